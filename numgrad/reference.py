@@ -1,0 +1,78 @@
+"""The chapter in plain NumPy, loop for loop.
+
+This module is the specification: the package returns the same bits, the tests compare with it, and the
+benchmarks are measured against it. It checks nothing and compiles nothing.
+
+References
+----------
+Saito, K., *Deep Learning from Scratch*, O'Reilly, chapter 4 (numerical differentiation, gradient, simpleNet)
+and chapter 3 (softmax).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SimpleNet", "cross_entropy_error", "gradient_descent", "numerical_diff", "numerical_gradient", "softmax"]
+
+
+def numerical_diff(f: Callable[[Any], Any], x: Any, h: float = 1e-4) -> Any:
+    """Return the central difference quotient of `f` at `x`, in units of f per unit of x."""
+    return (f(x + h) - f(x - h)) / (2 * h)
+
+
+def numerical_gradient(f: Callable[[Any], Any], x: NDArray[Any], h: float = 1e-4) -> NDArray[np.float64]:
+    """Return the gradient of `f` at the floating array `x`, perturbing `x` in place, one coordinate at a time."""
+    gradient = np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        value = x[index]
+        x[index] = value + h
+        plus = f(x)
+        x[index] = value - h
+        minus = f(x)
+        gradient[index] = (plus - minus) / (2 * h)
+        x[index] = value
+    return gradient
+
+
+def gradient_descent(
+    f: Callable[[Any], Any], init_x: NDArray[Any], lr: float = 0.01, step_num: int = 100
+) -> NDArray[Any]:
+    """Move `init_x` in place `step_num` times by ``-lr`` times the gradient, and return it."""
+    x = init_x
+    for _ in range(step_num):
+        x -= lr * numerical_gradient(f, x)
+    return x
+
+
+def softmax(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Return ``exp(x) / sum(exp(x))`` along the last axis, shifted by its maximum so that nothing overflows."""
+    exponentials = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    probabilities: NDArray[np.float64] = exponentials / np.sum(exponentials, axis=-1, keepdims=True)
+    return probabilities
+
+
+def cross_entropy_error(y: NDArray[Any], t: NDArray[Any]) -> float:
+    """Return the mean over the batch of ``-log(y_label + 1e-7)``; `t` holds one-hot rows or integer labels."""
+    labels = t.argmax(axis=-1) if t.shape == y.shape else t
+    y, labels = np.atleast_2d(y), np.atleast_1d(labels)
+    loss: float = -np.sum(np.log(y[np.arange(len(y)), labels] + 1e-7)) / len(y)
+    return loss
+
+
+class SimpleNet:
+    """One linear layer without bias and a softmax cross-entropy loss; `W` has shape (features, classes)."""
+
+    def __init__(self, shape: tuple[int, int] = (2, 3)) -> None:
+        self.W = np.random.randn(*shape)
+
+    def predict(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the logits ``x @ W``."""
+        logits: NDArray[np.float64] = np.dot(x, self.W)
+        return logits
+
+    def loss(self, x: NDArray[Any], t: NDArray[Any]) -> float:
+        """Return the softmax cross-entropy of the logits of `x` with the labels `t`."""
+        return cross_entropy_error(softmax(self.predict(x)), t)
