@@ -1,0 +1,25 @@
+"""numgrad: the numerical gradients of *Deep Learning from Scratch*, with compiled loops under the book's names."""
+
+from . import reference
+from .descent import descent_path, gradient_ascent, gradient_descent
+from .functions import cross_entropy_error, function_1, function_2, softmax
+from .gradient import numerical_diff, numerical_gradient
+from .simple_net import SimpleNet, simpleNet
+
+__version__ = "0.1.0"
+
+# In the order in which the chapter introduces them.
+__all__ = [
+    "function_1",
+    "numerical_diff",
+    "function_2",
+    "numerical_gradient",
+    "gradient_descent",
+    "gradient_ascent",
+    "descent_path",
+    "softmax",
+    "cross_entropy_error",
+    "simpleNet",
+    "SimpleNet",
+    "reference",
+]

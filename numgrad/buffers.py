@@ -1,0 +1,140 @@
+"""Points: which memory is perturbed, and how it is read, written and checked.
+
+A gradient perturbs either the caller's own array (*written through*, so that an `f` which ignores its argument
+and reads that array sees every step) or a *private* float64 copy. This module decides which, and gives flat
+access to it.
+"""
+
+from collections.abc import MutableSequence, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .arguments import describe
+
+FLOAT64 = np.dtype(np.float64)
+EPS = float(np.finfo(np.float64).eps)
+_BLOCK = 4096
+
+
+def real_array(x: ArrayLike, name: str = "x") -> NDArray[Any]:
+    """Return `x` as an array of real numbers, without a copy where it is one already.
+
+    Raises
+    ------
+    TypeError
+        If `x` holds anything but integers and floating-point numbers.
+    """
+    if x.__class__ is np.ndarray and x.dtype is FLOAT64:
+        return cast("NDArray[Any]", x)
+    array = x if isinstance(x, np.ndarray) else np.asarray(x)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers (integers or floats), got dtype {array.dtype}")
+    return array
+
+
+def private_copy(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a new C-contiguous float64 array with the shape and values of `x`."""
+    if x.__class__ is np.ndarray and x.dtype is FLOAT64:
+        return x.copy()  # half the time of the general way
+    return np.array(x, dtype=FLOAT64, order="C", subok=False)
+
+
+def written_through(x: ArrayLike, name: str = "x") -> tuple[NDArray[Any], bool]:
+    """Return the array to perturb and whether it is a private copy.
+
+    A writable floating array of any layout is returned as it is; integers, lists, scalars and read-only
+    arrays as a float64 copy.
+
+    Raises
+    ------
+    TypeError
+        As `real_array`.
+    ValueError
+        If two elements of a writable `x` share memory, so that one cannot be perturbed alone.
+    """
+    array = real_array(x, name)
+    if array is not x or array.dtype.kind != "f" or not array.flags.writeable:
+        return private_copy(array), True
+    if not array.flags.forc and _overlaps_itself(array):
+        raise ValueError(f"{name} has elements that share memory (strides {array.strides}); pass a copy of it")
+    return array, False
+
+
+def _overlaps_itself(x: NDArray[Any]) -> bool:
+    reach = x.itemsize
+    for stride, length in sorted((abs(s), n) for s, n in zip(x.strides, x.shape, strict=True) if n > 1):
+        if stride < reach:
+            return True
+        reach = stride * (length - 1) + reach
+    return False
+
+
+def is_flat_float64(x: NDArray[Any]) -> bool:
+    """Tell whether `x` is a C-contiguous, aligned float64 buffer in native byte order, as kernels want it."""
+    return x.dtype == FLOAT64 and x.flags.carray
+
+
+def cells(x: NDArray[Any]) -> MutableSequence[float]:
+    """Return the elements of `x` in C order, readable and writable by one integer, over the same memory.
+
+    A memoryview is the fastest such view, but it needs contiguous memory and a native float format.
+    """
+    x = x.view(np.ndarray)
+    if x.flags.c_contiguous and x.dtype.isnative and x.dtype.char in "efd":
+        return cast("MutableSequence[float]", x.reshape(-1).data)
+    return cast("MutableSequence[float]", x.flat)
+
+
+def native_copy(x: NDArray[Any]) -> NDArray[Any]:
+    """Return a C-contiguous copy of `x` in the same precision and native byte order: what to restore it from."""
+    return np.array(x, dtype=x.dtype.newbyteorder("="), order="C", subok=False)
+
+
+def resolution(x: NDArray[Any]) -> float:
+    """Return the relative spacing (machine epsilon) of the numbers that `x` can store."""
+    return EPS if x.dtype == FLOAT64 else float(np.finfo(x.dtype).eps)
+
+
+def is_narrow(x: NDArray[Any]) -> bool:
+    """Tell whether `x` stores fewer digits than float64, so that ``x + h`` is rounded when it is stored."""
+    return x.dtype.itemsize < FLOAT64.itemsize
+
+
+def divide_by_stored_width(differences: NDArray[np.float64], values: NDArray[Any], h: float) -> None:
+    """Divide each difference by the distance of the two points that `values`, a narrow dtype, could store.
+
+    A step that was lost altogether leaves the distance 0 and the quotient NaN.
+    """
+    for start in range(0, len(values), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        exact = values[block].astype(np.float64)
+        with np.errstate(all="ignore"):
+            width = (exact + h).astype(values.dtype).astype(np.float64) - (exact - h).astype(values.dtype)
+            differences[block] /= width
+
+
+def result_buffer(out: Any, x: NDArray[Any], args: Sequence[Any]) -> NDArray[np.float64]:
+    """Return `out` after checking that a gradient of `x` can be written to it, or a new array if it is None.
+
+    Raises
+    ------
+    TypeError
+        If `out` is not a float64 array.
+    ValueError
+        If its shape is not that of `x`, if it is not a writable C-contiguous buffer, or if it shares memory
+        with `x` or with one of `args`.
+    """
+    if out is None:
+        return np.empty(x.shape)
+    if not isinstance(out, np.ndarray) or out.dtype != FLOAT64:
+        raise TypeError(f"out must be a float64 array, got {describe(out)}")
+    if out.shape != x.shape:
+        raise ValueError(f"out must have the shape of x, {x.shape}, got {out.shape}")
+    if not out.flags.carray:
+        raise ValueError("out must be a writable C-contiguous array; pass out=numpy.empty(x.shape)")
+    for name, array in [("x", x), *((f"args[{i}]", a) for i, a in enumerate(args))]:
+        if isinstance(array, np.ndarray) and np.shares_memory(out, array):
+            raise ValueError(f"out must not share memory with {name}, which f still reads; pass a new array")
+    return out

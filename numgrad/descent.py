@@ -1,0 +1,256 @@
+"""gradient_descent, gradient_ascent and descent_path: how a point moves along its gradient."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import buffers
+from .arguments import describe, finite_real, positive_step, whole_number
+from .gradient import check_workers, fill_gradient, warn_of
+from .objectives import DIVERGED, MOVED, CompiledObjective, as_objective
+
+__all__ = ["descent_path", "gradient_ascent", "gradient_descent"]
+
+Floats = NDArray[np.float64]
+Callback = Callable[[int, NDArray[Any]], object]
+
+# Below this many elements, NumPy's two passes over x cost less than numba's import ever gives back.
+_COMPILED_UPDATE = 10_000
+
+
+def gradient_descent(
+    f: Callable[..., Any],
+    init_x: ArrayLike,
+    lr: float = 0.01,
+    step_num: int = 100,
+    *,
+    h: float = 1e-4,
+    args: tuple[Any, ...] = (),
+    workers: int = 1,
+    callback: Callback | None = None,
+) -> NDArray[Any]:
+    """Minimise `f` by gradient descent with numerical gradients.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args) -> float``, as for `numerical_gradient`. If it is compiled with `numba.njit`, the whole descent
+        is one compiled loop.
+    init_x : array_like
+        Where to start. A writable floating array is updated in place (that is what trains ``net.W``); anything else
+        (list, integers, read-only) is worked on as a float64 copy.
+    lr : float, default 0.01
+        Learning rate: the factor of the gradient in each update, in (unit of x)**2 per unit of f.
+    step_num : int, default 100
+        Number of iterations.
+    h : float, default 1e-4
+        Step of the central differences, in the unit of x.
+    args : tuple, optional
+        Further arguments of `f`.
+    workers : int, default 1
+        Number of threads for each gradient. More than one needs a compiled `f`.
+    callback : callable, optional
+        ``callback(iteration, x)`` after each update, with iteration counted from 0 and x the array that is updated
+        (it may be changed, to project it, and must be copied to be kept). Raising `StopIteration` ends the descent.
+
+    Returns
+    -------
+    ndarray
+        `init_x` itself if it was updated in place, else the copy: the last iterate, of the shape of `init_x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `numerical_gradient`, and for an `lr` that is not a finite number, a `step_num` that is not a whole number
+        from 0, a `callback` that is not callable. Nothing is evaluated or written then.
+    Exception
+        Whatever `f` or `callback` raises, as it was raised; `init_x` holds the last completed iterate then, as it does
+        after Ctrl-C.
+
+    Warns
+    -----
+    RuntimeWarning
+        As `numerical_gradient`, once for the whole descent; and if it ends at a point that is not finite.
+
+    Notes
+    -----
+    ``x <- x - lr * gradient(x)``; ``2 n step_num`` evaluations for n coordinates.
+
+    References
+    ----------
+    Saito, K., *Deep Learning from Scratch*, O'Reilly, section 4.4.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import function_2, gradient_descent
+    >>> print(gradient_descent(function_2, np.array([-3.0, 4.0]), lr=0.1, step_num=100))
+    [-6.11110793e-10  8.14814391e-10]
+    """
+    return _descend(f, init_x, finite_real("lr", lr), step_num, h, args, workers, callback)
+
+
+def gradient_ascent(
+    f: Callable[..., Any],
+    init_x: ArrayLike,
+    lr: float = 0.01,
+    step_num: int = 100,
+    *,
+    h: float = 1e-4,
+    args: tuple[Any, ...] = (),
+    workers: int = 1,
+    callback: Callback | None = None,
+) -> NDArray[Any]:
+    """Maximise `f` by gradient ascent: `gradient_descent` with ``x <- x + lr * gradient(x)``.
+
+    Parameters, returned value, errors and warnings are those of `gradient_descent`.
+
+    Examples
+    --------
+    >>> from numgrad import gradient_ascent
+    >>> print(gradient_ascent(lambda x: -(x[0] - 1) ** 2, [3.0], lr=0.5, step_num=1).round(6))
+    [1.]
+    """
+    return _descend(f, init_x, -finite_real("lr", lr), step_num, h, args, workers, callback)
+
+
+def descent_path(
+    f: Callable[..., Any],
+    init_x: ArrayLike,
+    lr: float = 0.01,
+    step_num: int = 100,
+    *,
+    h: float = 1e-4,
+    args: tuple[Any, ...] = (),
+    workers: int = 1,
+) -> Floats:
+    """Return every iterate of a gradient descent, the first and the last included.
+
+    Parameters, errors and warnings are those of `gradient_descent`. A Python `f` is evaluated in place, on `init_x`;
+    after any exit `init_x` is bit for bit what it was.
+
+    Returns
+    -------
+    ndarray of float64
+        Of shape ``(step_num + 1, *shape of init_x)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import descent_path, function_2
+    >>> print(descent_path(function_2, np.array([-3.0, 4.0]), lr=0.25, step_num=2).round(6))
+    [[-3.    4.  ]
+     [-1.5   2.  ]
+     [-0.75  1.  ]]
+    """
+    descent = _Descent(f, init_x, finite_real("lr", lr), step_num, h, args, workers)
+    x, saved = descent.x, buffers.native_copy(descent.x)
+    path = np.empty((descent.step_num + 1, *x.shape))
+    path[0] = x
+    try:
+        flags = descent.run(path, None)
+    finally:
+        x[...] = saved  # an assignment cannot be interrupted: see PythonObjective.fill
+    descent.warn_of(flags, stacklevel=3)
+    return path
+
+
+def _descend(
+    f: Callable[..., Any],
+    init_x: ArrayLike,
+    lr: float,
+    step_num: int,
+    h: float,
+    args: tuple[Any, ...],
+    workers: int,
+    callback: Callback | None,
+) -> NDArray[Any]:
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {describe(callback)}")
+    descent = _Descent(f, init_x, lr, step_num, h, args, workers)
+    flags = descent.run(descent.x[np.newaxis], callback)
+    descent.warn_of(flags, stacklevel=4)
+    return descent.x
+
+
+class _Descent:
+    """A descent whose arguments are valid: `x` is the array that moves, the caller's own or a private copy."""
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        init_x: ArrayLike,
+        lr: float,
+        step_num: int,
+        h: float,
+        args: tuple[Any, ...],
+        workers: int,
+    ) -> None:
+        self.lr, self.h, self.args, self.workers = lr, positive_step(h), args, workers
+        self.step_num = whole_number("step_num", step_num, 0)
+        self.objective = as_objective(f, args)
+        check_workers(workers, self.objective)
+        self.x, self.private = buffers.written_through(init_x, "init_x")
+
+    def run(self, iterates: NDArray[Any], callback: Callback | None) -> int:
+        """Move `x`, write iterate k to ``iterates[k]``, counted around, and return the flags of the descent.
+
+        Where `x` is a buffer that a kernel can use, and nobody looks in between, it is one compiled loop; then `x`
+        itself moves only if it is a row of `iterates`.
+        """
+        objective, x = self.objective, self.x
+        slopes = np.empty(x.shape)
+        one_loop = callback is None and self.workers == 1 and buffers.is_flat_float64(x)
+        if one_loop and isinstance(objective, CompiledObjective):
+            return self._run_compiled(objective, slopes, iterates)
+        flags = 0
+        for k in range(self.step_num):
+            flags |= fill_gradient(objective, x, self.h, self.args, self.workers, slopes)
+            _update(x, self.lr, slopes)
+            iterates[(k + 1) % len(iterates)] = x
+            if callback is not None:
+                try:
+                    callback(k, x)
+                except StopIteration:
+                    break
+        return flags if np.isfinite(x).all() else flags | DIVERGED
+
+    def _run_compiled(self, objective: CompiledObjective, slopes: Floats, iterates: Floats) -> int:
+        point, pace, total = objective.prepare(self.x, self.args), objective.descent_pace, self.step_num
+        cost_key = (slopes.size, *map(np.size, self.args))
+
+        def fill(start: int, stop: int) -> int:
+            return objective.descend(point, self.lr, self.h, self.args, start, stop, slopes, iterates)
+
+        if pace.fits(total, cost_key):
+            return fill(0, total)
+        return pace.run(lambda: fill, total, cost_key)
+
+    def warn_of(self, flags: int, stacklevel: int) -> None:
+        """Warn of what the flags tell; `stacklevel` counts from here to the user's line."""
+        if flags == MOVED:
+            return
+        evaluated = self.step_num > 0 and self.x.size > 0
+        private = evaluated and (self.private or self.objective.compiled)
+        warn_of(flags, self.h, private, stacklevel + 1)
+        if flags & DIVERGED:
+            warnings.warn(
+                f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, try a "
+                f"smaller lr",
+                RuntimeWarning,
+                stacklevel,
+            )
+
+
+def _update(x: NDArray[Any], lr: float, slopes: Floats) -> None:
+    """Do ``x -= lr * slopes`` in place."""
+    if x.size >= _COMPILED_UPDATE and buffers.is_flat_float64(x):
+        from .kernels import update
+
+        update(lr, slopes.reshape(x.size), x.reshape(x.size))
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):  # the warning at the end names lr
+            x -= lr * slopes

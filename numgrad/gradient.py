@@ -1,0 +1,217 @@
+"""numerical_diff and numerical_gradient: what is valid, which memory is perturbed, what is worth a warning."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import buffers
+from .arguments import describe, positive_step, whole_number
+from .objectives import LOST, MOVED, Objective, as_objective
+from .scalars import real_number
+from .workers import Filler
+
+__all__ = ["numerical_diff", "numerical_gradient"]
+
+
+def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, h: float = 1e-4) -> Any:
+    """Return the derivative of `f` at `x` by a central difference.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x)``: a float for a float. For an array it works elementwise and returns an array of the same shape.
+        It may be compiled with `numba.njit`.
+    x : float or array_like
+        Where the derivative is taken. Lists become arrays; f receives a float, or a float64 array of x's shape.
+    h : float, default 1e-4
+        Step, in the unit of x.
+
+    Returns
+    -------
+    float or ndarray of float64
+        The derivative, in the unit of f per unit of x, of the shape of x. `x` is not changed.
+
+    Raises
+    ------
+    TypeError
+        If `f` is not callable, if `x` or what `f` returns is not real, or if `h` is not a real number.
+    ValueError
+        If `h` is not finite and positive, or if `f` returns another shape than that of x.
+
+    Warns
+    -----
+    RuntimeWarning
+        If `h` is below the spacing of the floats near some element of `x`.
+
+    Notes
+    -----
+    ``(f(x + h) - f(x - h)) / (2 h)``, with a truncation error of ``h**2 / 6 * |f'''|`` and a round-off error of
+    about ``eps * |f| / h``. Two evaluations.
+
+    References
+    ----------
+    Saito, K., *Deep Learning from Scratch*, O'Reilly, section 4.3.1.
+
+    Examples
+    --------
+    >>> from numgrad import numerical_diff
+    >>> numerical_diff(lambda x: 0.01 * x**2 + 0.1 * x, 5)
+    0.1999999999990898
+    """
+    h = positive_step(h)
+    if not callable(f):
+        raise TypeError(f"f must be callable, got {describe(f)}")
+    array = buffers.private_copy(buffers.real_array(x))
+    if np.any(np.abs(array) * buffers.EPS > h):
+        warn_of(LOST | MOVED, h, private=True, stacklevel=3)
+    scalar = not isinstance(x, np.ndarray) and not array.ndim
+    value: Any = _number if scalar else _elementwise
+    point: Any = float(array) if scalar else array
+    plus = value(f, point + h)
+    return (plus - value(f, point - h)) / (2 * h)
+
+
+def _number(f: Callable[[Any], Any], x: float) -> float:
+    return real_number(f(x))
+
+
+def _elementwise(f: Callable[[Any], Any], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a copy of ``f(x)``, since `f` may return the same buffer again."""
+    x = np.asarray(x)
+    values = buffers.private_copy(buffers.real_array(f(x), "what f returns"))
+    if values.shape != x.shape:
+        raise ValueError(f"f must be elementwise: x has the shape {x.shape}, f(x) has {values.shape}")
+    return values
+
+
+def numerical_gradient(
+    f: Callable[..., Any],
+    x: ArrayLike,
+    h: float = 1e-4,
+    *,
+    args: tuple[Any, ...] = (),
+    workers: int = 1,
+    out: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return the gradient of `f` at `x` by central differences, one coordinate at a time.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args) -> float``, where x is an array of the shape of `x`. A Python callable is called in place, on
+        the array `x` itself, so it may also ignore its argument and read that array (the book's
+        ``lambda w: net.loss(x, t)``). A function compiled with `numba.njit` is compiled together with the whole
+        loop and sees a private float64 copy; other data must come through `args`.
+    x : array_like
+        Where the gradient is taken: real, of any shape and layout. A writable floating array is perturbed in
+        place if `f` is a Python callable, and is bit for bit what it was after any exit, by an exception or
+        Ctrl-C too. Anything else (list, scalar, integers, read-only) is worked on as a float64 copy.
+    h : float, default 1e-4
+        Step, in the unit of x.
+    args : tuple, optional
+        Further arguments of `f`.
+    workers : int, default 1
+        Number of threads. More than one needs a compiled `f`; the result is the same to the last bit.
+    out : ndarray of float64, optional
+        Where to write the result: C-contiguous, of the shape of `x`. After an exception its content is undefined.
+
+    Returns
+    -------
+    ndarray of float64
+        The gradient, in the unit of f per unit of x, of the shape of `x` (`out` if it was given).
+
+    Raises
+    ------
+    TypeError
+        If `f` is not callable, returns anything but one real number, or cannot be compiled for this `x`; if `x` is
+        not real; if `h`, `args`, `workers` or `out` is of the wrong type; if `workers` > 1 and `f` is not compiled.
+    ValueError
+        If `h` is not finite and positive or `workers` is below 1; if `out` has another shape or shares memory
+        with `x` or `args`; if a compiled `f` has captured `x`; if elements of `x` share memory.
+    Exception
+        Whatever `f` raises, as it was raised.
+
+    Warns
+    -----
+    RuntimeWarning
+        If `h` is below the spacing of the floats near some coordinate, or if `f` saw a private copy and did not
+        respond to it at all.
+
+    Notes
+    -----
+    ``(f(x + h e_i) - f(x - h e_i)) / (2 h)``, with a truncation error of ``h**2 / 6`` times the third derivative
+    and a round-off error of about ``eps * |f| / h``. Exactly 2n evaluations for n coordinates, in C order.
+
+    Arrays narrower than float64 that are perturbed in place cannot store ``x + h`` exactly; there the divisor is
+    the distance of the two points that were stored, and NaN results where they coincide. The error to expect
+    is ``eps * |f| / h`` with the eps of the precision in which `f` computes: with float32 and the default step
+    about 1e-3 times the size of f.
+
+    References
+    ----------
+    Saito, K., *Deep Learning from Scratch*, O'Reilly, section 4.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import function_2, numerical_gradient
+    >>> print(numerical_gradient(function_2, np.array([3.0, 4.0])))
+    [6. 8.]
+    """
+    h = positive_step(h)
+    objective = as_objective(f, args)
+    check_workers(workers, objective)
+    point, private = objective.hold(x)
+    gradient = buffers.result_buffer(out, point, args)
+    flags = fill_gradient(objective, point, h, args, workers, gradient)
+    if flags != MOVED:
+        warn_of(flags, h, private and gradient.size > 0, stacklevel=3)
+    return gradient
+
+
+def fill_gradient(
+    objective: Objective, x: NDArray[Any], h: float, args: tuple[Any, ...], workers: int, out: NDArray[np.float64]
+) -> int:
+    """Write the gradient at `x` to `out` in as many ranges as it takes, and return the or of their flags."""
+    pace, n = objective.pace, out.size
+    cost_key = (n, *map(np.size, args)) if args else n
+    if not objective.compiled or (workers == 1 and pace.fits(n, cost_key)):
+        return objective.fill(objective.prepare(x, args), h, args, 0, n, out)
+
+    def make_filler() -> Filler:
+        state = objective.prepare(x, args)
+        return lambda start, stop: objective.fill(state, h, args, start, stop, out)
+
+    return pace.run(make_filler, n, cost_key, workers)
+
+
+def check_workers(workers: int, objective: Objective) -> None:
+    """Raise a TypeError or ValueError unless `workers` is a number of threads that may evaluate `objective`."""
+    if workers.__class__ is int and workers == 1:
+        return
+    if whole_number("workers", workers, 1) > 1 and not objective.compiled:
+        raise TypeError(
+            f"workers={workers} needs an f compiled with numba.njit: threads cannot share the interpreter, "
+            f"and a Python f may read the very array that is perturbed"
+        )
+
+
+def warn_of(flags: int, h: float, private: bool, stacklevel: int) -> None:
+    """Warn of what the flags of a gradient tell; `stacklevel` counts from here to the user's line."""
+    if private and not flags & MOVED:
+        warnings.warn(
+            "all differences are exactly zero: f may ignore its argument, and read another array than the copy of x "
+            "that was perturbed; pass the array that f reads, writable and floating, as x",
+            RuntimeWarning,
+            stacklevel,
+        )
+    if flags & LOST:
+        warnings.warn(
+            f"the step h={h:g} is below the spacing of the floats near some coordinate of x, and is lost in "
+            f"round-off there; rescale x or pass a larger h",
+            RuntimeWarning,
+            stacklevel,
+        )

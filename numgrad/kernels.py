@@ -1,0 +1,140 @@
+"""Every compiled loop, and nothing else. It knows no other module of the package.
+
+Conventions: arrays are C-contiguous float64 and owned by the caller, outputs come last, what depends on the user's
+function is baked in by a factory, one loop per idea. With ``NUMBA_DISABLE_JIT=1`` each kernel is the plain Python
+that it looks like.
+
+Arithmetic is strict IEEE in the order written (no fastmath), so that the results are the bits of
+`numgrad.reference`.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Kernel = Callable[..., Any]
+
+_EPS = float(np.finfo(np.float64).eps)
+_OFFSET = 1e-7
+
+
+def compiled(*, cache: bool = False) -> Callable[[Kernel], Kernel]:
+    """Return the decorator with the one compile policy: release the GIL, divide as NumPy does, stay strict.
+
+    Only kernels that take nothing but arrays and numbers are worth a cache on disk: one that has a user's
+    function baked in never hits it, and leaves a file behind at every run.
+    """
+
+    def decorate(kernel: Kernel) -> Kernel:
+        options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+        try:
+            return cast("Kernel", njit(cache=cache, **options)(kernel))
+        except RuntimeError:  # numba found no folder in which it may keep a cache
+            return cast("Kernel", njit(**options)(kernel))
+
+    return decorate
+
+
+def make_differences(evaluate: Kernel) -> Kernel:
+    """Return the central-difference loop around the compiled ``evaluate(x, args) -> float``."""
+
+    @compiled()
+    def differences(x: Floats, point: Floats, h: float, args: Any, start: int, stop: int, quotients: Floats) -> int:
+        """Write ``(f(x + h e_i) - f(x - h e_i)) / 2h`` to ``quotients[i]`` for start <= i < stop.
+
+        `point` is the flat view of `x`; it is perturbed, and restored unless `f` raises. Returns 1 if `h` was below
+        the spacing of a coordinate, plus 2 if some difference was not zero.
+        """
+        coarse, lost, moved = h / _EPS, 0, 0
+        for i in range(start, stop):
+            value = point[i]
+            if abs(value) > coarse:
+                lost = 1
+            point[i] = value + h
+            plus = evaluate(x, args)
+            point[i] = value - h
+            minus = evaluate(x, args)
+            point[i] = value
+            if plus != minus:
+                moved = 2
+            quotients[i] = (plus - minus) / (2 * h)
+        return lost + moved
+
+    return differences
+
+
+def make_gradient(differences: Kernel) -> Kernel:
+    """Return the gradient over a range of coordinates, around a loop made by `make_differences`."""
+
+    @compiled()
+    def gradient(x: Floats, h: float, args: Any, start: int, stop: int, out: Floats) -> int:
+        """Write the quotients of the flat coordinates start <= i < stop to `out`, which has the shape of `x`."""
+        flags: int = differences(x, x.reshape(x.size), h, args, start, stop, out.reshape(out.size))
+        return flags
+
+    return gradient
+
+
+def make_descent(differences: Kernel) -> Kernel:
+    """Return the loop of gradient descent, around a loop made by `make_differences`."""
+
+    @compiled()
+    def descent(
+        x: Floats, lr: float, h: float, args: Any, start: int, stop: int, slopes: Floats, iterates: Floats
+    ) -> int:
+        """Compute the iterates start < k <= stop of ``x <- x - lr * gradient(x)``.
+
+        Iterate k is ``iterates[k]``, counted around: as many rows as iterates keep the path, one row keeps the
+        last. `x` is a private copy of iterate `start`. If `f` raises, `iterates` holds all that were completed.
+        Returns the flags of the differences, plus 4 if the last iterate is not finite.
+        """
+        n, flags = x.size, 0
+        point, slope, path = x.reshape(n), slopes.reshape(n), iterates.reshape(iterates.size)
+        here = start % len(iterates) * n
+        for _ in range(start, stop):
+            flags |= differences(x, point, h, args, 0, n, slope)
+            there = here + n if here + n < path.size else 0
+            for i in range(n):
+                point[i] = path[here + i] - lr * slope[i]
+                path[there + i] = point[i]
+            here = there
+        for i in range(n):
+            if not np.isfinite(point[i]):
+                flags |= 4
+        return flags
+
+    return descent
+
+
+@compiled(cache=True)
+def update(lr: float, slope: Floats, x: Floats) -> None:
+    """Do ``x -= lr * slope`` over flat buffers in one pass, without the temporary that NumPy needs."""
+    for i in range(x.size):
+        x[i] -= lr * slope[i]
+
+
+@compiled(cache=True)
+def softmax_cross_entropy(logits: Floats, labels: NDArray[np.intp]) -> float:
+    """Return the mean over the rows b of ``-log(softmax(logits[b])[labels[b]] + 1e-7)``.
+
+    The shift by the row's maximum and the offset are the book's (sections 3.5 and 4.2). A label that is no
+    column makes the result -1, which no loss can be.
+    """
+    total = 0.0
+    batch, classes = logits.shape
+    for b in range(batch):
+        if not 0 <= labels[b] < classes:
+            return -1.0
+        shift = logits[b, 0]
+        for j in range(1, classes):
+            shift = max(shift, logits[b, j])
+        normaliser = 0.0
+        for j in range(classes):
+            normaliser += np.exp(logits[b, j] - shift)
+        total -= np.log(np.exp(logits[b, labels[b]] - shift) / normaliser + _OFFSET)
+    mean: float = total / batch
+    return mean
