@@ -82,7 +82,7 @@ def cells(x: NDArray[Any]) -> MutableSequence[float]:
     A memoryview is the fastest such view, but it needs contiguous memory and a native float format.
     """
     x = x.view(np.ndarray)
-    if x.flags.c_contiguous and x.dtype.isnative and x.dtype.char in "efd":
+    if x.flags.c_contiguous and x.dtype.isnative and x.dtype.char in "fd":
         return cast("MutableSequence[float]", x.reshape(-1).data)
     return cast("MutableSequence[float]", x.flat)
 
@@ -90,6 +90,11 @@ def cells(x: NDArray[Any]) -> MutableSequence[float]:
 def native_copy(x: NDArray[Any]) -> NDArray[Any]:
     """Return a C-contiguous copy of `x` in the same precision and native byte order: what to restore it from."""
     return np.array(x, dtype=x.dtype.newbyteorder("="), order="C", subok=False)
+
+
+def numbers(saved: NDArray[Any]) -> Sequence[float]:
+    """Return the elements of a native copy, so that ``element + h`` is rounded to float64 and not to less."""
+    return cells(saved.astype(FLOAT64) if saved.dtype.itemsize < 4 else saved)
 
 
 def resolution(x: NDArray[Any]) -> float:

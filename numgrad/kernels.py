@@ -57,11 +57,11 @@ def make_differences(evaluate: Kernel) -> Kernel:
             point[i] = value + h
             plus = evaluate(x, args)
             point[i] = value - h
-            minus = evaluate(x, args)
+            difference = plus - evaluate(x, args)
             point[i] = value
-            if plus != minus:
+            if difference != 0.0:
                 moved = 2
-            quotients[i] = (plus - minus) / (2 * h)
+            quotients[i] = difference / (2 * h)
         return lost + moved
 
     return differences

@@ -77,7 +77,7 @@ class PythonObjective:
     def fill(self, x: NDArray[Any], h: float, args: tuple[Any, ...], start: int, stop: int, out: Floats) -> int:
         f: Any = (lambda x: self.f(x, *args)) if args else self.f
         saved, narrow = buffers.native_copy(x), buffers.is_narrow(x)
-        point, values, quotients = buffers.cells(x), buffers.cells(saved), buffers.cells(out)
+        point, values, quotients = buffers.cells(x), buffers.numbers(saved), buffers.cells(out)
         memory = x.view(np.ndarray)  # a subclass may do more than assign
         width, coarse = 1.0 if narrow else 2 * h, h / buffers.resolution(x)
         lost = moved = 0
@@ -95,9 +95,10 @@ class PythonObjective:
                 if minus.__class__ is not float:
                     minus = float(minus) if minus.__class__ is float64 else real_number(minus)
                 point[i] = value
-                if plus != minus:
+                difference = plus - minus
+                if difference != 0.0:
                     moved = MOVED
-                quotients[i] = (plus - minus) / width
+                quotients[i] = difference / width
         finally:
             # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
             memory[...] = saved

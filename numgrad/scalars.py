@@ -45,35 +45,66 @@ def compiled_evaluation(f: Any) -> Kernel:
 
 @functools.cache
 def _known_to_numba(function: Callable[[Any], float]) -> Callable[[Any], float]:
-    """Return `function`, which is `real_number`, after teaching numba its compiled form."""
-    from numba import types
-    from numba.core.errors import NumbaTypeError
+    """Return `function`, which is `real_number`, after teaching numba its compiled forms."""
     from numba.extending import overload
 
-    real = types.Float | types.Integer
-
-    @overload(function)
-    def _(value: Any) -> Callable[[Any], float]:
-        message = f"f must return one real number, it returned {value}"
-        if isinstance(value, types.Array) and isinstance(value.dtype, real):
-            message += " with more or less than one element"
-
-            def number(value: Any) -> float:
-                if value.size != 1:
-                    raise TypeError(message)
-                return float(value.flat[0])
-        elif isinstance(value, types.NoneType | types.Optional):
-
-            def number(value: Any) -> float:
-                if value is None:
-                    raise TypeError("f must return one real number, it returned None")
-                return float(value)
-        elif isinstance(value, real):
-
-            def number(value: Any) -> float:
-                return float(value)
-        else:
-            raise NumbaTypeError(message)
-        return number
-
+    overload(function)(compiled_form)
     return function
+
+
+def compiled_form(value: Any) -> Callable[[Any], Any]:
+    """Return the compiled `real_number` for a value of the numba type `value`.
+
+    Raises
+    ------
+    numba.core.errors.NumbaTypeError
+        If no value of that type is one real number.
+    """
+    from numba import types
+    from numba.core.errors import NumbaTypeError
+
+    message = f"f must return one real number, it returned {value}"
+    if value == types.none:
+        return _from_none(message)
+    number = getattr(value, "dtype", getattr(value, "type", value))
+    if not isinstance(number, types.Float | types.Integer) or isinstance(value, types.BaseTuple):
+        raise NumbaTypeError(message)
+    if isinstance(value, types.Array):
+        return _from_array(f"{message} with more or less than one element")
+    if isinstance(value, types.Optional):
+        return _from_optional("f must return one real number, it returned None")
+    return _from_number
+
+
+# Numba wants the parameter of each implementation to look just like that of the overload, annotation included.
+
+
+def _from_number(value: Any) -> Any:
+    return float(value)
+
+
+def _from_none(message: str) -> Callable[[Any], Any]:
+    def number(value: Any) -> Any:  # noqa: ARG001
+        for _ in range(1):  # numba would prune the return, and with it the type, after a bare raise
+            raise TypeError(message)
+        return 0.0
+
+    return number
+
+
+def _from_array(message: str) -> Callable[[Any], Any]:
+    def number(value: Any) -> Any:
+        if value.size != 1:
+            raise TypeError(message)
+        return float(value.flat[0])
+
+    return number
+
+
+def _from_optional(message: str) -> Callable[[Any], Any]:
+    def number(value: Any) -> Any:
+        if value is None:
+            raise TypeError(message)
+        return value * 1.0  # float(value) does not unwrap an optional
+
+    return number

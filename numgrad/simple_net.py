@@ -136,7 +136,7 @@ class simpleNet:  # noqa: N801, the book's name
         logits = self.predict(x)
         labels = as_labels(t, logits.shape)
         rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
-        loss: float = _softmax_cross_entropy()(rows, labels.reshape(-1))
+        loss = float(_softmax_cross_entropy()(rows, labels.reshape(-1)))
         if loss < 0.0:
             check_labels(labels, logits.shape[-1])
         return loss

@@ -1,0 +1,106 @@
+"""What the tests share: objectives with exact gradients, the error bound of a central difference, faults."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numgrad import objectives
+
+JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in {"", "0"}
+needs_jit = pytest.mark.skipif(not JIT, reason="numba compiles nothing under NUMBA_DISABLE_JIT=1")
+
+
+def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `f` as a user would; with NUMBA_DISABLE_JIT=1, have it take the compiled route as plain Python."""
+    from numba import njit
+
+    if JIT:
+        return njit()(f)
+    objectives._remember(objectives.CompiledObjective(f))
+    return f
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A function of an array, its exact gradient, and a bound of its third derivatives near the points in use."""
+
+    f: Callable[[Any], Any]
+    gradient: Callable[[Any], Any]
+    third: float
+
+
+def sum_of_squares(x):
+    total = 0.0
+    for value in x.flat:
+        total += value * value
+    return total
+
+
+def cubic(x):
+    total = 0.0
+    for value in x.flat:
+        total += value**3 - 2.0 * value
+    return total
+
+
+def waves(x):
+    total = 0.0
+    for value in x.flat:
+        total += np.sin(value) * np.exp(-0.5 * value)
+    return total
+
+
+def chained(x):
+    total, before = 0.0, 1.0
+    for value in x.flat:
+        total += before * value * value
+        before = value
+    return total
+
+
+def chained_gradient(x):
+    flat = x.reshape(-1)
+    gradient = 2.0 * np.concatenate([[1.0], flat[:-1]])[: flat.size] * flat
+    gradient[:-1] += flat[1:] ** 2
+    return gradient.reshape(x.shape)
+
+
+PROBLEMS = {
+    "sum of squares": Problem(sum_of_squares, lambda x: 2.0 * x, 0.0),
+    "cubic": Problem(cubic, lambda x: 3.0 * x**2 - 2.0, 6.0),
+    "waves": Problem(waves, lambda x: np.exp(-0.5 * x) * (np.cos(x) - 0.5 * np.sin(x)), 40.0),
+    "chained": Problem(chained, chained_gradient, 0.0),
+}
+
+
+def error_bound(problem: Problem, x: np.ndarray, h: float, eps: float = 2.0**-52) -> float:
+    """Bound the error of a central difference: truncation, and the round-off of f and of the points x +- h.
+
+    A sum of n terms carries up to n rounding errors, each relative to the sum of the magnitudes; the problems' terms
+    are bounded by their value at |x| + h. The factor 4 covers the handful of operations within a term.
+    """
+    magnitude = float(sum(abs(problem.f(np.array([v]))) for v in (np.abs(x) + h).reshape(-1))) + 1.0
+    truncation = problem.third * h**2 / 6
+    round_off = 4 * max(x.size, 1) * eps * magnitude / h
+    slope = float(np.max(np.abs(problem.gradient(x)), initial=0.0))
+    points = eps * (float(np.max(np.abs(x), initial=0.0)) + h) / h * slope
+    return truncation + round_off + points
+
+
+def interrupt_at(count: int) -> Callable[[Any], float]:
+    """Return an f that sends this process a real Ctrl-C at its `count`-th call."""
+    calls = 0
+
+    def f(x):
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGINT)
+        return float(np.sum(x * x))
+
+    return f

@@ -1,0 +1,97 @@
+"""function_1, function_2, softmax, cross_entropy_error."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from problems import needs_jit
+
+from numgrad import cross_entropy_error, function_1, function_2, reference, softmax
+
+logits = hnp.arrays(
+    np.float64, hnp.array_shapes(max_dims=2, max_side=6), elements=st.floats(-800, 800, allow_subnormal=False)
+)
+
+
+@needs_jit
+def test_the_functions_compile_as_they_stand():
+    from numba import njit
+
+    assert njit()(function_1)(5.0) == function_1(5.0)
+    assert njit()(function_2)(np.array([3.0, 4.0])) == 25.0
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(x=logits, shift=st.floats(-1e3, 1e3))
+def test_softmax_gives_probabilities_that_a_shift_does_not_change(x, shift):
+    y = softmax(x)
+    assert y.shape == x.shape
+    assert ((y >= 0) & (y <= 1)).all()
+    assert np.allclose(y.sum(axis=-1), 1.0, rtol=0, atol=x.shape[-1] * 2.0**-52)
+    # The logits are rounded when they are shifted, by half a unit in the last place of 1800 at most.
+    assert np.allclose(softmax(x + shift), y, rtol=4 * 1800 * 2.0**-52, atol=1e-300)
+    assert y.tobytes() == reference.softmax(x).tobytes()
+
+
+def test_softmax_takes_lists_and_integers_and_leaves_x_alone():
+    x = np.array([[1, 2], [3, 4]])
+    assert softmax(x).tobytes() == softmax([[1.0, 2.0], [3.0, 4.0]]).tobytes()
+    assert x.tolist() == [[1, 2], [3, 4]]
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(data=st.data(), x=logits)
+def test_one_hot_and_integer_labels_give_the_same_loss(data, x):
+    y = softmax(x)
+    labels = np.asarray(data.draw(hnp.arrays(np.int64, x.shape[:-1], elements=st.integers(0, x.shape[-1] - 1))))
+    one_hot = np.eye(x.shape[-1])[labels]
+    loss = cross_entropy_error(y, one_hot)
+    assert type(loss) is float
+    assert loss == cross_entropy_error(y, labels) == cross_entropy_error(y.tolist(), labels.tolist())
+    rows = y.reshape(-1, x.shape[-1])
+    exact = -np.mean([np.log(row[label] + 1e-7) for row, label in zip(rows, labels.reshape(-1), strict=True)])
+    assert loss == pytest.approx(exact, rel=1e-14, abs=1e-15)
+
+
+def test_a_zero_probability_gives_a_finite_loss():
+    assert cross_entropy_error([1.0, 0.0], 1) == pytest.approx(-np.log(1e-7))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        ([], ValueError, "at least one class"),
+        (3.0, ValueError, "at least one class"),
+        (np.empty((2, 0)), ValueError, "at least one class"),
+        ([1j], TypeError, "real numbers"),
+        (["a"], TypeError, "real numbers"),
+        (None, TypeError, "real numbers"),
+    ],
+)
+def test_softmax_misused(x, error, message):
+    with pytest.raises(error, match=message):
+        softmax(x)
+
+
+Y = np.full((2, 3), 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("y", "t", "error", "message"),
+    [
+        (Y, [0, 3], ValueError, r"labels must be in range\(3\), got 0 to 3"),
+        (Y, [-1, 0], ValueError, r"labels must be in range\(3\), got -1 to 0"),
+        (Y, [0, 1, 2], ValueError, r"one-hot, of shape \(2, 3\), or integer labels, of shape \(2,\), got \(3,\)"),
+        (Y, 0, ValueError, r"got \(\)"),
+        (Y, [0.0, 1.0], TypeError, "labels must be integers"),
+        (Y, ["a", "b"], TypeError, "t must hold real numbers"),
+        (Y * 1j, [0, 1], TypeError, "y must hold real numbers"),
+        (np.empty((0, 3)), np.empty(0, int), ValueError, "must have the shape"),
+        (np.ones((1, 1, 1)), [[0]], ValueError, "must have the shape"),
+        (1.0, 0, ValueError, "must have the shape"),
+    ],
+)
+def test_cross_entropy_misused(y, t, error, message):
+    with pytest.raises(error, match=message):
+        cross_entropy_error(y, t)

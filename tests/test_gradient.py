@@ -1,0 +1,678 @@
+"""numerical_diff and numerical_gradient: bits, memory, faults, misuse."""
+
+import gc
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from problems import JIT, PROBLEMS, compiled, error_bound, interrupt_at, needs_jit, sum_of_squares
+
+from numgrad import numerical_diff, numerical_gradient, reference
+
+COMPILED = {name: compiled(problem.f) for name, problem in PROBLEMS.items()}
+ROUTES = {"python": lambda name: PROBLEMS[name].f, "compiled": COMPILED.get}
+SHAPES = [(), (1,), (7,), (3, 4), (2, 3, 2)]
+
+points = hnp.arrays(
+    np.float64, hnp.array_shapes(max_dims=3, max_side=4), elements=st.floats(-3, 3, allow_subnormal=False)
+)
+
+
+@pytest.fixture(params=ROUTES)
+def route(request):
+    return ROUTES[request.param]
+
+
+# --- the result ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_gradient_is_the_reference_bit_for_bit(route, name, shape):
+    x = np.asarray(np.random.default_rng(3).standard_normal(shape))
+    expected = reference.numerical_gradient(route(name), x.copy())
+    gradient = numerical_gradient(route(name), x)
+    assert gradient.shape == shape
+    assert gradient.dtype == np.float64
+    assert gradient.tobytes() == expected.tobytes()
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(x=points, name=st.sampled_from(sorted(PROBLEMS)), h=st.sampled_from([1e-6, 1e-4, 0.5]))
+@pytest.mark.filterwarnings("ignore:all differences are exactly zero")
+def test_every_route_is_the_reference_and_within_the_error_bound_of_the_exact_gradient(x, name, h):
+    problem, before = PROBLEMS[name], x.tobytes()
+    for f in (problem.f, COMPILED[name]):
+        gradient = numerical_gradient(f, x, h)
+        assert gradient.tobytes() == reference.numerical_gradient(f, x.copy(), h).tobytes()
+        assert np.max(np.abs(gradient - problem.gradient(x))) <= error_bound(problem, x, h)
+        assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("name", ["cubic", "waves"])
+def test_halving_the_step_quarters_the_error(route, name):
+    x, problem = np.array([0.3, -1.1, 2.0]), PROBLEMS[name]
+    coarse, fine = (np.max(np.abs(numerical_gradient(route(name), x, h) - problem.gradient(x))) for h in (0.02, 0.01))
+    assert 1.9 <= np.log2(coarse / fine) <= 2.1
+
+
+def test_f_is_evaluated_exactly_twice_a_coordinate_at_the_reference_points():
+    def points_of(gradient):
+        seen = []
+
+        def f(x):
+            seen.append(x.copy())
+            return sum_of_squares(x)
+
+        gradient(f, np.arange(6.0).reshape(2, 3))
+        return np.array(seen)
+
+    seen = points_of(numerical_gradient)
+    assert seen.shape == (12, 2, 3)
+    assert seen.tobytes() == points_of(reference.numerical_gradient).tobytes()
+
+
+def test_empty_x_gives_an_empty_gradient_and_no_evaluation(route):
+    def never(x):
+        raise AssertionError("evaluated")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert numerical_gradient(never, np.empty((0, 3))).shape == (0, 3)
+        assert numerical_gradient(route("cubic"), []).shape == (0,)
+
+
+def test_nan_and_inf_pass_through_as_nan_without_numpy_warnings(route):
+    for x in (np.array([np.nan, 1.0]), np.array([1e200, 1.0])):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", "the step")
+            if not JIT:
+                warnings.filterwarnings("ignore", "overflow|invalid")
+            with np.errstate(all="ignore"):
+                gradient = numerical_gradient(route("cubic"), x)
+        assert np.isnan(gradient).any()
+
+
+def test_args_reach_f():
+    def weighted(x, w, power):
+        return np.sum(w * x**power)
+
+    x, w = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    expected = numerical_gradient(lambda x: weighted(x, w, 2), x)
+    assert numerical_gradient(weighted, x, args=(w, 2)).tobytes() == expected.tobytes()
+    assert np.allclose(numerical_gradient(compiled(weighted), x, args=(w, 2)), expected, rtol=1e-9)
+
+
+def test_a_reused_buffer_still_gives_the_right_gradient():
+    for shape in [(), (1,), (1, 1)]:
+        buffer = np.empty(shape)
+
+        def f(x, buffer=buffer):
+            buffer[...] = np.sum(x * x)
+            return buffer
+
+        assert np.allclose(numerical_gradient(f, np.array([3.0, 4.0])), [6.0, 8.0])
+
+
+def test_a_reused_buffer_of_a_compiled_f_still_gives_the_right_gradient():
+    def f(x, buffer):
+        buffer[0] = x[0] * x[0] + x[1] * x[1]
+        return buffer
+
+    assert np.allclose(numerical_gradient(compiled(f), np.array([3.0, 4.0]), args=(np.empty(1),)), [6.0, 8.0])
+
+
+@pytest.mark.parametrize("value", [3, np.int8(3), np.float32(3), np.array(3.0), np.array([[3]])])
+def test_f_may_return_any_single_real_number(value):
+    with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):
+        assert numerical_gradient(lambda x: value, [1.0]) == 0.0
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def layouts():
+    base = np.random.default_rng(4).standard_normal((6, 8))
+    return {
+        "C": base.copy(),
+        "Fortran": np.asfortranarray(base),
+        "transposed": base.copy().T,
+        "strided": base.copy()[::2, 1::3],
+        "negative strides": base.copy()[::-1, ::-2],
+        "0-d view": base.copy()[2, 3, ...],
+        "big-endian": base.astype(">f8"),
+        "longdouble": base.astype(np.longdouble),
+        "float32": base.astype(np.float32),
+        "float32 strided": base.astype(np.float32)[:, ::2],
+        "float16": base.astype(np.float16),
+        "big-endian float32": base.astype(">f4"),
+        "masked": np.ma.masked_array(base.copy(), mask=base > 1.5),
+    }
+
+
+@pytest.mark.parametrize("layout", layouts())
+def test_any_writable_floating_array_is_written_through_and_given_back_bit_for_bit(layout):
+    x = layouts()[layout]
+    owner = x if x.base is None else x.base
+    before, memory, mask = owner.tobytes(), np.asarray(x), np.ma.getmaskarray(x).copy()
+
+    def exact_sum_of_squares(values):  # in whatever order the memory is read
+        return math.fsum(float(value) ** 2 for value in values.flat)
+
+    expected = np.empty(x.shape)
+    for i, value in enumerate(memory.flat):
+        plus, minus = memory.copy(), memory.copy()
+        plus.flat[i], minus.flat[i] = (float(value) if x.itemsize < 8 else value) + np.array([1e-4, -1e-4])
+        width = float(plus.flat[i]) - float(minus.flat[i]) if x.itemsize < 8 else 2e-4
+        with np.errstate(invalid="ignore"):
+            expected.flat[i] = np.float64(exact_sum_of_squares(plus) - exact_sum_of_squares(minus)) / width
+    with warnings.catch_warnings():
+        if x.dtype == np.float16:
+            warnings.filterwarnings("ignore", "the step h=0.0001 is below the spacing")
+        gradient = numerical_gradient(lambda _: exact_sum_of_squares(memory), x)
+    assert gradient.tobytes() == expected.tobytes()
+    assert owner.tobytes() == before
+    assert (np.ma.getmaskarray(x) == mask).all()
+
+
+def test_a_memory_mapped_array_is_written_through(tmp_path):
+    x = np.memmap(tmp_path / "x", dtype=np.float64, mode="w+", shape=(3,))
+    x[:] = [1.0, 2.0, 3.0]
+    assert np.allclose(numerical_gradient(lambda _: float(x @ x), x), [2.0, 4.0, 6.0])
+    assert x.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_signalling_bits_survive():
+    x = np.array([1.0, 2.0, 3.0])
+    x.view(np.uint64)[1] = 0x7FF0000000000001  # a signalling NaN
+    narrow = np.array([1.0, 2.0], dtype=np.float32)
+    narrow.view(np.uint32)[1] = 0x7F800001
+    for array in (x, narrow, np.array([-0.0, 5e-324])):
+        before = array.tobytes()
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            numerical_gradient(lambda x: 0.0, array)
+        assert array.tobytes() == before
+
+
+def test_float32_divides_by_the_distance_of_the_stored_points():
+    x = np.array([1.0, 100.0], dtype=np.float32)
+    gradient = numerical_gradient(lambda x: float(np.sum(x.astype(np.float64))), x)
+    assert gradient.dtype == np.float64
+    # However the points were rounded, the slope is that of the sum, but for the rounding of the sum in float64.
+    assert np.allclose(gradient, 1.0, rtol=0, atol=2 * 2.0**-52 * 101 / 1e-4)
+
+
+def test_a_step_that_float32_cannot_store_warns_and_gives_nan():
+    x = np.array([1.0, 1e6], dtype=np.float32)
+    with pytest.warns(RuntimeWarning, match="below the spacing"):
+        gradient = numerical_gradient(lambda x: float(np.sum(x.astype(np.float64))), x)
+    assert np.isnan(gradient[1])
+    assert np.isclose(gradient[0], 1.0)
+
+
+def read_only(x):
+    x = np.array(x)
+    x.flags.writeable = False
+    return x
+
+
+@pytest.mark.parametrize("make", [list, tuple, lambda x: np.array(x, dtype=np.int64), read_only])
+def test_what_cannot_be_written_through_is_worked_on_as_a_float64_copy(make, route):
+    x = make([3, 4])
+    before = str(x)
+    seen = []
+
+    def f(x):
+        seen.append((x.dtype, x.shape))
+        return sum_of_squares(x)
+
+    assert np.allclose(numerical_gradient(f, x), [6.0, 8.0])
+    assert set(seen) == {(np.dtype(np.float64), (2,))}
+    assert np.allclose(numerical_gradient(route("sum of squares"), x), [6.0, 8.0])
+    assert str(x) == before
+
+
+def test_a_scalar_gives_a_0_d_gradient(route):
+    gradient = numerical_gradient(route("sum of squares"), 3)
+    assert gradient.shape == ()
+    assert np.isclose(gradient, 6.0)
+
+
+@pytest.mark.parametrize("fault", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3), StopIteration()])
+@pytest.mark.parametrize("call", [1, 2, 5, 6])
+@pytest.mark.parametrize("layout", ["C", "strided", "float32"])
+def test_memory_is_what_it_was_after_an_exception(fault, call, layout):
+    x, calls = layouts()[layout], 0
+    owner = x if x.base is None else x.base
+    before = owner.tobytes()
+
+    def f(x):
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise fault
+        return float(np.sum(x))
+
+    with pytest.raises(type(fault)) as caught:
+        numerical_gradient(f, x)
+    assert caught.value is fault
+    assert owner.tobytes() == before
+
+
+@pytest.mark.parametrize("call", [1, 2, 7, 8])
+def test_memory_is_what_it_was_after_ctrl_c(call):
+    x = np.array([0.1, 0.2, 0.3, 0.4])
+    before = x.tobytes()
+    with pytest.raises(KeyboardInterrupt):
+        numerical_gradient(interrupt_at(call), x)
+    assert x.tobytes() == before
+
+
+def test_memory_is_what_it_was_even_if_f_writes_to_its_argument():
+    x = np.array([1.0, 2.0])
+    before = x.tobytes()
+
+    def f(x):
+        x *= 2
+        return float(x[0])
+
+    numerical_gradient(f, x)
+    assert x.tobytes() == before
+
+
+def test_an_exception_of_a_compiled_f_reaches_the_caller_as_it_was_raised():
+    def sometimes(x):
+        if x[1] > 2.0:
+            raise ValueError("mine", 3)
+        return x[0]
+
+    def always(x):
+        raise IndexError("mine")
+
+    x = np.array([1.0, 2.0])
+    before = x.tobytes()
+    for workers in (1, 2):
+        with pytest.raises(ValueError, match="mine") as caught:
+            numerical_gradient(compiled(sometimes), x, workers=workers)
+        assert caught.value.args == ("mine", 3)
+    with pytest.raises(IndexError, match="mine"):
+        numerical_gradient(compiled(always), x)
+    assert x.tobytes() == before
+
+
+@needs_jit
+def test_ctrl_c_stops_a_compiled_gradient_within_a_second():
+    from numba import njit
+
+    @njit()
+    def slow(x):
+        total = 0.0
+        for _ in range(20_000):
+            for value in x:
+                total += value * value
+        return total
+
+    x = np.ones(1000)
+    before, result = x.tobytes(), {}
+    numerical_gradient(slow, x[:1])  # compile
+    for workers in (1, 2):
+        timer = threading.Timer(
+            0.3, lambda: (result.update(sent=time.perf_counter()), os.kill(os.getpid(), signal.SIGINT))
+        )
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            numerical_gradient(slow, x, workers=workers)
+        assert time.perf_counter() - result["sent"] < 1.0
+        timer.join()
+        assert x.tobytes() == before
+
+
+@needs_jit
+def test_warm_calls_allocate_the_result_and_one_copy_of_x(route):
+    x = np.ones(20_000)
+
+    def peak(f, x):
+        gc.collect()
+        tracemalloc.start()
+        try:
+            gradient = numerical_gradient(f, x)
+            return tracemalloc.get_traced_memory()[1], gradient.shape
+        finally:
+            tracemalloc.stop()
+
+    from numba import njit
+
+    @njit()
+    def first(x):
+        return x[0]
+
+    for f in (lambda x: x[0], first):
+        numerical_gradient(f, x)
+        size, shape = peak(f, x)
+        assert shape == x.shape
+        assert size <= 2 * x.nbytes + 20_000
+
+
+# --- diagnostics -----------------------------------------------------------------------------------------------------
+
+
+def test_an_f_that_ignores_a_private_copy_is_reported():
+    w = np.array([1.0, 2.0])
+    for f in (lambda _: float(w @ w), compiled(lambda x: 1.5)):
+        with pytest.warns(RuntimeWarning, match="f may ignore its argument") as caught:
+            assert not numerical_gradient(f, [1.0, 2.0]).any()
+        assert caught[0].filename == __file__
+
+
+def test_an_f_that_ignores_its_argument_but_reads_x_is_right_and_silent():
+    w = np.array([1.0, 2.0])
+    assert np.allclose(numerical_gradient(lambda _: float(w @ w), w), [2.0, 4.0])
+    assert not numerical_gradient(lambda _: 0.0, w).any()  # constant, written through: nothing to report
+
+
+@pytest.mark.parametrize("large", [1e12, -1e13, 1e300, np.inf])
+def test_a_lost_step_warns_once_and_still_returns(route, large):
+    def linear(x):
+        return x.flat[0] + x.flat[1]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="below the spacing") as caught:
+            gradient = numerical_gradient(
+                linear if route("cubic") is PROBLEMS["cubic"].f else compiled(linear), np.array([large, 1.0])
+            )
+    assert len([w for w in caught if "spacing" in str(w.message)]) == 1
+    assert gradient.shape == (2,)
+
+
+@needs_jit
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_compiled_f_that_captured_x_is_an_error_that_names_the_variable(workers):
+    from numba import njit
+
+    weights = np.array([1.0, 2.0])
+
+    @njit()
+    def inner():
+        return weights[0]
+
+    @njit()
+    def direct(x):
+        return weights[0] + weights[1]
+
+    @njit()
+    def indirect(x):
+        return inner() + x[0]
+
+    for f in (direct, indirect):
+        for x in (weights, weights[::-1], weights[:1]):
+            with pytest.raises(ValueError, match=r"captured variable 'weights'.*args="):
+                numerical_gradient(f, x, workers=workers)
+    with pytest.warns(RuntimeWarning, match="f may ignore"):
+        numerical_gradient(direct, weights.copy())
+
+
+@needs_jit
+def test_a_compiled_f_whose_args_share_the_memory_of_x_is_an_error():
+    x = np.array([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"args\[0\] shares memory with x"):
+        numerical_gradient(compiled(lambda x, w: x[0] * w[1]), x, args=(x,))
+
+
+@needs_jit
+def test_a_compiled_f_that_numba_cannot_type_is_one_clear_line():
+    cases = [
+        (lambda x: x[0, 0], (), "cannot index array"),
+        (lambda x: x.nosuch, (), "Unknown attribute 'nosuch'"),
+        (lambda x: undefined_name, (), "name 'undefined_name' is not defined"),  # noqa: F821
+        (lambda x, y: x[0] + y, (), "missing a required argument: 'y'"),
+        (lambda x, y: x[0] + y, ("text",), ""),
+    ]
+    for f, args, useful in cases:
+        with pytest.raises(TypeError, match="numba cannot compile f for this x and args: ") as caught:
+            numerical_gradient(compiled(f), np.ones(2), args=args)
+        assert useful in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "NoneType None"),
+        ("3.0", "str '3.0'"),
+        (1j, "complex 1j"),
+        (np.complex128(1), "complex"),
+        (np.array([1j]), "dtype complex128"),
+        (np.array([1.0, 2.0]), r"dtype float64 and shape \(2,\)"),
+        (np.array([]), r"shape \(0,\)"),
+        (True, "bool True"),
+        ((1.0,), None),
+        ([1.0, 2.0], r"list \[1.0, 2.0\]"),
+    ],
+)
+def test_anything_but_one_real_number_from_f_is_a_type_error(value, said):
+    x = np.array([1.0, 2.0])
+    if said is None:  # a sequence of one number is one number
+        assert not numerical_gradient(lambda x: value, x).any()
+        return
+    with pytest.raises(TypeError, match="f must return one real number, it returned .*" + said):
+        numerical_gradient(lambda x: value, x)
+    assert x.tolist() == [1.0, 2.0]
+
+
+@needs_jit
+@pytest.mark.parametrize(
+    ("f", "said"),
+    [
+        (lambda x: None, "it returned none"),
+        (lambda x: "text", "it returned"),
+        (lambda x: x[0] * 1j, "it returned complex128"),
+        (lambda x: x, r"it returned array\(float64, 1d, C\) with more or less than one element"),
+        (lambda x: (x[0], 1), "it returned Tuple"),
+        (lambda x: x[0] > 0, "it returned bool"),
+    ],
+)
+def test_anything_but_one_real_number_from_a_compiled_f_is_a_type_error(f, said):
+    with pytest.raises(TypeError, match="f must return one real number, " + said) as caught:
+        numerical_gradient(compiled(f), np.ones(2))
+    assert "\n" not in str(caught.value)
+
+
+@needs_jit
+def test_a_compiled_f_may_return_an_array_of_one_element_or_an_optional_number():
+    def optional(x):
+        if x[0] > 100.0:
+            return None
+        return x[0] * x[0]
+
+    for f in (lambda x: x[:1] * x[:1], optional):
+        assert np.isclose(numerical_gradient(compiled(f), np.array([3.0, 1.0]))[0], 6.0)
+
+
+# --- misuse ----------------------------------------------------------------------------------------------------------
+
+
+def never(x, *args):
+    raise AssertionError("evaluated before the arguments were checked")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"h": 0.0}, ValueError, "h must be finite and positive, got 0.0"),
+        ({"h": -1e-4}, ValueError, "h must be finite and positive"),
+        ({"h": float("nan")}, ValueError, "h must be finite"),
+        ({"h": np.inf}, ValueError, "h must be finite"),
+        ({"h": 1e308}, ValueError, "h must be finite"),
+        ({"h": "1e-4"}, TypeError, "h must be a real number, got str '1e-4'"),
+        ({"h": None}, TypeError, "h must be a real number"),
+        ({"h": 1j}, TypeError, "h must be a real number"),
+        ({"h": True}, TypeError, "h must be a real number"),
+        ({"h": np.array([1e-4])}, TypeError, "h must be a real number"),
+        ({"workers": 0}, ValueError, "workers must be at least 1, got 0"),
+        ({"workers": -2}, ValueError, "workers must be at least 1"),
+        ({"workers": 1.5}, TypeError, "workers must be an integer"),
+        ({"workers": True}, TypeError, "workers must be an integer"),
+        ({"workers": "2"}, TypeError, "workers must be an integer"),
+        ({"workers": 2}, TypeError, "workers=2 needs an f compiled with numba.njit"),
+        ({"args": [1.0]}, TypeError, r"args must be a tuple, got list \[1.0\]; write args="),
+        ({"args": np.ones(2)}, TypeError, "args must be a tuple"),
+        ({"out": [0.0, 0.0]}, TypeError, "out must be a float64 array"),
+        ({"out": np.empty(2, np.float32)}, TypeError, "out must be a float64 array, got an array of dtype float32"),
+        ({"out": np.empty(3)}, ValueError, r"out must have the shape of x, \(2,\), got \(3,\)"),
+        ({"out": np.empty(4)[::2]}, ValueError, "out must be a writable C-contiguous array"),
+        ({"out": read_only([0.0, 0.0])}, ValueError, "out must be a writable C-contiguous array"),
+        ({"f": None}, TypeError, "f must be callable, got NoneType None"),
+        ({"f": 3.0}, TypeError, "f must be callable"),
+        ({"x": np.array([1j])}, TypeError, "x must hold real numbers .* got dtype complex128"),
+        ({"x": np.array([True])}, TypeError, "got dtype bool"),
+        ({"x": np.array([1.0], dtype=object)}, TypeError, "got dtype object"),
+        ({"x": ["a"]}, TypeError, "got dtype <U1"),
+        ({"x": None}, TypeError, "got dtype object"),
+    ],
+)
+def test_misuse_is_an_error_before_anything_is_evaluated(kwargs, error, message):
+    call = {"f": never, "x": np.array([1.0, 2.0])} | kwargs
+    with pytest.raises(error, match=message) as caught:
+        numerical_gradient(call.pop("f"), call.pop("x"), **call)
+    assert "\n" not in str(caught.value)
+
+
+def test_out_is_written_and_returned(route):
+    x, out = np.array([1.0, 2.0]), np.full(2, np.nan)
+    assert numerical_gradient(route("cubic"), x, out=out) is out
+    assert out.tobytes() == reference.numerical_gradient(route("cubic"), x).tobytes()
+
+
+def test_out_must_not_share_memory_with_what_f_reads():
+    memory = np.ones(4)
+    with pytest.raises(ValueError, match="out must not share memory with x"):
+        numerical_gradient(never, memory[:3], out=memory[1:])
+    with pytest.raises(ValueError, match=r"out must not share memory with args\[1\]"):
+        numerical_gradient(never, np.ones(4), out=memory, args=(2, memory))
+    assert memory.tolist() == [1.0] * 4
+
+
+def test_an_x_whose_elements_share_memory_is_an_error():
+    x = np.lib.stride_tricks.as_strided(np.ones(5), shape=(3, 3), strides=(8, 8))
+    with pytest.raises(ValueError, match="x has elements that share memory"):
+        numerical_gradient(never, x)
+
+
+# --- threads and processes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [2, 3, np.int64(4), 50])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_threads_give_the_same_bits(name, workers):
+    x = np.random.default_rng(5).standard_normal((5, 9))
+    before, out = x.tobytes(), np.full((5, 9), np.nan)
+    expected = reference.numerical_gradient(COMPILED[name], x.copy())
+    assert numerical_gradient(COMPILED[name], x, workers=workers, out=out).tobytes() == expected.tobytes()
+    assert x.tobytes() == before
+
+
+def test_calls_from_several_python_threads_work(route):
+    xs = np.random.default_rng(6).standard_normal((6, 30))
+    expected = [reference.numerical_gradient(route("waves"), x.copy()) for x in xs]
+    results = [None] * len(xs)
+
+    def work(i):
+        for _ in range(3):
+            results[i] = numerical_gradient(route("waves"), xs[i])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(xs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [r.tobytes() for r in results] == [e.tobytes() for e in expected]
+
+
+def gradient_in_child(workers):
+    f = compiled(sum_of_squares)
+    return numerical_gradient(f, np.array([3.0, 4.0]), workers=workers).tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # fork with threads: what is tested here
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_calls_from_a_child_process_work(start):
+    expected = gradient_in_child(2)
+    if start not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {start} on {sys.platform}")
+    with multiprocessing.get_context(start).Pool(1) as pool:
+        assert pool.map(gradient_in_child, [1, 2]) == [expected] * 2
+
+
+# --- numerical_diff --------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(x=st.floats(-1e3, 1e3), h=st.sampled_from([1e-6, 1e-4, 0.5]))
+def test_numerical_diff_is_the_reference_bit_for_bit(x, h):
+    def f(x):
+        return x * x * x - 2 * x
+
+    expected = reference.numerical_diff(f, x, h)
+    assert numerical_diff(f, x, h) == expected
+    assert type(numerical_diff(f, x, h)) is float
+    array = numerical_diff(f, [x, 1.0], h)
+    assert array[0] == expected
+    assert numerical_diff(compiled(f) if not JIT else f, np.array(x), h) == expected
+
+
+def test_numerical_diff_works_elementwise_and_leaves_x_alone():
+    x = np.arange(6.0).reshape(2, 3)
+    before = x.tobytes()
+    assert numerical_diff(np.square, x).tobytes() == reference.numerical_diff(np.square, x).tobytes()
+    assert numerical_diff(np.square, x.astype(np.float32)).dtype == np.float64
+    assert numerical_diff(np.square, [1, 2]).tolist() == pytest.approx([2.0, 4.0])
+    assert x.tobytes() == before
+
+
+def test_numerical_diff_copes_with_a_reused_buffer():
+    buffer = np.empty(2)
+
+    def f(x):
+        return np.multiply(x, x, out=buffer)
+
+    assert numerical_diff(f, [3.0, 4.0]) == pytest.approx([6.0, 8.0])
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "h", "error", "message"),
+    [
+        (3.0, 1.0, 1e-4, TypeError, "f must be callable"),
+        (abs, "1.0", 1e-4, TypeError, "x must hold real numbers"),
+        (abs, 1j, 1e-4, TypeError, "x must hold real numbers"),
+        (abs, 1.0, 0, ValueError, "h must be finite and positive"),
+        (abs, 1.0, "a", TypeError, "h must be a real number"),
+        (lambda x: None, 1.0, 1e-4, TypeError, "f must return one real number, it returned NoneType"),
+        (lambda x: 1j, 1.0, 1e-4, TypeError, "f must return one real number"),
+        (lambda x: x * 1j, [1.0], 1e-4, TypeError, "what f returns must hold real numbers"),
+        (np.sum, [1.0, 2.0], 1e-4, ValueError, r"f must be elementwise: x has the shape \(2,\), f\(x\) has \(\)"),
+    ],
+)
+def test_numerical_diff_misused(f, x, h, error, message):
+    with pytest.raises(error, match=message):
+        numerical_diff(f, x, h)
+
+
+def test_numerical_diff_warns_of_a_lost_step():
+    with pytest.warns(RuntimeWarning, match="below the spacing") as caught:
+        numerical_diff(float, 1e15)
+    assert caught[0].filename == __file__

@@ -1,0 +1,90 @@
+"""The package as a whole: its names, its documentation, what importing it costs."""
+
+import inspect
+import pydoc
+import re
+import subprocess
+import sys
+from importlib import metadata, resources
+
+import numpy as np
+import pytest
+from problems import needs_jit
+
+import numgrad
+
+NAMES = [
+    "function_1", "numerical_diff", "function_2", "numerical_gradient", "gradient_descent", "gradient_ascent",
+    "descent_path", "softmax", "cross_entropy_error", "simpleNet", "SimpleNet", "reference",
+]  # fmt: skip
+SIGNATURES = {
+    "numerical_diff": "(f, x, h=0.0001)",
+    "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None)",
+    "gradient_descent": "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None)",
+    "gradient_ascent": "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None)",
+    "descent_path": "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1)",
+    "simpleNet": "(shape=(2, 3), *, rng=None)",
+    "softmax": "(x)",
+    "cross_entropy_error": "(y, t)",
+}
+REFERENCE = {"numerical_diff", "numerical_gradient", "gradient_descent", "softmax", "cross_entropy_error", "SimpleNet"}
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_public_names_are_these():
+    assert numgrad.__all__ == NAMES
+    assert set(numgrad.reference.__all__) == REFERENCE
+    assert all(hasattr(numgrad, name) for name in NAMES)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name):
+    signature = inspect.signature(getattr(numgrad, name))
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    assert str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)) == SIGNATURES[name]
+    if name != "simpleNet":
+        assert signature.return_annotation is not inspect.Signature.empty
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "reference"])
+def test_every_name_has_a_docstring_with_an_example(name):
+    text = inspect.getdoc(getattr(numgrad, name))
+    assert re.search(r"^Examples\n-+$", text, re.MULTILINE)
+    assert ">>> " in text
+
+
+def test_pydoc_reads():
+    assert "numerical_gradient" in pydoc.render_doc(numgrad)
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert metadata.version("numgrad") == numgrad.__version__
+
+
+def test_the_types_are_published():
+    assert resources.files("numgrad").joinpath("py.typed").is_file()
+
+
+@needs_jit
+def test_importing_numgrad_does_not_import_numba_nor_do_python_objectives():
+    code = """if True:
+        import sys, numgrad
+        numgrad.numerical_gradient(numgrad.function_2, [3.0, 4.0])
+        numgrad.gradient_descent(numgrad.function_2, [3.0, 4.0])
+        numgrad.numerical_diff(numgrad.function_1, 5)
+        numgrad.simpleNet().predict([1.0, 2.0])
+        print("numba" in sys.modules)
+    """
+    assert run_python(code) == "False"
+
+
+@needs_jit
+def test_compiled_and_interpreted_processes_do_not_share_state():
+    code = """if True:
+        import numpy, numgrad
+        print(numgrad.simpleNet(rng=0).loss([1.0, 2.0], 1))
+    """
+    assert float(run_python(code)) == numgrad.simpleNet(rng=0).loss(np.array([1.0, 2.0]), 1)

@@ -1,0 +1,110 @@
+"""simpleNet against the reference net."""
+
+import numpy as np
+import pytest
+
+from numgrad import SimpleNet, numerical_gradient, reference, simpleNet
+
+
+def twin_of(net):
+    twin = reference.SimpleNet()
+    twin.W = net.W
+    return twin
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (5, 1), (1, 4), (20, 10)])
+@pytest.mark.parametrize("batch", [None, 1, 7])
+def test_predict_and_loss_are_those_of_the_reference(shape, batch):
+    rng = np.random.default_rng(7)
+    net = simpleNet(shape, rng=rng)
+    x = rng.standard_normal(shape[:1] if batch is None else (batch, shape[0]))
+    labels = rng.integers(0, shape[1], () if batch is None else batch)
+    one_hot = np.eye(shape[1])[labels]
+    twin = twin_of(net)
+    assert net.predict(x).tobytes() == twin.predict(x).tobytes()
+    for t in (labels, one_hot):
+        # The same sums in another order, and another library's exp: a few roundings a class.
+        assert net.loss(x, t) == pytest.approx(twin.loss(x, t), rel=(shape[1] + 8) * 2.0**-52, abs=1e-15)
+        assert type(net.loss(x, t)) is float
+
+
+def test_the_gradient_of_the_loss_is_the_exact_one_to_the_error_of_a_central_difference():
+    rng = np.random.default_rng(8)
+    net, x, t = simpleNet((6, 4), rng=rng), rng.standard_normal((9, 6)), rng.integers(0, 4, 9)
+    gradient = numerical_gradient(lambda _: net.loss(x, t), net.W)
+    p = reference.softmax(net.predict(x))
+    p[np.arange(9), t] -= 1
+    # h**2/6 times a third derivative of at most max|x|**3, round-off eps/h, and the offset 1e-7 in the logarithm.
+    bound = 1e-8 / 6 * np.abs(x).max() ** 3 + 20 * 2.0**-52 / 1e-4 + 1e-7 / p[p > 0].min() * np.abs(x).max()
+    assert np.abs(gradient - x.T @ p / 9).max() <= bound
+
+
+def test_weights_come_from_numpys_global_state_as_in_the_book():
+    np.random.seed(3)
+    expected = np.random.randn(2, 3)
+    np.random.seed(3)
+    assert simpleNet().W.tobytes() == expected.tobytes()
+    np.random.seed(3)
+    assert reference.SimpleNet().W.tobytes() == expected.tobytes()
+
+
+def test_weights_come_from_rng_if_it_is_given():
+    expected = np.random.default_rng(5).standard_normal((4, 2))
+    assert simpleNet((4, 2), rng=np.random.default_rng(5)).W.tobytes() == expected.tobytes()
+    assert SimpleNet((4, 2), rng=5).W.tobytes() == expected.tobytes()
+    assert SimpleNet is simpleNet
+    assert repr(simpleNet((4, 2))) == "simpleNet(shape=(4, 2))"
+
+
+def test_accuracy():
+    net = simpleNet((2, 2))
+    net.W = np.eye(2)
+    assert net.accuracy([[3.0, 1.0], [1.0, 2.0], [0.0, 1.0]], [0, 0, 1]) == pytest.approx(2 / 3)
+    assert net.accuracy([3.0, 1.0], [1, 0]) == 1.0
+    assert net.accuracy([3.0, 1.0], 1) == 0.0
+
+
+def test_huge_logits_and_nan_pass_through():
+    net = simpleNet((1, 2))
+    net.W = np.array([[1.0, -1.0]])
+    assert net.loss([1e300], 0) == pytest.approx(-1e-7)
+    assert net.loss([1e300], 1) == pytest.approx(-np.log(1e-7))
+    assert np.isnan(net.loss([np.nan], 1))
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "error", "message"),
+    [
+        ([1.0, 2.0, 3.0], 0, ValueError, r"x of shape \(3,\) and W of shape \(2, 3\)"),
+        ([[1.0], [2.0]], [0, 0], ValueError, r"x of shape \(2, 1\) and W of shape \(2, 3\)"),
+        (1.0, 0, ValueError, r"x of shape \(\) and W"),
+        (np.ones((1, 1, 2)), 0, ValueError, r"x of shape \(1, 1, 2\)"),
+        ([1.0, 2.0], 3, ValueError, r"labels must be in range\(3\), got 3 to 3"),
+        ([1.0, 2.0], -1, ValueError, r"labels must be in range\(3\), got -1 to -1"),
+        ([1.0, 2.0], [0, 1], ValueError, r"of shape \(3,\), or integer labels, of shape \(\), got \(2,\)"),
+        ([[1.0, 2.0]], 0, ValueError, r"of shape \(1, 3\), or integer labels, of shape \(1,\), got \(\)"),
+        ([1.0, 2.0], 1.0, TypeError, "labels must be integers"),
+        (np.empty((0, 2)), np.empty(0, int), ValueError, "not be empty"),
+        ([1j, 0], 0, TypeError, "x must hold real numbers"),
+    ],
+)
+def test_misuse(x, t, error, message):
+    net = simpleNet()
+    for method in (net.loss, net.accuracy):
+        with pytest.raises(error, match=message):
+            method(x, t)
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "message"),
+    [
+        (3, TypeError, "shape must be a pair of integers"),
+        ((1, 2, 3), TypeError, "shape must be a pair of integers"),
+        ((2, 0), ValueError, "classes must be at least 1, got 0"),
+        ((-2, 3), ValueError, "features must be at least 1"),
+        ((2.0, 3), TypeError, "features must be an integer"),
+    ],
+)
+def test_bad_shapes(shape, error, message):
+    with pytest.raises(error, match=message):
+        simpleNet(shape)

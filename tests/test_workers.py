@@ -1,0 +1,81 @@
+"""Ranges: every unit once, whatever the pace and the number of threads; faults end the work."""
+
+import threading
+import time
+
+import pytest
+
+from numgrad.workers import PATIENCE, Pace
+
+
+@pytest.mark.parametrize("total", [0, 1, 7, 1000])
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_every_unit_is_done_exactly_once(total, workers):
+    done, lock = [], threading.Lock()
+
+    def fill(start, stop):
+        with lock:
+            done.extend(range(start, stop))
+        return 1 << (start % 3)
+
+    pace = Pace()
+    for _ in range(3):
+        done.clear()
+        pace.run(lambda: fill, total, key=total, workers=workers)
+        assert sorted(done) == list(range(total))
+
+
+def test_flags_are_or_ed():
+    for workers in (1, 3):
+        assert Pace().run(lambda: lambda start, stop: 4 if start == 0 else 1, 50, "key", workers) == 5
+
+
+def test_small_work_fits_once_it_is_known_and_a_new_key_forgets():
+    pace = Pace()
+    assert not pace.fits(10, "key")
+    pace.run(lambda: lambda start, stop: 0, 10, "key")
+    assert pace.fits(10, "key")
+    assert not pace.fits(10, "other key")
+    assert not pace.fits(10**12, "key")
+
+
+def test_long_work_is_cut_into_ranges_of_about_the_patience():
+    lengths = []
+
+    def fill(start, stop):
+        lengths.append(stop - start)
+        time.sleep((stop - start) * PATIENCE / 10)
+        return 0
+
+    Pace().run(lambda: fill, 41, "key")
+    assert lengths[0] == 1  # a unit may cost anything: begin with one
+    assert max(lengths) <= 10
+    assert len(lengths) >= 5
+
+
+def test_each_thread_has_a_filler_of_its_own():
+    made = []
+
+    def make_filler():
+        made.append(None)
+        return lambda start, stop: 0
+
+    Pace().run(make_filler, 100, "key", workers=3)
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_exception_ends_the_work(workers):
+    calls = []
+
+    def fill(start, stop):
+        calls.append(start)
+        if start >= 3:
+            raise ValueError("mine")
+        time.sleep(0.001)
+        return 0
+
+    pace = Pace()
+    with pytest.raises(ValueError, match="mine"):
+        pace.run(lambda: fill, 10_000, "key", workers)
+    assert len(calls) < 100
