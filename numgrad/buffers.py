@@ -82,13 +82,15 @@ def cells(x: NDArray[Any]) -> MutableSequence[float]:
     A memoryview is the fastest such view, but it needs contiguous memory and a native float format.
     """
     x = x.view(np.ndarray)
-    if x.flags.c_contiguous and x.dtype.isnative and x.dtype.char in "fd":
-        return cast("MutableSequence[float]", x.reshape(-1).data)
+    if x.flags.c_contiguous and (x.dtype is FLOAT64 or (x.dtype.isnative and x.dtype.char in "fd")):
+        return cast("MutableSequence[float]", x.ravel().data)
     return cast("MutableSequence[float]", x.flat)
 
 
 def native_copy(x: NDArray[Any]) -> NDArray[Any]:
     """Return a C-contiguous copy of `x` in the same precision and native byte order: what to restore it from."""
+    if x.dtype is FLOAT64:
+        return private_copy(x)
     return np.array(x, dtype=x.dtype.newbyteorder("="), order="C", subok=False)
 
 
@@ -99,7 +101,7 @@ def numbers(saved: NDArray[Any]) -> Sequence[float]:
 
 def resolution(x: NDArray[Any]) -> float:
     """Return the relative spacing (machine epsilon) of the numbers that `x` can store."""
-    return EPS if x.dtype == FLOAT64 else float(np.finfo(x.dtype).eps)
+    return EPS if x.dtype is FLOAT64 else float(np.finfo(x.dtype).eps)
 
 
 def is_narrow(x: NDArray[Any]) -> bool:

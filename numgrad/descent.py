@@ -81,7 +81,7 @@ def gradient_descent(
 
     References
     ----------
-    Saito, K., *Deep Learning from Scratch*, O'Reilly, section 4.4.1.
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.4.1.
 
     Examples
     --------

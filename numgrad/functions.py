@@ -62,7 +62,7 @@ def softmax(x: ArrayLike) -> NDArray[np.float64]:
 
     References
     ----------
-    Saito, K., *Deep Learning from Scratch*, O'Reilly, section 3.5.
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 3.5.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
 
     References
     ----------
-    Saito, K., *Deep Learning from Scratch*, O'Reilly, section 4.2.
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.2.
 
     Examples
     --------

@@ -53,7 +53,7 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, h: float = 1e-4) -> An
 
     References
     ----------
-    Saito, K., *Deep Learning from Scratch*, O'Reilly, section 4.3.1.
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.3.1.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def numerical_gradient(
 
     References
     ----------
-    Saito, K., *Deep Learning from Scratch*, O'Reilly, section 4.4.
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.4.
 
     Examples
     --------

@@ -64,9 +64,10 @@ class PythonObjective:
     """A Python callable: called twice a coordinate, in place, on the caller's own array."""
 
     compiled = False
+    pace = Pace()
 
     def __init__(self, f: Callable[..., Any]) -> None:
-        self.f, self.pace = f, Pace()
+        self.f = f
 
     def hold(self, x: ArrayLike) -> tuple[NDArray[Any], bool]:
         return buffers.written_through(x)

@@ -5,7 +5,7 @@ benchmarks are measured against it. It checks nothing and compiles nothing.
 
 References
 ----------
-Saito, K., *Deep Learning from Scratch*, O'Reilly, chapter 4 (numerical differentiation, gradient, simpleNet)
+Saitoh, K., *Deep Learning from Scratch*, O'Reilly, chapter 4 (numerical differentiation, gradient, simpleNet)
 and chapter 3 (softmax).
 """
 

@@ -47,7 +47,7 @@ class simpleNet:  # noqa: N801, the book's name
 
     References
     ----------
-    Saito, K., *Deep Learning from Scratch*, O'Reilly, section 4.4.2.
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.4.2.
 
     Examples
     --------

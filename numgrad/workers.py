@@ -5,7 +5,6 @@ all ranges are or-ed. What a unit or a flag means, this module does not know, an
 """
 
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Lock
 from time import perf_counter
 
@@ -77,6 +76,8 @@ class _Ranges:
 
 
 def _on_threads(ranges: _Ranges, make_filler: Callable[[], Filler], workers: int) -> int:
+    from concurrent.futures import ThreadPoolExecutor, wait  # a third of what importing numgrad would cost
+
     flags = 0
     with ThreadPoolExecutor(workers) as pool:
         try:

@@ -27,14 +27,14 @@ def test_only_compiled_functions_are_compiled():
 
 def test_arrays_are_found_as_globals_attributes_tuples_closures_and_in_inner_functions():
     local, unset = np.ones(5), None
-    del unset  # an empty cell
+    del unset  # an empty cell: numba would say that it cannot type it
 
     @CPUDispatcher
     def inner():
         return local[0]
 
     def f(x):
-        return WEIGHTS[0] + PAIR[0][0] + SETTINGS.bias[0] + inner() + unset
+        return WEIGHTS[0] + PAIR[0][0] + SETTINGS.bias[0] + inner() + unset  # noqa: F821
 
     assert names(f) == ["PAIR", "SETTINGS.bias", "WEIGHTS", "local"]
     assert names(lambda x: [WEIGHTS[i] for i in range(3)]) == ["WEIGHTS"]
