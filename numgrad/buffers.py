@@ -79,10 +79,10 @@ def is_flat_float64(x: NDArray[Any]) -> bool:
 def cells(x: NDArray[Any]) -> MutableSequence[float]:
     """Return the elements of `x` in C order, readable and writable by one integer, over the same memory.
 
-    A memoryview is the fastest such view, but it needs contiguous memory and a native float format.
+    A memoryview is the fastest such view, but it needs contiguous, aligned memory and a native float format.
     """
     x = x.view(np.ndarray)
-    if x.flags.c_contiguous and (x.dtype is FLOAT64 or (x.dtype.isnative and x.dtype.char in "fd")):
+    if x.flags.carray and (x.dtype is FLOAT64 or (x.dtype.isnative and x.dtype.char in "fd")):
         return cast("MutableSequence[float]", x.ravel().data)
     return cast("MutableSequence[float]", x.flat)
 

@@ -145,6 +145,8 @@ def test_f_may_return_any_single_real_number(value):
 
 def layouts():
     base = np.random.default_rng(4).standard_normal((6, 8))
+    packed = np.zeros((6, 8), dtype=[("tag", "u1"), ("value", "f8")])
+    packed["value"] = base
     return {
         "C": base.copy(),
         "Fortran": np.asfortranarray(base),
@@ -158,14 +160,20 @@ def layouts():
         "float32 strided": base.astype(np.float32)[:, ::2],
         "float16": base.astype(np.float16),
         "big-endian float32": base.astype(">f4"),
+        "unaligned": np.frombuffer(bytearray(b"?" + base.tobytes()), dtype=np.float64, offset=1),
+        "packed in a record": packed["value"],
         "masked": np.ma.masked_array(base.copy(), mask=base > 1.5),
     }
+
+
+def memory_of(x):
+    return np.asarray(x.base if isinstance(x.base, np.ndarray) else x)
 
 
 @pytest.mark.parametrize("layout", layouts())
 def test_any_writable_floating_array_is_written_through_and_given_back_bit_for_bit(layout):
     x = layouts()[layout]
-    owner = x if x.base is None else x.base
+    owner = memory_of(x)
     before, memory, mask = owner.tobytes(), np.asarray(x), np.ma.getmaskarray(x).copy()
 
     def exact_sum_of_squares(values):  # in whatever order the memory is read
@@ -256,7 +264,7 @@ def test_a_scalar_gives_a_0_d_gradient(route):
 @pytest.mark.parametrize("layout", ["C", "strided", "float32"])
 def test_memory_is_what_it_was_after_an_exception(fault, call, layout):
     x, calls = layouts()[layout], 0
-    owner = x if x.base is None else x.base
+    owner = memory_of(x)
     before = owner.tobytes()
 
     def f(x):
