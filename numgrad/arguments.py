@@ -3,6 +3,7 @@
 import math
 import operator
 import sys
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,11 @@ def positive_step(h: float) -> float:
 def finite_real(name: str, value: Any) -> float:
     """Return `value` as a float; TypeError if it is not a real number, ValueError if it is not finite."""
     try:
-        if isinstance(value, str | bytes | bool | np.bool | np.ndarray):
-            raise TypeError
-        number = float(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a real number, got {describe(value)}") from None
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+    except OverflowError:
+        number = math.inf
+    if number is None:
+        raise TypeError(f"{name} must be a real number, got {describe(value)}")
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     return number

@@ -5,7 +5,7 @@ and reads that array sees every step) or a *private* float64 copy. This module d
 access to it.
 """
 
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -28,7 +28,10 @@ def real_array(x: ArrayLike, name: str = "x") -> NDArray[Any]:
     """
     if x.__class__ is np.ndarray and x.dtype is FLOAT64:
         return cast("NDArray[Any]", x)
-    array = x if isinstance(x, np.ndarray) else np.asarray(x)
+    try:
+        array = x if isinstance(x, np.ndarray) else np.asarray(x)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangular array, but its rows differ in length") from None
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers (integers or floats), got dtype {array.dtype}")
     return array
@@ -122,26 +125,35 @@ def divide_by_stored_width(differences: NDArray[np.float64], values: NDArray[Any
             differences[block] /= width
 
 
-def result_buffer(out: Any, x: NDArray[Any], args: Sequence[Any]) -> NDArray[np.float64]:
-    """Return `out` after checking that a gradient of `x` can be written to it, or a new array if it is None.
+def result_buffer(out: Any, shape: tuple[int, ...], x: ArrayLike, args: tuple[Any, ...]) -> NDArray[np.float64]:
+    """Return `out` after checking that a result of `shape` can be written to it, or a new array if it is None.
 
     Raises
     ------
     TypeError
         If `out` is not a float64 array.
     ValueError
-        If its shape is not that of `x`, if it is not a writable C-contiguous buffer, or if it shares memory
+        If its shape is another, if it is not a writable C-contiguous buffer, or if it shares memory
         with `x` or with one of `args`.
     """
     if out is None:
-        return np.empty(x.shape)
+        return np.empty(shape)
     if not isinstance(out, np.ndarray) or out.dtype != FLOAT64:
         raise TypeError(f"out must be a float64 array, got {describe(out)}")
-    if out.shape != x.shape:
-        raise ValueError(f"out must have the shape of x, {x.shape}, got {out.shape}")
+    if out.shape != shape:
+        raise ValueError(f"out must have the shape of the result, {shape}, got {out.shape}")
     if not out.flags.carray:
-        raise ValueError("out must be a writable C-contiguous array; pass out=numpy.empty(x.shape)")
-    for name, array in [("x", x), *((f"args[{i}]", a) for i, a in enumerate(args))]:
-        if isinstance(array, np.ndarray) and np.shares_memory(out, array):
+        raise ValueError(f"out must be a writable C-contiguous array; pass out=numpy.empty({shape})")
+    for name, array in [("x", np.asarray(x)), *arrays_in(args)]:
+        if np.shares_memory(out, array):
             raise ValueError(f"out must not share memory with {name}, which f still reads; pass a new array")
     return out
+
+
+def arrays_in(args: Sequence[Any], name: str = "args") -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the name and value of each array among `args`, in tuples and lists within it too."""
+    for i, value in enumerate(args):
+        if isinstance(value, np.ndarray):
+            yield f"{name}[{i}]", value
+        elif isinstance(value, tuple | list):
+            yield from arrays_in(value, f"{name}[{i}]")

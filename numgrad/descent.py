@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
 from .arguments import describe, finite_real, positive_step, whole_number
-from .gradient import check_workers, fill_gradient, warn_of
+from .gradient import check_workers, cost_key, fill_gradient, warn_of
 from .objectives import DIVERGED, MOVED, CompiledObjective, as_objective
+from .progress import Progress, Report, check_progress, reporting
 
 __all__ = ["descent_path", "gradient_ascent", "gradient_descent"]
 
@@ -31,6 +32,7 @@ def gradient_descent(
     args: tuple[Any, ...] = (),
     workers: int = 1,
     callback: Callback | None = None,
+    progress: Progress = False,
 ) -> NDArray[Any]:
     """Minimise `f` by gradient descent with numerical gradients.
 
@@ -38,7 +40,8 @@ def gradient_descent(
     ----------
     f : callable
         ``f(x, *args) -> float``, as for `numerical_gradient`. If it is compiled with `numba.njit`, the whole descent
-        is one compiled loop.
+        is one compiled loop, unless there is a `callback`, several `workers`, or an `init_x` that is not C-contiguous
+        float64.
     init_x : array_like
         Where to start. A writable floating array is updated in place (that is what trains ``net.W``); anything else
         (list, integers, read-only) is worked on as a float64 copy.
@@ -55,6 +58,8 @@ def gradient_descent(
     callback : callable, optional
         ``callback(iteration, x)`` after each update, with iteration counted from 0 and x the array that is updated
         (it may be changed, to project it, and must be copied to be kept). Raising `StopIteration` ends the descent.
+    progress : bool or callable, default False
+        True shows a tqdm bar; a callable receives ``(done, total)`` in coordinates of all gradients.
 
     Returns
     -------
@@ -90,7 +95,7 @@ def gradient_descent(
     >>> print(gradient_descent(function_2, np.array([-3.0, 4.0]), lr=0.1, step_num=100))
     [-6.11110793e-10  8.14814391e-10]
     """
-    return _descend(f, init_x, finite_real("lr", lr), step_num, h, args, workers, callback)
+    return _descend(f, init_x, finite_real("lr", lr), step_num, h, args, workers, callback, progress)
 
 
 def gradient_ascent(
@@ -103,6 +108,7 @@ def gradient_ascent(
     args: tuple[Any, ...] = (),
     workers: int = 1,
     callback: Callback | None = None,
+    progress: Progress = False,
 ) -> NDArray[Any]:
     """Maximise `f` by gradient ascent: `gradient_descent` with ``x <- x + lr * gradient(x)``.
 
@@ -114,7 +120,7 @@ def gradient_ascent(
     >>> print(gradient_ascent(lambda x: -(x[0] - 1) ** 2, [3.0], lr=0.5, step_num=1).round(6))
     [1.]
     """
-    return _descend(f, init_x, -finite_real("lr", lr), step_num, h, args, workers, callback)
+    return _descend(f, init_x, -finite_real("lr", lr), step_num, h, args, workers, callback, progress)
 
 
 def descent_path(
@@ -126,6 +132,7 @@ def descent_path(
     h: float = 1e-4,
     args: tuple[Any, ...] = (),
     workers: int = 1,
+    progress: Progress = False,
 ) -> Floats:
     """Return every iterate of a gradient descent, the first and the last included.
 
@@ -146,14 +153,15 @@ def descent_path(
      [-1.5   2.  ]
      [-0.75  1.  ]]
     """
+    check_progress(progress)
     descent = _Descent(f, init_x, finite_real("lr", lr), step_num, h, args, workers)
-    x, saved = descent.x, buffers.native_copy(descent.x)
-    path = np.empty((descent.step_num + 1, *x.shape))
-    path[0] = x
+    memory, saved = descent.memory, buffers.native_copy(descent.x)
+    path = np.empty((descent.step_num + 1, *memory.shape))
+    path[0] = memory
     try:
-        flags = descent.run(path, None)
+        flags = descent.run(path, None, progress)
     finally:
-        x[...] = saved  # an assignment cannot be interrupted: see PythonObjective.fill
+        memory[...] = saved  # an assignment cannot be interrupted: see PythonObjective.fill
     descent.warn_of(flags, stacklevel=3)
     return path
 
@@ -167,11 +175,13 @@ def _descend(
     args: tuple[Any, ...],
     workers: int,
     callback: Callback | None,
+    progress: Progress,
 ) -> NDArray[Any]:
+    check_progress(progress)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {describe(callback)}")
     descent = _Descent(f, init_x, lr, step_num, h, args, workers)
-    flags = descent.run(descent.x[np.newaxis], callback)
+    flags = descent.run(descent.x[np.newaxis], callback, progress)
     descent.warn_of(flags, stacklevel=4)
     return descent.x
 
@@ -194,48 +204,55 @@ class _Descent:
         self.objective = as_objective(f, args)
         check_workers(workers, self.objective)
         self.x, self.private = buffers.written_through(init_x, "init_x")
+        self.memory = self.x.view(np.ndarray)  # what a subclass does beyond assigning is not wanted
 
-    def run(self, iterates: NDArray[Any], callback: Callback | None) -> int:
+    def run(self, iterates: NDArray[Any], callback: Callback | None, progress: Progress) -> int:
         """Move `x`, write iterate k to ``iterates[k]``, counted around, and return the flags of the descent.
 
         Where `x` is a buffer that a kernel can use, and nobody looks in between, it is one compiled loop; then `x`
         itself moves only if it is a row of `iterates`.
         """
-        objective, x = self.objective, self.x
-        slopes = np.empty(x.shape)
-        one_loop = callback is None and self.workers == 1 and buffers.is_flat_float64(x)
-        if one_loop and isinstance(objective, CompiledObjective):
-            return self._run_compiled(objective, slopes, iterates)
-        flags = 0
+        if not self.step_num:
+            return 0
+        one_loop = callback is None and self.workers == 1 and buffers.is_flat_float64(self.x)
+        with reporting(progress, self.step_num * self.x.size) as report:
+            if one_loop and isinstance(self.objective, CompiledObjective):
+                return self._run_compiled(self.objective, iterates, report)
+            return self._run(iterates, callback, report)
+
+    def _run(self, iterates: NDArray[Any], callback: Callback | None, report: Report | None) -> int:
+        x, slopes, flags = self.x, np.empty(self.x.shape), 0
         for k in range(self.step_num):
-            flags |= fill_gradient(objective, x, self.h, self.args, self.workers, slopes)
-            _update(x, self.lr, slopes)
-            iterates[(k + 1) % len(iterates)] = x
+            further = None if report is None else _after(report, k * x.size)
+            flags |= fill_gradient(self.objective, x, self.h, self.args, self.workers, slopes, report=further)
+            _update(self.memory, self.lr, slopes)
+            if len(iterates) > 1:
+                iterates[k + 1] = self.memory
             if callback is not None:
                 try:
                     callback(k, x)
                 except StopIteration:
                     break
-        return flags if np.isfinite(x).all() else flags | DIVERGED
+        return flags if np.isfinite(self.memory).all() else flags | DIVERGED
 
-    def _run_compiled(self, objective: CompiledObjective, slopes: Floats, iterates: Floats) -> int:
-        point, pace, total = objective.prepare(self.x, self.args), objective.descent_pace, self.step_num
-        cost_key = (slopes.size, *map(np.size, self.args))
+    def _run_compiled(self, objective: CompiledObjective, iterates: Floats, report: Report | None) -> int:
+        point, slopes = objective.own(objective.prepare(self.x, self.h, self.args)), np.empty(self.x.shape)
+        pace, total, n = objective.descent_pace, self.step_num, slopes.size
+        key = cost_key(self.x, self.args)
 
         def fill(start: int, stop: int) -> int:
             return objective.descend(point, self.lr, self.h, self.args, start, stop, slopes, iterates)
 
-        if pace.fits(total, cost_key):
+        if report is None and pace.fits(total, key):
             return fill(0, total)
-        return pace.run(lambda: fill, total, cost_key)
+        return pace.run(lambda: fill, total, key, report=report and (lambda done: report(done * n)))
 
     def warn_of(self, flags: int, stacklevel: int) -> None:
         """Warn of what the flags tell; `stacklevel` counts from here to the user's line."""
         if flags == MOVED:
             return
         evaluated = self.step_num > 0 and self.x.size > 0
-        private = evaluated and (self.private or self.objective.compiled)
-        warn_of(flags, self.h, private, stacklevel + 1)
+        warn_of(flags, self.h, evaluated and self.objective.may_be_deaf(self.private), stacklevel + 1)
         if flags & DIVERGED:
             warnings.warn(
                 f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, try a "
@@ -243,6 +260,10 @@ class _Descent:
                 RuntimeWarning,
                 stacklevel,
             )
+
+
+def _after(report: Report, before: int) -> Report:
+    return lambda done: report(before + done)
 
 
 def _update(x: NDArray[Any], lr: float, slopes: Floats) -> None:

@@ -1,7 +1,8 @@
 """numerical_diff and numerical_gradient: what is valid, which memory is perturbed, what is worth a warning."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
 from .arguments import describe, positive_step, whole_number
-from .objectives import LOST, MOVED, Objective, as_objective
+from .inspection import explain
+from .objectives import EVERY, LOST, MOVED, Objective, as_objective
+from .progress import Progress, Report, check_progress, reporting
 from .scalars import real_number
 from .workers import Filler
 
@@ -66,22 +69,21 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, h: float = 1e-4) -> An
         raise TypeError(f"f must be callable, got {describe(f)}")
     array = buffers.private_copy(buffers.real_array(x))
     if np.any(np.abs(array) * buffers.EPS > h):
-        warn_of(LOST | MOVED, h, private=True, stacklevel=3)
+        warn_of(LOST, h, deaf=False, stacklevel=3)
     scalar = not isinstance(x, np.ndarray) and not array.ndim
-    value: Any = _number if scalar else _elementwise
     point: Any = float(array) if scalar else array
-    plus = value(f, point + h)
-    return (plus - value(f, point - h)) / (2 * h)
+    try:
+        plus = real_number(f(point + h)) if scalar else _elementwise(f(point + h), array)
+        minus = real_number(f(point - h)) if scalar else _elementwise(f(point - h), array)
+    except Exception as error:
+        explain(error)
+        raise
+    return (plus - minus) / (2 * h)
 
 
-def _number(f: Callable[[Any], Any], x: float) -> float:
-    return real_number(f(x))
-
-
-def _elementwise(f: Callable[[Any], Any], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a copy of ``f(x)``, since `f` may return the same buffer again."""
-    x = np.asarray(x)
-    values = buffers.private_copy(buffers.real_array(f(x), "what f returns"))
+def _elementwise(returned: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a copy of what `f` returned, since it may return the same buffer again."""
+    values = buffers.private_copy(buffers.real_array(returned, "what f returns"))
     if values.shape != x.shape:
         raise ValueError(f"f must be elementwise: x has the shape {x.shape}, f(x) has {values.shape}")
     return values
@@ -95,6 +97,8 @@ def numerical_gradient(
     args: tuple[Any, ...] = (),
     workers: int = 1,
     out: NDArray[np.float64] | None = None,
+    coordinates: ArrayLike | None = None,
+    progress: Progress = False,
 ) -> NDArray[np.float64]:
     """Return the gradient of `f` at `x` by central differences, one coordinate at a time.
 
@@ -104,7 +108,8 @@ def numerical_gradient(
         ``f(x, *args) -> float``, where x is an array of the shape of `x`. A Python callable is called in place, on
         the array `x` itself, so it may also ignore its argument and read that array (the book's
         ``lambda w: net.loss(x, t)``). A function compiled with `numba.njit` is compiled together with the whole
-        loop and sees a private float64 copy; other data must come through `args`.
+        loop and sees a private float64 copy; other data must come through `args`. An `IncrementalObjective` is asked
+        for its differences.
     x : array_like
         Where the gradient is taken: real, of any shape and layout. A writable floating array is perturbed in
         place if `f` is a Python callable, and is bit for bit what it was after any exit, by an exception or
@@ -116,21 +121,32 @@ def numerical_gradient(
     workers : int, default 1
         Number of threads. More than one needs a compiled `f`; the result is the same to the last bit.
     out : ndarray of float64, optional
-        Where to write the result: C-contiguous, of the shape of `x`. After an exception its content is undefined.
+        Where to write the result: C-contiguous, of the shape of the result. After an exception its content is
+        undefined.
+    coordinates : array_like of int, optional
+        Flat coordinates in C order, from 0 to ``x.size - 1``, in any order and repeated at will: only these partial
+        derivatives are computed, for sampling a large matrix.
+    progress : bool or callable, default False
+        True shows a tqdm bar; a callable receives ``(done, total)`` in coordinates, in the calling thread, about
+        twenty times a second and at the end.
 
     Returns
     -------
     ndarray of float64
-        The gradient, in the unit of f per unit of x, of the shape of `x` (`out` if it was given).
+        The gradient, in the unit of f per unit of x, of the shape of `x`; with `coordinates`, the one-dimensional
+        array of those partial derivatives. It is `out` if that was given.
 
     Raises
     ------
     TypeError
         If `f` is not callable, returns anything but one real number, or cannot be compiled for this `x`; if `x` is
-        not real; if `h`, `args`, `workers` or `out` is of the wrong type; if `workers` > 1 and `f` is not compiled.
+        not real; if another argument is of the wrong type; if `workers` > 1 and `f` is not compiled.
     ValueError
         If `h` is not finite and positive or `workers` is below 1; if `out` has another shape or shares memory
-        with `x` or `args`; if a compiled `f` has captured `x`; if elements of `x` share memory.
+        with `x` or `args`; if `coordinates` is not one-dimensional or out of range; if a compiled `f` has captured
+        `x`; if elements of `x` share memory.
+    ImportError
+        If `progress` is True and tqdm is not installed.
     Exception
         Whatever `f` raises, as it was raised.
 
@@ -144,6 +160,7 @@ def numerical_gradient(
     -----
     ``(f(x + h e_i) - f(x - h e_i)) / (2 h)``, with a truncation error of ``h**2 / 6`` times the third derivative
     and a round-off error of about ``eps * |f| / h``. Exactly 2n evaluations for n coordinates, in C order.
+    Compiled work is cut into ranges of about 50 ms, between which Ctrl-C is seen.
 
     Arrays narrower than float64 that are perturbed in place cannot store ``x + h`` exactly; there the divisor is
     the distance of the two points that were stored, and NaN results where they coincide. The error to expect
@@ -164,44 +181,90 @@ def numerical_gradient(
     h = positive_step(h)
     objective = as_objective(f, args)
     check_workers(workers, objective)
+    if progress is not False:
+        check_progress(progress)
     point, private = objective.hold(x)
-    gradient = buffers.result_buffer(out, point, args)
-    flags = fill_gradient(objective, point, h, args, workers, gradient)
+    chosen = EVERY if coordinates is None else _as_coordinates(coordinates, point.size)
+    gradient = buffers.result_buffer(out, point.shape if coordinates is None else chosen.shape, x, args)
+    if progress is False:
+        flags = fill_gradient(objective, point, h, args, workers, gradient, chosen)
+    else:
+        with reporting(progress, gradient.size) as report:
+            flags = fill_gradient(objective, point, h, args, workers, gradient, chosen, report)
     if flags != MOVED:
-        warn_of(flags, h, private and gradient.size > 0, stacklevel=3)
+        deaf = coordinates is None and gradient.size > 0 and objective.may_be_deaf(private)
+        warn_of(flags, h, deaf, stacklevel=3)
     return gradient
 
 
 def fill_gradient(
-    objective: Objective, x: NDArray[Any], h: float, args: tuple[Any, ...], workers: int, out: NDArray[np.float64]
+    objective: Objective,
+    x: NDArray[Any],
+    h: float,
+    args: tuple[Any, ...],
+    workers: int,
+    out: NDArray[np.float64],
+    coordinates: NDArray[np.intp] = EVERY,
+    report: Report | None = None,
 ) -> int:
     """Write the gradient at `x` to `out` in as many ranges as it takes, and return the or of their flags."""
-    pace, n = objective.pace, out.size
-    cost_key = (n, *map(np.size, args)) if args else n
-    if not objective.compiled or (workers == 1 and pace.fits(n, cost_key)):
-        return objective.fill(objective.prepare(x, args), h, args, 0, n, out)
+    n = out.size
+    if not n:
+        return 0
+    state = objective.prepare(x, h, args)
+    if report is None and not objective.threads:
+        return objective.fill(objective.own(state), h, args, coordinates, 0, n, out)
+    pace, key = objective.pace, cost_key(x, args)
+    if report is None and workers == 1 and pace.fits(n, key):
+        return objective.fill(objective.own(state), h, args, coordinates, 0, n, out)
 
     def make_filler() -> Filler:
-        state = objective.prepare(x, args)
-        return lambda start, stop: objective.fill(state, h, args, start, stop, out)
+        own = objective.own(state)
+        return lambda start, stop: objective.fill(own, h, args, coordinates, start, stop, out)
 
-    return pace.run(make_filler, n, cost_key, workers)
+    return pace.run(make_filler, n, key, workers, report)
+
+
+def cost_key(x: NDArray[Any], args: tuple[Any, ...]) -> Hashable:
+    """Return what the cost of one evaluation may depend on: sizes, and the values of numbers."""
+    return (x.size, *map(_cost_key, args)) if args else x.size
+
+
+def _cost_key(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape
+    if isinstance(value, tuple):
+        return tuple(map(_cost_key, value))
+    return value if isinstance(value, Real) else len(value) if hasattr(value, "__len__") else None
+
+
+def _as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
+    """Return `coordinates` as indices into a flat array of `size` elements."""
+    chosen = np.asarray(coordinates)
+    if chosen.ndim != 1:
+        raise ValueError(f"coordinates must be a one-dimensional array of flat coordinates, got shape {chosen.shape}")
+    if chosen.size and chosen.dtype.kind not in "iu":
+        raise TypeError(f"coordinates must be integers, got dtype {chosen.dtype}")
+    if chosen.size and not 0 <= chosen.min() <= chosen.max() < size:
+        raise ValueError(f"coordinates must be in range({size}), got {chosen.min()} to {chosen.max()}")
+    return chosen.astype(np.intp)
 
 
 def check_workers(workers: int, objective: Objective) -> None:
     """Raise a TypeError or ValueError unless `workers` is a number of threads that may evaluate `objective`."""
     if workers.__class__ is int and workers == 1:
         return
-    if whole_number("workers", workers, 1) > 1 and not objective.compiled:
-        raise TypeError(
-            f"workers={workers} needs an f compiled with numba.njit: threads cannot share the interpreter, "
-            f"and a Python f may read the very array that is perturbed"
-        )
+    if whole_number("workers", workers, 1) > 1 and not objective.threads:
+        raise TypeError(f"workers={workers} needs an f {objective.why_no_threads}")
 
 
-def warn_of(flags: int, h: float, private: bool, stacklevel: int) -> None:
-    """Warn of what the flags of a gradient tell; `stacklevel` counts from here to the user's line."""
-    if private and not flags & MOVED:
+def warn_of(flags: int, h: float, deaf: bool, stacklevel: int) -> None:
+    """Warn of what the flags of a gradient tell.
+
+    `deaf` says whether an `f` that ignores its argument would go unnoticed; `stacklevel` counts from here to the user's
+    line.
+    """
+    if deaf and not flags & MOVED:
         warnings.warn(
             "all differences are exactly zero: f may ignore its argument, and read another array than the copy of x "
             "that was perturbed; pass the array that f reads, writable and floating, as x",
@@ -210,8 +273,8 @@ def warn_of(flags: int, h: float, private: bool, stacklevel: int) -> None:
         )
     if flags & LOST:
         warnings.warn(
-            f"the step h={h:g} is below the spacing of the floats near some coordinate of x, and is lost in "
-            f"round-off there; rescale x or pass a larger h",
+            f"the step h={h:g} is below the spacing eps * |x| of the floats near some coordinate of x, and "
+            f"is lost in round-off there; rescale x or pass a larger h",
             RuntimeWarning,
             stacklevel,
         )

@@ -1,6 +1,7 @@
 """What numba did with a user's function: whether it compiled it, what it froze in it, why it could not type it."""
 
 import contextlib
+import dis
 import sys
 from collections.abc import Iterator
 from types import CodeType, ModuleType
@@ -19,24 +20,29 @@ def is_compiled(f: Any) -> bool:
     return dispatcher is not None and isinstance(f, dispatcher)
 
 
-def explain(error: Exception) -> None:
-    """Raise a TypeError with the first useful line of numba's message if `error` is one of compiling `f`."""
-    from numba.core.errors import NumbaError, UnsupportedBytecodeError
-
-    if isinstance(error, NumbaError | UnsupportedBytecodeError):
-        raise TypeError(_useful_line(str(error))) from error
+def jit_is_disabled() -> bool:
+    """Tell whether NUMBA_DISABLE_JIT=1 makes `numba.njit` return the function that it was given."""
+    return bool(getattr(sys.modules.get("numba.core.config"), "DISABLE_JIT", False))
 
 
-def _useful_line(message: str) -> str:
-    """Pick, from numba's report on `f`, the line that a user can act on."""
+def explain(error: Exception, what: str = "f for this x and args") -> None:
+    """Raise a TypeError with the first useful line of numba's message if `error` is one of compiling `what`."""
+    errors = sys.modules.get("numba.core.errors")
+    if errors is not None and isinstance(error, errors.NumbaError | errors.UnsupportedBytecodeError):
+        raise TypeError(_useful_line(str(error), what)) from error
+
+
+def _useful_line(message: str, what: str) -> str:
+    """Pick, from numba's report, the line that a user can act on."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     for line in lines:
         if "f must return one real number" in line:
             return line.partition(": ")[2]
-    specific = [line for line in lines if line.startswith(("NumbaTypeError:", "TypingError:", "NumbaValueError:"))]
-    general = [line for line in lines if not line.startswith(("Failed in", "During:", "No implementation of"))]
+    telling = [line for line in lines if "Failed in " not in line]
+    specific = [line for line in telling if line.startswith(("NumbaTypeError:", "TypingError:", "NumbaValueError:"))]
+    general = [line for line in telling if not line.startswith(("During:", "No implementation of"))]
     line = (specific or general or lines)[0]
-    return f"numba cannot compile f for this x and args: {line}"
+    return f"numba cannot compile {what}: {line}"
 
 
 def captured_arrays(f: Any) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -57,7 +63,7 @@ def captured_arrays(f: Any) -> Iterator[tuple[str, NDArray[Any]]]:
 
 def _captured_names(function: Any) -> Iterator[tuple[str, Any]]:
     """Yield the name and value of each global, module attribute and closure variable that `function` may read."""
-    names = set(_names(function.__code__))
+    names, attributes = _names(function.__code__)
     scope = function.__globals__
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # an empty cell: the variable was never assigned
@@ -65,11 +71,20 @@ def _captured_names(function: Any) -> Iterator[tuple[str, Any]]:
     for name in names & scope.keys():
         yield name, scope[name]
         if isinstance(scope[name], ModuleType):
-            yield from ((f"{name}.{n}", getattr(scope[name], n)) for n in names if n in vars(scope[name]))
+            yield from ((f"{name}.{n}", getattr(scope[name], n)) for n in attributes & vars(scope[name]).keys())
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
+def _names(code: CodeType) -> tuple[set[str], set[str]]:
+    """Return the names of the globals and of the attributes that `code`, or code within it, loads."""
+    globals_, attributes = set(), set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "LOAD_GLOBAL":
+            globals_.add(instruction.argval)
+        elif instruction.opname in {"LOAD_ATTR", "LOAD_METHOD"}:
+            attributes.add(instruction.argval)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            inner = _names(constant)
+            globals_ |= inner[0]
+            attributes |= inner[1]
+    return globals_, attributes

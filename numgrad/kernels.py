@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 Kernel = Callable[..., Any]
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -43,14 +44,18 @@ def make_differences(evaluate: Kernel) -> Kernel:
     """Return the central-difference loop around the compiled ``evaluate(x, args) -> float``."""
 
     @compiled()
-    def differences(x: Floats, point: Floats, h: float, args: Any, start: int, stop: int, quotients: Floats) -> int:
-        """Write ``(f(x + h e_i) - f(x - h e_i)) / 2h`` to ``quotients[i]`` for start <= i < stop.
+    def differences(
+        x: Floats, point: Floats, h: float, args: Any, coordinates: Indices, start: int, stop: int, quotients: Floats
+    ) -> int:
+        """Write ``(f(x + h e_i) - f(x - h e_i)) / 2h`` to ``quotients[k]`` for start <= k < stop.
 
-        `point` is the flat view of `x`; it is perturbed, and restored unless `f` raises. Returns 1 if `h` was below
-        the spacing of a coordinate, plus 2 if some difference was not zero.
+        i is ``coordinates[k]``, or k if `coordinates` is empty. `point` is the flat view of `x`; it is perturbed, and
+        restored unless `f` raises. Returns 1 if `h` was below the spacing of a coordinate, plus 2 if some difference
+        was not zero.
         """
         coarse, lost, moved = h / _EPS, 0, 0
-        for i in range(start, stop):
+        for k in range(start, stop):
+            i = coordinates[k] if coordinates.size else k
             value = point[i]
             if abs(value) > coarse:
                 lost = 1
@@ -61,7 +66,7 @@ def make_differences(evaluate: Kernel) -> Kernel:
             point[i] = value
             if difference != 0.0:
                 moved = 2
-            quotients[i] = difference / (2 * h)
+            quotients[k] = difference / (2 * h)
         return lost + moved
 
     return differences
@@ -71,9 +76,9 @@ def make_gradient(differences: Kernel) -> Kernel:
     """Return the gradient over a range of coordinates, around a loop made by `make_differences`."""
 
     @compiled()
-    def gradient(x: Floats, h: float, args: Any, start: int, stop: int, out: Floats) -> int:
-        """Write the quotients of the flat coordinates start <= i < stop to `out`, which has the shape of `x`."""
-        flags: int = differences(x, x.reshape(x.size), h, args, start, stop, out.reshape(out.size))
+    def gradient(x: Floats, h: float, args: Any, coordinates: Indices, start: int, stop: int, out: Floats) -> int:
+        """Write the quotients start <= k < stop to `out`, of any shape; `differences` explains the rest."""
+        flags: int = differences(x, x.reshape(x.size), h, args, coordinates, start, stop, out.reshape(out.size))
         return flags
 
     return gradient
@@ -94,9 +99,9 @@ def make_descent(differences: Kernel) -> Kernel:
         """
         n, flags = x.size, 0
         point, slope, path = x.reshape(n), slopes.reshape(n), iterates.reshape(iterates.size)
-        here = start % len(iterates) * n
+        here, every = start % len(iterates) * n, np.empty(0, np.intp)
         for _ in range(start, stop):
-            flags |= differences(x, point, h, args, 0, n, slope)
+            flags |= differences(x, point, h, args, every, 0, n, slope)
             there = here + n if here + n < path.size else 0
             for i in range(n):
                 point[i] = path[here + i] - lr * slope[i]
@@ -110,6 +115,27 @@ def make_descent(differences: Kernel) -> Kernel:
     return descent
 
 
+def make_quotients(difference: Kernel) -> Kernel:
+    """Return the loop over an incremental objective's compiled ``difference(state, k) -> float``."""
+
+    @compiled()
+    def quotients(state: Any, h: float, coordinates: Indices, start: int, stop: int, out: Floats) -> int:
+        """Write ``difference(state, i) / 2h`` to ``out[k]`` for start <= k < stop.
+
+        i is ``coordinates[k]``, or k if `coordinates` is empty; `out` may have any shape. Returns 2 if some
+        difference was not zero, else 0.
+        """
+        flat, moved = out.reshape(out.size), 0
+        for k in range(start, stop):
+            change = difference(state, coordinates[k] if coordinates.size else k)
+            if change != 0.0:
+                moved = 2
+            flat[k] = change / (2 * h)
+        return moved
+
+    return quotients
+
+
 @compiled(cache=True)
 def update(lr: float, slope: Floats, x: Floats) -> None:
     """Do ``x -= lr * slope`` over flat buffers in one pass, without the temporary that NumPy needs."""
@@ -118,7 +144,7 @@ def update(lr: float, slope: Floats, x: Floats) -> None:
 
 
 @compiled(cache=True)
-def softmax_cross_entropy(logits: Floats, labels: NDArray[np.intp]) -> float:
+def softmax_cross_entropy(logits: Floats, labels: Indices) -> float:
     """Return the mean over the rows b of ``-log(softmax(logits[b])[labels[b]] + 1e-7)``.
 
     The shift by the row's maximum and the offset are the book's (sections 3.5 and 4.2). A label that is no

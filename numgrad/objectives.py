@@ -1,9 +1,10 @@
 """Objectives: how one difference ``f(x + h e_i) - f(x - h e_i)`` is evaluated.
 
-Each kind *prepares* a point, which gives a state that one thread may use, and *fills* ranges of flat coordinates with
+Each kind *prepares* a point once, gives each thread a state of its own, and *fills* ranges of coordinates with
 difference quotients, which gives the flags below. That is all the drivers in `gradient` know of a kind.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -11,13 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
-from .arguments import describe
-from .inspection import captured_arrays, explain, is_compiled
-from .scalars import compiled_evaluation, real_number
+from .arguments import describe, whole_number
+from .inspection import captured_arrays, explain, is_compiled, jit_is_disabled
+from .scalars import compiled_difference, compiled_evaluation, real_number
 from .workers import Pace
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 float64 = np.float64
+
+EVERY: Indices = np.empty(0, np.intp)  # in place of coordinates: all of them, in C order
 
 LOST = 1  # h was below the spacing of some coordinate
 MOVED = 2  # some difference was not zero
@@ -27,17 +31,29 @@ DIVERGED = 4  # the last iterate of a descent is not finite
 class Objective(Protocol):
     """What the drivers ask of a kind of objective."""
 
-    compiled: bool  # f runs without the interpreter, on a private copy of x: its ranges may run on threads
-    pace: Pace
+    threads: bool  # its ranges may run on several threads
+    why_no_threads: str  # what is to be said otherwise: "needs an f ..."
+
+    @property
+    def pace(self) -> Pace:
+        """How fast it was, for the next call."""
 
     def hold(self, x: ArrayLike) -> tuple[NDArray[Any], bool]:
-        """Return the array that stands for `x`, and whether `f` sees a private copy instead of the caller's."""
+        """Return the array that stands for `x`, and whether it is a private copy."""
 
-    def prepare(self, x: NDArray[Any], args: tuple[Any, ...]) -> Any:
-        """Return what `fill` needs to evaluate differences at `x`, for one thread."""
+    def may_be_deaf(self, private: bool) -> bool:
+        """Tell whether `f` could ignore its argument unnoticed, where `private` says whether that is a copy."""
 
-    def fill(self, state: Any, h: float, args: tuple[Any, ...], start: int, stop: int, out: Floats) -> int:
-        """Write the quotients of the coordinates start <= i < stop to `out`, and return their flags."""
+    def prepare(self, x: NDArray[Any], h: float, args: tuple[Any, ...]) -> Any:
+        """Return what the differences at `x` have in common."""
+
+    def own(self, state: Any) -> Any:
+        """Return a state that one thread may use."""
+
+    def fill(
+        self, state: Any, h: float, args: tuple[Any, ...], coordinates: Indices, start: int, stop: int, out: Floats
+    ) -> int:
+        """Write the quotients of ``coordinates[start:stop]`` (of start <= i < stop if empty) and return their flags."""
 
 
 def as_objective(f: Any, args: tuple[Any, ...]) -> Objective:
@@ -48,11 +64,13 @@ def as_objective(f: Any, args: tuple[Any, ...]) -> Objective:
     TypeError
         If `f` is not callable or `args` is not a tuple.
     """
-    if args.__class__ is not tuple:
+    if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, got {describe(args)}; write args=(a,) for one argument")
     known = _known.get(id(f))
     if known is not None:
         return known
+    if isinstance(f, IncrementalObjective):
+        return f
     if is_compiled(f):
         return _remember(CompiledObjective(f))
     if not callable(f):
@@ -63,27 +81,51 @@ def as_objective(f: Any, args: tuple[Any, ...]) -> Objective:
 class PythonObjective:
     """A Python callable: called twice a coordinate, in place, on the caller's own array."""
 
-    compiled = False
-    pace = Pace()
+    threads = False
+    why_no_threads = (
+        "compiled with numba.njit: threads cannot share the interpreter, and a Python f may read the very array that "
+        "is perturbed"
+    )
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f = f
 
+    @property
+    def pace(self) -> Pace:
+        return Pace()
+
     def hold(self, x: ArrayLike) -> tuple[NDArray[Any], bool]:
         return buffers.written_through(x)
 
-    def prepare(self, x: NDArray[Any], args: tuple[Any, ...]) -> NDArray[Any]:  # noqa: ARG002
+    def may_be_deaf(self, private: bool) -> bool:
+        return private
+
+    def prepare(self, x: NDArray[Any], h: float, args: tuple[Any, ...]) -> NDArray[Any]:  # noqa: ARG002
         return x
 
-    def fill(self, x: NDArray[Any], h: float, args: tuple[Any, ...], start: int, stop: int, out: Floats) -> int:
+    def own(self, state: NDArray[Any]) -> NDArray[Any]:
+        return state
+
+    def fill(
+        self,
+        x: NDArray[Any],
+        h: float,
+        args: tuple[Any, ...],
+        coordinates: Indices,
+        start: int,
+        stop: int,
+        out: Floats,
+    ) -> int:
         f: Any = (lambda x: self.f(x, *args)) if args else self.f
+        chosen = coordinates[start:stop] if coordinates.size else slice(start, stop)
+        indices = range(start, stop) if isinstance(chosen, slice) else chosen.tolist()
         saved, narrow = buffers.native_copy(x), buffers.is_narrow(x)
         point, values, quotients = buffers.cells(x), buffers.numbers(saved), buffers.cells(out)
         memory = x.view(np.ndarray)  # a subclass may do more than assign
         width, coarse = 1.0 if narrow else 2 * h, h / buffers.resolution(x)
         lost = moved = 0
         try:
-            for i in range(start, stop):
+            for k, i in enumerate(indices, start):
                 value = values[i]
                 if value > coarse or value < -coarse:
                     lost = LOST
@@ -99,13 +141,12 @@ class PythonObjective:
                 difference = plus - minus
                 if difference != 0.0:
                     moved = MOVED
-                quotients[i] = difference / width
+                quotients[k] = difference / width
         finally:
             # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
             memory[...] = saved
         if narrow:
-            part = slice(start, stop)
-            buffers.divide_by_stored_width(out.reshape(-1)[part], saved.reshape(-1)[part], h)
+            buffers.divide_by_stored_width(out.reshape(-1)[start:stop], saved.reshape(-1)[chosen], h)
         return lost | moved
 
 
@@ -118,12 +159,14 @@ class CompiledObjective:
         The arrays that `f` reads as globals or from its closure. Numba froze their values when it compiled `f`.
     """
 
-    compiled = True
+    why_no_threads = "compiled without parallel=True: this one starts threads of its own"
 
     def __init__(self, f: Any) -> None:
         from . import kernels
 
         self.f, self.pace, self.descent_pace = f, Pace(), Pace()
+        # Two threads in a parallel region abort the process on numba's workqueue layer.
+        self.threads = not getattr(f, "targetoptions", {}).get("parallel", False)
         self.captured = list(captured_arrays(f))
         differences = kernels.make_differences(compiled_evaluation(f))
         self.gradient, self.descent = kernels.make_gradient(differences), kernels.make_descent(differences)
@@ -131,32 +174,42 @@ class CompiledObjective:
     def hold(self, x: ArrayLike) -> tuple[NDArray[Any], bool]:
         return buffers.real_array(x), True
 
-    def prepare(self, x: NDArray[Any], args: tuple[Any, ...]) -> Floats:
-        """Return the copy of `x` that is perturbed.
+    def may_be_deaf(self, private: bool) -> bool:  # noqa: ARG002
+        return True
+
+    def prepare(self, x: NDArray[Any], h: float, args: tuple[Any, ...]) -> NDArray[Any]:  # noqa: ARG002
+        """Return `x`, of which each thread then perturbs a copy.
 
         Raises
         ------
         ValueError
             If `f` reads the memory of `x` by another way than its first argument, and would not see the copy.
         """
-        for name, array in self.captured:
-            if np.shares_memory(array, x):
-                raise ValueError(
-                    f"the compiled f reads x as the captured variable {name!r}, whose values numba froze when it "
-                    f"compiled f; let f read x from its first argument, and pass other data by args="
-                )
-        if args:
-            for i, array in enumerate(args):
-                if isinstance(array, np.ndarray) and np.shares_memory(array, x):
+        if self.captured:
+            # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
+            for name, array in (*self.captured, *captured_arrays(self.f)):
+                if np.shares_memory(array, x):
                     raise ValueError(
-                        f"args[{i}] shares memory with x, but a compiled f sees only a private copy of x change; "
+                        f"the compiled f reads x as the captured variable {name!r}, whose values numba froze when it "
+                        f"compiled f; let f read x from its first argument, and pass other data by args="
+                    )
+        if args and x.flags.writeable:
+            for name, array in buffers.arrays_in(args):
+                if np.shares_memory(array, x):
+                    raise ValueError(
+                        f"{name} shares memory with x, but a compiled f sees only a private copy of x change; "
                         f"let f read x from its first argument, or pass a copy in args="
                     )
-        return buffers.private_copy(x)
+        return x
 
-    def fill(self, x: Floats, h: float, args: tuple[Any, ...], start: int, stop: int, out: Floats) -> int:
+    def own(self, state: NDArray[Any]) -> Floats:
+        return buffers.private_copy(state)
+
+    def fill(
+        self, x: Floats, h: float, args: tuple[Any, ...], coordinates: Indices, start: int, stop: int, out: Floats
+    ) -> int:
         try:
-            flags: int = self.gradient(x, h, args, start, stop, out)
+            flags: int = self.gradient(x, h, args, coordinates, start, stop, out)
         except Exception as error:
             explain(error)
             raise
@@ -170,6 +223,150 @@ class CompiledObjective:
             explain(error)
             raise
         return flags
+
+
+class IncrementalObjective:
+    """An objective that knows what a change of one coordinate touches, so that a difference costs less than a call.
+
+    Parameters
+    ----------
+    value : callable
+        ``value(x, *args) -> float``: the objective itself, plain Python or compiled.
+    prepare : callable
+        ``prepare(x, h, *args) -> state``: what all differences at `x` with step `h` share, a tuple of arrays and
+        numbers. Called once a gradient, with a float64 array; plain Python or compiled.
+    difference : function compiled with `numba.njit`
+        ``difference(state, k) -> float``: ``f(x + h e_k) - f(x - h e_k)`` for the flat coordinate k, in C order. It may
+        run on several threads at once and must not write to `state`.
+
+    Raises
+    ------
+    TypeError
+        If one of them is not callable, or `difference` is not compiled.
+
+    Notes
+    -----
+    The functions whose differences are cheap are called coordinate-friendly in optimisation: Peng, Wu, Xu, Yan and
+    Yin, *Coordinate friendly structures, algorithms and applications*, 2016.
+
+    Examples
+    --------
+    A sum of squares: the change of one coordinate by +-h changes one term, by ``4 h x_k`` in all.
+
+    >>> import numpy as np
+    >>> from numba import njit
+    >>> from numgrad import IncrementalObjective, numerical_gradient
+    >>> @njit()
+    ... def difference(state, k):
+    ...     x, h = state
+    ...     return 4.0 * h * x[k]
+    >>> objective = IncrementalObjective(lambda x: np.sum(x**2), lambda x, h: (x.ravel(), h), difference)
+    >>> objective.verify(np.array([3.0, 4.0]))
+    >>> print(numerical_gradient(objective, np.array([3.0, 4.0])))
+    [6. 8.]
+    """
+
+    threads = True
+    why_no_threads = ""
+
+    def __init__(
+        self, value: Callable[..., float], prepare: Callable[..., Any], difference: Callable[[Any, int], float]
+    ) -> None:
+        for name, function in (("value", value), ("prepare", prepare), ("difference", difference)):
+            if not callable(function):
+                raise TypeError(f"{name} must be callable, got {describe(function)}")
+        if not (is_compiled(difference) or jit_is_disabled()):
+            raise TypeError("difference must be compiled: decorate it with numba.njit()")
+        self.value, self.state, self.difference = value, prepare, difference
+        self.pace = Pace()
+
+    def __call__(self, x: ArrayLike, *args: Any) -> float:
+        """Return ``value(x, *args)``."""
+        return self.value(x, *args)
+
+    def __repr__(self) -> str:
+        return f"IncrementalObjective(difference={getattr(self.difference, '__name__', self.difference)})"
+
+    def hold(self, x: ArrayLike) -> tuple[NDArray[Any], bool]:
+        return buffers.real_array(x), False
+
+    def may_be_deaf(self, private: bool) -> bool:  # noqa: ARG002
+        return False
+
+    def prepare(self, x: NDArray[Any], h: float, args: tuple[Any, ...]) -> Any:
+        if not buffers.is_flat_float64(x):
+            x = buffers.private_copy(x)
+        return self.state(x, h, *args)
+
+    def own(self, state: Any) -> Any:
+        return state
+
+    def fill(
+        self,
+        state: Any,
+        h: float,
+        args: tuple[Any, ...],  # noqa: ARG002
+        coordinates: Indices,
+        start: int,
+        stop: int,
+        out: Floats,
+    ) -> int:
+        try:
+            flags: int = _quotients(self.difference)(state, h, coordinates, start, stop, out)
+        except Exception as error:
+            explain(error, "difference(state, k)")
+            raise
+        return flags
+
+    def verify(self, x: ArrayLike, args: tuple[Any, ...] = (), *, samples: int = 32, rng: Any = None) -> None:
+        """Compare differences of random coordinates with plain ones of `value`, at the step 1e-4.
+
+        Parameters
+        ----------
+        x : array_like
+            Where to compare. It is not changed.
+        args : tuple, optional
+            Further arguments of `value` and `prepare`.
+        samples : int, default 32
+            Number of coordinates, all of them if there are no more.
+        rng : numpy.random.Generator or seed, optional
+            What chooses them.
+
+        Raises
+        ------
+        AssertionError
+            If some difference is off by more than the round-off of the plain one can explain. It names the worst
+            coordinate, both differences and the tolerance: for two values of a sum of n terms, added pairwise,
+            ``eps (|f+| + |f-|) (8 + log2 n)``, and for the points, ``eps (|x_k| + h) / h`` times the difference.
+        """
+        point, h = buffers.private_copy(buffers.real_array(x)), 1e-4
+        count = min(whole_number("samples", samples, 1), point.size)
+        chosen = np.sort(np.random.default_rng(rng).choice(point.size, count, replace=False)).astype(np.intp)
+        quotients, flat, worst = np.empty(count), point.reshape(-1), (1.0, "")
+        self.fill(self.prepare(point, h, args), h, args, chosen, 0, count, quotients)
+        for k, found in zip(chosen.tolist(), (quotients * (2 * h)).tolist(), strict=True):
+            value = flat[k]
+            flat[k] = value + h
+            plus = real_number(self.value(point, *args))
+            flat[k] = value - h
+            minus = real_number(self.value(point, *args))
+            flat[k] = value
+            plain = plus - minus
+            tolerance = buffers.EPS * (abs(plus) + abs(minus)) * (8 + np.log2(point.size))
+            tolerance += buffers.EPS * (abs(value) + h) / h * abs(plain)
+            excess = abs(found - plain) / tolerance if tolerance else float(found != plain) * np.inf
+            if not excess <= worst[0]:
+                where = tuple(map(int, np.unravel_index(k, point.shape)))
+                worst = (excess, f"{where}: difference {found:.17g}, plain {plain:.17g}, tolerance {tolerance:.2g}")
+        if worst[1]:
+            raise AssertionError(f"the incremental difference is wrong, worst at coordinate {worst[1]}")
+
+
+@functools.lru_cache(maxsize=256)
+def _quotients(difference: Any) -> Any:
+    from . import kernels
+
+    return kernels.make_quotients(compiled_difference(difference))
 
 
 # By id, since a lookup by hash costs as much as a small gradient; each objective keeps its f, and so the id, alive.

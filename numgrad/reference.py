@@ -1,7 +1,7 @@
 """The chapter in plain NumPy, loop for loop.
 
-This module is the specification: the package returns the same bits, the tests compare with it, and the
-benchmarks are measured against it. It checks nothing and compiles nothing.
+This module is the specification: in float64 the package returns the same bits, the tests compare with it, and
+the benchmarks are measured against it. It checks nothing and compiles nothing.
 
 References
 ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ def real_number(value: Any) -> float:
     if array.size == 1 and array.dtype.kind in "fiuO":
         number = array.item()
         if hasattr(number, "__float__"):
-            return float(number)
+            with contextlib.suppress(OverflowError):
+                return float(number)
     raise TypeError(f"f must return one real number, it returned {describe(value)}")
 
 
@@ -39,6 +41,19 @@ def compiled_evaluation(f: Any) -> Kernel:
     @compiled()
     def evaluate(x: Any, args: Any) -> Any:
         return number(f(x, *args))
+
+    return evaluate
+
+
+def compiled_difference(difference: Any) -> Kernel:
+    """Return the compiled ``difference(state, k)`` with what it returns made a float."""
+    from .kernels import compiled
+
+    number = _known_to_numba(real_number)
+
+    @compiled()
+    def evaluate(state: Any, k: int) -> Any:
+        return number(difference(state, k))
 
     return evaluate
 
@@ -66,14 +81,14 @@ def compiled_form(value: Any) -> Callable[[Any], Any]:
     message = f"f must return one real number, it returned {value}"
     if value == types.none:
         return _from_none(message)
-    number = getattr(value, "dtype", getattr(value, "type", value))
-    if not isinstance(number, types.Float | types.Integer) or isinstance(value, types.BaseTuple):
-        raise NumbaTypeError(message)
-    if isinstance(value, types.Array):
+    real = types.Float | types.Integer
+    if isinstance(value, real):
+        return _from_number
+    if isinstance(value, types.Array) and isinstance(value.dtype, real):
         return _from_array(f"{message} with more or less than one element")
-    if isinstance(value, types.Optional):
+    if isinstance(value, types.Optional) and isinstance(value.type, real):
         return _from_optional("f must return one real number, it returned None")
-    return _from_number
+    raise NumbaTypeError(message)
 
 
 # Numba wants the parameter of each implementation to look just like that of the overload, annotation included.

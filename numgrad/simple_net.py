@@ -102,10 +102,11 @@ class simpleNet:  # noqa: N801, the book's name
         (5, 3)
         """
         x = real_array(x)
-        if not 1 <= x.ndim <= 2 or x.shape[-1] != self.W.shape[0]:
+        shape = np.shape(self.W)
+        if not 1 <= x.ndim <= 2 or len(shape) != 2 or x.shape[-1] != shape[0]:
             raise ValueError(
                 f"x must have the shape (features,) or (batch, features) with the features of W, "
-                f"got x of shape {x.shape} and W of shape {self.W.shape}"
+                f"got x of shape {x.shape} and W of shape {shape}"
             )
         logits: NDArray[np.float64] = np.dot(x, self.W)
         return logits
@@ -136,7 +137,7 @@ class simpleNet:  # noqa: N801, the book's name
         logits = self.predict(x)
         labels = as_labels(t, logits.shape)
         rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
-        loss = float(_softmax_cross_entropy()(rows, labels.reshape(-1)))
+        loss = float(_softmax_cross_entropy()(rows, labels.reshape(-1).astype(np.intp, copy=False)))
         if loss < 0.0:
             check_labels(labels, logits.shape[-1])
         return loss

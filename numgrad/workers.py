@@ -4,9 +4,11 @@ A *filler* ``fill(start, stop)`` does the units start <= i < stop of some work a
 all ranges are or-ed. What a unit or a flag means, this module does not know, and it knows no other module.
 """
 
+from _thread import start_new_thread
 from collections.abc import Callable, Hashable
+from queue import SimpleQueue
 from threading import Lock
-from time import perf_counter
+from time import perf_counter, sleep
 
 Filler = Callable[[int, int], int]
 
@@ -28,10 +30,18 @@ class Pace:
         known, size = self.memory
         return total <= size and known == key
 
-    def run(self, make_filler: Callable[[], Filler], total: int, key: Hashable, workers: int = 1) -> int:
+    def run(
+        self,
+        make_filler: Callable[[], Filler],
+        total: int,
+        key: Hashable,
+        workers: int = 1,
+        report: Callable[[int], object] | None = None,
+    ) -> int:
         """Fill ``range(total)`` on `workers` threads, each with a filler of its own, and return the flags.
 
         The first exception ends the work and is raised; Ctrl-C ends it after the ranges that are under way.
+        `report` is called from this thread, now and then and at the end, with the number of units done.
         """
         known, size = self.memory
         # Several ranges a thread, so that one that is held up does not hold up the rest.
@@ -39,8 +49,8 @@ class Pace:
         ranges = _Ranges(total, size if known == key else 1, limit)
         try:
             if workers == 1:
-                return ranges.work(make_filler())
-            return _on_threads(ranges, make_filler, workers)
+                return ranges.work(make_filler(), report)
+            return _on_threads(ranges, make_filler, workers, report)
         finally:
             self.memory = key, ranges.size
 
@@ -50,9 +60,9 @@ class _Ranges:
 
     def __init__(self, total: int, size: int, limit: int) -> None:
         self.total, self.size, self.limit = total, size, limit
-        self.start, self.lock = 0, Lock()
+        self.start, self.done, self.ended, self.lock = 0, 0, False, Lock()
 
-    def work(self, fill: Filler) -> int:
+    def work(self, fill: Filler, report: Callable[[int], object] | None = None) -> int:
         """Take ranges and fill them until none is left; return the or of their flags."""
         flags = 0
         try:
@@ -60,31 +70,54 @@ class _Ranges:
                 with self.lock:
                     start = self.start
                     stop = self.start = min(start + min(self.size, self.limit), self.total)
-                if start >= stop:
+                if start >= stop or self.ended:
                     return flags
                 began = perf_counter()
                 flags |= fill(start, stop)
                 elapsed = max(perf_counter() - began, 1e-9)
                 self.size = max(1, int((stop - start) * PATIENCE / elapsed))
+                with self.lock:
+                    self.done += stop - start
+                if report:
+                    report(self.done)
         finally:
-            self.end()
-
-    def end(self) -> None:
-        """Hand out no more ranges."""
-        with self.lock:
-            self.start = self.total
+            self.ended = True  # no range is left, or one has failed
 
 
-def _on_threads(ranges: _Ranges, make_filler: Callable[[], Filler], workers: int) -> int:
-    from concurrent.futures import ThreadPoolExecutor, wait  # a third of what importing numgrad would cost
+def _on_threads(
+    ranges: _Ranges, make_filler: Callable[[], Filler], workers: int, report: Callable[[int], object] | None
+) -> int:
+    # A raw thread and a SimpleQueue are all C: Ctrl-C in the main thread cannot leave one of their locks taken, as it
+    # does, once in some hundred times, with those of an executor and its futures, and waits for them for ever.
+    results: SimpleQueue[int | BaseException] = SimpleQueue()
+    fillers, flags, started = [make_filler() for _ in range(workers)], 0, 0
+    finished: list[None] = []
 
-    flags = 0
-    with ThreadPoolExecutor(workers) as pool:
+    def work(fill: Filler) -> None:
+        result: int | BaseException
         try:
-            futures = [pool.submit(ranges.work, make_filler()) for _ in range(workers)]
-            wait(futures)
-        finally:
-            ranges.end()
-    for future in futures:
-        flags |= future.result()
+            result = ranges.work(fill)
+        except BaseException as error:  # noqa: BLE001, raised again below
+            result = error
+        finished.append(None)
+        results.put(result)
+
+    try:
+        for fill in fillers:
+            start_new_thread(work, (fill,))
+            started += 1
+        for _ in range(workers):
+            while results.empty() and report:
+                report(ranges.done)
+                sleep(PATIENCE)
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            flags |= result
+        if report:
+            report(ranges.done)
+    finally:
+        ranges.ended = True
+        while len(finished) < started:  # nobody must write to the result when it is given back
+            sleep(0.001)
     return flags

@@ -213,6 +213,29 @@ def test_an_f_that_ignores_a_private_copy_is_reported_once():
             assert [w.filename for w in caught] == [__file__]
 
 
+def test_the_path_of_a_subclass_gives_it_back_whole():
+    x = np.ma.masked_array([1.0, 2.0], mask=[True, False])
+    for f in (lambda x: float(np.sum(x.data**2)), COMPILED["sum of squares"]):
+        assert np.allclose(descent_path(f, x, 0.25, 1), [[1.0, 2.0], [0.5, 1.0]])
+        assert x.mask.tolist() == [True, False]
+        assert x.data.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("callback", [None, lambda k, x: None])
+def test_progress_counts_the_coordinates_of_all_gradients(route, callback):
+    seen = []
+    gradient_descent(
+        route("sum of squares"), [1.0, 2.0], 0.1, 5, callback=callback, progress=lambda *now: seen.append(now)
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == (10, 10)
+
+
+def test_no_iterations_are_no_divergence(route):
+    for _ in range(2):
+        assert np.isnan(gradient_descent(route("sum of squares"), [np.nan], step_num=0)[0])
+
+
 def test_no_iterations_and_no_coordinates_are_no_news(route):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -249,6 +272,7 @@ def never(x):
         ({"f": "f"}, TypeError, "f must be callable"),
         ({"init_x": np.array([1j])}, TypeError, "init_x must hold real numbers"),
         ({"init_x": np.array([True])}, TypeError, "init_x must hold real numbers"),
+        ({"progress": "yes"}, TypeError, "progress must be a bool or a callable"),
         ({"callback": 3}, TypeError, "callback must be callable, got int 3|unexpected keyword argument 'callback'"),
     ],
 )

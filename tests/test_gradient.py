@@ -348,6 +348,25 @@ def test_ctrl_c_stops_a_compiled_gradient_within_a_second():
         assert x.tobytes() == before
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_random_ctrl_c_on_threads_neither_hangs_nor_damages(seed):
+    rng, x, done = np.random.default_rng(seed), np.ones(60), 0
+    before = x.tobytes()
+    numerical_gradient(COMPILED["waves"], x, workers=2)
+    for _ in range(150):
+        timer = threading.Timer(rng.uniform(0, 2e-3), os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            for _ in range(1000):
+                numerical_gradient(COMPILED["waves"], x, workers=2)
+                done += 1
+        except KeyboardInterrupt:
+            pass
+        timer.join()
+        assert x.tobytes() == before
+    assert done
+
+
 @needs_jit
 def test_warm_calls_allocate_the_result_and_one_copy_of_x(route):
     x = np.ones(20_000)
@@ -438,6 +457,105 @@ def test_a_compiled_f_whose_args_share_the_memory_of_x_is_an_error():
     x = np.array([1.0, 2.0])
     with pytest.raises(ValueError, match=r"args\[0\] shares memory with x"):
         numerical_gradient(compiled(lambda x, w: x[0] * w[1]), x, args=(x,))
+    with pytest.raises(ValueError, match=r"args\[1\]\[0\] shares memory with x"):
+        numerical_gradient(compiled(lambda x, a, w: x[0] * w[0][1]), x, args=(3, (x[::-1],)))
+    x.flags.writeable = False  # nobody perturbs it, so f may read it as data
+    assert numerical_gradient(compiled(lambda x, w: x[0] * w[1]), x, args=(x,)) == pytest.approx([2.0, 0.0])
+
+
+@needs_jit
+def test_a_captured_name_that_was_bound_to_x_after_the_compilation_is_an_error():
+    from numba import njit
+
+    weights = np.array([1.0, 2.0])
+
+    @njit()
+    def f(x):
+        return weights[0] * x[0]
+
+    numerical_gradient(f, np.ones(2))
+    weights = np.array([10.0, 20.0])
+    with pytest.raises(ValueError, match="captured variable 'weights'"):
+        numerical_gradient(f, weights)
+
+
+@needs_jit
+def test_an_f_with_threads_of_its_own_is_not_run_on_several():
+    from numba import njit
+
+    f = njit(parallel=True)(lambda x: x[0])
+    with pytest.raises(TypeError, match="workers=2 needs an f compiled without parallel=True"):
+        numerical_gradient(f, np.ones(2), workers=2)
+
+
+def test_args_of_any_kind_are_passed_on(route):
+    def f(x, weights, settings):
+        return weights[0][0, 0] * x[0] + weights[1][0] * settings[0]
+
+    args = ((np.ones((2, 2)), np.ones(3)), (2, 3.0))
+    for used in (f, compiled(f)):
+        assert numerical_gradient(used, np.ones(2), args=args) == pytest.approx([1.0, 0.0])
+    ragged = ([np.ones((2, 2)), np.ones(3)], (2,))
+    assert numerical_gradient(f, np.ones(2), args=ragged) == pytest.approx([1.0, 0.0])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_coordinates_choose_partial_derivatives(workers):
+    x = np.random.default_rng(2).standard_normal((5, 6))
+    before, chosen = x.tobytes(), [29, 0, 7, 7]
+    for f in (PROBLEMS["waves"].f, COMPILED["waves"])[workers - 1 :]:
+        expected = reference.numerical_gradient(f, x.copy()).reshape(-1)[chosen]
+        for coordinates in (chosen, np.array(chosen, dtype=np.uint8)):
+            out = np.full(4, np.nan)
+            assert numerical_gradient(f, x, coordinates=coordinates, workers=workers, out=out) is out
+            assert out.tobytes() == expected.tobytes()
+        assert numerical_gradient(f, x, coordinates=[]).shape == (0,)
+        assert x.tobytes() == before
+    narrow = np.array([1.0, 2.0, 3.0], dtype=np.float32)
+    everywhere = numerical_gradient(sum_of_squares, narrow)
+    assert numerical_gradient(sum_of_squares, narrow, coordinates=[2, 1]).tolist() == everywhere[[2, 1]].tolist()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_reports_to_the_end_in_the_calling_thread(workers):
+    x = np.random.default_rng(2).standard_normal(40)
+    for f in (PROBLEMS["waves"].f, COMPILED["waves"])[workers - 1 :]:
+        seen, threads = [], set()
+
+        def progress(done, total, seen=seen, threads=threads):
+            seen.append((done, total))
+            threads.add(threading.get_ident())
+
+        gradient = numerical_gradient(f, x, workers=workers, progress=progress)
+        assert gradient.tobytes() == numerical_gradient(f, x).tobytes()
+        assert seen == sorted(seen)
+        assert seen[-1] == (40, 40)
+        assert threads == {threading.get_ident()}
+
+
+def test_an_exception_of_the_progress_callable_ends_the_work_and_leaves_x():
+    x = np.ones(50)
+
+    def progress(done, total):
+        raise ValueError("mine")
+
+    for f, workers in [(sum_of_squares, 1), (COMPILED["waves"], 1), (COMPILED["waves"], 2)]:
+        with pytest.raises(ValueError, match="mine"):
+            numerical_gradient(f, x, workers=workers, progress=progress)
+        assert (x == 1.0).all()
+
+
+def test_progress_true_shows_a_bar(capsys):
+    pytest.importorskip("tqdm")
+    numerical_gradient(sum_of_squares, np.ones(7), progress=True)
+    assert "7.00/7.00" in capsys.readouterr().err
+
+
+def test_progress_true_without_tqdm_names_the_extra(monkeypatch):
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"numgrad\[progress\]"):
+        numerical_gradient(never, np.ones(7), progress=True)
 
 
 @needs_jit
@@ -537,11 +655,22 @@ def never(x, *args):
         ({"workers": True}, TypeError, "workers must be an integer"),
         ({"workers": "2"}, TypeError, "workers must be an integer"),
         ({"workers": 2}, TypeError, "workers=2 needs an f compiled with numba.njit"),
+        ({"h": 10**400}, ValueError, "h must be finite"),
+        ({"h": np.complex128(1e-4)}, TypeError, "h must be a real number"),
+        ({"x": [[1.0], [2.0, 3.0]]}, ValueError, "x must be a rectangular array"),
+        ({"coordinates": [[0]]}, ValueError, r"coordinates must be a one-dimensional array .* got shape \(1, 1\)"),
+        ({"coordinates": 0}, ValueError, r"coordinates must be a one-dimensional array .* got shape \(\)"),
+        ({"coordinates": [0.0]}, TypeError, "coordinates must be integers, got dtype float64"),
+        ({"coordinates": [True]}, TypeError, "coordinates must be integers, got dtype bool"),
+        ({"coordinates": [0, 2]}, ValueError, r"coordinates must be in range\(2\), got 0 to 2"),
+        ({"coordinates": [-1]}, ValueError, r"coordinates must be in range\(2\), got -1 to -1"),
+        ({"coordinates": [0], "out": np.empty(2)}, ValueError, r"the shape of the result, \(1,\), got \(2,\)"),
+        ({"progress": 3}, TypeError, "progress must be a bool or a callable, got int 3"),
         ({"args": [1.0]}, TypeError, r"args must be a tuple, got list \[1.0\]; write args="),
         ({"args": np.ones(2)}, TypeError, "args must be a tuple"),
         ({"out": [0.0, 0.0]}, TypeError, "out must be a float64 array"),
         ({"out": np.empty(2, np.float32)}, TypeError, "out must be a float64 array, got an array of dtype float32"),
-        ({"out": np.empty(3)}, ValueError, r"out must have the shape of x, \(2,\), got \(3,\)"),
+        ({"out": np.empty(3)}, ValueError, r"out must have the shape of the result, \(2,\), got \(3,\)"),
         ({"out": np.empty(4)[::2]}, ValueError, "out must be a writable C-contiguous array"),
         ({"out": read_only([0.0, 0.0])}, ValueError, "out must be a writable C-contiguous array"),
         ({"f": None}, TypeError, "f must be callable, got NoneType None"),
@@ -572,6 +701,12 @@ def test_out_must_not_share_memory_with_what_f_reads():
         numerical_gradient(never, memory[:3], out=memory[1:])
     with pytest.raises(ValueError, match=r"out must not share memory with args\[1\]"):
         numerical_gradient(never, np.ones(4), out=memory, args=(2, memory))
+    with pytest.raises(ValueError, match=r"out must not share memory with args\[0\]\[1\]"):
+        numerical_gradient(never, np.ones(4), out=memory, args=((2, memory),))
+    frozen = memory.view()
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="out must not share memory with x"):
+        numerical_gradient(never, frozen, out=memory)
     assert memory.tolist() == [1.0] * 4
 
 

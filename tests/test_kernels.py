@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from numgrad import kernels, reference
+from numgrad.objectives import EVERY
 
 
 def plain(kernel):
@@ -24,7 +25,7 @@ def differences():
 def test_differences_writes_its_range_and_nothing_else(differences):
     x, quotients = np.array([1.0, 2.0, 3.0, 4.0]), np.full(4, np.nan)
     before = x.tobytes()
-    assert differences(x, x, 1e-4, (), 1, 3, quotients) == 2
+    assert differences(x, x, 1e-4, (), EVERY, 1, 3, quotients) == 2
     assert np.isnan(quotients[[0, 3]]).all()
     expected = reference.numerical_gradient(lambda x: evaluate(x, ()), x.copy())
     assert quotients[1:3].tobytes() == expected[1:3].tobytes()
@@ -43,12 +44,12 @@ def test_differences_writes_its_range_and_nothing_else(differences):
 )
 def test_flags(x, f, flags):
     x = np.array(x)
-    assert plain(kernels.make_differences(f))(x, x, 1e-4, (), 0, x.size, np.empty(x.size)) == flags
+    assert plain(kernels.make_differences(f))(x, x, 1e-4, (), EVERY, 0, x.size, np.empty(x.size)) == flags
 
 
 def test_gradient_keeps_the_shape(differences):
     x, out = np.arange(6.0).reshape(2, 3), np.full((2, 3), np.nan)
-    plain(kernels.make_gradient(differences))(x, 1e-4, (), 0, 6, out)
+    plain(kernels.make_gradient(differences))(x, 1e-4, (), EVERY, 0, 6, out)
     assert out.tobytes() == reference.numerical_gradient(lambda x: evaluate(x, ()), x.copy()).tobytes()
 
 

@@ -34,10 +34,10 @@ def test_a_compiled_objective_refuses_to_be_evaluated_on_x_by_another_way():
     w, x = np.ones(3), np.ones(3)
     objective = objectives.CompiledObjective(CPUDispatcher(lambda x: w[0]))
     with pytest.raises(ValueError, match="captured variable 'w'"):
-        objective.prepare(w[1:], ())
+        objective.prepare(w[1:], 1e-4, ())
     with pytest.raises(ValueError, match=r"args\[1\] shares memory with x"):
-        objective.prepare(x, (0, x[:2]))
-    private = objective.prepare(x, (w, 3))
+        objective.prepare(x, 1e-4, (0, x[:2]))
+    private = objective.own(objective.prepare(x, 1e-4, (w, 3)))
     assert private.tobytes() == x.tobytes()
     assert not np.shares_memory(private, x)
 

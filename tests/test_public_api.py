@@ -15,14 +15,15 @@ import numgrad
 
 NAMES = [
     "function_1", "numerical_diff", "function_2", "numerical_gradient", "gradient_descent", "gradient_ascent",
-    "descent_path", "softmax", "cross_entropy_error", "simpleNet", "SimpleNet", "reference",
+    "descent_path", "softmax", "cross_entropy_error", "IncrementalObjective", "simpleNet", "SimpleNet", "reference",
 ]  # fmt: skip
+DESCENT = "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False)"
 SIGNATURES = {
     "numerical_diff": "(f, x, h=0.0001)",
-    "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None)",
-    "gradient_descent": "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None)",
-    "gradient_ascent": "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None)",
-    "descent_path": "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1)",
+    "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None, coordinates=None, progress=False)",
+    "gradient_descent": DESCENT,
+    "gradient_ascent": DESCENT,
+    "descent_path": "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, progress=False)",
     "simpleNet": "(shape=(2, 3), *, rng=None)",
     "softmax": "(x)",
     "cross_entropy_error": "(y, t)",

@@ -1,0 +1,150 @@
+"""IncrementalObjective: the loop around its differences, verify, misuse."""
+
+import numpy as np
+import pytest
+from problems import JIT, needs_jit
+
+from numgrad import IncrementalObjective, descent_path, gradient_ascent, gradient_descent, numerical_gradient
+
+
+def jit(f):
+    from numba import njit
+
+    return njit()(f)
+
+
+def value(x, weights):
+    return float(np.sum(weights * x**2))
+
+
+def prepare(x, h, weights):
+    return x.reshape(-1), weights.reshape(-1), h
+
+
+@jit
+def difference(state, k):
+    x, weights, h = state
+    return 4.0 * h * weights[k] * x[k]
+
+
+@jit
+def wrong_at_2(state, k):
+    x, weights, h = state
+    return 4.0 * h * weights[k] * x[k] * (1.0 if k != 2 else 1.0 + 1e-6)
+
+
+OBJECTIVE = IncrementalObjective(value, prepare, difference)
+X = np.random.default_rng(0).standard_normal((3, 4))
+WEIGHTS = np.random.default_rng(1).uniform(1, 2, (3, 4))
+
+
+def test_it_is_called_like_its_value_and_says_what_it_is():
+    assert OBJECTIVE(X, WEIGHTS) == value(X, WEIGHTS)
+    assert repr(OBJECTIVE) == "IncrementalObjective(difference=difference)"
+
+
+@pytest.mark.parametrize("h", [1e-4, 0.5])
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("layout", [lambda x: x.copy(), np.asfortranarray, lambda x: x.tolist(), lambda x: x[:, ::-1]])
+def test_the_gradient_of_any_layout_is_that_of_the_plain_objective(h, workers, layout):
+    x, weights = layout(X), np.array(layout(WEIGHTS))
+    gradient = numerical_gradient(OBJECTIVE, x, h, args=(weights,), workers=workers)
+    assert gradient.shape == (3, 4)
+    assert np.allclose(gradient, 2 * weights * np.array(x), rtol=4 * 2.0**-52)
+    plain = numerical_gradient(value, np.array(x), h, args=(weights,))
+    assert np.allclose(gradient, plain, rtol=0, atol=2.0**-52 * 12 * value(np.array(x) + h, weights) / h)
+
+
+def test_prepare_is_called_once_a_gradient_and_x_is_left_alone():
+    calls = []
+
+    def counted(x, h, weights):
+        calls.append((x.dtype, x.flags.c_contiguous, h))
+        return prepare(x, h, weights)
+
+    x = X.astype(np.float32)
+    before = x.tobytes()
+    numerical_gradient(IncrementalObjective(value, counted, difference), x, args=(WEIGHTS,), workers=3)
+    assert calls == [(np.dtype(np.float64), True, 1e-4)]
+    assert x.tobytes() == before
+
+
+def test_descents_take_it():
+    start = X.copy()
+    x = gradient_descent(OBJECTIVE, start, 0.1, 3, args=(WEIGHTS,))
+    assert x is start
+    assert np.allclose(x, X * (1 - 0.2 * WEIGHTS) ** 3, rtol=1e-14)
+    assert np.allclose(gradient_ascent(OBJECTIVE, X.copy(), -0.1, 3, args=(WEIGHTS,)), x, rtol=1e-14)
+    assert descent_path(OBJECTIVE, X, 0.1, 3, args=(WEIGHTS,), workers=2)[-1].tobytes() == x.tobytes()
+
+
+def test_coordinates_and_progress_work_with_it():
+    seen = []
+    chosen = [11, 0, 5]
+    some = numerical_gradient(OBJECTIVE, X, args=(WEIGHTS,), coordinates=chosen, progress=lambda *now: seen.append(now))
+    assert some.tobytes() == numerical_gradient(OBJECTIVE, X, args=(WEIGHTS,)).reshape(-1)[chosen].tobytes()
+    assert seen[-1] == (3, 3)
+
+
+def test_a_stationary_point_is_no_news():
+    assert not numerical_gradient(OBJECTIVE, [0.0, 0.0], args=(np.ones(2),)).any()
+
+
+def test_verify_accepts_right_differences_and_names_the_worst_wrong_one():
+    OBJECTIVE.verify(X, (WEIGHTS,))
+    OBJECTIVE.verify(X, (WEIGHTS,), samples=1000, rng=0)
+    wrong = IncrementalObjective(value, prepare, wrong_at_2)
+    before = X.tobytes()
+    with pytest.raises(
+        AssertionError, match=r"worst at coordinate \(0, 2\): difference -?0\.\d+.*, plain -?0\..*, tolerance \d"
+    ):
+        wrong.verify(X, (WEIGHTS,), samples=12)
+    assert X.tobytes() == before
+
+
+@needs_jit
+def test_exceptions_of_the_three_functions_reach_the_caller():
+    def fails(*_):
+        raise KeyError("mine")
+
+    def fails_late(state, k):
+        if k == 7:
+            raise IndexError("mine")
+        return 1.0
+
+    with pytest.raises(KeyError, match="mine"):
+        numerical_gradient(IncrementalObjective(value, fails, difference), X)
+    for workers in (1, 2):
+        with pytest.raises(IndexError, match="mine"):
+            numerical_gradient(IncrementalObjective(value, prepare, jit(fails_late)), X, args=(X,), workers=workers)
+
+
+@needs_jit
+def test_a_difference_that_numba_cannot_type_is_one_clear_line():
+    with pytest.raises(TypeError, match=r"^numba cannot compile difference\(state, k\): .*no_such") as caught:
+        numerical_gradient(IncrementalObjective(value, prepare, jit(lambda state, k: state.no_such)), X, args=(X,))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ((None, prepare, difference), "value must be callable, got NoneType None"),
+        ((value, 3, difference), "prepare must be callable, got int 3"),
+        ((value, prepare, "d"), "difference must be callable, got str 'd'"),
+        pytest.param(
+            (value, prepare, lambda state, k: 0.0),
+            "difference must be compiled",
+            marks=pytest.mark.skipif(not JIT, reason="nothing is compiled"),
+        ),
+    ],
+)
+def test_misuse(functions, message):
+    with pytest.raises(TypeError, match=message):
+        IncrementalObjective(*functions)
+
+
+@pytest.mark.parametrize("samples", [0, 1.5])
+def test_verify_misused(samples):
+    with pytest.raises((TypeError, ValueError), match="samples must be"):
+        OBJECTIVE.verify(X, (WEIGHTS,), samples=samples)
