@@ -137,7 +137,7 @@ def compiled_loss() -> Callable[..., float]:
     """
     from numba import njit
 
-    from .kernels import softmax_cross_entropy
+    from .softmax_layer import softmax_cross_entropy
 
     @njit()
     def loss(W: NDArray[np.float64], pixels: NDArray[np.float64], t: NDArray[np.intp]) -> Any:  # noqa: N803

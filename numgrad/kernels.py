@@ -1,11 +1,10 @@
-"""Every compiled loop, and nothing else. It knows no other module of the package.
+"""Every compiled loop around a user's function, the update, and the compile policy. It knows no other module.
 
 Conventions: arrays are C-contiguous float64 and owned by the caller, outputs come last, what depends on the user's
 function is baked in by a factory, one loop per idea. With ``NUMBA_DISABLE_JIT=1`` each kernel is the plain Python
 that it looks like.
 
-Arithmetic is strict IEEE in the order written (no fastmath), so that the results are the bits of
-`numgrad.reference`.
+Arithmetic is strict IEEE in the order written (no fastmath), so that the results are the bits of `numgrad.reference`.
 """
 
 from collections.abc import Callable
@@ -20,18 +19,23 @@ Indices = NDArray[np.intp]
 Kernel = Callable[..., Any]
 
 _EPS = float(np.finfo(np.float64).eps)
-_OFFSET = 1e-7
+_ROWS = 16
 
 
-def compiled(*, cache: bool = False) -> Callable[[Kernel], Kernel]:
+def compiled(*, cache: bool = False, reorder: bool = False, inline: bool = False) -> Callable[[Kernel], Kernel]:
     """Return the decorator with the one compile policy: release the GIL, divide as NumPy does, stay strict.
 
-    Only kernels that take nothing but arrays and numbers are worth a cache on disk: one that has a user's
-    function baked in never hits it, and leaves a file behind at every run.
+    `reorder` lets sums be reordered and contracted, so that they vectorise: not for a loop around a user's function.
+    `inline` has LLVM copy the function into its callers whatever its size, for where handing over its arguments and
+    counting references to them would take longer than what it does.
     """
 
     def decorate(kernel: Kernel) -> Kernel:
         options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+        if inline:
+            options["forceinline"] = True
+        if reorder:
+            options["fastmath"] = {"reassoc", "contract", "nsz"}
         try:
             return cast("Kernel", njit(cache=cache, **options)(kernel))
         except RuntimeError:  # numba found no folder in which it may keep a cache
@@ -119,18 +123,21 @@ def make_quotients(difference: Kernel) -> Kernel:
     """Return the loop over an incremental objective's compiled ``difference(state, k) -> float``."""
 
     @compiled()
-    def quotients(state: Any, h: float, coordinates: Indices, start: int, stop: int, out: Floats) -> int:
+    def quotients(state: Any, h: float, coordinates: Indices, columns: int, start: int, stop: int, out: Floats) -> int:
         """Write ``difference(state, i) / 2h`` to ``out[k]`` for start <= k < stop.
 
         i is ``coordinates[k]``, or k if `coordinates` is empty; `out` may have any shape. Returns 2 if some
-        difference was not zero, else 0.
+        difference was not zero, else 0. The order is that of tiles of `_ROWS` rows of a matrix with so many `columns`,
+        down each column of a tile: what differences of one column or of one row share then stays in the cache.
         """
         flat, moved = out.reshape(out.size), 0
-        for k in range(start, stop):
-            change = difference(state, coordinates[k] if coordinates.size else k)
-            if change != 0.0:
-                moved = 2
-            flat[k] = change / (2 * h)
+        for tile in range(start, stop, _ROWS * columns):
+            for column in range(columns):
+                for k in range(tile + column, min(tile + _ROWS * columns, stop), columns):
+                    change = difference(state, coordinates[k] if coordinates.size else k)
+                    if change != 0.0:
+                        moved = 2
+                    flat[k] = change / (2 * h)
         return moved
 
     return quotients
@@ -141,26 +148,3 @@ def update(lr: float, slope: Floats, x: Floats) -> None:
     """Do ``x -= lr * slope`` over flat buffers in one pass, without the temporary that NumPy needs."""
     for i in range(x.size):
         x[i] -= lr * slope[i]
-
-
-@compiled(cache=True)
-def softmax_cross_entropy(logits: Floats, labels: Indices) -> float:
-    """Return the mean over the rows b of ``-log(softmax(logits[b])[labels[b]] + 1e-7)``.
-
-    The shift by the row's maximum and the offset are the book's (sections 3.5 and 4.2). A label that is no
-    column makes the result -1, which no loss can be.
-    """
-    total = 0.0
-    batch, classes = logits.shape
-    for b in range(batch):
-        if not 0 <= labels[b] < classes:
-            return -1.0
-        shift = logits[b, 0]
-        for j in range(1, classes):
-            shift = max(shift, logits[b, j])
-        normaliser = 0.0
-        for j in range(classes):
-            normaliser += np.exp(logits[b, j] - shift)
-        total -= np.log(np.exp(logits[b, labels[b]] - shift) / normaliser + _OFFSET)
-    mean: float = total / batch
-    return mean

@@ -312,7 +312,8 @@ class IncrementalObjective:
         out: Floats,
     ) -> int:
         try:
-            flags: int = _quotients(self.difference)(state, h, coordinates, start, stop, out)
+            columns = out.shape[-1] if out.ndim > 1 else 1
+            flags: int = _quotients(self.difference)(state, h, coordinates, columns, start, stop, out)
         except Exception as error:
             explain(error, "difference(state, k)")
             raise

@@ -51,7 +51,7 @@ def compiled_difference(difference: Any) -> Kernel:
 
     number = _known_to_numba(real_number)
 
-    @compiled()
+    @compiled(inline=True)
     def evaluate(state: Any, k: int) -> Any:
         return number(difference(state, k))
 

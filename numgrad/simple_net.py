@@ -7,18 +7,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import whole_number
-from .buffers import FLOAT64, real_array
+from .buffers import FLOAT64, private_copy, real_array
 from .functions import as_labels, check_labels
+from .gradient import numerical_gradient
+from .objectives import IncrementalObjective
 
 __all__ = ["SimpleNet", "simpleNet"]
 
+Floats = NDArray[np.float64]
+
 
 @functools.cache
-def _softmax_cross_entropy() -> Any:
-    """Return the kernel, whose import costs half a second, when the first loss is asked for."""
-    from .kernels import softmax_cross_entropy
+def _layer() -> Any:
+    """Return the module of the layer's compiled functions, whose import costs half a second, on first use."""
+    from . import softmax_layer
 
-    return softmax_cross_entropy
+    return softmax_layer
 
 
 class simpleNet:  # noqa: N801, the book's name
@@ -101,15 +105,18 @@ class simpleNet:  # noqa: N801, the book's name
         >>> simpleNet((4, 3)).predict(np.ones((5, 4))).shape
         (5, 3)
         """
-        x = real_array(x)
-        shape = np.shape(self.W)
+        logits: Floats = np.dot(self._samples(x), self.W)
+        return logits
+
+    def _samples(self, x: ArrayLike) -> NDArray[Any]:
+        """Return `x` as one sample or a batch of samples that fit `W`."""
+        x, shape = real_array(x), np.shape(self.W)
         if not 1 <= x.ndim <= 2 or len(shape) != 2 or x.shape[-1] != shape[0]:
             raise ValueError(
                 f"x must have the shape (features,) or (batch, features) with the features of W, "
                 f"got x of shape {x.shape} and W of shape {shape}"
             )
-        logits: NDArray[np.float64] = np.dot(x, self.W)
-        return logits
+        return x
 
     def loss(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the mean softmax cross-entropy of the logits of `x` with the labels `t`.
@@ -136,11 +143,64 @@ class simpleNet:  # noqa: N801, the book's name
         """
         logits = self.predict(x)
         labels = as_labels(t, logits.shape)
-        rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
-        loss = float(_softmax_cross_entropy()(rows, labels.reshape(-1).astype(np.intp, copy=False)))
-        if loss < 0.0:
-            check_labels(labels, logits.shape[-1])
-        return loss
+        return _loss(logits, labels)
+
+    def objective(self, x: ArrayLike, t: ArrayLike) -> IncrementalObjective:
+        """Return the loss of these data as a function of W, whose differences cost less than a call.
+
+        Parameters
+        ----------
+        x, t : array_like
+            As for `loss`. They are copied.
+
+        Returns
+        -------
+        IncrementalObjective
+            ``objective(W)`` is the loss for the weights W, of the shape of `W`. Give it to `numerical_gradient`, or to
+            `gradient_descent` with ``net.W`` to train the net in place.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `loss`; a ValueError also when it is used with a W of another shape.
+
+        Notes
+        -----
+        A difference is one sum over the batch, since ``W[i, j]`` moves one logit a sample; it holds for any step and
+        nothing in it cancels. `numgrad.softmax_layer` derives it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numgrad import gradient_descent, simpleNet
+        >>> net = simpleNet((784, 10), rng=0)
+        >>> x, t = np.random.default_rng(0).standard_normal((100, 784)) / 10, np.arange(100) % 10
+        >>> _ = gradient_descent(net.objective(x, t), net.W, lr=1.0, step_num=100)
+        >>> net.accuracy(x, t)
+        1.0
+        """
+        x = self._samples(x)
+        classes = np.shape(self.W)[1]
+        labels = as_labels(t, (*x.shape[:-1], classes)).reshape(-1).astype(np.intp)
+        check_labels(labels, classes)
+        return _layer_objective(np.atleast_2d(private_copy(x)), labels, np.shape(self.W))
+
+    def numerical_gradient(self, x: ArrayLike, t: ArrayLike, h: float = 1e-4, *, workers: int = 1) -> Floats:
+        """Return the gradient of the loss with respect to `W`, by central differences of the step `h`.
+
+        ``numerical_gradient(net.objective(x, t), net.W, h, workers=workers)``, of the shape of `W`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numgrad import simpleNet
+        >>> net = simpleNet()
+        >>> net.W[...] = [[0.47355232, 0.9977393, 0.84668094], [0.85557411, 0.03563661, 0.69422093]]
+        >>> print(net.numerical_gradient(np.array([0.6, 0.9]), np.array([0, 0, 1])))
+        [[ 0.21924757  0.14356243 -0.36281   ]
+         [ 0.32887136  0.21534364 -0.544215  ]]
+        """
+        return numerical_gradient(self.objective(x, t), self.W, h, workers=workers)
 
     def accuracy(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the fraction of the samples whose largest logit is that of the label.
@@ -162,3 +222,38 @@ class simpleNet:  # noqa: N801, the book's name
 
 
 SimpleNet = simpleNet
+
+
+def _loss(logits: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Return the mean loss of logits of shape (classes,) or (batch, classes)."""
+    rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
+    loss = float(_layer().softmax_cross_entropy(rows, labels.reshape(-1).astype(np.intp, copy=False)))
+    if loss < 0.0:
+        check_labels(labels, logits.shape[-1])
+    return loss
+
+
+def _layer_objective(x: Floats, labels: NDArray[np.intp], shape: tuple[int, ...]) -> IncrementalObjective:
+    """Return the loss of a layer of weights of `shape` for the samples `x`, of shape (batch, features)."""
+    layer, (batch, features), classes = _layer(), x.shape, shape[1]
+
+    def logits(W: NDArray[Any]) -> Floats:  # noqa: N803
+        if W.shape != shape:
+            raise ValueError(f"W must have the shape of the net's weights, {shape}, got {W.shape}")
+        return np.asarray(np.dot(x, W), dtype=FLOAT64)
+
+    def value(W: ArrayLike) -> float:  # noqa: N803
+        return _loss(logits(real_array(W, "W")), labels)
+
+    @functools.lru_cache(maxsize=1)  # a descent has one h, and the steps do not depend on W
+    def steps(h: float) -> tuple[Floats, NDArray[np.intp]]:
+        s, ways = np.empty((features, batch)), np.empty(features, np.intp)
+        layer.steps(x, h, s, ways)
+        return s, ways
+
+    def prepare(W: Floats, h: float) -> Any:  # noqa: N803
+        a, a1, a2, e, log_p = (np.empty((classes, batch)) for _ in range(5))
+        layer.coefficients(logits(W), labels, a, a1, a2, e, log_p)
+        return *steps(h), a, a1, a2, e, log_p, labels
+
+    return IncrementalObjective(value, prepare, layer.difference)

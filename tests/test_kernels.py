@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from numgrad import kernels, reference
+from numgrad import kernels, reference, softmax_layer
 from numgrad.objectives import EVERY
 
 
@@ -90,13 +90,13 @@ def test_softmax_cross_entropy_is_the_loss_of_the_reference(batch):
     rng = np.random.default_rng(1)
     logits, labels = 5 * rng.standard_normal((batch, 6)), rng.integers(0, 6, batch)
     expected = reference.cross_entropy_error(reference.softmax(logits), labels)
-    for kernel in (kernels.softmax_cross_entropy, plain(kernels.softmax_cross_entropy)):
+    for kernel in (softmax_layer.softmax_cross_entropy, plain(softmax_layer.softmax_cross_entropy)):
         assert kernel(logits, labels) == pytest.approx(expected, rel=20 * 2.0**-52)
 
 
 @pytest.mark.parametrize("label", [-1, 3])
 def test_softmax_cross_entropy_tells_of_a_label_that_is_no_column(label):
-    assert plain(kernels.softmax_cross_entropy)(np.zeros((1, 3)), np.array([label])) == -1.0
+    assert plain(softmax_layer.softmax_cross_entropy)(np.zeros((1, 3)), np.array([label])) == -1.0
 
 
 def test_without_a_folder_for_its_cache_a_kernel_is_compiled_all_the_same(monkeypatch):

@@ -91,7 +91,7 @@ def test_huge_logits_and_nan_pass_through():
 )
 def test_misuse(x, t, error, message):
     net = simpleNet()
-    for method in (net.loss, net.accuracy):
+    for method in (net.loss, net.accuracy, net.objective, net.numerical_gradient):
         with pytest.raises(error, match=message):
             method(x, t)
 

@@ -1,0 +1,153 @@
+"""The softmax layer's incremental objective, against the plain loops and against a backprop, which is the floor.
+
+What bounds it: three loads and three operations a weight and sample (four where h x is above 1e-4), where the
+backprop's two BLAS products work from registers; then, for small matrices, the steps ``sinh(h x)``. A second thread
+helps less than it could, for OpenBLAS's own threads go on spinning for some 25 ms after the product in `prepare`; with
+OPENBLAS_THREAD_TIMEOUT=4 set before the start they do not.
+"""
+
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from numgrad import numerical_gradient, reference, simpleNet
+
+SHAPES = [(784, 10, 100), (1000, 1000, 128), (4096, 1000, 128)]
+
+
+class Case:
+    """A layer, data, and two gradients to compare with."""
+
+    def __init__(self, features, classes, batch):
+        rng = np.random.default_rng(0)
+        self.net = simpleNet((features, classes), rng=rng)
+        self.net.W /= np.sqrt(features)
+        self.x, self.t = rng.uniform(0, 1, (batch, features)), rng.integers(0, classes, batch)
+        self.one_hot = np.eye(classes)[self.t]
+
+    def backprop(self):
+        """Return the gradient of the loss without its offset, as a backprop in NumPy does."""
+        p = self.x @ self.net.W
+        p -= p.max(axis=1, keepdims=True)
+        np.exp(p, out=p)
+        p /= p.sum(axis=1, keepdims=True)
+        p -= self.one_hot
+        return self.x.T @ p / len(self.x)
+
+    def exact(self):
+        """Return the gradient of the loss with its offset, which weighs each sample by p_label / (p_label + 1e-7)."""
+        p = reference.softmax(self.x @ self.net.W)
+        label = p[np.arange(len(p)), self.t][:, None]
+        return self.x.T @ ((p - self.one_hot) * label / (label + 1e-7)) / len(p)
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=str)
+def case(request):
+    return Case(*request.param)
+
+
+@pytest.mark.parametrize("route", ["backprop", "net.numerical_gradient", "net.objective", "net.objective, 2 threads"])
+def test_layer(benchmark, exact, case, route):
+    net, shape = case.net, case.net.W.shape
+    benchmark.group = f"layer {shape[0]} x {shape[1]}, batch {len(case.x)}"
+    objective = net.objective(case.x, case.t)
+    run = {
+        "backprop": case.backprop,
+        "net.numerical_gradient": lambda: net.numerical_gradient(case.x, case.t),
+        "net.objective": lambda: numerical_gradient(objective, net.W),
+        "net.objective, 2 threads": lambda: numerical_gradient(objective, net.W, workers=2),
+    }[route]
+    run()
+    result = benchmark.pedantic(run, rounds=7)
+    # Truncation h**2/6; the backprop lacks the offset, and is off by 1e-7 / p_label, with p_label above 1e-5.
+    exact(result, case.exact(), 1e-8 if route != "backprop" else 1e-2)
+
+
+def test_small_layer_against_the_reference(benchmark, promise, exact):
+    case = Case(*SHAPES[0])
+    net, twin = case.net, reference.SimpleNet((1, 1))
+    twin.W = net.W
+    gradient = benchmark(net.numerical_gradient, case.x, case.t)
+    exact(gradient, case.exact(), 1e-8)
+
+    def hundredth_of_the_reference():
+        rows = twin.W[:, :1].copy()
+        some = rows[:78]  # 78 of the 7,840 coordinates, in place in an array of their own
+        reference.numerical_gradient(lambda _: twin.loss(case.x, case.t), some)
+
+    ratio_row = "784 x 10, batch 100: net.numerical_gradient against a hundredth of the reference's coordinates"
+    promise(
+        ratio_row,
+        hundredth_of_the_reference,
+        lambda: net.numerical_gradient(case.x, case.t),
+        at_least=1500 / 100 * 7840 / 7800,
+    )
+    promise(
+        "784 x 10, batch 100: net.numerical_gradient against a NumPy backprop: times as long",
+        case.backprop,
+        lambda: net.numerical_gradient(case.x, case.t),
+        inverse=True,
+        at_most=10,
+    )
+    objective = net.objective(case.x, case.t)
+    promise(
+        "  the same with net.objective made once, as in a descent",
+        case.backprop,
+        lambda: numerical_gradient(objective, net.W),
+        inverse=True,
+    )
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="takes two cores")
+@pytest.mark.parametrize(("shape", "most"), [(SHAPES[1], 5), (SHAPES[2], 4)], ids=str)
+def test_large_layer_against_backprop(benchmark, promise, exact, shape, most):
+    case = Case(*shape)
+    net = case.net
+    gradient = benchmark.pedantic(lambda: net.numerical_gradient(case.x, case.t, workers=2), rounds=5, warmup_rounds=1)
+    exact(gradient, case.exact(), 1e-8)
+    promise(
+        f"{shape[0]} x {shape[1]}, batch {shape[2]}, 2 threads, against a NumPy backprop: times as long",
+        case.backprop,
+        lambda: net.numerical_gradient(case.x, case.t, workers=2),
+        inverse=True,
+        at_most=most,
+    )
+
+
+def test_cost_against_n(benchmark, table):
+    """Fit the exponent of the time against the number of weights, from 1e4 to 4e6 at a batch of 64."""
+    cases = [Case(n, n, 64) for n in ((100, 300, 1000, 2000) if not benchmark.disabled else (30, 60))]
+    times = []
+    for case in cases:
+        objective = case.net.objective(case.x, case.t)
+        numerical_gradient(objective, case.net.W)
+        seconds = []
+        for _ in range(5):
+            tic = benchmark._timer()
+            gradient = numerical_gradient(objective, case.net.W)
+            seconds.append(benchmark._timer() - tic)
+        times.append(sorted(seconds)[2])
+        assert np.abs(gradient - case.exact()).max() <= 1e-8
+    exponent = np.polyfit(np.log([case.net.W.size for case in cases]), np.log(times), 1)[0]
+    benchmark.pedantic(lambda: None, rounds=1)
+    table("exponent of the cost against n, 1e4 to 4e6 weights at batch 64", exponent, unit="", at_most=1.1)
+
+
+def test_peak_memory_of_a_large_layer(benchmark, table):
+    case = Case(*SHAPES[2])
+    net = case.net
+    net.numerical_gradient(case.x, case.t)
+    tracemalloc.start()
+    gradient = net.numerical_gradient(case.x, case.t)
+    peak = tracemalloc.get_traced_memory()[1] - gradient.nbytes
+    tracemalloc.stop()
+    assert np.abs(gradient - case.exact()).max() <= 1e-8
+    benchmark.extra_info["peak_bytes"] = peak
+    benchmark.pedantic(lambda: None, rounds=1)
+    table(
+        "4096 x 1000, batch 128: peak memory beyond W, gradient and batch, in sizes of W",
+        peak / net.W.nbytes,
+        at_most=1,
+    )

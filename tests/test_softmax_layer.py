@@ -1,0 +1,179 @@
+"""The layer's central difference against 50-digit arithmetic, the plain loop, and its edge cases."""
+
+import mpmath
+import numpy as np
+import pytest
+from problems import needs_jit
+
+from numgrad import gradient_descent, numerical_gradient, reference, simpleNet, softmax_layer
+
+
+def layer(features, classes, batch, seed=0, scale=1.0):
+    rng = np.random.default_rng(seed)
+    net = simpleNet((features, classes), rng=rng)
+    return net, scale * rng.standard_normal((batch, features)), rng.integers(0, classes, batch)
+
+
+def difference_in_50_digits(W, x, t, i, j, h):
+    def loss(step):
+        total = mpmath.mpf(0)
+        for b in range(len(x)):
+            z = [
+                mpmath.fdot(zip(map(mpmath.mpf, x[b]), map(mpmath.mpf, W[:, c]), strict=True))
+                for c in range(W.shape[1])
+            ]
+            z[j] += step * mpmath.mpf(x[b, i])
+            shift = max(z)
+            e = [mpmath.exp(v - shift) for v in z]
+            total -= mpmath.log(e[t[b]] / sum(e) + mpmath.mpf(10) ** -7)
+        return total / len(x)
+
+    with mpmath.workdps(100):  # 50 are left where the two losses agree in the first 50
+        return loss(mpmath.mpf(h)) - loss(-mpmath.mpf(h))
+
+
+def relative_errors(net, x, t, h):
+    """Return the errors of all differences, relative to the sum of magnitudes over the batch that each one is."""
+    x = np.atleast_2d(x)
+    t = np.atleast_1d(t)
+    found = 2 * h * net.numerical_gradient(x, t, h)
+    errors = []
+    for i, j in np.ndindex(net.W.shape):
+        exact = difference_in_50_digits(net.W, x, t, i, j, h)
+        parts = [difference_in_50_digits(net.W, x[[b]], t[[b]], i, j, h) / len(x) for b in range(len(x))]
+        size = sum(map(abs, parts))
+        errors.append(float(abs(mpmath.mpf(found[i, j]) - exact) / size) if size else float(abs(found[i, j])))
+    return max(errors)
+
+
+# The logits, of a few tens at most, are rounded before the probabilities are taken: a few dozen units of 1e-16.
+TOLERANCE = 1e-14
+
+
+@pytest.mark.parametrize(
+    ("scales", "h", "ways"),
+    [
+        ([0.1, 0.1, 0.1], 1e-4, {0}),
+        ([1.0, 2.0, 1.0], 2e-4, {1}),
+        ([1e-3, 0.01, 1.0], 1e-2, {0, 1, 2}),
+        ([1.0, 1.0, 1.0], 0.5, {2}),
+        ([10.0, 10.0, 10.0], 2.0, {2}),
+        ([1e-5, 1e-3, 1e4], 0.5, {0, 1, 3}),
+        ([1e5, 1e5, 1e5], 0.5, {3}),
+    ],
+)
+def test_every_way_agrees_with_50_digits(scales, h, ways):
+    net, x, t = layer(3, 4, 5)
+    x *= scales
+    net.W /= np.maximum(1.0, scales)[:, None]
+    used = np.empty(3, np.intp)
+    softmax_layer.steps(x, h, np.empty((3, 5)), used)
+    assert set(used.tolist()) == ways
+    assert relative_errors(net, x, t, h) <= TOLERANCE
+
+
+@pytest.mark.parametrize("bound", [softmax_layer.SHORT, softmax_layer.SERIES])
+@pytest.mark.parametrize("side", [0.0, 1.0])
+def test_both_sides_of_the_bounds_of_the_series_agree_with_50_digits(bound, side):
+    h = float(np.nextafter(bound, side))
+    net, _, t = layer(2, 3, 4)
+    x = np.ones((4, 2))
+    assert relative_errors(net, x, t, h) <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("weights", "x"),
+    [
+        ([[0.0, 40.0, -40.0]], [[1.0]]),  # probabilities of 1, 4e-18 and 2e-35
+        ([[0.0, 700.0, -700.0]], [[1.0]]),  # and some that underflow
+        ([[5.0, 5.0, 5.0]], [[2.0], [-3.0]]),  # ties
+        ([[1.0, 2.0, 3.0]], [[0.0], [1.0]]),  # a pixel without ink
+        ([[2.0]], [[1.0], [3.0]]),  # one class
+    ],
+)
+@pytest.mark.parametrize("h", [1e-4, 0.5])
+@pytest.mark.parametrize("label", [0, -1])
+def test_edge_cases_agree_with_50_digits(weights, x, h, label):
+    net, x = simpleNet(np.shape(weights)), np.array(x)
+    net.W = np.array(weights)
+    t = np.full(len(x), label % net.W.shape[1])
+    errors = relative_errors(net, x, t, h)
+    assert errors <= TOLERANCE * (1 + np.abs(net.W).max())  # exp magnifies the rounding of a logit by the logit
+
+
+@pytest.mark.parametrize("h", [1e-4, 0.5])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_is_the_plain_loops_quotient_and_not_the_derivative(h, workers):
+    net, x, t = layer(6, 5, 7)
+    plain = numerical_gradient(lambda _: net.loss(x, t), net.W, h)
+    found = net.numerical_gradient(x, t, h, workers=workers)
+    # The plain loop subtracts two losses of about 10, each with some ten roundings.
+    assert np.abs(found - plain).max() <= 100 * 2.0**-52 / h
+    if h == 0.5:
+        assert np.abs(found / plain - 1).max() <= 1e-11
+        p = reference.softmax(net.predict(x)) - np.eye(5)[t]
+        assert np.abs((x.T @ p / 7) / plain - 1).max() > 1e-3
+
+
+def test_the_objective_is_the_loss_takes_every_form_of_data_and_verifies():
+    net, x, t = layer(6, 5, 7)
+    objective = net.objective(x, t)
+    assert objective(net.W) == net.loss(x, t)
+    objective.verify(net.W, samples=30)
+    gradient = numerical_gradient(objective, net.W)
+    assert gradient.tobytes() == net.numerical_gradient(x, t).tobytes()
+    assert gradient.tobytes() == net.numerical_gradient(x.tolist(), np.eye(5)[t].tolist()).tobytes()
+    one = net.numerical_gradient(x[0], t[0])
+    assert one.tobytes() == net.numerical_gradient(x[:1], t[:1]).tobytes()
+
+
+def test_the_data_are_copied():
+    net, x, t = layer(3, 3, 4)
+    objective = net.objective(x, t)
+    before = numerical_gradient(objective, net.W)
+    x += 1.0
+    t[...] = 0
+    assert numerical_gradient(objective, net.W).tobytes() == before.tobytes()
+    assert numerical_gradient(objective, net.W, 1e-3).shape == net.W.shape
+
+
+def test_training_moves_net_w_in_place():
+    net, x, t = layer(8, 3, 20)
+    weights, first = net.W, net.loss(x, t)
+    assert gradient_descent(net.objective(x, t), net.W, 0.5, 50) is weights
+    assert net.loss(x, t) < first / 2
+
+
+def test_nan_passes_through():
+    net, x, t = layer(2, 3, 4)
+    x[1, 0] = np.nan
+    assert np.isnan(net.numerical_gradient(x, t)).all()
+
+
+@needs_jit
+def test_prepare_and_the_result_are_all_that_grows():
+    import tracemalloc
+
+    net, x, t = layer(500, 300, 10)
+    objective = net.objective(x, t)
+    numerical_gradient(objective, net.W)
+    tracemalloc.start()
+    numerical_gradient(objective, net.W)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= net.W.nbytes + 8 * 10 * 300 * 8 + 20_000  # the gradient, and eight arrays of (classes, batch)
+
+
+@pytest.mark.parametrize(
+    ("W", "error", "message"),
+    [
+        (np.ones((3, 2)), ValueError, r"W must have the shape of the net's weights, \(2, 3\), got \(3, 2\)"),
+        (np.ones((2, 3)) * 1j, TypeError, "must hold real numbers"),
+    ],
+)
+def test_weights_that_do_not_fit(W, error, message):
+    objective = simpleNet().objective([1.0, 2.0], 0)
+    with pytest.raises(error, match=message):
+        objective(W)
+    with pytest.raises(error, match=message):
+        numerical_gradient(objective, W)
