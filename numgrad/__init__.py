@@ -4,7 +4,7 @@ from . import reference
 from .descent import descent_path, gradient_ascent, gradient_descent
 from .functions import cross_entropy_error, function_1, function_2, softmax
 from .gradient import numerical_diff, numerical_gradient
-from .objectives import IncrementalObjective
+from .incremental import IncrementalObjective
 from .simple_net import SimpleNet, simpleNet
 
 __version__ = "0.1.0"

@@ -132,6 +132,7 @@ def descent_path(
     h: float = 1e-4,
     args: tuple[Any, ...] = (),
     workers: int = 1,
+    callback: Callback | None = None,
     progress: Progress = False,
 ) -> Floats:
     """Return every iterate of a gradient descent, the first and the last included.
@@ -142,7 +143,7 @@ def descent_path(
     Returns
     -------
     ndarray of float64
-        Of shape ``(step_num + 1, *shape of init_x)``.
+        Of shape ``(step_num + 1, *shape of init_x)``; shorter if `callback` ended the descent.
 
     Examples
     --------
@@ -153,17 +154,16 @@ def descent_path(
      [-1.5   2.  ]
      [-0.75  1.  ]]
     """
-    check_progress(progress)
-    descent = _Descent(f, init_x, finite_real("lr", lr), step_num, h, args, workers)
+    descent = _Descent(f, init_x, finite_real("lr", lr), step_num, h, args, workers, callback, progress)
     memory, saved = descent.memory, buffers.native_copy(descent.x)
     path = np.empty((descent.step_num + 1, *memory.shape))
     path[0] = memory
     try:
-        flags = descent.run(path, None, progress)
+        flags = descent.run(path)
     finally:
         memory[...] = saved  # an assignment cannot be interrupted: see PythonObjective.fill
     descent.warn_of(flags, stacklevel=3)
-    return path
+    return path[: descent.done + 1]
 
 
 def _descend(
@@ -177,11 +177,8 @@ def _descend(
     callback: Callback | None,
     progress: Progress,
 ) -> NDArray[Any]:
-    check_progress(progress)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable, got {describe(callback)}")
-    descent = _Descent(f, init_x, lr, step_num, h, args, workers)
-    flags = descent.run(descent.x[np.newaxis], callback, progress)
+    descent = _Descent(f, init_x, lr, step_num, h, args, workers, callback, progress)
+    flags = descent.run(descent.x[np.newaxis])
     descent.warn_of(flags, stacklevel=4)
     return descent.x
 
@@ -198,7 +195,13 @@ class _Descent:
         h: float,
         args: tuple[Any, ...],
         workers: int,
+        callback: Callback | None,
+        progress: Progress,
     ) -> None:
+        check_progress(progress)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable, got {describe(callback)}")
+        self.callback, self.progress, self.done = callback, progress, 0
         self.lr, self.h, self.args, self.workers = lr, positive_step(h), args, workers
         self.step_num = whole_number("step_num", step_num, 0)
         self.objective = as_objective(f, args)
@@ -206,7 +209,7 @@ class _Descent:
         self.x, self.private = buffers.written_through(init_x, "init_x")
         self.memory = self.x.view(np.ndarray)  # what a subclass does beyond assigning is not wanted
 
-    def run(self, iterates: NDArray[Any], callback: Callback | None, progress: Progress) -> int:
+    def run(self, iterates: NDArray[Any]) -> int:
         """Move `x`, write iterate k to ``iterates[k]``, counted around, and return the flags of the descent.
 
         Where `x` is a buffer that a kernel can use, and nobody looks in between, it is one compiled loop; then `x`
@@ -214,13 +217,13 @@ class _Descent:
         """
         if not self.step_num:
             return 0
-        one_loop = callback is None and self.workers == 1 and buffers.is_flat_float64(self.x)
-        with reporting(progress, self.step_num * self.x.size) as report:
+        one_loop = self.callback is None and self.workers == 1 and buffers.is_flat_float64(self.x)
+        with reporting(self.progress, self.step_num * self.x.size) as report:
             if one_loop and isinstance(self.objective, CompiledObjective):
                 return self._run_compiled(self.objective, iterates, report)
-            return self._run(iterates, callback, report)
+            return self._run(iterates, report)
 
-    def _run(self, iterates: NDArray[Any], callback: Callback | None, report: Report | None) -> int:
+    def _run(self, iterates: NDArray[Any], report: Report | None) -> int:
         x, slopes, flags = self.x, np.empty(self.x.shape), 0
         for k in range(self.step_num):
             further = None if report is None else _after(report, k * x.size)
@@ -228,9 +231,10 @@ class _Descent:
             _update(self.memory, self.lr, slopes)
             if len(iterates) > 1:
                 iterates[k + 1] = self.memory
-            if callback is not None:
+            self.done = k + 1
+            if self.callback is not None:
                 try:
-                    callback(k, x)
+                    self.callback(k, x)
                 except StopIteration:
                     break
         return flags if np.isfinite(self.memory).all() else flags | DIVERGED
@@ -238,6 +242,7 @@ class _Descent:
     def _run_compiled(self, objective: CompiledObjective, iterates: Floats, report: Report | None) -> int:
         point, slopes = objective.own(objective.prepare(self.x, self.h, self.args)), np.empty(self.x.shape)
         pace, total, n = objective.descent_pace, self.step_num, slopes.size
+        self.done = total
         key = cost_key(self.x, self.args)
 
         def fill(start: int, stop: int) -> int:

@@ -10,7 +10,7 @@ from .arguments import whole_number
 from .buffers import FLOAT64, private_copy, real_array
 from .functions import as_labels, check_labels
 from .gradient import numerical_gradient
-from .objectives import IncrementalObjective
+from .incremental import IncrementalObjective
 
 __all__ = ["SimpleNet", "simpleNet"]
 

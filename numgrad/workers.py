@@ -44,6 +44,7 @@ class Pace:
         `report` is called from this thread, now and then and at the end, with the number of units done.
         """
         known, size = self.memory
+        workers = min(workers, max(1, total))
         # Several ranges a thread, so that one that is held up does not hold up the rest.
         limit = -(-total // (4 * workers)) if workers > 1 else total
         ranges = _Ranges(total, size if known == key else 1, limit)

@@ -130,6 +130,8 @@ def test_stop_iteration_in_the_callback_ends_the_descent(route):
 
     x = gradient_descent(route("sum of squares"), [1.0], 0.25, 100, callback=callback)
     assert np.allclose(x, 0.25)
+    path = descent_path(route("sum of squares"), [1.0], 0.25, 100, callback=callback)
+    assert np.allclose(path, [[1.0], [0.5], [0.25]])
 
 
 def test_the_callback_may_project(route):
@@ -273,7 +275,7 @@ def never(x):
         ({"init_x": np.array([1j])}, TypeError, "init_x must hold real numbers"),
         ({"init_x": np.array([True])}, TypeError, "init_x must hold real numbers"),
         ({"progress": "yes"}, TypeError, "progress must be a bool or a callable"),
-        ({"callback": 3}, TypeError, "callback must be callable, got int 3|unexpected keyword argument 'callback'"),
+        ({"callback": 3}, TypeError, "callback must be callable, got int 3"),
     ],
 )
 def test_misuse_is_an_error_before_anything_is_evaluated_or_written(run, kwargs, error, message):

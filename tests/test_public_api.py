@@ -23,7 +23,7 @@ SIGNATURES = {
     "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None, coordinates=None, progress=False)",
     "gradient_descent": DESCENT,
     "gradient_ascent": DESCENT,
-    "descent_path": "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, progress=False)",
+    "descent_path": DESCENT,
     "simpleNet": "(shape=(2, 3), *, rng=None)",
     "softmax": "(x)",
     "cross_entropy_error": "(y, t)",
