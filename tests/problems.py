@@ -2,6 +2,7 @@
 
 import os
 import signal
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,14 @@ needs_jit = pytest.mark.skipif(not JIT, reason="numba compiles nothing under NUM
 
 
 def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `f` as a user would; with NUMBA_DISABLE_JIT=1, have it take the compiled route as plain Python."""
+    """Compile `f` as a user would; with NUMBA_DISABLE_JIT=1, have a twin of it take that route as plain Python."""
     from numba import njit
 
     if JIT:
         return njit()(f)
-    objectives._remember(objectives.CompiledObjective(f))
-    return f
+    twin = types.FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+    objectives._remember(objectives.CompiledObjective(twin))
+    return twin
 
 
 @dataclass(frozen=True)

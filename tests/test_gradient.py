@@ -404,6 +404,11 @@ def test_an_f_that_ignores_a_private_copy_is_reported():
         assert caught[0].filename == __file__
 
 
+def test_coordinates_that_f_does_not_depend_on_are_no_news(route):
+    first = compiled(lambda x: x[0]) if route("cubic") is COMPILED["cubic"] else lambda x: x[0]
+    assert numerical_gradient(first, [1.0, 2.0], coordinates=[1]).tolist() == [0.0]
+
+
 def test_an_f_that_ignores_its_argument_but_reads_x_is_right_and_silent():
     w = np.array([1.0, 2.0])
     assert np.allclose(numerical_gradient(lambda _: float(w @ w), w), [2.0, 4.0])
