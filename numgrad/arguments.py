@@ -31,7 +31,8 @@ def positive_step(h: float) -> float:
 def finite_real(name: str, value: Any) -> float:
     """Return `value` as a float; TypeError if it is not a real number, ValueError if it is not finite."""
     try:
-        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+        real = value.__class__ is float or (isinstance(value, Real) and not isinstance(value, bool))
+        number = float(value) if real else None
     except OverflowError:
         number = math.inf
     if number is None:

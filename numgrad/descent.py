@@ -198,7 +198,8 @@ class _Descent:
         callback: Callback | None,
         progress: Progress,
     ) -> None:
-        check_progress(progress)
+        if progress is not False:
+            check_progress(progress)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable, got {describe(callback)}")
         self.callback, self.progress, self.done = callback, progress, 0
@@ -217,11 +218,16 @@ class _Descent:
         """
         if not self.step_num:
             return 0
-        one_loop = self.callback is None and self.workers == 1 and buffers.is_flat_float64(self.x)
+        if self.progress is False:
+            return self._move(iterates, None)
         with reporting(self.progress, self.step_num * self.x.size) as report:
-            if one_loop and isinstance(self.objective, CompiledObjective):
-                return self._run_compiled(self.objective, iterates, report)
-            return self._run(iterates, report)
+            return self._move(iterates, report)
+
+    def _move(self, iterates: NDArray[Any], report: Report | None) -> int:
+        one_loop = self.callback is None and self.workers == 1 and buffers.is_flat_float64(self.x)
+        if one_loop and isinstance(self.objective, CompiledObjective):
+            return self._run_compiled(self.objective, iterates, report)
+        return self._run(iterates, report)
 
     def _run(self, iterates: NDArray[Any], report: Report | None) -> int:
         x, slopes, flags = self.x, np.empty(self.x.shape), 0

@@ -1,7 +1,6 @@
 """What numba did with a user's function: whether it compiled it, what it froze in it, why it could not type it."""
 
 import contextlib
-import dis
 import sys
 from collections.abc import Iterator
 from types import CodeType, ModuleType
@@ -76,6 +75,8 @@ def _captured_names(function: Any) -> Iterator[tuple[str, Any]]:
 
 def _names(code: CodeType) -> tuple[set[str], set[str]]:
     """Return the names of the globals and of the attributes that `code`, or code within it, loads."""
+    import dis  # not needed but for compiled functions
+
     globals_, attributes = set(), set()
     for instruction in dis.get_instructions(code):
         if instruction.opname == "LOAD_GLOBAL":

@@ -4,10 +4,10 @@ A *filler* ``fill(start, stop)`` does the units start <= i < stop of some work a
 all ranges are or-ed. What a unit or a flag means, this module does not know, and it knows no other module.
 """
 
-from _thread import start_new_thread
+from __future__ import annotations
+
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Hashable
-from queue import SimpleQueue
-from threading import Lock
 from time import perf_counter, sleep
 
 Filler = Callable[[int, int], int]
@@ -45,8 +45,8 @@ class Pace:
         """
         known, size = self.memory
         workers = min(workers, max(1, total))
-        # Several ranges a thread, so that one that is held up does not hold up the rest.
-        limit = -(-total // (4 * workers)) if workers > 1 else total
+        # Many ranges a thread, so that at the end none waits long for another that was held up.
+        limit = -(-total // (16 * workers)) if workers > 1 else total
         ranges = _Ranges(total, size if known == key else 1, limit)
         try:
             if workers == 1:
@@ -61,7 +61,7 @@ class _Ranges:
 
     def __init__(self, total: int, size: int, limit: int) -> None:
         self.total, self.size, self.limit = total, size, limit
-        self.start, self.done, self.ended, self.lock = 0, 0, False, Lock()
+        self.start, self.done, self.ended, self.lock = 0, 0, False, allocate_lock()
 
     def work(self, fill: Filler, report: Callable[[int], object] | None = None) -> int:
         """Take ranges and fill them until none is left; return the or of their flags."""
@@ -90,6 +90,8 @@ def _on_threads(
 ) -> int:
     # A raw thread and a SimpleQueue are all C: Ctrl-C in the main thread cannot leave one of their locks taken, as it
     # does, once in some hundred times, with those of an executor and its futures, and waits for them for ever.
+    from queue import SimpleQueue  # with threading, a tenth of what importing numgrad would cost
+
     results: SimpleQueue[int | BaseException] = SimpleQueue()
     fillers, flags, started = [make_filler() for _ in range(workers)], 0, 0
     finished: list[None] = []
