@@ -119,7 +119,8 @@ def numerical_gradient(
     args : tuple, optional
         Further arguments of `f`.
     workers : int, default 1
-        Number of threads. More than one needs a compiled `f`; the result is the same to the last bit.
+        Number of threads at most: less than 2 ms of work is done by one. More than one needs a compiled `f`; the
+        result is the same to the last bit.
     out : ndarray of float64, optional
         Where to write the result: C-contiguous, of the shape of the result. After an exception its content is
         undefined.
@@ -215,7 +216,7 @@ def fill_gradient(
     if report is None and not objective.threads:
         return objective.fill(objective.own(state), h, args, coordinates, 0, n, out)
     pace, key = objective.pace, cost_key(x, args)
-    if report is None and workers == 1 and pace.fits(n, key):
+    if report is None and pace.fits(n, key, workers):
         return objective.fill(objective.own(state), h, args, coordinates, 0, n, out)
 
     def make_filler() -> Filler:

@@ -153,14 +153,15 @@ def difference(state: Any, k: int) -> float:
     i = k // classes
     j = k - i * classes
     total = 0.0
-    # Three loops, two of them empty, and no branch: else numba counts references, at thrice the cost.
-    short, series = batch if ways[i] == 0 else 0, batch if ways[i] <= 1 else 0
+    # Three loops, two of them empty, and no branch: else numba counts references, at thrice the cost. Each begins at 0:
+    # else numba allows for indices that count from the end, and does not vectorise.
+    short, series = batch if ways[i] == 0 else 0, batch if ways[i] == 1 else 0
     for b in range(short):
         total += s[i, b] * (a[j, b] + s[i, b] * s[i, b] * a1[j, b])
-    for b in range(short, series):
+    for b in range(series):
         square = s[i, b] * s[i, b]
         total += s[i, b] * (a[j, b] + square * (a1[j, b] + square * a2[j, b]))
-    for b in range(series, batch):
+    for b in range(batch - short - series):
         square = s[i, b] * s[i, b]
         r = a[j, b] * s[i, b] / (1 + 2 * e[j, b] * square / (1 + math.sqrt(1 + square)))
         if ways[i] == 2 and abs(r) < 0.5:

@@ -6,14 +6,20 @@ all ranges are or-ed. What a unit or a flag means, this module does not know, an
 
 from __future__ import annotations
 
+import os
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Hashable
+from contextlib import suppress
+from itertools import repeat
 from time import perf_counter, sleep
 
 Filler = Callable[[int, int], int]
 
 # Seconds of compiled work between two looks at the keyboard: Ctrl-C feels prompt, twenty calls a second cost nothing.
 PATIENCE = 0.05
+
+# Work of less than a 25th of that, 2 ms, is not worth a second thread: it may wait that long for a core.
+_THREADS_FROM = 25
 
 
 class Pace:
@@ -22,13 +28,13 @@ class Pace:
     def __init__(self) -> None:
         self.memory: tuple[Hashable, int] = (None, 1)
 
-    def fits(self, total: int, key: Hashable) -> bool:
-        """Tell whether `total` units are known to fit, so that small work is done at once and not measured.
+    def fits(self, total: int, key: Hashable, workers: int = 1) -> bool:
+        """Tell whether `total` units are known to fit, so that small work is done at once, here, and not measured.
 
         `key` stands for all that the cost of a unit depends on.
         """
         known, size = self.memory
-        return total <= size and known == key
+        return (total if workers == 1 else total * _THREADS_FROM) <= size and known == key
 
     def run(
         self,
@@ -93,26 +99,25 @@ def _on_threads(
     from queue import SimpleQueue  # with threading, a tenth of what importing numgrad would cost
 
     results: SimpleQueue[int | BaseException] = SimpleQueue()
-    fillers, flags, started = [make_filler() for _ in range(workers)], 0, 0
+    fillers = [make_filler() for _ in range(workers)]
+    started: list[int] = []
     finished: list[None] = []
 
-    def work(fill: Filler) -> None:
+    def work(rank: int) -> None:
         result: int | BaseException
         try:
-            result = ranges.work(fill)
+            _settle(rank, workers)
+            result = ranges.work(fillers[rank])
         except BaseException as error:  # noqa: BLE001, raised again below
             result = error
         finished.append(None)
         results.put(result)
 
     try:
-        for fill in fillers:
-            start_new_thread(work, (fill,))
-            started += 1
-        for _ in range(workers):
-            while results.empty() and report:
-                report(ranges.done)
-                sleep(PATIENCE)
+        started.extend(map(start_new_thread, repeat(work), zip(range(1, workers))))  # C again: none goes uncounted
+        _settle(0, workers)
+        flags = ranges.work(fillers[0], report)
+        for _ in started:
             result = results.get()
             if isinstance(result, BaseException):
                 raise result
@@ -121,6 +126,20 @@ def _on_threads(
             report(ranges.done)
     finally:
         ranges.ended = True
-        while len(finished) < started:  # nobody must write to the result when it is given back
+        while len(finished) < len(started):  # nobody must write to the result when it is given back
             sleep(0.001)
     return flags
+
+
+def _settle(rank: int, workers: int) -> None:
+    """Move this thread to a core of its own if there are as many workers as cores; it stays free to move on.
+
+    A scheduler that packs threads, as virtual machines have, or one that takes an idle BLAS thread, which spins, for a
+    busy one, would leave two of them on one core for tens of milliseconds.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        cores = os.sched_getaffinity(0)
+        if 1 < len(cores) <= workers:
+            with suppress(OSError):  # a sandbox may forbid it
+                own = {sorted(cores)[rank % len(cores)]}
+                list(map(os.sched_setaffinity, (0, 0), (own, cores)))  # one call of C: Ctrl-C cannot come between

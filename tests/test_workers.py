@@ -1,5 +1,6 @@
 """Ranges: every unit once, whatever the pace and the number of threads; faults end the work."""
 
+import os
 import threading
 import time
 
@@ -37,6 +38,14 @@ def test_small_work_fits_once_it_is_known_and_a_new_key_forgets():
     assert pace.fits(10, "key")
     assert not pace.fits(10, "other key")
     assert not pace.fits(10**12, "key")
+
+
+def test_work_that_is_known_to_be_small_is_not_worth_a_thread():
+    pace = Pace()
+    pace.run(lambda: lambda start, stop: time.sleep(0.001 * (stop - start)) or 0, 10, "key", 2)
+    assert pace.fits(1, "key", workers=2)
+    assert not pace.fits(30, "key", workers=2)
+    assert pace.fits(30, "key")
 
 
 def test_long_work_is_cut_into_ranges_of_about_the_patience():
@@ -79,3 +88,24 @@ def test_the_first_exception_ends_the_work(workers):
     with pytest.raises(ValueError, match="mine"):
         pace.run(lambda: fill, 10_000, "key", workers)
     assert len(calls) < 100
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinities")
+def test_as_many_threads_as_cores_begin_on_a_core_each_and_may_then_run_on_all(monkeypatch):
+    moves, lock, cores = {}, threading.Lock(), os.sched_getaffinity(0)
+
+    def move(pid, mask):
+        assert pid == 0
+        with lock:
+            moves.setdefault(threading.get_ident(), []).append(set(mask))
+
+    monkeypatch.setattr(os, "sched_setaffinity", move)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 8})
+    Pace().run(lambda: lambda start, stop: time.sleep(0.01) or 0, 10, "key", workers=3)
+    assert sorted(map(str, moves.values())) == sorted(str([{core}, {3, 5, 8}]) for core in (3, 5, 8))
+    moves.clear()
+    Pace().run(lambda: lambda start, stop: 0, 10, "key", workers=2)
+    assert not moves
+    monkeypatch.undo()
+    Pace().run(lambda: lambda start, stop: 0, 10, "key", workers=len(cores))
+    assert os.sched_getaffinity(0) == cores
