@@ -16,6 +16,7 @@ from .arguments import describe
 FLOAT64 = np.dtype(np.float64)
 EPS = float(np.finfo(np.float64).eps)
 _BLOCK = 4096
+LINE = 8  # float64s in a cache line
 
 
 def real_array(x: ArrayLike, name: str = "x") -> NDArray[Any]:
@@ -42,6 +43,17 @@ def private_copy(x: NDArray[Any]) -> NDArray[np.float64]:
     if x.__class__ is np.ndarray and x.dtype is FLOAT64:
         return x.copy()  # half the time of the general way
     return np.array(x, dtype=FLOAT64, order="C", subok=False)
+
+
+def aligned_zeros(rows: int, columns: int) -> NDArray[np.float64]:
+    """Return zeros of at least so many columns, each row of which fills whole cache lines.
+
+    Where a row does not begin with a cache line, half of the vector loads of AVX-512 touch two of them.
+    """
+    width = -(-columns // LINE) * LINE
+    memory = np.zeros(rows * width + LINE)
+    start = -(memory.ctypes.data // memory.itemsize) % LINE
+    return memory[start : start + rows * width].reshape(rows, width)
 
 
 def written_through(x: ArrayLike, name: str = "x") -> tuple[NDArray[Any], bool]:

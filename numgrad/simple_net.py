@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import whole_number
-from .buffers import FLOAT64, private_copy, real_array
+from .buffers import FLOAT64, aligned_zeros, private_copy, real_array
 from .functions import as_labels, check_labels
 from .gradient import numerical_gradient
 from .incremental import IncrementalObjective
@@ -236,6 +236,7 @@ def _loss(logits: NDArray[Any], labels: NDArray[Any]) -> float:
 def _layer_objective(x: Floats, labels: NDArray[np.intp], shape: tuple[int, ...]) -> IncrementalObjective:
     """Return the loss of a layer of weights of `shape` for the samples `x`, of shape (batch, features)."""
     layer, (batch, features), classes = _layer(), x.shape, shape[1]
+    largest = np.maximum(x.max(axis=0), -x.min(axis=0))
 
     def logits(W: NDArray[Any]) -> Floats:  # noqa: N803
         if W.shape != shape:
@@ -247,12 +248,12 @@ def _layer_objective(x: Floats, labels: NDArray[np.intp], shape: tuple[int, ...]
 
     @functools.lru_cache(maxsize=1)  # a descent has one h, and the steps do not depend on W
     def steps(h: float) -> tuple[Floats, NDArray[np.intp]]:
-        s, ways = np.empty((features, batch)), np.empty(features, np.intp)
-        layer.steps(x, h, s, ways)
+        s, ways = aligned_zeros(features, batch), np.empty(features, np.intp)
+        layer.steps(x, largest, h, s, ways)
         return s, ways
 
     def prepare(W: Floats, h: float) -> Any:  # noqa: N803
-        a, a1, a2, e, log_p = (np.empty((classes, batch)) for _ in range(5))
+        a, a1, a2, e, log_p = (aligned_zeros(classes, batch) for _ in range(5))
         layer.coefficients(logits(W), labels, a, a1, a2, e, log_p)
         return *steps(h), a, a1, a2, e, log_p, labels
 

@@ -40,6 +40,7 @@ from typing import Any
 
 import numpy as np
 
+from .buffers import LINE
 from .kernels import Floats, Indices, compiled
 
 OFFSET = 1e-7
@@ -74,22 +75,27 @@ def softmax_cross_entropy(logits: Floats, labels: Indices) -> float:
 
 
 @compiled(cache=True)
-def steps(x: Floats, h: float, s: Floats, ways: Indices) -> None:
-    """Write ``sinh(h x[b, i])`` to ``s[i, b]`` (``h x[b, i]`` for the logarithmic way) and the way of feature i."""
+def steps(x: Floats, largest: Floats, h: float, s: Floats, ways: Indices) -> None:
+    """Write ``sinh(h x[b, i])`` to ``s[i, b]`` (``h x[b, i]`` for the logarithmic way) and the way of feature i.
+
+    ``largest[i]`` is the largest magnitude of feature i. Features are transposed by cache lines.
+    """
     batch, features = x.shape
-    for i in range(features):
-        largest = 0.0
+    for tile in range(0, features, LINE):
+        end = min(tile + LINE, features)
         for b in range(batch):
-            u = h * x[b, i]
-            s[i, b] = u
-            largest = max(largest, abs(u))
-        ways[i] = 0 if largest <= SHORT else 1 if largest <= SERIES else 2 if largest <= RATIONAL else 3
-        for b in range(batch):
-            u = s[i, b]
+            for i in range(tile, end):
+                s[i, b] = h * x[b, i]
+        for i in range(tile, end):
+            u = h * largest[i]
+            ways[i] = 0 if u <= SHORT else 1 if u <= SERIES else 2 if u <= RATIONAL else 3
             if ways[i] <= 1:
-                s[i, b] = u * (1 + u * u / 6 * (1 + u * u / 20))
+                for b in range(batch):
+                    square = s[i, b] * s[i, b]
+                    s[i, b] *= 1 + square * (1 / 6 + square * (1 / 120))
             elif ways[i] == 2:
-                s[i, b] = math.sinh(u)
+                for b in range(batch):
+                    s[i, b] = math.sinh(s[i, b])
 
 
 @compiled(cache=True)
@@ -149,19 +155,19 @@ def difference(state: Any, k: int) -> float:
     The only function whose sums may be reordered: no user's function runs in it, and they vectorise.
     """
     s, ways, a, a1, a2, e, log_p, labels = state
-    classes, batch = a.shape
-    i = k // classes
-    j = k - i * classes
+    batch, (classes, width) = labels.size, a.shape
+    i = np.uintp(k) // np.uintp(classes)
+    j = np.uintp(k) - i * np.uintp(classes)
     total = 0.0
     # Three loops, two of them empty, and no branch: else numba counts references, at thrice the cost. Each begins at 0:
     # else numba allows for indices that count from the end, and does not vectorise.
-    short, series = batch if ways[i] == 0 else 0, batch if ways[i] == 1 else 0
+    short, series = width if ways[i] == 0 else 0, width if ways[i] == 1 else 0
     for b in range(short):
         total += s[i, b] * (a[j, b] + s[i, b] * s[i, b] * a1[j, b])
     for b in range(series):
         square = s[i, b] * s[i, b]
         total += s[i, b] * (a[j, b] + square * (a1[j, b] + square * a2[j, b]))
-    for b in range(batch - short - series):
+    for b in range(batch if ways[i] >= 2 else 0):
         square = s[i, b] * s[i, b]
         r = a[j, b] * s[i, b] / (1 + 2 * e[j, b] * square / (1 + math.sqrt(1 + square)))
         if ways[i] == 2 and abs(r) < 0.5:
