@@ -12,40 +12,15 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from numgrad import numerical_gradient, reference, simpleNet
+from numgrad import numerical_gradient, reference
+from numgrad.profiling import Layer
 
 SHAPES = [(784, 10, 100), (1000, 1000, 128), (4096, 1000, 128)]
 
 
-class Case:
-    """A layer, data, and two gradients to compare with."""
-
-    def __init__(self, features, classes, batch):
-        rng = np.random.default_rng(0)
-        self.net = simpleNet((features, classes), rng=rng)
-        self.net.W /= np.sqrt(features)
-        self.x, self.t = rng.uniform(0, 1, (batch, features)), rng.integers(0, classes, batch)
-        self.one_hot = np.eye(classes)[self.t]
-
-    def backprop(self):
-        """Return the gradient of the loss without its offset, as a backprop in NumPy does."""
-        p = self.x @ self.net.W
-        p -= p.max(axis=1, keepdims=True)
-        np.exp(p, out=p)
-        p /= p.sum(axis=1, keepdims=True)
-        p -= self.one_hot
-        return self.x.T @ p / len(self.x)
-
-    def exact(self):
-        """Return the gradient of the loss with its offset, which weighs each sample by p_label / (p_label + 1e-7)."""
-        p = reference.softmax(self.x @ self.net.W)
-        label = p[np.arange(len(p)), self.t][:, None]
-        return self.x.T @ ((p - self.one_hot) * label / (label + 1e-7)) / len(p)
-
-
 @pytest.fixture(scope="module", params=SHAPES, ids=str)
 def case(request):
-    return Case(*request.param)
+    return Layer(*request.param)
 
 
 @pytest.mark.parametrize("route", ["backprop", "net.numerical_gradient", "net.objective", "net.objective, 2 threads"])
@@ -66,7 +41,7 @@ def test_layer(benchmark, exact, case, route):
 
 
 def test_small_layer_against_the_reference(benchmark, promise, exact):
-    case = Case(*SHAPES[0])
+    case = Layer(*SHAPES[0])
     net, twin = case.net, reference.SimpleNet((1, 1))
     twin.W = net.W
     gradient = benchmark(net.numerical_gradient, case.x, case.t)
@@ -109,7 +84,7 @@ def test_small_layer_against_the_reference(benchmark, promise, exact):
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="takes two cores")
 @pytest.mark.parametrize(("shape", "most"), [(SHAPES[1], 5), (SHAPES[2], 4)], ids=str)
 def test_large_layer_against_backprop(benchmark, promise, exact, shape, most):
-    case = Case(*shape)
+    case = Layer(*shape)
     net = case.net
     gradient = benchmark.pedantic(lambda: net.numerical_gradient(case.x, case.t, workers=2), rounds=5, warmup_rounds=1)
     exact(gradient, case.exact(), 1e-8)
@@ -124,7 +99,7 @@ def test_large_layer_against_backprop(benchmark, promise, exact, shape, most):
 
 def test_cost_against_n(benchmark, table):
     """Fit the exponent of the time against the number of weights, from 1e4 to 4e6 at a batch of 64."""
-    cases = [Case(n, n, 64) for n in ((100, 300, 1000, 2000) if not benchmark.disabled else (30, 60))]
+    cases = [Layer(n, n, 64) for n in ((100, 300, 1000, 2000) if not benchmark.disabled else (30, 60))]
     times = []
     for case in cases:
         objective = case.net.objective(case.x, case.t)
@@ -142,7 +117,7 @@ def test_cost_against_n(benchmark, table):
 
 
 def test_peak_memory_of_a_large_layer(benchmark, table):
-    case = Case(*SHAPES[2])
+    case = Layer(*SHAPES[2])
     net = case.net
     net.numerical_gradient(case.x, case.t)
     tracemalloc.start()

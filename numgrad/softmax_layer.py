@@ -75,6 +75,22 @@ def softmax_cross_entropy(logits: Floats, labels: Indices) -> float:
 
 
 @compiled(cache=True)
+def loss(W: Floats, x: Floats, labels: Indices) -> float:  # noqa: N803
+    """Return the layer's mean loss, the plain way: what numba can compile the differences around.
+
+    `x` has the shape (features, batch), so that the inner loop runs along memory and uses the vector unit.
+    """
+    features, classes = W.shape
+    logits = np.zeros((classes, x.shape[1]))
+    for i in range(features):
+        for j in range(classes):
+            for b in range(x.shape[1]):
+                logits[j, b] += W[i, j] * x[i, b]
+    mean: float = softmax_cross_entropy(logits.T.copy(), labels)
+    return mean
+
+
+@compiled(cache=True)
 def steps(x: Floats, largest: Floats, h: float, s: Floats, ways: Indices) -> None:
     """Write ``sinh(h x[b, i])`` to ``s[i, b]`` (``h x[b, i]`` for the logarithmic way) and the way of feature i.
 

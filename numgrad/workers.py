@@ -50,14 +50,20 @@ class Pace:
         `report` is called from this thread, now and then and at the end, with the number of units done.
         """
         known, size = self.memory
-        workers = min(workers, max(1, total))
-        # Many ranges a thread, so that at the end none waits long for another that was held up.
-        limit = -(-total // (16 * workers)) if workers > 1 else total
-        ranges = _Ranges(total, size if known == key else 1, limit)
+        ranges, fill, flags = _Ranges(total, size), make_filler(), 0
         try:
-            if workers == 1:
-                return ranges.work(make_filler(), report)
-            return _on_threads(ranges, make_filler, workers, report)
+            if known != key:
+                flags = ranges.explore(fill)
+                if report:
+                    report(ranges.done)
+            left = total - ranges.start
+            workers = min(workers, left)
+            if workers <= 1 or left * _THREADS_FROM <= ranges.size:
+                return flags | ranges.work(fill, report)
+            # Many ranges a thread, so that at the end none waits long for another that was held up.
+            ranges.limit = -(-left // (16 * workers))
+            fillers = [fill, *(make_filler() for _ in range(1, workers))]
+            return flags | _on_threads(ranges, fillers, report)
         finally:
             self.memory = key, ranges.size
 
@@ -65,9 +71,18 @@ class Pace:
 class _Ranges:
     """``range(total)`` in ranges of about `PATIENCE` seconds, at most `limit` long, for any number of threads."""
 
-    def __init__(self, total: int, size: int, limit: int) -> None:
-        self.total, self.size, self.limit = total, size, limit
+    def __init__(self, total: int, size: int) -> None:
+        self.total, self.size, self.limit = total, size, total
         self.start, self.done, self.ended, self.lock = 0, 0, False, allocate_lock()
+
+    def explore(self, fill: Filler) -> int:
+        """Do ranges of 1, 8, 64 ... units until one takes a thousandth of `PATIENCE`, and the pace is known."""
+        flags, length, elapsed = 0, 1, 0.0
+        while elapsed < PATIENCE / 1000 and self.start < self.total:
+            start, self.start = self.start, min(self.start + length, self.total)
+            more, elapsed = self._do(fill, start, self.start)
+            flags, length = flags | more, 8 * length
+        return flags
 
     def work(self, fill: Filler, report: Callable[[int], object] | None = None) -> int:
         """Take ranges and fill them until none is left; return the or of their flags."""
@@ -79,28 +94,30 @@ class _Ranges:
                     stop = self.start = min(start + min(self.size, self.limit), self.total)
                 if start >= stop or self.ended:
                     return flags
-                began = perf_counter()
-                flags |= fill(start, stop)
-                elapsed = max(perf_counter() - began, 1e-9)
-                self.size = max(1, int((stop - start) * PATIENCE / elapsed))
-                with self.lock:
-                    self.done += stop - start
+                flags |= self._do(fill, start, stop)[0]
                 if report:
                     report(self.done)
         finally:
             self.ended = True  # no range is left, or one has failed
 
+    def _do(self, fill: Filler, start: int, stop: int) -> tuple[int, float]:
+        """Fill one range, learn from it, and return its flags and seconds."""
+        began = perf_counter()
+        flags = fill(start, stop)
+        elapsed = max(perf_counter() - began, 1e-9)
+        self.size = max(1, int((stop - start) * PATIENCE / elapsed))
+        with self.lock:
+            self.done += stop - start
+        return flags, elapsed
 
-def _on_threads(
-    ranges: _Ranges, make_filler: Callable[[], Filler], workers: int, report: Callable[[int], object] | None
-) -> int:
+
+def _on_threads(ranges: _Ranges, fillers: list[Filler], report: Callable[[int], object] | None) -> int:
     # A raw thread and a SimpleQueue are all C: Ctrl-C in the main thread cannot leave one of their locks taken, as it
     # does, once in some hundred times, with those of an executor and its futures, and waits for them for ever.
     from queue import SimpleQueue  # with threading, a tenth of what importing numgrad would cost
 
     results: SimpleQueue[int | BaseException] = SimpleQueue()
-    fillers = [make_filler() for _ in range(workers)]
-    started: list[int] = []
+    workers, started = len(fillers), list[int]()
     finished: list[None] = []
 
     def work(rank: int) -> None:

@@ -1,54 +1,39 @@
-"""The command line."""
+"""The command line: errors, exit codes, interrupts."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from problems import JIT
+from problems import needs_jit
 
 from numgrad import __main__ as main
+from numgrad import demo, profiling
 
 SMALL = ["demo", "--iterations", "2", "--batch", "2", "--workers", "1"]
 
 
-def test_the_demo_walks_through_the_chapter_and_trains(capsys):
+def test_the_demo_runs(capsys):
     assert main.main(SMALL) == 0
+    assert "Test accuracy 0." in capsys.readouterr().out
+
+
+@needs_jit
+def test_profile_prints_a_table_and_writes_the_files(capsys, tmp_path):
+    table, picture = tmp_path / "p.json", tmp_path / "p.png"
+    command = ["profile", "--shape", "4x3", "6x5", "--batch", "2", "--repeat", "2", "--workers", "1"]
+    assert main.main([*command, "--json", str(table), "--plot", str(picture)]) == 0
     printed = capsys.readouterr().out
-    for expected in (
-        "0.1999999999990898",
-        "0.2999999999986347",
-        "6.00000000000378",
-        "7.999999999999119",
-        "numerical_gradient(function_2, [3.0, 4.0]) = [6. 8.]",
-        "[-6.11110793e-10  8.14814391e-10]",
-        "[-2.58983747e+13 -1.29524862e+12]",
-        "warning: the step h=0.0001 is below the spacing",
-        "[-2.99999994  3.99999992]",
-        "loss(x, t) = 0.9280682857864075",
-        "a projection from 50 evaluations",
-    ):
-        assert expected in printed
-    assert re.search(r"iteration +2 +loss \d\.\d{4} +test accuracy 0\.\d{3}", printed)
-
-
-@pytest.mark.skipif(not JIT, reason="takes compiled gradients")
-def test_the_digits_are_learnt_with_numerical_gradients_only(capsys):
-    assert main.train_digits(iterations=180, batch=50, workers=2) >= 0.90
-    assert "Test accuracy 0.9" in capsys.readouterr().out
-
-
-def test_the_digits_are_the_published_ones():
-    (x, t), (x_test, t_test) = main.load_digits()
-    assert x.shape == (1437, 64)
-    assert x_test.shape == (360, 64)
-    assert x.min() == 0.0
-    assert x.max() == 1.0
-    # The counts of the digits 0 to 9 that the data's description states.
-    counts = np.bincount(np.concatenate([t, t_test]))
-    assert counts.tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert "4 x 3, 12 weights" in printed
+    assert "6 x 5, 30 weights" in printed
+    facts = json.loads(table.read_text())
+    assert facts["complete"]
+    assert facts["settings"] == {"batch": 2, "h": 1e-4, "workers": 1, "repeat": 2, "budget": 10.0}
+    assert len(facts["measurements"]) == 10
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.json", "p.png"]
 
 
 @pytest.mark.parametrize(
@@ -59,22 +44,63 @@ def test_the_digits_are_the_published_ones():
         (["demo", "--iterations", "0"], "must be at least 1, got 0"),
         (["demo", "--batch", "ten"], "invalid positive integer value: 'ten'"),
         (["demo", "--nosuch"], "unrecognized arguments: --nosuch"),
+        (["profile", "--shape", "10"], "invalid shape value: '10'"),
+        (["profile", "--shape", "0x10"], "must be at least 1, got 0"),
+        (["profile", "--shape", "2x3x4"], "invalid shape value: '2x3x4'"),
+        (["profile", "--batch", "0"], "must be at least 1, got 0"),
+        (["profile", "--h", "nan"], "must be finite and positive, got nan"),
+        (["profile", "--budget", "-1"], "must be finite and positive, got -1"),
+        (["profile", "--json", "/nosuch/p.json"], "cannot write /nosuch/p.json: No such file or directory"),
+        (["profile", "--json", "/"], "/ is not a file"),
+        (["profile", "--json", "/dev/null"], "/dev/null is not a file"),
+        (["profile", "--plot", "p.nosuch"], "cannot draw p.nosuch: its suffix must be one of"),
+        (
+            ["profile", "--shape", "9999999999x9999999999", "--batch", "1"],
+            "unable to allocate|Maximum allowed|too large",
+        ),
     ],
 )
 def test_bad_command_lines_exit_with_2_and_a_clear_error(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
         main.main(arguments)
     assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_ctrl_c_ends_the_demo_with_130(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "train_digits", interrupted)
+    monkeypatch.setattr(demo, "train_digits", interrupted)
     assert main.main(SMALL) == 130
     assert capsys.readouterr().out.endswith("interrupted\n")
+
+
+def test_ctrl_c_keeps_what_profile_has_finished(monkeypatch, capsys, tmp_path):
+    def two_routes(layer, h, workers):
+        yield profiling.Route("NumPy backprop", lambda count: layer.backprop().reshape(-1), whole=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(profiling, "routes", two_routes)
+    file = tmp_path / "p.json"
+    assert main.main(["profile", "--shape", "4x3", "--batch", "2", "--json", str(file)]) == 130
+    printed = capsys.readouterr().out
+    assert "NumPy backprop" in printed
+    assert printed.endswith("interrupted\n")
+    facts = json.loads(file.read_text())
+    assert not facts["complete"]
+    assert [row["route"] for row in facts["measurements"]] == ["NumPy backprop"]
+
+
+def test_an_old_file_survives_where_nothing_could_be_written(monkeypatch, tmp_path):
+    def fails(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(profiling, "_write", fails)
+    file = tmp_path / "p.json"
+    file.write_text("old")
+    assert main.main(["profile", "--shape", "1x1", "--batch", "1", "--budget", "0.01", "--json", str(file)]) == 130
+    assert file.read_text() == "old"
 
 
 def test_it_runs_as_a_module():

@@ -67,10 +67,24 @@ def test_each_thread_has_a_filler_of_its_own():
 
     def make_filler():
         made.append(None)
-        return lambda start, stop: 0
+        return lambda start, stop: time.sleep(0.001 * (stop - start)) or 0
 
     Pace().run(make_filler, 100, "key", workers=3)
     assert len(made) == 3
+
+
+def test_an_unknown_pace_is_explored_here_and_threads_are_started_only_if_it_turns_out_slow():
+    ranges, threads = [], set()
+
+    def fill(start, stop):
+        ranges.append((start, stop))
+        threads.add(threading.get_ident())
+        return 4
+
+    assert Pace().run(lambda: fill, 1000, "key", workers=2) == 4
+    assert threads == {threading.get_ident()}
+    assert ranges[:3] == [(0, 1), (1, 9), (9, 73)]
+    assert ranges[-1][1] == 1000
 
 
 @pytest.mark.parametrize("workers", [1, 2])

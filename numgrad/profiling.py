@@ -1,0 +1,327 @@
+"""What the gradient of a layer's weights costs by each route: ``python -m numgrad profile``."""
+
+import contextlib
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import __version__, numerical_gradient, reference, simpleNet
+
+Floats = NDArray[np.float64]
+
+_SAMPLE = 16  # coordinates in the measurement of memory, which slows Python down
+_COLUMNS = "{:18}{:>12}{:>14}{:>14}{:>16}{:>12}"
+
+
+class Layer:
+    """A linear softmax layer with random weights and data, its backprop, and the exact gradient of its loss."""
+
+    def __init__(self, features: int, classes: int, batch: int) -> None:
+        rng = np.random.default_rng(0)
+        self.net = simpleNet((features, classes), rng=rng)
+        self.net.W /= np.sqrt(features)
+        self.x, self.t = rng.uniform(0, 1, (batch, features)), rng.integers(0, classes, batch)
+        self.one_hot = np.eye(classes)[self.t]
+
+    def backprop(self) -> Floats:
+        """Return the gradient of the loss without its offset, as a backprop in NumPy does."""
+        p = self.x @ self.net.W
+        p -= p.max(axis=1, keepdims=True)
+        np.exp(p, out=p)
+        p /= p.sum(axis=1, keepdims=True)
+        p -= self.one_hot
+        gradient: Floats = self.x.T @ p / len(self.x)
+        return gradient
+
+    def exact(self) -> Floats:
+        """Return the gradient of the loss with its offset, which weighs each sample by p_label / (p_label + 1e-7)."""
+        p = reference.softmax(self.x @ self.net.W)
+        label = p[np.arange(len(p)), self.t][:, None]
+        gradient: Floats = self.x.T @ ((p - self.one_hot) * label / (label + 1e-7)) / len(p)
+        return gradient
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way to the gradient: ``gradient(count)`` gives the first so many partial derivatives of the flat weights."""
+
+    name: str
+    gradient: Callable[[int], Floats]
+    whole: bool = False  # all weights come at once
+    scratch: int = 0  # bytes that compiled code allocates, out of sight of tracemalloc
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one route cost for one shape: seconds a gradient (the median of `repeats`), peak bytes, largest error."""
+
+    route: str
+    shape: tuple[int, int]
+    weights: int
+    seconds: float
+    repeats: int
+    coordinates: int  # that were computed; fewer than there are weights make `seconds` a projection
+    peak_bytes: int
+    largest_error: float
+    speed_up: float  # against the NumPy reference
+
+    @property
+    def projected(self) -> bool:
+        """Tell whether `seconds` was projected from a sample of the coordinates."""
+        return self.coordinates < self.weights
+
+    def __str__(self) -> str:
+        return _COLUMNS.format(
+            self.route,
+            "~" * self.projected + _duration(self.seconds),
+            _duration(self.seconds / self.weights),
+            _size(self.peak_bytes),
+            f"{self.largest_error:.1e}",
+            f"{self.speed_up:,.3g}x" if self.speed_up < 100 else f"{self.speed_up:,.0f}x",
+        )
+
+
+def routes(layer: Layer, h: float, workers: int) -> list[Route]:
+    """Return the routes to the gradient of the layer's loss, the NumPy reference first."""
+    from .softmax_layer import loss
+
+    net, x, t, twin = layer.net, layer.x, layer.t, reference.SimpleNet((1, 1))
+    W = twin.W = net.W  # noqa: N806
+    compiled_args = (np.ascontiguousarray(x.T), t.astype(np.intp))
+
+    def by(f: Any, **options: Any) -> Callable[[int], Floats]:
+        def gradient(count: int) -> Floats:
+            chosen = None if count == W.size else np.arange(count)
+            return numerical_gradient(f(), W, h, coordinates=chosen, **options).reshape(-1)
+
+        return gradient
+
+    def by_reference(count: int) -> Floats:
+        some = W.reshape(-1)[:count]  # a view, so that W itself is perturbed
+        return reference.numerical_gradient(lambda _: twin.loss(x, t), some, h)
+
+    return [
+        Route("NumPy reference", by_reference),
+        Route("Python callable", by(lambda: lambda _: net.loss(x, t))),
+        Route(
+            "compiled",
+            by(lambda: loss, args=compiled_args, workers=workers),
+            scratch=2 * layer.one_hot.nbytes * workers,
+        ),
+        Route("incremental", by(lambda: net.objective(x, t), workers=workers)),
+        Route("NumPy backprop", lambda _: layer.backprop().reshape(-1), whole=True),
+    ]
+
+
+def measure(
+    route: Route,
+    layer: Layer,
+    *,
+    repeat: int = 5,
+    budget: float = 10.0,
+    reference_seconds: float | None = None,
+    status: Callable[[str], object] = str,
+) -> Measurement:
+    """Measure one route.
+
+    A gradient that takes longer than `budget` seconds is projected from a sample of its coordinates; repeats end when
+    the budget is spent, but one is always made.
+    """
+    size, exact = layer.net.W.size, layer.exact().reshape(-1)
+    status(f"{route.name}: compiling")
+    route.gradient(1)
+    peak = _peak_bytes(route, size)
+    count, seconds = size if route.whole else 1, 0.0
+    while count < size:
+        seconds = _seconds(route, count)[0]
+        if seconds * 20 > budget:
+            break
+        count = min(size, 4 * count)
+    if count < size and seconds / count * size <= budget:
+        count = size
+    times: list[float] = []
+    while len(times) < repeat and (not times or sum(times) + times[-1] <= budget):
+        status(f"{route.name}: gradient {len(times) + 1} of {repeat}, {count:,} of {size:,} coordinates")
+        seconds, gradient = _seconds(route, count)
+        times.append(seconds)
+    seconds = statistics.median(times) * size / count
+    return Measurement(
+        route=route.name,
+        shape=layer.net.W.shape,
+        weights=size,
+        seconds=seconds,
+        repeats=len(times),
+        coordinates=count,
+        peak_bytes=peak,
+        largest_error=float(np.abs(gradient - exact[:count]).max()),
+        speed_up=(reference_seconds or seconds) / seconds,
+    )
+
+
+def _seconds(route: Route, count: int) -> tuple[float, Floats]:
+    began = time.perf_counter()
+    gradient = route.gradient(count)
+    return max(time.perf_counter() - began, 1e-9), gradient
+
+
+def _peak_bytes(route: Route, size: int) -> int:
+    """Return the peak memory of a whole gradient; only the result grows with the number of coordinates."""
+    count = size if route.whole else min(size, _SAMPLE)
+    tracemalloc.start()
+    try:
+        route.gradient(count)
+        return tracemalloc.get_traced_memory()[1] + (size - count) * np.dtype(float).itemsize + route.scratch
+    finally:
+        tracemalloc.stop()
+
+
+def profile(
+    shapes: list[tuple[int, int]],
+    batch: int = 100,
+    h: float = 1e-4,
+    workers: int = 1,
+    repeat: int = 5,
+    budget: float = 10.0,
+    *,
+    json_file: Path | None = None,
+    plot_file: Path | None = None,
+) -> list[Measurement]:
+    """Measure every route for each of `shapes`, print a table as it grows, and write the files.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written; this is found before anything is measured.
+    ImportError
+        If `plot_file` is given and matplotlib is not installed; likewise.
+    KeyboardInterrupt
+        After Ctrl-C, when the files hold what was finished.
+    """
+    for file in filter(None, (json_file, plot_file)):
+        _check_writable(file)
+    if plot_file is not None:
+        from . import plotting
+
+        plotting.check_format(plot_file)
+    done: list[Measurement] = []
+    complete = False
+    print(f"{machine()}; batch {batch}, h = {h:g}, {workers} thread{'s' * (workers > 1)}")
+    try:
+        for shape in shapes:
+            _profile_shape(shape, batch, h, workers, repeat, budget, done)
+        complete = True
+    finally:
+        if json_file is not None:
+            settings = {"batch": batch, "h": h, "workers": workers, "repeat": repeat, "budget": budget}
+            facts = {"machine": machine(), "complete": complete, "settings": settings}
+            rows = [asdict(row) | {"projected": row.projected} for row in done]
+            _write(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
+        if plot_file is not None and done:
+            _write(plot_file, plotting.profile_picture(done, machine(), plot_file.suffix[1:]))
+    return done
+
+
+def _profile_shape(
+    shape: tuple[int, int], batch: int, h: float, workers: int, repeat: int, budget: float, done: list[Measurement]
+) -> None:
+    """Measure the routes for one shape, and append each to `done` and to the printed table."""
+    print(f"\n{shape[0]} x {shape[1]}, {shape[0] * shape[1]:,} weights")
+    print(_COLUMNS.format("route", "time", "per weight", "peak memory", "largest error", "speed-up"))
+    try:
+        layer = Layer(*shape, batch)
+    except (MemoryError, ValueError):
+        raise MemoryError(f"a layer of {shape[0]} x {shape[1]} at batch {batch} does not fit into memory") from None
+    first, projected = None, False
+    with _status() as status:
+        for route in routes(layer, h, workers):
+            row = measure(route, layer, repeat=repeat, budget=budget, reference_seconds=first, status=status)
+            first = first or row.seconds
+            done.append(row)
+            projected |= row.projected
+            status("")
+            print(row, flush=True)
+    if projected:
+        print("~ projected from a sample of the coordinates")
+
+
+@contextlib.contextmanager
+def _status() -> Iterator[Callable[[str], object]]:
+    """Give what shows a line on a terminal, in place of the line before; elsewhere it shows nothing."""
+    if not sys.stderr.isatty():
+        yield str  # takes a text and shows nothing
+        return
+
+    def show(text: str) -> None:
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        show("")
+
+
+def machine() -> str:
+    """Return the processor, the number of cores that may be used, and the versions that matter."""
+    import numba
+
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    python = platform.python_version()
+    return (
+        f"{name}, {cores} cores, Python {python}, numpy {np.__version__}, numba {numba.__version__}, "
+        f"numgrad {__version__}"
+    )
+
+
+def _check_writable(file: Path) -> None:
+    if file.exists() and not file.is_file():
+        raise OSError(f"{file} is not a file")
+    part = _part(file)
+    try:
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise OSError(f"cannot write {file}: {error.strerror}") from None
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = _part(file)
+    try:
+        part.write_bytes(content)
+        part.replace(file.resolve())
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _part(file: Path) -> Path:
+    file = file.resolve()
+    return file.with_name(f"{file.name}.part")
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"
