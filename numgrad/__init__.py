@@ -5,6 +5,7 @@ from .descent import descent_path, gradient_ascent, gradient_descent
 from .functions import cross_entropy_error, function_1, function_2, softmax
 from .gradient import numerical_diff, numerical_gradient
 from .incremental import IncrementalObjective
+from .schemes import Scheme
 from .simple_net import SimpleNet, simpleNet
 
 __version__ = "0.1.0"
@@ -15,6 +16,7 @@ __all__ = [
     "numerical_diff",
     "function_2",
     "numerical_gradient",
+    "Scheme",
     "gradient_descent",
     "gradient_ascent",
     "descent_path",

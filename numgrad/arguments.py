@@ -11,7 +11,7 @@ import numpy as np
 _LARGEST_STEP = sys.float_info.max / 2  # 2h must be finite
 
 
-def positive_step(h: float) -> float:
+def positive_step(h: Any) -> float:
     """Return `h` as a float.
 
     Raises
@@ -25,7 +25,7 @@ def positive_step(h: float) -> float:
         h = finite_real("h", h)
     if not 0.0 < h <= _LARGEST_STEP:
         raise ValueError(f"h must be finite and positive, got {h}")
-    return h
+    return float(h)
 
 
 def finite_real(name: str, value: Any) -> float:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
-from .arguments import describe, finite_real, positive_step, whole_number
+from .arguments import describe, finite_real, whole_number
 from .gradient import check_workers, cost_key, fill_gradient, warn_of
 from .objectives import DIVERGED, MOVED, CompiledObjective, as_objective
 from .progress import Progress, Report, check_progress, reporting
+from .schemes import Scheme, StepSize, step_at
 
 __all__ = ["descent_path", "gradient_ascent", "gradient_descent"]
 
@@ -28,11 +29,12 @@ def gradient_descent(
     lr: float = 0.01,
     step_num: int = 100,
     *,
-    h: float = 1e-4,
+    h: StepSize = 1e-4,
     args: tuple[Any, ...] = (),
     workers: int = 1,
     callback: Callback | None = None,
     progress: Progress = False,
+    scheme: str | Scheme = "central",
 ) -> NDArray[Any]:
     """Minimise `f` by gradient descent with numerical gradients.
 
@@ -49,8 +51,8 @@ def gradient_descent(
         Learning rate: the factor of the gradient in each update, in (unit of x)**2 per unit of f.
     step_num : int, default 100
         Number of iterations.
-    h : float, default 1e-4
-        Step of the central differences, in the unit of x.
+    h : float, 'auto' or array_like, default 1e-4
+        Step of the differences, in the unit of x, as for `numerical_gradient`; 'auto' follows x.
     args : tuple, optional
         Further arguments of `f`.
     workers : int, default 1
@@ -60,6 +62,8 @@ def gradient_descent(
         (it may be changed, to project it, and must be copied to be kept). Raising `StopIteration` ends the descent.
     progress : bool or callable, default False
         True shows a tqdm bar; a callable receives ``(done, total)`` in coordinates of all gradients.
+    scheme : str or Scheme, default 'central'
+        As for `numerical_gradient`. Only the default, with one step, is one compiled loop.
 
     Returns
     -------
@@ -95,7 +99,7 @@ def gradient_descent(
     >>> print(gradient_descent(function_2, np.array([-3.0, 4.0]), lr=0.1, step_num=100))
     [-6.11110793e-10  8.14814391e-10]
     """
-    return _descend(f, init_x, finite_real("lr", lr), step_num, h, args, workers, callback, progress)
+    return _descend(f, init_x, finite_real("lr", lr), step_num, h, args, workers, callback, progress, scheme)
 
 
 def gradient_ascent(
@@ -104,11 +108,12 @@ def gradient_ascent(
     lr: float = 0.01,
     step_num: int = 100,
     *,
-    h: float = 1e-4,
+    h: StepSize = 1e-4,
     args: tuple[Any, ...] = (),
     workers: int = 1,
     callback: Callback | None = None,
     progress: Progress = False,
+    scheme: str | Scheme = "central",
 ) -> NDArray[Any]:
     """Maximise `f` by gradient ascent: `gradient_descent` with ``x <- x + lr * gradient(x)``.
 
@@ -120,7 +125,7 @@ def gradient_ascent(
     >>> print(gradient_ascent(lambda x: -(x[0] - 1) ** 2, [3.0], lr=0.5, step_num=1).round(6))
     [1.]
     """
-    return _descend(f, init_x, -finite_real("lr", lr), step_num, h, args, workers, callback, progress)
+    return _descend(f, init_x, -finite_real("lr", lr), step_num, h, args, workers, callback, progress, scheme)
 
 
 def descent_path(
@@ -129,11 +134,12 @@ def descent_path(
     lr: float = 0.01,
     step_num: int = 100,
     *,
-    h: float = 1e-4,
+    h: StepSize = 1e-4,
     args: tuple[Any, ...] = (),
     workers: int = 1,
     callback: Callback | None = None,
     progress: Progress = False,
+    scheme: str | Scheme = "central",
 ) -> Floats:
     """Return every iterate of a gradient descent, the first and the last included.
 
@@ -154,7 +160,7 @@ def descent_path(
      [-1.5   2.  ]
      [-0.75  1.  ]]
     """
-    descent = _Descent(f, init_x, finite_real("lr", lr), step_num, h, args, workers, callback, progress)
+    descent = _Descent(f, init_x, finite_real("lr", lr), step_num, h, args, workers, callback, progress, scheme)
     memory, saved = descent.memory, buffers.native_copy(descent.x)
     path = np.empty((descent.step_num + 1, *memory.shape))
     path[0] = memory
@@ -171,13 +177,14 @@ def _descend(
     init_x: ArrayLike,
     lr: float,
     step_num: int,
-    h: float,
+    h: StepSize,
     args: tuple[Any, ...],
     workers: int,
     callback: Callback | None,
     progress: Progress,
+    scheme: str | Scheme,
 ) -> NDArray[Any]:
-    descent = _Descent(f, init_x, lr, step_num, h, args, workers, callback, progress)
+    descent = _Descent(f, init_x, lr, step_num, h, args, workers, callback, progress, scheme)
     flags = descent.run(descent.x[np.newaxis])
     descent.warn_of(flags, stacklevel=4)
     return descent.x
@@ -192,22 +199,25 @@ class _Descent:
         init_x: ArrayLike,
         lr: float,
         step_num: int,
-        h: float,
+        h: StepSize,
         args: tuple[Any, ...],
         workers: int,
         callback: Callback | None,
         progress: Progress,
+        scheme: str | Scheme,
     ) -> None:
         if progress is not False:
             check_progress(progress)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable, got {describe(callback)}")
         self.callback, self.progress, self.done = callback, progress, 0
-        self.lr, self.h, self.args, self.workers = lr, positive_step(h), args, workers
+        self.lr, self.args, self.workers = lr, args, workers
         self.step_num = whole_number("step_num", step_num, 0)
         self.objective = as_objective(f, args)
         check_workers(workers, self.objective)
         self.x, self.private = buffers.written_through(init_x, "init_x")
+        self.h, self.scheme = h, scheme
+        self.step = step_at(self.x, h, scheme, None)
         self.memory = self.x.view(np.ndarray)  # what a subclass does beyond assigning is not wanted
 
     def run(self, iterates: NDArray[Any]) -> int:
@@ -225,15 +235,17 @@ class _Descent:
 
     def _move(self, iterates: NDArray[Any], report: Report | None) -> int:
         one_loop = self.callback is None and self.workers == 1 and buffers.is_flat_float64(self.x)
-        if one_loop and isinstance(self.objective, CompiledObjective):
-            return self._run_compiled(self.objective, iterates, report)
+        if one_loop and isinstance(self.objective, CompiledObjective) and isinstance(self.step, float):
+            return self._run_compiled(self.objective, self.step, iterates, report)
         return self._run(iterates, report)
 
     def _run(self, iterates: NDArray[Any], report: Report | None) -> int:
         x, slopes, flags = self.x, np.empty(self.x.shape), 0
         for k in range(self.step_num):
             further = None if report is None else _after(report, k * x.size)
-            flags |= fill_gradient(self.objective, x, self.h, self.args, self.workers, slopes, report=further)
+            if self.step.__class__ is not float:  # it may depend on x
+                self.step = step_at(x, self.h, self.scheme, None)
+            flags |= fill_gradient(self.objective, x, self.step, self.args, self.workers, slopes, report=further)
             _update(self.memory, self.lr, slopes)
             if len(iterates) > 1:
                 iterates[k + 1] = self.memory
@@ -245,14 +257,14 @@ class _Descent:
                     break
         return flags if np.isfinite(self.memory).all() else flags | DIVERGED
 
-    def _run_compiled(self, objective: CompiledObjective, iterates: Floats, report: Report | None) -> int:
-        point, slopes = objective.own(objective.prepare(self.x, self.h, self.args)), np.empty(self.x.shape)
+    def _run_compiled(self, objective: CompiledObjective, h: float, iterates: Floats, report: Report | None) -> int:
+        point, slopes = objective.own(objective.prepare(self.x, h, self.args)), np.empty(self.x.shape)
         pace, total, n = objective.descent_pace, self.step_num, slopes.size
         self.done = total
         key = cost_key(self.x, self.args)
 
         def fill(start: int, stop: int) -> int:
-            return objective.descend(point, self.lr, self.h, self.args, start, stop, slopes, iterates)
+            return objective.descend(point, self.lr, h, self.args, start, stop, slopes, iterates)
 
         if report is None and pace.fits(total, key):
             return fill(0, total)
@@ -263,7 +275,8 @@ class _Descent:
         if flags == MOVED:
             return
         evaluated = self.step_num > 0 and self.x.size > 0
-        warn_of(flags, self.h, evaluated and self.objective.may_be_deaf(self.private), stacklevel + 1)
+        deaf = evaluated and self.objective.may_be_deaf(self.private)
+        warn_of(flags, self.step, deaf, stacklevel + 1)
         if flags & DIVERGED:
             warnings.warn(
                 f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, try a "

@@ -9,18 +9,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
-from .arguments import describe, positive_step, whole_number
+from .arguments import describe, whole_number
 from .inspection import explain
 from .objectives import EVERY, LOST, MOVED, Objective, as_objective
 from .progress import Progress, Report, check_progress, reporting
-from .scalars import real_number
+from .scalars import imaginary_part, real_number
+from .schemes import Bounds, ComplexStep, Scheme, Stencil, Step, StepSize, step_at
 from .workers import Filler
 
 __all__ = ["numerical_diff", "numerical_gradient"]
 
 
-def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, h: float = 1e-4) -> Any:
-    """Return the derivative of `f` at `x` by a central difference.
+def numerical_diff(
+    f: Callable[[Any], Any],
+    x: ArrayLike,
+    h: StepSize = 1e-4,
+    *,
+    scheme: str | Scheme = "central",
+    bounds: Bounds | None = None,
+) -> Any:
+    """Return the derivative of `f` at `x` by a finite difference.
 
     Parameters
     ----------
@@ -29,8 +37,12 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, h: float = 1e-4) -> An
         It may be compiled with `numba.njit`.
     x : float or array_like
         Where the derivative is taken. Lists become arrays; f receives a float, or a float64 array of x's shape.
-    h : float, default 1e-4
-        Step, in the unit of x.
+    h : float, 'auto' or array_like, default 1e-4
+        Step, in the unit of x, as for `numerical_gradient`.
+    scheme : str or Scheme, default 'central'
+        As for `numerical_gradient`.
+    bounds : pair of array_like, optional
+        As for `numerical_gradient`.
 
     Returns
     -------
@@ -40,9 +52,11 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, h: float = 1e-4) -> An
     Raises
     ------
     TypeError
-        If `f` is not callable, if `x` or what `f` returns is not real, or if `h` is not a real number.
+        If `f` is not callable, if `x` or what `f` returns is not real, or if `h` is not a real number; if scheme is
+        'complex' and `f` returns a real number for a complex one.
     ValueError
-        If `h` is not finite and positive, or if `f` returns another shape than that of x.
+        If `h` is not finite and positive, or if `f` returns another shape than that of x; if `scheme` is unknown, or
+        `x` lies outside the bounds.
 
     Warns
     -----
@@ -52,7 +66,7 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, h: float = 1e-4) -> An
     Notes
     -----
     ``(f(x + h) - f(x - h)) / (2 h)``, with a truncation error of ``h**2 / 6 * |f'''|`` and a round-off error of
-    about ``eps * |f| / h``. Two evaluations.
+    about ``eps * |f| / h``. Two evaluations; as many as a scheme has offsets for another one.
 
     References
     ----------
@@ -64,26 +78,70 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, h: float = 1e-4) -> An
     >>> numerical_diff(lambda x: 0.01 * x**2 + 0.1 * x, 5)
     0.1999999999990898
     """
-    h = positive_step(h)
     if not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
     array = buffers.private_copy(buffers.real_array(x))
-    if np.any(np.abs(array) * buffers.EPS > h):
-        warn_of(LOST, h, deaf=False, stacklevel=3)
+    step = step_at(array, h, scheme, bounds)
+    steps: Any = step if isinstance(step, float) else _shaped(step.steps, array)
+    if np.any(np.abs(array) * buffers.EPS > steps) and not isinstance(step, ComplexStep):
+        warn_of(LOST, step, deaf=False, stacklevel=3)
     scalar = not isinstance(x, np.ndarray) and not array.ndim
-    point: Any = float(array) if scalar else array
+
+    def evaluate(point: Any) -> Any:
+        value = f(point.item() if scalar and isinstance(point, np.ndarray | np.generic) else point)
+        if isinstance(step, ComplexStep):
+            return imaginary_part(value) if scalar else _elementwise_imaginary(value, array)
+        return real_number(value) if scalar else _elementwise(value, array)
+
     try:
-        plus = real_number(f(point + h)) if scalar else _elementwise(f(point + h), array)
-        minus = real_number(f(point - h)) if scalar else _elementwise(f(point - h), array)
+        if isinstance(step, Stencil):
+            quotient = _sum_of(step, evaluate, array, steps)
+        elif isinstance(step, ComplexStep):
+            quotient = evaluate(array + 1j * steps) / steps
+        else:
+            point: Any = float(array) if scalar else array
+            return (evaluate(point + steps) - evaluate(point - steps)) / (2 * steps)
     except Exception as error:
         explain(error)
         raise
-    return (plus - minus) / (2 * h)
+    return float(quotient) if scalar else quotient
+
+
+def _sum_of(
+    stencil: Stencil, evaluate: Callable[[Any], Any], x: NDArray[np.float64], steps: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the difference quotients of a stencil, elementwise."""
+    offsets, weights = (table[stencil.rows].T for table in (stencil.offsets, stencil.weights))
+    total, width = np.zeros(x.shape), np.zeros(x.shape)
+    for offset, weight in zip(offsets, weights, strict=True):
+        if weight.any():
+            factor = _shaped(weight, x)
+            point = x + _shaped(offset, x) * steps
+            total += np.where(factor != 0.0, factor * evaluate(point), 0.0)  # 0 * inf would be NaN
+            width += factor * (point - x)
+    divisor = width if stencil.stored else _shaped(stencil.denominators[stencil.rows], x) * steps
+    quotients: NDArray[np.float64] = total / divisor
+    return quotients
+
+
+def _shaped(flat: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
+    """Return `flat`, which holds one element or one for each of `x`, in the shape of `x`."""
+    return np.broadcast_to(flat, x.size).reshape(x.shape)
 
 
 def _elementwise(returned: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a copy of what `f` returned, since it may return the same buffer again."""
-    values = buffers.private_copy(buffers.real_array(returned, "what f returns"))
+    return _of_shape(x, buffers.private_copy(buffers.real_array(returned, "what f returns")))
+
+
+def _elementwise_imaginary(returned: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    values = np.asarray(returned)
+    if values.dtype.kind != "c":
+        imaginary_part(returned)  # says what is wrong with it
+    return _of_shape(x, values.imag.astype(np.float64))
+
+
+def _of_shape(x: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
     if values.shape != x.shape:
         raise ValueError(f"f must be elementwise: x has the shape {x.shape}, f(x) has {values.shape}")
     return values
@@ -92,15 +150,17 @@ def _elementwise(returned: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
 def numerical_gradient(
     f: Callable[..., Any],
     x: ArrayLike,
-    h: float = 1e-4,
+    h: StepSize = 1e-4,
     *,
     args: tuple[Any, ...] = (),
     workers: int = 1,
     out: NDArray[np.float64] | None = None,
     coordinates: ArrayLike | None = None,
     progress: Progress = False,
+    scheme: str | Scheme = "central",
+    bounds: Bounds | None = None,
 ) -> NDArray[np.float64]:
-    """Return the gradient of `f` at `x` by central differences, one coordinate at a time.
+    """Return the gradient of `f` at `x` by finite differences, one coordinate at a time.
 
     Parameters
     ----------
@@ -114,8 +174,11 @@ def numerical_gradient(
         Where the gradient is taken: real, of any shape and layout. A writable floating array is perturbed in
         place if `f` is a Python callable, and is bit for bit what it was after any exit, by an exception or
         Ctrl-C too. Anything else (list, scalar, integers, read-only) is worked on as a float64 copy.
-    h : float, default 1e-4
-        Step, in the unit of x.
+    h : float, 'auto' or array_like, default 1e-4
+        Step, in the unit of x; an array gives each coordinate its own, and broadcasts to the shape of `x`. 'auto' takes
+        ``eps**(1 / (order + 1))`` of each coordinate's magnitude (of 1 where that is 0), with the eps of the precision
+        of `x`: right for an f that changes over lengths like `x` itself. With an array or 'auto' the divisor is the
+        distance of the points as they are stored.
     args : tuple, optional
         Further arguments of `f`.
     workers : int, default 1
@@ -130,6 +193,13 @@ def numerical_gradient(
     progress : bool or callable, default False
         True shows a tqdm bar; a callable receives ``(done, total)`` in coordinates, in the calling thread, about
         twenty times a second and at the end.
+    scheme : str or Scheme, default 'central'
+        'central' (order 2, 2n evaluations), 'forward', 'backward' (order 1, n + 1), 'central4' (order 4, 4n),
+        'central6' (order 6, 6n), 'complex' (the complex step: n evaluations, and no round-off however small `h`, for an
+        f that takes a complex128 array), or a `Scheme` of your own. An `IncrementalObjective` takes the central ones.
+    bounds : pair of array_like, optional
+        ``(low, high)``, each of which broadcasts to the shape of `x`: f is evaluated at no point outside. Near a bound
+        the scheme turns one-sided and keeps its order; where there is no room even for that, the step becomes smaller.
 
     Returns
     -------
@@ -141,9 +211,11 @@ def numerical_gradient(
     ------
     TypeError
         If `f` is not callable, returns anything but one real number, or cannot be compiled for this `x`; if `x` is
-        not real; if another argument is of the wrong type; if `workers` > 1 and `f` is not compiled.
+        not real; if another argument is of the wrong type; if `workers` > 1 and `f` is not compiled; if the scheme is
+        'complex' and `f` returns a real number.
     ValueError
-        If `h` is not finite and positive or `workers` is below 1; if `out` has another shape or shares memory
+        If `h` is not finite and positive or `workers` is below 1; if `scheme` is unknown, or not one that an
+        incremental `f` has; if `x` lies outside the bounds; if `out` has another shape or shares memory
         with `x` or `args`; if `coordinates` is not one-dimensional or out of range; if a compiled `f` has captured
         `x`; if elements of `x` share memory.
     ImportError
@@ -161,6 +233,7 @@ def numerical_gradient(
     -----
     ``(f(x + h e_i) - f(x - h e_i)) / (2 h)``, with a truncation error of ``h**2 / 6`` times the third derivative
     and a round-off error of about ``eps * |f| / h``. Exactly 2n evaluations for n coordinates, in C order.
+    The complex step is ``Im f(x + i h e_i) / h``, with the same truncation error; take a tiny `h`, or 'auto'.
     Compiled work is cut into ranges of about 50 ms, between which Ctrl-C is seen.
 
     Arrays narrower than float64 that are perturbed in place cannot store ``x + h`` exactly; there the divisor is
@@ -170,7 +243,8 @@ def numerical_gradient(
 
     References
     ----------
-    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.4.
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.4; for the complex step, Squire, W. and Trapp, G.,
+    *Using complex variables to estimate derivatives of real functions*, SIAM Review 40, 1998.
 
     Examples
     --------
@@ -178,30 +252,32 @@ def numerical_gradient(
     >>> from numgrad import function_2, numerical_gradient
     >>> print(numerical_gradient(function_2, np.array([3.0, 4.0])))
     [6. 8.]
+    >>> print(numerical_gradient(function_2, np.array([3.0, 4.0]), "auto", scheme="complex"))
+    [6. 8.]
     """
-    h = positive_step(h)
     objective = as_objective(f, args)
     check_workers(workers, objective)
     if progress is not False:
         check_progress(progress)
     point, private = objective.hold(x)
+    step = step_at(point, h, scheme, bounds)
     chosen = EVERY if coordinates is None else _as_coordinates(coordinates, point.size)
     gradient = buffers.result_buffer(out, point.shape if coordinates is None else chosen.shape, x, args)
     if progress is False:
-        flags = fill_gradient(objective, point, h, args, workers, gradient, chosen)
+        flags = fill_gradient(objective, point, step, args, workers, gradient, chosen)
     else:
         with reporting(progress, gradient.size) as report:
-            flags = fill_gradient(objective, point, h, args, workers, gradient, chosen, report)
+            flags = fill_gradient(objective, point, step, args, workers, gradient, chosen, report)
     if flags != MOVED:
         deaf = coordinates is None and gradient.size > 0 and objective.may_be_deaf(private)
-        warn_of(flags, h, deaf, stacklevel=3)
+        warn_of(flags, step, deaf, stacklevel=3)
     return gradient
 
 
 def fill_gradient(
     objective: Objective,
     x: NDArray[Any],
-    h: float,
+    step: Step,
     args: tuple[Any, ...],
     workers: int,
     out: NDArray[np.float64],
@@ -209,19 +285,48 @@ def fill_gradient(
     report: Report | None = None,
 ) -> int:
     """Write the gradient at `x` to `out` in as many ranges as it takes, and return the or of their flags."""
-    n = out.size
-    if not n:
+    if not out.size:
         return 0
-    state = objective.prepare(x, h, args)
+    if step.__class__ is float:
+        return _fill(objective, x, step, args, workers, out, coordinates, report)
+    parts = objective.parts(x, step, args)
+    if len(parts) == 1:
+        return _fill(objective, x, parts[0][1], args, workers, out, coordinates, report)
+    flags, scratch = 0, np.empty_like(out)
+    out[...] = 0.0
+    for k, (factor, part) in enumerate(parts):
+        further = report and _share(report, k, len(parts), out.size)
+        flags |= _fill(objective, x, part, args, workers, scratch, coordinates, further)
+        out += factor * scratch
+    return flags
+
+
+def _share(report: Report, k: int, parts: int, total: int) -> Report:
+    return lambda done: report((k * total + done) // parts)
+
+
+def _fill(
+    objective: Objective,
+    x: NDArray[Any],
+    step: Step,
+    args: tuple[Any, ...],
+    workers: int,
+    out: NDArray[np.float64],
+    coordinates: NDArray[np.intp],
+    report: Report | None,
+) -> int:
+    n, state = out.size, objective.prepare(x, step, args)
     if report is None and not objective.threads:
-        return objective.fill(objective.own(state), h, args, coordinates, 0, n, out)
+        return objective.fill(objective.own(state), step, args, coordinates, 0, n, out)
     pace, key = objective.pace, cost_key(x, args)
+    if step.__class__ is not float:
+        key = (key, step.__class__)
     if report is None and pace.fits(n, key, workers):
-        return objective.fill(objective.own(state), h, args, coordinates, 0, n, out)
+        return objective.fill(objective.own(state), step, args, coordinates, 0, n, out)
 
     def make_filler() -> Filler:
         own = objective.own(state)
-        return lambda start, stop: objective.fill(own, h, args, coordinates, start, stop, out)
+        return lambda start, stop: objective.fill(own, step, args, coordinates, start, stop, out)
 
     return pace.run(make_filler, n, key, workers, report)
 
@@ -259,7 +364,7 @@ def check_workers(workers: int, objective: Objective) -> None:
         raise TypeError(f"workers={workers} needs an f {objective.why_no_threads}")
 
 
-def warn_of(flags: int, h: float, deaf: bool, stacklevel: int) -> None:
+def warn_of(flags: int, step: Step, deaf: bool, stacklevel: int) -> None:
     """Warn of what the flags of a gradient tell.
 
     `deaf` says whether an `f` that ignores its argument would go unnoticed; `stacklevel` counts from here to the user's
@@ -273,8 +378,9 @@ def warn_of(flags: int, h: float, deaf: bool, stacklevel: int) -> None:
             stacklevel,
         )
     if flags & LOST:
+        size = f"h={step:g}" if isinstance(step, float) else "h"
         warnings.warn(
-            f"the step h={h:g} is below the spacing eps * |x| of the floats near some coordinate of x, and "
+            f"the step {size} is below the spacing eps * |x| of the floats near some coordinate of x, and "
             f"is lost in round-off there; rescale x or pass a larger h",
             RuntimeWarning,
             stacklevel,

@@ -11,6 +11,7 @@ from . import buffers
 from .arguments import describe, whole_number
 from .inspection import explain, is_compiled, jit_is_disabled
 from .scalars import compiled_difference, real_number
+from .schemes import Stencil, Step
 from .workers import Pace
 
 Floats = NDArray[np.float64]
@@ -89,7 +90,23 @@ class IncrementalObjective:
         """Return False: differences that are zero say nothing of arguments that are ignored."""
         return False
 
-    def prepare(self, x: NDArray[Any], h: float, args: tuple[Any, ...]) -> Any:
+    def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:  # noqa: ARG002
+        """Return the central quotients of which a scheme is the sum.
+
+        Raises
+        ------
+        ValueError
+            If it is no such sum, or has other steps for other coordinates.
+        """
+        parts = step.central_parts() if isinstance(step, Stencil) else []
+        if not parts:
+            raise ValueError(
+                "an incremental objective has central differences of one step h: scheme must be 'central', 'central4', "
+                "'central6' or symmetric likewise, h a number, and bounds None"
+            )
+        return list(parts)
+
+    def prepare(self, x: NDArray[Any], h: Any, args: tuple[Any, ...]) -> Any:
         """Return the state for `x` as a C-contiguous float64 array."""
         if not buffers.is_flat_float64(x):
             x = buffers.private_copy(x)
@@ -102,7 +119,7 @@ class IncrementalObjective:
     def fill(
         self,
         state: Any,
-        h: float,
+        h: Any,
         args: tuple[Any, ...],  # noqa: ARG002
         coordinates: Indices,
         start: int,

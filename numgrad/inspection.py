@@ -35,7 +35,7 @@ def _useful_line(message: str, what: str) -> str:
     """Pick, from numba's report, the line that a user can act on."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     for line in lines:
-        if "f must return one real number" in line:
+        if "f must return one real number" in line or "scheme='complex'" in line:
             return line.partition(": ")[2]
     telling = [line for line in lines if "Failed in " not in line]
     specific = [line for line in telling if line.startswith(("NumbaTypeError:", "TypingError:", "NumbaValueError:"))]

@@ -4,17 +4,19 @@ Each kind *prepares* a point once, gives each thread a state of its own, and *fi
 difference quotients, which gives the flags below. That is all the drivers in `gradient` know of a kind.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import buffers
+from . import buffers, loops
 from .arguments import describe
 from .incremental import IncrementalObjective
 from .inspection import captured_arrays, explain, is_compiled
-from .scalars import compiled_evaluation, real_number
+from .scalars import compiled_evaluation, compiled_imaginary_evaluation, imaginary_part, real_number
+from .schemes import ComplexStep, Stencil, Step
 from .workers import Pace
 
 Floats = NDArray[np.float64]
@@ -44,14 +46,17 @@ class Objective(Protocol):
     def may_be_deaf(self, private: bool) -> bool:
         """Tell whether `f` could ignore its argument unnoticed, where `private` says whether that is a copy."""
 
-    def prepare(self, x: NDArray[Any], h: float, args: tuple[Any, ...]) -> Any:
+    def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
+        """Return (factor, step) of what `fill` can do, whose sum is what `step` asks for."""
+
+    def prepare(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> Any:
         """Return what the differences at `x` have in common."""
 
     def own(self, state: Any) -> Any:
         """Return a state that one thread may use."""
 
     def fill(
-        self, state: Any, h: float, args: tuple[Any, ...], coordinates: Indices, start: int, stop: int, out: Floats
+        self, state: Any, step: Step, args: tuple[Any, ...], coordinates: Indices, start: int, stop: int, out: Floats
     ) -> int:
         """Write the quotients of ``coordinates[start:stop]`` (of start <= i < stop if empty) and return their flags."""
 
@@ -100,7 +105,10 @@ class PythonObjective:
     def may_be_deaf(self, private: bool) -> bool:
         return private
 
-    def prepare(self, x: NDArray[Any], h: float, args: tuple[Any, ...]) -> NDArray[Any]:  # noqa: ARG002
+    def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
+        return [(1.0, _with_base(step, lambda: self.f(x, *args)))]
+
+    def prepare(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> NDArray[Any]:  # noqa: ARG002
         return x
 
     def own(self, state: NDArray[Any]) -> NDArray[Any]:
@@ -109,14 +117,21 @@ class PythonObjective:
     def fill(
         self,
         x: NDArray[Any],
-        h: float,
+        step: Step,
         args: tuple[Any, ...],
         coordinates: Indices,
         start: int,
         stop: int,
         out: Floats,
     ) -> int:
+        if isinstance(step, Stencil):
+            return self._fill_by_stencil(x, step, args, coordinates, start, stop, out)
+        if isinstance(step, ComplexStep):
+            z = x.astype(np.complex128, order="C", subok=False)
+            loop = loops.make_complex_step(lambda z, args: imaginary_part(self.f(z, *args)))
+            return loop(z, z.reshape(-1), step.steps.data, args, coordinates, start, stop, out.reshape(-1))
         f: Any = (lambda x: self.f(x, *args)) if args else self.f
+        h = step
         chosen = coordinates[start:stop] if coordinates.size else slice(start, stop)
         indices = range(start, stop) if isinstance(chosen, slice) else chosen.tolist()
         saved, narrow = buffers.native_copy(x), buffers.is_narrow(x)
@@ -149,6 +164,45 @@ class PythonObjective:
             buffers.divide_by_stored_width(out.reshape(-1)[start:stop], saved.reshape(-1)[chosen], h)
         return lost | moved
 
+    def _fill_by_stencil(
+        self,
+        x: NDArray[Any],
+        stencil: Stencil,
+        args: tuple[Any, ...],
+        coordinates: Indices,
+        start: int,
+        stop: int,
+        out: Floats,
+    ) -> int:
+        saved, memory = buffers.native_copy(x), x.view(np.ndarray)
+        try:
+            return loops.make_stencil(lambda x, args: real_number(self.f(x, *args)))(
+                x,
+                buffers.cells(x),
+                stencil.base,
+                stencil.steps.data,
+                stencil.rows.data,
+                stencil.offsets.tolist(),
+                stencil.weights.tolist(),
+                stencil.denominators.data,
+                stencil.stored or buffers.is_narrow(x),
+                buffers.resolution(x),
+                args,
+                coordinates,
+                start,
+                stop,
+                buffers.cells(out),
+            )
+        finally:
+            memory[...] = saved
+
+
+def _with_base(step: Step, evaluate: Callable[[], Any]) -> Step:
+    """Return `step` with the value of f at x itself, if it counts there."""
+    if isinstance(step, Stencil) and step.needs_base:
+        return step._replace(base=real_number(evaluate()))
+    return step
+
 
 class CompiledObjective:
     """A function that the user compiled with `numba.njit`: the whole loop is compiled around it.
@@ -168,8 +222,23 @@ class CompiledObjective:
         # Two threads in a parallel region abort the process on numba's workqueue layer.
         self.threads = not getattr(f, "targetoptions", {}).get("parallel", False)
         self.captured = list(captured_arrays(f))
-        differences = kernels.make_differences(compiled_evaluation(f))
+        self.evaluate = compiled_evaluation(f)
+        differences = kernels.make_differences(self.evaluate)
         self.gradient, self.descent = kernels.make_gradient(differences), kernels.make_descent(differences)
+
+    @functools.cached_property
+    def stencil(self) -> Any:
+        """The compiled loop over the coordinates for a scheme that is data."""
+        from . import kernels
+
+        return kernels.compiled()(loops.make_stencil(self.evaluate))
+
+    @functools.cached_property
+    def complex_step(self) -> Any:
+        """The compiled loop of the complex step."""
+        from . import kernels
+
+        return kernels.compiled()(loops.make_complex_step(compiled_imaginary_evaluation(self.f)))
 
     def hold(self, x: ArrayLike) -> tuple[NDArray[Any], bool]:
         return buffers.real_array(x), True
@@ -177,7 +246,14 @@ class CompiledObjective:
     def may_be_deaf(self, private: bool) -> bool:  # noqa: ARG002
         return True
 
-    def prepare(self, x: NDArray[Any], h: float, args: tuple[Any, ...]) -> NDArray[Any]:  # noqa: ARG002
+    def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
+        try:
+            return [(1.0, _with_base(step, lambda: self.f(buffers.private_copy(x), *args)))]
+        except Exception as error:
+            explain(error)
+            raise
+
+    def prepare(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> NDArray[Any]:  # noqa: ARG002
         """Return `x`, of which each thread then perturbs a copy.
 
         Raises
@@ -206,10 +282,19 @@ class CompiledObjective:
         return buffers.private_copy(state)
 
     def fill(
-        self, x: Floats, h: float, args: tuple[Any, ...], coordinates: Indices, start: int, stop: int, out: Floats
+        self, x: Floats, step: Step, args: tuple[Any, ...], coordinates: Indices, start: int, stop: int, out: Floats
     ) -> int:
+        flags: int
         try:
-            flags: int = self.gradient(x, h, args, coordinates, start, stop, out)
+            if isinstance(step, Stencil):
+                steps, rows, *table, stored, base = step
+                units = (args, coordinates, start, stop, out.reshape(-1))
+                flags = self.stencil(x, x.reshape(-1), base, steps, rows, *table, stored, buffers.EPS, *units)
+            elif isinstance(step, ComplexStep):
+                z = x.astype(np.complex128)
+                flags = self.complex_step(z, z.reshape(-1), *step, args, coordinates, start, stop, out.reshape(-1))
+            else:
+                flags = self.gradient(x, step, args, coordinates, start, stop, out)
         except Exception as error:
             explain(error)
             raise

@@ -58,13 +58,55 @@ def compiled_difference(difference: Any) -> Kernel:
     return evaluate
 
 
+def imaginary_part(value: Any) -> float:
+    """Return the imaginary part of what `f` returned for a complex x.
+
+    Raises
+    ------
+    TypeError
+        If it is not one complex number.
+    """
+    array = np.asarray(value)
+    if array.size == 1 and array.dtype.kind == "c":
+        return float(array.item().imag)
+    raise TypeError(f"{_DROPPED} it returned {describe(value)}")
+
+
+_DROPPED = (
+    "scheme='complex' needs an f that returns a complex number for a complex x, and keeps the imaginary part; use "
+    "another scheme:"
+)
+
+
+def compiled_imaginary_evaluation(f: Any) -> Kernel:
+    """Return the compiled ``evaluate(x, args)``: the imaginary part of what `f` returns."""
+    from .kernels import compiled
+
+    number = _known_to_numba(imaginary_part)
+
+    @compiled()
+    def evaluate(x: Any, args: Any) -> Any:
+        return number(f(x, *args))
+
+    return evaluate
+
+
 @functools.cache
 def _known_to_numba(function: Callable[[Any], float]) -> Callable[[Any], float]:
-    """Return `function`, which is `real_number`, after teaching numba its compiled forms."""
+    """Return `function`, `real_number` or `imaginary_part`, after teaching numba its compiled forms."""
     from numba.extending import overload
 
-    overload(function)(compiled_form)
+    overload(function)(compiled_form if function is real_number else _imaginary_form)
     return function
+
+
+def _imaginary_form(value: Any) -> Callable[[Any], Any]:
+    from numba import types
+    from numba.core.errors import NumbaTypeError
+
+    if not isinstance(value, types.Complex):
+        raise NumbaTypeError(f"{_DROPPED} it returned {value}")
+    return _from_complex
 
 
 def compiled_form(value: Any) -> Callable[[Any], Any]:
@@ -96,6 +138,10 @@ def compiled_form(value: Any) -> Callable[[Any], Any]:
 
 def _from_number(value: Any) -> Any:
     return float(value)
+
+
+def _from_complex(value: Any) -> Any:
+    return value.imag
 
 
 def _from_none(message: str) -> Callable[[Any], Any]:

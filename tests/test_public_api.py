@@ -14,13 +14,17 @@ from problems import needs_jit
 import numgrad
 
 NAMES = [
-    "function_1", "numerical_diff", "function_2", "numerical_gradient", "gradient_descent", "gradient_ascent",
+    "function_1", "numerical_diff", "function_2", "numerical_gradient", "Scheme", "gradient_descent", "gradient_ascent",
     "descent_path", "softmax", "cross_entropy_error", "IncrementalObjective", "simpleNet", "SimpleNet", "reference",
 ]  # fmt: skip
-DESCENT = "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False)"
+DESCENT = (
+    "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False, "
+    "scheme='central')"
+)
 SIGNATURES = {
-    "numerical_diff": "(f, x, h=0.0001)",
-    "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None, coordinates=None, progress=False)",
+    "numerical_diff": "(f, x, h=0.0001, *, scheme='central', bounds=None)",
+    "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None, coordinates=None, progress=False, "
+    "scheme='central', bounds=None)",
     "gradient_descent": DESCENT,
     "gradient_ascent": DESCENT,
     "descent_path": DESCENT,
@@ -28,7 +32,14 @@ SIGNATURES = {
     "softmax": "(x)",
     "cross_entropy_error": "(y, t)",
 }
-REFERENCE = {"numerical_diff", "numerical_gradient", "gradient_descent", "softmax", "cross_entropy_error", "SimpleNet"}
+REFERENCE = {
+    "numerical_diff",
+    "numerical_gradient",
+    "gradient_descent",
+    "softmax",
+    "cross_entropy_error",
+    "SimpleNet",
+}
 
 
 def run_python(code):

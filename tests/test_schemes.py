@@ -1,0 +1,363 @@
+"""Schemes, steps and bounds: orders, points, evaluation counts, and which objective takes what."""
+
+import math
+
+import numpy as np
+import pytest
+from problems import compiled, interrupt_at, needs_jit
+
+from numgrad import (
+    IncrementalObjective,
+    Scheme,
+    descent_path,
+    gradient_descent,
+    numerical_diff,
+    numerical_gradient,
+    reference,
+    schemes,
+    simpleNet,
+)
+
+ORDERS = {"central": 2, "forward": 1, "backward": 1, "central4": 4, "central6": 6}
+EPS = 2.0**-52
+
+
+def waves(x):
+    total = 0.0
+    for value in x.flat:
+        total += np.sin(value) * np.exp(-0.5 * value)
+    return total
+
+
+def waves_gradient(x):
+    return np.exp(-0.5 * x) * (np.cos(x) - 0.5 * np.sin(x))
+
+
+ROUTES = {"python": waves, "compiled": compiled(waves)}
+X = np.array([0.3, -1.1, 2.0])
+
+
+@pytest.fixture(params=ROUTES)
+def route(request):
+    return ROUTES[request.param]
+
+
+# --- schemes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_the_error_falls_with_the_order_of_the_scheme(route, name):
+    assert schemes.SCHEMES[name].order == ORDERS[name]
+    steps = (0.2, 0.1) if ORDERS[name] > 2 else (0.02, 0.01)
+    coarse, fine = (np.max(np.abs(numerical_gradient(route, X, h, scheme=name) - waves_gradient(X))) for h in steps)
+    assert ORDERS[name] - 0.15 <= np.log2(coarse / fine) <= ORDERS[name] + 0.15
+
+
+@pytest.mark.parametrize("h", [1e-4, 0.5, [1e-4]])
+def test_the_general_loop_gives_the_bits_of_the_reference_for_the_central_scheme(route, h):
+    central = Scheme((1, -1), (1, -1), 2)
+    general = numerical_gradient(route, X, h, scheme=central)
+    if isinstance(h, float):
+        assert general.tobytes() == reference.numerical_gradient(route, X.copy(), h).tobytes()
+    assert general.tobytes() == numerical_gradient(route, X, h).tobytes()
+    assert np.abs(general - numerical_gradient(route, X, 1e-4 if isinstance(h, list) else h)).max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("scheme", "count"), [("central", 6), ("forward", 4), ("backward", 4), ("central4", 12), ("central6", 18)]
+)
+def test_evaluations_are_counted_exactly(scheme, count):
+    calls = []
+
+    def f(x):
+        calls.append(x.copy())
+        return waves(x)
+
+    numerical_gradient(f, X, scheme=scheme)
+    assert len(calls) == count
+
+
+@pytest.mark.parametrize("scheme", [*ORDERS, Scheme((0, 1, 2), (-3, 4, -1), 2)], ids=str)
+def test_both_routes_and_threads_and_the_elementwise_derivative_agree_bit_for_bit(scheme):
+    def cubic(x):  # of operations that are rounded alike everywhere
+        total = 0.0
+        for value in x.flat:
+            total += value * value * value - 2.0 * value
+        return total
+
+    steps, twin = (1e-4, "auto", [1e-3, 1e-4, 1e-5]), compiled(cubic)
+    gradients = [numerical_gradient(f, X, h, scheme=scheme) for f in (cubic, twin) for h in steps]
+    threaded = [numerical_gradient(twin, X, h, scheme=scheme, workers=3) for h in steps]
+    assert np.array(gradients[:3]).tobytes() == np.array(gradients[3:]).tobytes() == np.array(threaded).tobytes()
+
+    def square(x):
+        return x * x
+
+    for h in (1e-4, "auto"):
+        elementwise = numerical_diff(square, X, h, scheme=scheme)
+        one_by_one = [numerical_diff(square, float(value), h, scheme=scheme) for value in X]
+        assert elementwise.tolist() == one_by_one
+        assert np.allclose(elementwise, 2 * X, rtol=1e-3 if scheme in {"forward", "backward"} else 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (((1, -1), (1, -2)), ValueError, "must sum to zero, these sum to -1"),
+        (((1, -1), (1, -1)), ValueError, r"reproduce a linear function: sum\(offsets \* weights\) is 2"),
+        (((1, -1), (1, -1), 0), ValueError, "reproduce a linear function"),
+        (((1, 1), (1, -1)), ValueError, "all different"),
+        (((1, 0), (1,)), ValueError, "one weight for each offset"),
+        ((("a", 0), (1, -1)), TypeError, "an offset must be a real number, got str 'a'"),
+        (((1, math.inf), (1, -1)), ValueError, "an offset must be finite"),
+    ],
+)
+def test_wrong_schemes_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Scheme(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"scheme": "nosuch"}, ValueError, "scheme must be one of central, forward, .*, got 'nosuch'"),
+        ({"scheme": 2}, TypeError, "scheme must be a name or a numgrad.Scheme, got int 2"),
+        ({"h": "small"}, TypeError, "h must be a real number"),
+        ({"h": [1e-4, -1.0, 1e-4]}, ValueError, "h must be finite and positive in every element"),
+        ({"h": [1e-4, 1e-4]}, ValueError, r"h of shape \(2,\) does not broadcast to x of shape \(3,\)"),
+        ({"h": ["a"]}, TypeError, "h must hold real numbers"),
+        ({"bounds": 3}, ValueError, r"bounds must be a pair \(low, high\), got int 3"),
+        ({"bounds": (0, 1, 2)}, ValueError, "bounds must be a pair"),
+        ({"bounds": (0, "a")}, TypeError, "a bound must hold real numbers"),
+        ({"bounds": (0.0, np.nan)}, ValueError, "bounds must not be NaN"),
+        ({"bounds": ([0.0, 0.0], 1.0)}, ValueError, r"bounds do not broadcast to x of shape \(3,\)"),
+        ({"bounds": (0.0, 5.0)}, ValueError, "coordinate 1 is -1.1, not in 0.0 to 5.0"),
+        ({"bounds": (X, X)}, ValueError, "the bounds 0.3 to 0.3 leave coordinate 0 no room"),
+    ],
+)
+def test_misuse_is_an_error_before_anything_is_evaluated(options, error, message):
+    def never(x):
+        raise AssertionError("evaluated")
+
+    with pytest.raises(error, match=message):
+        numerical_gradient(never, X, **options)
+    with pytest.raises(error, match=message):
+        numerical_diff(never, X, **options)
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["central", "central4", "central6", "complex"])
+def test_automatic_steps_of_the_logarithm_from_1e_8_to_1e12(scheme):
+    x = np.array([1e-8, 1e-3, 1.0, 1e9, 1e12])
+
+    def log(x):
+        assert np.all(np.real(x) > 0)
+        return np.log(x)
+
+    assert np.max(np.abs(numerical_diff(log, x, "auto", scheme=scheme) * x - 1)) < 1e-7
+    gradient = numerical_gradient(lambda x: np.sum(log(x)), x, "auto", scheme=scheme)
+    # Every other term's round-off weighs on the small ones' differences.
+    assert np.max(np.abs(gradient * x - 1)) < 1e-5
+    for value in x:
+        assert abs(numerical_diff(log, float(value), "auto", scheme=scheme) * value - 1) < 1e-7
+
+
+def test_automatic_steps_follow_the_precision_and_the_point():
+    assert schemes.Differencing("auto", "central", None).at(np.array([2.0, 0.0, -8.0])).steps.tolist() == pytest.approx(
+        [2 * EPS ** (1 / 3), EPS ** (1 / 3), 8 * EPS ** (1 / 3)]
+    )
+    single = schemes.Differencing("auto", "forward", None).at(np.array([2.0], np.float32))
+    assert single.steps == pytest.approx(2 * (2.0**-23) ** (1 / 2))
+    for extreme in (0.0, 1e-320, 1e300, np.inf, np.nan):
+        steps = schemes.Differencing("auto", "central", None).at(np.array([extreme])).steps
+        assert 0.0 < steps[0] < np.inf
+
+
+@pytest.mark.parametrize("scheme", ORDERS)
+def test_steps_of_each_coordinate_are_divided_by_the_stored_distance(route, scheme):
+    x, h = np.array([1.0, 1e3, 1e6]), np.array([1e-4, 1e-7, 1e-5])
+    f = compiled(linear) if route is ROUTES["compiled"] else linear
+    gradient = numerical_gradient(f, x, h, scheme=scheme)
+    # f of a point is exact, so only the few roundings of the weighted sum count, each relative to the largest term.
+    assert np.max(np.abs(gradient - 2.0)) <= 4 * EPS * 1e6 * 2 / 1e-7
+    one = numerical_gradient(f, np.array([1e6]), [1e-5], scheme=scheme)
+    assert abs(one[0] - 2.0) <= 40 * EPS * 2e6 / 1e-5
+
+
+def linear(x):
+    total = 0.0
+    for value in x.flat:
+        total += 2.0 * value
+    return total
+
+
+def test_a_lost_step_warns(route):
+    with pytest.warns(RuntimeWarning, match=r"the step h is below the spacing"):
+        numerical_gradient(route, [1e9, 1.0, 1.0], [1e-9, 1e-4, 1e-4])
+
+
+@pytest.mark.parametrize("scheme", ORDERS)
+def test_narrow_arrays_are_divided_by_what_they_store(scheme):
+    x = np.array([[0.3, -1.1], [2.0, 0.7]], np.float32)[:, ::-1]
+    before = x.tobytes()
+    gradient = numerical_gradient(lambda w: float(np.sum(x.astype(np.float64) ** 2)), x, 1e-3, scheme=scheme)
+    assert x.tobytes() == before
+    first_order = 1e-3 if ORDERS[scheme] == 1 else 0.0
+    # Points are stored to 6e-8 of themselves, at distances of 1e-3; the centre of the two shifts by as much.
+    assert np.max(np.abs(gradient - 2 * x)) <= 1.1 * first_order + 1e-5
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ORDERS)
+@pytest.mark.parametrize("h", [0.01, "auto"])
+def test_no_evaluation_leaves_the_bounds_and_the_order_is_kept(scheme, h):
+    low, high = np.array([0.3, -2.0, 1.0, 0.0]), np.array([1.0, -1.1, 2.0, 1e-3])
+    x = np.array([0.3, -1.1, 1.995, 5e-4])
+
+    def f(x):
+        assert (low <= x).all()
+        assert (x <= high).all()
+        return waves(x)
+
+    error = np.abs(numerical_gradient(f, x, h, scheme=scheme, bounds=(low, high)) - waves_gradient(x))
+    elementwise = numerical_diff(lambda x: np.sin(x) * np.exp(-0.5 * x), x, h, scheme=scheme, bounds=(low, high))
+    assert np.max(np.abs(elementwise - waves_gradient(x))) < 10 * np.max(error) + 1e-7
+    if h == 0.01:
+        # One-sided stencils of the same order have up to some 10 times the constant; derivatives stay below 3.
+        assert np.max(error) < 30 * 0.01 ** ORDERS[scheme] + 1e-9
+    else:
+        # Round-off: weights of up to 50 times a value of 3, which has a few roundings, over the step.
+        round_off = 50 * 4 * EPS * 3 / np.abs(x)
+        step = EPS ** (1 / (ORDERS[scheme] + 1))
+        assert (error < 30 * step ** ORDERS[scheme] + round_off / step).all()
+
+
+def test_inside_the_bounds_nothing_changes(route):
+    gradient = numerical_gradient(route, X, bounds=(-5.0, np.inf))
+    assert gradient.tobytes() == numerical_gradient(route, X).tobytes()
+
+
+def test_compiled_and_python_agree_at_the_bounds():
+    bounds = (X, X + 1)
+    gradients = [numerical_gradient(f, X, 1e-3, scheme="central4", bounds=bounds) for f in ROUTES.values()]
+    assert gradients[0].tobytes() == gradients[1].tobytes()
+    assert np.max(np.abs(gradients[0] - waves_gradient(X))) < 1e-9
+
+
+# --- the complex step ------------------------------------------------------------------------------------------------
+
+
+def complex_waves(x):
+    total = 0j
+    for value in x.flat:
+        total += np.sin(value) * np.exp(-0.5 * value)
+    return total
+
+
+@pytest.mark.parametrize("f", [complex_waves, compiled(complex_waves)], ids=ROUTES)
+def test_the_complex_step_has_no_round_off(f):
+    x = X.copy()
+    gradient = numerical_gradient(f, x, "auto", scheme="complex")
+    assert np.max(np.abs(gradient - waves_gradient(x))) < 8 * EPS
+    assert x.tobytes() == X.tobytes()
+    assert numerical_gradient(f, x, 1e-3, scheme="complex") == pytest.approx(waves_gradient(x), abs=1e-5)
+    some = numerical_gradient(f, x, "auto", scheme="complex", coordinates=[2, 0])
+    assert some.tobytes() == gradient[[2, 0]].tobytes()
+
+
+def test_the_complex_step_takes_n_evaluations_of_an_array_like_x():
+    shapes = []
+
+    def f(z):
+        shapes.append((z.shape, z.dtype))
+        return np.sum(z**2)
+
+    x = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    assert numerical_gradient(f, x, "auto", scheme="complex") == pytest.approx(2 * x, rel=4 * EPS)
+    assert shapes == [((2, 3), np.complex128)] * 6
+    assert numerical_diff(lambda z: z**3, 2.0, "auto", scheme="complex") == 12.0
+
+
+@pytest.mark.parametrize("f", [lambda z: abs(z[0]), lambda z: float(z[0].real), lambda z: None])
+def test_an_f_that_drops_the_imaginary_part_is_refused(f):
+    with pytest.raises(TypeError, match="keeps the imaginary part; use another scheme: it returned"):
+        numerical_gradient(f, X, scheme="complex")
+
+
+def test_an_elementwise_f_that_drops_the_imaginary_part_is_refused():
+    with pytest.raises(TypeError, match="keeps the imaginary part"):
+        numerical_diff(np.abs, X, scheme="complex")
+    with pytest.raises(TypeError, match="keeps the imaginary part"):
+        numerical_diff(abs, 1.0, scheme="complex")
+
+
+@needs_jit
+def test_a_compiled_f_that_drops_the_imaginary_part_is_refused():
+    def modulus(x):
+        return abs(x[0])
+
+    with pytest.raises(TypeError, match="keeps the imaginary part; use another scheme: it returned float64"):
+        numerical_gradient(compiled(modulus), X, scheme="complex")
+
+
+# --- what else takes a scheme ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scheme", "order"), [("central4", 4), ("central6", 6)])
+def test_an_incremental_objective_combines_its_central_differences(scheme, order):
+    net, rng = simpleNet((4, 3), rng=0), np.random.default_rng(1)
+    x, t = rng.standard_normal((5, 4)), np.array([0, 1, 2, 1, 0])
+    objective = net.objective(x, t)
+    found = numerical_gradient(objective, net.W, 0.1, scheme=scheme)
+    plain = numerical_gradient(lambda w: net.loss(x, t), net.W, 0.1, scheme=scheme)
+    assert np.max(np.abs(found - plain)) < 1e-12
+    progress = []
+    numerical_gradient(objective, net.W, scheme=scheme, progress=lambda *at: progress.append(at))
+    assert progress[-1] == (12, 12)
+    assert progress == sorted(progress)
+
+
+@pytest.mark.parametrize(
+    "options", [{"scheme": "forward"}, {"scheme": "complex"}, {"h": "auto"}, {"h": [1e-4]}, {"bounds": (-9, 9)}]
+)
+def test_an_incremental_objective_refuses_the_rest(options):
+    net = simpleNet((2, 3))
+    objective = net.objective([1.0, 2.0], 1)
+    assert isinstance(objective, IncrementalObjective)
+    with pytest.raises(ValueError, match="an incremental objective has central differences of one step h"):
+        numerical_gradient(objective, net.W, **options)
+
+
+@pytest.mark.parametrize("scheme", ["central4", "forward", Scheme((1, -1), (1, -1), 2)], ids=str)
+@pytest.mark.parametrize("h", [1e-4, "auto"])
+def test_descents_take_schemes(route, scheme, h):
+    def quartic(x):
+        return (x[0] - 1.0) ** 4 + x[1] ** 2
+
+    f = compiled(quartic) if route is ROUTES["compiled"] else quartic
+    x = np.array([2.0, 1.0])
+    assert gradient_descent(f, x, 0.05, 3, h=h, scheme=scheme) is x
+    by_hand = np.array([2.0, 1.0])
+    for _ in range(3):
+        by_hand -= 0.05 * numerical_gradient(f, by_hand, h, scheme=scheme)
+    assert x.tobytes() == by_hand.tobytes()
+    assert descent_path(f, [2.0, 1.0], 0.05, 3, h=h, scheme=scheme)[-1].tobytes() == x.tobytes()
+
+
+@pytest.mark.parametrize("scheme", ["central4", "complex"])
+def test_memory_is_restored_after_an_exception_and_after_ctrl_c(scheme):
+    x = np.array([[0.1, 0.2], [0.3, 0.4]], order="F")
+    before = x.tobytes("A")
+
+    def fails(x):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        numerical_gradient(fails, x, scheme=scheme)
+    with pytest.raises(KeyboardInterrupt):
+        numerical_gradient(interrupt_at(3), x, scheme="central4")
+    assert x.tobytes("A") == before
