@@ -24,7 +24,8 @@ def positive_step(h: Any) -> float:
     if h.__class__ is not float:
         h = finite_real("h", h)
     if not 0.0 < h <= _LARGEST_STEP:
-        raise ValueError(f"h must be finite and positive, got {h}")
+        rule = "2h must be finite" if 0.0 < h < math.inf else "h must be finite and positive"
+        raise ValueError(f"{rule}, got {h}")
     return float(h)
 
 

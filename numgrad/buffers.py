@@ -73,7 +73,7 @@ def written_through(x: ArrayLike, name: str = "x") -> tuple[NDArray[Any], bool]:
     if array is not x or array.dtype.kind != "f" or not array.flags.writeable:
         return private_copy(array), True
     if not array.flags.forc and _overlaps_itself(array):
-        raise ValueError(f"{name} has elements that share memory (strides {array.strides}); pass a copy of it")
+        raise ValueError(f"{name} may have elements that share memory (strides {array.strides}); pass a copy of it")
     return array, False
 
 
@@ -124,17 +124,20 @@ def is_narrow(x: NDArray[Any]) -> bool:
     return x.dtype.itemsize < FLOAT64.itemsize
 
 
-def divide_by_stored_width(differences: NDArray[np.float64], values: NDArray[Any], h: float) -> None:
+def divide_by_stored_width(differences: NDArray[np.float64], values: NDArray[Any], h: float) -> bool:
     """Divide each difference by the distance of the two points that `values`, a narrow dtype, could store.
 
-    A step that was lost altogether leaves the distance 0 and the quotient NaN.
+    A step that was lost altogether leaves the distance 0 and the quotient NaN; return whether there was one.
     """
+    lost = False
     for start in range(0, len(values), _BLOCK):
         block = slice(start, start + _BLOCK)
         exact = values[block].astype(np.float64)
         with np.errstate(all="ignore"):
             width = (exact + h).astype(values.dtype).astype(np.float64) - (exact - h).astype(values.dtype)
             differences[block] /= width
+        lost |= not width.all()
+    return lost
 
 
 def result_buffer(out: Any, shape: tuple[int, ...], x: ArrayLike, args: tuple[Any, ...]) -> NDArray[np.float64]:
@@ -167,5 +170,5 @@ def arrays_in(args: Sequence[Any], name: str = "args") -> Iterator[tuple[str, ND
     for i, value in enumerate(args):
         if isinstance(value, np.ndarray):
             yield f"{name}[{i}]", value
-        elif isinstance(value, tuple | list):
+        elif isinstance(value, Sequence) and not isinstance(value, str | bytes | range):
             yield from arrays_in(value, f"{name}[{i}]")

@@ -50,6 +50,7 @@ def show_chapter() -> None:
 def train_digits(iterations: int, batch: int, workers: int) -> float:
     """Train a 64 x 10 net on the digits with numerical gradients only, and return its accuracy on the test images."""
     train, test = load_digits()
+    batch = min(batch, len(train[0]))
     net = simpleNet((64, 10), rng=0)
     print(f"\nTraining 64 x 10 weights on {len(train[0])} handwritten digits, {len(test[0])} kept for the test;")
     print(f"each of {iterations} updates takes all 640 central differences of the loss of {batch} images,")
@@ -88,7 +89,7 @@ def _batches(digits: Digits, size: int) -> Iterator[Digits]:
     """Yield random batches without end."""
     rng = np.random.default_rng(0)
     while True:
-        chosen = rng.choice(len(digits[0]), min(size, len(digits[0])), replace=False)
+        chosen = rng.choice(len(digits[0]), size, replace=False)
         yield digits[0][chosen], digits[1][chosen]
 
 

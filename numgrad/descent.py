@@ -216,6 +216,8 @@ class _Descent:
         self.objective = as_objective(f, args)
         check_workers(workers, self.objective)
         self.x, self.private = buffers.written_through(init_x, "init_x")
+        if isinstance(init_x, np.ndarray):
+            self.objective.check(init_x, args)
         self.h, self.scheme = h, scheme
         self.step = step_at(self.x, h, scheme, None)
         self.memory = self.x.view(np.ndarray)  # what a subclass does beyond assigning is not wanted
@@ -247,14 +249,12 @@ class _Descent:
                 self.step = step_at(x, self.h, self.scheme, None)
             flags |= fill_gradient(self.objective, x, self.step, self.args, self.workers, slopes, report=further)
             _update(self.memory, self.lr, slopes)
+            ended = self.callback is not None and _ends(self.callback, k, x)
             if len(iterates) > 1:
                 iterates[k + 1] = self.memory
             self.done = k + 1
-            if self.callback is not None:
-                try:
-                    self.callback(k, x)
-                except StopIteration:
-                    break
+            if ended:
+                break
         return flags if np.isfinite(self.memory).all() else flags | DIVERGED
 
     def _run_compiled(self, objective: CompiledObjective, h: float, iterates: Floats, report: Report | None) -> int:
@@ -284,6 +284,14 @@ class _Descent:
                 RuntimeWarning,
                 stacklevel,
             )
+
+
+def _ends(callback: Callback, k: int, x: NDArray[Any]) -> bool:
+    try:
+        callback(k, x)
+    except StopIteration:
+        return True
+    return False
 
 
 def _after(report: Report, before: int) -> Report:

@@ -125,6 +125,8 @@ def as_labels(t: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
         raise ValueError(f"y must have the shape (classes,) or (batch, classes) and not be empty, got {shape}")
     if t.shape == shape:
         return np.asarray(t.argmax(-1))
+    if t.shape == (1,) and len(shape) == 1:
+        t = t.reshape(())  # the label of a single sample, as the book's code takes it too
     if t.shape != shape[:-1]:
         raise ValueError(
             f"t must be one-hot, of shape {shape}, or integer labels, of shape {shape[:-1]}, got {t.shape}"

@@ -1,7 +1,7 @@
 """numerical_diff and numerical_gradient: what is valid, which memory is perturbed, what is worth a warning."""
 
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sized
 from numbers import Real
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
 from .arguments import describe, whole_number
-from .inspection import explain
+from .inspection import explain, is_compiled
 from .objectives import EVERY, LOST, MOVED, Objective, as_objective
 from .progress import Progress, Report, check_progress, reporting
 from .scalars import imaginary_part, real_number
@@ -100,9 +100,12 @@ def numerical_diff(
             quotient = evaluate(array + 1j * steps) / steps
         else:
             point: Any = float(array) if scalar else array
-            return (evaluate(point + steps) - evaluate(point - steps)) / (2 * steps)
+            plus, minus = evaluate(point + steps), evaluate(point - steps)
+            with np.errstate(all="ignore"):
+                return (plus - minus) / (2 * steps)
     except Exception as error:
-        explain(error)
+        if is_compiled(f):
+            explain(error)
         raise
     return float(quotient) if scalar else quotient
 
@@ -117,10 +120,13 @@ def _sum_of(
         if weight.any():
             factor = _shaped(weight, x)
             point = x + _shaped(offset, x) * steps
-            total += np.where(factor != 0.0, factor * evaluate(point), 0.0)  # 0 * inf would be NaN
-            width += factor * (point - x)
+            value = evaluate(point)
+            with np.errstate(all="ignore"):
+                total += np.where(factor != 0.0, factor * value, 0.0)  # 0 * inf would be NaN
+                width += factor * (point - x)
     divisor = width if stencil.stored else _shaped(stencil.denominators[stencil.rows], x) * steps
-    quotients: NDArray[np.float64] = total / divisor
+    with np.errstate(all="ignore"):
+        quotients: NDArray[np.float64] = total / divisor
     return quotients
 
 
@@ -260,6 +266,7 @@ def numerical_gradient(
     if progress is not False:
         check_progress(progress)
     point, private = objective.hold(x)
+    objective.check(point, args)
     step = step_at(point, h, scheme, bounds)
     chosen = EVERY if coordinates is None else _as_coordinates(coordinates, point.size)
     gradient = buffers.result_buffer(out, point.shape if coordinates is None else chosen.shape, x, args)
@@ -341,12 +348,15 @@ def _cost_key(value: Any) -> Any:
         return value.shape
     if isinstance(value, tuple):
         return tuple(map(_cost_key, value))
-    return value if isinstance(value, Real) else len(value) if hasattr(value, "__len__") else None
+    return value if isinstance(value, Real) else len(value) if isinstance(value, Sized) else None
 
 
 def _as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     """Return `coordinates` as indices into a flat array of `size` elements."""
-    chosen = np.asarray(coordinates)
+    try:
+        chosen = np.asarray(coordinates)
+    except ValueError:
+        raise ValueError("coordinates must be a one-dimensional array of flat coordinates, got nested lists") from None
     if chosen.ndim != 1:
         raise ValueError(f"coordinates must be a one-dimensional array of flat coordinates, got shape {chosen.shape}")
     if chosen.size and chosen.dtype.kind not in "iu":

@@ -1,6 +1,7 @@
 """IncrementalObjective: the third kind of objective, whose differences cost less than a call of it."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,9 @@ class IncrementalObjective:
         """Return False: differences that are zero say nothing of arguments that are ignored."""
         return False
 
+    def check(self, x: NDArray[Any], args: tuple[Any, ...]) -> None:
+        """Do nothing: what `difference` captured is its own."""
+
     def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:  # noqa: ARG002
         """Return the central quotients of which a scheme is the sum.
 
@@ -108,6 +112,7 @@ class IncrementalObjective:
 
     def prepare(self, x: NDArray[Any], h: Any, args: tuple[Any, ...]) -> Any:
         """Return the state for `x` as a C-contiguous float64 array."""
+        x = x.view(np.ndarray)
         if not buffers.is_flat_float64(x):
             x = buffers.private_copy(x)
         return self.state(x, h, *args)
@@ -171,8 +176,11 @@ class IncrementalObjective:
             plain = plus - minus
             tolerance = buffers.EPS * (abs(plus) + abs(minus)) * (8 + np.log2(point.size))
             tolerance += buffers.EPS * (abs(value) + h) / h * abs(plain)
-            excess = abs(found - plain) / tolerance if tolerance else float(found != plain) * np.inf
-            if not excess <= worst[0]:
+            if found == plain or (math.isnan(found) and math.isnan(plain)):
+                continue
+            excess = abs(found - plain) / tolerance if tolerance else math.inf
+            excess = math.inf if math.isnan(excess) else excess
+            if excess > worst[0]:
                 where = tuple(map(int, np.unravel_index(k, point.shape)))
                 worst = (excess, f"{where}: difference {found:.17g}, plain {plain:.17g}, tolerance {tolerance:.2g}")
         if worst[1]:

@@ -2,12 +2,14 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
-from types import CodeType, ModuleType
+from collections.abc import Hashable, Iterator
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_DEEPEST = 4  # modules within modules
 
 
 def is_compiled(f: Any) -> bool:
@@ -44,6 +46,11 @@ def _useful_line(message: str, what: str) -> str:
     return f"numba cannot compile {what}: {line}"
 
 
+def numba_kind(value: Any) -> Hashable:
+    """Return what numba's type of an argument may depend on."""
+    return type(value), getattr(value, "ndim", None), getattr(value, "dtype", None)
+
+
 def captured_arrays(f: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the name and value of each array that the compiled `f` or a compiled function it calls captured."""
     waiting, seen = [("", f)], set()
@@ -56,21 +63,33 @@ def captured_arrays(f: Any) -> Iterator[tuple[str, NDArray[Any]]]:
             yield name, value
         elif isinstance(value, tuple):
             waiting += [(name, item) for item in value]
-        elif is_compiled(value):
-            waiting += _captured_names(value.py_func)
+        else:
+            function = _function_of(value)
+            if function is not None:
+                waiting += _captured_names(function)
 
 
-def _captured_names(function: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the name and value of each global, module attribute and closure variable that `function` may read."""
+def _function_of(value: Any) -> FunctionType | None:
+    """Return the Python function that numba compiles where `value` is called: of njit, vectorize, register_jitable."""
+    function = getattr(getattr(value, "_dispatcher", value), "py_func", value)
+    return function if isinstance(function, FunctionType) else None
+
+
+def _captured_names(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield the name and value of each global, module attribute, closure variable and default that `function` has."""
     names, attributes = _names(function.__code__)
     scope = function.__globals__
+    code, defaults = function.__code__, function.__defaults__ or ()
+    yield from zip(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # an empty cell: the variable was never assigned
             yield name, cell.cell_contents
-    for name in names & scope.keys():
-        yield name, scope[name]
-        if isinstance(scope[name], ModuleType):
-            yield from ((f"{name}.{n}", getattr(scope[name], n)) for n in attributes & vars(scope[name]).keys())
+    waiting = [(name, scope[name], 0) for name in names & scope.keys()]
+    while waiting:
+        name, value, depth = waiting.pop()
+        yield name, value
+        if isinstance(value, ModuleType) and depth < _DEEPEST:
+            waiting += [(f"{name}.{n}", getattr(value, n), depth + 1) for n in attributes & vars(value).keys()]
 
 
 def _names(code: CodeType) -> tuple[set[str], set[str]]:

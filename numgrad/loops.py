@@ -6,12 +6,11 @@ restored unless `evaluate` raises. What a loop is given may be arrays or, in Pyt
 indexed likewise; it allocates nothing.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 Loop = Callable[..., int]
-
-_NAN = float("nan")
 
 
 def make_stencil(evaluate: Any) -> Loop:
@@ -59,7 +58,7 @@ def make_stencil(evaluate: Any) -> Loop:
             if total != 0.0:
                 moved = 2
             divisor = width if stored else denominators[row] * h
-            quotients[k] = total / divisor if divisor != 0.0 else _NAN
+            quotients[k] = total / divisor if divisor != 0.0 else math.nan
         return lost + moved
 
     return stencil

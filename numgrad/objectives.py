@@ -5,7 +5,7 @@ difference quotients, which gives the flags below. That is all the drivers in `g
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import buffers, loops
 from .arguments import describe
 from .incremental import IncrementalObjective
-from .inspection import captured_arrays, explain, is_compiled
+from .inspection import captured_arrays, explain, is_compiled, numba_kind
 from .scalars import compiled_evaluation, compiled_imaginary_evaluation, imaginary_part, real_number
 from .schemes import ComplexStep, Stencil, Step
 from .workers import Pace
@@ -45,6 +45,9 @@ class Objective(Protocol):
 
     def may_be_deaf(self, private: bool) -> bool:
         """Tell whether `f` could ignore its argument unnoticed, where `private` says whether that is a copy."""
+
+    def check(self, x: NDArray[Any], args: tuple[Any, ...]) -> None:
+        """Raise a ValueError if `f` reads the caller's `x` in a way in which it would not see it change."""
 
     def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
         """Return (factor, step) of what `fill` can do, whose sum is what `step` asks for."""
@@ -105,6 +108,9 @@ class PythonObjective:
     def may_be_deaf(self, private: bool) -> bool:
         return private
 
+    def check(self, x: NDArray[Any], args: tuple[Any, ...]) -> None:
+        pass
+
     def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
         return [(1.0, _with_base(step, lambda: self.f(x, *args)))]
 
@@ -161,7 +167,8 @@ class PythonObjective:
             # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
             memory[...] = saved
         if narrow:
-            buffers.divide_by_stored_width(out.reshape(-1)[start:stop], saved.reshape(-1)[chosen], h)
+            part, near = out.reshape(-1)[start:stop], saved.reshape(-1)[chosen]
+            lost |= LOST * buffers.divide_by_stored_width(part, near, h)
         return lost | moved
 
     def _fill_by_stencil(
@@ -221,7 +228,8 @@ class CompiledObjective:
         self.f, self.pace, self.descent_pace = f, Pace(), Pace()
         # Two threads in a parallel region abort the process on numba's workqueue layer.
         self.threads = not getattr(f, "targetoptions", {}).get("parallel", False)
-        self.captured = list(captured_arrays(f))
+        self.captured: list[tuple[str, NDArray[Any]]] = []
+        self.kinds: set[Hashable] = set()
         self.evaluate = compiled_evaluation(f)
         differences = kernels.make_differences(self.evaluate)
         self.gradient, self.descent = kernels.make_gradient(differences), kernels.make_descent(differences)
@@ -253,14 +261,11 @@ class CompiledObjective:
             explain(error)
             raise
 
-    def prepare(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> NDArray[Any]:  # noqa: ARG002
-        """Return `x`, of which each thread then perturbs a copy.
-
-        Raises
-        ------
-        ValueError
-            If `f` reads the memory of `x` by another way than its first argument, and would not see the copy.
-        """
+    def check(self, x: NDArray[Any], args: tuple[Any, ...]) -> None:
+        kind = (x.ndim, *map(numba_kind, args)) if args else x.ndim
+        if kind not in self.kinds:  # numba will compile f for it, with what its names mean now
+            self.kinds.add(kind)
+            self.captured += captured_arrays(self.f)
         if self.captured:
             # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
             for name, array in (*self.captured, *captured_arrays(self.f)):
@@ -269,13 +274,15 @@ class CompiledObjective:
                         f"the compiled f reads x as the captured variable {name!r}, whose values numba froze when it "
                         f"compiled f; let f read x from its first argument, and pass other data by args="
                     )
-        if args and x.flags.writeable:
+        if args and x.flags.writeable and x.dtype.kind == "f":
             for name, array in buffers.arrays_in(args):
                 if np.shares_memory(array, x):
                     raise ValueError(
                         f"{name} shares memory with x, but a compiled f sees only a private copy of x change; "
                         f"let f read x from its first argument, or pass a copy in args="
                     )
+
+    def prepare(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> NDArray[Any]:  # noqa: ARG002
         return x
 
     def own(self, state: NDArray[Any]) -> Floats:

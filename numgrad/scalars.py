@@ -23,12 +23,13 @@ def real_number(value: Any) -> float:
     TypeError
         If it is anything else.
     """
-    array = np.asarray(value)
-    if array.size == 1 and array.dtype.kind in "fiuO":
-        number = array.item()
-        if hasattr(number, "__float__"):
-            with contextlib.suppress(OverflowError):
-                return float(number)
+    with contextlib.suppress(OverflowError, ValueError):  # too large an integer, a ragged list
+        array = np.asarray(value)
+        number: Any = (
+            array.item() if array.size == 1 and array.dtype.kind in "fiuO" and value is not np.ma.masked else None
+        )
+        if hasattr(number, "__float__") and not isinstance(number, type | complex | np.complexfloating):
+            return float(number)
     raise TypeError(f"f must return one real number, it returned {describe(value)}")
 
 

@@ -181,9 +181,9 @@ class simpleNet:  # noqa: N801, the book's name
         """
         x = self._samples(x)
         classes = np.shape(self.W)[1]
-        labels = as_labels(t, (*x.shape[:-1], classes)).reshape(-1).astype(np.intp)
+        labels = as_labels(t, (*x.shape[:-1], classes)).reshape(-1)
         check_labels(labels, classes)
-        return _layer_objective(np.atleast_2d(private_copy(x)), labels, np.shape(self.W))
+        return _layer_objective(np.atleast_2d(private_copy(x)), labels.astype(np.intp), np.shape(self.W))
 
     def numerical_gradient(self, x: ArrayLike, t: ArrayLike, h: float = 1e-4, *, workers: int = 1) -> Floats:
         """Return the gradient of the loss with respect to `W`, by central differences of the step `h`.

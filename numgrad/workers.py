@@ -22,6 +22,10 @@ PATIENCE = 0.05
 _THREADS_FROM = 25
 
 
+# Each has a copy of x; more would only wait for one another.
+_MOST_THREADS = max(16, 4 * (os.cpu_count() or 1))
+
+
 class Pace:
     """How many units of one kind of compiled work fit into `PATIENCE`, remembered from call to call."""
 
@@ -57,7 +61,7 @@ class Pace:
                 if report:
                     report(ranges.done)
             left = total - ranges.start
-            workers = min(workers, left)
+            workers = min(workers, left, _MOST_THREADS)
             if workers <= 1 or left * _THREADS_FROM <= ranges.size:
                 return flags | ranges.work(fill, report)
             # Many ranges a thread, so that at the end none waits long for another that was held up.
@@ -89,11 +93,11 @@ class _Ranges:
         flags = 0
         try:
             while True:
-                with self.lock:
+                with self.lock:  # a range that was taken is done, whoever has found none left meanwhile
                     start = self.start
+                    if start >= self.total or self.ended:
+                        return flags
                     stop = self.start = min(start + min(self.size, self.limit), self.total)
-                if start >= stop or self.ended:
-                    return flags
                 flags |= self._do(fill, start, stop)[0]
                 if report:
                     report(self.done)

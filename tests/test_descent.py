@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import PROBLEMS, compiled, interrupt_at, needs_jit
 
-from numgrad import descent_path, gradient_ascent, gradient_descent, reference
+from numgrad import descent_path, gradient_ascent, gradient_descent, numerical_gradient, reference
 
 COMPILED = {name: compiled(problem.f) for name, problem in PROBLEMS.items()}
 ROUTES = {"python": lambda name: PROBLEMS[name].f, "compiled": COMPILED.get}
@@ -186,6 +186,29 @@ def test_ctrl_c_stops_a_compiled_descent():
     assert time.perf_counter() - began < 1.3
     assert (x < 1.0).all()
     assert np.ptp(x) < 1e-9  # half of an update: all coordinates have made the same number of them
+
+
+def test_the_path_holds_what_the_callback_made_of_the_iterates(route):
+    def project(k, x):
+        np.clip(x, 0.5, None, out=x)
+
+    path = descent_path(route("sum of squares"), [3.0, 4.0], 0.4, 3, callback=project)
+    last = gradient_descent(route("sum of squares"), [3.0, 4.0], 0.4, 3, callback=project)
+    assert path[-1].tobytes() == last.tobytes()
+    assert path[-1].tolist() == [0.5, 0.5]
+
+
+@needs_jit
+def test_a_compiled_f_that_captured_a_read_only_or_integer_start_is_found():
+    for x in (np.ones(3), np.ones(3, int)):
+        x.flags.writeable = False
+
+        def f(w, x=x):
+            return (x**2).sum() + w[0]
+
+        for run in (numerical_gradient, gradient_descent, descent_path):
+            with pytest.raises(ValueError, match="captured variable 'x'"):
+                run(compiled(f), x)
 
 
 def test_threads_give_the_same_bits():

@@ -102,6 +102,29 @@ def test_verify_accepts_right_differences_and_names_the_worst_wrong_one():
     assert X.tobytes() == before
 
 
+def relu(state, k):
+    x, h = state
+    return max(x[k] + h, 0.0) - max(x[k] - h, 0.0)
+
+
+def test_verify_accepts_what_is_exactly_zero_and_subclasses_are_given_as_plain_arrays():
+    objective = IncrementalObjective(lambda x: float(np.maximum(x, 0).sum()), lambda x, h: (x.ravel(), h), jit(relu))
+    objective.verify(np.array([-1.0, -2.0]))
+    x = np.array([[1.0, -2.0], [3.0, 4.0]])
+    for subclass in (np.ma.array(x), x.view(np.recarray)):
+        assert np.allclose(numerical_gradient(objective, subclass), x > 0)
+
+
+def nan_at_0(state, k):
+    return np.nan if k == 0 else 4.0 * state[1]
+
+
+def test_verify_names_the_coordinate_that_is_nan():
+    objective = IncrementalObjective(lambda x: float(2 * x.sum()), lambda x, h: (x.ravel(), h), jit(nan_at_0))
+    with pytest.raises(AssertionError, match=r"worst at coordinate \(0,\): difference nan"):
+        objective.verify(np.array([1.0, 2.0, 3.0]))
+
+
 @needs_jit
 def test_exceptions_of_the_three_functions_reach_the_caller():
     def fails(*_):

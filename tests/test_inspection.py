@@ -25,6 +25,33 @@ def test_only_compiled_functions_are_compiled():
         assert not inspection.is_compiled(other)
 
 
+def test_arrays_are_found_in_modules_of_modules_defaults_and_functions_that_numba_compiles_with_them():
+    from numba import vectorize
+    from numba.extending import register_jitable
+
+    package = types.ModuleType("package")
+    package.settings = SETTINGS
+    data = np.ones(2)
+
+    @register_jitable
+    def helper():
+        return WEIGHTS[0]
+
+    @vectorize
+    def elementwise(x):
+        return x + PAIR[0][0]
+
+    def f(x, default=data):
+        return package.settings.bias[0] + helper() + elementwise(x)
+
+    def reads_the_package(x):
+        return PACKAGE.settings.bias[0]  # noqa: F821
+
+    assert names(f) == ["PAIR", "WEIGHTS", "default"]
+    globals()["PACKAGE"] = package
+    assert names(reads_the_package) == ["PACKAGE.settings.bias"]
+
+
 def test_arrays_are_found_as_globals_attributes_tuples_closures_and_in_inner_functions():
     local, unset = np.ones(5), None
     del unset  # an empty cell: numba would say that it cannot type it

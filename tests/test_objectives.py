@@ -34,12 +34,24 @@ def test_a_compiled_objective_refuses_to_be_evaluated_on_x_by_another_way():
     w, x = np.ones(3), np.ones(3)
     objective = objectives.CompiledObjective(CPUDispatcher(lambda x: w[0]))
     with pytest.raises(ValueError, match="captured variable 'w'"):
-        objective.prepare(w[1:], 1e-4, ())
+        objective.check(w[1:], ())
     with pytest.raises(ValueError, match=r"args\[1\] shares memory with x"):
-        objective.prepare(x, 1e-4, (0, x[:2]))
+        objective.check(x, (0, x[:2]))
+    objective.check(x, (w, 3))
+    objective.check(x.astype(int), (x,))
     private = objective.own(objective.prepare(x, 1e-4, (w, 3)))
     assert private.tobytes() == x.tobytes()
     assert not np.shares_memory(private, x)
+
+
+def test_a_global_that_became_x_after_the_first_use_is_found():
+    scope = {"data": 2.0}
+    exec("def f(x): return (data * x).sum()", scope)
+    objective = objectives.CompiledObjective(CPUDispatcher(scope["f"]))
+    objective.check(np.ones(3), ())
+    scope["data"] = np.ones((2, 2))
+    with pytest.raises(ValueError, match="captured variable 'data'"):
+        objective.check(scope["data"], ())
 
 
 @pytest.mark.parametrize("value", [2, 2.0, np.int8(2), np.float32(2), np.longdouble(2), np.array([[2]])])

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from numgrad import workers as workers_module
 from numgrad.workers import PATIENCE, Pace
 
 
@@ -71,6 +72,35 @@ def test_each_thread_has_a_filler_of_its_own():
 
     Pace().run(make_filler, 100, "key", workers=3)
     assert len(made) == 3
+
+
+def test_a_range_that_was_taken_is_done_though_another_thread_found_none_left(monkeypatch):
+    main = threading.get_ident()
+
+    class Slow:
+        """A lock after whose release another thread than the main one is held up."""
+
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __enter__(self):
+            self.lock.acquire()
+
+        def __exit__(self, *_):
+            self.lock.release()
+            if threading.get_ident() != main:
+                time.sleep(0.1)
+
+    monkeypatch.setattr(workers_module, "allocate_lock", Slow)
+    done = []
+
+    def fill(start, stop):
+        done.extend(range(start, stop))
+        time.sleep(0.001)
+        return 0
+
+    Pace().run(lambda: fill, 40, "key", workers=2)
+    assert sorted(done) == list(range(40))
 
 
 def test_an_unknown_pace_is_explored_here_and_threads_are_started_only_if_it_turns_out_slow():
