@@ -1,7 +1,9 @@
 """numgrad: the numerical gradients of *Deep Learning from Scratch*, with compiled loops under the book's names."""
 
 from . import reference
+from .checking import GradientCheck, assert_gradient, check_gradient
 from .descent import descent_path, gradient_ascent, gradient_descent
+from .estimates import Estimate, estimate_derivative, estimate_gradient
 from .functions import cross_entropy_error, function_1, function_2, softmax
 from .gradient import numerical_diff, numerical_gradient
 from .incremental import IncrementalObjective
@@ -23,6 +25,12 @@ __all__ = [
     "softmax",
     "cross_entropy_error",
     "IncrementalObjective",
+    "estimate_derivative",
+    "estimate_gradient",
+    "Estimate",
+    "check_gradient",
+    "assert_gradient",
+    "GradientCheck",
     "simpleNet",
     "SimpleNet",
     "reference",

@@ -1,10 +1,13 @@
-"""The command line: ``python -m numgrad demo`` walks through the chapter, ``profile`` measures weight matrices."""
+"""The command line: ``python -m numgrad`` demo, profile, check or steps."""
 
 import argparse
+import importlib
+import json
 import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -12,24 +15,33 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        _run(options)
+        return _run(options)
     except KeyboardInterrupt:
         print("\ninterrupted")
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough; let the exit not try to flush again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, ImportError, MemoryError) as error:
+    except (OSError, ImportError, MemoryError, _UnusableError) as error:
         parser.error(str(error))
-    return 0
 
 
-def _run(options: argparse.Namespace) -> None:
+class _UnusableError(Exception):
+    """An argument that turns out to be of no use."""
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.command == "demo":
         from . import demo
 
         demo.show_chapter()
         demo.train_digits(options.iterations, options.batch, options.workers)
+    elif options.command == "check":
+        return _check(options)
+    elif options.command == "steps":
+        from . import profiling
+
+        profiling.compare_steps(options.plot)
     else:
         from . import profiling
 
@@ -43,6 +55,47 @@ def _run(options: argparse.Namespace) -> None:
             json_file=options.json,
             plot_file=options.plot,
         )
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from . import check_gradient
+
+    sys.path.insert(0, os.getcwd())
+    f, gradient, x = _function(options.function), _function(options.gradient), _point(options.at)
+    kinds = {"samples": options.samples, "directions": options.directions}
+    try:
+        check = check_gradient(f, gradient, x, **kinds, rtol=options.rtol, atol=options.atol, rng=options.seed)
+    except (TypeError, ValueError) as error:
+        raise _UnusableError(f"{error}") from error
+    print(check)
+    return 0 if check.ok else 1
+
+
+def _function(text: str) -> Any:
+    """Return the function that MODULE:FUNCTION names."""
+    module, _, name = text.partition(":")
+    if not module or not name:
+        raise _UnusableError(f"{text!r} must name a function as MODULE:FUNCTION")
+    try:
+        function: Any = importlib.import_module(module)
+        for part in name.split("."):
+            function = getattr(function, part)
+    except (ImportError, AttributeError) as error:
+        raise _UnusableError(f"cannot find {text}: {error}") from None
+    if not callable(function):
+        raise _UnusableError(f"{text} is not callable")
+    return function
+
+
+def _point(text: str) -> Any:
+    """Return the array in a .npy file, or that a list as in JSON spells out."""
+    import numpy as np
+
+    try:
+        return np.load(text, allow_pickle=False) if text.endswith(".npy") else np.array(json.loads(text), dtype=float)
+    except (OSError, ValueError, TypeError) as error:
+        raise _UnusableError(f"cannot read a point from {text!r}: {error}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,6 +127,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     profile.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there")
     profile.add_argument("--plot", type=Path, metavar="FILE.png", help="draw time against weights (takes matplotlib)")
+    check = commands.add_parser("check", help="compare a gradient with central differences; exits with 1 if it fails")
+    check.add_argument("function", metavar="MODULE:FUNCTION", help="the objective f(x)")
+    check.add_argument("--gradient", required=True, metavar="MODULE:FUNCTION", help="the candidate, gradient(x)")
+    check.add_argument("--at", required=True, metavar="FILE.npy|LIST", help="the point, such as '[3.0, 4.0]'")
+    how = check.add_mutually_exclusive_group()
+    how.add_argument("--samples", type=_positive, help="random coordinates to check, instead of all")
+    how.add_argument("--directions", type=_positive, help="random directions to check instead")
+    check.add_argument("--rtol", type=_positive_real, default=1e-5, help="relative tolerance (%(default)s)")
+    check.add_argument("--atol", type=_positive_real, default=1e-8, help="absolute tolerance (%(default)s)")
+    check.add_argument("--seed", type=int, default=0, help="of the random choice (%(default)s)")
+    steps = commands.add_parser("steps", help="the error of exp' at 1 against the step, for every scheme")
+    steps.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it (takes matplotlib)")
     for command in (demo, profile):
         command.add_argument("--workers", type=_positive, default=_cores(), help="threads (%(default)s, one a core)")
     return parser

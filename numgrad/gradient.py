@@ -268,7 +268,7 @@ def numerical_gradient(
     point, private = objective.hold(x)
     objective.check(point, args)
     step = step_at(point, h, scheme, bounds)
-    chosen = EVERY if coordinates is None else _as_coordinates(coordinates, point.size)
+    chosen = EVERY if coordinates is None else as_coordinates(coordinates, point.size)
     gradient = buffers.result_buffer(out, point.shape if coordinates is None else chosen.shape, x, args)
     if progress is False:
         flags = fill_gradient(objective, point, step, args, workers, gradient, chosen)
@@ -351,7 +351,7 @@ def _cost_key(value: Any) -> Any:
     return value if isinstance(value, Real) else len(value) if isinstance(value, Sized) else None
 
 
-def _as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
+def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     """Return `coordinates` as indices into a flat array of `size` elements."""
     try:
         chosen = np.asarray(coordinates)

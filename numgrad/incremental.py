@@ -72,7 +72,7 @@ class IncrementalObjective:
         if not (is_compiled(difference) or jit_is_disabled()):
             raise TypeError("difference must be compiled: decorate it with numba.njit()")
         self.value, self.state, self.difference = value, prepare, difference
-        self.pace = Pace()
+        self.pace = self.estimate_pace = Pace()
 
     def __call__(self, x: ArrayLike, *args: Any) -> float:
         """Return ``value(x, *args)``."""
@@ -93,6 +93,17 @@ class IncrementalObjective:
 
     def check(self, x: NDArray[Any], args: tuple[Any, ...]) -> None:
         """Do nothing: what `difference` captured is its own."""
+
+    def value_at(self, x: NDArray[Any], args: tuple[Any, ...]) -> float:
+        """Return f(x)."""
+        return real_number(self.value(x, *args))
+
+    def estimate(self, *_: Any) -> int:
+        """Raise: its differences have one step for all coordinates."""
+        raise TypeError(
+            "an incremental objective has no steps of each coordinate, which an estimate with errors looks for; pass "
+            "its value function, or compare two steps h of numerical_gradient, as check_gradient does"
+        )
 
     def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:  # noqa: ARG002
         """Return the central quotients of which a scheme is the sum.

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import buffers, loops
+from . import buffers, loops, ridders
 from .arguments import describe
 from .incremental import IncrementalObjective
 from .inspection import captured_arrays, explain, is_compiled, numba_kind
@@ -40,6 +40,10 @@ class Objective(Protocol):
     def pace(self) -> Pace:
         """How fast it was, for the next call."""
 
+    @property
+    def estimate_pace(self) -> Pace:
+        """The same, of estimates with errors."""
+
     def hold(self, x: ArrayLike) -> tuple[NDArray[Any], bool]:
         """Return the array that stands for `x`, and whether it is a private copy."""
 
@@ -48,6 +52,21 @@ class Objective(Protocol):
 
     def check(self, x: NDArray[Any], args: tuple[Any, ...]) -> None:
         """Raise a ValueError if `f` reads the caller's `x` in a way in which it would not see it change."""
+
+    def value_at(self, x: NDArray[Any], args: tuple[Any, ...]) -> float:
+        """Return f(x)."""
+
+    def estimate(
+        self,
+        state: Any,
+        base: float,
+        args: tuple[Any, ...],
+        coordinates: Indices,
+        start: int,
+        stop: int,
+        outputs: tuple[NDArray[Any], ...],
+    ) -> int:
+        """Write estimates with errors of a range of coordinates to `outputs`; `numgrad.ridders` explains them."""
 
     def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
         """Return (factor, step) of what `fill` can do, whose sum is what `step` asks for."""
@@ -102,6 +121,10 @@ class PythonObjective:
     def pace(self) -> Pace:
         return Pace()
 
+    @property
+    def estimate_pace(self) -> Pace:
+        return Pace()
+
     def hold(self, x: ArrayLike) -> tuple[NDArray[Any], bool]:
         return buffers.written_through(x)
 
@@ -111,8 +134,32 @@ class PythonObjective:
     def check(self, x: NDArray[Any], args: tuple[Any, ...]) -> None:
         pass
 
+    def value_at(self, x: NDArray[Any], args: tuple[Any, ...]) -> float:
+        return real_number(self.f(x, *args))
+
+    def estimate(
+        self,
+        x: NDArray[Any],
+        base: float,
+        args: tuple[Any, ...],
+        coordinates: Indices,
+        start: int,
+        stop: int,
+        outputs: tuple[NDArray[Any], ...],
+    ) -> int:
+        saved, memory = buffers.native_copy(x), x.view(np.ndarray)
+        loop = ridders.make_estimates(self.value_at)
+        work, views = [0.0] * ridders.WORK, (output.data for output in outputs)
+        try:
+            flags: int = loop(
+                x, buffers.cells(x), base, buffers.resolution(x), args, work, coordinates, start, stop, *views
+            )
+        finally:
+            memory[...] = saved
+        return flags
+
     def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
-        return [(1.0, _with_base(step, lambda: self.f(x, *args)))]
+        return [(1.0, _with_base(step, lambda: self.value_at(x, args)))]
 
     def prepare(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> NDArray[Any]:  # noqa: ARG002
         return x
@@ -183,7 +230,7 @@ class PythonObjective:
     ) -> int:
         saved, memory = buffers.native_copy(x), x.view(np.ndarray)
         try:
-            return loops.make_stencil(lambda x, args: real_number(self.f(x, *args)))(
+            return loops.make_stencil(self.value_at)(
                 x,
                 buffers.cells(x),
                 stencil.base,
@@ -204,10 +251,10 @@ class PythonObjective:
             memory[...] = saved
 
 
-def _with_base(step: Step, evaluate: Callable[[], Any]) -> Step:
+def _with_base(step: Step, evaluate: Callable[[], float]) -> Step:
     """Return `step` with the value of f at x itself, if it counts there."""
     if isinstance(step, Stencil) and step.needs_base:
-        return step._replace(base=real_number(evaluate()))
+        return step._replace(base=evaluate())
     return step
 
 
@@ -225,7 +272,7 @@ class CompiledObjective:
     def __init__(self, f: Any) -> None:
         from . import kernels
 
-        self.f, self.pace, self.descent_pace = f, Pace(), Pace()
+        self.f, self.pace, self.descent_pace, self.estimate_pace = f, Pace(), Pace(), Pace()
         # Two threads in a parallel region abort the process on numba's workqueue layer.
         self.threads = not getattr(f, "targetoptions", {}).get("parallel", False)
         self.captured: list[tuple[str, NDArray[Any]]] = []
@@ -242,6 +289,13 @@ class CompiledObjective:
         return kernels.compiled()(loops.make_stencil(self.evaluate))
 
     @functools.cached_property
+    def estimates(self) -> Any:
+        """The compiled loop of estimates with errors."""
+        from . import kernels
+
+        return ridders.make_estimates(self.evaluate, kernels.compiled())
+
+    @functools.cached_property
     def complex_step(self) -> Any:
         """The compiled loop of the complex step."""
         from . import kernels
@@ -254,12 +308,33 @@ class CompiledObjective:
     def may_be_deaf(self, private: bool) -> bool:  # noqa: ARG002
         return True
 
-    def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
+    def value_at(self, x: NDArray[Any], args: tuple[Any, ...]) -> float:
         try:
-            return [(1.0, _with_base(step, lambda: self.f(buffers.private_copy(x), *args)))]
+            return real_number(self.f(buffers.private_copy(x), *args))
         except Exception as error:
             explain(error)
             raise
+
+    def estimate(
+        self,
+        x: Floats,
+        base: float,
+        args: tuple[Any, ...],
+        coordinates: Indices,
+        start: int,
+        stop: int,
+        outputs: tuple[NDArray[Any], ...],
+    ) -> int:
+        units = (np.empty(ridders.WORK), coordinates, start, stop, *outputs)
+        try:
+            flags: int = self.estimates(x, x.reshape(-1), base, buffers.EPS, args, *units)
+        except Exception as error:
+            explain(error)
+            raise
+        return flags
+
+    def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
+        return [(1.0, _with_base(step, lambda: self.value_at(x, args)))]
 
     def check(self, x: NDArray[Any], args: tuple[Any, ...]) -> None:
         kind = (x.ndim, *map(numba_kind, args)) if args else x.ndim

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, which the colour-blind can tell apart, and marks that tell the lines apart in grey.
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 _MARKS = "osD^vPX"
+_EPS = 2.0**-52
 
 
 def _new_figure(width: float = 8.0, height: float = 5.0) -> Figure:
@@ -42,13 +43,36 @@ def check_format(file: Path) -> None:
         raise OSError(f"cannot draw {file}: its suffix must be one of {', '.join(sorted(known))}")
 
 
-def profile_picture(measurements: Sequence[Measurement], machine: str, file_format: str) -> bytes:
-    """Return the picture of `plot_profile` as a file of that format."""
+def picture(draw: Callable[[Axes], object], file_format: str, note: str = "") -> bytes:
+    """Return what `draw` draws on a new Axes as a file of that format, with a small note at the bottom."""
     figure, memory = _new_figure(), io.BytesIO()
-    plot_profile(measurements, figure.add_subplot())
-    figure.text(0.995, 0.005, machine, fontsize=6, ha="right", va="bottom", color="0.4")
+    draw(figure.add_subplot())
+    figure.text(0.995, 0.005, note, fontsize=6, ha="right", va="bottom", color="0.4")
     figure.savefig(memory, format=file_format)
     return memory.getvalue()
+
+
+def plot_steps(steps: Sequence[float], errors: Mapping[str, Sequence[float]], ax: Axes, **keywords: Any) -> Axes:
+    """Draw the relative errors of schemes against the step: truncation falls with it, round-off rises."""
+    for k, (name, values) in enumerate(errors.items()):
+        style: dict[str, Any] = {
+            "color": _COLOURS[k % len(_COLOURS)],
+            "marker": _MARKS[k % len(_MARKS)],
+            "markersize": 4,
+        } | keywords
+        ax.plot(steps, [max(value, _EPS / 4) for value in values], label=name, **style)
+    ax.axhline(_EPS, color="0.6", linewidth=0.8, linestyle=":")
+    ax.annotate("eps", (steps[0], _EPS), color="0.4", fontsize=8, va="bottom", ha="right")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="step h",
+        ylabel="relative error of exp'(1)",
+        title="Which step, which scheme: truncation (right) against round-off (left)",
+    )
+    ax.grid(visible=True, which="major", color="0.9")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    return ax
 
 
 def plot_profile(measurements: Sequence[Measurement], ax: Axes, **keywords: Any) -> Axes:

@@ -1,6 +1,7 @@
 """What the gradient of a layer's weights costs by each route: ``python -m numgrad profile``."""
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, numerical_gradient, reference, simpleNet
+from . import __version__, numerical_diff, numerical_gradient, reference, simpleNet
+from .schemes import SCHEMES
 
 Floats = NDArray[np.float64]
 
@@ -228,7 +230,8 @@ def profile(
             rows = [asdict(row) | {"projected": row.projected} for row in done]
             _write(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
         if plot_file is not None and done:
-            _write(plot_file, plotting.profile_picture(done, machine(), plot_file.suffix[1:]))
+            draw = functools.partial(plotting.plot_profile, done)
+            _write(plot_file, plotting.picture(draw, plot_file.suffix[1:], machine()))
     return done
 
 
@@ -269,6 +272,32 @@ def _status() -> Iterator[Callable[[str], object]]:
         yield show
     finally:
         show("")
+
+
+def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
+    """Print the relative error of exp' at 1 for steps from 1e-1 to 1e-12 and every scheme, and draw it.
+
+    Raises
+    ------
+    OSError, ImportError
+        As `profile`, for `plot_file`.
+    """
+    if plot_file is not None:
+        _check_writable(plot_file)
+        from . import plotting
+
+        plotting.check_format(plot_file)
+    steps = [10.0**-k for k in range(1, 13)]
+    errors = {
+        name: [abs(float(numerical_diff(np.exp, 1.0, h, scheme=name)) / np.e - 1) for h in steps]
+        for name in (*SCHEMES, "complex")
+    }
+    print(f"{'h':>8}" + "".join(f"{name:>10}" for name in errors))
+    for h, *row in zip(steps, *errors.values(), strict=True):
+        print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
+    if plot_file is not None:
+        _write(plot_file, plotting.picture(lambda ax: plotting.plot_steps(steps, errors, ax), plot_file.suffix[1:]))
+    return errors
 
 
 def machine() -> str:

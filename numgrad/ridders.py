@@ -20,7 +20,8 @@ WORK = 2 * LEVELS  # numbers that a tableau keeps
 
 _FIRST = 0.25  # first step, in scales of the coordinate
 _ATTEMPTS = 6  # first steps that are tried
-_GOOD = 1e-10  # relative error at which no other is tried
+_GOOD = 4.5e5  # relative error, in eps, at which no other is tried
+_FAIR = 1e-3  # relative error from which others must agree and be better
 _NEAR = 1e-6  # in scales of the coordinate: where to look whether f is what it seemed from afar
 _CENTRAL, _ABOVE, _BELOW = 0, 1, -1
 
@@ -107,22 +108,41 @@ def make_next_first(decorate: Decorator) -> Any:
 
     @decorate
     def next_first(
-        first: float, scale: float, went: int, slope: float, error: float, noise: float
+        first: float, scale: float, went: int, slope: float, error: float, off: float, noise: float, eps: float
     ) -> tuple[float, int]:
         """Return the first step to try next and the direction, which is 0 if there is nothing more to try.
 
-        A larger one where round-off rules, so that it would be 1e-13 of the slope, else a smaller one; but not back.
+        `error` is the least so far, `off` that of the last tableau. Where round-off rules, a larger step, so that it
+        would be 450 eps of the slope, else a smaller one; but not back.
         """
-        if error > 64.0 * noise:
+        if error <= _GOOD * eps * abs(slope):
+            return first, 0
+        if off > 64.0 * noise:
             return first / 64.0, 0 if went > 0 else -1
         if went < 0 or slope == 0.0 or first > 1e8 * scale:
             return first, 0
-        return first * min(max(error / (1e-13 * abs(slope)), 64.0), 1e6), 1
+        return first * min(max(off / (450.0 * eps * abs(slope)), 64.0), 1e6), 1
 
     return next_first
 
 
-def make_estimate(quotient: Any, tableau: Any, next_first: Any, decorate: Decorator) -> Any:
+def make_better(decorate: Decorator) -> Any:
+    """Return the choice between two tableaux."""
+
+    @decorate
+    def better(slope: float, error: float, found: float, off: float) -> bool:
+        """Tell whether to take the slope `found` with the error `off` instead of what was found before.
+
+        What was fair already gives way to what agrees with it, or is better by far: else noise would seem smooth by
+        chance.
+        """
+        fair = error <= _FAIR * abs(slope)
+        return off < error and (not fair or abs(found - slope) <= 10.0 * error or off < 0.01 * error)
+
+    return better
+
+
+def make_estimate(quotient: Any, tableau: Any, next_first: Any, better: Any, decorate: Decorator) -> Any:
     """Return the estimate for one coordinate."""
 
     @decorate
@@ -137,8 +157,10 @@ def make_estimate(quotient: Any, tableau: Any, next_first: Any, decorate: Decora
         for _ in range(_ATTEMPTS):
             found, off, h, round_off, count, bad = tableau(x, point, i, value, base, first, side, eps, args, work)
             evaluations += count if side != 0 else 2 * count
-            if off < error:
+            if better(slope, error, found, off):
                 slope, error, step, noise = found, off, h, round_off
+            elif error <= _FAIR * abs(slope):  # it gets worse: noise, which smaller steps magnify
+                break
             if bad != 0 and off == math.inf:  # is f finite on that side at all?
                 bad = quotient(x, point, i, value, base, 1e-9 * scale, bad, eps, args)[3]
                 evaluations += 1
@@ -152,9 +174,7 @@ def make_estimate(quotient: Any, tableau: Any, next_first: Any, decorate: Decora
                 if abs(near - found) > 100.0 * (off + rough + abs(jump)) + 1e-6 * round_off / eps:
                     slope, error, first = math.nan, math.inf, _NEAR * first
                     continue
-            if error <= _GOOD * abs(slope):
-                break
-            first, went = next_first(first, scale, went, slope, off, round_off)
+            first, went = next_first(first, scale, went, slope, error, off, round_off, eps)
             if went == 0:
                 break
         return slope, error, step, noise, evaluations
@@ -165,7 +185,8 @@ def make_estimate(quotient: Any, tableau: Any, next_first: Any, decorate: Decora
 def make_estimates(evaluate: Any, decorate: Decorator = lambda function: function) -> Any:
     """Return the loop over the coordinates, with the conventions of `numgrad.loops`."""
     quotient = make_quotient(evaluate, decorate)
-    estimate = make_estimate(quotient, make_tableau(quotient, decorate), make_next_first(decorate), decorate)
+    choices = make_next_first(decorate), make_better(decorate)
+    estimate = make_estimate(quotient, make_tableau(quotient, decorate), *choices, decorate)
 
     @decorate
     def estimates(

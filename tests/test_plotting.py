@@ -36,7 +36,15 @@ def test_a_profile_is_a_line_a_route_hollow_where_projected():
 
 
 def test_the_picture_names_the_machine():
-    assert b"the machine" in plotting.profile_picture(ROWS, "the machine", "svg").replace(b"<!-- ", b"")
+    assert b"<!-- the machine -->" in plotting.picture(lambda ax: ax.plot([1]), "svg", "the machine")
+
+
+def test_steps_are_a_line_a_scheme():
+    ax = plotting.plot_steps([0.1, 0.01], {"central": [1e-2, 1e-4], "complex": [1e-3, 0.0]}, Figure().add_subplot())
+    central, exact, _ = ax.lines
+    assert central.get_xydata().tolist() == [[0.1, 1e-2], [0.01, 1e-4]]
+    assert exact.get_ydata()[1] == 2.0**-54  # an error of 0 has no place on a logarithmic axis
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["central", "complex"]
 
 
 def test_unknown_formats_are_refused():

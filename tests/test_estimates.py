@@ -1,0 +1,216 @@
+"""Derivatives with error bars: accuracy and coverage over a catalogue, kinks, noise, one-sided domains."""
+
+import math
+
+import numpy as np
+import pytest
+from catalogue import entries
+from problems import compiled, interrupt_at, needs_jit
+
+from numgrad import estimate_derivative, estimate_gradient, simpleNet
+from numgrad.estimates import concise
+
+EPS = 2.0**-52
+CATALOGUE = entries()
+
+
+@pytest.fixture(scope="module")
+def results():
+    return [(entry, entry.derivative(), estimate_derivative(entry.f, entry.x)) for entry in CATALOGUE]
+
+
+def test_the_catalogue_is_covered_by_the_reported_errors(results, capsys):
+    covered = [abs(estimate.value - exact) <= 10 * estimate.error for _, exact, estimate in results]
+    with capsys.disabled():
+        print(f"\n  true errors within 10 reported ones: {sum(covered)} of {len(covered)}")  # noqa: T201
+    assert len(covered) >= 40
+    assert np.mean(covered) >= 0.95
+
+
+def test_the_catalogue_is_estimated_accurately_and_cheaply(results):
+    relative = np.array([abs(estimate.value / exact - 1) for _, exact, estimate in results])
+    assert relative.max() <= 1e-10
+    assert np.median(relative) <= 1e-14
+    assert np.mean([estimate.evaluations for *_, estimate in results]) <= 15
+    assert all(estimate.converged for *_, estimate in results)
+
+
+def test_reported_errors_are_not_idle(results):
+    # An error bar of any size would cover; these stay small against the derivative.
+    assert np.median([estimate.error / abs(exact) for _, exact, estimate in results]) <= 1e-12
+    assert max(estimate.error / abs(exact) for _, exact, estimate in results) <= 1e-9
+
+
+@needs_jit
+def test_compiled_and_python_agree_to_round_off():
+    def waves(x):
+        total = 0.0
+        for value in x.flat:
+            total += np.sin(value) * np.exp(-0.5 * value)
+        return total
+
+    x = np.array([[0.3, -1.1, 2.0], [0.0, 1e-3, 30.0]])
+    ours, theirs = estimate_gradient(waves, x), estimate_gradient(compiled(waves), x)
+    exact = np.exp(-0.5 * x) * (np.cos(x) - 0.5 * np.sin(x))
+    assert (np.abs(ours.value - theirs.value) <= ours.error + theirs.error).all()
+    for estimate in (ours, theirs):
+        assert estimate.value.shape == estimate.error.shape == estimate.step.shape == estimate.converged.shape == (2, 3)
+        assert (np.abs(estimate.value - exact) <= 10 * estimate.error).all()
+    threaded = estimate_gradient(compiled(waves), x, workers=3)
+    assert threaded.value.tobytes() == theirs.value.tobytes()
+    assert threaded.evaluations == theirs.evaluations
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (abs, 0.0),
+        (lambda x: abs(x) + x, 0.0),
+        (lambda x: max(x, 0.0), 0.0),
+        (lambda x: abs(x - 1.0) + math.sin(x), 1.0),
+        (lambda x: float(x > 0.0), 0.0),
+    ],
+)
+def test_a_kink_does_not_get_a_small_error(f, x):
+    estimate = estimate_derivative(f, x)
+    assert estimate.error >= 0.5
+    assert not estimate.converged
+
+
+def test_beside_a_kink_the_derivative_is_found():
+    estimate = estimate_derivative(lambda x: abs(x - 1.0), 1.0001)
+    assert abs(estimate.value - 1.0) <= estimate.error + 1e-12
+    assert estimate.error < 1e-10
+
+
+def test_noise_is_reported():
+    def noisy(x):
+        return math.sin(x) + 1e-8 * math.sin(1e9 * x * x + 3 * x)
+
+    estimate = estimate_derivative(noisy, 1.0)
+    assert abs(estimate.value - math.cos(1.0)) <= 1e-5  # of the noise's own derivative, 20, nothing is seen
+    assert 1e-10 < estimate.error < 1e-5
+
+
+def test_a_domain_that_ends_at_x_is_left_on_one_side_only():
+    def right(x):
+        return math.exp(x) if x >= 0.0 else math.nan
+
+    def left(x):
+        return math.exp(x) if x <= 2.0 else math.nan
+
+    for f, x in ((right, 0.0), (left, 2.0)):
+        estimate = estimate_derivative(f, x)
+        assert abs(estimate.value - math.exp(x)) <= 10 * estimate.error
+        assert estimate.error < 1e-9
+        assert estimate.converged
+
+
+def test_no_derivative_is_nan_with_an_infinite_error():
+    for f, x in ((lambda x: math.nan, 1.0), (lambda x: math.sqrt(x) if x >= 0 else math.nan, 0.0)):
+        estimate = estimate_derivative(f, x)
+        assert math.isnan(estimate.value)
+        assert estimate.error == math.inf
+        assert not estimate.converged
+
+
+def test_constants_and_lines_are_exact():
+    assert estimate_derivative(lambda x: 3.0, 1.0).value == 0.0
+    line = estimate_derivative(lambda x: 3.0 * x - 1.0, 2.0)
+    assert abs(line.value - 3.0) <= line.error <= 1e-13
+    assert line.evaluations <= 7
+
+
+def test_float32_arrays_are_perturbed_in_place_and_their_precision_is_told():
+    x = np.array([0.5, 2.0], np.float32)[::-1]
+    before = x.tobytes()
+    estimate = estimate_gradient(lambda w: float(np.sum(np.exp(x.astype(float)))), x)
+    assert x.tobytes() == before
+    exact = np.exp(x.astype(float))
+    assert (np.abs(estimate.value - exact) <= 10 * estimate.error).all()
+    assert 1e-7 < np.max(estimate.error) < 1e-3
+
+
+def test_shapes_coordinates_and_counts():
+    calls = []
+
+    def f(x):
+        calls.append(None)
+        return float(np.sum(x**2))
+
+    x = np.arange(1.0, 7.0).reshape(2, 3)
+    estimate = estimate_gradient(f, x)
+    assert estimate.evaluations == len(calls)
+    assert np.allclose(estimate.value, 2 * x, rtol=1e-12)
+    some = estimate_gradient(f, x, coordinates=[5, 0])
+    assert some.value.tobytes() == estimate.value.reshape(-1)[[5, 0]].tobytes()
+    assert estimate_gradient(f, np.empty((0, 2))).value.shape == (0, 2)
+    assert estimate_gradient(f, 3.0).value.shape == ()
+    elementwise = estimate_derivative(math.exp, np.array([[0.0], [1.0]]))
+    assert elementwise.value.shape == (2, 1)
+    progress = []
+    estimate_gradient(f, x, progress=lambda *at: progress.append(at))
+    assert progress[-1] == (6, 6)
+
+
+@needs_jit
+def test_a_compiled_f_of_one_number_is_extrapolated_by_compiled_code():
+    def scaled(x, a):
+        return np.exp(a * x)
+
+    f = compiled(scaled)
+    estimate = estimate_derivative(f, [0.5, 1.0], args=(2.0,))
+    assert np.allclose(estimate.value, 2 * np.exp([1.0, 2.0]), rtol=1e-12)
+    assert estimate_derivative(f, 0.5, args=(2.0,)).value == estimate.value[0]
+
+
+def test_faults_and_misuse():
+    x = np.array([1.0, 2.0])
+    before = x.tobytes()
+    with pytest.raises(KeyboardInterrupt):
+        estimate_gradient(interrupt_at(5), x)
+    with pytest.raises(ZeroDivisionError):
+        estimate_gradient(lambda x: 1 / 0, x)
+    assert x.tobytes() == before
+    with pytest.raises(TypeError, match="f must be callable, got int 3"):
+        estimate_derivative(3, 1.0)
+    with pytest.raises(TypeError, match="f must return one real number, it returned str"):
+        estimate_derivative(lambda x: "a", 1.0)
+    with pytest.raises(TypeError, match="x must hold real numbers"):
+        estimate_derivative(math.exp, 1j)
+    with pytest.raises(TypeError, match="workers=2 needs an f compiled"):
+        estimate_gradient(lambda x: x[0], x, workers=2)
+    with pytest.raises(TypeError, match="an incremental objective has no steps of each coordinate"):
+        estimate_gradient(simpleNet().objective([1.0, 2.0], 1), np.ones((2, 3)))
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        estimate_gradient(lambda x: 1.0, [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (1.9999999999, 3e-10, "1.9999999999(3)"),
+        (2.0, 2.1e-14, "2.00000000000000(3)"),
+        (-0.5, 9.7e-3, "-0.50(1)"),
+        (12345.678, 20.0, "1.235(2)e+04"),
+        (1.5e-9, 1e-12, "1.500(1)e-09"),
+        (0.0, 1.0, "0(1)"),
+        (3.0, 0.0, "3.0"),
+        (math.nan, math.inf, "nan +- inf"),
+        (1e-9, 0.5, "0.0(5)"),
+    ],
+)
+def test_a_value_is_written_up_to_its_uncertain_digit(value, error, text):
+    assert concise(value, error) == text
+
+
+def test_arrays_are_written_as_a_table():
+    estimate = estimate_gradient(lambda x: float(np.sum(x**2)) + abs(float(x[0])), np.r_[0.0, np.ones(11)])
+    lines = str(estimate).splitlines()
+    assert lines[0].startswith("(0)")
+    assert lines[0].endswith("?")
+    assert lines[1].startswith("(1)   2.0") or lines[1].startswith("(1)  2.0") or lines[1].startswith("(1)  1.9")
+    assert lines[10].startswith("... and 2 more; largest error 1")
+    assert lines[11] == "1 did not converge (?)"
+    assert repr(estimate).startswith("Estimate(shape (12,), largest error 1")
+    assert repr(estimate_derivative(math.sin, 1.0)).startswith("Estimate(0.5403023058")
