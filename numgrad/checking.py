@@ -19,6 +19,8 @@ __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
 Floats = NDArray[np.float64]
 
+_KINKS = 8  # failed coordinates of an array that are looked at for a kink
+_JUMP = 0.05  # relative difference of the slopes on both sides that is one
 _ROUND_OFF = 8.0  # roundings of f, each eps |f| / h, that an error bar allows for at least
 
 
@@ -186,7 +188,7 @@ def check_gradient(
     else:
         count = case.size if samples is None else min(whole_number("samples", samples, 1), case.size)
         pairs = case.along_coordinates(count, np.random.default_rng(rng), progress)
-    return _judge(pairs, case.size, rtol, atol)
+    return _judge(case, pairs, rtol, atol)
 
 
 def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any) -> None:
@@ -266,13 +268,28 @@ class _Case:
                 comparisons.append(Comparison(name, array.shape, own, candidate, near, error, array.size))
         return comparisons
 
+    def _objective_of_an_array(self) -> tuple[Any, tuple[Any, ...]]:
+        return (self.f, self.args) if self.single else ((lambda _: self.f(self.x, *self.args)), ())
+
     def _quotients(self, name: str, own: NDArray[np.intp], factor: float, report: Report | None, done: int) -> Floats:
-        f, args = (self.f, self.args) if self.single else ((lambda _: self.f(self.x, *self.args)), ())
+        f, args = self._objective_of_an_array()
         h: Any = factor * self.steps(name)
         if isinstance(f, IncrementalObjective):
             h = float(np.median(h)) if h.size else 1.0
         further: Progress = False if report is None else lambda now, _: report(done + now)
         return numerical_gradient(f, self.x[name], h, args=args, coordinates=own, progress=further)
+
+    def kinked(self, name: str, own: NDArray[np.intp]) -> bool:
+        """Tell whether the slopes on both sides differ at one of the flat coordinates `own` of an array."""
+        if name not in self.x or isinstance(self.objective, IncrementalObjective):
+            return False
+        f, args = self._objective_of_an_array()
+        some, h = own[:_KINKS], self.steps(name)
+        above, below = (
+            numerical_gradient(f, self.x[name], h, args=args, coordinates=some, scheme=scheme)
+            for scheme in ("forward", "backward")
+        )
+        return bool((np.abs(above - below) > _JUMP * np.fmax(np.abs(above), np.abs(below))).any())
 
     def along_directions(self, count: int, rng: np.random.Generator, progress: Progress) -> Comparison:
         """Compare the slopes along random directions of length 1."""
@@ -322,7 +339,7 @@ def _eps(array: NDArray[Any]) -> float:
     return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else buffers.EPS
 
 
-def _judge(comparisons: list[Comparison], total: int, rtol: float, atol: float) -> GradientCheck:
+def _judge(case: _Case, comparisons: list[Comparison], rtol: float, atol: float) -> GradientCheck:
     arrays: dict[str, ArrayCheck] = {}
     found: list[str] = []
     explained, worst, badness = 0, None, (-1.0, -1.0)
@@ -342,6 +359,8 @@ def _judge(comparisons: list[Comparison], total: int, rtol: float, atol: float) 
         arrays[part.name] = ArrayCheck(ok, int(failed.sum()), a.size, part.total, largest)
         if not ok:
             found += hints.causes(part.shape, part.chosen, a, n, part.error, failed)
+            if case.kinked(part.name, part.chosen[failed]):
+                found.append("f has a kink at x: its slopes on both sides differ, and the quotients lie between them")
         if relative.size:
             order = relative + np.where(failed, 1e300, 0.0)
             k = int(np.lexsort((difference, order))[-1])
@@ -354,7 +373,7 @@ def _judge(comparisons: list[Comparison], total: int, rtol: float, atol: float) 
         max_relative_error=max((part.max_relative_error for part in arrays.values()), default=0.0),
         worst=worst,
         checked=sum(part.checked for part in arrays.values()),
-        total=total,
+        total=case.size,
         explained=explained,
         rtol=rtol,
         atol=atol,

@@ -31,8 +31,6 @@ def causes(
             yield name
     yield from _factor(candidate, numerical, failed)
     yield from _places(shape, chosen, failed)
-    if (error[failed] > _ALIKE * np.max(np.abs(numerical), initial=0.0)).any():
-        yield "f may have a kink near x: its quotients depend on the step there"
 
 
 def _alike(a: Floats, b: Floats, error: Floats) -> Flags:

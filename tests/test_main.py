@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from problems import needs_jit
 
@@ -107,3 +108,68 @@ def test_it_runs_as_a_module():
     )
     assert result.returncode == 0
     assert "demo" in result.stdout
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cubes.py").write_text(
+        "def f(x): return float((x**3).sum())\n"
+        "def right(x): return 3 * x**2\n"
+        "def wrong(x): return 2 * x**2\n"
+        "def flat(x): return [1.0]\n"
+        "number = 3\n"
+    )
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    yield
+    sys.modules.pop("cubes", None)
+
+
+@pytest.mark.parametrize(("gradient", "code"), [("right", 0), ("wrong", 1)])
+def test_check_exits_with_1_if_the_gradient_is_wrong(module, capsys, tmp_path, gradient, code):
+    np.save(tmp_path / "x.npy", np.array([3.0, 4.0]))
+    for at in ("[3.0, 4.0]", "x.npy"):
+        for how in ([], ["--samples", "1"], ["--directions", "2"]):
+            command = ["check", "cubes:f", "--gradient", f"cubes:{gradient}", "--at", at, *how]
+            assert main.main(command) == code
+            assert f"gradient check {'FAILED' if code else 'passed'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cubes", "--gradient", "cubes:right", "--at", "[1]"], "'cubes' must name a function as MODULE:FUNCTION"),
+        (["cubes:f", "--gradient", "cubes:no", "--at", "[1]"], "cannot find cubes:no: module 'cubes' has no attribute"),
+        (["nosuch:f", "--gradient", "cubes:f", "--at", "[1]"], "cannot find nosuch:f: No module named 'nosuch'"),
+        (["cubes:number", "--gradient", "cubes:f", "--at", "[1]"], "cubes:number is not callable"),
+        (["cubes:f", "--gradient", "cubes:right", "--at", "[1, "], "cannot read a point from '\\[1, ': "),
+        (
+            ["cubes:f", "--gradient", "cubes:right", "--at", "no.npy"],
+            "from 'no.npy': .*No such file",
+        ),
+        (["cubes:f", "--gradient", "cubes:flat", "--at", "[1, 2]"], "gradient must have the shape of x"),
+        (["cubes:f", "--gradient", "cubes:right"], "required: --at"),
+        (["cubes:f", "--gradient", "cubes:right", "--at", "[1]", "--samples", "1", "--directions", "1"], "not allowed"),
+    ],
+)
+def test_check_misused_exits_with_2(module, capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        main.main(["check", *arguments])
+    assert caught.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_steps_shows_the_valley_of_each_scheme(capsys, tmp_path):
+    file = tmp_path / "steps.png"
+    assert main.main(["steps", "--plot", str(file)]) == 0
+    assert file.read_bytes().startswith(b"\x89PNG")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["h", "central", "forward", "backward", "central4", "central6", "complex"]
+    rows = {line.split()[0]: [float(number) for number in line.split()[1:]] for line in lines[1:]}
+    assert list(rows) == [f"1e-{k:02}" for k in range(1, 13)]
+    # Truncation h**2/6 and h/2, and round-off of eps/h, all relative to e.
+    assert rows["1e-02"][0] == pytest.approx(1e-4 / 6, rel=0.3)
+    assert rows["1e-02"][1] == pytest.approx(1e-2 / 2, rel=0.3)
+    assert min(column[0] for column in rows.values()) < 1e-10
+    assert rows["1e-12"][0] > 1e-6
+    assert rows["1e-12"][5] < 1e-15

@@ -15,7 +15,8 @@ import numgrad
 
 NAMES = [
     "function_1", "numerical_diff", "function_2", "numerical_gradient", "Scheme", "gradient_descent", "gradient_ascent",
-    "descent_path", "softmax", "cross_entropy_error", "IncrementalObjective", "simpleNet", "SimpleNet", "reference",
+    "descent_path", "softmax", "cross_entropy_error", "IncrementalObjective", "estimate_derivative",
+    "estimate_gradient", "Estimate", "check_gradient", "assert_gradient", "GradientCheck", "simpleNet", "SimpleNet", "reference",
 ]  # fmt: skip
 DESCENT = (
     "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False, "
@@ -28,6 +29,11 @@ SIGNATURES = {
     "gradient_descent": DESCENT,
     "gradient_ascent": DESCENT,
     "descent_path": DESCENT,
+    "estimate_derivative": "(f, x, *, args=())",
+    "estimate_gradient": "(f, x, *, args=(), workers=1, coordinates=None, progress=False)",
+    "check_gradient": (
+        "(f, gradient, x, *, args=(), samples=None, directions=None, rtol=1e-05, atol=1e-08, rng=None, progress=False)"
+    ),
     "simpleNet": "(shape=(2, 3), *, rng=None)",
     "softmax": "(x)",
     "cross_entropy_error": "(y, t)",
@@ -61,7 +67,7 @@ def test_signatures(name):
         assert signature.return_annotation is not inspect.Signature.empty
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "reference"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"reference", "Estimate", "GradientCheck"}])
 def test_every_name_has_a_docstring_with_an_example(name):
     text = inspect.getdoc(getattr(numgrad, name))
     assert re.search(r"^Examples\n-+$", text, re.MULTILINE)

@@ -1,0 +1,272 @@
+"""check_gradient: what it catches, what it passes, what it says."""
+
+import re
+
+import numpy as np
+import pytest
+from problems import compiled, interrupt_at, needs_jit
+
+from numgrad import assert_gradient, check_gradient, reference, simpleNet
+
+BATCH = 20
+RNG = np.random.default_rng(0)
+IMAGES, LABELS = RNG.standard_normal((BATCH, 50)), RNG.integers(0, 10, BATCH)
+NET = simpleNet((50, 10), rng=1)
+
+
+def backprop(W, x=IMAGES, t=LABELS):
+    p = reference.softmax(x @ W)
+    label = p[np.arange(len(x)), t][:, None]
+    p[np.arange(len(x)), t] -= 1
+    return x.T @ (p * label / (label + 1e-7)) / len(x)
+
+
+def loss(_):
+    return NET.loss(IMAGES, LABELS)  # the book's way: it reads NET.W
+
+
+def test_the_right_gradient_passes_every_way():
+    before = NET.W.tobytes()
+    for f in (loss, NET.objective(IMAGES, LABELS)):
+        for options in ({}, {"samples": 30}, {"directions": 4}):
+            check = check_gradient(f, backprop, NET.W, rng=0, **options)
+            assert check.ok, str(check)
+            assert check.checked == options.get("samples", options.get("directions", 500))
+            assert check.total == 500
+            assert not check.hints
+            assert check.max_relative_error < 1e-2  # of a derivative of 2e-6 within its error bar
+    assert NET.W.tobytes() == before
+    assert_gradient(loss, backprop(NET.W), NET.W)
+
+
+def wrong(change):
+    gradient = backprop(NET.W)
+    return change(gradient)
+
+
+def set_in(gradient, where, factor=1.0, plus=0.0):
+    gradient[where] = gradient[where] * factor + plus
+    return gradient
+
+
+@pytest.mark.parametrize(
+    ("change", "failed", "hint"),
+    [
+        (lambda g: g * BATCH, 500, "20 times the gradient: is the mean over a batch of 20 missing?"),
+        (lambda g: g / BATCH, 500, "1/20 of the gradient: was it divided by the size of the batch twice?"),
+        (lambda g: 2 * g, 500, "2 times the gradient: is there a square, or a half"),
+        (lambda g: 1.5 * g, 500, "1.5 times the gradient: is a factor missing?"),
+        (lambda g: -g, 500, "the sign is wrong"),
+        (lambda g: set_in(g, np.s_[:, 3], 1.01), 50, "only column 3 is wrong"),
+        (lambda g: set_in(g, np.s_[7], 1.01), 10, "only row 7 is wrong"),
+        (lambda g: set_in(g, (17, 4), plus=1e-3), 1, r"only one coordinate is wrong: \[17, 4\]"),
+        (lambda g: set_in(g, (3, 2), plus=np.nan), 1, "the candidate is not finite there"),
+        (lambda g: np.roll(g, 1, axis=-1), 500, "shifted by one place"),
+    ],
+)
+def test_the_usual_mistakes_are_caught_and_named(change, failed, hint):
+    check = check_gradient(loss, wrong(change), NET.W)
+    assert not check.ok
+    assert check.arrays[""].failed >= failed - 2  # a derivative of 2e-6 hides in its error bar
+    assert check.arrays[""].failed <= failed
+    assert any(map(re.compile(hint).search, check.hints)), check.hints
+    with pytest.raises(AssertionError, match="gradient check FAILED: 500 of 500 checked"):
+        assert_gradient(loss, wrong(change), NET.W)
+
+
+def test_the_worst_is_where_the_error_is():
+    check = check_gradient(loss, wrong(lambda g: set_in(g, (17, 4), plus=1e-3)), NET.W)
+    assert check.worst.index == (17, 4)
+    assert check.worst.candidate - check.worst.numerical == pytest.approx(1e-3, abs=1e-7)
+    assert 0 < check.worst.error < 1e-7
+    assert "worst: [17, 4]: candidate" in str(check)
+
+
+def test_directions_find_what_is_wrong_everywhere_and_several_find_a_column():
+    assert not check_gradient(loss, wrong(lambda g: g * 1.001), NET.W, directions=1, rng=0).ok
+    assert not check_gradient(loss, wrong(lambda g: set_in(g, np.s_[:, 3], 1.01)), NET.W, directions=5, rng=0).ok
+
+
+def test_directions_cost_two_evaluations_each():
+    calls = []
+
+    def f(x):
+        calls.append(None)
+        return float(np.sum(x**3))
+
+    x = RNG.standard_normal(1000)
+    assert check_gradient(f, 3 * x**2, x, directions=3, rng=0).ok
+    assert len(calls) == 3 * 2 + 1
+
+
+def test_a_transposed_square_matrix_is_named_and_another_is_refused():
+    A, W = RNG.standard_normal((4, 4)), RNG.standard_normal((4, 4))
+
+    def f(w):
+        return float(np.sum(A * w**2))
+
+    check = check_gradient(f, (2 * A * W).T, W)
+    assert not check.ok
+    assert "the candidate is transposed" in check.hints
+    with pytest.raises(ValueError, match=r"the shape of x, \(50, 10\), got \(10, 50\) \(is it transposed\?\)"):
+        check_gradient(loss, backprop(NET.W).T, NET.W)
+
+
+class TwoLayers:
+    """The book's net of two layers, whose params are a dict of arrays."""
+
+    def __init__(self):
+        rng = np.random.default_rng(2)
+        self.params = {
+            "W1": rng.standard_normal((50, 8)) / 7,
+            "b1": rng.standard_normal(8) / 7,
+            "W2": rng.standard_normal((8, 10)) / 3,
+            "b2": rng.standard_normal(10) / 3,
+        }
+
+    def loss(self, _=None):
+        hidden = np.tanh(IMAGES @ self.params["W1"] + self.params["b1"])
+        logits = hidden @ self.params["W2"] + self.params["b2"]
+        return reference.cross_entropy_error(reference.softmax(logits), LABELS)
+
+    def gradient(self, _=None):
+        hidden = np.tanh(IMAGES @ self.params["W1"] + self.params["b1"])
+        p = reference.softmax(hidden @ self.params["W2"] + self.params["b2"])
+        label = p[np.arange(BATCH), LABELS][:, None]
+        p[np.arange(BATCH), LABELS] -= 1
+        delta = p * label / (label + 1e-7) / BATCH
+        back = delta @ self.params["W2"].T * (1 - hidden**2)
+        return {"W1": IMAGES.T @ back, "b1": back.sum(0), "W2": hidden.T @ delta, "b2": delta.sum(0)}
+
+
+def test_a_dict_of_arrays_is_checked_array_by_array():
+    net = TwoLayers()
+    before = {name: array.tobytes() for name, array in net.params.items()}
+    for options in ({}, {"samples": 50}, {"directions": 3}):
+        check = check_gradient(net.loss, net.gradient, net.params, rng=0, **options)
+        assert check.ok, str(check)
+        assert check.total == 50 * 8 + 8 + 8 * 10 + 10
+    full = check_gradient(net.loss, net.gradient(), net.params)
+    assert {name: part.checked for name, part in full.arrays.items()} == {"W1": 400, "b1": 8, "W2": 80, "b2": 10}
+    assert {name: array.tobytes() for name, array in net.params.items()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "hint"),
+    [
+        ("b1", lambda g: np.roll(g, 1), "the candidate is shifted by one place"),
+        ("W2", lambda g: g * BATCH, "is the mean over a batch of 20 missing?"),
+        ("b2", lambda g: -g, "the sign is wrong"),
+    ],
+)
+def test_mistakes_in_one_array_of_a_dict(name, change, hint):
+    net = TwoLayers()
+    gradient = net.gradient()
+    gradient[name] = change(gradient[name])
+    check = check_gradient(net.loss, gradient, net.params)
+    assert not check.ok
+    assert [key for key, part in check.arrays.items() if not part.ok] == [name]
+    assert check.worst.name == name
+    assert f"worst: {name}[" in str(check)
+    assert any(hint in found for found in check.hints)
+
+
+def test_a_kink_is_named():
+    x = np.array([0.0, 2.0])
+    check = check_gradient(lambda x: float(np.sum(np.maximum(x, 0.0) * (1 + x))), np.array([-3.0, 5.0]), x)
+    assert not check.ok
+    assert check.arrays[""].failed == 1
+    assert "f has a kink at x" in check.hints[-1]
+    assert "f has a kink" not in str(check_gradient(lambda x: float(np.sum(x**2)), [1.0, 1.0], x))
+
+
+def test_differences_within_the_error_bar_pass_and_are_reported():
+    noise = 1e-7
+
+    def noisy(x):
+        return float(np.sum(x**2) + noise * np.sin(1e12 * x[0]))
+
+    x = np.array([1.0, 2.0])
+    check = check_gradient(noisy, 2 * x + 1e-4, x, rtol=1e-9)
+    assert check.explained + check.arrays[""].failed == 2
+    assert check.explained == 1
+    assert "1 differences are within the error of the numerical gradient, and pass" in str(check)
+
+
+def test_float32_passes_with_tolerances_of_its_own():
+    W, x = NET.W.astype(np.float32), IMAGES.astype(np.float32)
+
+    def single(w):
+        return reference.cross_entropy_error(reference.softmax(x @ w), LABELS)
+
+    gradient = backprop(W, x).astype(np.float32)
+    check = check_gradient(single, gradient, W)
+    assert check.ok, str(check)
+    assert check.rtol == pytest.approx(np.sqrt(2.0**-23))
+    assert check.atol > 1e-8
+    assert not check_gradient(single, -gradient, W).ok
+    assert not check_gradient(single, gradient * BATCH, W).ok
+
+
+@needs_jit
+def test_a_compiled_f_with_args():
+    def f(x, a):
+        return np.sum(a * x**2)
+
+    x, a = np.array([1.0, -2.0, 3.0]), np.array([0.5, 1.0, 2.0])
+    assert check_gradient(compiled(f), lambda x, a: 2 * a * x, x, args=(a,)).ok
+    assert check_gradient(compiled(f), lambda x, a: 2 * a * x, x, args=(a,), directions=2).ok
+    assert not check_gradient(compiled(f), lambda x, a: a * x, x, args=(a,)).ok
+
+
+def test_zeros_pass_and_nan_of_f_fails():
+    x = np.array([1.0, 2.0])
+    assert check_gradient(lambda x: float(x[0]), [1.0, 0.0], x).ok
+    assert check_gradient(lambda x: float(x[0]), [1.0, 1e-9], x).ok
+    check = check_gradient(lambda x: float("nan"), [1.0, 0.0], x)
+    assert not check.ok
+    assert "f is not finite near x, so the numerical gradient is not either" in check.hints
+
+
+def test_progress_and_memory():
+    x, seen = np.array([1.0, 2.0, 3.0]), []
+    check_gradient(lambda x: float(np.sum(x**2)), 2 * x, x, progress=lambda *at: seen.append(at))
+    assert seen[-1] == (6, 6)
+    assert seen == sorted(seen)
+    before = x.tobytes()
+    for options in ({}, {"directions": 3}):
+        with pytest.raises(KeyboardInterrupt):
+            check_gradient(interrupt_at(4), 2 * x, x, **options)
+        assert x.tobytes() == before
+
+
+@pytest.mark.parametrize(
+    ("gradient", "options", "error", "message"),
+    [
+        ([1.0], {}, ValueError, r"gradient must have the shape of x, \(2,\), got \(1,\)"),
+        ([1j, 0], {}, TypeError, "gradient must hold real numbers"),
+        ([1.0, 2.0], {"samples": 0}, ValueError, "samples must be at least 1"),
+        ([1.0, 2.0], {"directions": 1.5}, TypeError, "directions must be an integer"),
+        ([1.0, 2.0], {"samples": 1, "directions": 1}, ValueError, "two ways to check"),
+        ([1.0, 2.0], {"rtol": -1}, ValueError, "must not be negative"),
+        ([1.0, 2.0], {"atol": "a"}, TypeError, "atol must be a real number"),
+        ([1.0, 2.0], {"progress": 3}, TypeError, "progress must be a bool or a callable"),
+    ],
+)
+def test_misuse(gradient, options, error, message):
+    with pytest.raises(error, match=message):
+        check_gradient(lambda x: float(np.sum(x)), gradient, np.ones(2), **options)
+
+
+def test_misused_dicts():
+    x = {"a": np.ones(2), "b": np.ones(3)}
+
+    def f(x):
+        return float(np.sum(x["a"]) + np.sum(x["b"]))
+
+    for gradient in ({"a": np.ones(2)}, np.ones(2), {"a": np.ones(2), "b": np.ones(3), "c": 1}):
+        with pytest.raises(ValueError, match=r"gradient must have the keys of x, \['a', 'b'\], got"):
+            check_gradient(f, gradient, x)
+    with pytest.raises(ValueError, match=r"gradient\['b'\] must have the shape of x, \(3,\), got \(2,\)"):
+        check_gradient(f, {"a": np.ones(2), "b": np.ones(2)}, x)
+    assert check_gradient(f, {"a": [1, 1], "b": [1.0, 1.0, 1.0]}, {"a": [1, 2], "b": x["b"]}).ok
