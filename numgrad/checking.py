@@ -279,8 +279,11 @@ class _Case:
         further: Progress = False if report is None else lambda now, _: report(done + now)
         return numerical_gradient(f, self.x[name], h, args=args, coordinates=own, progress=further)
 
-    def kinked(self, name: str, own: NDArray[np.intp]) -> bool:
-        """Tell whether the slopes on both sides differ at one of the flat coordinates `own` of an array."""
+    def kinked(self, name: str, own: NDArray[np.intp], largest: float) -> bool:
+        """Tell whether the slopes on both sides differ at one of the flat coordinates `own` of an array.
+
+        `largest` is the largest derivative: a difference that is small against it is but the curvature.
+        """
         if name not in self.x or isinstance(self.objective, IncrementalObjective):
             return False
         f, args = self._objective_of_an_array()
@@ -289,7 +292,8 @@ class _Case:
             numerical_gradient(f, self.x[name], h, args=args, coordinates=some, scheme=scheme)
             for scheme in ("forward", "backward")
         )
-        return bool((np.abs(above - below) > _JUMP * np.fmax(np.abs(above), np.abs(below))).any())
+        slopes = np.fmax(np.fmax(np.abs(above), np.abs(below)), largest / 10)
+        return bool((np.abs(above - below) > _JUMP * slopes).any())
 
     def along_directions(self, count: int, rng: np.random.Generator, progress: Progress) -> Comparison:
         """Compare the slopes along random directions of length 1."""
@@ -359,7 +363,7 @@ def _judge(case: _Case, comparisons: list[Comparison], rtol: float, atol: float)
         arrays[part.name] = ArrayCheck(ok, int(failed.sum()), a.size, part.total, largest)
         if not ok:
             found += hints.causes(part.shape, part.chosen, a, n, part.error, failed)
-            if case.kinked(part.name, part.chosen[failed]):
+            if case.kinked(part.name, part.chosen[failed], float(np.max(np.abs(n)))):
                 found.append("f has a kink at x: its slopes on both sides differ, and the quotients lie between them")
         if relative.size:
             order = relative + np.where(failed, 1e300, 0.0)

@@ -16,7 +16,8 @@ import numgrad
 NAMES = [
     "function_1", "numerical_diff", "function_2", "numerical_gradient", "Scheme", "gradient_descent", "gradient_ascent",
     "descent_path", "softmax", "cross_entropy_error", "IncrementalObjective", "estimate_derivative",
-    "estimate_gradient", "Estimate", "check_gradient", "assert_gradient", "GradientCheck", "simpleNet", "SimpleNet", "reference",
+    "estimate_gradient", "Estimate", "check_gradient", "assert_gradient", "GradientCheck", "simpleNet", "SimpleNet",
+    "reference",
 ]  # fmt: skip
 DESCENT = (
     "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False, "
