@@ -115,8 +115,8 @@ def estimate_derivative(f: Callable[..., Any], x: ArrayLike, *, args: tuple[Any,
 
     Notes
     -----
-    Central differences for steps that halve from a quarter of |x| are extrapolated to the step 0, until that gets
-    worse: some 13 evaluations for smooth functions, with relative errors near 1e-14. The error is the largest of the
+    Central differences for steps that halve from half of |x| are extrapolated to the step 0, until that gets
+    worse: some 14 evaluations for smooth functions, with relative errors near 1e-14. The error is the largest of the
     distances between neighbours in the tableau, the round-off ``eps |f| / h``, and half the jump between the one-sided
     slopes at 0, which tells a kink. It is an estimate, no bound: a structure of f much finer than x, such as steps in
     the last digits of a table, goes unseen.
@@ -208,8 +208,8 @@ def estimate_gradient(
     >>> import numpy as np
     >>> from numgrad import estimate_gradient
     >>> print(estimate_gradient(lambda x: x[0] ** 2 * x[1], np.array([3.0, 2.0])))
-    (0)  12.00000000000000(2)
-    (1)  9.00000000000000(2)
+    (0)  12.000000000000000(9)
+    (1)  9.00000000000000(1)
     """
     objective = as_objective(f, args)
     check_workers(workers, objective)

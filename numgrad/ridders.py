@@ -18,7 +18,7 @@ Decorator = Callable[[Any], Any]
 LEVELS = 10  # of a tableau, each of half the step before
 WORK = 2 * LEVELS  # numbers that a tableau keeps
 
-_FIRST = 0.25  # first step, in scales of the coordinate
+_FIRST = 0.5  # first step, in scales of the coordinate
 _ATTEMPTS = 6  # first steps that are tried
 _GOOD = 4.5e5  # relative error, in eps, at which no other is tried
 _FAIR = 1e-3  # relative error from which others must agree and be better
