@@ -35,7 +35,12 @@ def _run(options: argparse.Namespace) -> int:
         from . import demo
 
         demo.show_chapter()
-        demo.train_digits(options.iterations, options.batch, options.workers)
+        training = demo.train_digits(options.iterations, options.batch, options.workers)
+        if options.figures is not None:
+            try:
+                demo.draw(options.figures, training)
+            except ImportError as error:
+                print(f"\nno figures: {error}")
     elif options.command == "check":
         return _check(options)
     elif options.command == "steps":
@@ -104,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="walk through the chapter, then train on handwritten digits")
     demo.add_argument("--iterations", type=_positive, default=300, help="updates of the digits' weights (%(default)s)")
     demo.add_argument("--batch", type=_positive, default=100, help="images a gradient (%(default)s)")
+    demo.add_argument("--figures", type=Path, metavar="DIR", help="write the pictures there (takes matplotlib)")
     profile = commands.add_parser("profile", help="time the gradient of a layer's weights by every route")
     profile.add_argument(
         "--shape",

@@ -5,11 +5,23 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import function_1, function_2, gradient_descent, numerical_diff, numerical_gradient, reference, simpleNet
+from . import (
+    descent_path,
+    function_1,
+    function_2,
+    gradient_descent,
+    numerical_diff,
+    numerical_gradient,
+    reference,
+    simpleNet,
+)
+from .profiling import write_whole
 
 Digits = tuple[NDArray[np.float64], NDArray[np.intp]]
 
@@ -47,17 +59,28 @@ def show_chapter() -> None:
     print("  " + str(numerical_gradient(lambda _: net.loss(x, t), net.W)).replace("\n", "\n  "))
 
 
-def train_digits(iterations: int, batch: int, workers: int) -> float:
-    """Train a 64 x 10 net on the digits with numerical gradients only, and return its accuracy on the test images."""
+class Training(NamedTuple):
+    """What training on the digits gave: the accuracy on the test images, the loss of each batch, and the weights."""
+
+    accuracy: float
+    losses: list[float]
+    weights: NDArray[np.float64]
+
+
+def train_digits(iterations: int, batch: int, workers: int) -> Training:
+    """Train a 64 x 10 net on the digits with numerical gradients only."""
     train, test = load_digits()
     batch = min(batch, len(train[0]))
     net = simpleNet((64, 10), rng=0)
     print(f"\nTraining 64 x 10 weights on {len(train[0])} handwritten digits, {len(test[0])} kept for the test;")
     print(f"each of {iterations} updates takes all 640 central differences of the loss of {batch} images,")
     print("evaluated incrementally: net.objective knows what a change of one weight touches.")
+    losses: list[float] = []
     began = time.perf_counter()
     for iteration, (x, t) in zip(range(1, iterations + 1), _batches(train, batch), strict=False):
-        gradient_descent(net.objective(x, t), net.W, lr=0.5, step_num=1, workers=workers)
+        objective = net.objective(x, t)
+        gradient_descent(objective, net.W, lr=0.5, step_num=1, workers=workers)
+        losses.append(objective(net.W))
         if iteration % max(1, iterations // 10) == 0:
             print(
                 f"  iteration {iteration:4}   loss {net.loss(*train):.4f}   test accuracy {net.accuracy(*test):.3f}   "
@@ -73,7 +96,45 @@ def train_digits(iterations: int, batch: int, workers: int) -> float:
     plain = iterations * 2 * net.W.size * _seconds_of_a_reference_loss(net.W, x, t)
     print(f"  {compiled:6.2f} s by the loop compiled around the whole loss (a projection from 5 gradients)")
     print(f"  {plain:6.2f} s by the plain NumPy reference (a projection from 50 evaluations of its loss)")
-    return accuracy
+    return Training(accuracy, losses, net.W)
+
+
+def draw(directory: Path, training: Training) -> None:
+    """Write the pictures of the chapter and of the training to `directory`.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    OSError
+        If a file cannot be written.
+    """
+    from . import plotting
+
+    box, start, rates = (-5.0, 5.0), np.array([-3.0, 4.0]), (0.1, 10.0, 1e-10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the chapter has shown them
+        paths = {lr: descent_path(function_2, start, lr, 100) for lr in rates}
+    square: dict[str, Any] = {"size": (6.0, 5.5)}
+    pictures: dict[str, tuple[Callable[[Any], object], dict[str, Any]]] = {
+        "tangents": (lambda ax: plotting.plot_tangent(function_1, [5, 10], xlim=(0, 20), ax=ax), {}),
+        "secants": (lambda ax: plotting.plot_tangent(np.exp, 0.5, xlim=(-1, 2), h=0.8, ax=ax), {}),
+        "gradient_field": (lambda ax: plotting.plot_gradient_field(function_2, (-2, 2), (-2, 2), ax=ax), square),
+        "surface": (
+            lambda ax: plotting.plot_surface(function_2, (-3, 3), (-3, 3), ax=ax),
+            square | {"projection": "3d"},
+        ),
+        "descent": (
+            lambda ax: plotting.plot_descent(function_2, paths, xlim=box, ylim=box, ax=ax),
+            {"size": (9.0, 2.9), "panels": len(paths)},
+        ),
+        "loss": (lambda ax: plotting.plot_loss(training.losses, ax=ax), {}),
+        "weights": (lambda ax: plotting.plot_weights(training.weights, (8, 8), ax=ax), {}),
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, (draw_on, options) in pictures.items():
+        write_whole(directory / f"{name}.png", plotting.picture(draw_on, "png", **options))
+    print(f"\n{len(pictures)} pictures in {directory}: {', '.join(pictures)}")
 
 
 def load_digits() -> tuple[Digits, Digits]:

@@ -1,4 +1,8 @@
-"""Pictures. matplotlib is imported when one is drawn: ``python -m pip install 'numgrad[plot]'``."""
+"""The chapter's pictures. matplotlib is imported when one is drawn: ``python -m pip install 'numgrad[plot]'``.
+
+Each function draws on ``ax``, or on a new figure that shows inline in a notebook, and returns the Axes. Further keyword
+arguments go to the matplotlib artist that carries the data.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,357 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .arguments import describe, finite_real, positive_step, whole_number
+from .gradient import numerical_diff, numerical_gradient
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
 
     from .profiling import Measurement
 
+__all__ = [
+    "plot_descent",
+    "plot_gradient_field",
+    "plot_loss",
+    "plot_surface",
+    "plot_tangent",
+    "plot_weights",
+]
+
 # Okabe and Ito's palette, which the colour-blind can tell apart, and marks that tell the lines apart in grey.
-_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 _MARKS = "osD^vPX"
 _EPS = 2.0**-52
+_VISIBLE = 0.01  # of the width of the picture: from there on a step can be seen
+
+Limits = tuple[float, float]
 
 
-def _new_figure(width: float = 8.0, height: float = 5.0) -> Figure:
-    """Return a figure that no window and no backend knows of."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("pictures are drawn by matplotlib: python -m pip install 'numgrad[plot]'") from None
-    return Figure(figsize=(width, height), layout="constrained", dpi=100)
+def plot_tangent(
+    f: Callable[[float], float],
+    at: float | Sequence[float],
+    *,
+    xlim: Limits,
+    h: float = 1e-4,
+    ax: Axes | None = None,
+    **keywords: Any,
+) -> Axes:
+    """Draw a function of one variable and its tangents.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x) -> float``.
+    at : float or sequence of float
+        Where the tangents touch; their slopes come from `numerical_diff`.
+    xlim : pair of float
+        The range of x.
+    h : float, default 1e-4
+        Step of the differences. If it can be seen, the secants of the forward and of the central difference are drawn
+        too, beside the tangent of a step of 1e-4: the central one is nearly parallel to it.
+    ax : matplotlib Axes, optional
+        Where to draw.
+    **keywords
+        For the line of `f`.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Examples
+    --------
+    >>> from numgrad import function_1
+    >>> from numgrad.plotting import plot_tangent
+    >>> plot_tangent(function_1, [5, 10], xlim=(0, 20)).get_ylabel()
+    'f(x)'
+    """
+    low, high = _limits("xlim", xlim)
+    h, ax = positive_step(h), _axes(ax)
+    visible = h >= _VISIBLE * (high - low)
+    grid = np.linspace(low, high, 401)
+    ax.plot(grid, [f(float(x)) for x in grid], **({"color": COLOURS[0], "label": "f"} | keywords))
+    for k, point in enumerate(np.atleast_1d(np.asarray(at, dtype=float)).tolist()):
+        value, colour = f(point), COLOURS[4 - k % 2]
+        slope = numerical_diff(f, point, 1e-4 if visible else h)
+        ax.axline((point, value), slope=slope, color=colour, label=f"tangent at {point:g}: slope {slope:.6g}")
+        ax.plot([point], [value], "o", color=colour)
+        if visible:
+            forward, central = ((f(point + h) - value) / h, numerical_diff(f, point, h))
+            for name, slope_of, xs, mark in (
+                (f"forward difference, h = {h:g}: slope {forward:.6g}", forward, (point, point + h), "--"),
+                (f"central difference, h = {h:g}: slope {central:.6g}", central, (point - h, point + h), "-."),
+            ):
+                ys = [f(x) for x in xs]
+                ax.axline((xs[0], ys[0]), slope=slope_of, color=COLOURS[5 if mark == "--" else 3], linestyle=mark)
+                ax.plot(xs, ys, "s", color=COLOURS[5 if mark == "--" else 3], markersize=4, label=name)
+    title = "The central difference is nearly parallel to the tangent" if visible else "A function and its tangents"
+    ax.set(xlim=(low, high), xlabel="x", ylabel="f(x)", title=title)
+    return _legend(ax)
+
+
+def plot_gradient_field(
+    f: Callable[..., Any], xlim: Limits, ylim: Limits, *, density: int = 17, ax: Axes | None = None, **keywords: Any
+) -> Axes:
+    """Draw the negative gradient of a function of two variables as arrows over its contours.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x) -> float`` for an array of two elements.
+    xlim, ylim : pair of float
+        The ranges of x[0] and x[1].
+    density : int, default 17
+        Arrows in each direction.
+    ax : matplotlib Axes, optional
+        Where to draw.
+    **keywords
+        For ``Axes.quiver``.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Examples
+    --------
+    >>> from numgrad import function_2
+    >>> from numgrad.plotting import plot_gradient_field
+    >>> plot_gradient_field(function_2, (-2, 2), (-2, 2)).get_xlabel()
+    'x[0]'
+    """
+    density, ax = whole_number("density", density, 2), _axes(ax)
+    _contours(f, xlim, ylim, ax)
+    xs, ys = np.linspace(*_limits("xlim", xlim), density), np.linspace(*_limits("ylim", ylim), density)
+    slopes = np.array([[-numerical_gradient(f, np.array([x, y])) for x in xs] for y in ys])
+    style: dict[str, Any] = {"color": COLOURS[4], "angles": "xy", "width": 0.004} | keywords
+    ax.quiver(xs, ys, slopes[..., 0], slopes[..., 1], **style)
+    ax.set(title="The negative gradient points downhill")
+    return ax
+
+
+def plot_descent(
+    f: Callable[..., Any],
+    path: ArrayLike | Mapping[float, ArrayLike],
+    *,
+    xlim: Limits | None = None,
+    ylim: Limits | None = None,
+    ax: Any = None,
+    **keywords: Any,
+) -> Any:
+    """Draw the iterates of a descent over the contours of the function.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x) -> float`` for an array of two elements.
+    path : array_like of shape (iterates, 2), or dict of float to such
+        What `descent_path` returned. A dict gives each path its learning rate; they are drawn side by side.
+    xlim, ylim : pair of float, optional
+        The ranges of x[0] and x[1]. Default: around the first iterate and the origin. What leaves them is not drawn,
+        and the picture says how far it went.
+    ax : matplotlib Axes, or a sequence of them for a dict, optional
+        Where to draw.
+    **keywords
+        For the line of the path.
+
+    Returns
+    -------
+    matplotlib Axes, or an array of them for a dict
+
+    Examples
+    --------
+    >>> from numgrad import descent_path, function_2
+    >>> from numgrad.plotting import plot_descent
+    >>> plot_descent(function_2, descent_path(function_2, [-3.0, 4.0], lr=0.1)).get_title()
+    'Gradient descent, 100 iterations'
+    """
+    if isinstance(path, Mapping):
+        panels = _panels(len(path)) if ax is None else np.asarray(ax, dtype=object).reshape(-1)
+        for (lr, one), panel in zip(path.items(), panels, strict=True):
+            plot_descent(f, one, xlim=xlim, ylim=ylim, ax=panel, **keywords)
+            panel.set_title(f"lr = {lr:g}: {panel.get_title().partition(', ')[2]}")
+        return panels
+    points = np.asarray(path, dtype=float)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        raise ValueError(f"path must have the shape (iterates, 2), got {points.shape}")
+    ax = _axes(ax)
+    reach = 1.25 * float(np.max(np.abs(points[0]))) or 1.0
+    xlim, ylim = (_limits(name, limits or (-reach, reach)) for name, limits in (("xlim", xlim), ("ylim", ylim)))
+    _contours(f, xlim, ylim, ax)
+    within = (points >= np.array([xlim[0], ylim[0]])) & (points <= np.array([xlim[1], ylim[1]]))
+    inside: NDArray[Any] = np.asarray(within).all(axis=1)
+    if not inside[0]:
+        raise ValueError(f"the first iterate, {points[0].tolist()}, must lie within xlim and ylim")
+    shown = points if inside.all() else points[: int(np.argmin(inside))]
+    style = {"color": COLOURS[5], "marker": ".", "linewidth": 1.0} | keywords
+    ax.plot(shown[:, 0], shown[:, 1], **style)
+    ax.plot(*points[0], "o", color=COLOURS[0], markersize=8, label="start")
+    title = f"Gradient descent, {len(points) - 1} iterations"
+    if inside.all():
+        ax.plot(*points[-1], "*", color=COLOURS[0], markersize=14, label="end")
+    else:
+        farthest = float(np.nanmax(np.abs(points)))
+        border = _border(shown[-1], points[len(shown)], np.array([xlim, ylim]))
+        ax.annotate("", border, shown[-1], arrowprops={"arrowstyle": "->", "color": COLOURS[5]})
+        title = f"Gradient descent, out of sight at {len(shown)}, |x| up to {farthest:.1e}"
+    ax.set(title=title)
+    return _legend(ax)
+
+
+def plot_surface(
+    f: Callable[..., Any], xlim: Limits, ylim: Limits, *, density: int = 41, ax: Axes | None = None, **keywords: Any
+) -> Axes:
+    """Draw a function of two variables as a surface.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x) -> float`` for an array of two elements.
+    xlim, ylim : pair of float
+        The ranges of x[0] and x[1].
+    density : int, default 41
+        Points in each direction.
+    ax : matplotlib Axes with three dimensions, optional
+        Where to draw.
+    **keywords
+        For ``Axes3D.plot_surface``.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Examples
+    --------
+    >>> from numgrad import function_2
+    >>> from numgrad.plotting import plot_surface
+    >>> plot_surface(function_2, (-3, 3), (-3, 3)).get_zlabel()
+    'f(x)'
+    """
+    density = whole_number("density", density, 2)
+    solid: Any = _axes(ax, projection="3d")
+    if not hasattr(solid, "plot_surface"):
+        raise ValueError("ax must have three dimensions: figure.add_subplot(projection='3d')")
+    xs, ys, values = _grid(f, xlim, ylim, density)
+    style = {"cmap": "cividis", "linewidth": 0.2, "edgecolor": "0.3", "rcount": density, "ccount": density} | keywords
+    solid.plot_surface(*np.meshgrid(xs, ys), values, **style)
+    solid.set(xlabel="x[0]", ylabel="x[1]", zlabel="f(x)", title="The bowl that the descent goes down")
+    return solid  # type: ignore[no-any-return]
+
+
+def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> Axes:
+    """Draw a learning curve.
+
+    Parameters
+    ----------
+    losses : array_like
+        The loss after each iteration, in nats.
+    ax : matplotlib Axes, optional
+        Where to draw.
+    **keywords
+        For the line.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Examples
+    --------
+    >>> from numgrad.plotting import plot_loss
+    >>> plot_loss([2.3, 1.2, 0.8]).get_ylabel()
+    'loss (nats)'
+    """
+    values = np.asarray(losses, dtype=float)
+    if values.ndim != 1:
+        raise ValueError(f"losses must be one-dimensional, got the shape {values.shape}")
+    ax = _axes(ax)
+    ax.plot(np.arange(1, len(values) + 1), values, **({"color": COLOURS[4]} | keywords))
+    ax.set(xlabel="iteration", ylabel="loss (nats)", title="The loss falls as the weights learn")
+    ax.set_ylim(bottom=0.0)
+    ax.grid(visible=True, color="0.9")
+    return ax
+
+
+def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None, **keywords: Any) -> Axes:  # noqa: N803
+    """Draw the weights of a layer as images, one a class.
+
+    Parameters
+    ----------
+    W : array_like of shape (features, classes)
+        The weights.
+    shape : pair of int
+        Rows and columns of an image; their product is the number of features.
+    ax : matplotlib Axes, optional
+        Where to draw.
+    **keywords
+        For ``Axes.imshow``.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Examples
+    --------
+    >>> from numgrad import simpleNet
+    >>> from numgrad.plotting import plot_weights
+    >>> plot_weights(simpleNet((64, 10)).W, (8, 8)).get_title()
+    'Weights of each class: for (blue) and against it (red)'
+    """
+    weights = np.asarray(W, dtype=float)
+    if weights.ndim != 2 or weights.shape[0] != np.prod(shape):
+        raise ValueError(f"W must have the shape (features, classes) with {shape} features, got {weights.shape}")
+    (rows, columns), classes = shape, weights.shape[1]
+    across = min(classes, 5)
+    down = -(-classes // across)
+    mosaic = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1), np.nan)
+    ax = _axes(ax)
+    for k in range(classes):
+        top, left = k // across * (rows + 1), k % across * (columns + 1)
+        mosaic[top : top + rows, left : left + columns] = weights[:, k].reshape(shape)
+        ax.annotate(str(k), (left, top), xytext=(1, -1), textcoords="offset points", va="top", fontsize=9)
+    largest = float(np.max(np.abs(weights))) or 1.0
+    style: dict[str, Any] = {"cmap": "RdBu", "vmin": -largest, "vmax": largest} | keywords
+    image = ax.imshow(mosaic, **style)
+    ax.figure.colorbar(image, ax=ax, label="weight", shrink=0.7)
+    ax.set(xticks=[], yticks=[], title="Weights of each class: for (blue) and against it (red)")
+    return ax
+
+
+def plot_steps(
+    steps: Sequence[float], errors: Mapping[str, Sequence[float]], *, ax: Axes | None = None, **keywords: Any
+) -> Axes:
+    """Draw the relative errors of schemes against the step: truncation falls with it, round-off rises."""
+    ax = _axes(ax)
+    for k, (name, values) in enumerate(errors.items()):
+        style = _style(k) | {"label": name, "markersize": 4} | keywords
+        ax.plot(steps, [max(value, _EPS / 4) for value in values], **style)
+    ax.axhline(_EPS, color="0.6", linewidth=0.8, linestyle=":")
+    ax.annotate("eps", (steps[0], _EPS), color="0.4", fontsize=8, va="bottom", ha="right")
+    ax.set(
+        xlabel="step h",
+        ylabel="relative error of exp'(1)",
+        title="Which step, which scheme: truncation (right) against round-off (left)",
+    )
+    return _log_log(ax)
+
+
+def plot_profile(measurements: Sequence[Measurement], *, ax: Axes | None = None, **keywords: Any) -> Axes:
+    """Draw the time of a gradient against the number of weights, one line a route, hollow where it is projected."""
+    ax = _axes(ax)
+    for k, route in enumerate(dict.fromkeys(row.route for row in measurements)):
+        rows = sorted((row for row in measurements if row.route == route), key=lambda row: row.weights)
+        weights, seconds = [row.weights for row in rows], [row.seconds for row in rows]
+        ax.plot(weights, seconds, **({"label": route, "markerfacecolor": "none"} | _style(k) | keywords))
+        measured = [(row.weights, row.seconds) for row in rows if not row.projected]
+        ax.plot(*np.reshape(measured, (-1, 2)).T, **(_style(k) | {"linestyle": "none"}))
+    ax.set(
+        xlabel="number of weights",
+        ylabel="time of one gradient (s)",
+        title="Every weight's central difference, by route (hollow: projected)",
+    )
+    return _log_log(ax)
 
 
 def check_format(file: Path) -> None:
@@ -43,56 +379,103 @@ def check_format(file: Path) -> None:
         raise OSError(f"cannot draw {file}: its suffix must be one of {', '.join(sorted(known))}")
 
 
-def picture(draw: Callable[[Axes], object], file_format: str, note: str = "") -> bytes:
-    """Return what `draw` draws on a new Axes as a file of that format, with a small note at the bottom."""
-    figure, memory = _new_figure(), io.BytesIO()
-    draw(figure.add_subplot())
+def picture(
+    draw: Callable[[Any], object],
+    file_format: str,
+    note: str = "",
+    *,
+    size: tuple[float, float] = (8.0, 5.0),
+    panels: int = 0,
+    **axes: Any,
+) -> bytes:
+    """Return what `draw` draws on a new Axes, or on so many `panels`, as a file of that format with a small note."""
+    figure, memory = _new_figure(*size), io.BytesIO()
+    draw(figure.subplots(1, panels, **axes) if panels else figure.add_subplot(**axes))
     figure.text(0.995, 0.005, note, fontsize=6, ha="right", va="bottom", color="0.4")
     figure.savefig(memory, format=file_format)
     return memory.getvalue()
 
 
-def plot_steps(steps: Sequence[float], errors: Mapping[str, Sequence[float]], ax: Axes, **keywords: Any) -> Axes:
-    """Draw the relative errors of schemes against the step: truncation falls with it, round-off rises."""
-    for k, (name, values) in enumerate(errors.items()):
-        style: dict[str, Any] = {
-            "color": _COLOURS[k % len(_COLOURS)],
-            "marker": _MARKS[k % len(_MARKS)],
-            "markersize": 4,
-        } | keywords
-        ax.plot(steps, [max(value, _EPS / 4) for value in values], label=name, **style)
-    ax.axhline(_EPS, color="0.6", linewidth=0.8, linestyle=":")
-    ax.annotate("eps", (steps[0], _EPS), color="0.4", fontsize=8, va="bottom", ha="right")
-    ax.set(
-        xscale="log",
-        yscale="log",
-        xlabel="step h",
-        ylabel="relative error of exp'(1)",
-        title="Which step, which scheme: truncation (right) against round-off (left)",
-    )
-    ax.grid(visible=True, which="major", color="0.9")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+def _new_figure(width: float = 8.0, height: float = 5.0) -> Figure:
+    """Return a figure that no window and no backend knows of."""
+    _require_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=100)
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise ImportError("pictures are drawn by matplotlib: python -m pip install 'numgrad[plot]'") from None
+
+
+def _axes(ax: Any, **options: Any) -> Axes:
+    """Return `ax`, or the Axes of a new figure that a notebook shows."""
+    _require_matplotlib()
+    from matplotlib.axes import Axes
+
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        new: Axes = plt.figure(layout="constrained").add_subplot(**options)
+        return new
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be a matplotlib Axes, got {describe(ax)}")
     return ax
 
 
-def plot_profile(measurements: Sequence[Measurement], ax: Axes, **keywords: Any) -> Axes:
-    """Draw the time of a gradient against the number of weights, one line a route, hollow where it is projected."""
-    for k, route in enumerate(dict.fromkeys(row.route for row in measurements)):
-        rows = sorted((row for row in measurements if row.route == route), key=lambda row: row.weights)
-        colour = _COLOURS[k % len(_COLOURS)]
-        style = {"color": colour, "marker": _MARKS[k % len(_MARKS)], "markerfacecolor": "none"} | keywords
-        weights, seconds = [row.weights for row in rows], [row.seconds for row in rows]
-        ax.plot(weights, seconds, label=route, **style)
-        measured = [row for row in rows if not row.projected]
-        style |= {"markerfacecolor": colour, "linestyle": "none"}
-        ax.plot([row.weights for row in measured], [row.seconds for row in measured], **style)
-    ax.set(
-        xscale="log",
-        yscale="log",
-        xlabel="number of weights",
-        ylabel="time of one gradient (s)",
-        title="Every weight's central difference, by route (hollow: projected)",
-    )
+def _panels(count: int) -> NDArray[Any]:
+    _require_matplotlib()
+    from matplotlib import pyplot as plt
+
+    figure = plt.figure(figsize=(4.0 * count, 4.5), layout="constrained")
+    return np.atleast_1d(np.asarray(figure.subplots(1, count), dtype=object))
+
+
+def _limits(name: str, limits: Any) -> Limits:
+    try:
+        low, high = limits
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a pair of numbers (low, high), got {describe(limits)}") from None
+    low, high = finite_real(name, low), finite_real(name, high)
+    if not low < high:
+        raise ValueError(f"{name} must ascend, got {low} and {high}")
+    return low, high
+
+
+def _grid(f: Callable[..., Any], xlim: Any, ylim: Any, density: int) -> tuple[Any, Any, NDArray[np.float64]]:
+    xs, ys = np.linspace(*_limits("xlim", xlim), density), np.linspace(*_limits("ylim", ylim), density)
+    return xs, ys, np.array([[float(f(np.array([x, y]))) for x in xs] for y in ys])
+
+
+def _border(inside: NDArray[Any], outside: NDArray[Any], limits: NDArray[Any]) -> NDArray[Any]:
+    """Return where the line from a point inside the limits to one outside crosses them."""
+    step = np.nan_to_num(outside - inside, nan=1.0, posinf=1e300, neginf=-1e300)
+    with np.errstate(all="ignore"):
+        room = np.where(step > 0.0, limits[:, 1] - inside, limits[:, 0] - inside) / step
+    crossing: NDArray[Any] = inside + np.nanmin(np.where(step == 0.0, np.nan, room)) * step
+    return crossing
+
+
+def _contours(f: Callable[..., Any], xlim: Any, ylim: Any, ax: Axes) -> None:
+    xs, ys, values = _grid(f, xlim, ylim, 61)
+    ax.contour(xs, ys, values, levels=8, cmap="cividis", linewidths=0.8, alpha=0.7)
+    ax.set(xlabel="x[0]", ylabel="x[1]", xlim=xlim, ylim=ylim, aspect="equal")
+
+
+def _style(k: int) -> dict[str, Any]:
+    return {"color": COLOURS[k % len(COLOURS)], "marker": _MARKS[k % len(_MARKS)]}
+
+
+def _log_log(ax: Axes) -> Axes:
+    ax.set(xscale="log", yscale="log")
     ax.grid(visible=True, which="major", color="0.9")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    return _legend(ax)
+
+
+def _legend(ax: Axes) -> Axes:
+    """Add a legend beside the data."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
     return ax

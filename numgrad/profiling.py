@@ -1,7 +1,6 @@
 """What the gradient of a layer's weights costs by each route: ``python -m numgrad profile``."""
 
 import contextlib
-import functools
 import json
 import os
 import platform
@@ -228,10 +227,10 @@ def profile(
             settings = {"batch": batch, "h": h, "workers": workers, "repeat": repeat, "budget": budget}
             facts = {"machine": machine(), "complete": complete, "settings": settings}
             rows = [asdict(row) | {"projected": row.projected} for row in done]
-            _write(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
+            write_whole(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
         if plot_file is not None and done:
-            draw = functools.partial(plotting.plot_profile, done)
-            _write(plot_file, plotting.picture(draw, plot_file.suffix[1:], machine()))
+            drawn = plotting.picture(lambda ax: plotting.plot_profile(done, ax=ax), plot_file.suffix[1:], machine())
+            write_whole(plot_file, drawn)
     return done
 
 
@@ -296,7 +295,9 @@ def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
-        _write(plot_file, plotting.picture(lambda ax: plotting.plot_steps(steps, errors, ax), plot_file.suffix[1:]))
+        write_whole(
+            plot_file, plotting.picture(lambda ax: plotting.plot_steps(steps, errors, ax=ax), plot_file.suffix[1:])
+        )
     return errors
 
 
@@ -327,7 +328,7 @@ def _check_writable(file: Path) -> None:
         raise OSError(f"cannot write {file}: {error.strerror}") from None
 
 
-def _write(file: Path, content: bytes) -> None:
+def write_whole(file: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     part = _part(file)
     try:

@@ -12,6 +12,10 @@ import pytest
 
 from numgrad import objectives
 
+# Ctrl-C must reach the tests that press it, even where the suite runs in the background and inherits a deaf ear.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in {"", "0"}
 needs_jit = pytest.mark.skipif(not JIT, reason="numba compiles nothing under NUMBA_DISABLE_JIT=1")
 

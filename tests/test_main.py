@@ -21,6 +21,19 @@ def test_the_demo_runs(capsys):
     assert "Test accuracy 0." in capsys.readouterr().out
 
 
+def test_the_demo_draws_its_pictures_or_says_which_extra_does(capsys, tmp_path, monkeypatch):
+    folder = tmp_path / "new" / "figures"
+    assert main.main([*SMALL, "--figures", str(folder)]) == 0
+    assert "7 pictures in" in capsys.readouterr().out
+    names = {"tangents", "secants", "gradient_field", "surface", "descent", "loss", "weights"}
+    assert {path.stem for path in folder.iterdir()} == names
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.iterdir())
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main.main([*SMALL, "--figures", str(folder)]) == 0
+    assert "no figures: pictures are drawn by matplotlib: python -m pip install" in capsys.readouterr().out
+
+
 @needs_jit
 def test_profile_prints_a_table_and_writes_the_files(capsys, tmp_path):
     table, picture = tmp_path / "p.json", tmp_path / "p.png"
@@ -94,7 +107,7 @@ def test_an_old_file_survives_where_nothing_could_be_written(monkeypatch, tmp_pa
     def fails(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(profiling, "_write", fails)
+    monkeypatch.setattr(profiling, "write_whole", fails)
     file = tmp_path / "p.json"
     file.write_text("old")
     assert main.main(["profile", "--shape", "1x1", "--batch", "1", "--budget", "0.01", "--json", str(file)]) == 130

@@ -3,11 +3,17 @@
 import builtins
 from pathlib import Path
 
+import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import AxLine
+from matplotlib.quiver import Quiver
 
-from numgrad import plotting
+from numgrad import descent_path, function_1, function_2, plotting
 from numgrad.profiling import Measurement
+
+mpl.use("agg")
 
 
 def measurement(route, weights, seconds, coordinates=None):
@@ -23,7 +29,7 @@ ROWS = [
 
 
 def test_a_profile_is_a_line_a_route_hollow_where_projected():
-    ax = plotting.plot_profile(ROWS, Figure().add_subplot(), linewidth=3.0)
+    ax = plotting.plot_profile(ROWS, ax=Figure().add_subplot(), linewidth=3.0)
     slow, measured, fast, _ = ax.lines
     assert slow.get_xydata().tolist() == [[10, 0.1], [100, 1.0], [1000, 100.0]]
     assert slow.get_markerfacecolor() == "none"
@@ -40,11 +46,133 @@ def test_the_picture_names_the_machine():
 
 
 def test_steps_are_a_line_a_scheme():
-    ax = plotting.plot_steps([0.1, 0.01], {"central": [1e-2, 1e-4], "complex": [1e-3, 0.0]}, Figure().add_subplot())
+    ax = plotting.plot_steps([0.1, 0.01], {"central": [1e-2, 1e-4], "complex": [1e-3, 0.0]}, ax=Figure().add_subplot())
     central, exact, _ = ax.lines
     assert central.get_xydata().tolist() == [[0.1, 1e-2], [0.01, 1e-4]]
     assert exact.get_ydata()[1] == 2.0**-54  # an error of 0 has no place on a logarithmic axis
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["central", "complex"]
+
+
+def axes(**options):
+    return Figure().add_subplot(**options)
+
+
+def test_tangents_touch_the_function_with_the_numerical_slope():
+    ax = plotting.plot_tangent(function_1, [5, 10], xlim=(0, 20), ax=axes(), linewidth=3.0)
+    curve, first, mark, second, _ = ax.lines
+    assert curve.get_linewidth() == 3.0
+    assert curve.get_xydata()[0].tolist() == [0.0, 0.0]
+    assert curve.get_xydata()[-1].tolist() == [20.0, function_1(20.0)]
+    assert first.get_slope() == pytest.approx(0.2)
+    assert second.get_slope() == pytest.approx(0.3)
+    assert mark.get_xydata().tolist() == [[5.0, function_1(5.0)]]
+    assert ax.get_xlim() == (0.0, 20.0)
+    assert "tangent at 5: slope 0.2" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_a_visible_step_draws_the_secants_and_shows_that_the_central_one_is_better():
+    ax = plotting.plot_tangent(np.exp, 0.5, xlim=(-1, 2), h=0.8, ax=axes())
+    tangent, forward, central = (line.get_slope() for line in ax.lines if isinstance(line, AxLine))
+    assert tangent == pytest.approx(np.exp(0.5))
+    assert forward == pytest.approx((np.exp(1.3) - np.exp(0.5)) / 0.8)
+    assert central == pytest.approx((np.exp(1.3) - np.exp(-0.3)) / 1.6)
+    assert abs(central - tangent) < abs(forward - tangent) / 3
+
+
+def test_the_field_is_the_negative_gradient():
+    ax = plotting.plot_gradient_field(function_2, (-2, 2), (-1, 1), density=5, ax=axes(), color="red")
+    (arrows,) = (child for child in ax.collections if isinstance(child, Quiver))
+    assert arrows.N == 25
+    assert np.allclose(arrows.U.reshape(5, 5)[0], [4, 2, 0, -2, -4], atol=1e-9)
+    assert np.allclose(arrows.V.reshape(5, 5)[:, 0], [2, 1, 0, -1, -2], atol=1e-9)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-2.0, 2.0), (-1.0, 1.0))
+
+
+def test_a_descent_is_drawn_from_start_to_end():
+    path = descent_path(function_2, [-3.0, 4.0], 0.1, 20)
+    ax = plotting.plot_descent(function_2, path, ax=axes(), linestyle="--")
+    line, start, end = ax.lines
+    assert line.get_xydata().tobytes() == path.tobytes()
+    assert line.get_linestyle() == "--"
+    assert start.get_xydata().tolist() == [[-3.0, 4.0]]
+    assert end.get_xydata().tolist() == [path[-1].tolist()]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["start", "end"]
+
+
+@pytest.mark.filterwarnings("ignore:the step")
+def test_divergence_is_shown_as_such_and_the_axes_do_not_explode():
+    paths = {lr: descent_path(function_2, [-3.0, 4.0], lr, 100) for lr in (0.1, 10.0, 1e-10)}
+    figure = Figure()
+    panels = plotting.plot_descent(function_2, paths, ax=figure.subplots(1, 3))
+    assert [panel.get_title() for panel in panels] == [
+        "lr = 0.1: 100 iterations",
+        "lr = 10: out of sight at 1, |x| up to 2.6e+13",
+        "lr = 1e-10: 100 iterations",
+    ]
+    assert all(panel.get_xlim() == (-5.0, 5.0) == panel.get_ylim() for panel in panels)
+    (arrow,) = (text for text in panels[1].texts if text.get_text() == "")
+    # From (-3, 4) towards (57, -76): it leaves at the lower edge.
+    assert arrow.xy == pytest.approx((-3 + 60 * 9 / 80, -5.0), rel=1e-6)
+    plotting.plot_descent(function_2, [[1.0, 1.0], [np.inf, np.nan]], ax=axes())
+
+
+def test_the_surface_has_three_dimensions():
+    ax = plotting.plot_surface(function_2, (-3, 3), (-2, 2), density=7, ax=axes(projection="3d"))
+    assert ax.get_zlim()[1] >= 13.0
+    assert len(ax.collections) == 1
+    with pytest.raises(ValueError, match="ax must have three dimensions"):
+        plotting.plot_surface(function_2, (-3, 3), (-2, 2), ax=axes())
+
+
+def test_losses_and_weights():
+    ax = plotting.plot_loss([3.0, 2.0, 1.5], ax=axes())
+    assert ax.lines[0].get_xydata().tolist() == [[1, 3.0], [2, 2.0], [3, 1.5]]
+    assert ax.get_ylim()[0] == 0.0
+    W = np.arange(12.0 * 7).reshape(12, 7)
+    ax = plotting.plot_weights(W, (3, 4), ax=axes())
+    mosaic = ax.images[0].get_array()
+    assert mosaic.shape == (2 * 4 - 1, 5 * 5 - 1)
+    assert mosaic[4:7, 5:9].tolist() == W[:, 6].reshape(3, 4).tolist()
+    assert [text.get_text() for text in ax.texts] == list("0123456")
+    assert ax.images[0].get_clim() == (-83.0, 83.0)
+
+
+def test_without_ax_a_figure_is_made_that_pyplot_shows(monkeypatch):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    before = len(pyplot.get_fignums())
+    plotting.plot_loss([1.0])
+    plotting.plot_descent(function_2, {0.1: [[1.0, 1.0]], 0.2: [[1.0, 1.0]]})
+    assert len(pyplot.get_fignums()) == before + 2
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (lambda: plotting.plot_loss([[1.0]]), ValueError, r"losses must be one-dimensional, got the shape \(1, 1\)"),
+        (lambda: plotting.plot_loss([1.0], ax=3), TypeError, "ax must be a matplotlib Axes, got int 3"),
+        (lambda: plotting.plot_weights(np.ones((6, 2)), (2, 2)), ValueError, "W must have the shape"),
+        (
+            lambda: plotting.plot_tangent(abs, 1, xlim=(1, 0), ax=axes()),
+            ValueError,
+            "xlim must ascend, got 1.0",
+        ),
+        (lambda: plotting.plot_tangent(abs, 1, xlim=3, ax=axes()), TypeError, "xlim must be a pair of numbers"),
+        (lambda: plotting.plot_surface(function_2, (0, 1), (0, "a")), TypeError, "ylim must be a real number"),
+        (lambda: plotting.plot_gradient_field(function_2, (0, 1), (0, 1), density=1), ValueError, "density must be at"),
+        (lambda: plotting.plot_descent(function_2, [1.0]), ValueError, r"path must have the shape \(iterates, 2\)"),
+        (
+            lambda: plotting.plot_descent(function_2, [[3.0, 3.0]], xlim=(0, 1), ax=axes()),
+            ValueError,
+            "the first iterate, .* must lie within xlim and ylim",
+        ),
+    ],
+)
+def test_misuse(draw, error, message):
+    with pytest.raises(error, match=message):
+        draw()
+    pytest.importorskip("matplotlib.pyplot").close("all")
 
 
 def test_unknown_formats_are_refused():
