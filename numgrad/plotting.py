@@ -192,15 +192,15 @@ def plot_descent(
     xlim, ylim = (_limits(name, limits or (-reach, reach)) for name, limits in (("xlim", xlim), ("ylim", ylim)))
     _contours(f, xlim, ylim, ax)
     within = (points >= np.array([xlim[0], ylim[0]])) & (points <= np.array([xlim[1], ylim[1]]))
-    inside: NDArray[Any] = np.asarray(within).all(axis=1)
+    inside = np.all(within, axis=1).tolist()
     if not inside[0]:
         raise ValueError(f"the first iterate, {points[0].tolist()}, must lie within xlim and ylim")
-    shown = points if inside.all() else points[: int(np.argmin(inside))]
+    shown = points if all(inside) else points[: inside.index(False)]
     style = {"color": COLOURS[5], "marker": ".", "linewidth": 1.0} | keywords
     ax.plot(shown[:, 0], shown[:, 1], **style)
     ax.plot(*points[0], "o", color=COLOURS[0], markersize=8, label="start")
     title = f"Gradient descent, {len(points) - 1} iterations"
-    if inside.all():
+    if all(inside):
         ax.plot(*points[-1], "*", color=COLOURS[0], markersize=14, label="end")
     else:
         farthest = float(np.nanmax(np.abs(points)))

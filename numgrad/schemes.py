@@ -4,7 +4,6 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -296,6 +295,8 @@ def _table(scheme: Scheme) -> tuple[Floats, Floats, Floats]:
 
 def _scheme_on(nodes: Sequence[int]) -> Scheme:
     """Return the scheme of the highest order on whole offsets: the slopes at 0 of Lagrange's polynomials."""
+    from fractions import Fraction
+
     weights = []
     for node in nodes:
         others = [other for other in nodes if other != node]
