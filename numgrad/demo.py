@@ -126,7 +126,7 @@ def draw(directory: Path, training: Training) -> None:
         ),
         "descent": (
             lambda ax: plotting.plot_descent(function_2, paths, xlim=box, ylim=box, ax=ax),
-            {"size": (9.0, 2.9), "panels": len(paths)},
+            {"size": (10.5, 3.2), "panels": len(paths)},
         ),
         "loss": (lambda ax: plotting.plot_loss(training.losses, ax=ax), {}),
         "weights": (lambda ax: plotting.plot_weights(training.weights, (8, 8), ax=ax), {}),

@@ -182,7 +182,7 @@ def plot_descent(
         panels = _panels(len(path)) if ax is None else np.asarray(ax, dtype=object).reshape(-1)
         for (lr, one), panel in zip(path.items(), panels, strict=True):
             plot_descent(f, one, xlim=xlim, ylim=ylim, ax=panel, **keywords)
-            panel.set_title(f"lr = {lr:g}: {panel.get_title().partition(', ')[2]}")
+            panel.set_title(f"lr = {lr:g}: {panel.get_title().partition(', ')[2]}", fontsize="medium")
         return panels
     points = np.asarray(path, dtype=float)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
@@ -206,7 +206,7 @@ def plot_descent(
         farthest = float(np.nanmax(np.abs(points)))
         border = _border(shown[-1], points[len(shown)], np.array([xlim, ylim]))
         ax.annotate("", border, shown[-1], arrowprops={"arrowstyle": "->", "color": COLOURS[5]})
-        title = f"Gradient descent, out of sight at {len(shown)}, |x| up to {farthest:.1e}"
+        title = f"Gradient descent, leaves at {len(shown)}, |x| up to {farthest:.1e}"
     ax.set(title=title)
     return _legend(ax)
 

@@ -106,7 +106,7 @@ def test_divergence_is_shown_as_such_and_the_axes_do_not_explode():
     panels = plotting.plot_descent(function_2, paths, ax=figure.subplots(1, 3))
     assert [panel.get_title() for panel in panels] == [
         "lr = 0.1: 100 iterations",
-        "lr = 10: out of sight at 1, |x| up to 2.6e+13",
+        "lr = 10: leaves at 1, |x| up to 2.6e+13",
         "lr = 1e-10: 100 iterations",
     ]
     assert all(panel.get_xlim() == (-5.0, 5.0) == panel.get_ylim() for panel in panels)
