@@ -57,6 +57,7 @@ def _run(options: argparse.Namespace) -> int:
             options.workers,
             options.repeat,
             options.budget,
+            peers=options.peers,
             json_file=options.json,
             plot_file=options.plot,
         )
@@ -131,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="a gradient that takes longer is projected from a sample of its coordinates (%(default)s)",
     )
+    profile.add_argument("--peers", action="store_true", help="also scipy, numdifftools and jacobi, where installed")
     profile.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there")
     profile.add_argument("--plot", type=Path, metavar="FILE.png", help="draw time against weights (takes matplotlib)")
     check = commands.add_parser("check", help="compare a gradient with central differences; exits with 1 if it fails")

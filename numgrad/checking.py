@@ -70,6 +70,15 @@ class GradientCheck:
         The same for each array of a dict; the name is '' for a single one.
     hints : tuple of str
         Usual causes that fit what failed.
+
+    Examples
+    --------
+    >>> from numgrad import check_gradient
+    >>> check = check_gradient(lambda x: x[0] * x[1], [3.0, -2.0], [2.0, 3.0])
+    >>> check.ok, check.arrays[""].failed, check.worst.index
+    (False, 1, (1,))
+    >>> check.hints
+    ('only one coordinate is wrong: [1]',)
     """
 
     ok: bool

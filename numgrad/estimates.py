@@ -39,6 +39,15 @@ class Estimate:
         How often f was evaluated in all.
     converged : bool or ndarray of bool
         Whether the error is below 1e-6 of the value, or no more than round-off.
+
+    Examples
+    --------
+    >>> from numgrad import estimate_derivative
+    >>> line = estimate_derivative(lambda x: 3.0 * x, 2.0)
+    >>> line
+    Estimate(3.000000000000000(4))
+    >>> line.value, line.evaluations, line.converged
+    (3.0, 5, True)
     """
 
     value: Any

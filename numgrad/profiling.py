@@ -1,6 +1,7 @@
 """What the gradient of a layer's weights costs by each route: ``python -m numgrad profile``."""
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -8,7 +9,7 @@ import statistics
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,8 @@ class Measurement:
         )
 
 
-def routes(layer: Layer, h: float, workers: int) -> list[Route]:
-    """Return the routes to the gradient of the layer's loss, the NumPy reference first."""
+def routes(layer: Layer, h: float, workers: int, peers: bool = False) -> list[Route]:
+    """Return the routes to the gradient of the layer's loss, the NumPy reference first; of `peers`, those installed."""
     from .softmax_layer import loss
 
     net, x, t, twin = layer.net, layer.x, layer.t, reference.SimpleNet((1, 1))
@@ -121,8 +122,41 @@ def routes(layer: Layer, h: float, workers: int) -> list[Route]:
             scratch=2 * layer.one_hot.nbytes * workers,
         ),
         Route("incremental", by(lambda: net.objective(x, t), workers=workers)),
+        *(_peer_routes(layer) if peers else ()),
         Route("NumPy backprop", lambda _: layer.backprop().reshape(-1), whole=True),
     ]
+
+
+def _peer_routes(layer: Layer) -> Iterator[Route]:
+    """Yield the routes through other packages, with their own defaults; each sees the weights that are asked for."""
+    net, start = layer.net, layer.net.W.reshape(-1).copy()
+    numbers = net.W.reshape(-1)
+
+    def loss(some: Floats) -> float:
+        numbers[: some.size] = some
+        return net.loss(layer.x, layer.t)
+
+    def route(name: str, gradient: Callable[[Floats], Any]) -> Route:
+        def first(count: int) -> Floats:
+            try:
+                return np.asarray(gradient(start[:count].copy()), dtype=np.float64).reshape(-1)
+            finally:
+                numbers[:] = start
+
+        return Route(name, first)
+
+    with contextlib.suppress(ImportError):
+        from scipy.optimize._numdiff import approx_derivative
+
+        yield route("scipy", lambda w: approx_derivative(loss, w, method="3-point"))
+    with contextlib.suppress(ImportError):
+        import numdifftools
+
+        yield route("numdifftools", lambda w: numdifftools.Gradient(loss)(w))
+    with contextlib.suppress(ImportError):
+        import jacobi
+
+        yield route("jacobi", lambda w: jacobi.jacobi(loss, w)[0])
 
 
 def measure(
@@ -195,6 +229,7 @@ def profile(
     repeat: int = 5,
     budget: float = 10.0,
     *,
+    peers: bool = False,
     json_file: Path | None = None,
     plot_file: Path | None = None,
 ) -> list[Measurement]:
@@ -215,12 +250,13 @@ def profile(
         from . import plotting
 
         plotting.check_format(plot_file)
+    routes_of = functools.partial(routes, h=h, workers=workers, peers=peers)
     done: list[Measurement] = []
     complete = False
     print(f"{machine()}; batch {batch}, h = {h:g}, {workers} thread{'s' * (workers > 1)}")
     try:
         for shape in shapes:
-            _profile_shape(shape, batch, h, workers, repeat, budget, done)
+            _profile_shape(shape, batch, routes_of, done, repeat=repeat, budget=budget)
         complete = True
     finally:
         if json_file is not None:
@@ -235,7 +271,11 @@ def profile(
 
 
 def _profile_shape(
-    shape: tuple[int, int], batch: int, h: float, workers: int, repeat: int, budget: float, done: list[Measurement]
+    shape: tuple[int, int],
+    batch: int,
+    routes_of: Callable[[Layer], Iterable[Route]],
+    done: list[Measurement],
+    **options: Any,
 ) -> None:
     """Measure the routes for one shape, and append each to `done` and to the printed table."""
     print(f"\n{shape[0]} x {shape[1]}, {shape[0] * shape[1]:,} weights")
@@ -246,8 +286,8 @@ def _profile_shape(
         raise MemoryError(f"a layer of {shape[0]} x {shape[1]} at batch {batch} does not fit into memory") from None
     first, projected = None, False
     with _status() as status:
-        for route in routes(layer, h, workers):
-            row = measure(route, layer, repeat=repeat, budget=budget, reference_seconds=first, status=status)
+        for route in routes_of(layer):
+            row = measure(route, layer, reference_seconds=first, status=status, **options)
             first = first or row.seconds
             done.append(row)
             projected |= row.projected

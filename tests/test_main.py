@@ -88,7 +88,7 @@ def test_ctrl_c_ends_the_demo_with_130(monkeypatch, capsys):
 
 
 def test_ctrl_c_keeps_what_profile_has_finished(monkeypatch, capsys, tmp_path):
-    def two_routes(layer, h, workers):
+    def two_routes(layer, h, workers, peers):
         yield profiling.Route("NumPy backprop", lambda count: layer.backprop().reshape(-1), whole=True)
         raise KeyboardInterrupt
 

@@ -28,6 +28,14 @@ def test_every_route_gives_the_gradient_and_its_beginning(layer):
     assert layer.net.W.tobytes() == before
 
 
+def test_the_peers_that_are_installed_give_the_gradient_too(layer):
+    before = layer.net.W.tobytes()
+    for route in profiling._peer_routes(layer):
+        for count in (30, 4):
+            assert np.abs(route.gradient(count) - layer.exact().reshape(-1)[:count]).max() < 1e-6
+            assert layer.net.W.tobytes() == before
+
+
 def test_a_route_within_the_budget_is_measured_whole(layer):
     row = profiling.measure(profiling.routes(layer, 1e-4, 1)[0], layer, repeat=3, reference_seconds=1.0)
     assert (row.route, row.shape, row.weights) == ("NumPy reference", (6, 5), 30)
