@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 # Okabe and Ito's palette, which the colour-blind can tell apart, and marks that tell the lines apart in grey.
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
-_MARKS = "osD^vPX"
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+_MARKS = "osD^vPX*"
 _EPS = 2.0**-52
 _VISIBLE = 0.01  # of the width of the picture: from there on a step can be seen
 

@@ -29,8 +29,10 @@ def test_every_route_gives_the_gradient_and_its_beginning(layer):
 
 
 def test_the_peers_that_are_installed_give_the_gradient_too(layer):
-    before = layer.net.W.tobytes()
-    for route in profiling._peer_routes(layer):
+    before, peers = layer.net.W.tobytes(), list(profiling._peer_routes(layer))
+    if not peers:
+        pytest.skip("no peer is installed: pip install '.[bench]'")
+    for route in peers:
         for count in (30, 4):
             assert np.abs(route.gradient(count) - layer.exact().reshape(-1)[:count]).max() < 1e-6
             assert layer.net.W.tobytes() == before
