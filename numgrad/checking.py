@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import buffers, hints
 from .arguments import describe, finite_real, whole_number
-from .gradient import numerical_gradient
+from .gradient import Workers, numerical_gradient
 from .incremental import IncrementalObjective
 from .objectives import PythonObjective, as_objective
 from .progress import Progress, Report, check_progress, reporting
@@ -129,6 +129,7 @@ def check_gradient(
     atol: float = 1e-8,
     rng: Any = None,
     progress: Progress = False,
+    workers: Workers = 1,
 ) -> GradientCheck:
     """Compare a gradient with central differences, and say how wrong it is, where, and what may be the cause.
 
@@ -154,6 +155,8 @@ def check_gradient(
         precision, both are widened, to the square root of its eps and to eps times the largest candidate.
     rng : numpy.random.Generator or seed, optional
         What chooses samples or directions.
+    workers : int or map-like callable, default 1
+        What evaluates the coordinates, as for `numerical_gradient`.
     progress : bool or callable, default False
         As for `numerical_gradient`, over the coordinates of the two gradients that are compared for the error bar.
 
@@ -192,7 +195,7 @@ def check_gradient(
     if samples is not None and directions is not None:
         raise ValueError("samples and directions are two ways to check; pass one of them")
     check_progress(progress)
-    case = _Case(f, gradient, x, args)
+    case = _Case(f, gradient, x, args, workers)
     rtol, atol = max(rtol, math.sqrt(case.eps) if case.eps > buffers.EPS else 0.0), max(atol, case.floor)
     if directions is not None:
         pairs = [case.along_directions(whole_number("directions", directions, 1), np.random.default_rng(rng), progress)]
@@ -233,8 +236,10 @@ class Comparison(NamedTuple):
 class _Case:
     """The point and the candidate, as arrays by name; `eps` is the coarsest precision among them and f's value."""
 
-    def __init__(self, f: Callable[..., Any], gradient: Any, x: Any, args: tuple[Any, ...]) -> None:
-        self.args, self.single = args, not isinstance(x, Mapping)
+    def __init__(
+        self, f: Callable[..., Any], gradient: Any, x: Any, args: tuple[Any, ...], workers: Workers = 1
+    ) -> None:
+        self.args, self.workers, self.single = args, workers, not isinstance(x, Mapping)
         held = {
             name: buffers.written_through(array, f"x[{name!r}]" if name else "x")[0]
             for name, array in ({"": x} if self.single else dict(x)).items()
@@ -280,7 +285,8 @@ class _Case:
         return comparisons
 
     def _objective_of_an_array(self) -> tuple[Any, tuple[Any, ...]]:
-        return (self.f, self.args) if self.single else ((lambda _: self.f(self.x, *self.args)), ())
+        f, x, args = self.f, self.x, self.args  # and not self, which may not travel to other processes
+        return (f, args) if self.single else ((lambda _: f(x, *args)), ())
 
     def _quotients(self, name: str, own: NDArray[np.intp], factor: float, report: Report | None, done: int) -> Floats:
         f, args = self._objective_of_an_array()
@@ -288,7 +294,9 @@ class _Case:
         if isinstance(f, IncrementalObjective):
             h = float(np.median(h)) if h.size else 1.0
         further: Progress = False if report is None else lambda now, _: report(done + now)
-        return numerical_gradient(f, self.x[name], h, args=args, coordinates=own, progress=further)
+        return numerical_gradient(
+            f, self.x[name], h, args=args, coordinates=own, progress=further, workers=self.workers
+        )
 
     def kinked(self, name: str, own: NDArray[np.intp], largest: float) -> bool:
         """Tell whether the slopes on both sides differ at one of the flat coordinates `own` of an array.

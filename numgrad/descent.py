@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
 from .arguments import describe, finite_real, whole_number
-from .gradient import check_workers, cost_key, fill_gradient, warn_of
+from .gradient import Workers, as_workers, cost_key, fill_gradient, warn_of
 from .objectives import DIVERGED, MOVED, CompiledObjective, as_objective
 from .progress import Progress, Report, check_progress, reporting
 from .schemes import Scheme, StepSize, step_at
@@ -31,7 +31,7 @@ def gradient_descent(
     *,
     h: StepSize = 1e-4,
     args: tuple[Any, ...] = (),
-    workers: int = 1,
+    workers: Workers = 1,
     callback: Callback | None = None,
     progress: Progress = False,
     scheme: str | Scheme = "central",
@@ -55,8 +55,8 @@ def gradient_descent(
         Step of the differences, in the unit of x, as for `numerical_gradient`; 'auto' follows x.
     args : tuple, optional
         Further arguments of `f`.
-    workers : int, default 1
-        Number of threads for each gradient. More than one needs a compiled `f`.
+    workers : int or map-like callable, default 1
+        What evaluates each gradient, as for `numerical_gradient`.
     callback : callable, optional
         ``callback(iteration, x)`` after each update, with iteration counted from 0 and x the array that is updated
         (it may be changed, to project it, and must be copied to be kept). Raising `StopIteration` ends the descent.
@@ -110,7 +110,7 @@ def gradient_ascent(
     *,
     h: StepSize = 1e-4,
     args: tuple[Any, ...] = (),
-    workers: int = 1,
+    workers: Workers = 1,
     callback: Callback | None = None,
     progress: Progress = False,
     scheme: str | Scheme = "central",
@@ -136,7 +136,7 @@ def descent_path(
     *,
     h: StepSize = 1e-4,
     args: tuple[Any, ...] = (),
-    workers: int = 1,
+    workers: Workers = 1,
     callback: Callback | None = None,
     progress: Progress = False,
     scheme: str | Scheme = "central",
@@ -179,7 +179,7 @@ def _descend(
     step_num: int,
     h: StepSize,
     args: tuple[Any, ...],
-    workers: int,
+    workers: Workers,
     callback: Callback | None,
     progress: Progress,
     scheme: str | Scheme,
@@ -201,7 +201,7 @@ class _Descent:
         step_num: int,
         h: StepSize,
         args: tuple[Any, ...],
-        workers: int,
+        workers: Workers,
         callback: Callback | None,
         progress: Progress,
         scheme: str | Scheme,
@@ -211,10 +211,10 @@ class _Descent:
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable, got {describe(callback)}")
         self.callback, self.progress, self.done = callback, progress, 0
-        self.lr, self.args, self.workers = lr, args, workers
+        self.lr, self.args = lr, args
         self.step_num = whole_number("step_num", step_num, 0)
         self.objective = as_objective(f, args)
-        check_workers(workers, self.objective)
+        self.workers = as_workers(workers, self.objective)
         self.x, self.private = buffers.written_through(init_x, "init_x")
         if isinstance(init_x, np.ndarray):
             self.objective.check(init_x, args)
@@ -275,7 +275,7 @@ class _Descent:
         if flags == MOVED:
             return
         evaluated = self.step_num > 0 and self.x.size > 0
-        deaf = evaluated and self.objective.may_be_deaf(self.private)
+        deaf = evaluated and self.objective.may_be_deaf(self.private or callable(self.workers))
         warn_of(flags, self.step, deaf, stacklevel + 1)
         if flags & DIVERGED:
             warnings.warn(

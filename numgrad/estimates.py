@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
 from .arguments import describe
-from .gradient import as_coordinates, check_workers, cost_key, warn_of
+from .distribution import Engine, distribute
+from .gradient import RangeJob, Workers, as_coordinates, as_workers, cost_key, warn_of
 from .inspection import is_compiled
 from .objectives import EVERY, CompiledObjective, Objective, PythonObjective, as_objective
 from .progress import Progress, Report, check_progress, reporting
@@ -180,7 +181,7 @@ def estimate_gradient(
     x: ArrayLike,
     *,
     args: tuple[Any, ...] = (),
-    workers: int = 1,
+    workers: Workers = 1,
     coordinates: ArrayLike | None = None,
     progress: Progress = False,
 ) -> Estimate:
@@ -221,7 +222,7 @@ def estimate_gradient(
     (1)  9.00000000000000(1)
     """
     objective = as_objective(f, args)
-    check_workers(workers, objective)
+    engine = as_workers(workers, objective)
     check_progress(progress)
     point, private = objective.hold(x)
     objective.check(point, args)
@@ -231,8 +232,8 @@ def estimate_gradient(
     if n:
         base = objective.value_at(point, args)
         with reporting(progress, n) as report:
-            flags = _fill(objective, point, base, args, workers, chosen, outputs, report)
-        deaf = coordinates is None and objective.may_be_deaf(private)
+            flags = _fill(objective, point, base, args, engine, chosen, outputs, report)
+        deaf = coordinates is None and objective.may_be_deaf(private or callable(engine))
         warn_of(flags, math.nan, deaf, stacklevel=3)
     return _as_estimate(outputs, min(n, 1))
 
@@ -242,12 +243,16 @@ def _fill(
     x: NDArray[Any],
     base: float,
     args: tuple[Any, ...],
-    workers: int,
+    workers: int | Engine,
     coordinates: NDArray[np.intp],
     outputs: tuple[NDArray[Any], ...],
     report: Report | None,
 ) -> int:
     flat, n = tuple(output.reshape(-1) for output in outputs), outputs[0].size
+
+    if callable(workers):
+        job = EstimateJob(objective, x, args, base)
+        return distribute(workers, job, coordinates if coordinates.size else np.arange(n), flat, report)
 
     def make_filler() -> Filler:
         own = objective.own(x)
@@ -256,6 +261,19 @@ def _fill(
     if report is None and not objective.threads:
         return make_filler()(0, n)
     return objective.estimate_pace.run(make_filler, n, cost_key(x, args), workers, report)
+
+
+class EstimateJob(RangeJob):
+    """Estimates with errors; the step of a `RangeJob` is f(x) here."""
+
+    def run(self, coordinates: NDArray[np.intp], wanted: Callable[[], bool]) -> tuple[int, tuple[NDArray[Any], ...]]:
+        """Return the flags, and the outputs that `numgrad.ridders` fills."""
+        outputs = _outputs((len(coordinates),))
+
+        def fill(start: int, stop: int) -> int:
+            return self.objective.estimate(self.state, self.step, self.args, coordinates, start, stop, outputs)
+
+        return self.in_ranges(fill, coordinates, wanted), outputs
 
 
 def _outputs(shape: tuple[int, ...]) -> tuple[NDArray[Any], ...]:

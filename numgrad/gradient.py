@@ -1,5 +1,6 @@
 """numerical_diff and numerical_gradient: what is valid, which memory is perturbed, what is worth a warning."""
 
+import functools
 import warnings
 from collections.abc import Callable, Hashable, Sized
 from numbers import Real
@@ -10,12 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
 from .arguments import describe, whole_number
+from .distribution import Engine, distribute, processes
 from .inspection import explain, is_compiled
-from .objectives import EVERY, LOST, MOVED, Objective, as_objective
+from .objectives import EVERY, LOST, MOVED, Objective, PythonObjective, as_objective
 from .progress import Progress, Report, check_progress, reporting
 from .scalars import imaginary_part, real_number
 from .schemes import Bounds, ComplexStep, Scheme, Stencil, Step, StepSize, step_at
 from .workers import Filler
+
+Workers = int | Engine
 
 __all__ = ["numerical_diff", "numerical_gradient"]
 
@@ -159,12 +163,14 @@ def numerical_gradient(
     h: StepSize = 1e-4,
     *,
     args: tuple[Any, ...] = (),
-    workers: int = 1,
+    workers: Workers = 1,
     out: NDArray[np.float64] | None = None,
     coordinates: ArrayLike | None = None,
     progress: Progress = False,
     scheme: str | Scheme = "central",
     bounds: Bounds | None = None,
+    vectorized: bool = False,
+    batch_bytes: int = 2**26,
 ) -> NDArray[np.float64]:
     """Return the gradient of `f` at `x` by finite differences, one coordinate at a time.
 
@@ -187,9 +193,13 @@ def numerical_gradient(
         distance of the points as they are stored.
     args : tuple, optional
         Further arguments of `f`.
-    workers : int, default 1
-        Number of threads at most: less than 2 ms of work is done by one. More than one needs a compiled `f`; the
-        result is the same to the last bit.
+    workers : int or map-like callable, default 1
+        Number of threads at most for a compiled or incremental `f` (less than 2 ms of work is done by one), and of
+        processes for a Python `f` (joblib's loky; lambdas and closures work). Or ``workers(function, iterable)`` that
+        maps in order, such as the `map` of a `multiprocessing.Pool`, of an executor of `concurrent.futures`, of
+        Dask's ``client.get_executor()`` or of mpi4py's `MPIPoolExecutor`. The objective, `x` and `args` travel in
+        one pickle, so that an f which reads `x` as its own still does; if `x` is but a view of what it reads, pass
+        that array itself. The result is the same to the last bit.
     out : ndarray of float64, optional
         Where to write the result: C-contiguous, of the shape of the result. After an exception its content is
         undefined.
@@ -206,6 +216,11 @@ def numerical_gradient(
     bounds : pair of array_like, optional
         ``(low, high)``, each of which broadcasts to the shape of `x`: f is evaluated at no point outside. Near a bound
         the scheme turns one-sided and keeps its order; where there is no room even for that, the step becomes smaller.
+    vectorized : bool, default False
+        If true, `f` receives a batch of points, of shape ``(k, *x.shape)``, and returns k values. It sees copies of
+        `x`, never `x` itself.
+    batch_bytes : int, default 64 MiB
+        Memory of the points of a batch at most, if that is not less than one coordinate takes.
 
     Returns
     -------
@@ -217,17 +232,18 @@ def numerical_gradient(
     ------
     TypeError
         If `f` is not callable, returns anything but one real number, or cannot be compiled for this `x`; if `x` is
-        not real; if another argument is of the wrong type; if `workers` > 1 and `f` is not compiled; if the scheme is
-        'complex' and `f` returns a real number.
+        not real; if another argument is of the wrong type; if `f` cannot travel to other processes; if the scheme
+        is 'complex' and `f` returns a real number.
     ValueError
         If `h` is not finite and positive or `workers` is below 1; if `scheme` is unknown, or not one that an
         incremental `f` has; if `x` lies outside the bounds; if `out` has another shape or shares memory
         with `x` or `args`; if `coordinates` is not one-dimensional or out of range; if a compiled `f` has captured
         `x`; if elements of `x` share memory.
     ImportError
-        If `progress` is True and tqdm is not installed.
+        If `progress` is True and tqdm is not installed, or processes are needed and joblib is not.
     Exception
-        Whatever `f` raises, as it was raised.
+        Whatever `f` raises, as it was raised; from another process with a note that names the coordinate. What an
+        engine raises when a worker dies.
 
     Warns
     -----
@@ -261,8 +277,8 @@ def numerical_gradient(
     >>> print(numerical_gradient(function_2, np.array([3.0, 4.0]), "auto", scheme="complex"))
     [6. 8.]
     """
-    objective = as_objective(f, args)
-    check_workers(workers, objective)
+    objective = as_objective(f, args, whole_number("batch_bytes", batch_bytes, 1) if vectorized else 0)
+    engine = as_workers(workers, objective)
     if progress is not False:
         check_progress(progress)
     point, private = objective.hold(x)
@@ -271,12 +287,12 @@ def numerical_gradient(
     chosen = EVERY if coordinates is None else as_coordinates(coordinates, point.size)
     gradient = buffers.result_buffer(out, point.shape if coordinates is None else chosen.shape, x, args)
     if progress is False:
-        flags = fill_gradient(objective, point, step, args, workers, gradient, chosen)
+        flags = fill_gradient(objective, point, step, args, engine, gradient, chosen)
     else:
         with reporting(progress, gradient.size) as report:
-            flags = fill_gradient(objective, point, step, args, workers, gradient, chosen, report)
+            flags = fill_gradient(objective, point, step, args, engine, gradient, chosen, report)
     if flags != MOVED:
-        deaf = coordinates is None and gradient.size > 0 and objective.may_be_deaf(private)
+        deaf = coordinates is None and gradient.size > 0 and objective.may_be_deaf(private or callable(engine))
         warn_of(flags, step, deaf, stacklevel=3)
     return gradient
 
@@ -286,7 +302,7 @@ def fill_gradient(
     x: NDArray[Any],
     step: Step,
     args: tuple[Any, ...],
-    workers: int,
+    workers: int | Engine,
     out: NDArray[np.float64],
     coordinates: NDArray[np.intp] = EVERY,
     report: Report | None = None,
@@ -317,12 +333,16 @@ def _fill(
     x: NDArray[Any],
     step: Step,
     args: tuple[Any, ...],
-    workers: int,
+    workers: int | Engine,
     out: NDArray[np.float64],
     coordinates: NDArray[np.intp],
     report: Report | None,
 ) -> int:
-    n, state = out.size, objective.prepare(x, step, args)
+    n = out.size
+    if callable(workers):
+        job = QuotientJob(objective, x, args, step)
+        return distribute(workers, job, coordinates if coordinates.size else np.arange(n), (out.reshape(-1),), report)
+    state = objective.prepare(x, step, args)
     if report is None and not objective.threads:
         return objective.fill(objective.own(state), step, args, coordinates, 0, n, out)
     pace, key = objective.pace, cost_key(x, args)
@@ -336,6 +356,53 @@ def _fill(
         return lambda start, stop: objective.fill(own, step, args, coordinates, start, stop, out)
 
     return pace.run(make_filler, n, key, workers, report)
+
+
+class RangeJob:
+    """What a range of coordinates needs where it is done, in another process; it travels as one pickle."""
+
+    def __init__(self, objective: Objective, x: NDArray[Any], args: tuple[Any, ...], step: Any) -> None:
+        self.f, self.batch_bytes = objective.f, getattr(objective, "batch_bytes", 0)
+        self.x, self.args, self.step = x, args, step
+
+    @functools.cached_property
+    def objective(self) -> Objective:
+        """The objective, recognised anew where the job arrived."""
+        return as_objective(self.f, self.args, self.batch_bytes)
+
+    @functools.cached_property
+    def state(self) -> Any:
+        """What the ranges share."""
+        return self.objective.own(self.objective.prepare(self.x, self.step, self.args))
+
+    def in_ranges(self, fill: Filler, coordinates: NDArray[np.intp], wanted: Callable[[], bool]) -> int:
+        """Fill all `coordinates`, those of a Python f one by one, and note on an exception where it was raised."""
+        plain = isinstance(self.objective, PythonObjective) and not self.batch_bytes
+        length, flags = 1 if plain else max(1, len(coordinates)), 0
+        for start in range(0, len(coordinates), length):
+            if not wanted():
+                break
+            try:
+                flags |= fill(start, min(start + length, len(coordinates)))
+            except Exception as error:
+                last = coordinates[min(start + length, len(coordinates)) - 1]
+                where = f"coordinate {coordinates[start]}" if plain else f"coordinates {coordinates[start]} to {last}"
+                error.add_note(f"raised for {where} of x (flat, in C order)")
+                raise
+        return flags
+
+
+class QuotientJob(RangeJob):
+    """Difference quotients."""
+
+    def run(self, coordinates: NDArray[np.intp], wanted: Callable[[], bool]) -> tuple[int, tuple[NDArray[Any], ...]]:
+        """Return the flags and the quotients."""
+        out = np.empty(len(coordinates))
+
+        def fill(start: int, stop: int) -> int:
+            return self.objective.fill(self.state, self.step, self.args, coordinates, start, stop, out)
+
+        return self.in_ranges(fill, coordinates, wanted), (out,)
 
 
 def cost_key(x: NDArray[Any], args: tuple[Any, ...]) -> Hashable:
@@ -366,12 +433,26 @@ def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     return chosen.astype(np.intp)
 
 
-def check_workers(workers: int, objective: Objective) -> None:
-    """Raise a TypeError or ValueError unless `workers` is a number of threads that may evaluate `objective`."""
+def as_workers(workers: Workers, objective: Objective) -> int | Engine:
+    """Return `workers` as a number of threads, or as the engine that maps over tasks in other processes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither a whole number from 1 nor callable, or if `objective` can use no second thread.
+    ImportError
+        If processes are needed and joblib is not installed.
+    """
     if workers.__class__ is int and workers == 1:
-        return
-    if whole_number("workers", workers, 1) > 1 and not objective.threads:
-        raise TypeError(f"workers={workers} needs an f {objective.why_no_threads}")
+        return 1
+    if callable(workers):
+        return workers
+    count = whole_number("workers", workers, 1)
+    if count > 1 and isinstance(objective, PythonObjective):
+        return processes(count)
+    if count > 1 and not objective.threads:
+        raise TypeError(f"workers={count} needs an f {objective.why_no_threads}")
+    return count
 
 
 def warn_of(flags: int, step: Step, deaf: bool, stacklevel: int) -> None:

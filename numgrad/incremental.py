@@ -81,7 +81,15 @@ class IncrementalObjective:
     def __repr__(self) -> str:
         return f"IncrementalObjective(difference={getattr(self.difference, '__name__', self.difference)})"
 
+    def __reduce__(self) -> Any:
+        return IncrementalObjective, (self.value, self.state, self.difference)
+
     # What follows is the protocol of `objectives.Objective`, but for `verify`.
+
+    @property
+    def f(self) -> Any:
+        """Return itself, as what the user gave."""
+        return self
 
     def hold(self, x: ArrayLike) -> tuple[NDArray[Any], bool]:
         """Return `x` as an array; nothing perturbs it."""

@@ -16,7 +16,7 @@ from .arguments import describe
 from .incremental import IncrementalObjective
 from .inspection import captured_arrays, explain, is_compiled, numba_kind
 from .scalars import compiled_evaluation, compiled_imaginary_evaluation, imaginary_part, real_number
-from .schemes import ComplexStep, Stencil, Step
+from .schemes import ComplexStep, Stencil, Step, as_stencil
 from .workers import Pace
 
 Floats = NDArray[np.float64]
@@ -35,6 +35,10 @@ class Objective(Protocol):
 
     threads: bool  # its ranges may run on several threads
     why_no_threads: str  # what is to be said otherwise: "needs an f ..."
+
+    @property
+    def f(self) -> Any:
+        """What the user gave."""
 
     @property
     def pace(self) -> Pace:
@@ -83,8 +87,8 @@ class Objective(Protocol):
         """Write the quotients of ``coordinates[start:stop]`` (of start <= i < stop if empty) and return their flags."""
 
 
-def as_objective(f: Any, args: tuple[Any, ...]) -> Objective:
-    """Recognise the kind of `f`.
+def as_objective(f: Any, args: tuple[Any, ...], batch_bytes: int = 0) -> Objective:
+    """Recognise the kind of `f`; with `batch_bytes` it takes batches of points of so many bytes.
 
     Raises
     ------
@@ -93,6 +97,8 @@ def as_objective(f: Any, args: tuple[Any, ...]) -> Objective:
     """
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, got {describe(args)}; write args=(a,) for one argument")
+    if batch_bytes:
+        return VectorizedObjective(f, batch_bytes)
     known = _known.get(id(f))
     if known is not None:
         return known
@@ -249,6 +255,100 @@ class PythonObjective:
             )
         finally:
             memory[...] = saved
+
+
+class VectorizedObjective(PythonObjective):
+    """A Python callable that takes a batch of points, of shape ``(k, *x.shape)``, and returns k values."""
+
+    def __init__(self, f: Callable[..., Any], batch_bytes: int) -> None:
+        if not callable(f) or isinstance(f, IncrementalObjective):
+            raise TypeError(f"vectorized=True needs an f that takes a batch of points, got {describe(f)}")
+        super().__init__(f)
+        self.batch_bytes = batch_bytes
+
+    def hold(self, x: ArrayLike) -> tuple[NDArray[Any], bool]:
+        return buffers.private_copy(buffers.real_array(x)), True
+
+    def value_at(self, x: NDArray[Any], args: tuple[Any, ...]) -> float:
+        return float(self._values(x[np.newaxis], args)[0])
+
+    def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
+        if isinstance(step, ComplexStep):
+            raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
+        return super().parts(x, step, args)
+
+    def estimate(self, *_: Any) -> int:
+        raise TypeError("an estimate with errors looks for the step of each coordinate; pass an f of one point")
+
+    def fill(
+        self,
+        x: NDArray[Any],
+        step: Step,
+        args: tuple[Any, ...],
+        coordinates: Indices,
+        start: int,
+        stop: int,
+        out: Floats,
+    ) -> int:
+        stencil = as_stencil(step) if isinstance(step, float) else step
+        assert isinstance(stencil, Stencil)  # noqa: S101, `parts` has refused the complex step
+        block = max(1, self.batch_bytes // max(1, x.nbytes * stencil.offsets.shape[1]))
+        flags, flat = 0, out.reshape(-1)
+        for first in range(start, stop, block):
+            part = slice(first, min(first + block, stop))
+            chosen = coordinates[part] if coordinates.size else np.arange(part.start, part.stop)
+            flags |= self._fill_block(x, stencil, args, chosen, flat[part])
+        return flags
+
+    def _fill_block(
+        self, x: NDArray[Any], stencil: Stencil, args: tuple[Any, ...], chosen: Indices, out: Floats
+    ) -> int:
+        """Write the quotients of the coordinates `chosen`, from one batch of all their points."""
+        count, values = len(chosen), x.reshape(-1)[chosen]
+        # Numbers where one stands for all coordinates, which is faster, else arrays of one for each.
+        steps = _one_or_each(stencil.steps, chosen)
+        if len(stencil.rows) == 1:
+            row = int(stencil.rows[0])
+            offsets, weights = stencil.offsets[row].tolist(), stencil.weights[row].tolist()
+            denominator: Any = float(stencil.denominators[row])
+            moving = [m for m, offset in enumerate(offsets) if offset]
+        else:
+            rows = stencil.rows[chosen]
+            offsets, weights = list(stencil.offsets[rows].T), list(stencil.weights[rows].T)
+            denominator = stencil.denominators[rows]
+            moving = [m for m, offset in enumerate(offsets) if offset.any()]
+        batch, each = np.empty((len(moving), count, x.size)), np.arange(count)
+        batch[...] = x.reshape(-1)
+        points = [values + offsets[m] * steps for m in moving]
+        for k, point in enumerate(points):
+            batch[k, each, chosen] = point
+        found = self._values(batch.reshape(-1, *x.shape), args).reshape(len(moving), count)
+        total, width = np.zeros(count), np.zeros(count)
+        with np.errstate(all="ignore"):
+            for m, (offset, weight) in enumerate(zip(offsets, weights, strict=True)):  # in the order of the loops
+                if m in moving:
+                    k = moving.index(m)
+                    term = weight * found[k]
+                    total += term if isinstance(weight, float) else np.where(weight != 0.0, term, 0.0)
+                    width += weight * (points[k] - values) if stencil.stored else 0.0
+                if not isinstance(offset, float) or not offset:
+                    total += np.where(np.equal(offset, 0.0) & np.not_equal(weight, 0.0), weight * stencil.base, 0.0)
+            np.divide(total, width if stencil.stored else denominator * steps, out=out)
+            lost = LOST if (np.abs(values) > steps / buffers.EPS).any() else 0
+        return lost | (MOVED if total.any() else 0)
+
+    def _values(self, batch: Floats, args: tuple[Any, ...]) -> Floats:
+        values = np.asarray(self.f(batch, *args))
+        if values.shape != (len(batch),) or values.dtype.kind not in "fiu":
+            raise TypeError(
+                f"a vectorized f must return {len(batch)} real numbers for a batch of shape {batch.shape}, it returned "
+                f"{describe(values)}"
+            )
+        return values.astype(np.float64)
+
+
+def _one_or_each(numbers: Floats, chosen: Indices) -> Any:
+    return numbers[chosen] if len(numbers) > 1 else float(numbers[0])
 
 
 def _with_base(step: Step, evaluate: Callable[[], float]) -> Step:

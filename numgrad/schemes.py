@@ -141,6 +141,16 @@ class ComplexStep(NamedTuple):
 Step = float | Stencil | ComplexStep
 
 
+def as_stencil(h: float) -> Stencil:
+    """Return the default scheme with the step `h` as a stencil."""
+    return _uniform_stencil(CENTRAL, np.array([h]), stored=False)
+
+
+def _uniform_stencil(scheme: Scheme, steps: Floats, stored: bool) -> Stencil:
+    offsets, weights = np.array([scheme.offsets]), np.array([scheme.weights])
+    return Stencil(steps, np.zeros(1, np.intp), offsets, weights, np.array([scheme.denominator]), stored)
+
+
 class Differencing:
     """How a gradient is differenced: a scheme, its steps, and the bounds that no evaluation may leave.
 
@@ -178,8 +188,7 @@ class Differencing:
         stored = self.automatic or not isinstance(self.h, float)
         if self.bounds is not None:
             return _stencil_within(self.scheme, x, steps, self.bounds, stored)
-        offsets, weights = np.array([self.scheme.offsets]), np.array([self.scheme.weights])
-        return Stencil(steps, np.zeros(1, np.intp), offsets, weights, np.array([self.scheme.denominator]), stored)
+        return _uniform_stencil(self.scheme, steps, stored)
 
     def _steps(self, x: NDArray[Any]) -> Floats:
         if self.automatic:

@@ -235,7 +235,7 @@ def _loss(logits: NDArray[Any], labels: NDArray[Any]) -> float:
 
 def _layer_objective(x: Floats, labels: NDArray[np.intp], shape: tuple[int, ...]) -> IncrementalObjective:
     """Return the loss of a layer of weights of `shape` for the samples `x`, of shape (batch, features)."""
-    layer, (batch, features), classes = _layer(), x.shape, shape[1]
+    (batch, features), classes = x.shape, shape[1]
     largest = np.maximum(x.max(axis=0), -x.min(axis=0))
 
     def logits(W: NDArray[Any]) -> Floats:  # noqa: N803
@@ -246,15 +246,20 @@ def _layer_objective(x: Floats, labels: NDArray[np.intp], shape: tuple[int, ...]
     def value(W: ArrayLike) -> float:  # noqa: N803
         return _loss(logits(real_array(W, "W")), labels)
 
-    @functools.lru_cache(maxsize=1)  # a descent has one h, and the steps do not depend on W
+    kept: dict[float, tuple[Floats, NDArray[np.intp]]] = {}  # a descent has one h, and the steps do not depend on W
+
     def steps(h: float) -> tuple[Floats, NDArray[np.intp]]:
-        s, ways = aligned_zeros(features, batch), np.empty(features, np.intp)
-        layer.steps(x, largest, h, s, ways)
-        return s, ways
+        known = kept.get(h)
+        if known is None:
+            known = aligned_zeros(features, batch), np.empty(features, np.intp)
+            _layer().steps(x, largest, h, *known)
+            kept.clear()
+            kept[h] = known
+        return known
 
     def prepare(W: Floats, h: float) -> Any:  # noqa: N803
         a, a1, a2, e, log_p = (aligned_zeros(classes, batch) for _ in range(5))
-        layer.coefficients(logits(W), labels, a, a1, a2, e, log_p)
+        _layer().coefficients(logits(W), labels, a, a1, a2, e, log_p)
         return *steps(h), a, a1, a2, e, log_p, labels
 
-    return IncrementalObjective(value, prepare, layer.difference)
+    return IncrementalObjective(value, prepare, _layer().difference)

@@ -292,7 +292,7 @@ def never(x):
         ({"step_num": 10.0}, TypeError, "step_num must be an integer, got float 10.0"),
         ({"step_num": True}, TypeError, "step_num must be an integer"),
         ({"h": 0}, ValueError, "h must be finite and positive"),
-        ({"workers": 2}, TypeError, "workers=2 needs an f compiled with numba.njit"),
+        ({"workers": "2"}, TypeError, "workers must be an integer, got str '2'"),
         ({"args": 3}, TypeError, "args must be a tuple"),
         ({"f": "f"}, TypeError, "f must be callable"),
         ({"init_x": np.array([1j])}, TypeError, "init_x must hold real numbers"),

@@ -694,7 +694,7 @@ def never(x, *args):
         ({"workers": 1.5}, TypeError, "workers must be an integer"),
         ({"workers": True}, TypeError, "workers must be an integer"),
         ({"workers": "2"}, TypeError, "workers must be an integer"),
-        ({"workers": 2}, TypeError, "workers=2 needs an f compiled with numba.njit"),
+        ({"workers": "2"}, TypeError, "workers must be an integer, got str '2'"),
         ({"h": 10**400}, ValueError, "h must be finite"),
         ({"h": np.complex128(1e-4)}, TypeError, "h must be a real number"),
         ({"x": [[1.0], [2.0, 3.0]]}, ValueError, "x must be a rectangular array"),

@@ -26,14 +26,15 @@ DESCENT = (
 SIGNATURES = {
     "numerical_diff": "(f, x, h=0.0001, *, scheme='central', bounds=None)",
     "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None, coordinates=None, progress=False, "
-    "scheme='central', bounds=None)",
+    "scheme='central', bounds=None, vectorized=False, batch_bytes=67108864)",
     "gradient_descent": DESCENT,
     "gradient_ascent": DESCENT,
     "descent_path": DESCENT,
     "estimate_derivative": "(f, x, *, args=())",
     "estimate_gradient": "(f, x, *, args=(), workers=1, coordinates=None, progress=False)",
     "check_gradient": (
-        "(f, gradient, x, *, args=(), samples=None, directions=None, rtol=1e-05, atol=1e-08, rng=None, progress=False)"
+        "(f, gradient, x, *, args=(), samples=None, directions=None, rtol=1e-05, atol=1e-08, rng=None, progress=False, "
+        "workers=1)"
     ),
     "simpleNet": "(shape=(2, 3), *, rng=None)",
     "softmax": "(x)",

@@ -1,0 +1,415 @@
+"""Gradients in other processes, through the engines themselves: bits, faults, what is shipped, how it ends."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+import pytest
+from problems import compiled, needs_jit
+
+from numgrad import (
+    check_gradient,
+    distribution,
+    estimate_gradient,
+    gradient_descent,
+    numerical_gradient,
+    simpleNet,
+)
+
+RNG = np.random.default_rng(0)
+SAMPLES, LABELS = RNG.standard_normal((5, 6)), np.array([0, 1, 2, 1, 0])
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the fork is what is tested
+
+
+class Lazy:
+    """An engine that maps here, one task after the other, when it is asked for a result."""
+
+    workers = 2
+
+    def __call__(self, function, tasks):
+        return map(function, tasks)
+
+
+@pytest.fixture(scope="module", params=["loky", "fork", "spawn", "pool", "threads", "here"])
+def engine(request):
+    if request.param == "loky":
+        yield 2
+    elif request.param in {"fork", "spawn"}:
+        context = multiprocessing.get_context(request.param)
+        with ProcessPoolExecutor(2, mp_context=context) as executor:
+            yield executor.map
+    elif request.param == "pool":
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            yield pool.map
+    elif request.param == "threads":
+        with ThreadPoolExecutor(3) as executor:
+            yield executor.map
+    else:
+        yield Lazy()
+
+
+def reads_its_own_weights():
+    net = simpleNet((6, 3), rng=0)
+    return net, lambda _: net.loss(SAMPLES, LABELS)
+
+
+def test_write_through_survives_the_trip_bit_for_bit(engine):
+    net, f = reads_its_own_weights()
+    before = net.W.tobytes()
+    for options in ({}, {"scheme": "central4", "h": "auto"}, {"scheme": "forward"}, {"coordinates": [17, 3, 3]}):
+        there = numerical_gradient(f, net.W, workers=engine, **options)
+        assert there.tobytes() == numerical_gradient(f, net.W, **options).tobytes()
+    assert net.W.tobytes() == before
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+def test_layouts_and_dtypes_survive_the_trip(layout):
+    x = np.asarray(RNG.standard_normal((3, 4)), order=layout)
+    for array in (x, x.astype(np.float32), x[::2], x.astype(">f8")):
+
+        def f(_, array=array):
+            return float(np.sum(np.array(array, dtype=float, order="C") ** 3))  # adds in one order for any strides
+
+        assert numerical_gradient(f, array, workers=Lazy()).tobytes() == numerical_gradient(f, array).tobytes()
+
+
+def test_estimates_checks_and_descents_take_engines(engine):
+    def f(x):
+        return float(np.sum(x**3))
+
+    x = np.array([1.0, 2.0, -1.5])
+    here, there = estimate_gradient(f, x), estimate_gradient(f, x, workers=engine)
+    assert there.value.tobytes() == here.value.tobytes()
+    assert there.error.tobytes() == here.error.tobytes()
+    assert there.evaluations == here.evaluations
+    assert check_gradient(f, 3 * x**2, x, workers=engine).ok
+    params = {"a": x, "b": np.array([[2.0]])}
+    assert check_gradient(lambda p: f(p["a"]) + p["b"][0, 0], {"a": 3 * x**2, "b": [[1.0]]}, params, workers=engine).ok
+    moved = gradient_descent(f, x.copy(), 0.01, 2, workers=engine)
+    assert moved.tobytes() == gradient_descent(f, x.copy(), 0.01, 2).tobytes()
+
+
+@needs_jit
+def test_compiled_and_incremental_objectives_take_engines_and_ints_stay_threads():
+    def f(x, a):
+        return np.sum(a * x**2)
+
+    x, a = RNG.standard_normal(40), RNG.standard_normal(40)
+    net, _ = reads_its_own_weights()
+    objective = net.objective(SAMPLES, LABELS)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+        there = numerical_gradient(compiled(f), x, args=(a,), workers=executor.map)
+        incremental = numerical_gradient(objective, net.W, workers=executor.map)
+    assert there.tobytes() == numerical_gradient(compiled(f), x, args=(a,)).tobytes()
+    assert incremental.tobytes() == numerical_gradient(objective, net.W).tobytes()
+
+
+class Heavy:
+    """Data that leave a mark where they are unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        open(os.path.join(self.folder, f"{os.getpid()}-{time.perf_counter_ns()}"), "w").close()
+
+
+def test_each_worker_gets_the_data_once_a_gradient(tmp_path):
+    heavy = Heavy(str(tmp_path))
+    x = np.arange(60.0)
+    for gradients in (1, 2):
+        numerical_gradient(lambda x: float(np.sum(x * x)) + (heavy is None), x, workers=2)
+        marks = [path.name.split("-")[0] for path in tmp_path.iterdir()]
+        assert 1 <= len(marks) <= 2 * gradients
+        assert all(marks.count(pid) <= gradients for pid in marks)
+
+
+def test_ranges_are_several_a_worker_and_small_at_both_ends():
+    seen = []
+
+    def engine(function, tasks):
+        tasks = list(tasks)
+        seen.extend(len(task.coordinates) for task in tasks)
+        return map(function, tasks)
+
+    engine.workers = 2
+    numerical_gradient(lambda x: float(np.sum(x)), np.ones(200), workers=engine)
+    assert len(seen) == 64
+    assert set(seen) == {3, 4}
+
+
+def test_workers_that_cannot_see_the_file_are_sent_the_job():
+    packed = []
+
+    def engine(function, tasks):
+        tasks = [task if task.payload else task._replace(file="/nosuch/job") for task in tasks]
+        packed.extend(task.payload is not None for task in tasks)
+        return map(function, tasks)
+
+    net, f = reads_its_own_weights()
+    assert numerical_gradient(f, net.W, workers=engine).tobytes() == numerical_gradient(f, net.W).tobytes()
+    assert packed == [False] * 18 + [True] * 18
+
+
+def test_progress_moves_in_coordinates(engine):
+    seen = []
+    numerical_gradient(
+        lambda x: float(np.sum(x * x)), np.ones(100), workers=engine, progress=lambda *at: seen.append(at)
+    )
+    assert seen[-1] == (100, 100)
+    assert len(seen) > 10
+    assert seen == sorted(seen)
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_reaches_the_caller_with_its_type_message_and_coordinate(engine):
+    def fails(x):
+        if x[17] > 17.0:
+            raise KeyError("mine")
+        return float(x[0])
+
+    x = np.arange(40.0)
+    before = x.tobytes()
+    with pytest.raises(KeyError, match="mine") as caught:
+        numerical_gradient(fails, x, workers=engine)
+    assert caught.value.__notes__ == ["raised for coordinate 17 of x (flat, in C order)"]
+    assert x.tobytes() == before
+
+
+def test_an_exception_that_cannot_be_pickled_is_told_in_words():
+    class Odd(Exception):
+        def __init__(self, message, lock):
+            super().__init__(message)
+
+    def fails(x):
+        raise Odd("mine", None)
+
+    with pytest.raises(RuntimeError, match="f raised Odd, which cannot be pickled: mine"):
+        numerical_gradient(fails, np.ones(3), workers=2)
+
+
+def test_after_an_exception_the_rest_is_not_evaluated(tmp_path):
+    def f(x):
+        open(tmp_path / f"{os.getpid()}-{time.perf_counter_ns()}", "w").close()
+        time.sleep(0.005)
+        if x[0] > 0:
+            raise ValueError("mine")
+        return 0.0
+
+    with pytest.raises(ValueError, match="mine"):
+        numerical_gradient(f, np.zeros(2000), workers=2)
+    time.sleep(0.2)
+    evaluated = len(list(tmp_path.iterdir()))
+    time.sleep(0.2)
+    assert len(list(tmp_path.iterdir())) == evaluated < 400
+
+
+def test_a_worker_that_dies_is_an_error_of_the_engine_and_no_hang():
+    def dies(x):
+        if x[3] > 0:
+            os._exit(3)
+        return 0.0
+
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    with pytest.raises(TerminatedWorkerError):
+        numerical_gradient(dies, np.zeros(10), workers=2)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as executor, pytest.raises(BrokenProcessPool):
+        numerical_gradient(dies, np.zeros(10), workers=executor.map)
+    assert numerical_gradient(lambda x: float(x[0]), np.zeros(4), workers=2).tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="looks for orphans in /proc")
+def test_ctrl_c_stops_promptly_and_leaves_no_worker():
+    x = np.zeros(10_000)
+    numerical_gradient(lambda x: float(x[0]), x[:4].copy(), workers=2)  # the processes are there
+    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    began = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        numerical_gradient(lambda x: time.sleep(0.02) or 0.0, x, workers=2)
+    assert time.perf_counter() - began < 3.0
+    assert not loky_workers()
+
+
+def loky_workers():
+    """Return the living processes of loky that this one started."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file, open(f"/proc/{pid}/stat") as stat:
+                ours = int(stat.read().rpartition(")")[2].split()[1]) == os.getpid()
+                if ours and b"popen_loky" in file.read():
+                    found.append(int(pid))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_view_of_what_f_reads_warns():
+    base = np.ones(4)
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        numerical_gradient(lambda _: float(np.sum(base**2)), base[:], workers=2)
+
+
+def test_what_cannot_travel_is_a_type_error():
+    lock = threading.Lock()
+    with pytest.raises(TypeError, match="must travel to other processes, but cannot be pickled"):
+        numerical_gradient(lambda x: float(x[0]) + (lock is None), np.ones(2), workers=2)
+
+
+def test_without_joblib_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "joblib.externals.loky", None)
+    with pytest.raises(ImportError, match=r"pip install 'numgrad\[parallel\]'"):
+        numerical_gradient(lambda x: x[0], np.ones(2), workers=2)
+
+
+def test_how_many_workers_an_engine_has():
+    with ThreadPoolExecutor(3) as executor:
+        assert distribution._workers_of(executor.map) == 3
+    assert distribution._workers_of(Lazy()) == 2
+    assert distribution._workers_of(map) == distribution._WORKERS
+
+
+# --- clusters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore")  # Dask's own
+def test_a_dask_cluster_gives_the_gradient_even_if_a_worker_is_killed_meanwhile():
+    distributed = pytest.importorskip("distributed")
+    net, f = reads_its_own_weights()
+    expected = numerical_gradient(f, net.W).tobytes()
+
+    def slow(w):
+        time.sleep(0.02)
+        return f(w)
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        engine = client.get_executor().map
+        assert distribution._workers_of(engine) == 2
+        assert numerical_gradient(f, net.W, workers=engine).tobytes() == expected
+        victim = next(iter(cluster.workers.values())).pid
+        killed = []
+        timer = threading.Timer(0.2, lambda: killed.append(os.kill(victim, signal.SIGKILL)))
+        timer.start()
+        assert numerical_gradient(slow, net.W, workers=engine).tobytes() == expected
+        assert killed == [None]
+
+
+MPI = """
+import numpy as np
+from mpi4py.futures import MPIPoolExecutor
+from numgrad import numerical_gradient
+
+if __name__ == "__main__":
+    x = np.arange(20.0)
+    with MPIPoolExecutor() as executor:
+        gradient = numerical_gradient(lambda _: float(np.sum(x**2)), x, workers=executor.map)
+    assert gradient.tobytes() == numerical_gradient(lambda _: float(np.sum(x**2)), x).tobytes()
+    print("the same")
+"""
+
+
+def test_mpi_gives_the_gradient(tmp_path):
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+    import shutil
+
+    if not shutil.which("mpiexec"):
+        pytest.skip("no MPI is installed (Debian: mpich)")
+    (tmp_path / "script.py").write_text(MPI)
+    command = ["mpiexec", "-n", "3", sys.executable, "-m", "mpi4py.futures", str(tmp_path / "script.py")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert "the same" in result.stdout, result.stderr
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+def rows(x):
+    return np.sum(x**3, axis=tuple(range(1, x.ndim)))
+
+
+def one(x):
+    return np.sum(x**3)
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward", "backward", "central4", "central6"])
+@pytest.mark.parametrize("h", [1e-4, "auto"])
+@pytest.mark.parametrize("shape", [(7,), (2, 3), ()], ids=str)
+def test_a_vectorized_f_gives_the_bits_of_the_plain_one(scheme, h, shape):
+    x = np.asarray(RNG.standard_normal(shape))
+    expected = numerical_gradient(one, x, h, scheme=scheme)
+    for limit in (1, 200, 2**26):
+        found = numerical_gradient(rows, x, h, scheme=scheme, vectorized=True, batch_bytes=limit)
+        assert found.tobytes() == expected.tobytes()
+    bounds = (x, x + 1.0)
+    at_the_bound = numerical_gradient(rows, x, h, scheme=scheme, bounds=bounds, vectorized=True)
+    assert at_the_bound.tobytes() == numerical_gradient(one, x, h, scheme=scheme, bounds=bounds).tobytes()
+
+
+def test_batches_are_bounded_in_memory_and_hold_points_of_the_shape_of_x():
+    shapes = []
+
+    def f(batch):
+        shapes.append(batch.shape)
+        return rows(batch)
+
+    x = np.ones((10, 5))
+    numerical_gradient(f, x, vectorized=True, batch_bytes=8 * 50 * 2 * 7)  # seven coordinates, two points each
+    assert {shape[1:] for shape in shapes} == {(10, 5)}
+    assert max(shape[0] for shape in shapes) == 14
+    assert sum(shape[0] for shape in shapes) == 100
+    shapes.clear()
+    numerical_gradient(f, x, vectorized=True)
+    assert [shape[0] for shape in shapes] == [100]
+
+
+def test_vectorized_works_with_args_coordinates_progress_processes_and_out():
+    def f(batch, power):
+        return np.sum(batch**power, axis=1)
+
+    x, seen, out = np.arange(1.0, 31.0), [], np.empty(30)
+    expected = numerical_gradient(lambda x: np.sum(x**2), x)
+    options = {"args": (2,), "vectorized": True}
+    assert numerical_gradient(f, x, out=out, progress=lambda *at: seen.append(at), **options) is out
+    assert np.array_equal(out, expected)
+    assert seen[-1] == (30, 30)
+    assert np.array_equal(numerical_gradient(f, x, coordinates=[4, 2], **options), expected[[4, 2]])
+    assert np.array_equal(numerical_gradient(f, x, workers=2, **options), expected)
+
+
+@pytest.mark.parametrize(
+    ("f", "options", "error", "message"),
+    [
+        (one, {}, TypeError, r"a vectorized f must return 6 real numbers for a batch of shape \(6, 3\), it returned"),
+        (lambda x: rows(x).astype(str), {}, TypeError, "a vectorized f must return"),
+        (rows, {"batch_bytes": 0}, ValueError, "batch_bytes must be at least 1"),
+        (rows, {"scheme": "complex"}, ValueError, "vectorized=True has no complex step"),
+        (simpleNet().objective([1.0, 2.0], 1), {}, TypeError, "vectorized=True needs an f that takes a batch"),
+        (3, {}, TypeError, "vectorized=True needs an f that takes a batch of points, got int 3"),
+    ],
+)
+def test_vectorized_misused(f, options, error, message):
+    with pytest.raises(error, match=message):
+        numerical_gradient(f, np.ones(3), vectorized=True, **options)
+
+
+def test_a_vectorized_f_that_ignores_its_batch_warns():
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        numerical_gradient(lambda batch: np.ones(len(batch)), np.ones(3), vectorized=True)
