@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import describe
+
 Engine = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 _RANGES = 32  # for each worker, so that a slow one does not hold the rest
@@ -31,6 +33,7 @@ class Job(Protocol):
 
 
 class _Task(NamedTuple):
+    number: int
     key: str
     file: str
     payload: bytes | None
@@ -46,8 +49,8 @@ def distribute(
 ) -> int:
     """Run `job` in ranges of `coordinates` through `engine`, write its arrays to the flat `outputs`, return the flags.
 
-    `engine` is map-like: ``engine(function, tasks)`` gives the results in order. The first exception, of `f` or of the
-    engine, ends the work: what has not begun finds the file gone and does nothing.
+    `engine` is map-like: ``engine(function, tasks)`` gives the results, in any order. The first exception, of `f` or of
+    the engine, ends the work: what has not begun finds the file gone and does nothing.
     """
     import tempfile  # with uuid, more than importing numgrad may cost
     import uuid
@@ -59,26 +62,28 @@ def distribute(
     flags = done = 0
 
     def collect(which: list[int], packed: bytes | None, file: str) -> list[int]:
+        """Write what comes back, in whatever order, and return the ranges whose job was not to be had."""
         nonlocal flags, done
-        missing = []
-        results = iter(engine(_work, [_Task(key, file, packed, ranges[k]) for k in which]))
+        waiting, missing = set(which), []
+        results = _mapped(engine, [_Task(k, key, file, packed, ranges[k]) for k in which])
         try:
-            for k in which:
-                result = next(results)
+            for number, result in results:
+                waiting.remove(number)
                 if result is None:
-                    missing.append(k)
+                    missing.append(number)
                     continue
                 found, arrays = _unpacked(result)
                 flags |= found
                 for output, array in zip(outputs, arrays, strict=True):
-                    output[starts[k] : starts[k + 1]] = array
-                done += len(ranges[k])
+                    output[starts[number] : starts[number + 1]] = array
+                done += len(ranges[number])
                 if report is not None:
                     report(done)
-            next(results, None)  # lets a generator come to its end
         finally:
             if hasattr(results, "close"):
                 results.close()  # an executor cancels what has not begun
+        if waiting or (missing and packed is not None):
+            raise RuntimeError(f"workers gave no result for {len(waiting) + len(missing)} of {len(which)} tasks")
         return missing
 
     with tempfile.TemporaryDirectory(prefix="numgrad-") as folder:
@@ -140,31 +145,71 @@ def _workers_of(engine: Engine) -> int:
     return _WORKERS
 
 
-def _work(task: _Task) -> bytes | None:
+def _mapped(engine: Engine, tasks: list[_Task]) -> Iterator[Any]:
+    """Yield (number of the range, packed result) from an engine, after checking that it maps."""
+    try:
+        results = iter(engine(_work, tasks))
+    except TypeError as error:
+        raise TypeError(f"workers must map a function over tasks, as Executor.map does: {error}") from error
+    try:
+        for result in results:
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise TypeError(f"workers must map a function over tasks, but gave {describe(result)} for one")
+            yield result
+    finally:
+        if hasattr(results, "close"):
+            results.close()
+
+
+def _work(task: _Task) -> tuple[int, bytes | None]:
     """Do one range where it arrives; None says that the job is not to be had here."""
     job = getattr(_kept, "job", None) if getattr(_kept, "key", None) == task.key else None
     if task.payload is None and not os.path.exists(task.file):
-        return None
+        return task.number, None
     if job is None:
         payload = Path(task.file).read_bytes() if task.payload is None else task.payload
         job = pickle.loads(payload)  # noqa: S301, made by `distribute`
         _kept.key, _kept.job = task.key, job
     try:
-        return _dumps(job.run(task.coordinates, lambda: task.payload is not None or os.path.exists(task.file)))
-    except Exception as error:  # noqa: BLE001, it is raised where the gradient was asked for
-        try:
-            packed = _dumps(error)
-            pickle.loads(packed)  # noqa: S301
-        except Exception:  # noqa: BLE001
-            packed = _dumps(RuntimeError(f"f raised {type(error).__name__}, which cannot be pickled: {error}"))
-        return packed
+        return task.number, _dumps(
+            job.run(task.coordinates, lambda: task.payload is not None or os.path.exists(task.file))
+        )
+    except (Exception, SystemExit) as error:  # noqa: BLE001, it is raised where the gradient was asked for
+        return task.number, _packed_exception(error)
+
+
+class _Raised(NamedTuple):
+    """An exception on its way, as what `BaseException` itself needs: some __init__ take other arguments."""
+
+    kind: type[BaseException]
+    args: tuple[Any, ...]
+    state: dict[str, Any]
+
+
+def _packed_exception(error: BaseException) -> bytes:
+    try:
+        packed = _dumps(_Raised(type(error), error.args, error.__dict__))
+        pickle.loads(packed)  # noqa: S301
+    except Exception:  # noqa: BLE001
+        notes = {"__notes__": getattr(error, "__notes__", [])}
+        message = f"f raised {type(error).__name__}, which cannot be pickled: {error}"
+        packed = _dumps(_Raised(RuntimeError, (message,), notes))
+    return packed
 
 
 def _unpacked(result: bytes) -> tuple[int, tuple[NDArray[Any], ...]]:
     value: Any = pickle.loads(result)  # noqa: S301, made by `_work`
-    if isinstance(value, Exception):
-        raise value
+    if isinstance(value, _Raised):
+        error = value.kind.__new__(value.kind, *value.args)
+        error.args = value.args
+        error.__dict__.update(value.state)
+        raise error
     return value  # type: ignore[no-any-return]
+
+
+def travelled(job: Any) -> Any:
+    """Return the job as it arrives in another process."""
+    return pickle.loads(_dumps(job))  # noqa: S301
 
 
 def _dumps(value: Any) -> bytes:
@@ -176,6 +221,6 @@ def _dumps(value: Any) -> bytes:
         import cloudpickle as pickler  # type: ignore[no-redef]
     try:
         packed: bytes = pickler.dumps(value)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
+    except Exception as error:
         raise TypeError(f"f, x and args must travel to other processes, but cannot be pickled: {error}") from error
     return packed

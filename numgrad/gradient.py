@@ -1,9 +1,11 @@
 """numerical_diff and numerical_gradient: what is valid, which memory is perturbed, what is worth a warning."""
 
 import functools
+import math
 import warnings
 from collections.abc import Callable, Hashable, Sized
 from numbers import Real
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
 from .arguments import describe, whole_number
-from .distribution import Engine, distribute, processes
+from .distribution import Engine, distribute, processes, travelled
 from .inspection import explain, is_compiled
 from .objectives import EVERY, LOST, MOVED, Objective, PythonObjective, as_objective
 from .progress import Progress, Report, check_progress, reporting
@@ -341,6 +343,7 @@ def _fill(
     n = out.size
     if callable(workers):
         job = QuotientJob(objective, x, args, step)
+        check_travel(job)
         return distribute(workers, job, coordinates if coordinates.size else np.arange(n), (out.reshape(-1),), report)
     state = objective.prepare(x, step, args)
     if report is None and not objective.threads:
@@ -364,6 +367,9 @@ class RangeJob:
     def __init__(self, objective: Objective, x: NDArray[Any], args: tuple[Any, ...], step: Any) -> None:
         self.f, self.batch_bytes = objective.f, getattr(objective, "batch_bytes", 0)
         self.x, self.args, self.step = x, args, step
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in ("f", "batch_bytes", "x", "args", "step")}
 
     @functools.cached_property
     def objective(self) -> Objective:
@@ -390,6 +396,31 @@ class RangeJob:
                 error.add_note(f"raised for {where} of x (flat, in C order)")
                 raise
         return flags
+
+
+def check_travel(job: RangeJob) -> None:
+    """Raise a ValueError if a Python f would see another array than its own `x` change where the job arrives.
+
+    That can be if `x` is a view, or if f travels by its name; then, and only then, f is evaluated twice to find out.
+    """
+    f, x = job.f, job.x
+    by_name = isinstance(f, FunctionType) and "<" not in f.__qualname__ and f.__module__ != "__main__"
+    if not isinstance(job.objective, PythonObjective) or job.batch_bytes or not (by_name or x.base is not None):
+        return
+    arrived = travelled(job)
+    saved, memory = buffers.native_copy(x), x.view(np.ndarray)
+    try:
+        memory[...] = moved = (saved.astype(np.float64) * 1.001 + 0.001).astype(x.dtype)
+        here = job.objective.value_at(x, job.args)
+    finally:
+        memory[...] = saved
+    arrived.x.view(np.ndarray)[...] = moved
+    there = arrived.objective.value_at(arrived.x, arrived.args)
+    if not (math.isclose(here, there, rel_tol=1e-6) or (math.isnan(here) and math.isnan(there))):
+        raise ValueError(
+            "in another process f would read another array than the x that changes there: x is a view of what f reads, "
+            "or f reads a global; pass that array itself as x, and let f be a closure or read its argument"
+        )
 
 
 class QuotientJob(RangeJob):

@@ -48,9 +48,11 @@ def make_stencil(evaluate: Any) -> Loop:
             total = width = 0.0
             for m in range(len(offsets[row])):
                 offset, weight = offsets[row][m], weights[row][m]
+                if weight == 0.0:
+                    continue
                 if offset == 0.0:
                     total += weight * base
-                elif weight != 0.0:
+                else:
                     point[i] = value + offset * h
                     width += weight * (float(point[i]) - value)
                     total += weight * evaluate(x, args)

@@ -157,9 +157,10 @@ class PythonObjective:
         loop = ridders.make_estimates(self.value_at)
         work, views = [0.0] * ridders.WORK, (output.data for output in outputs)
         try:
-            flags: int = loop(
-                x, buffers.cells(x), base, buffers.resolution(x), args, work, coordinates, start, stop, *views
-            )
+            with np.errstate(all="ignore"):  # f is asked far from x, where it may overflow or leave its domain
+                flags: int = loop(
+                    x, buffers.cells(x), base, buffers.resolution(x), args, work, coordinates, start, stop, *views
+                )
         finally:
             memory[...] = saved
         return flags
@@ -270,7 +271,7 @@ class VectorizedObjective(PythonObjective):
         return buffers.private_copy(buffers.real_array(x)), True
 
     def value_at(self, x: NDArray[Any], args: tuple[Any, ...]) -> float:
-        return float(self._values(x[np.newaxis], args)[0])
+        return float(self._values(x[np.newaxis].copy(), args)[0])
 
     def parts(self, x: NDArray[Any], step: Step, args: tuple[Any, ...]) -> list[tuple[float, Step]]:
         if isinstance(step, ComplexStep):
@@ -329,7 +330,9 @@ class VectorizedObjective(PythonObjective):
                 if m in moving:
                     k = moving.index(m)
                     term = weight * found[k]
-                    total += term if isinstance(weight, float) else np.where(weight != 0.0, term, 0.0)
+                    total += (
+                        term if isinstance(weight, float) else np.where((weight != 0.0) & (offset != 0.0), term, 0.0)
+                    )
                     width += weight * (points[k] - values) if stencil.stored else 0.0
                 if not isinstance(offset, float) or not offset:
                     total += np.where(np.equal(offset, 0.0) & np.not_equal(weight, 0.0), weight * stencil.base, 0.0)

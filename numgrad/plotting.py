@@ -7,6 +7,7 @@ arguments go to the matplotlib artist that carries the data.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def plot_tangent(
     h, ax = positive_step(h), _axes(ax)
     visible = h >= _VISIBLE * (high - low)
     grid = np.linspace(low, high, 401)
-    ax.plot(grid, [f(float(x)) for x in grid], **({"color": COLOURS[0], "label": "f"} | keywords))
+    ax.plot(grid, [f(float(x)) for x in grid], **_merged({"color": COLOURS[0], "label": "f"}, keywords))
     for k, point in enumerate(np.atleast_1d(np.asarray(at, dtype=float)).tolist()):
         value, colour = f(point), COLOURS[4 - k % 2]
         slope = numerical_diff(f, point, 1e-4 if visible else h)
@@ -136,7 +137,7 @@ def plot_gradient_field(
     _contours(f, xlim, ylim, ax)
     xs, ys = np.linspace(*_limits("xlim", xlim), density), np.linspace(*_limits("ylim", ylim), density)
     slopes = np.array([[-numerical_gradient(f, np.array([x, y])) for x in xs] for y in ys])
-    style: dict[str, Any] = {"color": COLOURS[4], "angles": "xy", "width": 0.004} | keywords
+    style = _merged({"color": COLOURS[4], "angles": "xy", "width": 0.004}, keywords, "Collection")
     ax.quiver(xs, ys, slopes[..., 0], slopes[..., 1], **style)
     ax.set(title="The negative gradient points downhill")
     return ax
@@ -179,10 +180,14 @@ def plot_descent(
     'Gradient descent, 100 iterations'
     """
     if isinstance(path, Mapping):
+        if not path:
+            raise ValueError("path must hold at least one path")
+        if ax is not None and np.size(np.asarray(ax, dtype=object)) != len(path):
+            raise ValueError(f"ax must hold {len(path)} Axes, one for each path")
         panels = _panels(len(path)) if ax is None else np.asarray(ax, dtype=object).reshape(-1)
         for (lr, one), panel in zip(path.items(), panels, strict=True):
             plot_descent(f, one, xlim=xlim, ylim=ylim, ax=panel, **keywords)
-            panel.set_title(f"lr = {lr:g}: {panel.get_title().partition(', ')[2]}", fontsize="medium")
+            panel.set_title(f"lr = {lr}: {panel.get_title().partition(', ')[2]}", fontsize="medium")
         return panels
     points = np.asarray(path, dtype=float)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
@@ -196,14 +201,14 @@ def plot_descent(
     if not inside[0]:
         raise ValueError(f"the first iterate, {points[0].tolist()}, must lie within xlim and ylim")
     shown = points if all(inside) else points[: inside.index(False)]
-    style = {"color": COLOURS[5], "marker": ".", "linewidth": 1.0} | keywords
+    style = _merged({"color": COLOURS[5], "marker": ".", "linewidth": 1.0}, keywords)
     ax.plot(shown[:, 0], shown[:, 1], **style)
     ax.plot(*points[0], "o", color=COLOURS[0], markersize=8, label="start")
     title = f"Gradient descent, {len(points) - 1} iterations"
     if all(inside):
         ax.plot(*points[-1], "*", color=COLOURS[0], markersize=14, label="end")
     else:
-        farthest = float(np.nanmax(np.abs(points)))
+        farthest = float(np.max(np.abs(points))) if not np.isnan(points).any() else math.nan
         border = _border(shown[-1], points[len(shown)], np.array([xlim, ylim]))
         ax.annotate("", border, shown[-1], arrowprops={"arrowstyle": "->", "color": COLOURS[5]})
         title = f"Gradient descent, leaves at {len(shown)}, |x| up to {farthest:.1e}"
@@ -277,9 +282,10 @@ def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> 
     if values.ndim != 1:
         raise ValueError(f"losses must be one-dimensional, got the shape {values.shape}")
     ax = _axes(ax)
-    ax.plot(np.arange(1, len(values) + 1), values, **({"color": COLOURS[4]} | keywords))
+    ax.plot(np.arange(1, len(values) + 1), values, **_merged({"color": COLOURS[4]}, keywords))
     ax.set(xlabel="iteration", ylabel="loss (nats)", title="The loss falls as the weights learn")
-    ax.set_ylim(bottom=0.0)
+    if values.size and np.nanmin(values) >= 0.0:
+        ax.set_ylim(bottom=0.0)
     ax.grid(visible=True, color="0.9")
     return ax
 
@@ -310,8 +316,11 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     'Weights of each class: for (blue) and against it (red)'
     """
     weights = np.asarray(W, dtype=float)
-    if weights.ndim != 2 or weights.shape[0] != np.prod(shape):
-        raise ValueError(f"W must have the shape (features, classes) with {shape} features, got {weights.shape}")
+    if weights.ndim != 2 or not weights.size or np.shape(shape) != (2,) or weights.shape[0] != np.prod(shape):
+        raise ValueError(
+            f"W must have the shape (features, classes), with rows * columns features for the shape (rows, columns): "
+            f"got {weights.shape} and {shape}"
+        )
     (rows, columns), classes = shape, weights.shape[1]
     across = min(classes, 5)
     down = -(-classes // across)
@@ -322,7 +331,8 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
         mosaic[top : top + rows, left : left + columns] = weights[:, k].reshape(shape)
         ax.annotate(str(k), (left, top), xytext=(1, -1), textcoords="offset points", va="top", fontsize=9)
     largest = float(np.max(np.abs(weights))) or 1.0
-    style: dict[str, Any] = {"cmap": "RdBu", "vmin": -largest, "vmax": largest} | keywords
+    limits = {} if "norm" in keywords else {"vmin": -largest, "vmax": largest}
+    style: dict[str, Any] = {"cmap": "RdBu"} | limits | keywords
     image = ax.imshow(mosaic, **style)
     ax.figure.colorbar(image, ax=ax, label="weight", shrink=0.7)
     ax.set(xticks=[], yticks=[], title="Weights of each class: for (blue) and against it (red)")
@@ -335,7 +345,7 @@ def plot_steps(
     """Draw the relative errors of schemes against the step: truncation falls with it, round-off rises."""
     ax = _axes(ax)
     for k, (name, values) in enumerate(errors.items()):
-        style = _style(k) | {"label": name, "markersize": 4} | keywords
+        style = _merged(_style(k) | {"label": name, "markersize": 4}, keywords)
         ax.plot(steps, [max(value, _EPS / 4) for value in values], **style)
     ax.axhline(_EPS, color="0.6", linewidth=0.8, linestyle=":")
     ax.annotate("eps", (steps[0], _EPS), color="0.4", fontsize=8, va="bottom", ha="right")
@@ -353,7 +363,7 @@ def plot_profile(measurements: Sequence[Measurement], *, ax: Axes | None = None,
     for k, route in enumerate(dict.fromkeys(row.route for row in measurements)):
         rows = sorted((row for row in measurements if row.route == route), key=lambda row: row.weights)
         weights, seconds = [row.weights for row in rows], [row.seconds for row in rows]
-        ax.plot(weights, seconds, **({"label": route, "markerfacecolor": "none"} | _style(k) | keywords))
+        ax.plot(weights, seconds, **_merged({"label": route, "markerfacecolor": "none"} | _style(k), keywords))
         measured = [(row.weights, row.seconds) for row in rows if not row.projected]
         ax.plot(*np.reshape(measured, (-1, 2)).T, **(_style(k) | {"linestyle": "none"}))
     ax.set(
@@ -402,6 +412,17 @@ def _new_figure(width: float = 8.0, height: float = 5.0) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=100)
+
+
+def _merged(defaults: dict[str, Any], keywords: dict[str, Any], artist: str = "Line2D") -> dict[str, Any]:
+    """Return the defaults with the user's keywords over them, whatever alias (c, lw, ls) these use."""
+    _require_matplotlib()
+    import matplotlib.cbook
+    import matplotlib.collections
+    import matplotlib.lines
+
+    kind = matplotlib.lines.Line2D if artist == "Line2D" else matplotlib.collections.Collection
+    return defaults | matplotlib.cbook.normalize_kwargs(keywords, kind)
 
 
 def _require_matplotlib() -> None:

@@ -18,7 +18,7 @@ Decorator = Callable[[Any], Any]
 LEVELS = 10  # of a tableau, each of half the step before
 WORK = 2 * LEVELS  # numbers that a tableau keeps
 
-_FIRST = 0.5  # first step, in scales of the coordinate
+_FIRST = 0.125  # first step, in scales of the coordinate
 _ATTEMPTS = 6  # first steps that are tried
 _GOOD = 4.5e5  # relative error, in eps, at which no other is tried
 _FAIR = 1e-3  # relative error from which others must agree and be better
@@ -154,7 +154,7 @@ def make_estimate(quotient: Any, tableau: Any, next_first: Any, better: Any, dec
         scale = abs(value) if value != 0.0 else 1.0
         first, side, went, evaluations = _FIRST * scale, 0, 0, 0
         slope, error, step, noise = math.nan, math.inf, 0.0, math.inf
-        for _ in range(_ATTEMPTS):
+        for _ in range(0 if math.isinf(base) else _ATTEMPTS):
             found, off, h, round_off, count, bad = tableau(x, point, i, value, base, first, side, eps, args, work)
             evaluations += count if side != 0 else 2 * count
             if better(slope, error, found, off):
@@ -168,7 +168,7 @@ def make_estimate(quotient: Any, tableau: Any, next_first: Any, better: Any, dec
                     break
                 first, side, went = (first, -bad, 0) if bad != 0 else (first / 64.0, 0, -1)
                 continue
-            if value == 0.0 and off < math.inf:  # a zero has no scale: does f have this slope near it too?
+            if off < math.inf:  # does f have this slope near x too, or did the steps meet equal values by chance?
                 near, jump, rough, _ = quotient(x, point, i, value, base, _NEAR * first, side, eps, args)
                 evaluations += 2 if side == 0 else 1
                 if abs(near - found) > 100.0 * (off + rough + abs(jump)) + 1e-6 * round_off / eps:

@@ -170,7 +170,7 @@ class Differencing:
             self.h = _positive_steps(h)
         elif not self.automatic:
             self.h = positive_step(h)
-        self.bounds = None if bounds is None or self.scheme is None else _as_bounds(bounds)
+        self.bounds = None if bounds is None else _as_bounds(bounds)
 
     def at(self, x: NDArray[Any]) -> Step:
         """Return how to difference at `x`: the step alone if it is one for all and the scheme is the default.
@@ -184,6 +184,8 @@ class Differencing:
             return float(self.h)
         steps = self._steps(x)
         if self.scheme is None:
+            if self.bounds is not None:
+                _check_within(x, self.bounds)
             return ComplexStep(steps)
         stored = self.automatic or not isinstance(self.h, float)
         if self.bounds is not None:
@@ -242,6 +244,8 @@ def _positive_steps(h: ArrayLike) -> Floats:
 
 def _as_bounds(bounds: Any) -> tuple[Floats, Floats]:
     try:
+        if isinstance(bounds, str):
+            raise TypeError
         low, high = (buffers.private_copy(buffers.real_array(bound, "a bound")) for bound in bounds)
     except (TypeError, ValueError) as error:
         if "a bound" in str(error):
@@ -252,10 +256,8 @@ def _as_bounds(bounds: Any) -> tuple[Floats, Floats]:
     return low, high
 
 
-def _stencil_within(
-    scheme: Scheme, x: NDArray[Any], steps: Floats, bounds: tuple[Floats, Floats], stored: bool
-) -> Stencil:
-    """Return a stencil that never leaves the bounds: one-sided and, without room for that, with smaller steps."""
+def _check_within(x: NDArray[Any], bounds: tuple[Floats, Floats]) -> tuple[Floats, Floats, Floats]:
+    """Return `x` and its bounds, flat, after checking that it lies within them."""
     values = x.reshape(-1).astype(np.float64)
     try:
         low, high = (np.broadcast_to(bound, x.shape).reshape(-1) for bound in bounds)
@@ -265,12 +267,21 @@ def _stencil_within(
     if outside.any():
         i = int(outside.argmax())
         raise ValueError(f"x must lie within the bounds: coordinate {i} is {values[i]}, not in {low[i]} to {high[i]}")
+    return values, low, high
+
+
+def _stencil_within(
+    scheme: Scheme, x: NDArray[Any], steps: Floats, bounds: tuple[Floats, Floats], stored: bool
+) -> Stencil:
+    """Return a stencil that never leaves the bounds: one-sided and, without room for that, with smaller steps."""
+    values, low, high = _check_within(x, bounds)
     steps, rows = np.array(np.broadcast_to(steps, values.shape)), np.full(len(values), -1, np.intp)
     offsets, weights, denominators = _table(scheme)
 
     def choose() -> None:
         for row in range(len(offsets)):
-            points = [values + offset * steps for offset in offsets[row]]
+            exact = [values + offset * steps for offset in offsets[row]]
+            points = exact + [point.astype(x.dtype).astype(np.float64) for point in exact if x.dtype.kind == "f"]
             fits = np.all([(low <= point) & (point <= high) for point in points], axis=0)
             rows[(rows < 0) & fits] = row
 

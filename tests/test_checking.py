@@ -171,6 +171,82 @@ def test_mistakes_in_one_array_of_a_dict(name, change, hint):
     assert any(hint in found for found in check.hints)
 
 
+def test_an_error_bar_that_is_not_finite_excuses_nothing():
+    assert not check_gradient(lambda x: -np.log(x[0] - 1) if x[0] > 1 else np.inf, [12345.0], np.array([1 + 8e-6])).ok
+    with np.errstate(all="ignore"):
+        assert not check_gradient(lambda x: float(np.log(abs(x[0]))), [12345.0], np.array([0.0])).ok
+
+
+def test_what_cannot_be_judged_does_not_pass():
+    def rough(x):  # its noise is a thousand times its slope
+        return float(1e3 * np.sin(1e15 * np.sum(x)) + 1e-3 * np.sum(x))
+
+    check = check_gradient(rough, np.full(4, 5.0), np.arange(1.0, 5.0))
+    assert not check.ok
+
+
+def test_small_weights_of_a_float32_net_are_judged():
+    rng = np.random.default_rng(0)
+    x, t = rng.standard_normal((20, 50)).astype(np.float32), rng.integers(0, 10, 20)
+    W = (1e-3 * rng.standard_normal((50, 10))).astype(np.float32)
+
+    def single(W):
+        z = x @ W
+        z = z - z.max(1, keepdims=True)
+        return -np.mean((z - np.log(np.exp(z).sum(1, keepdims=True)))[np.arange(20), t])
+
+    assert not check_gradient(single, lambda W: -np.ones_like(W) * np.float32(0.02), W).ok
+    assert check_gradient(single, backprop(W, x, t).astype(np.float32), W).ok
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 1e3])
+def test_right_gradients_pass_and_wrong_ones_fail_at_every_scale_of_x(scale):
+    x = scale * np.random.default_rng(0).standard_normal(20)
+    for f, gradient in (
+        (lambda x: float(np.sum(np.log(1 + x**2) if scale >= 1e-3 else np.log1p(x**2))), 2 * x / (1 + x**2)),
+        (lambda x: 1e3 + float(np.sum(np.cos(x))), -np.sin(x)),
+        (lambda x: float(np.sum(np.sin(x))), np.cos(x)),
+    ):
+        assert check_gradient(f, gradient, x).ok
+        if scale >= 1e-3:  # below, round-off of 1e3 hides the slopes, and the check says that it cannot judge
+            assert check_gradient(f, gradient, x, directions=3, rng=0).ok
+        assert not check_gradient(f, 1.01 * gradient + 1e-6, x).ok
+
+
+def test_candidates_are_kept_as_they_were_returned():
+    x, buffer = np.random.default_rng(0).standard_normal(100), np.empty(3)
+    assert check_gradient(lambda x: 0.5 * np.sum(x**2), lambda x: x, x, directions=50, rng=1).ok
+
+    def f(x):
+        np.multiply(2, x, out=buffer)
+        return float(np.sum(x**2))
+
+    y = np.array([1.0, 2.0, 3.0])
+    assert check_gradient(f, lambda x: np.multiply(2, x, out=buffer), y, directions=5).ok
+    assert check_gradient(f, lambda x: np.multiply(3, x, out=buffer), y).arrays[""].failed == 3
+
+
+def test_copies_that_f_ignores_warn_here_too():
+    W = np.ones((2, 3))
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        assert check_gradient(lambda _: float((W**2).sum()), np.zeros((2, 3)), W.astype(int)).ok
+
+
+def test_memory_of_every_precision_is_restored_after_directions():
+    for dtype in (np.longdouble, np.float32, np.float16):
+        x = (np.array([1, 2, 3]) / dtype(3)).astype(dtype)
+        before = x.copy()
+        check_gradient(lambda x: float(np.sum(x.astype(float) ** 2)), 2 * x, x, directions=2)
+        assert (x == before).all()
+
+
+def test_one_element_arrays_are_numbers_and_other_values_are_refused():
+    assert check_gradient(lambda x: x**2, lambda x: 2 * x, np.array([3.0])).ok
+    for value in ("3.5", True, None):
+        with pytest.raises(TypeError, match="f must return one real number"):
+            check_gradient(lambda x, value=value: value, [1.0], np.array([1.0]), directions=1)
+
+
 def test_a_kink_is_named():
     x = np.array([0.0, 2.0])
     check = check_gradient(lambda x: float(np.sum(np.maximum(x, 0.0) * (1 + x))), np.array([-3.0, 5.0]), x)
@@ -178,6 +254,7 @@ def test_a_kink_is_named():
     assert check.arrays[""].failed == 1
     assert "f has a kink at x" in check.hints[-1]
     assert "f has a kink" not in str(check_gradient(lambda x: float(np.sum(x**2)), [1.0, 1.0], x))
+    assert "f has a kink" not in str(check_gradient(lambda x: float((x[0] - 3) ** 2), [1.0], np.array([3.0])))
 
 
 def test_differences_within_the_error_bar_pass_and_are_reported():
@@ -187,8 +264,9 @@ def test_differences_within_the_error_bar_pass_and_are_reported():
         return float(np.sum(x**2) + noise * np.sin(1e12 * x[0]))
 
     x = np.array([1.0, 2.0])
-    check = check_gradient(noisy, 2 * x + 1e-4, x, rtol=1e-9)
-    assert check.explained + check.arrays[""].failed == 2
+    # The noise moves the quotients of x[0] by 1e-7 / h, of which the largest steps leave some 1e-6.
+    check = check_gradient(noisy, 2 * x, x, rtol=1e-9)
+    assert check.ok
     assert check.explained == 1
     assert "1 differences are within the error of the numerical gradient, and pass" in str(check)
 
@@ -269,4 +347,10 @@ def test_misused_dicts():
             check_gradient(f, gradient, x)
     with pytest.raises(ValueError, match=r"gradient\['b'\] must have the shape of x, \(3,\), got \(2,\)"):
         check_gradient(f, {"a": np.ones(2), "b": np.ones(2)}, x)
+    with pytest.raises(TypeError, match="the keys of x must be strings"):
+        check_gradient(f, {1: np.ones(2)}, {1: np.ones(2)})
+    wrong = check_gradient(
+        lambda p: float(np.sum(p["direction"])), {"direction": 3 * np.ones(2)}, {"direction": x["a"]}
+    )
+    assert wrong.arrays["direction"].failed == 2
     assert check_gradient(f, {"a": [1, 1], "b": [1.0, 1.0, 1.0]}, {"a": [1, 2], "b": x["b"]}).ok

@@ -187,16 +187,58 @@ def test_an_exception_reaches_the_caller_with_its_type_message_and_coordinate(en
     assert x.tobytes() == before
 
 
-def test_an_exception_that_cannot_be_pickled_is_told_in_words():
-    class Odd(Exception):
-        def __init__(self, message, lock):
-            super().__init__(message)
+class TwoArguments(Exception):
+    """One that `pickle` cannot make again, for its __init__ takes other arguments than it keeps."""
 
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+def test_an_exception_of_any_signature_keeps_its_type(engine):
     def fails(x):
-        raise Odd("mine", None)
+        raise TwoArguments("one", "two")
 
-    with pytest.raises(RuntimeError, match="f raised Odd, which cannot be pickled: mine"):
+    with pytest.raises(TwoArguments, match="one and two") as caught:
+        numerical_gradient(fails, np.ones(3), workers=engine)
+    assert caught.value.__notes__[0].startswith("raised for coordinate ")
+
+
+def test_an_exception_that_cannot_be_pickled_is_told_in_words():
+    def fails(x):
+        raise ValueError("mine", threading.Lock())
+
+    with pytest.raises(RuntimeError, match=r"f raised ValueError, which cannot be pickled: \('mine'") as caught:
         numerical_gradient(fails, np.ones(3), workers=2)
+    assert caught.value.__notes__[0].startswith("raised for coordinate ")
+
+
+def test_an_exit_reaches_the_caller_and_hangs_no_pool():
+    with multiprocessing.get_context("fork").Pool(2) as pool, pytest.raises(SystemExit):
+        numerical_gradient(lambda x: sys.exit(3), np.ones(6), workers=pool.map)
+
+
+def test_results_in_any_order_are_put_where_they_belong():
+    def backwards(function, tasks):
+        return [function(task) for task in reversed(tasks)]
+
+    x = np.arange(50.0)
+    found = numerical_gradient(lambda x: float(np.sum(x**2)), x, workers=backwards)
+    assert found.tobytes() == numerical_gradient(lambda x: float(np.sum(x**2)), x).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("engine", "error", "message"),
+    [
+        (lambda function, tasks: [], RuntimeError, "workers gave no result for 2 of 2 tasks"),
+        (lambda function, tasks: [(task.number, None) for task in tasks], RuntimeError, "workers gave no result"),
+        (lambda function, tasks: tasks[:1], TypeError, "workers must map a function over tasks, but gave"),
+        (lambda function, tasks: 3, TypeError, "workers must map a function over tasks, as Executor.map does"),
+        (lambda function: [], TypeError, "workers must map a function over tasks, as Executor.map does"),
+    ],
+)
+def test_what_does_not_map_is_refused(engine, error, message):
+    with pytest.raises(error, match=message):
+        numerical_gradient(lambda x: float(x[0]), np.ones(2), workers=engine)
 
 
 def test_after_an_exception_the_rest_is_not_evaluated(tmp_path):
@@ -257,10 +299,30 @@ def loky_workers():
     return found
 
 
-def test_a_view_of_what_f_reads_warns():
-    base = np.ones(4)
-    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
-        numerical_gradient(lambda _: float(np.sum(base**2)), base[:], workers=2)
+GLOBAL = np.arange(1.0, 7.0)
+
+
+def reads_a_global(_):
+    return float(np.sum(GLOBAL**2))
+
+
+def test_a_view_of_what_f_reads_and_a_global_are_found_and_a_harmless_view_is_not():
+    base = np.arange(1.0, 7.0).reshape(2, 3)
+    before = base.tobytes()
+    for f, x in (
+        (lambda _: float(np.sum(base**2)), base.reshape(-1)),
+        (lambda w: float(np.sum(base**2) + 0.1 * np.sum(w**2)), base.reshape(-1)),
+        (reads_a_global, GLOBAL),
+    ):
+        for options in ({}, {"coordinates": [0, 1]}):
+            with pytest.raises(ValueError, match="in another process f would read another array"):
+                numerical_gradient(f, x, workers=Lazy(), **options)
+        with pytest.raises(ValueError, match="in another process f would read another array"):
+            estimate_gradient(f, x, workers=Lazy())
+    assert base.tobytes() == before
+    view = base.reshape(-1)
+    there = numerical_gradient(lambda w: float(np.sum(w**2)), view, workers=Lazy())
+    assert there.tobytes() == numerical_gradient(lambda w: float(np.sum(w**2)), view).tobytes()
 
 
 def test_what_cannot_travel_is_a_type_error():
@@ -358,7 +420,7 @@ def test_a_vectorized_f_gives_the_bits_of_the_plain_one(scheme, h, shape):
     for limit in (1, 200, 2**26):
         found = numerical_gradient(rows, x, h, scheme=scheme, vectorized=True, batch_bytes=limit)
         assert found.tobytes() == expected.tobytes()
-    bounds = (x, x + 1.0)
+    bounds = (np.where(x > 0, x, x - 1), x + 1.0)  # some coordinates at a bound, some not
     at_the_bound = numerical_gradient(rows, x, h, scheme=scheme, bounds=bounds, vectorized=True)
     assert at_the_bound.tobytes() == numerical_gradient(one, x, h, scheme=scheme, bounds=bounds).tobytes()
 
@@ -408,6 +470,17 @@ def test_vectorized_works_with_args_coordinates_progress_processes_and_out():
 def test_vectorized_misused(f, options, error, message):
     with pytest.raises(error, match=message):
         numerical_gradient(f, np.ones(3), vectorized=True, **options)
+
+
+def test_a_vectorized_f_may_work_in_place():
+    def f(batch):
+        batch *= 2
+        return np.sum(batch**2, axis=1)
+
+    x = np.array([1.0, 2.0, 3.0])
+    for scheme in ("central", "forward"):
+        assert np.allclose(numerical_gradient(f, x, vectorized=True, scheme=scheme), 8 * x, rtol=1e-3)
+    assert x.tolist() == [1.0, 2.0, 3.0]
 
 
 def test_a_vectorized_f_that_ignores_its_batch_warns():

@@ -63,6 +63,7 @@ def test_profile_prints_a_table_and_writes_the_files(capsys, tmp_path):
         (["profile", "--shape", "2x3x4"], "invalid shape value: '2x3x4'"),
         (["profile", "--batch", "0"], "must be at least 1, got 0"),
         (["profile", "--h", "nan"], "must be finite and positive, got nan"),
+        (["profile", "--h", "1e308"], "must be finite and positive, got 1e308"),
         (["profile", "--budget", "-1"], "must be finite and positive, got -1"),
         (["profile", "--json", "/nosuch/p.json"], "cannot write /nosuch/p.json: No such file or directory"),
         (["profile", "--json", "/"], "/ is not a file"),
@@ -132,7 +133,10 @@ def module(tmp_path, monkeypatch):
         "def wrong(x): return 2 * x**2\n"
         "def flat(x): return [1.0]\n"
         "number = 3\n"
+        "def exits(x): return 1 / 0\n"
     )
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
+    (tmp_path / "empty.npy").touch()
     monkeypatch.setattr(sys, "path", sys.path.copy())
     yield
     sys.modules.pop("cubes", None)
@@ -162,6 +166,9 @@ def test_check_exits_with_1_if_the_gradient_is_wrong(module, capsys, tmp_path, g
         ),
         (["cubes:f", "--gradient", "cubes:flat", "--at", "[1, 2]"], "gradient must have the shape of x"),
         (["cubes:f", "--gradient", "cubes:right"], "required: --at"),
+        (["cubes:exits", "--gradient", "cubes:right", "--at", "[1]"], "the check itself failed: ZeroDivisionError"),
+        (["leaves:f", "--gradient", "cubes:right", "--at", "[1]"], "cannot find leaves:f: 0"),
+        (["cubes:f", "--gradient", "cubes:right", "--at", "empty.npy"], "cannot read a point from 'empty.npy'"),
         (["cubes:f", "--gradient", "cubes:right", "--at", "[1]", "--samples", "1", "--directions", "1"], "not allowed"),
     ],
 )

@@ -106,7 +106,7 @@ def test_divergence_is_shown_as_such_and_the_axes_do_not_explode():
     panels = plotting.plot_descent(function_2, paths, ax=figure.subplots(1, 3))
     assert [panel.get_title() for panel in panels] == [
         "lr = 0.1: 100 iterations",
-        "lr = 10: leaves at 1, |x| up to 2.6e+13",
+        "lr = 10.0: leaves at 1, |x| up to 2.6e+13",
         "lr = 1e-10: 100 iterations",
     ]
     assert all(panel.get_xlim() == (-5.0, 5.0) == panel.get_ylim() for panel in panels)
@@ -137,6 +137,16 @@ def test_losses_and_weights():
     assert ax.images[0].get_clim() == (-83.0, 83.0)
 
 
+def test_the_aliases_of_matplotlib_work_and_nothing_is_hidden():
+    ax = plotting.plot_loss([-1.0, -2.0, -3.0], ax=axes(), c="red", lw=3)
+    assert ax.lines[0].get_color() == "red"
+    assert ax.lines[0].get_linewidth() == 3
+    low, high = ax.get_ylim()
+    assert low <= -3.0 < -1.0 <= high
+    plotting.plot_weights(np.ones((4, 2)), (2, 2), ax=axes(), norm=mpl.colors.Normalize(0, 1))
+    assert plotting.plot_descent(function_2, [[1.0, 1.0], [np.nan, 0.0]], ax=axes()).get_title().endswith("up to nan")
+
+
 def test_without_ax_a_figure_is_made_that_pyplot_shows(monkeypatch):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")
@@ -151,6 +161,9 @@ def test_without_ax_a_figure_is_made_that_pyplot_shows(monkeypatch):
     ("draw", "error", "message"),
     [
         (lambda: plotting.plot_loss([[1.0]]), ValueError, r"losses must be one-dimensional, got the shape \(1, 1\)"),
+        (lambda: plotting.plot_descent(function_2, {}), ValueError, "path must hold at least one path"),
+        (lambda: plotting.plot_descent(function_2, {1: [[0, 0]]}, ax=[]), ValueError, "ax must hold 1 Axes"),
+        (lambda: plotting.plot_weights(np.ones((4, 2)), 4), ValueError, "W must have the shape"),
         (lambda: plotting.plot_loss([1.0], ax=3), TypeError, "ax must be a matplotlib Axes, got int 3"),
         (lambda: plotting.plot_weights(np.ones((6, 2)), (2, 2)), ValueError, "W must have the shape"),
         (

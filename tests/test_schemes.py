@@ -248,6 +248,33 @@ def test_compiled_and_python_agree_at_the_bounds():
     assert np.max(np.abs(gradients[0] - waves_gradient(X))) < 1e-9
 
 
+def test_what_is_stored_stays_within_the_bounds_in_float32_too():
+    seen, x = [], np.array([1.0], np.float32)
+
+    def f(x):
+        seen.append(float(x[0]))
+        return float(x.sum())
+
+    for high in (1.0001, 1.00000012, 1.5):
+        numerical_gradient(f, x, 1e-4, bounds=(0, high))
+        assert max(seen) <= high
+        seen.clear()
+
+
+def test_a_centre_that_does_not_count_is_not_evaluated():
+    scheme = Scheme((-1, 0, 1), (-1, 0, 1), 2)
+    for f in ROUTES.values():
+        assert np.max(np.abs(numerical_gradient(f, X, scheme=scheme) - numerical_gradient(f, X))) < 1e-10
+
+
+def test_the_complex_step_wants_x_within_the_bounds_too():
+    with pytest.raises(ValueError, match="x must lie within the bounds"):
+        numerical_gradient(lambda z: np.sum(z**2), np.array([5.0]), scheme="complex", bounds=(0, 1))
+    assert numerical_gradient(
+        lambda z: np.sum(z**2), np.array([1.0]), scheme="complex", bounds=(0, 1)
+    ) == pytest.approx(2)
+
+
 # --- the complex step ------------------------------------------------------------------------------------------------
 
 
