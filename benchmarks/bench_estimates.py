@@ -8,17 +8,10 @@ often.
 
 import numpy as np
 import pytest
+from bench_peers import compiled_f, jacobi_route
 from numba import njit
 
 from numgrad import estimate_gradient, numerical_gradient, schemes
-
-
-@njit()
-def compiled_f(x):
-    total = 0.0
-    for value in x:
-        total += np.sin(value) * value
-    return total
 
 
 @njit()
@@ -66,11 +59,6 @@ FUNCTIONS = {
 }
 
 
-def jacobi_route(f):
-    jacobi = pytest.importorskip("jacobi", reason="jacobi is not installed: pip install '.[bench]'")
-    return lambda: jacobi.jacobi(f, X)[0]
-
-
 def numdifftools_route(f):
     numdifftools = pytest.importorskip("numdifftools", reason="numdifftools is not installed: pip install '.[bench]'")
     gradient = numdifftools.Gradient(f, full_output=True)
@@ -91,7 +79,7 @@ ROUTES = {
     "numgrad estimate_gradient": lambda f: lambda: estimate_gradient(f, X).value,
     "scipy.differentiate": scipy_route,
     "numdifftools": numdifftools_route,
-    "jacobi": jacobi_route,
+    "jacobi": lambda f: jacobi_route(f, X),
 }
 
 

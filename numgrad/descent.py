@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from . import buffers
 from .arguments import describe, finite_real, whole_number
 from .gradient import Workers, as_workers, cost_key, fill_gradient, warn_of
-from .objectives import DIVERGED, MOVED, CompiledObjective, as_objective
+from .objectives import CompiledObjective, as_objective
 from .progress import Progress, Report, check_progress, reporting
+from .python_objectives import DIVERGED, MOVED
 from .schemes import Scheme, StepSize, step_at
 
 __all__ = ["descent_path", "gradient_ascent", "gradient_descent"]

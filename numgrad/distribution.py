@@ -25,11 +25,15 @@ _WORKERS = 16  # of an engine that does not say how many it has
 _kept = _local()  # a job for each thread that works, since it perturbs the point in place
 
 
+class UnwantedError(Exception):
+    """What a job raises to end early: a range that was left is no result, and is done again if it is wanted yet."""
+
+
 class Job(Protocol):
     """Work on coordinates that are independent of each other."""
 
     def run(self, coordinates: NDArray[np.intp], wanted: Callable[[], bool]) -> tuple[int, tuple[NDArray[Any], ...]]:
-        """Return flags, and an array for each output; it may end early once the result is not `wanted` any more."""
+        """Return flags and an array for each output, or raise `UnwantedError` once these are not `wanted` any more."""
 
 
 class _Task(NamedTuple):
@@ -174,6 +178,8 @@ def _work(task: _Task) -> tuple[int, bytes | None]:
         return task.number, _dumps(
             job.run(task.coordinates, lambda: task.payload is not None or os.path.exists(task.file))
         )
+    except UnwantedError:
+        return task.number, None
     except (Exception, SystemExit) as error:  # noqa: BLE001, it is raised where the gradient was asked for
         return task.number, _packed_exception(error)
 

@@ -10,11 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
 from .arguments import describe
-from .distribution import Engine, distribute
-from .gradient import RangeJob, Workers, as_coordinates, as_workers, check_travel, cost_key, warn_of
+from .distribution import Engine
+from .gradient import Workers, as_coordinates, as_workers, cost_key, warn_of
 from .inspection import is_compiled
-from .objectives import EVERY, CompiledObjective, Objective, PythonObjective, as_objective
+from .jobs import RangeJob, run_job
+from .objectives import CompiledObjective, Objective, as_objective
 from .progress import Progress, Report, check_progress, reporting
+from .python_objectives import EVERY, PythonObjective
 from .workers import Filler
 
 __all__ = ["Estimate", "estimate_derivative", "estimate_gradient"]
@@ -251,9 +253,7 @@ def _fill(
     flat, n = tuple(output.reshape(-1) for output in outputs), outputs[0].size
 
     if callable(workers):
-        job = EstimateJob(objective, x, args, base)
-        check_travel(job)
-        return distribute(workers, job, coordinates if coordinates.size else np.arange(n), flat, report)
+        return run_job(workers, EstimateJob(objective, x, args, base), coordinates, flat, report)
 
     def make_filler() -> Filler:
         own = objective.own(x)

@@ -1,11 +1,8 @@
 """numerical_diff and numerical_gradient: what is valid, which memory is perturbed, what is worth a warning."""
 
-import functools
-import math
 import warnings
 from collections.abc import Callable, Hashable, Sized
 from numbers import Real
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -13,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import buffers
 from .arguments import describe, whole_number
-from .distribution import Engine, distribute, processes, travelled
+from .distribution import Engine, processes
 from .inspection import explain, is_compiled
-from .objectives import EVERY, LOST, MOVED, Objective, PythonObjective, as_objective
+from .jobs import QuotientJob, run_job
+from .objectives import Objective, as_objective
 from .progress import Progress, Report, check_progress, reporting
+from .python_objectives import EVERY, LOST, MOVED, PythonObjective
 from .scalars import imaginary_part, real_number
 from .schemes import Bounds, ComplexStep, Scheme, Stencil, Step, StepSize, step_at
 from .workers import Filler
@@ -342,9 +341,7 @@ def _fill(
 ) -> int:
     n = out.size
     if callable(workers):
-        job = QuotientJob(objective, x, args, step)
-        check_travel(job)
-        return distribute(workers, job, coordinates if coordinates.size else np.arange(n), (out.reshape(-1),), report)
+        return run_job(workers, QuotientJob(objective, x, args, step), coordinates, (out.reshape(-1),), report)
     state = objective.prepare(x, step, args)
     if report is None and not objective.threads:
         return objective.fill(objective.own(state), step, args, coordinates, 0, n, out)
@@ -359,81 +356,6 @@ def _fill(
         return lambda start, stop: objective.fill(own, step, args, coordinates, start, stop, out)
 
     return pace.run(make_filler, n, key, workers, report)
-
-
-class RangeJob:
-    """What a range of coordinates needs where it is done, in another process; it travels as one pickle."""
-
-    def __init__(self, objective: Objective, x: NDArray[Any], args: tuple[Any, ...], step: Any) -> None:
-        self.f, self.batch_bytes = objective.f, getattr(objective, "batch_bytes", 0)
-        self.x, self.args, self.step = x, args, step
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("f", "batch_bytes", "x", "args", "step")}
-
-    @functools.cached_property
-    def objective(self) -> Objective:
-        """The objective, recognised anew where the job arrived."""
-        return as_objective(self.f, self.args, self.batch_bytes)
-
-    @functools.cached_property
-    def state(self) -> Any:
-        """What the ranges share."""
-        return self.objective.own(self.objective.prepare(self.x, self.step, self.args))
-
-    def in_ranges(self, fill: Filler, coordinates: NDArray[np.intp], wanted: Callable[[], bool]) -> int:
-        """Fill all `coordinates`, those of a Python f one by one, and note on an exception where it was raised."""
-        plain = isinstance(self.objective, PythonObjective) and not self.batch_bytes
-        length, flags = 1 if plain else max(1, len(coordinates)), 0
-        for start in range(0, len(coordinates), length):
-            if not wanted():
-                break
-            try:
-                flags |= fill(start, min(start + length, len(coordinates)))
-            except Exception as error:
-                last = coordinates[min(start + length, len(coordinates)) - 1]
-                where = f"coordinate {coordinates[start]}" if plain else f"coordinates {coordinates[start]} to {last}"
-                error.add_note(f"raised for {where} of x (flat, in C order)")
-                raise
-        return flags
-
-
-def check_travel(job: RangeJob) -> None:
-    """Raise a ValueError if a Python f would see another array than its own `x` change where the job arrives.
-
-    That can be if `x` is a view, or if f travels by its name; then, and only then, f is evaluated twice to find out.
-    """
-    f, x = job.f, job.x
-    by_name = isinstance(f, FunctionType) and "<" not in f.__qualname__ and f.__module__ != "__main__"
-    if not isinstance(job.objective, PythonObjective) or job.batch_bytes or not (by_name or x.base is not None):
-        return
-    arrived = travelled(job)
-    saved, memory = buffers.native_copy(x), x.view(np.ndarray)
-    try:
-        memory[...] = moved = (saved.astype(np.float64) * 1.001 + 0.001).astype(x.dtype)
-        here = job.objective.value_at(x, job.args)
-    finally:
-        memory[...] = saved
-    arrived.x.view(np.ndarray)[...] = moved
-    there = arrived.objective.value_at(arrived.x, arrived.args)
-    if not (math.isclose(here, there, rel_tol=1e-6) or (math.isnan(here) and math.isnan(there))):
-        raise ValueError(
-            "in another process f would read another array than the x that changes there: x is a view of what f reads, "
-            "or f reads a global; pass that array itself as x, and let f be a closure or read its argument"
-        )
-
-
-class QuotientJob(RangeJob):
-    """Difference quotients."""
-
-    def run(self, coordinates: NDArray[np.intp], wanted: Callable[[], bool]) -> tuple[int, tuple[NDArray[Any], ...]]:
-        """Return the flags and the quotients."""
-        out = np.empty(len(coordinates))
-
-        def fill(start: int, stop: int) -> int:
-            return self.objective.fill(self.state, self.step, self.args, coordinates, start, stop, out)
-
-        return self.in_ranges(fill, coordinates, wanted), (out,)
 
 
 def cost_key(x: NDArray[Any], args: tuple[Any, ...]) -> Hashable:

@@ -33,11 +33,11 @@ def real_number(value: Any) -> float:
     raise TypeError(f"f must return one real number, it returned {describe(value)}")
 
 
-def compiled_evaluation(f: Any) -> Kernel:
-    """Return the compiled ``evaluate(x, args)``: `f` with what it returns made a float."""
+def compiled_evaluation(f: Any, as_number: Callable[[Any], float] | None = None) -> Kernel:
+    """Return the compiled ``evaluate(x, args)``: `f` with what it returns made a float, by default by `real_number`."""
     from .kernels import compiled
 
-    number = _known_to_numba(real_number)
+    number = _known_to_numba(as_number or real_number)
 
     @compiled()
     def evaluate(x: Any, args: Any) -> Any:
@@ -77,19 +77,6 @@ _DROPPED = (
     "scheme='complex' needs an f that returns a complex number for a complex x, and keeps the imaginary part; use "
     "another scheme:"
 )
-
-
-def compiled_imaginary_evaluation(f: Any) -> Kernel:
-    """Return the compiled ``evaluate(x, args)``: the imaginary part of what `f` returns."""
-    from .kernels import compiled
-
-    number = _known_to_numba(imaginary_part)
-
-    @compiled()
-    def evaluate(x: Any, args: Any) -> Any:
-        return number(f(x, *args))
-
-    return evaluate
 
 
 @functools.cache

@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,6 +161,22 @@ def test_workers_that_cannot_see_the_file_are_sent_the_job():
     net, f = reads_its_own_weights()
     assert numerical_gradient(f, net.W, workers=engine).tobytes() == numerical_gradient(f, net.W).tobytes()
     assert packed == [False] * 18 + [True] * 18
+
+
+def test_a_job_that_vanishes_in_the_middle_of_a_range_is_sent_again_and_leaves_no_gap(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder, x = str(tmp_path), np.arange(100.0)
+
+    def f(x):
+        if x[50] > 50.0:  # in the middle of the range from 49 to 51
+            for file in Path(folder).glob("numgrad-*/job"):
+                file.unlink()
+        return float(np.sum(x * x))
+
+    engine = Lazy()
+    engine.workers = 1
+    found = numerical_gradient(f, x, workers=engine)
+    assert found.tobytes() == numerical_gradient(lambda x: float(np.sum(x * x)), x).tobytes()
 
 
 def test_progress_moves_in_coordinates(engine):

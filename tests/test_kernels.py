@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from numgrad import kernels, reference, softmax_layer
-from numgrad.objectives import EVERY
+from numgrad.python_objectives import EVERY
 
 
 def plain(kernel):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from problems import compiled, interrupt_at, needs_jit
+from problems import PROBLEMS, compiled, interrupt_at, needs_jit, waves
 
 from numgrad import (
     IncrementalObjective,
@@ -22,17 +22,7 @@ ORDERS = {"central": 2, "forward": 1, "backward": 1, "central4": 4, "central6": 
 EPS = 2.0**-52
 
 
-def waves(x):
-    total = 0.0
-    for value in x.flat:
-        total += np.sin(value) * np.exp(-0.5 * value)
-    return total
-
-
-def waves_gradient(x):
-    return np.exp(-0.5 * x) * (np.cos(x) - 0.5 * np.sin(x))
-
-
+waves_gradient = PROBLEMS["waves"].gradient
 ROUTES = {"python": waves, "compiled": compiled(waves)}
 X = np.array([0.3, -1.1, 2.0])
 
