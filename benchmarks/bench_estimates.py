@@ -1,9 +1,9 @@
 """Schemes against the plain gradient; estimates with error bars against the peers that give them too.
 
-What bounds them: the evaluations, of which a scheme takes as many as it has offsets, and an estimate some 12 to 14 a
+What bounds them: the evaluations, of which a scheme takes as many as it has offsets, and an estimate some 11 to 13 a
 coordinate where the plain gradient takes 2. The tableau between them is 45 numbers on the stack. Where f itself is
-dear, as 100 sines are, all packages wait for it, and none can be five times as fast as one that evaluates twice as
-often.
+dear, as 100 sines are, all packages wait for it: scipy evaluates x sin(x) 11 times a coordinate, as we do, and its
+price beyond f is all that can be saved.
 """
 
 import numpy as np

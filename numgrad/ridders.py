@@ -18,7 +18,7 @@ Decorator = Callable[[Any], Any]
 LEVELS = 10  # of a tableau, each of half the step before
 WORK = 2 * LEVELS  # numbers that a tableau keeps
 
-_FIRST = 0.125  # first step, in scales of the coordinate
+_FIRST = 0.1875  # first step, in scales of the coordinate: no power of 2, where periods of round numbers look alike
 _ATTEMPTS = 6  # first steps that are tried
 _GOOD = 4.5e5  # relative error, in eps, at which no other is tried
 _FAIR = 1e-3  # relative error from which others must agree and be better
@@ -36,8 +36,9 @@ def make_quotient(evaluate: Any, decorate: Decorator) -> Any:
     ) -> tuple[float, float, float, int]:
         """Return the slope for the step h, the jump between the slopes on both sides, the round-off, and a side.
 
-        `side` is 0 for a central quotient, else the sign of a one-sided one; `base` is f(x). What is returned last is
-        the sign of the side on which f is not finite, or 0.
+        `side` is 0 for a central quotient, else the sign of a one-sided one; `base` is f(x). The round-off is that of f
+        or of what f computes from x first, whichever moves f more. What is returned last is the sign of the side on
+        which f is not finite, or 0.
         """
         plus = minus = base
         above = below = value
@@ -55,7 +56,8 @@ def make_quotient(evaluate: Any, decorate: Decorator) -> Any:
         jump = 0.0
         if side == 0 and isfinite(base) and below < value < above:
             jump = (plus - base) / (above - value) - (base - minus) / (value - below)
-        return (plus - minus) / (above - below), jump, eps * max(abs(plus), abs(minus)) / h, 0
+        slope = (plus - minus) / (above - below)
+        return slope, jump, eps * max(abs(plus), abs(minus), abs(value * slope)) / h, 0
 
     return quotient
 
@@ -96,6 +98,8 @@ def make_tableau(quotient: Any, decorate: Decorator) -> Any:
                 factor, jump_factor = factor * power, jump_factor * 4.0
             work[j], work[LEVELS + j] = current, jump
             if error <= 2.0 * noise or (before < math.inf and abs(current - last) >= 2.0 * error):
+                if step == h and abs(current - last) <= 0.5 * noise:  # the same slope, with half the round-off
+                    slope, step = last, 2.0 * h
                 break
             last = current
         return slope, error, step, noise, count, bad
@@ -142,7 +146,43 @@ def make_better(decorate: Decorator) -> Any:
     return better
 
 
-def make_estimate(quotient: Any, tableau: Any, next_first: Any, better: Any, decorate: Decorator) -> Any:
+def make_look_near(quotient: Any, decorate: Decorator) -> Any:
+    """Return the look whether f has near x the slope that it has from afar."""
+
+    @decorate
+    def look_near(
+        x: Any,
+        point: Any,
+        i: int,
+        value: float,
+        base: float,
+        first: float,
+        side: int,
+        eps: float,
+        args: Any,
+        found: float,
+        off: float,
+        round_off: float,
+    ) -> tuple[bool, int]:
+        """Tell whether the slope near x is not `found`, whose steps met equal values by chance; and the evaluations.
+
+        One will do; only where it differs, the other side tells whether f is but rough there.
+        """
+        apart, evaluations = False, 0
+        for beside in (_ABOVE, _CENTRAL) if side == 0 else (side, side):
+            near, jump, rough, _ = quotient(x, point, i, value, base, _NEAR * first, beside, eps, args)
+            evaluations += 2 if beside == _CENTRAL else 1
+            apart = abs(near - found) > 100.0 * (off + rough + abs(jump)) + 1e-6 * round_off / eps
+            if not apart:
+                break
+        return apart, evaluations
+
+    return look_near
+
+
+def make_estimate(
+    quotient: Any, tableau: Any, next_first: Any, better: Any, look_near: Any, decorate: Decorator
+) -> Any:
     """Return the estimate for one coordinate."""
 
     @decorate
@@ -157,9 +197,18 @@ def make_estimate(quotient: Any, tableau: Any, next_first: Any, better: Any, dec
         for _ in range(0 if math.isinf(base) else _ATTEMPTS):
             found, off, h, round_off, count, bad = tableau(x, point, i, value, base, first, side, eps, args, work)
             evaluations += count if side != 0 else 2 * count
+            fair = error <= _FAIR * abs(slope)
             if better(slope, error, found, off):
-                slope, error, step, noise = found, off, h, round_off
-            elif error <= _FAIR * abs(slope):  # it gets worse: noise, which smaller steps magnify
+                apart, looks = look_near(x, point, i, value, base, first, side, eps, args, found, off, round_off)
+                evaluations += looks
+                if not apart:
+                    slope, error, step, noise = found, off, h, round_off
+                elif not fair:
+                    first *= _NEAR
+                    continue
+                else:
+                    break
+            elif fair:  # it gets worse: noise, which smaller steps magnify
                 break
             if bad != 0 and off == math.inf:  # is f finite on that side at all?
                 bad = quotient(x, point, i, value, base, 1e-9 * scale, bad, eps, args)[3]
@@ -168,12 +217,6 @@ def make_estimate(quotient: Any, tableau: Any, next_first: Any, better: Any, dec
                     break
                 first, side, went = (first, -bad, 0) if bad != 0 else (first / 64.0, 0, -1)
                 continue
-            if off < math.inf:  # does f have this slope near x too, or did the steps meet equal values by chance?
-                near, jump, rough, _ = quotient(x, point, i, value, base, _NEAR * first, side, eps, args)
-                evaluations += 2 if side == 0 else 1
-                if abs(near - found) > 100.0 * (off + rough + abs(jump)) + 1e-6 * round_off / eps:
-                    slope, error, first = math.nan, math.inf, _NEAR * first
-                    continue
             first, went = next_first(first, scale, went, slope, error, off, round_off, eps)
             if went == 0:
                 break
@@ -185,7 +228,7 @@ def make_estimate(quotient: Any, tableau: Any, next_first: Any, better: Any, dec
 def make_estimates(evaluate: Any, decorate: Decorator = lambda function: function) -> Any:
     """Return the loop over the coordinates, with the conventions of `numgrad.loops`."""
     quotient = make_quotient(evaluate, decorate)
-    choices = make_next_first(decorate), make_better(decorate)
+    choices = make_next_first(decorate), make_better(decorate), make_look_near(quotient, decorate)
     estimate = make_estimate(quotient, make_tableau(quotient, decorate), *choices, decorate)
 
     @decorate

@@ -1,8 +1,9 @@
 """Functions with exact derivatives: each in floats, the same for mpmath, and the points where to take them."""
 
 import math
+import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mpmath
@@ -38,6 +39,12 @@ class Entry:
 
     def __str__(self) -> str:
         return f"{self.name} at {self.x:g}"
+
+
+def entries_around(rng: random.Random, each: int) -> list[Entry]:
+    """Return the functions of the catalogue at `each` random points within 20 % of those of the catalogue."""
+    around = [replace(entry, x=entry.x * rng.uniform(0.8, 1.2)) for entry in entries() if entry.x for _ in range(each)]
+    return [entry for entry in around if math.isfinite(entry.f(entry.x))]
 
 
 def entries() -> list[Entry]:

@@ -1,10 +1,11 @@
 """Derivatives with error bars: accuracy and coverage over a catalogue, kinks, noise, one-sided domains."""
 
 import math
+import random
 
 import numpy as np
 import pytest
-from catalogue import entries
+from catalogue import entries, entries_around
 from problems import compiled, interrupt_at, needs_jit
 
 from numgrad import estimate_derivative, estimate_gradient, simpleNet
@@ -12,6 +13,7 @@ from numgrad.estimates import concise
 
 EPS = 2.0**-52
 CATALOGUE = entries()
+AROUND = entries_around(random.Random(0), 20)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,15 @@ def test_the_catalogue_is_estimated_accurately_and_cheaply(results):
     assert np.median(relative) <= 1e-14
     assert np.mean([estimate.evaluations for *_, estimate in results]) <= 15
     assert all(estimate.converged for *_, estimate in results)
+
+
+def test_true_errors_at_random_points_are_within_the_reported_ones():
+    found = [(entry.derivative(), estimate_derivative(entry.f, entry.x)) for entry in AROUND]
+    errors = np.array([(abs(estimate.value - exact), estimate.error) for exact, estimate in found])
+    assert len(AROUND) >= 1200
+    assert np.mean(errors[:, 0] <= errors[:, 1]) >= 0.99
+    assert (errors[:, 0] <= 10 * errors[:, 1]).all()
+    assert max(error / abs(exact) for error, (exact, _) in zip(errors[:, 0], found, strict=True)) <= 1e-10
 
 
 def test_reported_errors_are_not_idle(results):
@@ -124,6 +135,17 @@ def test_steps_that_meet_equal_values_by_chance_are_not_believed():
     ):
         estimate = estimate_derivative(f, x)
         assert abs(estimate.value - exact) <= 10 * estimate.error
+
+
+def test_the_slope_of_a_narrow_feature_is_found_where_f_is_flat_from_afar():
+    estimate = estimate_derivative(lambda t: (t - 1.0) * math.exp(-1e8 * (t - 1.0) ** 2), 1.0)
+    assert abs(estimate.value - 1.0) <= estimate.error <= 1e-8
+
+
+def test_what_f_computes_from_x_first_counts_as_round_off():
+    # sin is 0 at x, but 8 pi x is 25 and rounded: f carries an error of 25 eps, whatever its size.
+    estimate = estimate_derivative(lambda t: math.sin(8 * math.pi * t), 1.0)
+    assert estimate.error >= 25.0 * EPS / estimate.step
 
 
 def test_a_pole_has_no_derivative():
