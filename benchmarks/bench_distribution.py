@@ -1,7 +1,7 @@
 """A Python objective of 10 ms on two processes, through each engine; and batches of a NumPy objective.
 
 What bounds them: the objective. Beyond it an engine costs the pickle of the job, once a worker, and a task for each of
-the some 64 ranges, of which the table gives the time a coordinate, for an objective that costs nothing.
+the some 34 ranges, of which the table gives the time a coordinate, for an objective that costs nothing.
 """
 
 import multiprocessing

@@ -11,12 +11,10 @@ import numpy as np
 
 from numgrad import numerical_gradient
 
-# Measured on 2 cores of an AMD EPYC by ``pytest --benchmark-only benchmarks/bench_distribution.py``: seconds a task of
-# some three coordinates, of which there are 32 a worker.
-TASK = {"loky": 3.1 * 81e-6, "Dask": 3.1 * 742e-6}
+TASK = {"loky": 0.43e-3, "Dask": 3.0e-3}  # seconds a task, measured on 2 cores of an AMD EPYC with ``--measure``
 SHIP = 1e9  # bytes a second that one network link carries, to ship the job
 JOB = 100e6  # bytes of a job: the objective's data and x
-RANGES = 32  # tasks a worker, as in `numgrad.distribution`
+RANGES = 17  # tasks a worker, as in `numgrad.distribution`: a first coordinate, and 16
 
 
 def quick(x):
@@ -24,32 +22,27 @@ def quick(x):
     return float(np.sum(x * x))
 
 
-def measured_task(workers, n=192, ranges=64):
+def measured_task(workers, n=200):
     """Return the seconds that one task costs an engine."""
     x, seconds = np.ones(n), []
     for _ in range(7):
         began = time.perf_counter()
         numerical_gradient(quick, x, workers=workers)
         seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds) / ranges
+    return statistics.median(seconds) / (2 * RANGES)
 
 
 def gradient_seconds(n, objective, cores, task, local):
-    """Return the seconds of a gradient of n coordinates.
+    """Return the seconds of a gradient of n coordinates, and of what it waits for.
 
-    The cores share 2n evaluations; the scheduler hands out all tasks one after the other; the job is shipped with each
-    task, from one link (a local engine reads it from a file); and the last range of a core ends a range late at worst.
+    Before the work, the job is shipped to each core through one link (a local engine reads it from a file). Then the
+    cores share 2n evaluations, while the scheduler hands out the tasks one after the other. The last coordinates end
+    together but for one.
     """
-    tasks = min(n, RANGES * cores)
-    evaluating = 2 * objective * np.ceil(n / tasks) * np.ceil(tasks / cores)
-    scheduling = tasks * task
-    shipping = 0.0 if local else tasks * JOB / SHIP
-    return (
-        max(evaluating, scheduling, shipping) + 2 * objective * np.ceil(n / tasks) / 2,
-        evaluating,
-        scheduling,
-        shipping,
-    )
+    shipping = 0.0 if local else cores * JOB / SHIP
+    scheduling = task * min(n, RANGES * cores)
+    evaluating = 2 * objective * np.ceil(n / cores)
+    return shipping + max(evaluating, scheduling), evaluating, scheduling, shipping
 
 
 def duration(seconds):
@@ -73,7 +66,7 @@ def main():
             Client(cluster) as client,
         ):
             TASK["Dask"] = measured_task(client.get_executor().map)
-    print("task: " + ", ".join(f"{name} {1e3 * seconds:.2g} ms" for name, seconds in TASK.items()))
+    print("a task: " + ", ".join(f"{name} {1e3 * seconds:.2g} ms" for name, seconds in TASK.items()))
     print("| cores | objective | coordinates a second | gradient of 10,000 | busy | limited by |")
     print("|---|---|---|---|---|---|")
     n = 10_000
@@ -84,8 +77,11 @@ def main():
             total, *parts = gradient_seconds(n, objective, cores, task, local)
             limit = ("the objective", "the scheduler's tasks a second", "shipping the job")[int(np.argmax(parts))]
             busy = 2 * n * objective / (cores * total)
-            rate = f"{n / total:,.3g}"
+            rate = f"{n / total:,.0f}" if n / total >= 100 else f"{n / total:.3g}"
             print(f"| {cores:,} | {name} | {rate} | {duration(total)} | {100 * busy:.0f} % | {limit} |")
+    for objective, name in ((1e-3, "1 ms"), (1e-2, "10 ms"), (1.0, "1 s")):
+        kept = np.sqrt(2 * objective * n / (RANGES * TASK["Dask"]))
+        print(f"an objective of {name}: the scheduler keeps up with {kept:.0f} cores")
 
 
 if __name__ == "__main__":

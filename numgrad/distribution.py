@@ -2,7 +2,9 @@
 
 A *job* ``run(coordinates) -> (flags, arrays)`` holds all that its ranges need: the objective, the point, the step. It
 travels as one pickle, so that an f which reads the point as its own still does where it arrives. On this machine it
-travels through a file, once for each worker; a worker that cannot see the file is sent it with each of its ranges.
+travels through a file, once for each worker. A worker elsewhere cannot see that file and keeps what it is sent: the
+work begins with one coordinate for each worker, which takes the job along if it came back undone; so does what comes
+back later, from a worker that none of these had reached.
 """
 
 import contextlib
@@ -20,9 +22,8 @@ from .arguments import describe
 
 Engine = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
-_RANGES = 32  # for each worker, so that a slow one does not hold the rest
+_RANGES = 16  # for each worker, ever shorter ones, so that a slow one does not hold the rest at the end
 _WORKERS = 16  # of an engine that does not say how many it has
-_kept = _local()  # a job for each thread that works, since it perturbs the point in place
 
 
 class UnwantedError(Exception):
@@ -34,6 +35,18 @@ class Job(Protocol):
 
     def run(self, coordinates: NDArray[np.intp], wanted: Callable[[], bool]) -> tuple[int, tuple[NDArray[Any], ...]]:
         """Return flags and an array for each output, or raise `UnwantedError` once these are not `wanted` any more."""
+
+
+class _Kept(_local):
+    """The last job of a thread: each has its own, since it perturbs the point in place."""
+
+    key = ""
+    job: Any = None
+    sent = False  # to this process, which cannot see the file
+
+
+_kept = _Kept()
+_sent: tuple[str, bytes] = "", b""  # key and pickle of the job that this process was sent last
 
 
 class _Task(NamedTuple):
@@ -59,9 +72,9 @@ def distribute(
     import tempfile  # with uuid, more than importing numgrad may cost
     import uuid
 
-    count = min(len(coordinates), _RANGES * _workers_of(engine))
-    ranges = np.array_split(coordinates, count)
-    starts = np.cumsum([0, *map(len, ranges)]).tolist()
+    workers = _workers_of(engine)
+    starts = _starts(len(coordinates), workers)
+    ranges = np.split(coordinates, starts[1:])
     payload, key = _dumps(job), uuid.uuid4().hex
     flags = done = 0
 
@@ -79,7 +92,7 @@ def distribute(
                 found, arrays = _unpacked(result)
                 flags |= found
                 for output, array in zip(outputs, arrays, strict=True):
-                    output[starts[number] : starts[number + 1]] = array
+                    output[starts[number] : starts[number] + len(array)] = array
                 done += len(ranges[number])
                 if report is not None:
                     report(done)
@@ -93,10 +106,22 @@ def distribute(
     with tempfile.TemporaryDirectory(prefix="numgrad-") as folder:
         file = Path(folder, "job")
         file.write_bytes(payload)
-        elsewhere = collect(list(range(count)), None, str(file))
-        if elsewhere:
-            collect(elsewhere, payload, str(file))
+        packed, left = None, list(range(len(ranges)))
+        while left:
+            missing = collect(left[:workers], packed, str(file))
+            others = left[workers:]
+            left = missing + (others if missing or not others else collect(others, None, str(file)))
+            packed = payload
     return flags
+
+
+def _starts(n: int, workers: int) -> list[int]:
+    """Return where the ranges of n coordinates start: single ones for each worker, then of linearly falling length."""
+    rest = n - workers
+    if rest <= 0:
+        return list(range(n))
+    falling = np.linspace(1.0, 0.0, min(rest, _RANGES * workers), endpoint=False)
+    return [*range(workers), *np.unique(n - np.ceil(rest * falling**2).astype(np.intp)).tolist()]
 
 
 def processes(count: int) -> Engine:
@@ -167,21 +192,38 @@ def _mapped(engine: Engine, tasks: list[_Task]) -> Iterator[Any]:
 
 def _work(task: _Task) -> tuple[int, bytes | None]:
     """Do one range where it arrives; None says that the job is not to be had here."""
-    job = getattr(_kept, "job", None) if getattr(_kept, "key", None) == task.key else None
-    if task.payload is None and not os.path.exists(task.file):
+    found = _keep(task)
+    job, sent = _kept.job, _kept.sent
+
+    def wanted() -> bool:  # a worker elsewhere cannot see that the file is gone
+        return sent or os.path.exists(task.file)
+
+    if not (found and wanted()):
         return task.number, None
-    if job is None:
-        payload = Path(task.file).read_bytes() if task.payload is None else task.payload
-        job = pickle.loads(payload)  # noqa: S301, made by `distribute`
-        _kept.key, _kept.job = task.key, job
     try:
-        return task.number, _dumps(
-            job.run(task.coordinates, lambda: task.payload is not None or os.path.exists(task.file))
-        )
+        return task.number, _dumps(job.run(task.coordinates, wanted))
     except UnwantedError:
         return task.number, None
     except (Exception, SystemExit) as error:  # noqa: BLE001, it is raised where the gradient was asked for
         return task.number, _packed_exception(error)
+
+
+def _keep(task: _Task) -> bool:
+    """Keep the job of a task, and return whether it was to be had."""
+    global _sent
+    if task.payload is not None and not os.path.exists(task.file):
+        _sent = task.key, task.payload
+    key, payload = _sent
+    if _kept.key != task.key:
+        if key != task.key:
+            try:
+                payload = Path(task.file).read_bytes()
+            except OSError:
+                return False
+        _kept.job = pickle.loads(payload)  # noqa: S301, made by `distribute`
+        _kept.key, _kept.sent = task.key, False
+    _kept.sent = _kept.sent or key == task.key
+    return True
 
 
 class _Raised(NamedTuple):

@@ -136,7 +136,7 @@ def test_each_worker_gets_the_data_once_a_gradient(tmp_path):
         assert all(marks.count(pid) <= gradients for pid in marks)
 
 
-def test_ranges_are_several_a_worker_and_small_at_both_ends():
+def test_the_work_begins_with_a_coordinate_a_worker_and_goes_on_in_several_ranges_for_each():
     seen = []
 
     def engine(function, tasks):
@@ -146,21 +146,63 @@ def test_ranges_are_several_a_worker_and_small_at_both_ends():
 
     engine.workers = 2
     numerical_gradient(lambda x: float(np.sum(x)), np.ones(200), workers=engine)
-    assert len(seen) == 64
-    assert set(seen) == {3, 4}
+    assert seen[:2] == seen[-2:] == [1, 1]
+    assert len(seen) == 33
+    assert sum(seen) == 200
+    assert max(seen) == seen[2] == 12  # an eighth of what a worker does
+    for n in (0, 1, 2, 3, 34, 35):
+        x = np.arange(float(n))
+        assert numerical_gradient(one, x, workers=engine).tobytes() == numerical_gradient(one, x).tobytes()
 
 
-def test_workers_that_cannot_see_the_file_are_sent_the_job():
+class Machines:
+    """Two processes that see no file of this one, as if they ran on other machines, and what they were given."""
+
+    workers = 2
+
+    def __init__(self, executors, first):
+        self.executors, self.first, self.given = executors, first, []
+
+    def __call__(self, function, tasks):
+        """Map, `first` to the first machine and the others in turns."""
+        futures = []
+        for task in tasks:
+            machine = 0 if len(self.given) < self.first else len(self.given) % 2
+            self.given.append((machine, task.payload is not None))
+            futures.append(self.executors[machine].submit(function, task._replace(file="/nosuch/job")))
+        return [future.result() for future in futures]
+
+
+def test_workers_that_cannot_see_the_file_are_sent_the_job_once_each(tmp_path):
+    heavy, x = Heavy(str(tmp_path)), np.arange(60.0)
+
+    def f(x):
+        return float(np.sum(x * x)) + (heavy is None)
+
+    expected, spawn = numerical_gradient(f, x).tobytes(), multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as one, ProcessPoolExecutor(1, mp_context=spawn) as other:
+        for first, sent in ((0, [0, 1]), (4, [0, 0, 0, 1])):  # in turns; or both sent to the first, the other missed
+            engine = Machines((one, other), first)
+            assert numerical_gradient(f, x, workers=engine).tobytes() == expected
+            assert [machine for machine, packed in engine.given if packed] == sent
+            assert len(list(tmp_path.iterdir())) == 2  # unpickled once on each
+            for mark in tmp_path.iterdir():
+                mark.unlink()
+
+
+def test_the_threads_of_a_worker_share_what_it_was_sent():
     packed = []
 
     def engine(function, tasks):
-        tasks = [task if task.payload else task._replace(file="/nosuch/job") for task in tasks]
         packed.extend(task.payload is not None for task in tasks)
-        return map(function, tasks)
+        with ThreadPoolExecutor(1) as another:  # a thread that has kept no job
+            return list(another.map(function, [task._replace(file="/nosuch/job") for task in tasks]))
 
+    engine.workers = 2
     net, f = reads_its_own_weights()
     assert numerical_gradient(f, net.W, workers=engine).tobytes() == numerical_gradient(f, net.W).tobytes()
-    assert packed == [False] * 18 + [True] * 18
+    assert packed[:4] == [False, False, True, True]
+    assert not any(packed[4:])
 
 
 def test_a_job_that_vanishes_in_the_middle_of_a_range_is_sent_again_and_leaves_no_gap(tmp_path, monkeypatch):
@@ -385,12 +427,17 @@ def test_a_dask_cluster_gives_the_gradient_even_if_a_worker_is_killed_meanwhile(
         engine = client.get_executor().map
         assert distribution._workers_of(engine) == 2
         assert numerical_gradient(f, net.W, workers=engine).tobytes() == expected
-        victim = next(iter(cluster.workers.values())).pid
+
+        def elsewhere(function, tasks):
+            return engine(function, [task._replace(file="/nosuch/job") for task in tasks])
+
+        elsewhere.workers = 2
         killed = []
-        timer = threading.Timer(0.2, lambda: killed.append(os.kill(victim, signal.SIGKILL)))
-        timer.start()
-        assert numerical_gradient(slow, net.W, workers=engine).tobytes() == expected
-        assert killed == [None]
+        for workers, victim in zip((engine, elsewhere), list(cluster.workers.values()), strict=True):
+            timer = threading.Timer(0.2, lambda pid: killed.append(os.kill(pid, signal.SIGKILL)), [victim.pid])
+            timer.start()
+            assert numerical_gradient(slow, net.W, workers=workers).tobytes() == expected
+        assert killed == [None, None]
 
 
 MPI = """
