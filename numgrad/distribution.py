@@ -10,6 +10,7 @@ back later, from a worker that none of these had reached.
 import contextlib
 import os
 import pickle
+import sys
 from _thread import _local
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -176,6 +177,10 @@ def _workers_of(engine: Engine) -> int:
 
 def _mapped(engine: Engine, tasks: list[_Task]) -> Iterator[Any]:
     """Yield (number of the range, packed result) from an engine, after checking that it maps."""
+    pools = sys.modules.get("multiprocessing.pool")
+    if pools and isinstance(getattr(engine, "__self__", None), pools.Pool):
+        yield from _watched(engine.__self__, tasks)  # type: ignore[attr-defined]
+        return
     try:
         results = iter(engine(_work, tasks))
     except TypeError as error:
@@ -188,6 +193,24 @@ def _mapped(engine: Engine, tasks: list[_Task]) -> Iterator[Any]:
     finally:
         if hasattr(results, "close"):
             results.close()
+
+
+def _watched(pool: Any, tasks: list[_Task]) -> Iterator[Any]:
+    """Map through a `multiprocessing.Pool`, which by itself waits for ever for a worker that was killed."""
+    from multiprocessing import TimeoutError as NotYetError
+
+    results = pool.imap_unordered(_work, tasks)
+    workers = {worker for worker in pool._pool if worker.exitcode is None}
+    while True:
+        try:
+            yield results.next(0.1)
+        except StopIteration:
+            return
+        except NotYetError:
+            workers.update(pool._pool)
+            codes = [worker.exitcode for worker in workers if worker.exitcode]
+            if codes:
+                raise RuntimeError(f"a worker of the pool died with the exit code {codes[0]}") from None
 
 
 def _work(task: _Task) -> tuple[int, bytes | None]:

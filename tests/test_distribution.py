@@ -331,6 +331,8 @@ def test_a_worker_that_dies_is_an_error_of_the_engine_and_no_hang():
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as executor, pytest.raises(BrokenProcessPool):
         numerical_gradient(dies, np.zeros(10), workers=executor.map)
+    with context.Pool(2) as pool, pytest.raises(RuntimeError, match="a worker of the pool died with the exit code 3"):
+        numerical_gradient(dies, np.zeros(10), workers=pool.map)
     assert numerical_gradient(lambda x: float(x[0]), np.zeros(4), workers=2).tolist() == [1.0, 0.0, 0.0, 0.0]
 
 
