@@ -60,8 +60,8 @@ def numerical_diff(
         If `f` is not callable, if `x` or what `f` returns is not real, or if `h` is not a real number; if scheme is
         'complex' and `f` returns a real number for a complex one.
     ValueError
-        If `h` is not finite and positive, or if `f` returns another shape than that of x; if `scheme` is unknown, or
-        `x` lies outside the bounds.
+        If `h` is not finite and positive, or if `f` returns another shape than that of x; if `scheme` is unknown; if
+        `x` lies outside the bounds or they leave no room.
 
     Warns
     -----
@@ -217,6 +217,7 @@ def numerical_gradient(
     bounds : pair of array_like, optional
         ``(low, high)``, each of which broadcasts to the shape of `x`: f is evaluated at no point outside. Near a bound
         the scheme turns one-sided and keeps its order; where there is no room even for that, the step becomes smaller.
+        Where the bounds meet there is no derivative; leave such coordinates out by `coordinates`.
     vectorized : bool, default False
         If true, `f` receives a batch of points, of shape ``(k, *x.shape)``, and returns k values. It sees copies of
         `x`, never `x` itself.
@@ -237,9 +238,9 @@ def numerical_gradient(
         is 'complex' and `f` returns a real number.
     ValueError
         If `h` is not finite and positive or `workers` is below 1; if `scheme` is unknown, or not one that an
-        incremental `f` has; if `x` lies outside the bounds; if `out` has another shape or shares memory
-        with `x` or `args`; if `coordinates` is not one-dimensional or out of range; if a compiled `f` has captured
-        `x`; if elements of `x` share memory.
+        incremental `f` has; if `x` lies outside the bounds or they leave no room; if `out` has another shape or
+        shares memory with `x` or `args`; if `coordinates` is not one-dimensional or out of range; if a compiled `f`
+        has captured `x`; if elements of `x` share memory.
     ImportError
         If `progress` is True and tqdm is not installed, or processes are needed and joblib is not.
     Exception
@@ -284,8 +285,8 @@ def numerical_gradient(
         check_progress(progress)
     point, private = objective.hold(x)
     objective.check(point, args)
-    step = step_at(point, h, scheme, bounds)
     chosen = EVERY if coordinates is None else as_coordinates(coordinates, point.size)
+    step = step_at(point, h, scheme, bounds, None if coordinates is None else chosen)
     gradient = buffers.result_buffer(out, point.shape if coordinates is None else chosen.shape, x, args)
     if progress is False:
         flags = fill_gradient(objective, point, step, args, engine, gradient, chosen)

@@ -257,6 +257,24 @@ def test_a_centre_that_does_not_count_is_not_evaluated():
         assert np.max(np.abs(numerical_gradient(f, X, scheme=scheme) - numerical_gradient(f, X))) < 1e-10
 
 
+def test_bounds_between_the_points_that_float32_can_store_are_refused():
+    x = np.ones(1, np.float32)
+    spacing = float(np.spacing(x[0]))
+    for room, scheme in ((0.6, "central"), (0.6, "forward"), (0.9, "central4")):
+        with pytest.raises(ValueError, match="leave coordinate 0 no room"):
+            numerical_gradient(lambda x: float(x[0]), x, scheme=scheme, bounds=(1.0, 1.0 + room * spacing))
+    assert numerical_gradient(lambda x: 3 * float(x[0]), x, bounds=(1.0, 1.0 + 2.2 * spacing)).tolist() == [3.0]
+
+
+@pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
+def test_a_coordinate_that_the_bounds_fix_may_be_left_out(route):
+    low, high = np.where(np.arange(3) == 1, X, X - 1), np.where(np.arange(3) == 1, X, X + 1)
+    with pytest.raises(ValueError, match="leave coordinate 1 no room"):
+        numerical_gradient(route, X, bounds=(low, high), coordinates=[2, 1])
+    some = numerical_gradient(route, X, bounds=(low, high), coordinates=[2, 0])
+    assert some.tobytes() == numerical_gradient(route, X, coordinates=[2, 0], bounds=(-9, 9)).tobytes()
+
+
 def test_the_complex_step_wants_x_within_the_bounds_too():
     with pytest.raises(ValueError, match="x must lie within the bounds"):
         numerical_gradient(lambda z: np.sum(z**2), np.array([5.0]), scheme="complex", bounds=(0, 1))
