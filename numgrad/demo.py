@@ -109,7 +109,7 @@ def draw(directory: Path, training: Training) -> None:
     OSError
         If a file cannot be written.
     """
-    from . import plotting
+    from . import canvas, plotting
 
     box, start, rates = (-5.0, 5.0), np.array([-3.0, 4.0]), (0.1, 10.0, 1e-10)
     with warnings.catch_warnings():
@@ -133,7 +133,7 @@ def draw(directory: Path, training: Training) -> None:
     }
     directory.mkdir(parents=True, exist_ok=True)
     for name, (draw_on, options) in pictures.items():
-        write_whole(directory / f"{name}.png", plotting.picture(draw_on, "png", **options))
+        write_whole(directory / f"{name}.png", canvas.picture(draw_on, "png", **options))
     print(f"\n{len(pictures)} pictures in {directory}: {', '.join(pictures)}")
 
 

@@ -6,23 +6,19 @@ arguments go to the matplotlib artist that carries the data.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arguments import describe, finite_real, positive_step, whole_number
+from .canvas import COLOURS, as_axes, legend_beside, merged, new_panels
 from .gradient import numerical_diff, numerical_gradient
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
-
-    from .profiling import Measurement
 
 __all__ = [
     "plot_descent",
@@ -33,10 +29,6 @@ __all__ = [
     "plot_weights",
 ]
 
-# Okabe and Ito's palette, which the colour-blind can tell apart, and marks that tell the lines apart in grey.
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
-_MARKS = "osD^vPX*"
-_EPS = 2.0**-52
 _VISIBLE = 0.01  # of the width of the picture: from there on a step can be seen
 
 Limits = tuple[float, float]
@@ -81,10 +73,10 @@ def plot_tangent(
     'f(x)'
     """
     low, high = _limits("xlim", xlim)
-    h, ax = positive_step(h), _axes(ax)
+    h, ax = positive_step(h), as_axes(ax)
     visible = h >= _VISIBLE * (high - low)
     grid = np.linspace(low, high, 401)
-    ax.plot(grid, [f(float(x)) for x in grid], **_merged({"color": COLOURS[0], "label": "f"}, keywords))
+    ax.plot(grid, [f(float(x)) for x in grid], **merged({"color": COLOURS[0], "label": "f"}, keywords))
     for k, point in enumerate(np.atleast_1d(np.asarray(at, dtype=float)).tolist()):
         value, colour = f(point), COLOURS[4 - k % 2]
         slope = numerical_diff(f, point, 1e-4 if visible else h)
@@ -101,7 +93,7 @@ def plot_tangent(
                 ax.plot(xs, ys, "s", color=COLOURS[5 if mark == "--" else 3], markersize=4, label=name)
     title = "The central difference is nearly parallel to the tangent" if visible else "A function and its tangents"
     ax.set(xlim=(low, high), xlabel="x", ylabel="f(x)", title=title)
-    return _legend(ax)
+    return legend_beside(ax)
 
 
 def plot_gradient_field(
@@ -133,11 +125,11 @@ def plot_gradient_field(
     >>> plot_gradient_field(function_2, (-2, 2), (-2, 2)).get_xlabel()
     'x[0]'
     """
-    density, ax = whole_number("density", density, 2), _axes(ax)
+    density, ax = whole_number("density", density, 2), as_axes(ax)
     _contours(f, xlim, ylim, ax)
     xs, ys = np.linspace(*_limits("xlim", xlim), density), np.linspace(*_limits("ylim", ylim), density)
     slopes = np.array([[-numerical_gradient(f, np.array([x, y])) for x in xs] for y in ys])
-    style = _merged({"color": COLOURS[4], "angles": "xy", "width": 0.004}, keywords, "Collection")
+    style = merged({"color": COLOURS[4], "angles": "xy", "width": 0.004}, keywords, "Collection")
     ax.quiver(xs, ys, slopes[..., 0], slopes[..., 1], **style)
     ax.set(title="The negative gradient points downhill")
     return ax
@@ -184,7 +176,7 @@ def plot_descent(
             raise ValueError("path must hold at least one path")
         if ax is not None and np.size(np.asarray(ax, dtype=object)) != len(path):
             raise ValueError(f"ax must hold {len(path)} Axes, one for each path")
-        panels = _panels(len(path)) if ax is None else np.asarray(ax, dtype=object).reshape(-1)
+        panels = new_panels(len(path)) if ax is None else np.asarray(ax, dtype=object).reshape(-1)
         for (lr, one), panel in zip(path.items(), panels, strict=True):
             plot_descent(f, one, xlim=xlim, ylim=ylim, ax=panel, **keywords)
             panel.set_title(f"lr = {lr}: {panel.get_title().partition(', ')[2]}", fontsize="medium")
@@ -192,7 +184,7 @@ def plot_descent(
     points = np.asarray(path, dtype=float)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError(f"path must have the shape (iterates, 2), got {points.shape}")
-    ax = _axes(ax)
+    ax = as_axes(ax)
     reach = 1.25 * float(np.max(np.abs(points[0]))) or 1.0
     xlim, ylim = (_limits(name, limits or (-reach, reach)) for name, limits in (("xlim", xlim), ("ylim", ylim)))
     _contours(f, xlim, ylim, ax)
@@ -201,7 +193,7 @@ def plot_descent(
     if not inside[0]:
         raise ValueError(f"the first iterate, {points[0].tolist()}, must lie within xlim and ylim")
     shown = points if all(inside) else points[: inside.index(False)]
-    style = _merged({"color": COLOURS[5], "marker": ".", "linewidth": 1.0}, keywords)
+    style = merged({"color": COLOURS[5], "marker": ".", "linewidth": 1.0}, keywords)
     ax.plot(shown[:, 0], shown[:, 1], **style)
     ax.plot(*points[0], "o", color=COLOURS[0], markersize=8, label="start")
     title = f"Gradient descent, {len(points) - 1} iterations"
@@ -213,7 +205,7 @@ def plot_descent(
         ax.annotate("", border, shown[-1], arrowprops={"arrowstyle": "->", "color": COLOURS[5]})
         title = f"Gradient descent, leaves at {len(shown)}, |x| up to {farthest:.1e}"
     ax.set(title=title)
-    return _legend(ax)
+    return legend_beside(ax)
 
 
 def plot_surface(
@@ -246,7 +238,7 @@ def plot_surface(
     'f(x)'
     """
     density = whole_number("density", density, 2)
-    solid: Any = _axes(ax, projection="3d")
+    solid: Any = as_axes(ax, projection="3d")
     if not hasattr(solid, "plot_surface"):
         raise ValueError("ax must have three dimensions: figure.add_subplot(projection='3d')")
     xs, ys, values = _grid(f, xlim, ylim, density)
@@ -281,8 +273,8 @@ def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> 
     values = np.asarray(losses, dtype=float)
     if values.ndim != 1:
         raise ValueError(f"losses must be one-dimensional, got the shape {values.shape}")
-    ax = _axes(ax)
-    ax.plot(np.arange(1, len(values) + 1), values, **_merged({"color": COLOURS[4]}, keywords))
+    ax = as_axes(ax)
+    ax.plot(np.arange(1, len(values) + 1), values, **merged({"color": COLOURS[4]}, keywords))
     ax.set(xlabel="iteration", ylabel="loss (nats)", title="The loss falls as the weights learn")
     if values.size and np.nanmin(values) >= 0.0:
         ax.set_ylim(bottom=0.0)
@@ -325,7 +317,7 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     across = min(classes, 5)
     down = -(-classes // across)
     mosaic = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1), np.nan)
-    ax = _axes(ax)
+    ax = as_axes(ax)
     for k in range(classes):
         top, left = k // across * (rows + 1), k % across * (columns + 1)
         mosaic[top : top + rows, left : left + columns] = weights[:, k].reshape(shape)
@@ -337,122 +329,6 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     ax.figure.colorbar(image, ax=ax, label="weight", shrink=0.7)
     ax.set(xticks=[], yticks=[], title="Weights of each class: for (blue) and against it (red)")
     return ax
-
-
-def plot_steps(
-    steps: Sequence[float], errors: Mapping[str, Sequence[float]], *, ax: Axes | None = None, **keywords: Any
-) -> Axes:
-    """Draw the relative errors of schemes against the step: truncation falls with it, round-off rises."""
-    ax = _axes(ax)
-    for k, (name, values) in enumerate(errors.items()):
-        style = _merged(_style(k) | {"label": name, "markersize": 4}, keywords)
-        ax.plot(steps, [max(value, _EPS / 4) for value in values], **style)
-    ax.axhline(_EPS, color="0.6", linewidth=0.8, linestyle=":")
-    ax.annotate("eps", (steps[0], _EPS), color="0.4", fontsize=8, va="bottom", ha="right")
-    ax.set(
-        xlabel="step h",
-        ylabel="relative error of exp'(1)",
-        title="Which step, which scheme: truncation (right) against round-off (left)",
-    )
-    return _log_log(ax)
-
-
-def plot_profile(measurements: Sequence[Measurement], *, ax: Axes | None = None, **keywords: Any) -> Axes:
-    """Draw the time of a gradient against the number of weights, one line a route, hollow where it is projected."""
-    ax = _axes(ax)
-    for k, route in enumerate(dict.fromkeys(row.route for row in measurements)):
-        rows = sorted((row for row in measurements if row.route == route), key=lambda row: row.weights)
-        weights, seconds = [row.weights for row in rows], [row.seconds for row in rows]
-        ax.plot(weights, seconds, **_merged({"label": route, "markerfacecolor": "none"} | _style(k), keywords))
-        measured = [(row.weights, row.seconds) for row in rows if not row.projected]
-        ax.plot(*np.reshape(measured, (-1, 2)).T, **(_style(k) | {"linestyle": "none"}))
-    ax.set(
-        xlabel="number of weights",
-        ylabel="time of one gradient (s)",
-        title="Every weight's central difference, by route (hollow: projected)",
-    )
-    return _log_log(ax)
-
-
-def check_format(file: Path) -> None:
-    """Raise unless matplotlib can write such a file.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    OSError
-        If it does not know the suffix.
-    """
-    known = _new_figure().canvas.get_supported_filetypes()
-    if file.suffix[1:] not in known:
-        raise OSError(f"cannot draw {file}: its suffix must be one of {', '.join(sorted(known))}")
-
-
-def picture(
-    draw: Callable[[Any], object],
-    file_format: str,
-    note: str = "",
-    *,
-    size: tuple[float, float] = (8.0, 5.0),
-    panels: int = 0,
-    **axes: Any,
-) -> bytes:
-    """Return what `draw` draws on a new Axes, or on so many `panels`, as a file of that format with a small note."""
-    figure, memory = _new_figure(*size), io.BytesIO()
-    draw(figure.subplots(1, panels, **axes) if panels else figure.add_subplot(**axes))
-    figure.text(0.995, 0.005, note, fontsize=6, ha="right", va="bottom", color="0.4")
-    figure.savefig(memory, format=file_format)
-    return memory.getvalue()
-
-
-def _new_figure(width: float = 8.0, height: float = 5.0) -> Figure:
-    """Return a figure that no window and no backend knows of."""
-    _require_matplotlib()
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", dpi=100)
-
-
-def _merged(defaults: dict[str, Any], keywords: dict[str, Any], artist: str = "Line2D") -> dict[str, Any]:
-    """Return the defaults with the user's keywords over them, whatever alias (c, lw, ls) these use."""
-    _require_matplotlib()
-    import matplotlib.cbook
-    import matplotlib.collections
-    import matplotlib.lines
-
-    kind = matplotlib.lines.Line2D if artist == "Line2D" else matplotlib.collections.Collection
-    return defaults | matplotlib.cbook.normalize_kwargs(keywords, kind)
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise ImportError("pictures are drawn by matplotlib: python -m pip install 'numgrad[plot]'") from None
-
-
-def _axes(ax: Any, **options: Any) -> Axes:
-    """Return `ax`, or the Axes of a new figure that a notebook shows."""
-    _require_matplotlib()
-    from matplotlib.axes import Axes
-
-    if ax is None:
-        from matplotlib import pyplot as plt
-
-        new: Axes = plt.figure(layout="constrained").add_subplot(**options)
-        return new
-    if not isinstance(ax, Axes):
-        raise TypeError(f"ax must be a matplotlib Axes, got {describe(ax)}")
-    return ax
-
-
-def _panels(count: int) -> NDArray[Any]:
-    _require_matplotlib()
-    from matplotlib import pyplot as plt
-
-    figure = plt.figure(figsize=(4.0 * count, 4.5), layout="constrained")
-    return np.atleast_1d(np.asarray(figure.subplots(1, count), dtype=object))
 
 
 def _limits(name: str, limits: Any) -> Limits:
@@ -484,19 +360,3 @@ def _contours(f: Callable[..., Any], xlim: Any, ylim: Any, ax: Axes) -> None:
     xs, ys, values = _grid(f, xlim, ylim, 61)
     ax.contour(xs, ys, values, levels=8, cmap="cividis", linewidths=0.8, alpha=0.7)
     ax.set(xlabel="x[0]", ylabel="x[1]", xlim=xlim, ylim=ylim, aspect="equal")
-
-
-def _style(k: int) -> dict[str, Any]:
-    return {"color": COLOURS[k % len(COLOURS)], "marker": _MARKS[k % len(_MARKS)]}
-
-
-def _log_log(ax: Axes) -> Axes:
-    ax.set(xscale="log", yscale="log")
-    ax.grid(visible=True, which="major", color="0.9")
-    return _legend(ax)
-
-
-def _legend(ax: Axes) -> Axes:
-    """Add a legend beside the data."""
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
-    return ax

@@ -247,9 +247,9 @@ def profile(
     for file in filter(None, (json_file, plot_file)):
         _check_writable(file)
     if plot_file is not None:
-        from . import plotting
+        from . import canvas, charts
 
-        plotting.check_format(plot_file)
+        canvas.check_format(plot_file)
     routes_of = functools.partial(routes, h=h, workers=workers, peers=peers)
     done: list[Measurement] = []
     complete = False
@@ -265,7 +265,7 @@ def profile(
             rows = [asdict(row) | {"projected": row.projected} for row in done]
             write_whole(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
         if plot_file is not None and done:
-            drawn = plotting.picture(lambda ax: plotting.plot_profile(done, ax=ax), plot_file.suffix[1:], machine())
+            drawn = canvas.picture(lambda ax: charts.plot_profile(done, ax=ax), plot_file.suffix[1:], machine())
             write_whole(plot_file, drawn)
     return done
 
@@ -323,9 +323,9 @@ def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
     """
     if plot_file is not None:
         _check_writable(plot_file)
-        from . import plotting
+        from . import canvas, charts
 
-        plotting.check_format(plot_file)
+        canvas.check_format(plot_file)
     steps = [10.0**-k for k in range(1, 13)]
     errors = {
         name: [abs(float(numerical_diff(np.exp, 1.0, h, scheme=name)) / np.e - 1) for h in steps]
@@ -335,9 +335,7 @@ def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
-        write_whole(
-            plot_file, plotting.picture(lambda ax: plotting.plot_steps(steps, errors, ax=ax), plot_file.suffix[1:])
-        )
+        write_whole(plot_file, canvas.picture(lambda ax: charts.plot_steps(steps, errors, ax=ax), plot_file.suffix[1:]))
     return errors
 
 
