@@ -275,6 +275,18 @@ def _check_within(x: NDArray[Any], bounds: tuple[Floats, Floats]) -> tuple[Float
     return values, low, high
 
 
+def _stored_within(low: Floats, high: Floats, dtype: Any) -> tuple[Floats, Floats]:
+    """Return the outermost points within the bounds that an array of this dtype can store."""
+    if dtype.kind != "f" or dtype.itemsize >= 8:
+        return low, high
+    kind = dtype.newbyteorder("=").type
+    with np.errstate(over="ignore"):
+        lowest, highest = low.astype(kind), high.astype(kind)
+    lowest = np.where(lowest < low, np.nextafter(lowest, kind(np.inf)), lowest)
+    highest = np.where(highest > high, np.nextafter(highest, kind(-np.inf)), highest)
+    return lowest.astype(np.float64), highest.astype(np.float64)
+
+
 def _stencil_within(
     scheme: Scheme,
     x: NDArray[Any],
@@ -285,6 +297,7 @@ def _stencil_within(
 ) -> Stencil:
     """Return a stencil that never leaves the bounds: one-sided and, without room for that, with smaller steps."""
     values, low, high = _check_within(x, bounds)
+    lowest, highest = _stored_within(low, high, x.dtype)
     steps, rows = np.array(np.broadcast_to(steps, values.shape)), np.full(len(values), -1, np.intp)
     offsets, weights, denominators = _table(scheme)
 
@@ -292,20 +305,21 @@ def _stencil_within(
         for row in range(len(offsets)):
             exact = [values + offset * steps for offset in offsets[row]]
             points = exact + [point.astype(x.dtype).astype(np.float64) for point in exact if x.dtype.kind == "f"]
-            fits = np.all([(low <= point) & (point <= high) for point in points], axis=0)
+            fits = np.all([(lowest <= point) & (point <= highest) for point in points], axis=0)
             rows[(rows < 0) & fits] = row
 
     choose()
     cramped = rows < 0
+    if coordinates is not None:
+        cramped &= np.isin(np.arange(len(rows)), coordinates)
     if cramped.any():
-        room = np.maximum(high - values, values - low)[cramped] / np.abs(offsets).max()
+        room = np.maximum(highest - values, values - lowest)[cramped] / np.abs(offsets).max()
         steps[cramped] = np.minimum(steps[cramped], room * (1 - 1e-9))
         choose()
-        lost = (rows < 0) | (steps == 0.0)
-        for i in np.flatnonzero(lost) if coordinates is None else coordinates:
-            if lost[i]:
-                raise ValueError(f"the bounds {low[i]} to {high[i]} leave coordinate {i} no room for a step")
-        cramped &= ~lost
+        lost = cramped & ((rows < 0) | (steps == 0.0))
+        if lost.any():
+            i = int(lost.argmax())
+            raise ValueError(f"the bounds {low[i]} to {high[i]} leave coordinate {i} no room for a step")
     return Stencil(steps, rows, offsets, weights, denominators, stored or bool(cramped.any()))
 
 

@@ -263,7 +263,23 @@ def test_bounds_between_the_points_that_float32_can_store_are_refused():
     for room, scheme in ((0.6, "central"), (0.6, "forward"), (0.9, "central4")):
         with pytest.raises(ValueError, match="leave coordinate 0 no room"):
             numerical_gradient(lambda x: float(x[0]), x, scheme=scheme, bounds=(1.0, 1.0 + room * spacing))
-    assert numerical_gradient(lambda x: 3 * float(x[0]), x, bounds=(1.0, 1.0 + 2.2 * spacing)).tolist() == [3.0]
+    assert numerical_gradient(lambda x: 3 * float(x[0]), x, bounds=(1.0, 1.0 + 4.2 * spacing)).tolist() == [3.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ">f4"])
+@pytest.mark.parametrize("scheme", ["central", "forward", "central4"])
+def test_a_narrow_array_steps_up_to_a_bound_that_it_cannot_store(dtype, scheme):
+    seen = []
+
+    def f(x):
+        seen.append(float(x[0]))
+        return 3.0 * float(x[0])
+
+    for low, high in ((0.5, 0.6), (0.4, 0.5), (0.5, 0.5123)):
+        gradient = numerical_gradient(f, np.array([0.5], dtype), 0.1, scheme=scheme, bounds=(low, high))
+        assert gradient == pytest.approx(3.0, rel=1e-12)
+        assert low <= min(seen) <= max(seen) <= high
+        seen.clear()
 
 
 @pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
