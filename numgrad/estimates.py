@@ -129,9 +129,9 @@ def estimate_derivative(f: Callable[..., Any], x: ArrayLike, *, args: tuple[Any,
     -----
     Central differences for steps that halve from 3/16 of |x| are extrapolated to the step 0, until that gets worse:
     some 14 evaluations for smooth functions, with relative errors near 2e-15. The error is the largest of the distances
-    between neighbours in the tableau, the round-off ``eps max(|f|, |x f'|) / h``, and half the jump between the
-    one-sided slopes at 0, which tells a kink. It is an estimate, no bound: a structure of f much finer than x, such as
-    steps in the last digits of a table, goes unseen.
+    between neighbours in the tableau, the round-off ``eps max(|f|, |x f'|) / h``, the noise that one evaluation next to
+    x shows, and half the jump between the one-sided slopes at 0, which tells a kink. It is an estimate, no bound: a
+    structure of f much finer than x can go unseen.
 
     References
     ----------
@@ -220,7 +220,7 @@ def estimate_gradient(
     >>> import numpy as np
     >>> from numgrad import estimate_gradient
     >>> print(estimate_gradient(lambda x: x[0] ** 2 * x[1], np.array([3.0, 2.0])))
-    (0)  12.00000000000000(3)
+    (0)  12.00000000000000(2)
     (1)  9.00000000000000(3)
     """
     objective = as_objective(f, args)

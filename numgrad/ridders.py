@@ -2,8 +2,8 @@
 
 Ridders, C. J. F., *Accurate computation of F'(x) and F'(x) F''(x)*, Advances in Engineering Software 4, 1982; Press et
 al., *Numerical Recipes*, section 5.7. To it are added: a floor of round-off, a look at the jump between the one-sided
-slopes (at a kink the central differences agree with each other and are wrong), one-sided differences where f is not
-finite on one side, and a search for the first step.
+slopes (at a kink the central differences agree with each other and are wrong), a look next to x (from afar a periodic f
+is flat), one-sided differences where f is not finite on one side, and a search for the first step.
 
 As in `numgrad.loops`, this serves both kinds of function: what a factory makes is passed through `decorate`, which may
 compile it.
@@ -36,9 +36,8 @@ def make_quotient(evaluate: Any, decorate: Decorator) -> Any:
     ) -> tuple[float, float, float, int]:
         """Return the slope for the step h, the jump between the slopes on both sides, the round-off, and a side.
 
-        `side` is 0 for a central quotient, else the sign of a one-sided one; `base` is f(x). The round-off is that of f
-        or of what f computes from x first, whichever moves f more. What is returned last is the sign of the side on
-        which f is not finite, or 0.
+        `side` is 0 for a central quotient, else the sign of a one-sided one; `base` is f(x). What is returned last is
+        the sign of the side on which f is not finite, or 0.
         """
         plus = minus = base
         above = below = value
@@ -56,8 +55,7 @@ def make_quotient(evaluate: Any, decorate: Decorator) -> Any:
         jump = 0.0
         if side == 0 and isfinite(base) and below < value < above:
             jump = (plus - base) / (above - value) - (base - minus) / (value - below)
-        slope = (plus - minus) / (above - below)
-        return slope, jump, eps * max(abs(plus), abs(minus), abs(value * slope)) / h, 0
+        return (plus - minus) / (above - below), jump, eps * max(abs(plus), abs(minus)) / h, 0
 
     return quotient
 
@@ -74,7 +72,8 @@ def make_tableau(quotient: Any, decorate: Decorator) -> Any:
         The errors of central quotients have even powers of the step, those of one-sided ones all, and those of the
         jump, whose limit is 0 but at a kink, odd ones. Returns the slope, its error, the last step that it used, the
         round-off there, the number of quotients, and the side on which f was not finite. The error is the largest of
-        the distances to the neighbours in the tableau, the round-off, and half the jump.
+        the distances to the neighbours in the tableau, the round-off of f and of what f computes from x first (which is
+        taken for eps x), and half the jump.
         """
         slope, error, step, noise, bad, last = math.nan, math.inf, first, 0.0, 0, math.nan
         power, count = 2.0 if side != 0 else 4.0, 0
@@ -91,7 +90,7 @@ def make_tableau(quotient: Any, decorate: Decorator) -> Any:
                 found = max(abs(further - current), abs(further - work[q]), round_off)
                 work[q], work[LEVELS + q], current, jump = current, jump, further, further_jump
                 kink = 0.5 * abs(jump)
-                if kink > 16.0 * round_off:
+                if kink > 4.0 * round_off:
                     found = max(found, kink)
                 if found <= error:
                     slope, error, step, noise = current, found, h, round_off
@@ -102,6 +101,8 @@ def make_tableau(quotient: Any, decorate: Decorator) -> Any:
                     slope, step = last, 2.0 * h
                 break
             last = current
+        if error < math.inf:
+            error = max(error, eps * abs(value * slope) / step)
         return slope, error, step, noise, count, bad
 
     return tableau
@@ -134,14 +135,17 @@ def make_better(decorate: Decorator) -> Any:
     """Return the choice between two tableaux."""
 
     @decorate
-    def better(slope: float, error: float, found: float, off: float) -> bool:
+    def better(slope: float, error: float, found: float, off: float, went: int) -> bool:
         """Tell whether to take the slope `found` with the error `off` instead of what was found before.
 
         What was fair already gives way to what agrees with it, or is better by far: else noise would seem smooth by
-        chance.
+        chance. Larger steps (`went` > 0) must agree, for from far enough any bounded f is flat. What is fair at last,
+        from nearer, need not have the smaller error: that of a slope near 0 was small for nothing.
         """
-        fair = error <= _FAIR * abs(slope)
-        return off < error and (not fair or abs(found - slope) <= 10.0 * error or off < 0.01 * error)
+        fair, agrees = error <= _FAIR * abs(slope), abs(found - slope) <= 10.0 * error
+        if went < 0 and not fair and not agrees and off <= _FAIR * abs(found):
+            return True
+        return off < error and (agrees or (went <= 0 and (not fair or off < 0.01 * error)))
 
     return better
 
@@ -163,19 +167,26 @@ def make_look_near(quotient: Any, decorate: Decorator) -> Any:
         found: float,
         off: float,
         round_off: float,
-    ) -> tuple[bool, int]:
-        """Tell whether the slope near x is not `found`, whose steps met equal values by chance; and the evaluations.
+        bend: float,
+    ) -> tuple[bool, float, int]:
+        """Tell whether the slope near x is not `found`, whose steps met equal values by chance; also the noise of f.
 
-        One will do; only where it differs, the other side tells whether f is but rough there.
+        Returns last the evaluations. One will do; only where it differs, two quotients nearer yet tell whether f has
+        another slope there, or is but rough. The noise is how far that one value is from where the slope and the second
+        derivative, `bend` over the first step, put it.
         """
-        apart, evaluations = False, 0
-        for beside in (_ABOVE, _CENTRAL) if side == 0 else (side, side):
-            near, jump, rough, _ = quotient(x, point, i, value, base, _NEAR * first, beside, eps, args)
-            evaluations += 2 if beside == _CENTRAL else 1
-            apart = abs(near - found) > 100.0 * (off + rough + abs(jump)) + 1e-6 * round_off / eps
-            if not apart:
-                break
-        return apart, evaluations
+        h = _NEAR * first
+        near, _, rough, _ = quotient(x, point, i, value, base, h, _ABOVE if side == 0 else side, eps, args)
+        apart = abs(near - found) > 100.0 * (off + rough) + 1e-6 * round_off / eps
+        noise = abs(near - found - 0.5 * _NEAR * bend) * h if side == 0 else 0.0
+        noise = noise if noise > 0.0 else 0.0  # NaN is none
+        if side != 0 or not apart:
+            return apart, noise, 1
+        near, jump, rough, _ = quotient(x, point, i, value, base, 0.01 * h, side, eps, args)
+        nearer, jump, rough, _ = quotient(x, point, i, value, base, 0.006 * h, side, eps, args)
+        apart = abs(nearer - found) > 100.0 * (off + rough) + abs(jump) + 10.0 * abs(near - nearer)
+        flat = near == nearer == jump == 0.0  # between steps in the last digits of f or of x
+        return apart and not flat, noise, 5
 
     return look_near
 
@@ -198,10 +209,14 @@ def make_estimate(
             found, off, h, round_off, count, bad = tableau(x, point, i, value, base, first, side, eps, args, work)
             evaluations += count if side != 0 else 2 * count
             fair = error <= _FAIR * abs(slope)
-            if better(slope, error, found, off):
-                apart, looks = look_near(x, point, i, value, base, first, side, eps, args, found, off, round_off)
+            if better(slope, error, found, off, went):
+                bend = work[LEVELS] * 2.0 ** (count - 1)  # the last jump of the tableau, for its first step
+                apart, rough, looks = look_near(
+                    x, point, i, value, base, first, side, eps, args, found, off, round_off, bend
+                )
                 evaluations += looks
                 if not apart:
+                    off = max(off, rough / h)
                     slope, error, step, noise = found, off, h, round_off
                 elif not fair:
                     first *= _NEAR
