@@ -11,7 +11,7 @@ import contextlib
 import os
 import pickle
 import sys
-from _thread import _local
+from _thread import RLock, _local
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -25,6 +25,7 @@ Engine = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 _RANGES = 16  # for each worker, ever shorter ones, so that a slow one does not hold the rest at the end
 _WORKERS = 16  # of an engine that does not say how many it has
+_PATIENCE, _STUCK = 0.1, 3.0  # seconds: between looks at a pool, and until a locked queue counts as lost
 
 
 class UnwantedError(Exception):
@@ -37,6 +38,12 @@ class Job(Protocol):
     def run(self, coordinates: NDArray[np.intp], wanted: Callable[[], bool]) -> tuple[int, tuple[NDArray[Any], ...]]:
         """Return flags and an array for each output, or raise `UnwantedError` once these are not `wanted` any more."""
 
+    def witness(self) -> Any:
+        """Return what `confirm` needs to know from elsewhere."""
+
+    def confirm(self, there: Any) -> None:
+        """Raise an exception unless the job does there what it does here."""
+
 
 class _Kept(_local):
     """The last job of a thread: each has its own, since it perturbs the point in place."""
@@ -48,6 +55,7 @@ class _Kept(_local):
 
 _kept = _Kept()
 _sent: tuple[str, bytes] = "", b""  # key and pickle of the job that this process was sent last
+_owner = os.getpid()  # the process whose loky is used
 
 
 class _Task(NamedTuple):
@@ -68,35 +76,66 @@ def distribute(
     """Run `job` in ranges of `coordinates` through `engine`, write its arrays to the flat `outputs`, return the flags.
 
     `engine` is map-like: ``engine(function, tasks)`` gives the results, in any order. The first exception, of `f` or of
-    the engine, ends the work: what has not begun finds the file gone and does nothing.
+    the engine, ends the work: what has not begun finds the file gone and does nothing. While the others work, the job
+    confirms what it witnessed where its first range was done.
     """
     import tempfile  # with uuid, more than importing numgrad may cost
     import uuid
 
-    workers = _workers_of(engine)
-    starts = _starts(len(coordinates), workers)
-    ranges = np.split(coordinates, starts[1:])
-    payload, key = _dumps(job), uuid.uuid4().hex
-    flags = done = 0
+    key = uuid.uuid4().hex
+    file = Path(tempfile.gettempdir(), f"numgrad-{key}")
+    try:
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(payload := _dumps(job))
+        work = _Distributed(engine, job, coordinates, outputs, report, key, str(file))
+        left, turn = list(range(len(work.ranges))), 0
+        while left:
+            many = work.workers * 4 ** max(0, turn - 2)  # after that, there are more workers than the engine says
+            first, others = left[:many], left[many:]
+            missing = work.collect(first, payload if turn else None)
+            left = missing + (others if missing or not others else work.collect(others, None))
+            turn += 1
+        work.confirm()
+    finally:
+        file.unlink(missing_ok=True)
+    return work.flags
 
-    def collect(which: list[int], packed: bytes | None, file: str) -> list[int]:
+
+class _Distributed:
+    """A job on its way through an engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        job: Job,
+        coordinates: NDArray[np.intp],
+        outputs: tuple[NDArray[Any], ...],
+        report: Callable[[int], object] | None,
+        key: str,
+        file: str,
+    ) -> None:
+        self.engine, self.job, self.outputs, self.report, self.key, self.file = engine, job, outputs, report, key, file
+        self.workers = _workers_of(engine)
+        self.starts = _starts(len(coordinates), self.workers)
+        self.ranges = np.split(coordinates, self.starts[1:])
+        self.flags = self.done = 0
+        self.unconfirmed: list[Any] = []
+
+    def collect(self, which: list[int], packed: bytes | None) -> list[int]:
         """Write what comes back, in whatever order, and return the ranges whose job was not to be had."""
-        nonlocal flags, done
         waiting, missing = set(which), []
-        results = _mapped(engine, [_Task(k, key, file, packed, ranges[k]) for k in which])
+        results = _mapped(self.engine, [_Task(k, self.key, self.file, packed, self.ranges[k]) for k in which])
         try:
             for number, result in results:
+                if number not in waiting:
+                    raise TypeError(
+                        f"workers must map a function over tasks, but gave the result of task {number} twice"
+                    )
                 waiting.remove(number)
                 if result is None:
                     missing.append(number)
-                    continue
-                found, arrays = _unpacked(result)
-                flags |= found
-                for output, array in zip(outputs, arrays, strict=True):
-                    output[starts[number] : starts[number] + len(array)] = array
-                done += len(ranges[number])
-                if report is not None:
-                    report(done)
+                else:
+                    self.write(number, *_unpacked(result))
         finally:
             if hasattr(results, "close"):
                 results.close()  # an executor cancels what has not begun
@@ -104,16 +143,24 @@ def distribute(
             raise RuntimeError(f"workers gave no result for {len(waiting) + len(missing)} of {len(which)} tasks")
         return missing
 
-    with tempfile.TemporaryDirectory(prefix="numgrad-") as folder:
-        file = Path(folder, "job")
-        file.write_bytes(payload)
-        packed, left = None, list(range(len(ranges)))
-        while left:
-            missing = collect(left[:workers], packed, str(file))
-            others = left[workers:]
-            left = missing + (others if missing or not others else collect(others, None, str(file)))
-            packed = payload
-    return flags
+    def write(self, number: int, flags: int, arrays: tuple[NDArray[Any], ...], witness: Any) -> None:
+        """Write the arrays of one range to where they belong."""
+        if number == 0:
+            self.unconfirmed.append(witness)
+        elif number >= self.workers:
+            self.confirm()
+        self.flags |= flags
+        start = self.starts[number]
+        for output, array in zip(self.outputs, arrays, strict=True):
+            output[start : start + len(array)] = array
+        self.done += len(self.ranges[number])
+        if self.report is not None:
+            self.report(self.done)
+
+    def confirm(self) -> None:
+        """Confirm the witness of the first range, once."""
+        while self.unconfirmed:
+            self.job.confirm(self.unconfirmed.pop())
 
 
 def _starts(n: int, workers: int) -> list[int]:
@@ -134,20 +181,25 @@ def processes(count: int) -> Engine:
         If joblib is not installed.
     """
     try:
-        from joblib.externals.loky import get_reusable_executor
+        from joblib.externals.loky import get_reusable_executor, reusable_executor
     except ImportError:
         raise ImportError(
             "workers > 1 with a Python f starts processes with joblib: python -m pip install 'numgrad[parallel]'"
         ) from None
+    from concurrent.futures import as_completed
 
     threads = str(max(1, (os.cpu_count() or 1) // count))
     limits = {f"{library}_NUM_THREADS": threads for library in ("OMP", "OPENBLAS", "MKL")}
 
     def engine(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        global _owner
+        if _owner != os.getpid():  # a fork, which has inherited loky's executor without the thread that serves it
+            reusable_executor._executor, reusable_executor._executor_lock = None, RLock()
+            _owner = os.getpid()
         executor = get_reusable_executor(max_workers=count, env=limits)
         futures = [executor.submit(function, task) for task in tasks]
         try:
-            for future in futures:
+            for future in as_completed(futures):
                 yield future.result()
         except KeyboardInterrupt:
             # As if they had died: the executor's own shutdown(kill_workers=True) stumbles over work that is under way.
@@ -178,8 +230,9 @@ def _workers_of(engine: Engine) -> int:
 def _mapped(engine: Engine, tasks: list[_Task]) -> Iterator[Any]:
     """Yield (number of the range, packed result) from an engine, after checking that it maps."""
     pools = sys.modules.get("multiprocessing.pool")
-    if pools and isinstance(getattr(engine, "__self__", None), pools.Pool):
-        yield from _watched(engine.__self__, tasks)  # type: ignore[attr-defined]
+    pool: Any = getattr(engine, "__self__", None)
+    if pools and isinstance(pool, pools.Pool) and type(pool).map is pools.Pool.map:
+        yield from _watched(pool, tasks)
         return
     try:
         results = iter(engine(_work, tasks))
@@ -196,21 +249,40 @@ def _mapped(engine: Engine, tasks: list[_Task]) -> Iterator[Any]:
 
 
 def _watched(pool: Any, tasks: list[_Task]) -> Iterator[Any]:
-    """Map through a `multiprocessing.Pool`, which by itself waits for ever for a worker that was killed."""
+    """Map through a `multiprocessing.Pool`, which by itself waits for ever for a worker that was killed.
+
+    One that was killed as it waited for a task has left the queue locked, for the others too.
+    """
     from multiprocessing import TimeoutError as NotYetError
 
     results = pool.imap_unordered(_work, tasks)
-    workers = {worker for worker in pool._pool if worker.exitcode is None}
+    workers, queue, stuck = {worker for worker in pool._pool if worker.exitcode is None}, pool._inqueue, 0
     while True:
         try:
-            yield results.next(0.1)
+            result = results.next(_PATIENCE)
         except StopIteration:
             return
         except NotYetError:
-            workers.update(pool._pool)
             codes = [worker.exitcode for worker in workers if worker.exitcode]
             if codes:
                 raise RuntimeError(f"a worker of the pool died with the exit code {codes[0]}") from None
+            stuck = stuck + 1 if _is_locked(queue) else 0
+            if stuck * _PATIENCE > _STUCK:
+                raise RuntimeError("a worker of the pool died and left its queue locked; make a new pool") from None
+        else:
+            yield result
+        workers.update(pool._pool)
+
+
+def _is_locked(queue: Any) -> bool:
+    """Tell whether something lies in the queue of a pool of processes that nobody can take."""
+    lock = getattr(queue, "_rlock", None)
+    if lock is None or not queue._reader.poll():
+        return False
+    free: bool = lock.acquire(False)
+    if free:
+        lock.release()
+    return not free
 
 
 def _work(task: _Task) -> tuple[int, bytes | None]:
@@ -224,7 +296,8 @@ def _work(task: _Task) -> tuple[int, bytes | None]:
     if not (found and wanted()):
         return task.number, None
     try:
-        return task.number, _dumps(job.run(task.coordinates, wanted))
+        flags, arrays = job.run(task.coordinates, wanted)
+        return task.number, _dumps((flags, arrays, job.witness() if task.number == 0 else None))
     except UnwantedError:
         return task.number, None
     except (Exception, SystemExit) as error:  # noqa: BLE001, it is raised where the gradient was asked for
@@ -234,7 +307,7 @@ def _work(task: _Task) -> tuple[int, bytes | None]:
 def _keep(task: _Task) -> bool:
     """Keep the job of a task, and return whether it was to be had."""
     global _sent
-    if task.payload is not None and not os.path.exists(task.file):
+    if task.payload is not None:
         _sent = task.key, task.payload
     key, payload = _sent
     if _kept.key != task.key:
@@ -256,31 +329,42 @@ class _Raised(NamedTuple):
     args: tuple[Any, ...]
     state: dict[str, Any]
 
+    def exception(self) -> BaseException:
+        error = self.kind.__new__(self.kind, *self.args)
+        error.args = self.args
+        error.__dict__.update(self.state)
+        return error
+
+
+class _Pickled(NamedTuple):
+    """An exception on its way that can be pickled, and its notes, which are lost with that."""
+
+    error: BaseException
+    notes: list[str]
+
+    def exception(self) -> BaseException:
+        self.error.__notes__ = self.notes
+        return self.error
+
 
 def _packed_exception(error: BaseException) -> bytes:
-    try:
-        packed = _dumps(_Raised(type(error), error.args, error.__dict__))
-        pickle.loads(packed)  # noqa: S301
-    except Exception:  # noqa: BLE001
-        notes = {"__notes__": getattr(error, "__notes__", [])}
-        message = f"f raised {type(error).__name__}, which cannot be pickled: {error}"
-        packed = _dumps(_Raised(RuntimeError, (message,), notes))
-    return packed
+    """Pickle an exception: itself, or what made it, or what it says; the first that arrives as the same."""
+    notes = getattr(error, "__notes__", [])
+    for value in (_Pickled(error, notes), _Raised(type(error), error.args, error.__dict__)):
+        with contextlib.suppress(Exception):
+            packed = _dumps(value)
+            arrived = pickle.loads(packed).exception()  # noqa: S301
+            if type(arrived) is type(error) and str(arrived) == str(error):
+                return packed
+    message = f"f raised {type(error).__name__}, which cannot be pickled: {error}"
+    return _dumps(_Raised(RuntimeError, (message,), {"__notes__": notes}))
 
 
-def _unpacked(result: bytes) -> tuple[int, tuple[NDArray[Any], ...]]:
+def _unpacked(result: bytes) -> tuple[int, tuple[NDArray[Any], ...], Any]:
     value: Any = pickle.loads(result)  # noqa: S301, made by `_work`
-    if isinstance(value, _Raised):
-        error = value.kind.__new__(value.kind, *value.args)
-        error.args = value.args
-        error.__dict__.update(value.state)
-        raise error
+    if isinstance(value, _Raised | _Pickled):
+        raise value.exception()
     return value  # type: ignore[no-any-return]
-
-
-def travelled(job: Any) -> Any:
-    """Return the job as it arrives in another process."""
-    return pickle.loads(_dumps(job))  # noqa: S301
 
 
 def _dumps(value: Any) -> bytes:

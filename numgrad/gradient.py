@@ -199,8 +199,9 @@ def numerical_gradient(
         processes for a Python `f` (joblib's loky; lambdas and closures work). Or ``workers(function, iterable)`` that
         maps in order, such as the `map` of a `multiprocessing.Pool`, of an executor of `concurrent.futures`, of
         Dask's ``client.get_executor()`` or of mpi4py's `MPIPoolExecutor`. The objective, `x` and `args` travel in
-        one pickle, so that an f which reads `x` as its own still does; if `x` is but a view of what it reads, pass
-        that array itself. The result is the same to the last bit.
+        one pickle, so that an f which reads `x` as its own still does. If it reads another array there (`x` is but a
+        view of it, or a module holds it), that is found by one evaluation more at either end. The result is the same
+        to the last bit, if f gives the same bits where BLAS takes another number of threads.
     out : ndarray of float64, optional
         Where to write the result: C-contiguous, of the shape of the result. After an exception its content is
         undefined.
@@ -240,7 +241,7 @@ def numerical_gradient(
         If `h` is not finite and positive or `workers` is below 1; if `scheme` is unknown, or not one that an
         incremental `f` has; if `x` lies outside the bounds or they leave no room; if `out` has another shape or
         shares memory with `x` or `args`; if `coordinates` is not one-dimensional or out of range; if a compiled `f`
-        has captured `x`; if elements of `x` share memory.
+        has captured `x`; if elements of `x` share memory; if `f` reads another array than `x` in another process.
     ImportError
         If `progress` is True and tqdm is not installed, or processes are needed and joblib is not.
     Exception

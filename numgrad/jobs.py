@@ -3,18 +3,20 @@
 import functools
 import math
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import buffers
-from .distribution import Engine, UnwantedError, distribute, travelled
+from .distribution import Engine, UnwantedError, distribute
 from .objectives import Objective, as_objective
 from .progress import Report
 from .python_objectives import PythonObjective
+from .schemes import ComplexStep, Stencil
 from .workers import Filler
+
+_DEAF = 0.02  # share of the response of f from which one that is missing elsewhere counts
 
 
 def run_job(
@@ -25,7 +27,6 @@ def run_job(
     report: Report | None,
 ) -> int:
     """Run a job through an engine, for all coordinates if none are named, and return the flags."""
-    check_travel(job)
     chosen = coordinates if coordinates.size else np.arange(outputs[0].size)
     return distribute(engine, job, chosen, outputs, report)
 
@@ -54,6 +55,35 @@ class RangeJob:
         """Return the flags and an array for each output."""
         raise NotImplementedError
 
+    def witness(self) -> float | None:
+        """Return a Python f at a point where all coordinates have moved, or None if it has no value there."""
+        if not isinstance(self.objective, PythonObjective) or self.batch_bytes or isinstance(self.step, ComplexStep):
+            return None
+        memory, saved = self.x.view(np.ndarray), buffers.native_copy(self.x)
+        try:
+            memory[...] = _moved(saved, self.step).astype(self.x.dtype)
+            return self.objective.value_at(self.x, self.args)
+        except Exception:  # noqa: BLE001, f need not be defined at a point that nobody asked for
+            return None
+        finally:
+            memory[...] = saved
+
+    def confirm(self, there: float | None) -> None:
+        """Raise a ValueError if f reads another array than its `x` where the job arrived, by its `witness` there.
+
+        What does not respond there as here is told from the noise of f by evaluating it again.
+        """
+        here = None if there is None else self.witness()
+        if here is None or there is None or math.isnan(here) or math.isclose(here, there, rel_tol=1e-9):
+            return
+        again = self.witness()
+        response, noise = here - self.objective.value_at(self.x, self.args), here - (here if again is None else again)
+        if not abs(here - there) <= _DEAF * abs(response) + 10.0 * abs(noise):
+            raise ValueError(
+                "in another process f reads another array than the x that changes there: x is a view of what f reads, "
+                "or f reads a global, or a module; pass the array itself, and let f be a closure or read its argument"
+            )
+
     def in_ranges(self, fill: Filler, coordinates: NDArray[np.intp], wanted: Callable[[], bool]) -> int:
         """Fill all `coordinates`, those of a Python f one by one, and note on an exception where it was raised.
 
@@ -77,29 +107,17 @@ class RangeJob:
         return flags
 
 
-def check_travel(job: RangeJob) -> None:
-    """Raise a ValueError if a Python f would see another array than its own `x` change where the job arrives.
-
-    That can be if `x` is a view, or if f travels by its name; then, and only then, f is evaluated twice to find out.
-    """
-    f, x = job.f, job.x
-    by_name = isinstance(f, FunctionType) and "<" not in f.__qualname__ and f.__module__ != "__main__"
-    if not isinstance(job.objective, PythonObjective) or job.batch_bytes or not (by_name or x.base is not None):
-        return
-    arrived = travelled(job)
-    saved, memory = buffers.native_copy(x), x.view(np.ndarray)
-    try:
-        memory[...] = moved = (saved.astype(np.float64) * 1.001 + 0.001).astype(x.dtype)
-        here = job.objective.value_at(x, job.args)
-    finally:
-        memory[...] = saved
-    arrived.x.view(np.ndarray)[...] = moved
-    there = arrived.objective.value_at(arrived.x, arrived.args)
-    if not (math.isclose(here, there, rel_tol=1e-6) or (math.isnan(here) and math.isnan(there))):
-        raise ValueError(
-            "in another process f would read another array than the x that changes there: x is a view of what f reads, "
-            "or f reads a global; pass that array itself as x, and let f be a closure or read its argument"
-        )
+def _moved(x: NDArray[Any], step: Any) -> NDArray[np.float64]:
+    """Return a point near `x` where all coordinates have moved, each by another share; within reach of a stencil."""
+    shares = 0.5 + 0.5 * ((0.618 * np.arange(x.size)) % 1.0)
+    if isinstance(step, Stencil):
+        offsets = step.offsets[step.rows]
+        widest = np.take_along_axis(offsets, np.abs(offsets).argmax(1)[:, np.newaxis], 1)[:, 0]
+        reach = step.steps * widest
+    else:
+        reach = 1e-3 * (1.0 + np.abs(x.reshape(-1).astype(np.float64)))
+    moved: NDArray[np.float64] = x.astype(np.float64) + (shares * reach).reshape(x.shape)
+    return moved
 
 
 class QuotientJob(RangeJob):

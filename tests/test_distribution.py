@@ -1,5 +1,6 @@
 """Gradients in other processes, through the engines themselves: bits, faults, what is shipped, how it ends."""
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -211,7 +212,7 @@ def test_a_job_that_vanishes_in_the_middle_of_a_range_is_sent_again_and_leaves_n
 
     def f(x):
         if x[50] > 50.0:  # in the middle of the range from 49 to 51
-            for file in Path(folder).glob("numgrad-*/job"):
+            for file in Path(folder).glob("numgrad-*"):
                 file.unlink()
         return float(np.sum(x * x))
 
@@ -292,6 +293,7 @@ def test_results_in_any_order_are_put_where_they_belong():
     [
         (lambda function, tasks: [], RuntimeError, "workers gave no result for 2 of 2 tasks"),
         (lambda function, tasks: [(task.number, None) for task in tasks], RuntimeError, "workers gave no result"),
+        (lambda function, tasks: [function(tasks[0])] * 2, TypeError, "gave the result of task 0 twice"),
         (lambda function, tasks: tasks[:1], TypeError, "workers must map a function over tasks, but gave"),
         (lambda function, tasks: 3, TypeError, "workers must map a function over tasks, as Executor.map does"),
         (lambda function: [], TypeError, "workers must map a function over tasks, as Executor.map does"),
@@ -362,6 +364,84 @@ def loky_workers():
     return found
 
 
+def test_an_early_exception_does_not_wait_for_the_slow_coordinates():
+    def f(x):
+        if x[1] != 1.0:
+            raise ValueError("mine")
+        time.sleep(3.0 if x[0] != 1.0 else 0.0)
+        return 0.0
+
+    numerical_gradient(lambda x: float(x[0]), np.ones(4), workers=2)  # the processes are there
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match="mine"):
+        numerical_gradient(f, np.ones(2), workers=2)
+    assert time.perf_counter() - began < 2.5
+
+
+def in_a_fork(queue):
+    from joblib.externals.loky import get_reusable_executor
+
+    queue.put(numerical_gradient(lambda x: float(np.sum(x**2)), np.arange(4.0), workers=2).tolist())
+    get_reusable_executor().shutdown()  # else the end of the child waits for the idle processes to leave
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+def test_a_forked_child_has_processes_of_its_own():
+    numerical_gradient(lambda x: float(x[0]), np.ones(4), workers=2)
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    child = context.Process(target=in_a_fork, args=(queue,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert np.allclose(queue.get(), [0.0, 2.0, 4.0, 6.0])
+
+
+POOLS = """
+import multiprocessing, os, signal, sys, time
+import numpy as np
+from numgrad import numerical_gradient
+
+x = np.arange(40.0)
+
+def f(x):
+    if sys.argv[1] == "newborn" and x[20] > 20.0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return float(np.sum(x**2))
+
+if __name__ == "__main__":
+    pool = multiprocessing.get_context("fork").Pool(2, maxtasksperchild=3 if sys.argv[1] == "newborn" else None)
+    if sys.argv[1] == "idle":
+        time.sleep(0.5)
+        for worker in pool._pool:
+            os.kill(worker.pid, signal.SIGKILL)
+        time.sleep(0.5)
+    try:
+        gradient = numerical_gradient(f, x, workers=pool.map)
+        print("right" if np.allclose(gradient, 2 * x) else "wrong", flush=True)
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)  # a pool whose queue is locked cannot be closed
+"""
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+@pytest.mark.parametrize("victim", ["newborn", "idle"])
+def test_a_pool_never_hangs_whichever_worker_is_killed(tmp_path, victim):
+    (tmp_path / "script.py").write_text(POOLS)
+    command = [sys.executable, str(tmp_path / "script.py"), victim]
+    with (tmp_path / "said").open("w+") as said_file:
+        script = subprocess.Popen(command, stdout=said_file, start_new_session=True)
+        try:
+            script.wait(60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(script.pid, signal.SIGKILL)  # the workers that hang
+        said_file.seek(0)
+        said = said_file.read()
+    assert "a worker of the pool died" in said or (victim == "idle" and "right" in said)
+
+
 GLOBAL = np.arange(1.0, 7.0)
 
 
@@ -378,14 +458,90 @@ def test_a_view_of_what_f_reads_and_a_global_are_found_and_a_harmless_view_is_no
         (reads_a_global, GLOBAL),
     ):
         for options in ({}, {"coordinates": [0, 1]}):
-            with pytest.raises(ValueError, match="in another process f would read another array"):
+            with pytest.raises(ValueError, match="in another process f reads another array"):
                 numerical_gradient(f, x, workers=Lazy(), **options)
-        with pytest.raises(ValueError, match="in another process f would read another array"):
+        with pytest.raises(ValueError, match="in another process f reads another array"):
             estimate_gradient(f, x, workers=Lazy())
     assert base.tobytes() == before
     view = base.reshape(-1)
     there = numerical_gradient(lambda w: float(np.sum(w**2)), view, workers=Lazy())
     assert there.tobytes() == numerical_gradient(lambda w: float(np.sum(w**2)), view).tobytes()
+
+
+def test_a_module_that_holds_x_is_found(tmp_path, monkeypatch):
+    (tmp_path / "holds_x.py").write_text(
+        "import numpy as np\nW = np.arange(1.0, 5.0)\ndef loss(): return float(W @ W)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import holds_x
+
+    before = holds_x.W.tobytes()
+    for f in (lambda w: holds_x.loss() + 0.1 * float(np.sum(w**2)), lambda w: holds_x.loss()):
+        for options in ({}, {"scheme": "central4"}, {"coordinates": [3]}):
+            with pytest.raises(ValueError, match="in another process f reads another array"):
+                numerical_gradient(f, holds_x.W, workers=Lazy(), **options)
+    assert holds_x.W.tobytes() == before
+    there = numerical_gradient(lambda w: holds_x.loss() + float(np.sum(w**2)), np.ones(4), workers=Lazy())
+    assert np.allclose(there, 2.0)  # a module that holds something else is no harm
+
+
+def test_where_f_is_asked_beside_the_coordinates_it_may_fail_and_stays_within_the_bounds():
+    seen = []
+
+    def f(x):
+        seen.append(x.copy())
+        return -np.sqrt(1 - x[0]) + x[1] ** 2 if x[0] <= 0.9995 else 1 / 0
+
+    x, bounds = np.array([0.9995, 2.0]), ([-np.inf, -np.inf], [0.9995, np.inf])
+    expected = numerical_gradient(f, x, bounds=bounds)
+    assert numerical_gradient(f, x, bounds=bounds, workers=Lazy()).tobytes() == expected.tobytes()
+    assert max(point[0] for point in seen) <= 0.9995
+    edge = np.array([0.9993, 2.0])
+    assert numerical_gradient(f, edge, workers=Lazy()).tobytes() == numerical_gradient(f, edge).tobytes()
+
+
+def test_a_random_f_is_not_taken_for_one_that_reads_another_array():
+    rng = np.random.default_rng(0)
+
+    def f(x):
+        return float(np.sum(x**2)) + 1e-3 * rng.standard_normal()
+
+    gradient = numerical_gradient(f, np.arange(1.0, 6.0), 0.1, workers=Lazy())
+    assert np.allclose(gradient, 2 * np.arange(1.0, 6.0), atol=0.1)
+
+
+def test_the_file_of_the_job_is_gone_after_any_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def f(x):
+        return float(np.sum(x))
+
+    def interrupted(function, tasks):
+        assert len(list(tmp_path.iterdir())) == 1
+        yield function(next(iter(tasks)))
+        raise KeyboardInterrupt
+
+    numerical_gradient(f, np.ones(3), workers=Lazy())
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        numerical_gradient(f, np.ones(40), workers=interrupted)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stage", ["open", "decode", "exit"])
+def test_exceptions_arrive_with_their_attributes(stage):
+    def f(x):
+        if stage == "open":
+            Path("/no/such/file").read_bytes()
+        elif stage == "decode":
+            b"\xff".decode()
+        sys.exit(3)
+
+    with pytest.raises((FileNotFoundError, UnicodeDecodeError, SystemExit)) as caught:
+        numerical_gradient(f, np.ones(3), workers=Lazy())
+    told = {"open": "/no/such/file", "decode": b"\xff", "exit": 3}[stage]
+    assert getattr(caught.value, {"open": "filename", "decode": "object", "exit": "code"}[stage]) == told
+    assert stage == "exit" or caught.value.__notes__ == ["raised for coordinate 0 of x (flat, in C order)"]
 
 
 def test_what_cannot_travel_is_a_type_error():
