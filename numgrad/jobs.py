@@ -113,7 +113,7 @@ def _moved(x: NDArray[Any], step: Any) -> NDArray[np.float64]:
     if isinstance(step, Stencil):
         offsets = step.offsets[step.rows]
         widest = np.take_along_axis(offsets, np.abs(offsets).argmax(1)[:, np.newaxis], 1)[:, 0]
-        reach = step.steps * widest
+        reach = np.where(step.rows < 0, 0.0, step.steps * widest)  # below 0: left out, for want of room
     else:
         reach = 1e-3 * (1.0 + np.abs(x.reshape(-1).astype(np.float64)))
     moved: NDArray[np.float64] = x.astype(np.float64) + (shares * reach).reshape(x.shape)
