@@ -55,9 +55,14 @@ class RangeJob:
         """Return the flags and an array for each output."""
         raise NotImplementedError
 
+    @property
+    def plain(self) -> bool:
+        """Whether a Python f is asked for one point at a time."""
+        return isinstance(self.objective, PythonObjective) and not self.batch_bytes
+
     def witness(self) -> float | None:
-        """Return a Python f at a point where all coordinates have moved, or None if it has no value there."""
-        if not isinstance(self.objective, PythonObjective) or self.batch_bytes or isinstance(self.step, ComplexStep):
+        """Return a plain f at a point where all coordinates have moved, or None if it has no value there."""
+        if not self.plain or isinstance(self.step, ComplexStep):
             return None
         memory, saved = self.x.view(np.ndarray), buffers.native_copy(self.x)
         try:
@@ -73,8 +78,10 @@ class RangeJob:
 
         What does not respond there as here is told from the noise of f by evaluating it again.
         """
-        here = None if there is None else self.witness()
-        if here is None or there is None or math.isnan(here) or math.isclose(here, there, rel_tol=1e-9):
+        if there is None:
+            return
+        here = self.witness()
+        if here is None or math.isnan(here) or math.isclose(here, there, rel_tol=1e-9):
             return
         again = self.witness()
         response, noise = here - self.objective.value_at(self.x, self.args), here - (here if again is None else again)
@@ -92,16 +99,15 @@ class RangeJob:
         UnwantedError
             If the result is not `wanted` any more; what was filled until then is of no use.
         """
-        plain = isinstance(self.objective, PythonObjective) and not self.batch_bytes
-        length, flags = 1 if plain else max(1, len(coordinates)), 0
+        length, flags = 1 if self.plain else max(1, len(coordinates)), 0
         for start in range(0, len(coordinates), length):
             if not wanted():
                 raise UnwantedError
             try:
                 flags |= fill(start, min(start + length, len(coordinates)))
             except Exception as error:
-                last = coordinates[min(start + length, len(coordinates)) - 1]
-                where = f"coordinate {coordinates[start]}" if plain else f"coordinates {coordinates[start]} to {last}"
+                first, last = coordinates[start], coordinates[min(start + length, len(coordinates)) - 1]
+                where = f"coordinate {first}" if self.plain else f"coordinates {first} to {last}"
                 error.add_note(f"raised for {where} of x (flat, in C order)")
                 raise
         return flags

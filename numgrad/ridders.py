@@ -135,14 +135,14 @@ def make_better(decorate: Decorator) -> Any:
     """Return the choice between two tableaux."""
 
     @decorate
-    def better(slope: float, error: float, found: float, off: float, went: int) -> bool:
+    def better(slope: float, error: float, fair: bool, found: float, off: float, went: int) -> bool:
         """Tell whether to take the slope `found` with the error `off` instead of what was found before.
 
-        What was fair already gives way to what agrees with it, or is better by far: else noise would seem smooth by
+        What was `fair` already gives way to what agrees with it, or is better by far: else noise would seem smooth by
         chance. Larger steps (`went` > 0) must agree, for from far enough any bounded f is flat. What is fair at last,
         from nearer, need not have the smaller error: that of a slope near 0 was small for nothing.
         """
-        fair, agrees = error <= _FAIR * abs(slope), abs(found - slope) <= 10.0 * error
+        agrees = abs(found - slope) <= 10.0 * error
         if went < 0 and not fair and not agrees and off <= _FAIR * abs(found):
             return True
         return off < error and (agrees or (went <= 0 and (not fair or off < 0.01 * error)))
@@ -182,7 +182,7 @@ def make_look_near(quotient: Any, decorate: Decorator) -> Any:
         noise = noise if noise > 0.0 else 0.0  # NaN is none
         if side != 0 or not apart:
             return apart, noise, 1
-        near, jump, rough, _ = quotient(x, point, i, value, base, 0.01 * h, side, eps, args)
+        near = quotient(x, point, i, value, base, 0.01 * h, side, eps, args)[0]
         nearer, jump, rough, _ = quotient(x, point, i, value, base, 0.006 * h, side, eps, args)
         apart = abs(nearer - found) > 100.0 * (off + rough) + abs(jump) + 10.0 * abs(near - nearer)
         flat = near == nearer == jump == 0.0  # between steps in the last digits of f or of x
@@ -209,7 +209,7 @@ def make_estimate(
             found, off, h, round_off, count, bad = tableau(x, point, i, value, base, first, side, eps, args, work)
             evaluations += count if side != 0 else 2 * count
             fair = error <= _FAIR * abs(slope)
-            if better(slope, error, found, off, went):
+            if better(slope, error, fair, found, off, went):
                 bend = work[LEVELS] * 2.0 ** (count - 1)  # the last jump of the tableau, for its first step
                 apart, rough, looks = look_near(
                     x, point, i, value, base, first, side, eps, args, found, off, round_off, bend

@@ -275,11 +275,11 @@ def _check_within(x: NDArray[Any], bounds: tuple[Floats, Floats]) -> tuple[Float
     return values, low, high
 
 
-def _stored_within(low: Floats, high: Floats, dtype: Any) -> tuple[Floats, Floats]:
-    """Return the outermost points within the bounds that an array of this dtype can store."""
-    if dtype.kind != "f" or dtype.itemsize >= 8:
+def _stored_within(low: Floats, high: Floats, x: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Return the outermost points within the bounds that `x` can store."""
+    if not buffers.is_narrow(x):
         return low, high
-    kind = dtype.newbyteorder("=").type
+    kind = x.dtype.newbyteorder("=").type
     with np.errstate(over="ignore"):
         lowest, highest = low.astype(kind), high.astype(kind)
     lowest = np.where(lowest < low, np.nextafter(lowest, kind(np.inf)), lowest)
@@ -297,7 +297,7 @@ def _stencil_within(
 ) -> Stencil:
     """Return a stencil that never leaves the bounds: one-sided and, without room for that, with smaller steps."""
     values, low, high = _check_within(x, bounds)
-    lowest, highest = _stored_within(low, high, x.dtype)
+    lowest, highest = _stored_within(low, high, x)
     steps, rows = np.array(np.broadcast_to(steps, values.shape)), np.full(len(values), -1, np.intp)
     offsets, weights, denominators = _table(scheme)
 
