@@ -32,7 +32,7 @@ class _UnusableError(Exception):
 
 def _run(options: argparse.Namespace) -> int:
     if options.command == "demo":
-        from . import demo
+        from .commands import demo
 
         demo.show_chapter()
         training = demo.train_digits(options.iterations, options.batch, options.workers)
@@ -44,11 +44,11 @@ def _run(options: argparse.Namespace) -> int:
     elif options.command == "check":
         return _check(options)
     elif options.command == "steps":
-        from . import profiling
+        from .commands import profiling
 
         profiling.compare_steps(options.plot)
     else:
-        from . import profiling
+        from .commands import profiling
 
         profiling.profile(
             options.shape,

@@ -6,19 +6,22 @@ arguments go to the matplotlib artist that carries the data.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from .arguments import describe, finite_real, positive_step, whole_number
-from .canvas import COLOURS, as_axes, legend_beside, merged, new_panels
 from .gradient import numerical_diff, numerical_gradient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+    Limits = tuple[float, float]
 
 __all__ = [
     "plot_descent",
@@ -29,9 +32,13 @@ __all__ = [
     "plot_weights",
 ]
 
-_VISIBLE = 0.01  # of the width of the picture: from there on a step can be seen
+# Okabe and Ito's palette, which the colour-blind can tell apart.
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 
-Limits = tuple[float, float]
+_VISIBLE = 0.01  # of the width of the picture: a shorter step is a few pixels, and its secant looks like the tangent
+_CONTOUR_DENSITY = 61  # points in each direction: the contours of a bowl look smooth, for 3,721 evaluations of f
+# The scheme, where its secant starts (in steps from the point), its colour and its line.
+_SECANTS = (("forward", 0.0, COLOURS[5], "--"), ("central", -1.0, COLOURS[3], "-."))
 
 
 def plot_tangent(
@@ -82,15 +89,12 @@ def plot_tangent(
         slope = numerical_diff(f, point, 1e-4 if visible else h)
         ax.axline((point, value), slope=slope, color=colour, label=f"tangent at {point:g}: slope {slope:.6g}")
         ax.plot([point], [value], "o", color=colour)
-        if visible:
-            forward, central = ((f(point + h) - value) / h, numerical_diff(f, point, h))
-            for name, slope_of, xs, mark in (
-                (f"forward difference, h = {h:g}: slope {forward:.6g}", forward, (point, point + h), "--"),
-                (f"central difference, h = {h:g}: slope {central:.6g}", central, (point - h, point + h), "-."),
-            ):
-                ys = [f(x) for x in xs]
-                ax.axline((xs[0], ys[0]), slope=slope_of, color=COLOURS[5 if mark == "--" else 3], linestyle=mark)
-                ax.plot(xs, ys, "s", color=COLOURS[5 if mark == "--" else 3], markersize=4, label=name)
+        for scheme, start, colour, dashes in _SECANTS if visible else ():
+            xs, slope = (point + start * h, point + h), numerical_diff(f, point, h, scheme=scheme)
+            ys = [f(x) for x in xs]
+            ax.axline((xs[0], ys[0]), slope=slope, color=colour, linestyle=dashes)
+            label = f"{scheme} difference, h = {h:g}: slope {slope:.6g}"
+            ax.plot(xs, ys, "s", color=colour, markersize=4, label=label)
     title = "The central difference is nearly parallel to the tangent" if visible else "A function and its tangents"
     ax.set(xlim=(low, high), xlabel="x", ylabel="f(x)", title=title)
     return legend_beside(ax)
@@ -127,7 +131,7 @@ def plot_gradient_field(
     """
     density, ax = whole_number("density", density, 2), as_axes(ax)
     _contours(f, xlim, ylim, ax)
-    xs, ys = np.linspace(*_limits("xlim", xlim), density), np.linspace(*_limits("ylim", ylim), density)
+    xs, ys = _grid(xlim, ylim, density)
     slopes = np.array([[-numerical_gradient(f, np.array([x, y])) for x in xs] for y in ys])
     style = merged({"color": COLOURS[4], "angles": "xy", "width": 0.004}, keywords, "Collection")
     ax.quiver(xs, ys, slopes[..., 0], slopes[..., 1], **style)
@@ -171,41 +175,15 @@ def plot_descent(
     >>> plot_descent(function_2, descent_path(function_2, [-3.0, 4.0], lr=0.1)).get_title()
     'Gradient descent, 100 iterations'
     """
-    if isinstance(path, Mapping):
-        if not path:
-            raise ValueError("path must hold at least one path")
-        if ax is not None and np.size(np.asarray(ax, dtype=object)) != len(path):
-            raise ValueError(f"ax must hold {len(path)} Axes, one for each path")
-        panels = new_panels(len(path)) if ax is None else np.asarray(ax, dtype=object).reshape(-1)
-        for (lr, one), panel in zip(path.items(), panels, strict=True):
-            plot_descent(f, one, xlim=xlim, ylim=ylim, ax=panel, **keywords)
-            panel.set_title(f"lr = {lr}: {panel.get_title().partition(', ')[2]}", fontsize="medium")
-        return panels
-    points = np.asarray(path, dtype=float)
-    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        raise ValueError(f"path must have the shape (iterates, 2), got {points.shape}")
-    ax = as_axes(ax)
-    reach = 1.25 * float(np.max(np.abs(points[0]))) or 1.0
-    xlim, ylim = (_limits(name, limits or (-reach, reach)) for name, limits in (("xlim", xlim), ("ylim", ylim)))
-    _contours(f, xlim, ylim, ax)
-    within = (points >= np.array([xlim[0], ylim[0]])) & (points <= np.array([xlim[1], ylim[1]]))
-    inside = np.all(within, axis=1).tolist()
-    if not inside[0]:
-        raise ValueError(f"the first iterate, {points[0].tolist()}, must lie within xlim and ylim")
-    shown = points if all(inside) else points[: inside.index(False)]
-    style = merged({"color": COLOURS[5], "marker": ".", "linewidth": 1.0}, keywords)
-    ax.plot(shown[:, 0], shown[:, 1], **style)
-    ax.plot(*points[0], "o", color=COLOURS[0], markersize=8, label="start")
-    title = f"Gradient descent, {len(points) - 1} iterations"
-    if all(inside):
-        ax.plot(*points[-1], "*", color=COLOURS[0], markersize=14, label="end")
-    else:
-        farthest = float(np.max(np.abs(points))) if not np.isnan(points).any() else math.nan
-        border = _border(shown[-1], points[len(shown)], np.array([xlim, ylim]))
-        ax.annotate("", border, shown[-1], arrowprops={"arrowstyle": "->", "color": COLOURS[5]})
-        title = f"Gradient descent, leaves at {len(shown)}, |x| up to {farthest:.1e}"
-    ax.set(title=title)
-    return legend_beside(ax)
+    if not isinstance(path, Mapping):
+        ax, outcome = _plot_path(f, path, xlim, ylim, ax, keywords)
+        ax.set_title(f"Gradient descent, {outcome}")
+        return ax
+    panels = _panels(ax, len(path))
+    for (lr, one), panel in zip(path.items(), panels, strict=True):
+        _, outcome = _plot_path(f, one, xlim, ylim, panel, keywords)
+        panel.set_title(f"lr = {lr}: {outcome}", fontsize="medium")
+    return panels
 
 
 def plot_surface(
@@ -241,9 +219,9 @@ def plot_surface(
     solid: Any = as_axes(ax, projection="3d")
     if not hasattr(solid, "plot_surface"):
         raise ValueError("ax must have three dimensions: figure.add_subplot(projection='3d')")
-    xs, ys, values = _grid(f, xlim, ylim, density)
+    xs, ys = _grid(xlim, ylim, density)
     style = {"cmap": "cividis", "linewidth": 0.2, "edgecolor": "0.3", "rcount": density, "ccount": density} | keywords
-    solid.plot_surface(*np.meshgrid(xs, ys), values, **style)
+    solid.plot_surface(*np.meshgrid(xs, ys), _values(f, xs, ys), **style)
     solid.set(xlabel="x[0]", ylabel="x[1]", zlabel="f(x)", title="The bowl that the descent goes down")
     return solid  # type: ignore[no-any-return]
 
@@ -331,7 +309,93 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     return ax
 
 
+def as_axes(ax: Any, **options: Any) -> Axes:
+    """Return `ax`, or the Axes of a new figure that a notebook shows."""
+    require_matplotlib()
+    from matplotlib.axes import Axes
+
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        new: Axes = plt.figure(layout="constrained").add_subplot(**options)
+        return new
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be a matplotlib Axes, got {describe(ax)}")
+    return ax
+
+
+def merged(
+    defaults: dict[str, Any], keywords: dict[str, Any], artist: Literal["Line2D", "Collection"] = "Line2D"
+) -> dict[str, Any]:
+    """Return the defaults with the user's keywords over them, whatever alias (c, lw, ls) these use."""
+    from matplotlib import cbook, collections, lines
+
+    kind = lines.Line2D if artist == "Line2D" else collections.Collection
+    return defaults | cbook.normalize_kwargs(keywords, kind)
+
+
+def legend_beside(ax: Axes) -> Axes:
+    """Add a legend beside the data, and return the Axes."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
+    return ax
+
+
+def require_matplotlib() -> None:
+    """Raise an ImportError that names the extra if matplotlib is not installed."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise ImportError("pictures are drawn by matplotlib: python -m pip install 'numgrad[plot]'") from None
+
+
+def _panels(ax: Any, count: int) -> NDArray[Any]:
+    """Return so many Axes: those given, or those of a new figure that a notebook shows."""
+    if not count:
+        raise ValueError("path must hold at least one path")
+    if ax is not None:
+        given = np.asarray(ax, dtype=object).reshape(-1)
+        if given.size != count:
+            raise ValueError(f"ax must hold {count} Axes, one for each path")
+        return given
+    require_matplotlib()
+    from matplotlib import pyplot as plt
+
+    figure = plt.figure(figsize=(4.0 * count, 4.5), layout="constrained")  # inches
+    panels: NDArray[Any] = figure.subplots(1, count, squeeze=False)[0]
+    return panels
+
+
+def _plot_path(
+    f: Callable[..., Any], path: ArrayLike, xlim: Limits | None, ylim: Limits | None, ax: Any, keywords: dict[str, Any]
+) -> tuple[Axes, str]:
+    """Draw one path over contours; return the Axes, and in words how far the path got."""
+    points = np.asarray(path, dtype=float)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        raise ValueError(f"path must have the shape (iterates, 2), got {points.shape}")
+    ax = as_axes(ax)
+    reach = 1.25 * float(np.max(np.abs(points[0]))) or 1.0
+    xlim, ylim = (_limits(name, limits or (-reach, reach)) for name, limits in (("xlim", xlim), ("ylim", ylim)))
+    _contours(f, xlim, ylim, ax)
+    low, high = np.array([xlim, ylim]).T
+    inside = np.all((points >= low) & (points <= high), axis=1)
+    if not inside[0]:
+        raise ValueError(f"the first iterate, {points[0].tolist()}, must lie within xlim and ylim")
+    count = len(points) if inside.all() else int(np.argmin(inside))  # iterates before the first one outside
+    last = points[count - 1]
+    ax.plot(*points[:count].T, **merged({"color": COLOURS[5], "marker": ".", "linewidth": 1.0}, keywords))
+    ax.plot(*points[0], "o", color=COLOURS[0], markersize=8, label="start")
+    if count == len(points):
+        ax.plot(*last, "*", color=COLOURS[0], markersize=14, label="end")
+        outcome = f"{count - 1} iterations"
+    else:
+        border = _border(last, points[count], low, high)
+        ax.annotate("", border, last, arrowprops={"arrowstyle": "->", "color": COLOURS[5]})
+        outcome = f"leaves at {count}, |x| up to {np.max(np.abs(points)):.1e}"
+    return legend_beside(ax), outcome
+
+
 def _limits(name: str, limits: Any) -> Limits:
+    """Return the limits as two floats in ascending order, or raise an error with their name."""
     try:
         low, high = limits
     except (TypeError, ValueError):
@@ -342,21 +406,27 @@ def _limits(name: str, limits: Any) -> Limits:
     return low, high
 
 
-def _grid(f: Callable[..., Any], xlim: Any, ylim: Any, density: int) -> tuple[Any, Any, NDArray[np.float64]]:
-    xs, ys = np.linspace(*_limits("xlim", xlim), density), np.linspace(*_limits("ylim", ylim), density)
-    return xs, ys, np.array([[float(f(np.array([x, y]))) for x in xs] for y in ys])
+def _grid(xlim: Any, ylim: Any, density: int) -> tuple[Floats, Floats]:
+    """Return so many x[0] and as many x[1], evenly spaced."""
+    return np.linspace(*_limits("xlim", xlim), density), np.linspace(*_limits("ylim", ylim), density)
 
 
-def _border(inside: NDArray[Any], outside: NDArray[Any], limits: NDArray[Any]) -> NDArray[Any]:
+def _values(f: Callable[..., Any], xs: Floats, ys: Floats) -> Floats:
+    """Return f at each point of a grid, one row for each x[1]."""
+    return np.array([[float(f(np.array([x, y]))) for x in xs] for y in ys])
+
+
+def _border(inside: Floats, outside: Floats, low: Floats, high: Floats) -> Floats:
     """Return where the line from a point inside the limits to one outside crosses them."""
     step = np.nan_to_num(outside - inside, nan=1.0, posinf=1e300, neginf=-1e300)
     with np.errstate(all="ignore"):
-        room = np.where(step > 0.0, limits[:, 1] - inside, limits[:, 0] - inside) / step
-    crossing: NDArray[Any] = inside + np.nanmin(np.where(step == 0.0, np.nan, room)) * step
+        reached = np.where(step > 0.0, high - inside, low - inside) / step  # part of the step, for each coordinate
+    crossing: Floats = inside + np.nanmin(np.where(step == 0.0, np.nan, reached)) * step
     return crossing
 
 
 def _contours(f: Callable[..., Any], xlim: Any, ylim: Any, ax: Axes) -> None:
-    xs, ys, values = _grid(f, xlim, ylim, 61)
-    ax.contour(xs, ys, values, levels=8, cmap="cividis", linewidths=0.8, alpha=0.7)
+    """Draw the contours of a function of two variables."""
+    xs, ys = _grid(xlim, ylim, _CONTOUR_DENSITY)
+    ax.contour(xs, ys, _values(f, xs, ys), levels=8, cmap="cividis", linewidths=0.8, alpha=0.7)
     ax.set(xlabel="x[0]", ylabel="x[1]", xlim=xlim, ylim=ylim, aspect="equal")

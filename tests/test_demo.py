@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import JIT
 
-from numgrad import demo
+from numgrad.commands import demo
 
 
 def test_the_demo_walks_through_the_chapter(capsys):

@@ -11,7 +11,7 @@ import pytest
 from problems import needs_jit
 
 from numgrad import __main__ as main
-from numgrad import demo, profiling
+from numgrad.commands import demo, profiling
 
 SMALL = ["demo", "--iterations", "2", "--batch", "2", "--workers", "1"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from problems import needs_jit
 
-from numgrad import profiling
+from numgrad.commands import output, profiling
 
 NAMES = ["NumPy reference", "Python callable", "compiled", "incremental", "NumPy backprop"]
 
@@ -84,19 +84,19 @@ def test_the_memory_of_a_whole_gradient_is_counted(layer):
     [(7200, "2 h"), (90, "1.5 min"), (2.5, "2.5 s"), (1e-3, "1 ms"), (2e-6, "2 us"), (5e-9, "5 ns")],
 )
 def test_durations(seconds, text):
-    assert profiling._duration(seconds) == text
+    assert output.format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1500, "1.5 kB"), (2 * 10**6, "2 MB"), (3 * 10**9, "3 GB")])
 def test_sizes(count, text):
-    assert profiling._size(count) == text
+    assert output.format_size(count) == text
 
 
 def test_the_status_shows_on_a_terminal_only(capsys, monkeypatch):
-    with profiling._status() as show:
+    with output.status_line() as show:
         show("working")
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(profiling.sys.stderr, "isatty", lambda: True)
-    with profiling._status() as show:
+    monkeypatch.setattr(output.sys.stderr, "isatty", lambda: True)
+    with output.status_line() as show:
         show("working")
     assert capsys.readouterr().err == "\r\033[Kworking\r\033[K"

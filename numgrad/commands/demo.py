@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import (
+from .. import (
     descent_path,
     function_1,
     function_2,
@@ -21,7 +21,7 @@ from . import (
     reference,
     simpleNet,
 )
-from .profiling import write_whole
+from .output import write_picture
 
 Digits = tuple[NDArray[np.float64], NDArray[np.intp]]
 
@@ -109,7 +109,7 @@ def draw(directory: Path, training: Training) -> None:
     OSError
         If a file cannot be written.
     """
-    from . import canvas, plotting
+    from .. import plotting
 
     box, start, rates = (-5.0, 5.0), np.array([-3.0, 4.0]), (0.1, 10.0, 1e-10)
     with warnings.catch_warnings():
@@ -133,7 +133,7 @@ def draw(directory: Path, training: Training) -> None:
     }
     directory.mkdir(parents=True, exist_ok=True)
     for name, (draw_on, options) in pictures.items():
-        write_whole(directory / f"{name}.png", canvas.picture(draw_on, "png", **options))
+        write_picture(directory / f"{name}.png", draw_on, **options)
     print(f"\n{len(pictures)} pictures in {directory}: {', '.join(pictures)}")
 
 
@@ -157,7 +157,7 @@ def _batches(digits: Digits, size: int) -> Iterator[Digits]:
 def _seconds_of_a_compiled_gradient(
     weights: NDArray[np.float64], x: NDArray[np.float64], t: NDArray[np.intp], workers: int
 ) -> float:
-    from .softmax_layer import loss
+    from ..softmax_layer import loss
 
     args = (np.ascontiguousarray(x.T), t)
     numerical_gradient(loss, weights, args=args, workers=workers)  # compiles

@@ -3,10 +3,7 @@
 import contextlib
 import functools
 import json
-import os
-import platform
 import statistics
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, numerical_diff, numerical_gradient, reference, simpleNet
-from .schemes import SCHEMES
+from .. import numerical_diff, numerical_gradient, reference, simpleNet
+from ..schemes import SCHEMES
+from .output import (
+    check_format,
+    check_writable,
+    format_duration,
+    format_size,
+    machine,
+    plot_profile,
+    plot_steps,
+    status_line,
+    write_picture,
+    write_whole,
+)
 
 Floats = NDArray[np.float64]
 
@@ -86,9 +95,9 @@ class Measurement:
     def __str__(self) -> str:
         return _COLUMNS.format(
             self.route,
-            "~" * self.projected + _duration(self.seconds),
-            _duration(self.seconds / self.weights),
-            _size(self.peak_bytes),
+            "~" * self.projected + format_duration(self.seconds),
+            format_duration(self.seconds / self.weights),
+            format_size(self.peak_bytes),
             f"{self.largest_error:.1e}",
             f"{self.speed_up:,.3g}x" if self.speed_up < 100 else f"{self.speed_up:,.0f}x",
         )
@@ -96,7 +105,7 @@ class Measurement:
 
 def routes(layer: Layer, h: float, workers: int, peers: bool = False) -> list[Route]:
     """Return the routes to the gradient of the layer's loss, the NumPy reference first; of `peers`, those installed."""
-    from .softmax_layer import loss
+    from ..softmax_layer import loss
 
     net, x, t, twin = layer.net, layer.x, layer.t, reference.SimpleNet((1, 1))
     W = twin.W = net.W  # noqa: N806
@@ -245,11 +254,9 @@ def profile(
         After Ctrl-C, when the files hold what was finished.
     """
     for file in filter(None, (json_file, plot_file)):
-        _check_writable(file)
+        check_writable(file)
     if plot_file is not None:
-        from . import canvas, charts
-
-        canvas.check_format(plot_file)
+        check_format(plot_file)
     routes_of = functools.partial(routes, h=h, workers=workers, peers=peers)
     done: list[Measurement] = []
     complete = False
@@ -265,8 +272,7 @@ def profile(
             rows = [asdict(row) | {"projected": row.projected} for row in done]
             write_whole(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
         if plot_file is not None and done:
-            drawn = canvas.picture(lambda ax: charts.plot_profile(done, ax=ax), plot_file.suffix[1:], machine())
-            write_whole(plot_file, drawn)
+            write_picture(plot_file, functools.partial(plot_profile, done), machine())
     return done
 
 
@@ -285,7 +291,7 @@ def _profile_shape(
     except (MemoryError, ValueError):
         raise MemoryError(f"a layer of {shape[0]} x {shape[1]} at batch {batch} does not fit into memory") from None
     first, projected = None, False
-    with _status() as status:
+    with status_line() as status:
         for route in routes_of(layer):
             row = measure(route, layer, reference_seconds=first, status=status, **options)
             first = first or row.seconds
@@ -297,22 +303,6 @@ def _profile_shape(
         print("~ projected from a sample of the coordinates")
 
 
-@contextlib.contextmanager
-def _status() -> Iterator[Callable[[str], object]]:
-    """Give what shows a line on a terminal, in place of the line before; elsewhere it shows nothing."""
-    if not sys.stderr.isatty():
-        yield str  # takes a text and shows nothing
-        return
-
-    def show(text: str) -> None:
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield show
-    finally:
-        show("")
-
-
 def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
     """Print the relative error of exp' at 1 for steps from 1e-1 to 1e-12 and every scheme, and draw it.
 
@@ -322,10 +312,8 @@ def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
         As `profile`, for `plot_file`.
     """
     if plot_file is not None:
-        _check_writable(plot_file)
-        from . import canvas, charts
-
-        canvas.check_format(plot_file)
+        check_writable(plot_file)
+        check_format(plot_file)
     steps = [10.0**-k for k in range(1, 13)]
     errors = {
         name: [abs(float(numerical_diff(np.exp, 1.0, h, scheme=name)) / np.e - 1) for h in steps]
@@ -335,61 +323,5 @@ def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
-        write_whole(plot_file, canvas.picture(lambda ax: charts.plot_steps(steps, errors, ax=ax), plot_file.suffix[1:]))
+        write_picture(plot_file, functools.partial(plot_steps, steps, errors))
     return errors
-
-
-def machine() -> str:
-    """Return the processor, the number of cores that may be used, and the versions that matter."""
-    import numba
-
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    python = platform.python_version()
-    return (
-        f"{name}, {cores} cores, Python {python}, numpy {np.__version__}, numba {numba.__version__}, "
-        f"numgrad {__version__}"
-    )
-
-
-def _check_writable(file: Path) -> None:
-    if file.exists() and not file.is_file():
-        raise OSError(f"{file} is not a file")
-    part = _part(file)
-    try:
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise OSError(f"cannot write {file}: {error.strerror}") from None
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = _part(file)
-    try:
-        part.write_bytes(content)
-        part.replace(file.resolve())
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _part(file: Path) -> Path:
-    file = file.resolve()
-    return file.with_name(f"{file.name}.part")
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} B"
