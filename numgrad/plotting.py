@@ -23,14 +23,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Limits = tuple[float, float]
 
-__all__ = [
-    "plot_descent",
-    "plot_gradient_field",
-    "plot_loss",
-    "plot_surface",
-    "plot_tangent",
-    "plot_weights",
-]
+__all__ = ["plot_descent", "plot_gradient_field", "plot_loss", "plot_surface", "plot_tangent", "plot_weights"]
 
 # Okabe and Ito's palette, which the colour-blind can tell apart.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
@@ -317,8 +310,7 @@ def as_axes(ax: Any, **options: Any) -> Axes:
     if ax is None:
         from matplotlib import pyplot as plt
 
-        new: Axes = plt.figure(layout="constrained").add_subplot(**options)
-        return new
+        ax = plt.figure(layout="constrained").add_subplot(**options)
     if not isinstance(ax, Axes):
         raise TypeError(f"ax must be a matplotlib Axes, got {describe(ax)}")
     return ax
@@ -352,16 +344,14 @@ def _panels(ax: Any, count: int) -> NDArray[Any]:
     """Return so many Axes: those given, or those of a new figure that a notebook shows."""
     if not count:
         raise ValueError("path must hold at least one path")
-    if ax is not None:
-        given = np.asarray(ax, dtype=object).reshape(-1)
-        if given.size != count:
-            raise ValueError(f"ax must hold {count} Axes, one for each path")
-        return given
-    require_matplotlib()
-    from matplotlib import pyplot as plt
+    if ax is None:
+        require_matplotlib()
+        from matplotlib import pyplot as plt
 
-    figure = plt.figure(figsize=(4.0 * count, 4.5), layout="constrained")  # inches
-    panels: NDArray[Any] = figure.subplots(1, count, squeeze=False)[0]
+        ax = plt.figure(figsize=(4.0 * count, 4.5), layout="constrained").subplots(1, count)  # inches
+    panels = np.asarray(ax, dtype=object).reshape(-1)
+    if panels.size != count:
+        raise ValueError(f"ax must hold {count} Axes, one for each path")
     return panels
 
 
