@@ -1,11 +1,14 @@
 """The command line: ``python -m numgrad`` demo, profile, check or steps."""
 
+from __future__ import annotations
+
 import argparse
 import importlib
 import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return _run(options)
+        return run(options)
     except KeyboardInterrupt:
         print("\ninterrupted")
         return 130
@@ -30,38 +34,79 @@ class _UnusableError(Exception):
     """An argument that turns out to be of no use."""
 
 
-def _run(options: argparse.Namespace) -> int:
-    if options.command == "demo":
-        from .commands import demo
+def _parser() -> argparse.ArgumentParser:
+    from .commands.output import available_cores
 
-        demo.show_chapter()
-        training = demo.train_digits(options.iterations, options.batch, options.workers)
-        if options.figures is not None:
-            try:
-                demo.draw(options.figures, training)
-            except ImportError as error:
-                print(f"\nno figures: {error}")
-    elif options.command == "check":
-        return _check(options)
-    elif options.command == "steps":
-        from .commands import profiling
+    parser = argparse.ArgumentParser("python -m numgrad", description="Numerical gradients, shown and measured.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for name, add_options, run, summary in (
+        ("demo", _demo_options, _demo, "walk through the chapter, then train on handwritten digits"),
+        ("profile", _profile_options, _profile, "time the gradient of a layer's weights by every route"),
+        ("check", _check_options, _check, "compare a gradient with central differences; exits with 1 if it fails"),
+        ("steps", _steps_options, _steps, "the error of exp' at 1 against the step, for every scheme"),
+    ):
+        command = commands.add_parser(name, help=summary)
+        add_options(command)
+        command.set_defaults(run=run)
+    for name in ("demo", "profile"):
+        threads = "threads (%(default)s, one a core)"
+        commands.choices[name].add_argument("--workers", type=_positive, default=available_cores(), help=threads)
+    return parser
 
-        profiling.compare_steps(options.plot)
-    else:
-        from .commands import profiling
 
-        profiling.profile(
-            options.shape,
-            options.batch,
-            options.h,
-            options.workers,
-            options.repeat,
-            options.budget,
-            peers=options.peers,
-            json_file=options.json,
-            plot_file=options.plot,
-        )
+def _demo_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--iterations", type=_positive, default=300, help="updates of the digits' weights (%(default)s)")
+    add("--batch", type=_positive, default=100, help="images a gradient (%(default)s)")
+    add("--figures", type=Path, metavar="DIR", help="write the pictures there (takes matplotlib)")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .commands import demo
+
+    paths = demo.show_chapter()
+    training = demo.train_digits(options.iterations, options.batch, options.workers)
+    if options.figures is not None:
+        try:
+            demo.draw(options.figures, paths, training)
+        except ImportError as error:
+            print(f"\nno figures: {error}")
     return 0
+
+
+def _profile_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    shapes = "shapes of weight matrices (784x10)"
+    add("--shape", type=_shape, nargs="+", default=[(784, 10)], metavar="FEATURESxCLASSES", help=shapes)
+    add("--batch", type=_positive, default=100, help="samples a gradient (%(default)s)")
+    add("--h", type=_positive_real, default=1e-4, help="step of the differences (%(default)s)")
+    add("--repeat", type=_positive, default=5, help="gradients a route, of which the median counts (5)")
+    projected = "a gradient that takes longer is projected from a sample of its coordinates (%(default)s)"
+    add("--budget", type=_positive_real, default=10.0, metavar="SECONDS", help=projected)
+    add("--peers", action="store_true", help="also scipy, numdifftools and jacobi, where installed")
+    add("--json", type=Path, metavar="FILE", help="write the measurements there")
+    add("--plot", type=Path, metavar="FILE.png", help="draw time against weights (takes matplotlib)")
+
+
+def _profile(options: argparse.Namespace) -> int:
+    from .commands import profiling
+
+    settings = profiling.Settings(options.batch, options.h, options.workers, options.repeat, options.budget)
+    profiling.profile(options.shape, settings, peers=options.peers, json_file=options.json, plot_file=options.plot)
+    return 0
+
+
+def _check_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("function", metavar="MODULE:FUNCTION", help="the objective f(x)")
+    add("--gradient", required=True, metavar="MODULE:FUNCTION", help="the candidate, gradient(x)")
+    add("--at", required=True, metavar="FILE.npy|LIST", help="the point, such as '[3.0, 4.0]'")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--samples", type=_positive, help="random coordinates to check, instead of all")
+    how.add_argument("--directions", type=_positive, help="random directions to check instead")
+    add("--rtol", type=_positive_real, default=1e-5, help="relative tolerance (%(default)s)")
+    add("--atol", type=_positive_real, default=1e-8, help="absolute tolerance (%(default)s)")
+    add("--seed", type=int, default=0, help="of the random choice (%(default)s)")
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -76,6 +121,17 @@ def _check(options: argparse.Namespace) -> int:
         raise _UnusableError(f"the check itself failed: {type(error).__name__}: {error}") from error
     print(check)
     return 0 if check.ok else 1
+
+
+def _steps_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it (takes matplotlib)")
+
+
+def _steps(options: argparse.Namespace) -> int:
+    from .commands import profiling
+
+    profiling.compare_steps(options.plot)
+    return 0
 
 
 def _function(text: str) -> Any:
@@ -104,54 +160,6 @@ def _point(text: str) -> Any:
         raise _UnusableError(f"cannot read a point from {text!r}: {error}") from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m numgrad", description="Numerical gradients, shown and measured.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    demo = commands.add_parser("demo", help="walk through the chapter, then train on handwritten digits")
-    demo.add_argument("--iterations", type=_positive, default=300, help="updates of the digits' weights (%(default)s)")
-    demo.add_argument("--batch", type=_positive, default=100, help="images a gradient (%(default)s)")
-    demo.add_argument("--figures", type=Path, metavar="DIR", help="write the pictures there (takes matplotlib)")
-    profile = commands.add_parser("profile", help="time the gradient of a layer's weights by every route")
-    profile.add_argument(
-        "--shape",
-        type=_shape,
-        nargs="+",
-        default=[(784, 10)],
-        metavar="FEATURESxCLASSES",
-        help="shapes of weight matrices (784x10)",
-    )
-    profile.add_argument("--batch", type=_positive, default=100, help="samples a gradient (%(default)s)")
-    profile.add_argument("--h", type=_positive_real, default=1e-4, help="step of the differences (%(default)s)")
-    profile.add_argument(
-        "--repeat", type=_positive, default=5, help="gradients a route, of which the median counts (5)"
-    )
-    profile.add_argument(
-        "--budget",
-        type=_positive_real,
-        default=10.0,
-        metavar="SECONDS",
-        help="a gradient that takes longer is projected from a sample of its coordinates (%(default)s)",
-    )
-    profile.add_argument("--peers", action="store_true", help="also scipy, numdifftools and jacobi, where installed")
-    profile.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there")
-    profile.add_argument("--plot", type=Path, metavar="FILE.png", help="draw time against weights (takes matplotlib)")
-    check = commands.add_parser("check", help="compare a gradient with central differences; exits with 1 if it fails")
-    check.add_argument("function", metavar="MODULE:FUNCTION", help="the objective f(x)")
-    check.add_argument("--gradient", required=True, metavar="MODULE:FUNCTION", help="the candidate, gradient(x)")
-    check.add_argument("--at", required=True, metavar="FILE.npy|LIST", help="the point, such as '[3.0, 4.0]'")
-    how = check.add_mutually_exclusive_group()
-    how.add_argument("--samples", type=_positive, help="random coordinates to check, instead of all")
-    how.add_argument("--directions", type=_positive, help="random directions to check instead")
-    check.add_argument("--rtol", type=_positive_real, default=1e-5, help="relative tolerance (%(default)s)")
-    check.add_argument("--atol", type=_positive_real, default=1e-8, help="absolute tolerance (%(default)s)")
-    check.add_argument("--seed", type=int, default=0, help="of the random choice (%(default)s)")
-    steps = commands.add_parser("steps", help="the error of exp' at 1 against the step, for every scheme")
-    steps.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it (takes matplotlib)")
-    for command in (demo, profile):
-        command.add_argument("--workers", type=_positive, default=_cores(), help="threads (%(default)s, one a core)")
-    return parser
-
-
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -173,10 +181,6 @@ def _shape(text: str) -> tuple[int, int]:
 
 # What argparse calls the types in its errors.
 _positive.__name__, _positive_real.__name__, _shape.__name__ = "positive integer", "positive number", "shape"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from problems import needs_jit
 
 from numgrad import __main__ as main
-from numgrad.commands import demo, profiling
+from numgrad.commands import demo, output, profiling
 
 SMALL = ["demo", "--iterations", "2", "--batch", "2", "--workers", "1"]
 
@@ -108,7 +108,7 @@ def test_an_old_file_survives_where_nothing_could_be_written(monkeypatch, tmp_pa
     def fails(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(profiling, "write_whole", fails)
+    monkeypatch.setattr(output, "write_whole", fails)
     file = tmp_path / "p.json"
     file.write_text("old")
     assert main.main(["profile", "--shape", "1x1", "--batch", "1", "--budget", "0.01", "--json", str(file)]) == 130

@@ -1,7 +1,11 @@
 """The demo: a walk through the chapter in the terminal, then real digits trained by numerical gradients alone."""
 
+from __future__ import annotations
+
+import functools
 import statistics
 import time
+import timeit
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -18,22 +22,34 @@ from .. import (
     gradient_descent,
     numerical_diff,
     numerical_gradient,
+    plotting,
     reference,
     simpleNet,
 )
 from .output import write_picture
 
-Digits = tuple[NDArray[np.float64], NDArray[np.intp]]
+Floats = NDArray[np.float64]
+Digits = tuple[Floats, NDArray[np.intp]]
 
-_LESSONS = [
-    (0.1, "arrives at the minimum (0, 0)"),
-    (10.0, "too large: every update overshoots, and the point flies away"),
-    (1e-10, "too small: after 100 updates the point has hardly moved"),
-]
+_LESSONS = {
+    0.1: "arrives at the minimum (0, 0)",
+    10.0: "too large: every update overshoots, and the point flies away",
+    1e-10: "too small: after 100 updates the point has hardly moved",
+}  # by learning rate
 
 
-def show_chapter() -> None:
-    """Print the examples of the chapter, computed."""
+def show_chapter() -> dict[float, Floats]:
+    """Print the examples of the chapter, and return the path of each descent by its learning rate.
+
+    The pictures show the same paths.
+    """
+    _show_derivatives()
+    paths = _show_descents()
+    _show_net()
+    return paths
+
+
+def _show_derivatives() -> None:
     print("The derivative of f(x) = 0.01 x**2 + 0.1 x, which is 0.02 x + 0.1")
     for at in (5, 10):
         print(f"  numerical_diff(function_1, {at:2}) = {numerical_diff(function_1, at)}")
@@ -43,14 +59,23 @@ def show_chapter() -> None:
     print("\nIts gradient, which is (2 x0, 2 x1)")
     for point in ([3.0, 4.0], [0.0, 2.0], [3.0, 0.0]):
         print(f"  numerical_gradient(function_2, {point}) = {numerical_gradient(function_2, np.array(point))}")
+
+
+def _show_descents() -> dict[float, Floats]:
     print("\n100 iterations of gradient descent from (-3, 4)")
-    for lr, lesson in _LESSONS:
+    paths = {}
+    for lr, lesson in _LESSONS.items():
+        # The filters belong to the whole process: a program may change them in its only thread, a library may not.
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            x = gradient_descent(function_2, np.array([-3.0, 4.0]), lr=lr, step_num=100)
-        print(f"  lr = {lr:<6g} {x}\n{'':14}{lesson}")
+            paths[lr] = descent_path(function_2, np.array([-3.0, 4.0]), lr=lr, step_num=100)
+        print(f"  lr = {lr:<6g} {paths[lr][-1]}\n{'':14}{lesson}")
         for warning in caught:
             print(f"{'':14}warning: {warning.message}")
+    return paths
+
+
+def _show_net() -> None:
     print("\nA net of 2 x 3 weights, for the sample (0.6, 0.9) of class 2")
     net = simpleNet()
     net.W[...] = [[0.47355232, 0.9977393, 0.84668094], [0.85557411, 0.03563661, 0.69422093]]
@@ -64,11 +89,25 @@ class Training(NamedTuple):
 
     accuracy: float
     losses: list[float]
-    weights: NDArray[np.float64]
+    weights: Floats
 
 
 def train_digits(iterations: int, batch: int, workers: int) -> Training:
-    """Train a 64 x 10 net on the digits with numerical gradients only."""
+    """Train a 64 x 10 net on the digits with numerical gradients only.
+
+    Parameters
+    ----------
+    iterations : int
+        Updates of the weights.
+    batch : int
+        Images a gradient; at most all.
+    workers : int
+        Threads.
+
+    Returns
+    -------
+    Training
+    """
     train, test = load_digits()
     batch = min(batch, len(train[0]))
     net = simpleNet((64, 10), rng=0)
@@ -82,25 +121,33 @@ def train_digits(iterations: int, batch: int, workers: int) -> Training:
         gradient_descent(objective, net.W, lr=0.5, step_num=1, workers=workers)
         losses.append(objective(net.W))
         if iteration % max(1, iterations // 10) == 0:
-            print(
-                f"  iteration {iteration:4}   loss {net.loss(*train):.4f}   test accuracy {net.accuracy(*test):.3f}   "
-                f"{time.perf_counter() - began:5.2f} s",
-                flush=True,
-            )
+            scores = f"loss {net.loss(*train):.4f}   test accuracy {net.accuracy(*test):.3f}"
+            print(f"  iteration {iteration:4}   {scores}   {time.perf_counter() - began:5.2f} s", flush=True)
     taken, accuracy = time.perf_counter() - began, net.accuracy(*test)
-    print(
-        f"Test accuracy {accuracy:.3f} after {taken:.2f} s, the start of numba included. The same gradients would take"
-    )
-    x, t = next(_batches(train, batch))
-    compiled = iterations * _seconds_of_a_compiled_gradient(net.W, x, t, workers)
-    plain = iterations * 2 * net.W.size * _seconds_of_a_reference_loss(net.W, x, t)
-    print(f"  {compiled:6.2f} s by the loop compiled around the whole loss (a projection from 5 gradients)")
-    print(f"  {plain:6.2f} s by the plain NumPy reference (a projection from 50 evaluations of its loss)")
+    start = f"Test accuracy {accuracy:.3f} after {taken:.2f} s, the start of numba included."
+    print(f"{start} The same gradients would take")
+    _show_other_routes(net.W, next(_batches(train, batch)), iterations, workers)
     return Training(accuracy, losses, net.W)
 
 
-def draw(directory: Path, training: Training) -> None:
-    """Write the pictures of the chapter and of the training to `directory`.
+def _show_other_routes(weights: Floats, digits: Digits, iterations: int, workers: int) -> None:
+    """Print what the gradients of the training would take, projected from a few measurements."""
+    from ..softmax_layer import loss
+
+    x, t = digits
+    args = (np.ascontiguousarray(x.T), t)
+    compiled = functools.partial(numerical_gradient, loss, weights, args=args, workers=workers)
+    compiled()  # compiles
+    net = reference.SimpleNet((1, 1))
+    net.W = weights
+    seconds = iterations * _seconds(compiled, 5)
+    print(f"  {seconds:6.2f} s by the loop compiled around the whole loss (a projection from 5 gradients)")
+    seconds = iterations * 2 * weights.size * _seconds(lambda: net.loss(x, t), 50)
+    print(f"  {seconds:6.2f} s by the plain NumPy reference (a projection from 50 evaluations of its loss)")
+
+
+def draw(directory: Path, paths: dict[float, Floats], training: Training) -> None:
+    """Write the pictures of the chapter, of its descents and of the training to `directory`.
 
     Raises
     ------
@@ -109,27 +156,16 @@ def draw(directory: Path, training: Training) -> None:
     OSError
         If a file cannot be written.
     """
-    from .. import plotting
-
-    box, start, rates = (-5.0, 5.0), np.array([-3.0, 4.0]), (0.1, 10.0, 1e-10)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the chapter has shown them
-        paths = {lr: descent_path(function_2, start, lr, 100) for lr in rates}
-    square: dict[str, Any] = {"size": (6.0, 5.5)}
-    pictures: dict[str, tuple[Callable[[Any], object], dict[str, Any]]] = {
-        "tangents": (lambda ax: plotting.plot_tangent(function_1, [5, 10], xlim=(0, 20), ax=ax), {}),
-        "secants": (lambda ax: plotting.plot_tangent(np.exp, 0.5, xlim=(-1, 2), h=0.8, ax=ax), {}),
-        "gradient_field": (lambda ax: plotting.plot_gradient_field(function_2, (-2, 2), (-2, 2), ax=ax), square),
-        "surface": (
-            lambda ax: plotting.plot_surface(function_2, (-3, 3), (-3, 3), ax=ax),
-            square | {"projection": "3d"},
-        ),
-        "descent": (
-            lambda ax: plotting.plot_descent(function_2, paths, xlim=box, ylim=box, ax=ax),
-            {"size": (10.5, 3.2), "panels": len(paths)},
-        ),
-        "loss": (lambda ax: plotting.plot_loss(training.losses, ax=ax), {}),
-        "weights": (lambda ax: plotting.plot_weights(training.weights, (8, 8), ax=ax), {}),
+    on, box = functools.partial, (-5.0, 5.0)
+    square, wide = {"size": (6.0, 5.5)}, {"size": (10.5, 3.2), "panels": len(paths)}  # inches
+    pictures: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
+        "tangents": (on(plotting.plot_tangent, function_1, [5, 10], xlim=(0, 20)), {}),
+        "secants": (on(plotting.plot_tangent, np.exp, 0.5, xlim=(-1, 2), h=0.8), {}),
+        "gradient_field": (on(plotting.plot_gradient_field, function_2, (-2, 2), (-2, 2)), square),
+        "surface": (on(plotting.plot_surface, function_2, (-3, 3), (-3, 3)), square | {"projection": "3d"}),
+        "descent": (on(plotting.plot_descent, function_2, paths, xlim=box, ylim=box), wide),
+        "loss": (on(plotting.plot_loss, training.losses), {}),
+        "weights": (on(plotting.plot_weights, training.weights, (8, 8)), {}),
     }
     directory.mkdir(parents=True, exist_ok=True)
     for name, (draw_on, options) in pictures.items():
@@ -154,26 +190,6 @@ def _batches(digits: Digits, size: int) -> Iterator[Digits]:
         yield digits[0][chosen], digits[1][chosen]
 
 
-def _seconds_of_a_compiled_gradient(
-    weights: NDArray[np.float64], x: NDArray[np.float64], t: NDArray[np.intp], workers: int
-) -> float:
-    from ..softmax_layer import loss
-
-    args = (np.ascontiguousarray(x.T), t)
-    numerical_gradient(loss, weights, args=args, workers=workers)  # compiles
-    return _seconds(lambda: numerical_gradient(loss, weights, args=args, workers=workers), 5)
-
-
-def _seconds_of_a_reference_loss(weights: NDArray[np.float64], x: NDArray[np.float64], t: NDArray[np.intp]) -> float:
-    net = reference.SimpleNet((1, 1))
-    net.W = weights
-    return _seconds(lambda: net.loss(x, t), 50)
-
-
 def _seconds(work: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    """Return the median time of one call."""
+    return statistics.median(timeit.repeat(work, number=1, repeat=repeats))

@@ -7,6 +7,7 @@ import io
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,6 @@ from .. import __version__
 from ..plotting import COLOURS, as_axes, legend_beside, merged, require_matplotlib
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -32,20 +31,21 @@ _DURATIONS = (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-
 _SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))  # in bytes
 
 
-def check_writable(file: Path) -> None:
-    """Raise an OSError unless a file of this name can be written."""
-    if file.exists() and not file.is_file():
-        raise OSError(f"{file} is not a file")
-    part = _part(file)
-    try:
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise OSError(f"cannot write {file}: {error.strerror}") from None
+def check_writable(*files: Path | None) -> None:
+    """Raise an OSError unless each file can be written; None stands for a file that nobody asked for."""
+    for file in filter(None, files):
+        if file.exists() and not file.is_file():
+            raise OSError(f"{file} is not a file")
+        part = _part(file)
+        try:
+            part.touch()
+            part.unlink()
+        except OSError as error:
+            raise OSError(f"cannot write {file}: {error.strerror}") from None
 
 
-def check_format(file: Path) -> None:
-    """Raise unless matplotlib can write such a picture.
+def check_format(file: Path | None) -> None:
+    """Raise unless matplotlib can write such a picture; None stands for a picture that nobody asked for.
 
     Raises
     ------
@@ -54,6 +54,8 @@ def check_format(file: Path) -> None:
     OSError
         If matplotlib does not know the suffix.
     """
+    if file is None:
+        return
     known = _new_figure().canvas.get_supported_filetypes()
     if file.suffix[1:] not in known:
         raise OSError(f"cannot draw {file}: its suffix must be one of {', '.join(sorted(known))}")
@@ -117,12 +119,8 @@ def plot_steps(
         ax.plot(steps, [max(value, _EPS / 4) for value in values], **style)  # 0 has no place on a logarithmic axis
     ax.axhline(_EPS, color="0.6", linewidth=0.8, linestyle=":")
     ax.annotate("eps", (steps[0], _EPS), color="0.4", fontsize=8, va="bottom", ha="right")
-    ax.set(
-        xlabel="step h",
-        ylabel="relative error of exp'(1)",
-        title="Which step, which scheme: truncation (right) against round-off (left)",
-    )
-    return _log_log(ax)
+    title = "Which step, which scheme: truncation (right) against round-off (left)"
+    return _log_log(ax, xlabel="step h", ylabel="relative error of exp'(1)", title=title)
 
 
 def plot_profile(measurements: Sequence[Measurement], *, ax: Axes | None = None, **keywords: Any) -> Axes:
@@ -135,12 +133,8 @@ def plot_profile(measurements: Sequence[Measurement], *, ax: Axes | None = None,
             (_style(k) | {"linestyle": "none"}, [row for row in rows if not row.projected]),
         ):
             ax.plot([row.weights for row in shown], [row.seconds for row in shown], **style)
-    ax.set(
-        xlabel="number of weights",
-        ylabel="time of one gradient (s)",
-        title="Every weight's central difference, by route (hollow: projected)",
-    )
-    return _log_log(ax)
+    title = "Every weight's central difference, by route (hollow: projected)"
+    return _log_log(ax, xlabel="number of weights", ylabel="time of one gradient (s)", title=title)
 
 
 def machine() -> str:
@@ -174,12 +168,10 @@ def format_size(count: int) -> str:
 @contextlib.contextmanager
 def status_line() -> Iterator[Callable[[str], object]]:
     """Give a function that shows a line on a terminal, in place of the line before; elsewhere it shows nothing."""
-    if not sys.stderr.isatty():
-        yield str  # takes a text and shows nothing
-        return
 
     def show(text: str) -> None:
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+        if sys.stderr.isatty():
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
     try:
         yield show
@@ -206,8 +198,8 @@ def _style(k: int) -> dict[str, Any]:
     return {"color": COLOURS[k % len(COLOURS)], "marker": _MARKS[k % len(_MARKS)]}
 
 
-def _log_log(ax: Axes) -> Axes:
-    """Make both axes logarithmic, and add a grid and a legend."""
-    ax.set(xscale="log", yscale="log")
+def _log_log(ax: Axes, **texts: str) -> Axes:
+    """Make both axes logarithmic, and add the texts, a grid and a legend."""
+    ax.set(xscale="log", yscale="log", **texts)
     ax.grid(visible=True, which="major", color="0.9")
     return legend_beside(ax)

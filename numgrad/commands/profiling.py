@@ -1,12 +1,15 @@
-"""What the gradient of a layer's weights costs by each route: ``python -m numgrad profile``."""
+"""What the gradient of a layer's weights costs by each route, and how exact each scheme is at each step."""
+
+from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import json
 import statistics
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,22 +19,14 @@ from numpy.typing import NDArray
 
 from .. import numerical_diff, numerical_gradient, reference, simpleNet
 from ..schemes import SCHEMES
-from .output import (
-    check_format,
-    check_writable,
-    format_duration,
-    format_size,
-    machine,
-    plot_profile,
-    plot_steps,
-    status_line,
-    write_picture,
-    write_whole,
-)
+from . import output
 
 Floats = NDArray[np.float64]
 
-_SAMPLE = 16  # coordinates in the measurement of memory, which slows Python down
+_TRACED = 16  # coordinates in the measurement of memory: tracing slows Python down, and only the result grows with more
+# A sample of coordinates grows fourfold while it fits this often into the budget: 5 repeats of the next one then fit.
+_GROWTH, _SAMPLES = 4, 20
+_SHORTEST = 1e-9  # seconds: the resolution of the clock, so that no speed-up is infinite
 _COLUMNS = "{:18}{:>12}{:>14}{:>14}{:>16}{:>12}"
 
 
@@ -61,6 +56,17 @@ class Layer:
         label = p[np.arange(len(p)), self.t][:, None]
         gradient: Floats = self.x.T @ ((p - self.one_hot) * label / (label + 1e-7)) / len(p)
         return gradient
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all measurements of a profile share."""
+
+    batch: int  # samples that the loss is the mean of
+    h: float  # step of the differences
+    workers: int  # threads
+    repeat: int  # gradients a route
+    budget: float  # seconds for the gradients of one route
 
 
 @dataclass(frozen=True)
@@ -95,9 +101,9 @@ class Measurement:
     def __str__(self) -> str:
         return _COLUMNS.format(
             self.route,
-            "~" * self.projected + format_duration(self.seconds),
-            format_duration(self.seconds / self.weights),
-            format_size(self.peak_bytes),
+            "~" * self.projected + output.format_duration(self.seconds),
+            output.format_duration(self.seconds / self.weights),
+            output.format_size(self.peak_bytes),
             f"{self.largest_error:.1e}",
             f"{self.speed_up:,.3g}x" if self.speed_up < 100 else f"{self.speed_up:,.0f}x",
         )
@@ -109,27 +115,25 @@ def routes(layer: Layer, h: float, workers: int, peers: bool = False) -> list[Ro
 
     net, x, t, twin = layer.net, layer.x, layer.t, reference.SimpleNet((1, 1))
     W = twin.W = net.W  # noqa: N806
-    compiled_args = (np.ascontiguousarray(x.T), t.astype(np.intp))
+    args = (np.ascontiguousarray(x.T), t.astype(np.intp))
+    scratch = 2 * layer.one_hot.nbytes * workers
 
-    def by(f: Any, **options: Any) -> Callable[[int], Floats]:
+    def by(objective: Callable[[], Any], **options: Any) -> Callable[[int], Floats]:
         def gradient(count: int) -> Floats:
             chosen = None if count == W.size else np.arange(count)
-            return numerical_gradient(f(), W, h, coordinates=chosen, **options).reshape(-1)
+            # The objective is made anew for each gradient, so that what it prepares is measured too.
+            return numerical_gradient(objective(), W, h, coordinates=chosen, **options).reshape(-1)
 
         return gradient
 
     def by_reference(count: int) -> Floats:
-        some = W.reshape(-1)[:count]  # a view, so that W itself is perturbed
-        return reference.numerical_gradient(lambda _: twin.loss(x, t), some, h)
+        # A part of W is a view of it, so that W itself is perturbed.
+        return reference.numerical_gradient(lambda _: twin.loss(x, t), W.reshape(-1)[:count], h)
 
     return [
         Route("NumPy reference", by_reference),
         Route("Python callable", by(lambda: lambda _: net.loss(x, t))),
-        Route(
-            "compiled",
-            by(lambda: loss, args=compiled_args, workers=workers),
-            scratch=2 * layer.one_hot.nbytes * workers,
-        ),
+        Route("compiled", by(lambda: loss, args=args, workers=workers), scratch=scratch),
         Route("incremental", by(lambda: net.objective(x, t), workers=workers)),
         *(_peer_routes(layer) if peers else ()),
         Route("NumPy backprop", lambda _: layer.backprop().reshape(-1), whole=True),
@@ -138,40 +142,33 @@ def routes(layer: Layer, h: float, workers: int, peers: bool = False) -> list[Ro
 
 def _peer_routes(layer: Layer) -> Iterator[Route]:
     """Yield the routes through other packages, with their own defaults; each sees the weights that are asked for."""
-    net, start = layer.net, layer.net.W.reshape(-1).copy()
-    numbers = net.W.reshape(-1)
+    weights = layer.net.W.reshape(-1)  # a view
+    start = weights.copy()
 
     def loss(some: Floats) -> float:
-        numbers[: some.size] = some
-        return net.loss(layer.x, layer.t)
+        weights[: some.size] = some
+        return layer.net.loss(layer.x, layer.t)
 
-    def route(name: str, gradient: Callable[[Floats], Any]) -> Route:
-        def first(count: int) -> Floats:
-            try:
-                return np.asarray(gradient(start[:count].copy()), dtype=np.float64).reshape(-1)
-            finally:
-                numbers[:] = start
+    def gradient(call: Callable[[Any, Floats], Any], package: Any, count: int) -> Floats:
+        try:
+            return np.asarray(call(package, start[:count].copy()), dtype=np.float64).reshape(-1)
+        finally:
+            weights[:] = start
 
-        return Route(name, first)
-
-    with contextlib.suppress(ImportError):
-        from scipy.optimize._numdiff import approx_derivative
-
-        yield route("scipy", lambda w: approx_derivative(loss, w, method="3-point"))
-    with contextlib.suppress(ImportError):
-        import numdifftools
-
-        yield route("numdifftools", lambda w: numdifftools.Gradient(loss)(w))
-    with contextlib.suppress(ImportError):
-        import jacobi
-
-        yield route("jacobi", lambda w: jacobi.jacobi(loss, w)[0])
+    calls: dict[str, Callable[[Any, Floats], Any]] = {
+        "scipy.optimize._numdiff": lambda package, w: package.approx_derivative(loss, w, method="3-point"),
+        "numdifftools": lambda package, w: package.Gradient(loss)(w),
+        "jacobi": lambda package, w: package.jacobi(loss, w)[0],
+    }
+    for module, call in calls.items():
+        with contextlib.suppress(ImportError):
+            package = importlib.import_module(module)
+            yield Route(module.partition(".")[0], functools.partial(gradient, call, package))
 
 
 def measure(
     route: Route,
     layer: Layer,
-    *,
     repeat: int = 5,
     budget: float = 10.0,
     reference_seconds: float | None = None,
@@ -179,25 +176,37 @@ def measure(
 ) -> Measurement:
     """Measure one route.
 
-    A gradient that takes longer than `budget` seconds is projected from a sample of its coordinates; repeats end when
+    A gradient that takes longer than `budget` seconds is projected from a sample of its coordinates. Repeats end when
     the budget is spent, but one is always made.
+
+    Parameters
+    ----------
+    route : Route
+        The way to the gradient.
+    layer : Layer
+        Whose weights the gradient belongs to.
+    repeat : int, default 5
+        Most gradients to compute; the median of their times counts.
+    budget : float, default 10.0
+        Seconds for these gradients.
+    reference_seconds : float, optional
+        Seconds of the gradient that the speed-up is relative to. Default: those of this route.
+    status : callable, optional
+        ``status(text)`` is told what is going on.
+
+    Returns
+    -------
+    Measurement
     """
     size, exact = layer.net.W.size, layer.exact().reshape(-1)
     status(f"{route.name}: compiling")
     route.gradient(1)
     peak = _peak_bytes(route, size)
-    count, seconds = size if route.whole else 1, 0.0
-    while count < size:
-        seconds = _seconds(route, count)[0]
-        if seconds * 20 > budget:
-            break
-        count = min(size, 4 * count)
-    if count < size and seconds / count * size <= budget:
-        count = size
+    count = size if route.whole else _affordable(route, size, budget)
     times: list[float] = []
     while len(times) < repeat and (not times or sum(times) + times[-1] <= budget):
         status(f"{route.name}: gradient {len(times) + 1} of {repeat}, {count:,} of {size:,} coordinates")
-        seconds, gradient = _seconds(route, count)
+        seconds, gradient = _timed(route, count)
         times.append(seconds)
     seconds = statistics.median(times) * size / count
     return Measurement(
@@ -213,15 +222,27 @@ def measure(
     )
 
 
-def _seconds(route: Route, count: int) -> tuple[float, Floats]:
+def _affordable(route: Route, size: int, budget: float) -> int:
+    """Return the number of coordinates to compute: all where a gradient fits into the budget, else a sample."""
+    count = 1
+    while count < size:
+        seconds, _ = _timed(route, count)
+        if seconds * _SAMPLES > budget:
+            return size if seconds / count * size <= budget else count
+        count *= _GROWTH
+    return size
+
+
+def _timed(route: Route, count: int) -> tuple[float, Floats]:
+    """Return the seconds that so many partial derivatives take, and these."""
     began = time.perf_counter()
     gradient = route.gradient(count)
-    return max(time.perf_counter() - began, 1e-9), gradient
+    return max(time.perf_counter() - began, _SHORTEST), gradient
 
 
 def _peak_bytes(route: Route, size: int) -> int:
     """Return the peak memory of a whole gradient; only the result grows with the number of coordinates."""
-    count = size if route.whole else min(size, _SAMPLE)
+    count = size if route.whole else min(size, _TRACED)
     tracemalloc.start()
     try:
         route.gradient(count)
@@ -232,17 +253,28 @@ def _peak_bytes(route: Route, size: int) -> int:
 
 def profile(
     shapes: list[tuple[int, int]],
-    batch: int = 100,
-    h: float = 1e-4,
-    workers: int = 1,
-    repeat: int = 5,
-    budget: float = 10.0,
+    settings: Settings,
     *,
     peers: bool = False,
     json_file: Path | None = None,
     plot_file: Path | None = None,
 ) -> list[Measurement]:
     """Measure every route for each of `shapes`, print a table as it grows, and write the files.
+
+    Parameters
+    ----------
+    shapes : list of pair of int
+        Features and classes of each layer.
+    settings : Settings
+        What all measurements share.
+    peers : bool, default False
+        Measure the other packages that are installed too.
+    json_file, plot_file : Path, optional
+        Where the measurements are written, and where they are drawn.
+
+    Returns
+    -------
+    list of Measurement
 
     Raises
     ------
@@ -253,67 +285,67 @@ def profile(
     KeyboardInterrupt
         After Ctrl-C, when the files hold what was finished.
     """
-    for file in filter(None, (json_file, plot_file)):
-        check_writable(file)
-    if plot_file is not None:
-        check_format(plot_file)
-    routes_of = functools.partial(routes, h=h, workers=workers, peers=peers)
+    output.check_writable(json_file, plot_file)
+    output.check_format(plot_file)
     done: list[Measurement] = []
-    complete = False
-    print(f"{machine()}; batch {batch}, h = {h:g}, {workers} thread{'s' * (workers > 1)}")
+    complete, threads = False, f"{settings.workers} thread{'s' * (settings.workers > 1)}"
+    print(f"{output.machine()}; batch {settings.batch}, h = {settings.h:g}, {threads}")
     try:
         for shape in shapes:
-            _profile_shape(shape, batch, routes_of, done, repeat=repeat, budget=budget)
+            _profile_shape(shape, settings, peers, done)
         complete = True
     finally:
         if json_file is not None:
-            settings = {"batch": batch, "h": h, "workers": workers, "repeat": repeat, "budget": budget}
-            facts = {"machine": machine(), "complete": complete, "settings": settings}
+            facts = {"machine": output.machine(), "complete": complete, "settings": asdict(settings)}
             rows = [asdict(row) | {"projected": row.projected} for row in done]
-            write_whole(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
+            output.write_whole(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
         if plot_file is not None and done:
-            write_picture(plot_file, functools.partial(plot_profile, done), machine())
+            output.write_picture(plot_file, functools.partial(output.plot_profile, done), output.machine())
     return done
 
 
-def _profile_shape(
-    shape: tuple[int, int],
-    batch: int,
-    routes_of: Callable[[Layer], Iterable[Route]],
-    done: list[Measurement],
-    **options: Any,
-) -> None:
+def _profile_shape(shape: tuple[int, int], settings: Settings, peers: bool, done: list[Measurement]) -> None:
     """Measure the routes for one shape, and append each to `done` and to the printed table."""
-    print(f"\n{shape[0]} x {shape[1]}, {shape[0] * shape[1]:,} weights")
+    name = f"{shape[0]} x {shape[1]}"
+    print(f"\n{name}, {shape[0] * shape[1]:,} weights")
     print(_COLUMNS.format("route", "time", "per weight", "peak memory", "largest error", "speed-up"))
     try:
-        layer = Layer(*shape, batch)
+        layer = Layer(*shape, settings.batch)
     except (MemoryError, ValueError):
-        raise MemoryError(f"a layer of {shape[0]} x {shape[1]} at batch {batch} does not fit into memory") from None
-    first, projected = None, False
-    with status_line() as status:
-        for route in routes_of(layer):
-            row = measure(route, layer, reference_seconds=first, status=status, **options)
-            first = first or row.seconds
+        raise MemoryError(f"a layer of {name} at batch {settings.batch} does not fit into memory") from None
+    rows: list[Measurement] = []
+    with output.status_line() as status:
+        for route in routes(layer, settings.h, settings.workers, peers):
+            first = rows[0].seconds if rows else None
+            row = measure(route, layer, settings.repeat, settings.budget, first, status)
+            rows.append(row)
             done.append(row)
-            projected |= row.projected
             status("")
             print(row, flush=True)
-    if projected:
+    if any(row.projected for row in rows):
         print("~ projected from a sample of the coordinates")
 
 
 def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
     """Print the relative error of exp' at 1 for steps from 1e-1 to 1e-12 and every scheme, and draw it.
 
+    Parameters
+    ----------
+    plot_file : Path, optional
+        Where the errors are drawn.
+
+    Returns
+    -------
+    dict of str to list of float
+        The errors of each scheme, one a step.
+
     Raises
     ------
     OSError, ImportError
         As `profile`, for `plot_file`.
     """
-    if plot_file is not None:
-        check_writable(plot_file)
-        check_format(plot_file)
+    output.check_writable(plot_file)
+    output.check_format(plot_file)
     steps = [10.0**-k for k in range(1, 13)]
     errors = {
         name: [abs(float(numerical_diff(np.exp, 1.0, h, scheme=name)) / np.e - 1) for h in steps]
@@ -323,5 +355,5 @@ def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
-        write_picture(plot_file, functools.partial(plot_steps, steps, errors))
+        output.write_picture(plot_file, functools.partial(output.plot_steps, steps, errors))
     return errors
