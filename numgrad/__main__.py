@@ -35,6 +35,7 @@ class _UnusableError(Exception):
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands. What it parses has the function of the command as its `run`."""
     from .commands.output import available_cores
 
     parser = argparse.ArgumentParser("python -m numgrad", description="Numerical gradients, shown and measured.")
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the demo."""
     add = parser.add_argument
     add("--iterations", type=_positive, default=300, help="updates of the digits' weights (%(default)s)")
     add("--batch", type=_positive, default=100, help="images a gradient (%(default)s)")
@@ -62,6 +64,7 @@ def _demo_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    """Run the demo. Pictures that cannot be drawn are no failure."""
     from .commands import demo
 
     paths = demo.show_chapter()
@@ -75,6 +78,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _profile_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the profile."""
     add = parser.add_argument
     shapes = "shapes of weight matrices (784x10)"
     add("--shape", type=_shape, nargs="+", default=[(784, 10)], metavar="FEATURESxCLASSES", help=shapes)
@@ -89,6 +93,7 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _profile(options: argparse.Namespace) -> int:
+    """Run the profile."""
     from .commands import profiling
 
     settings = profiling.Settings(options.batch, options.h, options.workers, options.repeat, options.budget)
@@ -97,6 +102,7 @@ def _profile(options: argparse.Namespace) -> int:
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the check."""
     add = parser.add_argument
     add("function", metavar="MODULE:FUNCTION", help="the objective f(x)")
     add("--gradient", required=True, metavar="MODULE:FUNCTION", help="the candidate, gradient(x)")
@@ -110,6 +116,7 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
+    """Check a gradient, and return 1 if it is wrong."""
     from . import check_gradient
 
     sys.path.insert(0, os.getcwd())
@@ -124,10 +131,12 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _steps_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the comparison of steps."""
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it (takes matplotlib)")
 
 
 def _steps(options: argparse.Namespace) -> int:
+    """Compare steps and schemes."""
     from .commands import profiling
 
     profiling.compare_steps(options.plot)
@@ -161,6 +170,7 @@ def _point(text: str) -> Any:
 
 
 def _positive(text: str) -> int:
+    """Return a whole number of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
@@ -168,6 +178,7 @@ def _positive(text: str) -> int:
 
 
 def _positive_real(text: str) -> float:
+    """Return a number that is positive and stays finite when doubled."""
     number = float(text)
     if not 0.0 < 2.0 * number < math.inf:
         raise argparse.ArgumentTypeError(f"must be finite and positive, got {text}")
@@ -175,6 +186,7 @@ def _positive_real(text: str) -> float:
 
 
 def _shape(text: str) -> tuple[int, int]:
+    """Return features and classes, which an x separates."""
     features, classes = map(_positive, text.split("x"))
     return features, classes
 

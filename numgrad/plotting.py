@@ -6,6 +6,7 @@ arguments go to the matplotlib artist that carries the data.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +17,10 @@ from .gradient import numerical_diff, numerical_gradient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
@@ -28,6 +31,7 @@ __all__ = ["plot_descent", "plot_gradient_field", "plot_loss", "plot_surface", "
 # Okabe and Ito's palette, which the colour-blind can tell apart.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 
+_DPI = 100  # pixels an inch, whatever the user's settings: a file then has the same size on every machine
 _VISIBLE = 0.01  # of the width of the picture: a shorter step is a few pixels, and its secant looks like the tangent
 _CONTOUR_DENSITY = 61  # points in each direction: the contours of a bowl look smooth, for 3,721 evaluations of f
 # The scheme, where its secant starts (in steps from the point), its colour and its line.
@@ -332,12 +336,70 @@ def legend_beside(ax: Axes) -> Axes:
     return ax
 
 
+def check_format(file: Path | None) -> None:
+    """Raise unless matplotlib can write such a picture; None stands for a picture that nobody asked for.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    OSError
+        If matplotlib does not know the suffix.
+    """
+    if file is None:
+        return
+    known = _new_figure().canvas.get_supported_filetypes()
+    if file.suffix[1:] not in known:
+        raise OSError(f"cannot draw {file}: its suffix must be one of {', '.join(sorted(known))}")
+
+
+def picture(
+    draw: Callable[..., object],
+    file_format: str,
+    note: str = "",
+    *,
+    size: tuple[float, float] = (8.0, 5.0),
+    panels: int = 1,
+    **axes: Any,
+) -> bytes:
+    """Return a picture as the bytes of a file. No window opens.
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(ax=ax)`` draws on a new Axes, or on an array of them if there are several panels.
+    file_format : str
+        A suffix, such as ``"png"``.
+    note : str, default ""
+        A line in small letters in the lower right corner.
+    size : pair of float, default (8.0, 5.0)
+        Width and height in inches.
+    panels : int, default 1
+        Number of Axes, side by side.
+    **axes
+        For each Axes, such as ``projection="3d"``.
+    """
+    figure, memory = _new_figure(figsize=size), io.BytesIO()
+    draw(ax=figure.subplots(1, panels, subplot_kw=axes))
+    figure.text(0.995, 0.005, note, fontsize=6, ha="right", va="bottom", color="0.4")
+    figure.savefig(memory, format=file_format)
+    return memory.getvalue()
+
+
 def require_matplotlib() -> None:
     """Raise an ImportError that names the extra if matplotlib is not installed."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         raise ImportError("pictures are drawn by matplotlib: python -m pip install 'numgrad[plot]'") from None
+
+
+def _new_figure(**options: Any) -> Figure:
+    """Return a figure that no window and no backend knows of."""
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(layout="constrained", dpi=_DPI, **options)
 
 
 def _panels(ax: Any, count: int) -> NDArray[Any]:

@@ -11,8 +11,8 @@ from matplotlib.lines import AxLine
 from matplotlib.quiver import Quiver
 
 from numgrad import descent_path, function_1, function_2, plotting
-from numgrad.commands import output
-from numgrad.commands.profiling import Measurement
+from numgrad.commands import profiling
+from numgrad.commands.output import Measurement
 
 mpl.use("agg")
 
@@ -30,7 +30,7 @@ ROWS = [
 
 
 def test_a_profile_is_a_line_a_route_hollow_where_projected():
-    ax = output.plot_profile(ROWS, ax=Figure().add_subplot(), linewidth=3.0)
+    ax = profiling.plot_profile(ROWS, ax=Figure().add_subplot(), linewidth=3.0)
     slow, measured, fast, _ = ax.lines
     assert slow.get_xydata().tolist() == [[10, 0.1], [100, 1.0], [1000, 100.0]]
     assert slow.get_markerfacecolor() == "none"
@@ -43,11 +43,11 @@ def test_a_profile_is_a_line_a_route_hollow_where_projected():
 
 
 def test_the_picture_names_the_machine():
-    assert b"<!-- the machine -->" in output.picture(lambda ax: ax.plot([1]), "svg", "the machine")
+    assert b"<!-- the machine -->" in plotting.picture(lambda ax: ax.plot([1]), "svg", "the machine")
 
 
 def test_steps_are_a_line_a_scheme():
-    ax = output.plot_steps([0.1, 0.01], {"central": [1e-2, 1e-4], "complex": [1e-3, 0.0]}, ax=Figure().add_subplot())
+    ax = profiling.plot_steps([0.1, 0.01], {"central": [1e-2, 1e-4], "complex": [1e-3, 0.0]}, ax=Figure().add_subplot())
     central, exact, _ = ax.lines
     assert central.get_xydata().tolist() == [[0.1, 1e-2], [0.01, 1e-4]]
     assert exact.get_ydata()[1] == 2.0**-54  # an error of 0 has no place on a logarithmic axis
@@ -190,9 +190,9 @@ def test_misuse(draw, error, message):
 
 
 def test_unknown_formats_are_refused():
-    output.check_format(Path("picture.png"))
+    plotting.check_format(Path("picture.png"))
     with pytest.raises(OSError, match="its suffix must be one of"):
-        output.check_format(Path("picture"))
+        plotting.check_format(Path("picture"))
 
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
@@ -205,4 +205,4 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"pip install 'numgrad\[plot\]'"):
-        output.check_format(Path("picture.png"))
+        plotting.check_format(Path("picture.png"))

@@ -26,7 +26,7 @@ from .. import (
     reference,
     simpleNet,
 )
-from .output import write_picture
+from .output import write_whole
 
 Floats = NDArray[np.float64]
 Digits = tuple[Floats, NDArray[np.intp]]
@@ -50,6 +50,7 @@ def show_chapter() -> dict[float, Floats]:
 
 
 def _show_derivatives() -> None:
+    """Print the derivatives and gradients of the chapter."""
     print("The derivative of f(x) = 0.01 x**2 + 0.1 x, which is 0.02 x + 0.1")
     for at in (5, 10):
         print(f"  numerical_diff(function_1, {at:2}) = {numerical_diff(function_1, at)}")
@@ -62,6 +63,7 @@ def _show_derivatives() -> None:
 
 
 def _show_descents() -> dict[float, Floats]:
+    """Print where each descent ends and what it warns of, and return the paths by learning rate."""
     print("\n100 iterations of gradient descent from (-3, 4)")
     paths = {}
     for lr, lesson in _LESSONS.items():
@@ -76,6 +78,7 @@ def _show_descents() -> dict[float, Floats]:
 
 
 def _show_net() -> None:
+    """Print the loss of the net of the chapter, and its gradient."""
     print("\nA net of 2 x 3 weights, for the sample (0.6, 0.9) of class 2")
     net = simpleNet()
     net.W[...] = [[0.47355232, 0.9977393, 0.84668094], [0.85557411, 0.03563661, 0.69422093]]
@@ -169,7 +172,7 @@ def draw(directory: Path, paths: dict[float, Floats], training: Training) -> Non
     }
     directory.mkdir(parents=True, exist_ok=True)
     for name, (draw_on, options) in pictures.items():
-        write_picture(directory / f"{name}.png", draw_on, **options)
+        write_whole(directory / f"{name}.png", plotting.picture(draw_on, "png", **options))
     print(f"\n{len(pictures)} pictures in {directory}: {', '.join(pictures)}")
 
 

@@ -9,25 +9,29 @@ import json
 import statistics
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import numerical_diff, numerical_gradient, reference, simpleNet
+from .. import numerical_diff, numerical_gradient, plotting, reference, simpleNet
 from ..schemes import SCHEMES
 from . import output
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 
 _TRACED = 16  # coordinates in the measurement of memory: tracing slows Python down, and only the result grows with more
 # A sample of coordinates grows fourfold while it fits this often into the budget: 5 repeats of the next one then fit.
 _GROWTH, _SAMPLES = 4, 20
+_EPS = 2.0**-52  # spacing of the floats at 1, without unit: no relative error of a derivative can be trusted below it
+_MARKS = "osD^vPX*"  # they tell lines apart in a picture printed in grey
 _SHORTEST = 1e-9  # seconds: the resolution of the clock, so that no speed-up is infinite
-_COLUMNS = "{:18}{:>12}{:>14}{:>14}{:>16}{:>12}"
 
 
 class Layer:
@@ -77,36 +81,6 @@ class Route:
     gradient: Callable[[int], Floats]
     whole: bool = False  # all weights come at once
     scratch: int = 0  # bytes that compiled code allocates, out of sight of tracemalloc
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What one route cost for one shape: seconds a gradient (the median of `repeats`), peak bytes, largest error."""
-
-    route: str
-    shape: tuple[int, int]
-    weights: int
-    seconds: float
-    repeats: int
-    coordinates: int  # that were computed; fewer than there are weights make `seconds` a projection
-    peak_bytes: int
-    largest_error: float
-    speed_up: float  # against the NumPy reference
-
-    @property
-    def projected(self) -> bool:
-        """Tell whether `seconds` was projected from a sample of the coordinates."""
-        return self.coordinates < self.weights
-
-    def __str__(self) -> str:
-        return _COLUMNS.format(
-            self.route,
-            "~" * self.projected + output.format_duration(self.seconds),
-            output.format_duration(self.seconds / self.weights),
-            output.format_size(self.peak_bytes),
-            f"{self.largest_error:.1e}",
-            f"{self.speed_up:,.3g}x" if self.speed_up < 100 else f"{self.speed_up:,.0f}x",
-        )
 
 
 def routes(layer: Layer, h: float, workers: int, peers: bool = False) -> list[Route]:
@@ -173,7 +147,7 @@ def measure(
     budget: float = 10.0,
     reference_seconds: float | None = None,
     status: Callable[[str], object] = str,
-) -> Measurement:
+) -> output.Measurement:
     """Measure one route.
 
     A gradient that takes longer than `budget` seconds is projected from a sample of its coordinates. Repeats end when
@@ -209,7 +183,7 @@ def measure(
         seconds, gradient = _timed(route, count)
         times.append(seconds)
     seconds = statistics.median(times) * size / count
-    return Measurement(
+    return output.Measurement(
         route=route.name,
         shape=layer.net.W.shape,
         weights=size,
@@ -258,7 +232,7 @@ def profile(
     peers: bool = False,
     json_file: Path | None = None,
     plot_file: Path | None = None,
-) -> list[Measurement]:
+) -> list[output.Measurement]:
     """Measure every route for each of `shapes`, print a table as it grows, and write the files.
 
     Parameters
@@ -286,8 +260,8 @@ def profile(
         After Ctrl-C, when the files hold what was finished.
     """
     output.check_writable(json_file, plot_file)
-    output.check_format(plot_file)
-    done: list[Measurement] = []
+    plotting.check_format(plot_file)
+    done: list[output.Measurement] = []
     complete, threads = False, f"{settings.workers} thread{'s' * (settings.workers > 1)}"
     print(f"{output.machine()}; batch {settings.batch}, h = {settings.h:g}, {threads}")
     try:
@@ -300,20 +274,21 @@ def profile(
             rows = [asdict(row) | {"projected": row.projected} for row in done]
             output.write_whole(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
         if plot_file is not None and done:
-            output.write_picture(plot_file, functools.partial(output.plot_profile, done), output.machine())
+            chart = functools.partial(plot_profile, done)
+            output.write_whole(plot_file, plotting.picture(chart, plot_file.suffix[1:], output.machine()))
     return done
 
 
-def _profile_shape(shape: tuple[int, int], settings: Settings, peers: bool, done: list[Measurement]) -> None:
+def _profile_shape(shape: tuple[int, int], settings: Settings, peers: bool, done: list[output.Measurement]) -> None:
     """Measure the routes for one shape, and append each to `done` and to the printed table."""
     name = f"{shape[0]} x {shape[1]}"
     print(f"\n{name}, {shape[0] * shape[1]:,} weights")
-    print(_COLUMNS.format("route", "time", "per weight", "peak memory", "largest error", "speed-up"))
+    print(output.TABLE_HEAD)
     try:
         layer = Layer(*shape, settings.batch)
     except (MemoryError, ValueError):
         raise MemoryError(f"a layer of {name} at batch {settings.batch} does not fit into memory") from None
-    rows: list[Measurement] = []
+    rows: list[output.Measurement] = []
     with output.status_line() as status:
         for route in routes(layer, settings.h, settings.workers, peers):
             first = rows[0].seconds if rows else None
@@ -345,7 +320,7 @@ def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
         As `profile`, for `plot_file`.
     """
     output.check_writable(plot_file)
-    output.check_format(plot_file)
+    plotting.check_format(plot_file)
     steps = [10.0**-k for k in range(1, 13)]
     errors = {
         name: [abs(float(numerical_diff(np.exp, 1.0, h, scheme=name)) / np.e - 1) for h in steps]
@@ -355,5 +330,46 @@ def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
-        output.write_picture(plot_file, functools.partial(output.plot_steps, steps, errors))
+        chart = functools.partial(plot_steps, steps, errors)
+        output.write_whole(plot_file, plotting.picture(chart, plot_file.suffix[1:]))
     return errors
+
+
+def plot_steps(
+    steps: Sequence[float], errors: Mapping[str, Sequence[float]], *, ax: Axes | None = None, **keywords: Any
+) -> Axes:
+    """Draw the relative errors of schemes against the step: truncation falls with it, round-off rises."""
+    ax = plotting.as_axes(ax)
+    for k, (name, values) in enumerate(errors.items()):
+        style = plotting.merged(_style(k) | {"label": name, "markersize": 4}, keywords)
+        ax.plot(steps, [max(value, _EPS / 4) for value in values], **style)  # 0 has no place on a logarithmic axis
+    ax.axhline(_EPS, color="0.6", linewidth=0.8, linestyle=":")
+    ax.annotate("eps", (steps[0], _EPS), color="0.4", fontsize=8, va="bottom", ha="right")
+    title = "Which step, which scheme: truncation (right) against round-off (left)"
+    return _log_log(ax, xlabel="step h", ylabel="relative error of exp'(1)", title=title)
+
+
+def plot_profile(measurements: Sequence[output.Measurement], *, ax: Axes | None = None, **keywords: Any) -> Axes:
+    """Draw the time of a gradient against the number of weights, one line a route, hollow where it is projected."""
+    ax = plotting.as_axes(ax)
+    for k, route in enumerate(dict.fromkeys(row.route for row in measurements)):
+        rows = sorted((row for row in measurements if row.route == route), key=lambda row: row.weights)
+        for style, shown in (
+            (plotting.merged({"label": route, "markerfacecolor": "none"} | _style(k), keywords), rows),
+            (_style(k) | {"linestyle": "none"}, [row for row in rows if not row.projected]),
+        ):
+            ax.plot([row.weights for row in shown], [row.seconds for row in shown], **style)
+    title = "Every weight's central difference, by route (hollow: projected)"
+    return _log_log(ax, xlabel="number of weights", ylabel="time of one gradient (s)", title=title)
+
+
+def _style(k: int) -> dict[str, Any]:
+    """Return the colour and the mark of line k."""
+    return {"color": plotting.COLOURS[k % len(plotting.COLOURS)], "marker": _MARKS[k % len(_MARKS)]}
+
+
+def _log_log(ax: Axes, **texts: str) -> Axes:
+    """Make both axes logarithmic, and add the texts, a grid and a legend."""
+    ax.set(xscale="log", yscale="log", **texts)
+    ax.grid(visible=True, which="major", color="0.9")
+    return plotting.legend_beside(ax)
