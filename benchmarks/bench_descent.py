@@ -9,7 +9,7 @@ import pytest
 from numba import njit
 
 from numgrad import function_2, gradient_descent, reference
-from numgrad.kernels import update
+from numgrad.objectives.compiled import update
 
 compiled_2 = njit()(function_2)
 START = np.array([-3.0, 4.0])

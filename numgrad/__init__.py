@@ -1,14 +1,19 @@
 """numgrad: the numerical gradients of *Deep Learning from Scratch*, with compiled loops under the book's names."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from . import reference
 from .checking import GradientCheck, assert_gradient, check_gradient
 from .descent import descent_path, gradient_ascent, gradient_descent
 from .estimates import Estimate, estimate_derivative, estimate_gradient
-from .functions import cross_entropy_error, function_1, function_2, softmax
 from .gradient import numerical_diff, numerical_gradient
-from .incremental import IncrementalObjective
+from .nets import SimpleNet, cross_entropy_error, function_1, function_2, simpleNet, softmax
 from .schemes import Scheme
-from .simple_net import SimpleNet, simpleNet
+
+if TYPE_CHECKING:
+    from .objectives.incremental import IncrementalObjective
 
 __version__ = "0.1.0"
 
@@ -35,3 +40,12 @@ __all__ = [
     "SimpleNet",
     "reference",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs numba when it is asked for, so that importing numgrad does not wait for it."""
+    if name == "IncrementalObjective":
+        from .objectives.incremental import IncrementalObjective
+
+        return IncrementalObjective
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

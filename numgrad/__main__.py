@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from . import check_gradient
+from .commands import demo, output, profiling
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return its exit code."""
+    """Run a command and return its exit code, which is 0 where the command returns nothing."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        return int(options.run(options) or 0)
     except KeyboardInterrupt:
         print("\ninterrupted")
         return 130
@@ -36,37 +40,19 @@ class _UnusableError(Exception):
 
 def _parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. What it parses has the function of the command as its `run`."""
-    from .commands.output import available_cores
-
     parser = argparse.ArgumentParser("python -m numgrad", description="Numerical gradients, shown and measured.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for name, add_options, run, summary in (
-        ("demo", _demo_options, _demo, "walk through the chapter, then train on handwritten digits"),
-        ("profile", _profile_options, _profile, "time the gradient of a layer's weights by every route"),
-        ("check", _check_options, _check, "compare a gradient with central differences; exits with 1 if it fails"),
-        ("steps", _steps_options, _steps, "the error of exp' at 1 against the step, for every scheme"),
-    ):
-        command = commands.add_parser(name, help=summary)
-        add_options(command)
-        command.set_defaults(run=run)
-    for name in ("demo", "profile"):
-        threads = "threads (%(default)s, one a core)"
-        commands.choices[name].add_argument("--workers", type=_positive, default=available_cores(), help=threads)
+    for name, (run, summary) in _COMMANDS.items():
+        commands.add_parser(name, help=summary).set_defaults(run=run)
+    alternatives = commands.choices["check"].add_mutually_exclusive_group()
+    groups: dict[str, Any] = {**commands.choices, "check, one of": alternatives}
+    for group, flag, meaning, keywords in _OPTIONS:
+        groups[group].add_argument(flag, help=meaning, **keywords)
     return parser
 
 
-def _demo_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the demo."""
-    add = parser.add_argument
-    add("--iterations", type=_positive, default=300, help="updates of the digits' weights (%(default)s)")
-    add("--batch", type=_positive, default=100, help="images a gradient (%(default)s)")
-    add("--figures", type=Path, metavar="DIR", help="write the pictures there (takes matplotlib)")
-
-
-def _demo(options: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> None:
     """Run the demo. Pictures that cannot be drawn are no failure."""
-    from .commands import demo
-
     paths = demo.show_chapter()
     training = demo.train_digits(options.iterations, options.batch, options.workers)
     if options.figures is not None:
@@ -74,51 +60,16 @@ def _demo(options: argparse.Namespace) -> int:
             demo.draw(options.figures, paths, training)
         except ImportError as error:
             print(f"\nno figures: {error}")
-    return 0
 
 
-def _profile_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the profile."""
-    add = parser.add_argument
-    shapes = "shapes of weight matrices (784x10)"
-    add("--shape", type=_shape, nargs="+", default=[(784, 10)], metavar="FEATURESxCLASSES", help=shapes)
-    add("--batch", type=_positive, default=100, help="samples a gradient (%(default)s)")
-    add("--h", type=_positive_real, default=1e-4, help="step of the differences (%(default)s)")
-    add("--repeat", type=_positive, default=5, help="gradients a route, of which the median counts (5)")
-    projected = "a gradient that takes longer is projected from a sample of its coordinates (%(default)s)"
-    add("--budget", type=_positive_real, default=10.0, metavar="SECONDS", help=projected)
-    add("--peers", action="store_true", help="also scipy, numdifftools and jacobi, where installed")
-    add("--json", type=Path, metavar="FILE", help="write the measurements there")
-    add("--plot", type=Path, metavar="FILE.png", help="draw time against weights (takes matplotlib)")
-
-
-def _profile(options: argparse.Namespace) -> int:
+def _profile(options: argparse.Namespace) -> None:
     """Run the profile."""
-    from .commands import profiling
-
     settings = profiling.Settings(options.batch, options.h, options.workers, options.repeat, options.budget)
-    profiling.profile(options.shape, settings, peers=options.peers, json_file=options.json, plot_file=options.plot)
-    return 0
-
-
-def _check_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the check."""
-    add = parser.add_argument
-    add("function", metavar="MODULE:FUNCTION", help="the objective f(x)")
-    add("--gradient", required=True, metavar="MODULE:FUNCTION", help="the candidate, gradient(x)")
-    add("--at", required=True, metavar="FILE.npy|LIST", help="the point, such as '[3.0, 4.0]'")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--samples", type=_positive, help="random coordinates to check, instead of all")
-    how.add_argument("--directions", type=_positive, help="random directions to check instead")
-    add("--rtol", type=_positive_real, default=1e-5, help="relative tolerance (%(default)s)")
-    add("--atol", type=_positive_real, default=1e-8, help="absolute tolerance (%(default)s)")
-    add("--seed", type=int, default=0, help="of the random choice (%(default)s)")
+    profiling.profile(options.shape, settings, options.peers, options.json, options.plot)
 
 
 def _check(options: argparse.Namespace) -> int:
     """Check a gradient, and return 1 if it is wrong."""
-    from . import check_gradient
-
     sys.path.insert(0, os.getcwd())
     f, gradient, x = _function(options.function), _function(options.gradient), _point(options.at)
     kinds = {"samples": options.samples, "directions": options.directions}
@@ -130,17 +81,9 @@ def _check(options: argparse.Namespace) -> int:
     return 0 if check.ok else 1
 
 
-def _steps_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the comparison of steps."""
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it (takes matplotlib)")
-
-
-def _steps(options: argparse.Namespace) -> int:
+def _steps(options: argparse.Namespace) -> None:
     """Compare steps and schemes."""
-    from .commands import profiling
-
     profiling.compare_steps(options.plot)
-    return 0
 
 
 def _function(text: str) -> Any:
@@ -149,9 +92,7 @@ def _function(text: str) -> Any:
     if not module or not name:
         raise _UnusableError(f"{text!r} must name a function as MODULE:FUNCTION")
     try:
-        function: Any = importlib.import_module(module)
-        for part in name.split("."):
-            function = getattr(function, part)
+        function = attrgetter(name)(import_module(module))
     except (Exception, SystemExit) as error:  # noqa: BLE001, a module may do anything when it is imported
         raise _UnusableError(f"cannot find {text}: {error}") from None
     if not callable(function):
@@ -161,8 +102,6 @@ def _function(text: str) -> Any:
 
 def _point(text: str) -> Any:
     """Return the array in a .npy file, or that a list as in JSON spells out."""
-    import numpy as np
-
     try:
         return np.load(text, allow_pickle=False) if text.endswith(".npy") else np.array(json.loads(text), dtype=float)
     except (OSError, ValueError, TypeError, EOFError) as error:
@@ -193,6 +132,43 @@ def _shape(text: str) -> tuple[int, int]:
 
 # What argparse calls the types in its errors.
 _positive.__name__, _positive_real.__name__, _shape.__name__ = "positive integer", "positive number", "shape"
+
+# What runs each command, and its line in the help.
+_COMMANDS = {
+    "demo": (_demo, "walk through the chapter, then train on handwritten digits"),
+    "profile": (_profile, "time the gradient of a layer's weights by every route"),
+    "check": (_check, "compare a gradient with central differences; exits with 1 if it fails"),
+    "steps": (_steps, "the error of exp' at 1 against the step, for every scheme"),
+}
+_SHAPES = {"type": _shape, "nargs": "+", "default": [(784, 10)], "metavar": "FEATURESxCLASSES"}
+_THREADS = {"type": _positive, "default": output.available_cores()}
+_BUDGET = "a gradient that takes longer is projected from a sample of its coordinates (%(default)s)"
+# The command, its option, what the help says of it, and further arguments of add_argument, in the order of the help.
+# The options of "check, one of" exclude each other.
+_OPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("demo", "--iterations", "updates of the digits' weights (%(default)s)", {"type": _positive, "default": 300}),
+    ("demo", "--batch", "images a gradient (%(default)s)", {"type": _positive, "default": 100}),
+    ("demo", "--figures", "write the pictures there (takes matplotlib)", {"type": Path, "metavar": "DIR"}),
+    ("demo", "--workers", "threads (%(default)s, one a core)", _THREADS),
+    ("profile", "--shape", "shapes of weight matrices (784x10)", _SHAPES),
+    ("profile", "--batch", "samples a gradient (%(default)s)", {"type": _positive, "default": 100}),
+    ("profile", "--h", "step of the differences (%(default)s)", {"type": _positive_real, "default": 1e-4}),
+    ("profile", "--repeat", "gradients a route, of which the median counts (5)", {"type": _positive, "default": 5}),
+    ("profile", "--budget", _BUDGET, {"type": _positive_real, "default": 10.0, "metavar": "SECONDS"}),
+    ("profile", "--peers", "also scipy, numdifftools and jacobi, where installed", {"action": "store_true"}),
+    ("profile", "--json", "write the measurements there", {"type": Path, "metavar": "FILE"}),
+    ("profile", "--plot", "draw time against weights (takes matplotlib)", {"type": Path, "metavar": "FILE.png"}),
+    ("profile", "--workers", "threads (%(default)s, one a core)", _THREADS),
+    ("check", "function", "the objective f(x)", {"metavar": "MODULE:FUNCTION"}),
+    ("check", "--gradient", "the candidate, gradient(x)", {"required": True, "metavar": "MODULE:FUNCTION"}),
+    ("check", "--at", "the point, such as '[3.0, 4.0]'", {"required": True, "metavar": "FILE.npy|LIST"}),
+    ("check, one of", "--samples", "random coordinates to check, instead of all", {"type": _positive}),
+    ("check, one of", "--directions", "random directions to check instead", {"type": _positive}),
+    ("check", "--rtol", "relative tolerance (%(default)s)", {"type": _positive_real, "default": 1e-5}),
+    ("check", "--atol", "absolute tolerance (%(default)s)", {"type": _positive_real, "default": 1e-8}),
+    ("check", "--seed", "of the random choice (%(default)s)", {"type": int, "default": 0}),
+    ("steps", "--plot", "draw it (takes matplotlib)", {"type": Path, "metavar": "FILE.png"}),
+)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,36 @@
-"""Arguments: the numbers that a public function may be given, and how an error message names what it got."""
+"""Arguments: what a caller may give, what f may return, and how an error names what it got."""
+
+from __future__ import annotations
 
 import math
 import operator
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-_LARGEST_STEP = sys.float_info.max / 2  # 2h must be finite
+__all__: list[str] = []  # nothing here is public
+
+FLOAT64 = np.dtype(np.float64)
+# The compiled objectives that came last, so that their loops are compiled once. `objectives.compiled` fills it.
+# By id: any f is looked up here, also one without a hash. Each objective keeps its f alive, and so the id its own.
+KNOWN_COMPILED: dict[int, Any] = {}
+
+# In place of coordinates: all of them, in C order. An empty array and not None, which has another type and would have
+# numba compile every loop a second time.
+ALL_COORDINATES: NDArray[np.intp] = np.empty(0, np.intp)
+
+# Unit of x: the divisor of the default scheme, 2h, must be finite. Fixed by tests/test_gradient.py, misuse.
+_LARGEST_STEP = sys.float_info.max / 2
 
 
 def positive_step(h: Any) -> float:
-    """Return `h` as a float.
-
-    Raises
-    ------
-    TypeError
-        If it is not a real number.
-    ValueError
-        If it is not positive, or if 2h is not finite.
-    """
+    """Return `h` as a float; TypeError if it is not a real number, ValueError unless h > 0 and 2h is finite."""
+    if isinstance(h, tuple):
+        raise TypeError(f"h must be a step, got {describe(h)}; further arguments of f go to args=: args=(a,)")
     if h.__class__ is not float:
         h = finite_real("h", h)
     if not 0.0 < h <= _LARGEST_STEP:
@@ -32,6 +42,7 @@ def positive_step(h: Any) -> float:
 def finite_real(name: str, value: Any) -> float:
     """Return `value` as a float; TypeError if it is not a real number, ValueError if it is not finite."""
     try:
+        # A float is told by its class: isinstance with the abstract class Real takes about a microsecond.
         real = value.__class__ is float or (isinstance(value, Real) and not isinstance(value, bool))
         number = float(value) if real else None
     except OverflowError:
@@ -54,6 +65,182 @@ def whole_number(name: str, value: Any, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def real_array(x: ArrayLike, name: str = "x") -> NDArray[Any]:
+    """Return `x` as an array of real numbers, without a copy where it is one already.
+
+    Raises
+    ------
+    TypeError
+        If `x` holds anything but integers and floating-point numbers.
+    ValueError
+        If it is a ragged list.
+    """
+    if x.__class__ is np.ndarray and x.dtype is FLOAT64:
+        return x
+    try:
+        array = x if isinstance(x, np.ndarray) else np.asarray(x)
+    except ValueError:
+        if isinstance(x, Sequence) and any(isinstance(part, np.ndarray) for part in x):
+            raise ValueError(f"{name} must be one array, got arrays of several shapes; pass one at a time") from None
+        raise ValueError(f"{name} must be a rectangular array, but its rows differ in length") from None
+    except (RuntimeError, TypeError) as error:  # a tensor that requires grad, or one on another device
+        raise TypeError(f"{name} must be an array of real numbers, got {type(x).__name__}: {error}") from None
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers (integers or floats), got dtype {array.dtype}{_remedy(x)}")
+    return array
+
+
+def _remedy(x: Any) -> str:
+    """Return what to do with something that NumPy takes for one object, or for an array of objects."""
+    if isinstance(x, Mapping):
+        return f": it is a {type(x).__name__}; pass one of its arrays, x[key], at a time"
+    if hasattr(x, "toarray"):
+        return f": it is a sparse {type(x).__name__}; pass x.toarray()"
+    return "" if isinstance(x, np.ndarray) else f": {describe(x)}"
+
+
+def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
+    """Return `coordinates` as indices into a flat array of `size` elements.
+
+    Raises
+    ------
+    TypeError
+        If they are not integers.
+    ValueError
+        If they are not one-dimensional, or not in ``range(size)``.
+    """
+    try:
+        chosen = np.asarray(coordinates)
+    except ValueError:
+        raise ValueError("coordinates must be a one-dimensional array of flat coordinates, got nested lists") from None
+    if chosen.ndim != 1:
+        raise ValueError(f"coordinates must be a one-dimensional array of flat coordinates, got shape {chosen.shape}")
+    if not chosen.size:
+        return np.empty(0, np.intp)
+    if chosen.dtype.kind not in "iu":
+        raise TypeError(f"coordinates must be integers, got dtype {chosen.dtype}")
+    # Python's min and max of a short list take a fifth of the time of NumPy's.
+    low, high = (min(few), max(few)) if len(few := chosen[:50].tolist()) < 50 else (chosen.min(), chosen.max())
+    if not 0 <= low <= high < size:
+        raise ValueError(f"coordinates must be in range({size}), got {low} to {high}")
+    return chosen.astype(np.intp, copy=False)
+
+
+def result_buffer(out: Any, shape: tuple[int, ...], x: ArrayLike, args: tuple[Any, ...]) -> NDArray[np.float64]:
+    """Return `out` after checking that a result of `shape` can be written to it, or a new array if it is None.
+
+    Raises
+    ------
+    TypeError
+        If `out` is not a float64 array.
+    ValueError
+        If its shape is another, if it is not a writable C-contiguous buffer, or if it shares memory with `x` or with
+        one of `args`.
+    """
+    if out is None:
+        return np.empty(shape)
+    if not isinstance(out, np.ndarray) or out.dtype != FLOAT64:
+        raise TypeError(f"out must be a float64 array, got {describe(out)}")
+    if out.shape != shape:
+        raise ValueError(f"out must have the shape of the result, {shape}, got {out.shape}")
+    if not out.flags.carray:
+        raise ValueError(f"out must be a writable C-contiguous array; pass out=numpy.empty({shape})")
+    for name, array in [("x", np.asarray(x)), *arrays_in(args)]:
+        if np.shares_memory(out, array):
+            raise ValueError(f"out must not share memory with {name}, which f still reads; pass a new array")
+    return out
+
+
+def arrays_in(args: Sequence[Any], name: str = "args") -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the name and value of each array among `args`, in tuples and lists within it too."""
+    for i, value in enumerate(args):
+        if isinstance(value, np.ndarray):
+            yield f"{name}[{i}]", value
+        elif isinstance(value, Sequence) and not isinstance(value, str | bytes | range):
+            yield from arrays_in(value, f"{name}[{i}]")
+
+
+def real_number(value: Any) -> float:
+    """Return what `f` returned as a float: a real number, or an array of any shape that holds just one.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    reason = ""
+    try:
+        array = np.asarray(value)
+        # Kind O: a Fraction, a Decimal, or an integer beyond 64 bits.
+        # numpy.ma.masked would pass for the number 0.0, which is its item.
+        if array.size == 1 and array.dtype.kind in "fiuO" and value is not np.ma.masked:
+            number: Any = array.item()
+            if hasattr(number, "__float__") and not isinstance(number, type | complex | np.complexfloating):
+                return float(number)
+    except (OverflowError, ValueError):  # too large an integer, a ragged list
+        pass
+    except (RuntimeError, TypeError) as error:  # a tensor that requires grad, or one on another device
+        reason = f": {error}"
+    if value is None:
+        reason = ": is a return missing?"
+    elif hasattr(value, "requires_grad"):
+        reason = "; let f return loss.item()"
+    elif isinstance(value, tuple | list) and len(value) == 2 and np.ndim(value[0]) == 0 != np.ndim(value[1]):
+        reason = "; if that is (loss, gradient), pass lambda x: f(x)[0]"
+    raise TypeError(f"f must return one real number, it returned {describe(value)}{reason}")
+
+
+NEEDS_COMPLEX = (
+    "scheme='complex' needs an f that returns a complex number for a complex x, and keeps the imaginary part; use "
+    "another scheme:"
+)
+
+
+def imaginary_part(value: Any) -> float:
+    """Return the imaginary part of what `f` returned for a complex x; TypeError if it is not one complex number."""
+    array = np.asarray(value)
+    if array.size == 1 and array.dtype.kind == "c":
+        return float(array.item().imag)
+    raise TypeError(f"{NEEDS_COMPLEX} it returned {describe(value)}")
+
+
+def raise_argument_changed() -> None:
+    """Raise the ValueError of an f that writes to its argument."""
+    raise ValueError(
+        "f writes to its argument, so that its values are not those of the points that were asked for; let f work on "
+        "a copy, x.copy()"
+    )
+
+
+def is_compiled(f: Any) -> bool:
+    """Tell whether `f` was decorated with `numba.njit`, without importing numba.
+
+    `numba.extending.is_jitted` asks the same, but takes more than a microsecond.
+    """
+    dispatcher = getattr(sys.modules.get("numba.core.dispatcher"), "Dispatcher", None)
+    return dispatcher is not None and isinstance(f, dispatcher)
+
+
+def raise_compile_error(error: Exception, what: str = "f for this x and args") -> None:
+    """Raise a TypeError with the useful line of numba's message if `error` is one of compiling `what`."""
+    errors = sys.modules.get("numba.core.errors")
+    if errors is not None and isinstance(error, errors.NumbaError | errors.UnsupportedBytecodeError):
+        raise TypeError(_useful_line(str(error), what)) from error
+
+
+def _useful_line(message: str, what: str) -> str:
+    """Return, of numba's report, the line that a user can act on."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    for line in lines:
+        if "f must return one real number" in line or "scheme='complex'" in line:
+            return line.partition(": ")[2]
+    telling = [line for line in lines if "Failed in " not in line]
+    specific = [line for line in telling if line.startswith(("NumbaTypeError:", "TypingError:", "NumbaValueError:"))]
+    general = [line for line in telling if not line.startswith(("During:", "No implementation of"))]
+    line = (specific or general or lines)[0]
+    return f"numba cannot compile {what}: {line}"
 
 
 def describe(value: Any) -> str:

@@ -1,120 +1,40 @@
 """check_gradient and assert_gradient: judging somebody else's gradient."""
 
-from __future__ import annotations  # naming numpy.random in one would import it, and take 15 ms
+from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import buffers, hints
-from .arguments import finite_real, whole_number
-from .comparing import Case, Comparison
-from .progress import Progress, check_progress
-
-if TYPE_CHECKING:
-    from .gradient import Workers
+from . import driver
+from .arguments import describe, finite_real, real_array, real_number, whole_number
+from .driver import Progress, Workers, differentiate
+from .estimates import plan_estimates
+from .loops import Directions, Floats, Indices, Rule, make_directions
+from .objectives.python import PythonObjective
+from .points import EPS, written_through
+from .reports import ArrayCheck, GradientCheck, Worst, causes
+from .schemes import rule_at
 
 __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-
-_UNJUDGED = 0.5  # part of the coordinates that may hide in error bars as large as themselves
-
-
-@dataclass(frozen=True)
-class Worst:
-    """A coordinate, or a direction, where candidate and numerical gradient differ the most."""
-
-    name: str
-    index: tuple[int, ...]
-    candidate: float
-    numerical: float
-    error: float
-
-
-@dataclass(frozen=True)
-class ArrayCheck:
-    """What the check says of one array, or of all directions."""
-
-    ok: bool
-    failed: int
-    checked: int
-    total: int
-    max_relative_error: float
-
-
-@dataclass(frozen=True, repr=False)
-class GradientCheck:
-    """What `check_gradient` found; printed, it is a table for a bug report.
-
-    Attributes
-    ----------
-    ok : bool
-        Whether the candidate passed everywhere it was checked.
-    max_relative_error : float
-        The largest ``|a - n| / max(|a|, |n|)`` of candidate a and numerical gradient n, but where both are below atol.
-    worst : Worst or None
-        Name, index, candidate, numerical value and its error bar, where that is, among those that failed if some did.
-    checked, total : int
-        Coordinates (or directions) that were compared, and coordinates that there are.
-    explained : int
-        Differences beyond the tolerance, but within the numerical gradient's own error bar; they pass.
-    rtol, atol : float
-        The tolerances used, which are wider than those asked for in less than float64.
-    arrays : dict of str to ArrayCheck
-        The same for each array of a dict; the name is '' for a single one.
-    hints : tuple of str
-        Usual causes that fit what failed.
-
-    Examples
-    --------
-    >>> from numgrad import check_gradient
-    >>> check = check_gradient(lambda x: x[0] * x[1], [3.0, -2.0], [2.0, 3.0])
-    >>> check.ok, check.arrays[""].failed, check.worst.index
-    (False, 1, (1,))
-    >>> check.hints
-    ('only one coordinate is wrong: [1]',)
-    """
-
-    ok: bool
-    max_relative_error: float
-    worst: Worst | None
-    checked: int
-    total: int
-    explained: int
-    rtol: float
-    atol: float
-    arrays: dict[str, ArrayCheck] = field(default_factory=dict)
-    hints: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"GradientCheck(ok={self.ok}, max_relative_error={self.max_relative_error:.1e}, checked={self.checked})"
-
-    def __str__(self) -> str:
-        lines = [
-            f"gradient check {'passed' if self.ok else 'FAILED'}: {self.checked} of {self.total} checked, "
-            f"rtol {self.rtol:.1e}, atol {self.atol:.1e}",
-            f"{'array':12} {'failed':>8} {'checked':>8} {'total':>10} {'max relative error':>20}",
-        ]
-        for name, part in self.arrays.items():
-            lines.append(
-                f"{name or 'x':12} {part.failed:8} {part.checked:8} {part.total:10} {part.max_relative_error:20.2e}"
-            )
-        if self.worst is not None:
-            at = self.worst
-            where = f"{at.name}[{', '.join(map(str, at.index))}]"
-            lines.append(
-                f"worst: {where}: candidate {at.candidate:.9g}, numerical {at.numerical:.9g} +- {at.error:.1e}"
-            )
-        if self.explained:
-            lines.append(f"{self.explained} differences are within the error of the numerical gradient, and pass")
-        lines += [f"hint: {hint}" for hint in self.hints]
-        return "\n".join(lines)
+# Part of the coordinates that may hide in error bars as large as themselves: with more, nothing has been checked.
+# Fixed by test_what_cannot_be_judged_does_not_pass in tests/test_checking.py.
+_UNJUDGED = 0.5
+# Roundings of f, each eps |f| / h, that an error bar allows for at least: f adds up many terms.
+# Fixed by test_right_gradients_pass_and_wrong_ones_fail_at_every_scale_of_x in tests/test_checking.py.
+_ROUND_OFF = 8.0
+# Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
+_NUMBERS = 10**6
+# Coordinates of an array: where more than 16 fail, 4 are asked again at first, since an estimate takes some 14
+# evaluations. Fixed by "check_gradient, n = 50, fails" in benchmarks/compare_versions.py.
+_MANY, _FEW = 16, 4
+# Relative difference of the slopes on both sides from which on it is the jump of a kink.
+# Fixed by test_a_kink_is_named in tests/test_checking.py.
+_JUMP = 0.05
 
 
 def check_gradient(
@@ -175,9 +95,9 @@ def check_gradient(
     -----
     The step is ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger. The error bar is three
     times the difference between the quotients for h and 2h, or ``8 eps |f| / h`` if that is larger: four evaluations a
-    coordinate, and as many for each other step that is tried where the bar is above 1e-6 of the derivative. A
-    direction, along which each coordinate moves by a part of its own step, has the second part alone. If most bars are
-    as large as the derivatives, nothing is judged, and the check fails and says so.
+    coordinate. Where the candidate would fail, `estimate_gradient` is asked for that coordinate, and its value and
+    error decide. A direction, along which each coordinate moves by a part of its own step, has the second part of the
+    error bar alone. If most bars are as large as the derivatives, nothing is judged, and the check fails and says so.
 
     Examples
     --------
@@ -196,15 +116,19 @@ def check_gradient(
         raise ValueError(f"rtol and atol must not be negative, got {rtol} and {atol}")
     if samples is not None and directions is not None:
         raise ValueError("samples and directions are two ways to check; pass one of them")
-    check_progress(progress)
-    case = Case(f, gradient, x, args, workers)
-    rtol, atol = max(rtol, math.sqrt(case.eps) if case.eps > buffers.EPS else 0.0), max(atol, case.floor)
+    driver.check_progress(progress)
+    sides = _Sides(f, gradient, x, args)
+    rtol = max(rtol, math.sqrt(sides.eps) if sides.eps > EPS else 0.0)
+    atol = max(atol, sides.floor if sides.eps > EPS else 0.0)
+    rng = np.random.default_rng(rng)
     if directions is not None:
-        pairs = [case.along_directions(whole_number("directions", directions, 1), np.random.default_rng(rng), progress)]
+        parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, progress)]
     else:
-        count = case.size if samples is None else min(whole_number("samples", samples, 1), case.size)
-        pairs = case.along_coordinates(count, np.random.default_rng(rng), progress)
-    return _judge(case, pairs, rtol, atol, directions is None)
+        count = sides.size if samples is None else min(whole_number("samples", samples, 1), sides.size)
+        chosen = np.arange(sides.size) if count == sides.size else np.sort(rng.choice(sides.size, count, replace=False))
+        workers = driver.as_workers(workers, sides.objective)
+        parts = _along_coordinates(sides, chosen, (rtol, atol), (workers, progress))
+    return _judge(sides.size, parts, rtol, atol)
 
 
 def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any) -> None:
@@ -223,21 +147,194 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
         raise AssertionError(str(check))
 
 
-def _judge(
-    case: Case, comparisons: list[Comparison], rtol: float, atol: float, along_coordinates: bool
-) -> GradientCheck:
+class _Sides:
+    """Both sides of a check, after checking that they fit: f at a point of arrays by name, and a candidate by the same.
+
+    The name of a single array is ''. `eps` is the coarsest precision among the point, the candidate and the value of f;
+    `floor` is the round-off of the largest candidate in it, `rounding` what an error bar allows f for at least.
+    """
+
+    def __init__(self, f: Callable[..., Any], gradient: Any, x: Any, args: tuple[Any, ...]) -> None:
+        self.f, self.args, self.objective, self.is_dict = f, args, driver.as_objective(f, args), isinstance(x, Mapping)
+        given: dict[str, Any] = dict(x) if self.is_dict else {"": x}
+        if not all(isinstance(name, str) for name in given):
+            raise TypeError(f"the keys of x must be strings, got {list(given)}")
+        if self.is_dict and not isinstance(self.objective, PythonObjective):
+            raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
+        labels = {name: f"x[{name!r}]" if name else "x" for name in given}
+        held = {k: written_through(real_array(v, labels[k]), v, labels[k]) for k, v in given.items()}
+        self.x = {name: memory for name, (memory, _) in held.items()}
+        self.copies = {name for name, (_, is_copy) in held.items() if is_copy}
+        self.point: Any = self.x if self.is_dict else self.x[""]
+        if callable(gradient):
+            gradient = PythonObjective(gradient).returned(self.point, args)
+        self.candidate = _candidate(gradient, self.x, self.is_dict)
+        place = self.point if self.is_dict else self.objective.place(self.x[""], args)[0]
+        returned = self.objective.returned(place, args)
+        value, self.size = real_number(returned), sum(array.size for array in self.x.values())
+        precisions = map(_eps, (*self.x.values(), *self.candidate.values(), np.asarray(returned)))
+        self.eps = max(precisions, default=EPS)
+        self.rounding = _ROUND_OFF * self.eps * abs(value)
+        largest = max((float(np.max(np.abs(a))) for a in self.candidate.values() if a.size), default=0.0)
+        self.floor = self.eps * largest if math.isfinite(largest) else 0.0
+
+    def steps(self, name: str) -> Floats:
+        """Return the step of each coordinate of one array: as for an f that changes over lengths of 1 or x."""
+        magnitude = np.abs(self.x[name].astype(np.float64))
+        return np.asarray(np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(magnitude), magnitude, 1.0), 1.0))
+
+    def objective_of(self, name: str) -> tuple[driver.Objective, Any, tuple[Any, ...]]:
+        """Return the objective of one array, its memory, and the arguments of f."""
+        if not self.is_dict:
+            return self.objective, self.objective.place(self.x[name], self.args)[0], self.args
+        f, args, x = self.f, self.args, self.x  # and not self, which may not travel to other processes
+        return PythonObjective(lambda _: f(x, *args)), x[name], ()
+
+    def quotients(self, name: str, own: Indices, how: Any, drive: _Drive = (1, False)) -> Floats:
+        """Return the quotients of some coordinates of one array, for ``factor, scheme = how`` with factor steps."""
+        objective, memory, args = self.objective_of(name)
+        h: Any = how[0] * self.steps(name)
+        if not _has_steps(objective):
+            h = float(np.median(h)) if h.size else 1.0
+        out = np.empty(len(own))
+        differentiate(objective, memory, args, rule_at(memory, h, how[1], None, own), out, *drive)
+        return out
+
+
+_Drive = tuple[Workers, Progress]  # who does the work, and what is reported
+
+
+def _candidate(gradient: Any, x: dict[str, NDArray[Any]], is_dict: bool) -> dict[str, NDArray[Any]]:
+    """Return the candidate as copies of its arrays, since f may change them."""
+    if is_dict and (not isinstance(gradient, Mapping) or set(gradient) != set(x)):
+        got = sorted(gradient) if isinstance(gradient, Mapping) else describe(gradient)
+        raise ValueError(f"gradient must have the keys of x, {sorted(x)}, got {got}")
+    candidate = {name: real_array(gradient[name] if is_dict else gradient, "gradient").copy() for name in x}
+    for name, array in candidate.items():
+        if array.shape != (shape := x[name].shape):
+            transposed = " (is it transposed?)" if array.shape == shape[::-1] else ""
+            label = f"gradient[{name!r}]" if name else "gradient"
+            raise ValueError(f"{label} must have the shape of x, {shape}, got {array.shape}{transposed}")
+    return candidate
+
+
+def _eps(array: NDArray[Any]) -> float:
+    return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else EPS
+
+
+def _has_steps(objective: driver.Objective) -> bool:
+    """Tell whether each coordinate may have a step of its own: not if it is incremental."""
+    return objective.has_descent or isinstance(objective, PythonObjective)
+
+
+class _Comparison(NamedTuple):
+    """Candidate and numerical values of some coordinates of one array, or along some directions."""
+
+    name: str
+    shape: tuple[int, ...]
+    chosen: Indices
+    candidate: Floats
+    numerical: Floats
+    error: Floats
+    total: int
+    has_kink: bool = False
+
+
+def _along_coordinates(
+    sides: _Sides, chosen: Indices, tolerances: tuple[float, float], drive: _Drive
+) -> list[_Comparison]:
+    """Compare the chosen coordinates of all arrays, counted through, by two sweeps, and more where they would fail."""
+    parts: list[_Comparison] = []
+    first, (workers, progress) = 0, drive
+    with driver.reporting(progress, 2 * len(chosen)) as report, np.errstate(all="ignore"):
+        for name, array in sides.x.items():
+            own = chosen[(first <= chosen) & (chosen < first + array.size)] - first
+            first, done = first + array.size, 2 * sum(len(part.chosen) for part in parts)
+            near, far = (
+                sides.quotients(
+                    name, own, (k, "central"), (workers, _reporting_after(report, done + (k - 1) * len(own)))
+                )
+                for k in (1, 2)
+            )
+            error = np.fmax(3.0 * np.abs(near - far), sides.rounding / sides.steps(name).reshape(-1)[own])
+            error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
+            candidate = sides.candidate[name].reshape(-1)[own].astype(np.float64)
+            part = _Comparison(name, array.shape, own, candidate, near, error, array.size)
+            parts.append(_decided(sides, part, tolerances, workers))
+            driver.warn_of(0, math.nan, ignored=name in sides.copies and len(own) == array.size > 0 and not near.any())
+    return parts
+
+
+def _reporting_after(report: Callable[[int], object] | None, before: int) -> Progress:
+    return False if report is None else lambda done, _: report(before + done)
+
+
+def _decided(sides: _Sides, part: _Comparison, tolerances: tuple[float, float], workers: Workers) -> _Comparison:
+    """Have an estimate decide where the candidate would fail, and look whether f has a kink where it fails indeed.
+
+    At a kink the slopes on both sides differ, by twice the error of the estimate. A difference that is small against
+    the largest derivative is but the curvature.
+    """
+    objective, memory, args = sides.objective_of(part.name)
+    failed = np.flatnonzero(_verdicts(part, *tolerances)[1])
+    if not len(failed) or not _has_steps(objective):
+        return part
+    # Where many fail, few are asked first: unless an estimate saves one of these, the others are wrong as well.
+    few = failed if len(failed) <= _MANY else failed[:: len(failed) // _FEW][:_FEW]
+    for again in (few, np.setdiff1d(failed, few)):
+        rows, plan = plan_estimates(sides.eps, part.chosen[again], len(again))
+        differentiate(objective, memory, args, plan, rows, workers)
+        usable = np.isfinite(rows[:, 1])
+        part.numerical[again[usable]], part.error[again[usable]] = rows[usable, :2].T
+        if len(failed := np.flatnonzero(_verdicts(part, *tolerances)[1])) and set(few) <= set(failed):
+            break
+    looked = np.intersect1d(few, failed)[:_FEW]
+    above, below = (sides.quotients(part.name, part.chosen[looked], (1.0, side)) for side in ("forward", "backward"))
+    jump, largest = np.abs(above - below), float(np.max(np.abs(part.numerical)))
+    slopes = np.fmax(np.fmax(np.abs(above), np.abs(below)), largest / 10)
+    kinks = (jump > _JUMP * slopes) & (np.abs(0.5 * jump - part.error[looked]) <= 0.25 * jump)
+    return part._replace(has_kink=bool(kinks.any()))
+
+
+def _along_directions(sides: _Sides, count: int, rng: np.random.Generator, progress: Progress) -> _Comparison:
+    """Compare the slopes along random directions, whose largest component is 1."""
+    objective = sides.objective if _has_steps(sides.objective) else PythonObjective(sides.f)
+    memory = sides.x if sides.is_dict else objective.place(sides.point, sides.args)[0]
+    n, pair, one = sides.size, np.array([[1.0, -1.0]]), np.ones(1)
+    whole = np.concatenate([array.reshape(-1) for array in sides.candidate.values()])
+    steps = np.concatenate([sides.steps(name).reshape(-1) for name in sides.x])
+    rule = Rule(make_directions, (math.nan, 0.0, pair, pair, np.zeros(1, np.intp), one, False))
+    candidate, numerical, error = np.empty((3, count))
+    with driver.reporting(progress, count) as report, np.errstate(all="ignore"):
+        for first in range(0, count, block := max(1, _NUMBERS // max(1, n))):
+            # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
+            own = slice(first, min(first + block, count))
+            directions = rng.standard_normal((own.stop - first, n)) * steps
+            lengths = np.abs(directions).max(axis=1, initial=0.0)
+            lengths[lengths == 0.0] = 1.0
+            directions, h = directions / lengths[:, np.newaxis], lengths / 12
+            members = np.tile(np.arange(n), len(h))
+            where = Directions(n * np.arange(len(h) + 1), members, (h[:, np.newaxis] * directions).reshape(-1))
+            reports = _reporting_after(report, first)
+            differentiate(objective, memory, sides.args, (rule, where), numerical[own], 1, reports)
+            numerical[own] /= 2 * h
+            candidate[own] = directions @ whole
+            error[own] = sides.rounding / h + _ROUND_OFF * sides.eps * np.abs(numerical[own])
+    return _Comparison("direction", (count,), np.arange(count), candidate, numerical, error, count)
+
+
+def _judge(total: int, parts: list[_Comparison], rtol: float, atol: float) -> GradientCheck:
     arrays: dict[str, ArrayCheck] = {}
     found: list[str] = []
     explained, worst = 0, _Nowhere
-    for part in comparisons:
+    for part in parts:
         relative, failed, within, rough = _verdicts(part, rtol, atol)
         if rough:
             found.append("the numerical gradient is too rough to judge: its error bars are as large as itself")
         if failed.any():
-            found += hints.causes(part.shape, part.chosen, part.candidate, part.numerical, part.error, failed)
-            largest = float(np.max(np.abs(part.numerical)))
-            if along_coordinates and case.kinked(part.name, part.chosen[failed], largest):
-                found.append("f has a kink at x: its slopes on both sides differ, and the quotients lie between them")
+            found += causes(part[1:6], failed)
+        if part.has_kink:
+            found.append("f has a kink at x: its slopes on both sides differ, and the quotients lie between them")
         counts = int(failed.sum()), failed.size, part.total
         arrays[part.name] = ArrayCheck(not failed.any(), *counts, float(relative.max(initial=0.0)))
         explained += int(within.sum())
@@ -248,7 +345,7 @@ def _judge(
         max_relative_error=max((part.max_relative_error for part in arrays.values()), default=0.0),
         worst=worst[1],
         checked=sum(part.checked for part in arrays.values()),
-        total=case.size,
+        total=total,
         explained=explained,
         rtol=rtol,
         atol=atol,
@@ -262,7 +359,7 @@ _Ranked = tuple[tuple[float, float], Worst | None]
 _Nowhere: _Ranked = ((-1.0, -1.0), None)
 
 
-def _verdicts(part: Comparison, rtol: float, atol: float) -> tuple[Floats, Flags, Flags, bool]:
+def _verdicts(part: _Comparison, rtol: float, atol: float) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_], bool]:
     """Return relative errors, what failed, what the error bars explain, and whether these are too large to explain."""
     size = np.fmax(np.abs(part.candidate), np.abs(part.numerical))
     difference = np.abs(part.candidate - part.numerical)
@@ -278,7 +375,7 @@ def _verdicts(part: Comparison, rtol: float, atol: float) -> tuple[Floats, Flags
     return relative, beyond & ~within, within, rough
 
 
-def _worst(part: Comparison, relative: Floats, failed: Flags) -> _Ranked:
+def _worst(part: _Comparison, relative: Floats, failed: NDArray[np.bool_]) -> _Ranked:
     order, difference = relative + np.where(failed, 1e300, 0.0), np.abs(part.candidate - part.numerical)
     k = int(np.lexsort((difference, order))[-1])
     index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))

@@ -1,26 +1,29 @@
 """gradient_descent, gradient_ascent and descent_path: how a point moves along its gradient."""
 
-import warnings
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import buffers
-from .arguments import describe, finite_real, whole_number
-from .gradient import Workers, as_workers, cost_key, fill_gradient, warn_of
-from .objectives import CompiledObjective, as_objective
-from .progress import Progress, Report, check_progress, reporting
-from .python_objectives import DIVERGED, MOVED
-from .schemes import Scheme, StepSize, step_at
+from . import driver
+from .arguments import describe, finite_real, real_array, whole_number
+from .driver import Progress, Workers
+from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_descent
+from .points import is_flat_float64, native_copy, written_through
+from .schemes import AnyScheme, StepSize, rule_at
+from .threads import Report
 
 __all__ = ["descent_path", "gradient_ascent", "gradient_descent"]
 
-Floats = NDArray[np.float64]
-Callback = Callable[[int, NDArray[Any]], object]
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
-# Below this many elements, NumPy's two passes over x cost less than numba's import ever gives back.
+# Elements of x from which on the update is compiled: one pass over x in place of NumPy's two. With fewer elements, what
+# that saves never repays the import of numba. The gain is measured by test_update in benchmarks/bench_descent.py.
 _COMPILED_UPDATE = 10_000
 
 
@@ -33,9 +36,9 @@ def gradient_descent(
     h: StepSize = 1e-4,
     args: tuple[Any, ...] = (),
     workers: Workers = 1,
-    callback: Callback | None = None,
+    callback: Callable[[int, NDArray[Any]], object] | None = None,
     progress: Progress = False,
-    scheme: str | Scheme = "central",
+    scheme: AnyScheme = "central",
 ) -> NDArray[Any]:
     """Minimise `f` by gradient descent with numerical gradients.
 
@@ -100,22 +103,27 @@ def gradient_descent(
     >>> print(gradient_descent(function_2, np.array([-3.0, 4.0]), lr=0.1, step_num=100))
     [-6.11110793e-10  8.14814391e-10]
     """
-    return _descend(f, init_x, finite_real("lr", lr), step_num, h, args, workers, callback, progress, scheme)
+    descent = _Descent(f, init_x, lr, step_num, h, args, workers, callback, progress, scheme)
+    flags = descent.move(descent.x.reshape(1, -1) if descent.in_one_loop else descent.x[np.newaxis])
+    if flags != RESPONDED:
+        descent.warn_of(flags)
+    return descent.x
 
 
-def gradient_ascent(
-    f: Callable[..., Any],
-    init_x: ArrayLike,
-    lr: float = 0.01,
-    step_num: int = 100,
-    *,
-    h: StepSize = 1e-4,
-    args: tuple[Any, ...] = (),
-    workers: Workers = 1,
-    callback: Callback | None = None,
-    progress: Progress = False,
-    scheme: str | Scheme = "central",
-) -> NDArray[Any]:
+def _with_parameters_of(
+    model: Callable[Parameters, object],
+) -> Callable[[Callable[..., Result]], Callable[Parameters, Result]]:
+    """Return the decorator of a function that has the parameters of `model`, which spells them out."""
+
+    def decorate(function: Callable[..., Result]) -> Callable[Parameters, Result]:
+        function.__wrapped__ = model  # type: ignore[attr-defined]  # what inspect.signature and help() follow
+        return function
+
+    return decorate
+
+
+@_with_parameters_of(gradient_descent)
+def gradient_ascent(f: Any, init_x: Any, lr: Any = 0.01, *rest: Any, **options: Any) -> NDArray[Any]:
     """Maximise `f` by gradient ascent: `gradient_descent` with ``x <- x + lr * gradient(x)``.
 
     Parameters, returned value, errors and warnings are those of `gradient_descent`.
@@ -126,22 +134,11 @@ def gradient_ascent(
     >>> print(gradient_ascent(lambda x: -(x[0] - 1) ** 2, [3.0], lr=0.5, step_num=1).round(6))
     [1.]
     """
-    return _descend(f, init_x, -finite_real("lr", lr), step_num, h, args, workers, callback, progress, scheme)
+    return gradient_descent(f, init_x, -finite_real("lr", lr), *rest, **options)
 
 
-def descent_path(
-    f: Callable[..., Any],
-    init_x: ArrayLike,
-    lr: float = 0.01,
-    step_num: int = 100,
-    *,
-    h: StepSize = 1e-4,
-    args: tuple[Any, ...] = (),
-    workers: Workers = 1,
-    callback: Callback | None = None,
-    progress: Progress = False,
-    scheme: str | Scheme = "central",
-) -> Floats:
+@_with_parameters_of(gradient_descent)
+def descent_path(f: Any, init_x: Any, lr: Any = 0.01, step_num: Any = 100, **options: Any) -> Floats:
     """Return every iterate of a gradient descent, the first and the last included.
 
     Parameters, errors and warnings are those of `gradient_descent`. A Python `f` is evaluated in place, on `init_x`;
@@ -161,69 +158,63 @@ def descent_path(
      [-1.5   2.  ]
      [-0.75  1.  ]]
     """
-    descent = _Descent(f, init_x, finite_real("lr", lr), step_num, h, args, workers, callback, progress, scheme)
-    memory, saved = descent.memory, buffers.native_copy(descent.x)
+    descent = _Descent(f, init_x, lr, step_num, **options)
+    memory, saved = descent.memory, native_copy(descent.memory)
     path = np.empty((descent.step_num + 1, *memory.shape))
     path[0] = memory
     try:
-        flags = descent.run(path)
+        flags = descent.move(path)
     finally:
-        memory[...] = saved  # an assignment cannot be interrupted: see PythonObjective.fill
-    descent.warn_of(flags, stacklevel=3)
+        memory[...] = saved  # an assignment cannot be interrupted: see PythonSweep.run_range
+    if flags != RESPONDED:
+        descent.warn_of(flags)
     return path[: descent.done + 1]
 
 
-def _descend(
-    f: Callable[..., Any],
-    init_x: ArrayLike,
-    lr: float,
-    step_num: int,
-    h: StepSize,
-    args: tuple[Any, ...],
-    workers: Workers,
-    callback: Callback | None,
-    progress: Progress,
-    scheme: str | Scheme,
-) -> NDArray[Any]:
-    descent = _Descent(f, init_x, lr, step_num, h, args, workers, callback, progress, scheme)
-    flags = descent.run(descent.x[np.newaxis])
-    descent.warn_of(flags, stacklevel=4)
-    return descent.x
-
-
+@dataclass
 class _Descent:
-    """A descent whose arguments are valid: `x` is the array that moves, the caller's own or a private copy."""
+    """A descent: checked arguments, what moves, and the sweep of its iterations, which are done in order.
 
-    def __init__(
-        self,
-        f: Callable[..., Any],
-        init_x: ArrayLike,
-        lr: float,
-        step_num: int,
-        h: StepSize,
-        args: tuple[Any, ...],
-        workers: Workers,
-        callback: Callback | None,
-        progress: Progress,
-        scheme: str | Scheme,
-    ) -> None:
-        if progress is not False:
-            check_progress(progress)
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback must be callable, got {describe(callback)}")
-        self.callback, self.progress, self.done = callback, progress, 0
-        self.lr, self.args = lr, args
-        self.step_num = whole_number("step_num", step_num, 0)
-        self.objective = as_objective(f, args)
-        self.workers = as_workers(workers, self.objective)
-        self.x, self.private = buffers.written_through(init_x, "init_x")
-        if isinstance(init_x, np.ndarray):
-            self.objective.check(init_x, args)
-        self.h, self.scheme = h, scheme
-        self.step = step_at(self.x, h, scheme, None)
-        self.memory = self.x.view(np.ndarray)  # what a subclass does beyond assigning is not wanted
+    `x` moves: the caller's own array or a private copy. `point` is where the objective has its place.
+    """
 
-    def run(self, iterates: NDArray[Any]) -> int:
+    f: Callable[..., Any]
+    init_x: ArrayLike
+    lr: float
+    step_num: int
+    h: StepSize = 1e-4
+    args: tuple[Any, ...] = ()
+    workers: Workers = 1
+    callback: Callable[[int, NDArray[Any]], object] | None = None
+    progress: Progress = False
+    scheme: AnyScheme = "central"
+
+    def __post_init__(self) -> None:
+        if self.progress is not False:
+            driver.check_progress(self.progress)
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback must be callable, got {describe(self.callback)}")
+        self.lr = finite_real("lr", self.lr)
+        if self.step_num.__class__ is not int or self.step_num < 0:
+            self.step_num = whole_number("step_num", self.step_num, 0)
+        self.objective = driver.as_objective(self.f, self.args)
+        array = real_array(self.init_x, "init_x")
+        # It refuses what f would not see change, of a copy too, and f may ignore what is private.
+        self.x, (self.point, self.private) = array, self.objective.place(array, self.args)
+        self.in_one_loop = self.objective.has_descent and self.point is self.init_x
+        if not self.in_one_loop:
+            self.x, is_copy = written_through(array, self.init_x, "init_x")
+            self.point, is_private = self.objective.place(self.x, self.args)
+            self.private = is_copy or is_private
+            self.in_one_loop = self.objective.has_descent and self.point is self.x
+        if self.workers.__class__ is not int or self.workers != 1:
+            self.workers = driver.as_workers(self.workers, self.objective)
+        self.plan = rule_at(self.point, self.h, self.scheme)
+        # What a subclass does beyond assigning is not wanted.
+        self.memory = self.x if self.x.__class__ is np.ndarray else self.x.view(np.ndarray)
+        self.done = 0
+
+    def move(self, iterates: NDArray[Any]) -> int:
         """Move `x`, write iterate k to ``iterates[k]``, counted around, and return the flags of the descent.
 
         Where `x` is a buffer that a kernel can use, and nobody looks in between, it is one compiled loop; then `x`
@@ -231,63 +222,70 @@ class _Descent:
         """
         if not self.step_num:
             return 0
+        rule, where = self.plan
+        if self.in_one_loop and self.callback is None and self.workers == 1 and rule.make is make_central:
+            self.done = self.step_num
+            rows = iterates if iterates.ndim == 2 else iterates.reshape(len(iterates), self.x.size)
+            return self._in_one_loop(rule.data[0], where, rows)
         if self.progress is False:
-            return self._move(iterates, None)
-        with reporting(self.progress, self.step_num * self.x.size) as report:
-            return self._move(iterates, report)
+            return self._run(iterates, None)
+        with driver.reporting(self.progress, self.step_num * self.x.size) as report:
+            return self._run(iterates, report)
 
-    def _move(self, iterates: NDArray[Any], report: Report | None) -> int:
-        one_loop = self.callback is None and self.workers == 1 and buffers.is_flat_float64(self.x)
-        if one_loop and isinstance(self.objective, CompiledObjective) and isinstance(self.step, float):
-            return self._run_compiled(self.objective, self.step, iterates, report)
-        return self._run(iterates, report)
+    def _in_one_loop(self, h: float, where: Any, rows: Floats) -> int:
+        """Do all iterations in the compiled loop of a descent, and return its flags."""
+        # A plain tuple: `at_once` only unpacks it, and a Rule takes time to make.
+        rule: Any = make_descent, (h, self.lr, np.empty(self.x.size)), False, 1
+        if self.progress is False:
+            flags = self.objective.at_once(self.x, self.args, rule, where, rows, self.step_num)
+            if flags >= 0:
+                return flags
+        sweep = self.objective.sweep(self.x, self.args, Rule(*rule), where, rows)
+        sweep.size, n = self.step_num, self.x.size
+        with driver.reporting(self.progress, self.step_num * n) as report:
+            return driver.run(sweep, 1, report and (lambda done: report(done * n)))
 
     def _run(self, iterates: NDArray[Any], report: Report | None) -> int:
-        x, slopes, flags = self.x, np.empty(self.x.shape), 0
+        """Do the iterations one by one, or fewer if the callback ends the descent, and return the flags."""
+        flags, slopes = 0, np.empty(self.x.size)
+        shaped, follows_x = slopes.reshape(self.x.shape), isinstance(self.plan[1], Directions)
         for k in range(self.step_num):
-            further = None if report is None else _after(report, k * x.size)
-            if self.step.__class__ is not float:  # it may depend on x
-                self.step = step_at(x, self.h, self.scheme, None)
-            flags |= fill_gradient(self.objective, x, self.step, self.args, self.workers, slopes, report=further)
-            _update(self.memory, self.lr, slopes)
-            ended = self.callback is not None and _ends(self.callback, k, x)
+            if self.point is not self.x:
+                self.point = self.objective.place(self.x, self.args)[0]
+            if follows_x:
+                self.plan = rule_at(self.point, self.h, self.scheme)
+            progress: Progress = False if report is None else _after(report, k * slopes.size)
+            flags |= driver.differentiate(
+                self.objective, self.point, self.args, self.plan, slopes, self.workers, progress
+            )
+            if not flags & RESPONDED and slopes.any():
+                flags |= RESPONDED
+            _update(self.memory, self.lr, shaped)
+            ended = self.callback is not None and _ends(self.callback, k, self.x)
             if len(iterates) > 1:
                 iterates[k + 1] = self.memory
             self.done = k + 1
             if ended:
                 break
-        return flags if np.isfinite(self.memory).all() else flags | DIVERGED
+        return flags if np.isfinite(self.memory).all() else flags | NOT_FINITE
 
-    def _run_compiled(self, objective: CompiledObjective, h: float, iterates: Floats, report: Report | None) -> int:
-        point, slopes = objective.own(objective.prepare(self.x, h, self.args)), np.empty(self.x.shape)
-        pace, total, n = objective.descent_pace, self.step_num, slopes.size
-        self.done = total
-        key = cost_key(self.x, self.args)
-
-        def fill(start: int, stop: int) -> int:
-            return objective.descend(point, self.lr, h, self.args, start, stop, slopes, iterates)
-
-        if report is None and pace.fits(total, key):
-            return fill(0, total)
-        return pace.run(lambda: fill, total, key, report=report and (lambda done: report(done * n)))
-
-    def warn_of(self, flags: int, stacklevel: int) -> None:
-        """Warn of what the flags tell; `stacklevel` counts from here to the user's line."""
-        if flags == MOVED:
-            return
+    def warn_of(self, flags: int) -> None:
+        """Warn of what the flags tell."""
         evaluated = self.step_num > 0 and self.x.size > 0
-        deaf = evaluated and self.objective.may_be_deaf(self.private or callable(self.workers))
-        warn_of(flags, self.step, deaf, stacklevel + 1)
-        if flags & DIVERGED:
-            warnings.warn(
+        ignored = evaluated and driver.seems_ignored(self.objective, self.private, self.workers, flags)
+        driver.warn_of(flags, self.h, ignored)
+        if flags & NOT_FINITE:
+            driver.warn(
                 f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, try a "
-                f"smaller lr",
-                RuntimeWarning,
-                stacklevel,
+                f"smaller lr"
             )
 
 
-def _ends(callback: Callback, k: int, x: NDArray[Any]) -> bool:
+def _after(report: Report, before: int) -> Progress:
+    return lambda done, _: report(before + done)
+
+
+def _ends(callback: Callable[[int, NDArray[Any]], object], k: int, x: NDArray[Any]) -> bool:
     try:
         callback(k, x)
     except StopIteration:
@@ -295,14 +293,11 @@ def _ends(callback: Callback, k: int, x: NDArray[Any]) -> bool:
     return False
 
 
-def _after(report: Report, before: int) -> Report:
-    return lambda done: report(before + done)
-
-
 def _update(x: NDArray[Any], lr: float, slopes: Floats) -> None:
     """Do ``x -= lr * slopes`` in place."""
-    if x.size >= _COMPILED_UPDATE and buffers.is_flat_float64(x):
-        from .kernels import update
+    if x.size >= _COMPILED_UPDATE and is_flat_float64(x):
+        # Imported here: a Python f of fewer elements needs no numba, whose import takes longer than many descents.
+        from .objectives.compiled import update
 
         update(lr, slopes.reshape(x.size), x.reshape(x.size))
     else:

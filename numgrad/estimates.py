@@ -1,33 +1,39 @@
 """estimate_derivative and estimate_gradient: derivatives with error bars."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import buffers
-from .arguments import describe
-from .distribution import Engine
-from .gradient import Workers, as_coordinates, as_workers, cost_key, warn_of
-from .inspection import is_compiled
-from .jobs import RangeJob, run_job
-from .objectives import CompiledObjective, Objective, as_objective
-from .progress import Progress, Report, check_progress, reporting
-from .python_objectives import EVERY, PythonObjective
-from .workers import Filler
+from . import driver
+from .arguments import ALL_COORDINATES, as_coordinates, describe, is_compiled, real_array
+from .driver import Progress, Workers, differentiate
+from .loops import Floats, Rule
+from .objectives.python import PythonObjective
+from .points import EPS, private_copy, resolution
+from .ridders import COLUMNS, make_estimates
 
 __all__ = ["Estimate", "estimate_derivative", "estimate_gradient"]
 
-_ROWS = 10  # of a printed table
-_SETTLED = 1e-6  # relative error that counts as converged
-_ROUND_OFF = 64.0  # times the round-off: an error that counts as nothing but it
+# Rows of a printed table: it fits on a screen. Fixed by test_arrays_are_written_as_a_table.
+_ROWS = 10
+# Relative error, without unit, below which an estimate counts as converged; a promise of Estimate's docstring.
+_CONVERGED = 1e-6
+# Unit: round-offs. An error up to so many is no more than round-off, and has converged too: no error is small beside a
+# slope of 0.
+_ROUND_OFF = 64.0
+
+Number = TypeVar("Number", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Estimate:
+class Estimate(Generic[Number]):
     """A derivative or a gradient with its error.
 
     Attributes
@@ -53,9 +59,9 @@ class Estimate:
     (3.0, 6, True)
     """
 
-    value: Any
-    error: Any
-    step: Any
+    value: Number
+    error: Number
+    step: Number
     evaluations: int
     converged: Any
 
@@ -68,12 +74,12 @@ class Estimate:
     def __str__(self) -> str:
         if np.ndim(self.value) == 0:
             return concise(float(self.value), float(self.error))
-        indices = list(np.ndindex(np.shape(self.value)))[:_ROWS]
-        names = [f"({', '.join(map(str, index))})" for index in indices]
+        names = [f"({', '.join(map(str, index))})" for index in islice(np.ndindex(np.shape(self.value)), _ROWS)]
         width = max(map(len, names), default=0)
+        columns = map(np.ravel, (self.value, self.error, self.converged))
         lines = [
-            f"{name:{width}}  {concise(self.value[index], self.error[index])}{'' if self.converged[index] else '  ?'}"
-            for name, index in zip(names, indices, strict=True)
+            f"{name:{width}}  {concise(value, error)}{'' if converged else '  ?'}"
+            for name, value, error, converged in zip(names, *columns, strict=False)
         ]
         more = np.size(self.value) - len(lines)
         if more > 0:
@@ -100,7 +106,13 @@ def concise(value: float, error: float) -> str:
     return f"{value:.{-size}f}({digit})"
 
 
-def estimate_derivative(f: Callable[..., Any], x: ArrayLike, *, args: tuple[Any, ...] = ()) -> Estimate:
+@overload
+def estimate_derivative(f: Callable[..., Any], x: float, *, args: tuple[Any, ...] = ()) -> Estimate[float]: ...
+@overload
+def estimate_derivative(
+    f: Callable[..., Any], x: ArrayLike, *, args: tuple[Any, ...] = ()
+) -> Estimate[NDArray[np.float64]]: ...
+def estimate_derivative(f: Callable[..., Any], x: ArrayLike, *, args: tuple[Any, ...] = ()) -> Any:
     """Return the derivative of `f` at `x` with an estimate of its error, by Ridders' extrapolation.
 
     Parameters
@@ -149,32 +161,28 @@ def estimate_derivative(f: Callable[..., Any], x: ArrayLike, *, args: tuple[Any,
     """
     if not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
-    points = buffers.private_copy(buffers.real_array(x))
-    objective: Objective = _elementwise_compiled(f) if is_compiled(f) else PythonObjective(_elementwise(f))
-    outputs = _outputs(points.shape)
-    flat = [output.reshape(-1) for output in outputs]
-    for k, value in enumerate(points.reshape(-1).tolist()):
-        point = np.array([value])
-        base = objective.value_at(point, args)
-        objective.estimate(point, base, args, EVERY, 0, 1, tuple(output[k : k + 1] for output in flat))
-    return _as_estimate(outputs, points.size, scalar=not isinstance(x, np.ndarray) and points.ndim == 0)
+    points = private_copy(real_array(x))
+    objective = _of_one(f) if is_compiled(f) else PythonObjective(lambda point, *args: f(float(point[0]), *args))
+    rows, plan = plan_estimates(EPS, ALL_COORDINATES, points.size)
+    for k, value in enumerate(points.reshape(-1)):
+        differentiate(objective, objective.place(np.array([value]), args)[0], args, plan, rows[k : k + 1])
+    return _as_estimate(rows, points.shape, points.size, is_scalar=not isinstance(x, np.ndarray) and points.ndim == 0)
 
 
-def _elementwise(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, *args: f(float(x[0]), *args)
+def plan_estimates(eps: float, where: NDArray[np.intp], size: int) -> tuple[Floats, tuple[Rule, NDArray[np.intp]]]:
+    """Return room for estimates, a row each, and what to do where, for memory of the relative spacing `eps`."""
+    rule = Rule(make_estimates, (math.nan, eps), needs_value=True, columns=COLUMNS)
+    return np.empty((size, COLUMNS)), (rule, where)
 
 
-def _elementwise_compiled(f: Any) -> CompiledObjective:
-    """Return the objective whose array has one element, the argument of `f`; it is kept with `f`."""
-    objective = getattr(f, "_numgrad_elementwise", None)
+def _of_one(f: Any) -> driver.Objective:
+    """Return the objective whose array has one element, the argument of the compiled `f`; it is kept with `f`."""
+    from .objectives.compiled import CompiledObjective, of_one_element
+
+    # Each CompiledObjective has loops of its own: without this, each call would compile them again.
+    objective: driver.Objective | None = getattr(f, "_numgrad_of_one", None)
     if objective is None:
-        from numba import njit
-
-        @njit()
-        def of_one(x: Any, *args: Any) -> Any:
-            return f(x[0], *args)
-
-        objective = f._numgrad_elementwise = CompiledObjective(of_one)
+        objective = f._numgrad_of_one = CompiledObjective(of_one_element(f))
     return objective
 
 
@@ -186,7 +194,7 @@ def estimate_gradient(
     workers: Workers = 1,
     coordinates: ArrayLike | None = None,
     progress: Progress = False,
-) -> Estimate:
+) -> Estimate[NDArray[np.float64]]:
     """Return the gradient of `f` at `x` with an estimate of the error of each partial derivative.
 
     Parameters
@@ -223,68 +231,26 @@ def estimate_gradient(
     (0)  12.00000000000000(2)
     (1)  9.00000000000000(3)
     """
-    objective = as_objective(f, args)
-    engine = as_workers(workers, objective)
-    check_progress(progress)
-    point, private = objective.hold(x)
-    objective.check(point, args)
-    chosen = EVERY if coordinates is None else as_coordinates(coordinates, point.size)
-    outputs = _outputs(point.shape if coordinates is None else chosen.shape)
-    n = outputs[0].size
-    if n:
-        base = objective.value_at(point, args)
-        with reporting(progress, n) as report:
-            flags = _fill(objective, point, base, args, engine, chosen, outputs, report)
-        deaf = coordinates is None and objective.may_be_deaf(private or callable(engine))
-        warn_of(flags, math.nan, deaf, stacklevel=3)
-    return _as_estimate(outputs, min(n, 1))
+    objective = driver.as_objective(f, args)
+    driver.check_progress(progress)
+    point, private = objective.place(x, args)
+    workers = driver.as_workers(workers, objective)
+    chosen = ALL_COORDINATES if coordinates is None else as_coordinates(coordinates, point.size)
+    shape = point.shape if coordinates is None else chosen.shape
+    rows, plan = plan_estimates(EPS if private else resolution(point), chosen, math.prod(shape))
+    flags = differentiate(objective, point, args, plan, rows, workers, progress)
+    driver.warn_of(
+        flags, math.nan, coordinates is None and driver.seems_ignored(objective, private, workers, flags, rows[:, 0])
+    )
+    return _as_estimate(rows, shape, min(len(rows), 1))
 
 
-def _fill(
-    objective: Objective,
-    x: NDArray[Any],
-    base: float,
-    args: tuple[Any, ...],
-    workers: int | Engine,
-    coordinates: NDArray[np.intp],
-    outputs: tuple[NDArray[Any], ...],
-    report: Report | None,
-) -> int:
-    flat, n = tuple(output.reshape(-1) for output in outputs), outputs[0].size
-
-    if callable(workers):
-        return run_job(workers, EstimateJob(objective, x, args, base), coordinates, flat, report)
-
-    def make_filler() -> Filler:
-        own = objective.own(x)
-        return lambda start, stop: objective.estimate(own, base, args, coordinates, start, stop, flat)
-
-    if report is None and not objective.threads:
-        return make_filler()(0, n)
-    return objective.estimate_pace.run(make_filler, n, cost_key(x, args), workers, report)
-
-
-class EstimateJob(RangeJob):
-    """Estimates with errors; the step of a `RangeJob` is f(x) here."""
-
-    def run(self, coordinates: NDArray[np.intp], wanted: Callable[[], bool]) -> tuple[int, tuple[NDArray[Any], ...]]:
-        """Return the flags, and the outputs that `numgrad.ridders` fills."""
-        outputs = _outputs((len(coordinates),))
-
-        def fill(start: int, stop: int) -> int:
-            return self.objective.estimate(self.state, self.step, self.args, coordinates, start, stop, outputs)
-
-        return self.in_ranges(fill, coordinates, wanted), outputs
-
-
-def _outputs(shape: tuple[int, ...]) -> tuple[NDArray[Any], ...]:
-    """Return room for slopes, errors, steps, round-offs and numbers of evaluations."""
-    return *(np.empty(shape) for _ in range(4)), np.empty(shape, np.intp)
-
-
-def _as_estimate(outputs: tuple[NDArray[Any], ...], further: int, *, scalar: bool = False) -> Estimate:
-    value, error, step, noise, counts = outputs
-    settled = (error <= _SETTLED * np.abs(value)) | ((error <= _ROUND_OFF * noise) & np.isfinite(error))
-    if scalar:
-        value, error, step, settled = value.item(), error.item(), step.item(), settled.item()
-    return Estimate(value, error, step, int(counts.sum()) + further, settled)
+def _as_estimate(rows: Floats, shape: tuple[int, ...], further: int, *, is_scalar: bool = False) -> Estimate[Any]:
+    """Return the rows that `numgrad.ridders` has written as an Estimate, with `further` evaluations, of f(x)."""
+    evaluations = int(rows[:, 4].sum()) + further
+    if is_scalar:
+        value, error, step, round_off, _ = rows[0].tolist()
+    else:
+        value, error, step, round_off = (column.reshape(shape).copy() for column in rows.T[:4])
+    converged = (error <= _CONVERGED * abs(value)) | ((error <= _ROUND_OFF * round_off) & (error < math.inf))
+    return Estimate(value, error, step, evaluations, converged)

@@ -1,36 +1,49 @@
-"""numerical_diff and numerical_gradient: what is valid, which memory is perturbed, what is worth a warning."""
+"""numerical_diff and numerical_gradient."""
 
-import warnings
-from collections.abc import Callable, Hashable, Sized
-from numbers import Real
-from typing import Any
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import buffers
-from .arguments import describe, whole_number
-from .distribution import Engine, processes
-from .inspection import explain, is_compiled
-from .jobs import QuotientJob, run_job
-from .objectives import Objective, as_objective
-from .progress import Progress, Report, check_progress, reporting
-from .python_objectives import EVERY, LOST, MOVED, PythonObjective
-from .scalars import imaginary_part, real_number
-from .schemes import Bounds, ComplexStep, Scheme, Stencil, Step, StepSize, step_at
-from .workers import Filler
-
-Workers = int | Engine
+from . import arguments, driver
+from .arguments import describe, is_compiled, raise_compile_error, real_array, real_number
+from .driver import Progress, Workers, differentiate
+from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
+from .objectives.python import PythonObjective
+from .points import EPS, private_copy
+from .schemes import AnyScheme, Bounds, StepSize, rule_at
 
 __all__ = ["numerical_diff", "numerical_gradient"]
 
 
+@overload
+def numerical_diff(
+    f: Callable[[float], Any],
+    x: float,
+    h: StepSize = 1e-4,
+    *,
+    scheme: AnyScheme = "central",
+    bounds: Bounds | None = None,
+) -> float: ...
+@overload
 def numerical_diff(
     f: Callable[[Any], Any],
     x: ArrayLike,
     h: StepSize = 1e-4,
     *,
-    scheme: str | Scheme = "central",
+    scheme: AnyScheme = "central",
+    bounds: Bounds | None = None,
+) -> NDArray[np.float64]: ...
+def numerical_diff(
+    f: Callable[[Any], Any],
+    x: ArrayLike,
+    h: StepSize = 1e-4,
+    *,
+    scheme: AnyScheme = "central",
     bounds: Bounds | None = None,
 ) -> Any:
     """Return the derivative of `f` at `x` by a finite difference.
@@ -85,74 +98,80 @@ def numerical_diff(
     """
     if not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
-    array = buffers.private_copy(buffers.real_array(x))
-    step = step_at(array, h, scheme, bounds)
-    steps: Any = step if isinstance(step, float) else _shaped(step.steps, array)
-    if np.any(np.abs(array) * buffers.EPS > steps) and not isinstance(step, ComplexStep):
-        warn_of(LOST, step, deaf=False, stacklevel=3)
-    scalar = not isinstance(x, np.ndarray) and not array.ndim
-
-    def evaluate(point: Any) -> Any:
-        value = f(point.item() if scalar and isinstance(point, np.ndarray | np.generic) else point)
-        if isinstance(step, ComplexStep):
-            return imaginary_part(value) if scalar else _elementwise_imaginary(value, array)
-        return real_number(value) if scalar else _elementwise(value, array)
-
+    point = private_copy(real_array(x))
+    rule, where = rule_at(point, h, scheme, bounds)
+    is_scalar = not isinstance(x, np.ndarray) and not point.ndim
     try:
-        if isinstance(step, Stencil):
-            quotient = _sum_of(step, evaluate, array, steps)
-        elif isinstance(step, ComplexStep):
-            quotient = evaluate(array + 1j * steps) / steps
+        if rule.make is make_complex_step:
+            quotient, lost = _complex(f, float(point) if is_scalar else point, np.abs(where.lengths)), False
+        elif rule.make is make_central:
+            quotient, lost = _central(f, float(point) if is_scalar else point, rule.data[0])
         else:
-            point: Any = float(array) if scalar else array
-            plus, minus = evaluate(point + steps), evaluate(point - steps)
-            with np.errstate(all="ignore"):
-                return (plus - minus) / (2 * steps)
+            quotient = _linear(f, point, rule, where, is_scalar)
+            lost = bool((np.abs(point).ravel() * rule.data[1] > np.abs(where.lengths)).any())
     except Exception as error:
         if is_compiled(f):
-            explain(error)
+            raise_compile_error(error)
         raise
-    return float(quotient) if scalar else quotient
+    if lost:
+        driver.warn_of(STEP_LOST, h, ignored=False)
+    return float(quotient) if is_scalar else quotient
 
 
-def _sum_of(
-    stencil: Stencil, evaluate: Callable[[Any], Any], x: NDArray[np.float64], steps: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the difference quotients of a stencil, elementwise."""
-    offsets, weights = (table[stencil.rows].T for table in (stencil.offsets, stencil.weights))
-    total, width = np.zeros(x.shape), np.zeros(x.shape)
-    for offset, weight in zip(offsets, weights, strict=True):
-        if weight.any():
-            factor = _shaped(weight, x)
-            point = x + _shaped(offset, x) * steps
-            value = evaluate(point)
-            with np.errstate(all="ignore"):
-                total += np.where(factor != 0.0, factor * value, 0.0)  # 0 * inf would be NaN
-                width += factor * (point - x)
-    divisor = width if stencil.stored else _shaped(stencil.denominators[stencil.rows], x) * steps
+def _central(f: Callable[[Any], Any], x: Any, h: float) -> tuple[Any, bool]:
+    """Return the quotients of the default scheme, with the bits of the reference, and whether a step was lost."""
+    if isinstance(x, float):
+        return (real_number(f(x + h)) - real_number(f(x - h))) / (2 * h), abs(x) * EPS > h
+    plus, minus = _real_values(f(x + h), x), _real_values(f(x - h), x)
     with np.errstate(all="ignore"):
-        quotients: NDArray[np.float64] = total / divisor
-    return quotients
+        return (plus - minus) / (2 * h), bool((np.abs(x) * EPS > h).any())
 
 
-def _shaped(flat: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
-    """Return `flat`, which holds one element or one for each of `x`, in the shape of `x`."""
-    return np.broadcast_to(flat, x.size).reshape(x.shape)
+def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:
+    """Return the quotients of the complex step."""
+    if isinstance(x, float):
+        return arguments.imaginary_part(f(complex(x, steps.item()))) / steps.item()
+    steps = steps if len(steps) == 1 and x.ndim else steps.reshape(x.shape)
+    return _imaginary_values(f(x + 1j * steps), x) / steps
 
 
-def _elementwise(returned: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _linear(f: Callable[[Any], Any], x: Floats, rule: Rule, where: Directions, is_scalar: bool) -> Any:
+    """Return the quotients of another scheme: a direction for each offset, along which all elements move together."""
+    _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
+    rows, n, flat = np.broadcast_to(index, x.size), x.size, x.ravel()
+    columns = [(o[rows], w[rows]) for o, w in zip(offsets.T, weights.T, strict=True) if w[rows].any() or not n]
+    if is_scalar:
+        objective = PythonObjective(lambda point: f(point.item()))
+    else:
+        objective = PythonObjective(lambda point: f(point.copy()), lambda values: _real_values(values, x).ravel())
+    values, one = np.empty((len(columns), n)), np.ones((1, 1))
+    lengths = np.concatenate([offset * where.lengths for offset, _ in columns])
+    directions = Directions(n * np.arange(len(columns) + 1), np.tile(np.arange(n), len(columns)), lengths)
+    # The loop gives f at each offset, with the weight 1; an element has a step and a weight of its own.
+    data = math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False
+    differentiate(objective, x, (), (Rule(make_directions, data, columns=n), directions), values)
+    total, divisors = np.zeros(n), denominators[rows] * where.lengths
+    with np.errstate(all="ignore"):
+        for (_, weight), value in zip(columns, values, strict=True):
+            total += np.where(weight == 0.0, 0.0, weight * value)
+        if use_stored_distance:
+            divisors = sum(weight * ((flat + offset * where.lengths) - flat) for offset, weight in columns)
+        return (total / divisors).reshape(x.shape)[()]
+
+
+def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:
     """Return a copy of what `f` returned, since it may return the same buffer again."""
-    return _of_shape(x, buffers.private_copy(buffers.real_array(returned, "what f returns")))
+    return _of_shape_of(x, private_copy(real_array(returned, "what f returns")))
 
 
-def _elementwise_imaginary(returned: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _imaginary_values(returned: Any, x: Floats) -> NDArray[np.float64]:
     values = np.asarray(returned)
     if values.dtype.kind != "c":
-        imaginary_part(returned)  # says what is wrong with it
-    return _of_shape(x, values.imag.astype(np.float64))
+        arguments.imaginary_part(returned)  # says what is wrong with it
+    return _of_shape_of(x, values.imag.astype(np.float64))
 
 
-def _of_shape(x: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _of_shape_of(x: Floats, values: NDArray[np.float64]) -> NDArray[np.float64]:
     if values.shape != x.shape:
         raise ValueError(f"f must be elementwise: x has the shape {x.shape}, f(x) has {values.shape}")
     return values
@@ -168,7 +187,7 @@ def numerical_gradient(
     out: NDArray[np.float64] | None = None,
     coordinates: ArrayLike | None = None,
     progress: Progress = False,
-    scheme: str | Scheme = "central",
+    scheme: AnyScheme = "central",
     bounds: Bounds | None = None,
     vectorized: bool = False,
     batch_bytes: int = 2**26,
@@ -188,20 +207,22 @@ def numerical_gradient(
         place if `f` is a Python callable, and is bit for bit what it was after any exit, by an exception or
         Ctrl-C too. Anything else (list, scalar, integers, read-only) is worked on as a float64 copy.
     h : float, 'auto' or array_like, default 1e-4
-        Step, in the unit of x; an array gives each coordinate its own, and broadcasts to the shape of `x`. 'auto' takes
-        ``eps**(1 / (order + 1))`` of each coordinate's magnitude (of 1 where that is 0), with the eps of the precision
-        of `x`: right for an f that changes over lengths like `x` itself. With an array or 'auto' the divisor is the
-        distance of the points as they are stored.
+        Step, in the unit of x; an array or a list gives each coordinate its own, and broadcasts to the shape of `x`. A
+        tuple is refused: further arguments of `f` go to `args`. 'auto' takes ``eps**(1 / (order + 1))`` of each
+        coordinate's magnitude (of 1 where that is 0), with the eps of the precision of `x`: right for an f that changes
+        over lengths like `x` itself. With an array or 'auto' the divisor is the distance of the points as they are
+        stored.
     args : tuple, optional
         Further arguments of `f`.
     workers : int or map-like callable, default 1
-        Number of threads at most for a compiled or incremental `f` (less than 2 ms of work is done by one), and of
-        processes for a Python `f` (joblib's loky; lambdas and closures work). Or ``workers(function, iterable)`` that
-        maps in order, such as the `map` of a `multiprocessing.Pool`, of an executor of `concurrent.futures`, of
-        Dask's ``client.get_executor()`` or of mpi4py's `MPIPoolExecutor`. The objective, `x` and `args` travel in
-        one pickle, so that an f which reads `x` as its own still does. If it reads another array there (`x` is but a
-        view of it, or a module holds it), that is found by one evaluation more at either end. The result is the same
-        to the last bit, if f gives the same bits where BLAS takes another number of threads.
+        An int is the number of threads at most for a compiled or incremental `f` (less than 2 ms of work is done by
+        one), and of joblib's workers for a Python `f`: processes, in which lambdas and closures work, unless
+        ``joblib.parallel_config`` says otherwise. -1 stands for all cores. Or ``workers(function, iterable)`` that maps
+        in order, such as the `map` of an executor of `concurrent.futures`, of Dask's ``client.get_executor()`` or of
+        mpi4py's `MPIPoolExecutor`; a `multiprocessing.Pool` waits for ever for a worker that was killed. The objective,
+        `x` and `args` travel in one pickle, so that an f which reads `x` as its own still does. If `f` reads another
+        array there (`x` is but a view of it, or a module holds it), that is found by one evaluation more at either end.
+        The result is the same to the last bit, if f gives the same bits where BLAS takes another number of threads.
     out : ndarray of float64, optional
         Where to write the result: C-contiguous, of the shape of the result. After an exception its content is
         undefined.
@@ -235,13 +256,14 @@ def numerical_gradient(
     ------
     TypeError
         If `f` is not callable, returns anything but one real number, or cannot be compiled for this `x`; if `x` is
-        not real; if another argument is of the wrong type; if `f` cannot travel to other processes; if the scheme
-        is 'complex' and `f` returns a real number.
+        not real; if another argument is of the wrong type; if `f` cannot travel to other processes, or starts threads
+        of its own and `workers` asks for several; if the scheme is 'complex' and `f` returns a real number.
     ValueError
-        If `h` is not finite and positive or `workers` is below 1; if `scheme` is unknown, or not one that an
-        incremental `f` has; if `x` lies outside the bounds or they leave no room; if `out` has another shape or
-        shares memory with `x` or `args`; if `coordinates` is not one-dimensional or out of range; if a compiled `f`
-        has captured `x`; if elements of `x` share memory; if `f` reads another array than `x` in another process.
+        If `f` writes to its argument, and leaves it so; if `h` is not finite and positive or `workers` is neither -1
+        nor at least 1; if `scheme` is unknown, or not one that an incremental `f` has; if `x` lies outside the bounds
+        or they leave no room; if `out` has another shape or shares memory with `x` or `args`; if `coordinates` is not
+        one-dimensional or out of range; if a compiled `f` has captured `x`; if elements of `x` share memory; if `f`
+        reads another array than `x` in another process.
     ImportError
         If `progress` is True and tqdm is not installed, or processes are needed and joblib is not.
     Exception
@@ -280,154 +302,19 @@ def numerical_gradient(
     >>> print(numerical_gradient(function_2, np.array([3.0, 4.0]), "auto", scheme="complex"))
     [6. 8.]
     """
-    objective = as_objective(f, args, whole_number("batch_bytes", batch_bytes, 1) if vectorized else 0)
-    engine = as_workers(workers, objective)
+    objective = driver.as_objective(f, args, arguments.whole_number("batch_bytes", batch_bytes, 1) if vectorized else 0)
+    # The defaults are recognised here: each call of a function takes 0.06 us of the 2.3 us of a small gradient.
     if progress is not False:
-        check_progress(progress)
-    point, private = objective.hold(x)
-    objective.check(point, args)
-    chosen = EVERY if coordinates is None else as_coordinates(coordinates, point.size)
-    step = step_at(point, h, scheme, bounds, None if coordinates is None else chosen)
-    gradient = buffers.result_buffer(out, point.shape if coordinates is None else chosen.shape, x, args)
-    if progress is False:
-        flags = fill_gradient(objective, point, step, args, engine, gradient, chosen)
-    else:
-        with reporting(progress, gradient.size) as report:
-            flags = fill_gradient(objective, point, step, args, engine, gradient, chosen, report)
-    if flags != MOVED:
-        deaf = coordinates is None and gradient.size > 0 and objective.may_be_deaf(private or callable(engine))
-        warn_of(flags, step, deaf, stacklevel=3)
+        driver.check_progress(progress)
+    point, private = objective.place(x, args)
+    if workers.__class__ is not int or workers != 1:
+        workers = driver.as_workers(workers, objective)
+    chosen = None if coordinates is None else arguments.as_coordinates(coordinates, point.size)
+    plan = rule_at(point, h, scheme, bounds, chosen)
+    shape = point.shape if chosen is None else chosen.shape
+    gradient = np.empty(shape) if out is None else arguments.result_buffer(out, shape, x, args)
+    flat = gradient if gradient.ndim == 1 else gradient.ravel()
+    flags = differentiate(objective, point, args, plan, flat, workers, progress)
+    if flags != RESPONDED:
+        driver.warn_of(flags, h, chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient))
     return gradient
-
-
-def fill_gradient(
-    objective: Objective,
-    x: NDArray[Any],
-    step: Step,
-    args: tuple[Any, ...],
-    workers: int | Engine,
-    out: NDArray[np.float64],
-    coordinates: NDArray[np.intp] = EVERY,
-    report: Report | None = None,
-) -> int:
-    """Write the gradient at `x` to `out` in as many ranges as it takes, and return the or of their flags."""
-    if not out.size:
-        return 0
-    if step.__class__ is float:
-        return _fill(objective, x, step, args, workers, out, coordinates, report)
-    parts = objective.parts(x, step, args)
-    if len(parts) == 1:
-        return _fill(objective, x, parts[0][1], args, workers, out, coordinates, report)
-    flags, scratch = 0, np.empty_like(out)
-    out[...] = 0.0
-    for k, (factor, part) in enumerate(parts):
-        further = report and _share(report, k, len(parts), out.size)
-        flags |= _fill(objective, x, part, args, workers, scratch, coordinates, further)
-        out += factor * scratch
-    return flags
-
-
-def _share(report: Report, k: int, parts: int, total: int) -> Report:
-    return lambda done: report((k * total + done) // parts)
-
-
-def _fill(
-    objective: Objective,
-    x: NDArray[Any],
-    step: Step,
-    args: tuple[Any, ...],
-    workers: int | Engine,
-    out: NDArray[np.float64],
-    coordinates: NDArray[np.intp],
-    report: Report | None,
-) -> int:
-    n = out.size
-    if callable(workers):
-        return run_job(workers, QuotientJob(objective, x, args, step), coordinates, (out.reshape(-1),), report)
-    state = objective.prepare(x, step, args)
-    if report is None and not objective.threads:
-        return objective.fill(objective.own(state), step, args, coordinates, 0, n, out)
-    pace, key = objective.pace, cost_key(x, args)
-    if step.__class__ is not float:
-        key = (key, step.__class__)
-    if report is None and pace.fits(n, key, workers):
-        return objective.fill(objective.own(state), step, args, coordinates, 0, n, out)
-
-    def make_filler() -> Filler:
-        own = objective.own(state)
-        return lambda start, stop: objective.fill(own, step, args, coordinates, start, stop, out)
-
-    return pace.run(make_filler, n, key, workers, report)
-
-
-def cost_key(x: NDArray[Any], args: tuple[Any, ...]) -> Hashable:
-    """Return what the cost of one evaluation may depend on: sizes, and the values of numbers."""
-    return (x.size, *map(_cost_key, args)) if args else x.size
-
-
-def _cost_key(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.shape
-    if isinstance(value, tuple):
-        return tuple(map(_cost_key, value))
-    return value if isinstance(value, Real) else len(value) if isinstance(value, Sized) else None
-
-
-def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
-    """Return `coordinates` as indices into a flat array of `size` elements."""
-    try:
-        chosen = np.asarray(coordinates)
-    except ValueError:
-        raise ValueError("coordinates must be a one-dimensional array of flat coordinates, got nested lists") from None
-    if chosen.ndim != 1:
-        raise ValueError(f"coordinates must be a one-dimensional array of flat coordinates, got shape {chosen.shape}")
-    if chosen.size and chosen.dtype.kind not in "iu":
-        raise TypeError(f"coordinates must be integers, got dtype {chosen.dtype}")
-    if chosen.size and not 0 <= chosen.min() <= chosen.max() < size:
-        raise ValueError(f"coordinates must be in range({size}), got {chosen.min()} to {chosen.max()}")
-    return chosen.astype(np.intp)
-
-
-def as_workers(workers: Workers, objective: Objective) -> int | Engine:
-    """Return `workers` as a number of threads, or as the engine that maps over tasks in other processes.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is neither a whole number from 1 nor callable, or if `objective` can use no second thread.
-    ImportError
-        If processes are needed and joblib is not installed.
-    """
-    if workers.__class__ is int and workers == 1:
-        return 1
-    if callable(workers):
-        return workers
-    count = whole_number("workers", workers, 1)
-    if count > 1 and isinstance(objective, PythonObjective):
-        return processes(count)
-    if count > 1 and not objective.threads:
-        raise TypeError(f"workers={count} needs an f {objective.why_no_threads}")
-    return count
-
-
-def warn_of(flags: int, step: Step, deaf: bool, stacklevel: int) -> None:
-    """Warn of what the flags of a gradient tell.
-
-    `deaf` says whether an `f` that ignores its argument would go unnoticed; `stacklevel` counts from here to the user's
-    line.
-    """
-    if deaf and not flags & MOVED:
-        warnings.warn(
-            "all differences are exactly zero: f may ignore its argument, and read another array than the copy of x "
-            "that was perturbed; pass the array that f reads, writable and floating, as x",
-            RuntimeWarning,
-            stacklevel,
-        )
-    if flags & LOST:
-        size = f"h={step:g}" if isinstance(step, float) else "h"
-        warnings.warn(
-            f"the step {size} is below the spacing eps * |x| of the floats near some coordinate of x, and "
-            f"is lost in round-off there; rescale x or pass a larger h",
-            RuntimeWarning,
-            stacklevel,
-        )

@@ -1,91 +1,290 @@
-"""The loops that serve both kinds of function: compiled around a compiled one, plain Python around a Python one.
+"""The loops that evaluate f, as data and factories: Rule, Directions, and what turns values of f into derivatives.
 
-Each factory takes ``evaluate(x, args) -> float`` and returns a loop of the units start <= k < stop, where unit k is the
-coordinate ``coordinates[k]``, or k if `coordinates` is empty. `point` is the flat view of `x`: it is perturbed, and
-restored unless `evaluate` raises. What a loop is given may be arrays or, in Python, whatever has a length and is
-indexed likewise; it allocates nothing.
+A factory takes ``evaluate(x, args) -> float``, and a decorator that compiles what the loop calls, or leaves it. It
+returns ``loop(state, data, args, where, start, stop, out) -> flags``, which writes row k of `out` for start <= k <
+stop. The same source runs compiled around a compiled function and as plain Python around another; it allocates nothing.
+``state = x, point, origin``: what f receives, its elements in C order, which are perturbed and restored unless f
+raises, and what these were. A complex step makes them complex. What is indexed may be arrays or, in Python, memoryviews
+and lists, which are faster there.
+
+Arithmetic is strict IEEE in the order written, so that the default scheme gives the bits of `numgrad.reference`.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+__all__: list[str] = []  # nothing here is public
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 Loop = Callable[..., int]
+Decorator = Callable[[Any], Any]
+
+# Flags that a loop returns, or-ed; numba bakes them into the loops.
+STEP_LOST = 1  # a step was below the spacing of the floats near some coordinate
+RESPONDED = 2  # some difference was not zero
+NOT_FINITE = 4  # the last iterate of a descent is not finite
+ARGUMENT_CHANGED = 8  # f wrote to its argument
+
+_EPS = float(np.finfo(np.float64).eps)
+# Rows of a tile. Without tiles a 1000 x 1000 layer takes 1.06 times as long (benchmarks/bench_incremental.py).
+_ROWS = 16
 
 
-def make_stencil(evaluate: Any) -> Loop:
-    """Return the loop over the coordinates for a scheme that is data."""
+class Rule(NamedTuple):
+    """How values of f at displaced points become one result, whatever the kind of objective.
 
-    def stencil(
-        x: Any,
-        point: Any,
-        base: float,
-        steps: Any,
-        rows: Any,
-        offsets: Any,
-        weights: Any,
-        denominators: Any,
-        stored: bool,
-        eps: float,
-        args: Any,
-        coordinates: Any,
-        start: int,
-        stop: int,
-        quotients: Any,
-    ) -> int:
-        """Write ``sum_m w_m f(x + o_m h e_i) / (d h)`` to ``quotients[k]``.
+    Attributes
+    ----------
+    make : callable
+        The factory of the loop.
+    data : tuple
+        What the loop knows beside the point. Where the loop needs f(x), this is its first element, NaN until an
+        objective fills it in. A plain tuple: a NamedTuple takes numba 0.5 us more a call.
+    needs_value : bool
+        Whether f(x) itself counts.
+    columns : int
+        Numbers that a unit of work gives.
+    """
 
-        The step h is ``steps[i]``, and o, w and d are row ``rows[i]`` of the tables; one step or row stands for all.
-        `base` is f(x), for o_m = 0. If `stored`, the divisor is instead ``sum_m w_m (x_m - x_i)`` with the numbers x_m
-        that could be stored. Returns 1 if a step was below the spacing `eps` |x_i|, plus 2 if some sum was not zero.
-        """
-        lost = moved = 0
+    make: Callable[[Any, Decorator], Loop]
+    data: tuple[Any, ...]
+    needs_value: bool = False
+    columns: int = 1
+
+
+class Directions(NamedTuple):
+    """Which coordinates move together: direction k moves ``members[starts[k]:starts[k + 1]]`` by `lengths`.
+
+    With an empty `starts` direction k moves the coordinate ``members[k]`` alone, or the coordinate k if `members` is
+    empty too; one length may stand for all. It is a compressed matrix of seeds, a column a direction.
+    """
+
+    starts: Indices
+    members: Indices
+    lengths: NDArray[Any]
+
+
+def plain(function: Any) -> Any:
+    """Return `function`: the decorator of what is not compiled."""
+    return function
+
+
+def make_central(evaluate: Any, decorate: Decorator = plain) -> Loop:  # noqa: ARG001
+    """Return the loop of the default scheme over the coordinates ``where[k]``, or k if `where` is empty."""
+
+    def central(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        """Write ``(f(x + h e_i) - f(x - h e_i)) / 2h`` for ``h, = data``."""
+        x, point, _ = state
+        h = data[0]
+        coarse, lost, responded, changed = h / _EPS, 0, 0, 0
         for k in range(start, stop):
-            i = coordinates[k] if len(coordinates) else k
-            value, h, row = float(point[i]), steps[i if len(steps) > 1 else 0], rows[i if len(rows) > 1 else 0]
-            if abs(value) > h / eps:
-                lost = 1
-            total = width = 0.0
+            i = where[k] if len(where) else k
+            value = point[i]
+            if abs(value) > coarse:
+                lost = STEP_LOST
+            point[i] = value + h
+            plus = evaluate(x, args)
+            point[i] = value - h
+            difference = plus - evaluate(x, args)
+            if point[i] != value - h and value == value:  # to restore it would hide what f wrote there
+                changed = ARGUMENT_CHANGED
+            point[i] = value
+            if difference != 0.0:
+                responded = RESPONDED
+            out[k] = difference / (2 * h)
+        return lost | responded | changed
+
+    return central
+
+
+# A loop of its own: `make_central` with PythonObjective.evaluate takes two Python calls more for each value of f.
+# Fixed by test_python_f_against_its_bare_calls in benchmarks/bench_gradient.py.
+# Its end reads the last coordinate back, for the restoration hides what f wrote there: an f that writes to this one
+# alone is found by nothing else. What f wrote to another one in its last call is left, and `is_unchanged` finds that.
+def interpreted_central(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+    """Do what the loop of `make_central` does, in the interpreter: f is called at once, its floats taken as they are.
+
+    ``f, as_number, h, eps, is_narrow = data``: memory of fewer digits has a relative spacing of its own, and the
+    distance of the points as they are stored is what to divide by.
+    """
+    (x, point, origin), (f, as_number, h, eps, is_narrow) = state, data
+    width, coarse, lost, responded, float64 = 2 * h, h / eps, 0, 0, np.float64
+    call = (lambda x: f(x, *args)) if args else f
+    for k, i in enumerate(where[start:stop] if len(where) else range(start, stop), start):
+        value = origin[i]
+        if value > coarse or value < -coarse:
+            lost = STEP_LOST
+        point[i] = value + h
+        if is_narrow:
+            width = float(point[i])
+        plus = call(x)
+        if plus.__class__ is not float:
+            plus = float(plus) if plus.__class__ is float64 else as_number(plus)
+        point[i] = value - h
+        if is_narrow:
+            width = width - float(point[i]) or -math.nan  # the bits of 0 / 0
+            if width != width and value == value:
+                lost = STEP_LOST
+        minus = call(x)
+        if minus.__class__ is not float:
+            minus = float(minus) if minus.__class__ is float64 else as_number(minus)
+        left = point[i]
+        point[i] = value
+        difference = plus - minus
+        if difference != 0.0:
+            responded = RESPONDED
+        out[k] = difference / width
+    if start >= stop:
+        return 0
+    point[i] = value - h  # once more, to see whether f left what was stored: to restore it hides what f wrote there
+    stored, point[i] = point[i], value
+    return lost | responded | (0 if left == stored or left != left else ARGUMENT_CHANGED)
+
+
+def move(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:
+    """Put the members of direction k at `offset` times their lengths; return how far one came, as it is stored."""
+    starts, members, lengths = where
+    first, last = (starts[k], starts[k + 1]) if len(starts) else (k, k + 1)
+    i = 0
+    for p in range(first, last):
+        i = members[p] if len(members) else p
+        point[i] = origin[i] + offset * lengths[p if len(lengths) > 1 else 0]
+    return float(point[i].real) - float(origin[i].real)
+
+
+def settle(point: Any, origin: Any, where: Any, k: int, offset: float, eps: float) -> int:
+    """Restore the members of direction k, and return flags: of lost steps, and of members that f moved."""
+    starts, members, lengths = where
+    first, last = (starts[k], starts[k + 1]) if len(starts) else (k, k + 1)
+    flags = 0
+    for p in range(first, last):
+        i, length = members[p] if len(members) else p, lengths[p if len(lengths) > 1 else 0]
+        left = point[i]
+        point[i] = origin[i] + offset * length
+        if left != point[i] and left == left:
+            flags |= ARGUMENT_CHANGED
+        point[i] = origin[i]
+        if abs(origin[i]) * eps > abs(length):
+            flags |= STEP_LOST
+    return flags
+
+
+def is_response(total: Any) -> bool:
+    """Tell whether a weighted sum of values of f is not zero."""
+    return total != 0.0  # type: ignore[no-any-return]
+
+
+def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (move, settle, is_response)) -> Loop:
+    """Return the loop of any linear scheme over any `Directions`, whose members the `movers` displace and restore.
+
+    ``base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data``: f(x), for o_m = 0; the
+    relative spacing of the stored numbers; o, w and d, a row a scheme; the row of each direction, or of all. h_k is
+    the length of a single coordinate, and 1 for several. For a single one ``d h_k`` may be ``sum_m w_m (x_m - x)``
+    with the numbers x_m as they are stored.
+    """
+    displace, restore, responds = map(decorate, movers)
+
+    def directions(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        """Write ``sum_m w_m f(x + o_m d_k) / (d h_k)`` for the direction d_k."""
+        x, point, origin = state
+        base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data
+        (starts, _, lengths), flags = where, 0
+        for k in range(start, stop):
+            row = scheme_index[k if len(scheme_index) > 1 else 0]
+            total, width, offset = 0.0, 0.0, 0.0
             for m in range(len(offsets[row])):
-                offset, weight = offsets[row][m], weights[row][m]
-                if weight == 0.0:
-                    continue
-                if offset == 0.0:
+                weight = weights[row][m]
+                if weight != 0.0 and offsets[row][m] == 0.0:
                     total += weight * base
-                else:
-                    point[i] = value + offset * h
-                    width += weight * (float(point[i]) - value)
+                elif weight != 0.0:
+                    offset = offsets[row][m]
+                    width += weight * displace(point, origin, where, k, offset)
                     total += weight * evaluate(x, args)
-            point[i] = value
-            if total != 0.0:
-                moved = 2
-            divisor = width if stored else denominators[row] * h
-            quotients[k] = total / divisor if divisor != 0.0 else math.nan
-        return lost + moved
+            flags |= restore(point, origin, where, k, offset, eps)
+            if responds(total):
+                flags |= RESPONDED
+            divisor = width if use_stored_distance else denominators[row]
+            if not (use_stored_distance or len(starts)):
+                divisor *= abs(lengths[k if len(lengths) > 1 else 0])
+            if divisor == 0.0:
+                flags |= STEP_LOST
+            out[k] = total / divisor if divisor != 0.0 else math.nan
+        return flags
 
-    return stencil
+    return directions
 
 
-def make_complex_step(evaluate: Any) -> Loop:
-    """Return the loop of the complex step, around an `evaluate` that gives the imaginary part of f."""
+def make_complex_step(evaluate: Any, decorate: Decorator = plain) -> Loop:
+    """Return the loop of the complex step: `make_directions` for imaginary lengths and an `evaluate` that gives Im f.
 
-    def complex_step(
-        x: Any, point: Any, steps: Any, args: Any, coordinates: Any, start: int, stop: int, quotients: Any
-    ) -> int:
-        """Write ``Im f(x + i h e_i) / h`` to ``quotients[k]``, for the complex `x` with the step ``steps[i]``.
+    The factory has a name of its own, by which an objective knows that the point is to be complex.
+    """
+    return make_directions(evaluate, decorate)
 
-        Returns 2 if some imaginary part was not zero, else 0.
+
+def make_quotients(difference: Any, decorate: Decorator = plain) -> Loop:  # noqa: ARG001
+    """Return the loop over the coordinates for an incremental objective's ``difference(state, k) -> float``."""
+
+    def quotients(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:  # noqa: ARG001
+        """Write ``difference(state, i) / 2h`` for ``h, columns = data``.
+
+        The order is that of tiles of `_ROWS` rows of a matrix with so many `columns`, down each column of a tile: what
+        the differences of a column or of a row share then stays in the cache.
         """
-        moved = 0
-        for k in range(start, stop):
-            i = coordinates[k] if len(coordinates) else k
-            value, h = point[i], steps[i if len(steps) > 1 else 0]
-            point[i] = complex(value.real, h)
-            change = evaluate(x, args)
-            point[i] = value
-            if change != 0.0:
-                moved = 2
-            quotients[k] = change / h
-        return moved
+        responded, (h, columns) = 0, data
+        for tile in range(start, stop, _ROWS * columns):
+            for column in range(columns):
+                for k in range(tile + column, min(tile + _ROWS * columns, stop), columns):
+                    change = difference(state, where[k] if len(where) else k)
+                    if change != 0.0:
+                        responded = RESPONDED
+                    out[k] = change / (2 * h)
+        return responded
 
-    return complex_step
+    return quotients
+
+
+def make_descent(evaluate: Any, decorate: Decorator = plain) -> Loop:
+    """Return the loop of gradient descent by the default scheme: its units are iterations."""
+    central: Loop = decorate(make_central(evaluate))
+
+    def descent(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        """Compute the iterates start < k <= stop of ``x <- x - lr * gradient(x)``, for ``h, lr, slopes = data``.
+
+        Iterate k is ``out[k]``, counted around: as many rows as iterates keep the path, one row keeps the last. The
+        point is iterate `start`, and `where` is empty. If f raises, `out` holds all iterates that were completed.
+        """
+        _, point, _ = state
+        h, lr, slopes = data
+        n, flags = len(point), 0
+        here = start % len(out)
+        for _ in range(start, stop):
+            flags |= central(state, (h,), args, where, 0, n, slopes)
+            there = here + 1 if here + 1 < len(out) else 0
+            # The point must still be the iterate that was written to `out`: only f can have changed it meanwhile.
+            for i in range(n):
+                if point[i] != out[here, i] and not (math.isnan(point[i]) and math.isnan(out[here, i])):
+                    return flags | ARGUMENT_CHANGED
+            for i in range(n):
+                point[i] = out[here, i] - lr * slopes[i]
+                out[there, i] = point[i]
+            here = there
+        for i in range(n):
+            if not math.isfinite(point[i]):
+                flags |= NOT_FINITE
+        return flags
+
+    return descent
+
+
+def update(lr: float, slopes: Floats, x: Floats) -> None:
+    """Do ``x -= lr * slopes`` over flat buffers in one pass, without the temporary that NumPy needs."""
+    for i in range(x.size):
+        x[i] -= lr * slopes[i]

@@ -7,7 +7,7 @@ arguments go to the matplotlib artist that carries the data.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,15 +16,18 @@ from .arguments import describe, finite_real, positive_step, whole_number
 from .gradient import numerical_diff, numerical_gradient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
-    Floats = NDArray[np.float64]
-    Limits = tuple[float, float]
+    from .loops import Floats
+
+    Function = Callable[..., Any]
+    Iterates = ArrayLike | Mapping[float, ArrayLike]
+    Pair = tuple[float, float]
+    Style = dict[str, Any]
 
 __all__ = ["plot_descent", "plot_gradient_field", "plot_loss", "plot_surface", "plot_tangent", "plot_weights"]
 
@@ -35,17 +38,11 @@ _DPI = 100  # pixels an inch, whatever the user's settings: a file then has the 
 _VISIBLE = 0.01  # of the width of the picture: a shorter step is a few pixels, and its secant looks like the tangent
 _CONTOUR_DENSITY = 61  # points in each direction: the contours of a bowl look smooth, for 3,721 evaluations of f
 # The scheme, where its secant starts (in steps from the point), its colour and its line.
-_SECANTS = (("forward", 0.0, COLOURS[5], "--"), ("central", -1.0, COLOURS[3], "-."))
+_SECANTS: Any = (("forward", 0.0, COLOURS[5], "--"), ("central", -1.0, COLOURS[3], "-."))
 
 
 def plot_tangent(
-    f: Callable[[float], float],
-    at: float | Sequence[float],
-    *,
-    xlim: Limits,
-    h: float = 1e-4,
-    ax: Axes | None = None,
-    **keywords: Any,
+    f: Function, at: float | Sequence[float], *, xlim: Pair, h: float = 1e-4, ax: Axes | None = None, **keywords: Any
 ) -> Axes:
     """Draw a function of one variable and its tangents.
 
@@ -98,7 +95,7 @@ def plot_tangent(
 
 
 def plot_gradient_field(
-    f: Callable[..., Any], xlim: Limits, ylim: Limits, *, density: int = 17, ax: Axes | None = None, **keywords: Any
+    f: Function, xlim: Pair, ylim: Pair, *, density: int = 17, ax: Axes | None = None, **keywords: Any
 ) -> Axes:
     """Draw the negative gradient of a function of two variables as arrows over its contours.
 
@@ -137,13 +134,7 @@ def plot_gradient_field(
 
 
 def plot_descent(
-    f: Callable[..., Any],
-    path: ArrayLike | Mapping[float, ArrayLike],
-    *,
-    xlim: Limits | None = None,
-    ylim: Limits | None = None,
-    ax: Any = None,
-    **keywords: Any,
+    f: Function, path: Iterates, *, xlim: Pair | None = None, ylim: Pair | None = None, ax: Any = None, **keywords: Any
 ) -> Any:
     """Draw the iterates of a descent over the contours of the function.
 
@@ -184,7 +175,7 @@ def plot_descent(
 
 
 def plot_surface(
-    f: Callable[..., Any], xlim: Limits, ylim: Limits, *, density: int = 41, ax: Axes | None = None, **keywords: Any
+    f: Function, xlim: Pair, ylim: Pair, *, density: int = 41, ax: Axes | None = None, **keywords: Any
 ) -> Axes:
     """Draw a function of two variables as a surface.
 
@@ -284,10 +275,8 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     """
     weights = np.asarray(W, dtype=float)
     if weights.ndim != 2 or not weights.size or np.shape(shape) != (2,) or weights.shape[0] != np.prod(shape):
-        raise ValueError(
-            f"W must have the shape (features, classes), with rows * columns features for the shape (rows, columns): "
-            f"got {weights.shape} and {shape}"
-        )
+        rule = "W must have the shape (features, classes), with rows * columns features for the shape (rows, columns)"
+        raise ValueError(f"{rule}: got {weights.shape} and {shape}")
     (rows, columns), classes = shape, weights.shape[1]
     across = min(classes, 5)
     down = -(-classes // across)
@@ -299,7 +288,7 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
         ax.annotate(str(k), (left, top), xytext=(1, -1), textcoords="offset points", va="top", fontsize=9)
     largest = float(np.max(np.abs(weights))) or 1.0
     limits = {} if "norm" in keywords else {"vmin": -largest, "vmax": largest}
-    style: dict[str, Any] = {"cmap": "RdBu"} | limits | keywords
+    style: Style = {"cmap": "RdBu"} | limits | keywords
     image = ax.imshow(mosaic, **style)
     ax.figure.colorbar(image, ax=ax, label="weight", shrink=0.7)
     ax.set(xticks=[], yticks=[], title="Weights of each class: for (blue) and against it (red)")
@@ -320,9 +309,7 @@ def as_axes(ax: Any, **options: Any) -> Axes:
     return ax
 
 
-def merged(
-    defaults: dict[str, Any], keywords: dict[str, Any], artist: Literal["Line2D", "Collection"] = "Line2D"
-) -> dict[str, Any]:
+def merged(defaults: Style, keywords: Style, artist: Literal["Line2D", "Collection"] = "Line2D") -> Style:
     """Return the defaults with the user's keywords over them, whatever alias (c, lw, ls) these use."""
     from matplotlib import cbook, collections, lines
 
@@ -354,13 +341,7 @@ def check_format(file: Path | None) -> None:
 
 
 def picture(
-    draw: Callable[..., object],
-    file_format: str,
-    note: str = "",
-    *,
-    size: tuple[float, float] = (8.0, 5.0),
-    panels: int = 1,
-    **axes: Any,
+    draw: Function, file_format: str, note: str = "", *, size: Pair = (8.0, 5.0), panels: int = 1, **axes: Any
 ) -> bytes:
     """Return a picture as the bytes of a file. No window opens.
 
@@ -417,9 +398,7 @@ def _panels(ax: Any, count: int) -> NDArray[Any]:
     return panels
 
 
-def _plot_path(
-    f: Callable[..., Any], path: ArrayLike, xlim: Limits | None, ylim: Limits | None, ax: Any, keywords: dict[str, Any]
-) -> tuple[Axes, str]:
+def _plot_path(f: Function, path: ArrayLike, xlim: Any, ylim: Any, ax: Any, keywords: Style) -> tuple[Axes, str]:
     """Draw one path over contours; return the Axes, and in words how far the path got."""
     points = np.asarray(path, dtype=float)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
@@ -446,7 +425,7 @@ def _plot_path(
     return legend_beside(ax), outcome
 
 
-def _limits(name: str, limits: Any) -> Limits:
+def _limits(name: str, limits: Any) -> Pair:
     """Return the limits as two floats in ascending order, or raise an error with their name."""
     try:
         low, high = limits
@@ -463,7 +442,7 @@ def _grid(xlim: Any, ylim: Any, density: int) -> tuple[Floats, Floats]:
     return np.linspace(*_limits("xlim", xlim), density), np.linspace(*_limits("ylim", ylim), density)
 
 
-def _values(f: Callable[..., Any], xs: Floats, ys: Floats) -> Floats:
+def _values(f: Function, xs: Floats, ys: Floats) -> Floats:
     """Return f at each point of a grid, one row for each x[1]."""
     return np.array([[float(f(np.array([x, y]))) for x in xs] for y in ys])
 
@@ -473,11 +452,10 @@ def _border(inside: Floats, outside: Floats, low: Floats, high: Floats) -> Float
     step = np.nan_to_num(outside - inside, nan=1.0, posinf=1e300, neginf=-1e300)
     with np.errstate(all="ignore"):
         reached = np.where(step > 0.0, high - inside, low - inside) / step  # part of the step, for each coordinate
-    crossing: Floats = inside + np.nanmin(np.where(step == 0.0, np.nan, reached)) * step
-    return crossing
+    return np.asarray(inside + np.nanmin(np.where(step == 0.0, np.nan, reached)) * step)
 
 
-def _contours(f: Callable[..., Any], xlim: Any, ylim: Any, ax: Axes) -> None:
+def _contours(f: Function, xlim: Any, ylim: Any, ax: Axes) -> None:
     """Draw the contours of a function of two variables."""
     xs, ys = _grid(xlim, ylim, _CONTOUR_DENSITY)
     ax.contour(xs, ys, _values(f, xs, ys), levels=8, cmap="cividis", linewidths=0.8, alpha=0.7)

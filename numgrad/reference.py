@@ -9,11 +9,15 @@ Saitoh, K., *Deep Learning from Scratch*, O'Reilly, chapter 4 (numerical differe
 and chapter 3 (softmax).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["SimpleNet", "cross_entropy_error", "gradient_descent", "numerical_diff", "numerical_gradient", "softmax"]
 

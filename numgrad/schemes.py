@@ -1,26 +1,37 @@
-"""Schemes and steps: which points a derivative is computed from, and how far apart they are."""
+"""Schemes and steps: which points a derivative is computed from, and how far apart they are, as a `Rule`."""
+
+from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import buffers
-from .arguments import describe, finite_real, positive_step
+from .arguments import ALL_COORDINATES, describe, finite_real, positive_step, real_array
+from .loops import Directions, Floats, Indices, Rule, make_central, make_complex_step, make_directions
+from .points import EPS, is_narrow, private_copy, resolution, stored
 
 __all__ = ["Scheme"]
 
-Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
-StepSize = float | Literal["auto"] | ArrayLike
-Bounds = tuple[ArrayLike, ArrayLike]
+StepSize: TypeAlias = "float | Literal['auto'] | ArrayLike"
+SchemeName: TypeAlias = Literal["central", "forward", "backward", "central4", "central6", "complex"]
+AnyScheme: TypeAlias = "SchemeName | Scheme"
+Bounds: TypeAlias = "tuple[ArrayLike, ArrayLike]"
 
+# Order at which the search for the order of a scheme ends. No scheme with a use comes near it.
 _HIGHEST_ORDER = 20
-_COMPLEX_STEP = 1e-20  # in units of x: nothing cancels, so only the truncation error counts
+# Relative to x: the automatic complex step. Nothing cancels, so only the truncation error counts, here 1e-40.
+# Fixed by test_the_complex_step_has_no_round_off in tests/test_schemes.py.
+_COMPLEX_STEP = 1e-20
+# Unit of x: scales whose steps are finite and not subnormal, the complex one of 1e-20 of them too.
+# Fixed by test_automatic_steps_follow_the_precision_and_the_point in tests/test_schemes.py.
+_SMALLEST, _LARGEST = 1e-280, 1e280
+# Relative: what a step that was shortened for bounds leaves for the rounding of x + h.
+_SPARE_ROOM = 1e-9
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,6 @@ def _moment(offsets: Sequence[float], weights: Sequence[float], power: int) -> f
     return total if abs(total) > 1e-12 * math.fsum(map(abs, terms)) else 0.0
 
 
-# The first evaluates and adds in the order of `numgrad.reference`, so that it gives the same bits.
 SCHEMES = {
     "central": Scheme((1, -1), (1, -1), 2),
     "forward": Scheme((1, 0), (1, -1)),
@@ -103,155 +113,157 @@ SCHEMES = {
     "central4": Scheme((1, -1, 2, -2), (8, -8, -1, 1), 12),
     "central6": Scheme((1, -1, 2, -2, 3, -3), (45, -45, -9, 9, 1, -1), 60),
 }
-CENTRAL = SCHEMES["central"]
 
 
-class Stencil(NamedTuple):
-    """What a loop needs to know of a scheme at one point; `numgrad.loops` explains the fields."""
+def rule_at(
+    x: NDArray[Any],
+    h: StepSize,
+    scheme: AnyScheme,
+    bounds: Bounds | None = None,
+    coordinates: Indices | None = None,
+) -> tuple[Rule, Any]:
+    """Return how to difference at the memory `x`, and where: `coordinates` for the default, else `Directions`.
 
-    steps: Floats
-    rows: NDArray[np.intp]
-    offsets: Floats
-    weights: Floats
-    denominators: Floats
-    stored: bool
-    base: float = math.nan
-
-    @property
-    def needs_base(self) -> bool:
-        """Tell whether f(x) itself counts."""
-        return bool(((self.offsets == 0.0) & (self.weights != 0.0)).any())
-
-    def central_parts(self) -> list[tuple[float, float]]:
-        """Return (factor, step) of the central quotients whose sum this is, or nothing if it is no such sum."""
-        if self.stored or len(self.rows) > 1:
-            return []
-        weights = dict(zip(self.offsets[0].tolist(), self.weights[0].tolist(), strict=True))
-        if any(weights.get(-offset, 0.0) != -weight for offset, weight in weights.items()):
-            return []
-        factor, step = 2.0 / float(self.denominators[0]), float(self.steps[0])
-        return [(factor * o * w, o * step) for o, w in weights.items() if o > 0.0]
-
-
-class ComplexStep(NamedTuple):
-    """What the loop of the complex step needs to know at one point."""
-
-    steps: Floats
-
-
-Step = float | Stencil | ComplexStep
-
-
-def as_stencil(h: float) -> Stencil:
-    """Return the default scheme with the step `h` as a stencil."""
-    return _uniform_stencil(CENTRAL, np.array([h]), stored=False)
-
-
-def _uniform_stencil(scheme: Scheme, steps: Floats, stored: bool) -> Stencil:
-    offsets, weights = np.array([scheme.offsets]), np.array([scheme.weights])
-    return Stencil(steps, np.zeros(1, np.intp), offsets, weights, np.array([scheme.denominator]), stored)
-
-
-class Differencing:
-    """How a gradient is differenced: a scheme, its steps, and the bounds that no evaluation may leave.
+    Only the `coordinates` need room within the bounds; if they are None, all.
 
     Raises
     ------
     TypeError
         If `scheme` is neither a name nor a `Scheme`, if `h` or a bound is not real.
     ValueError
-        If `scheme` is no known name, if a step is not finite and positive, if the bounds are not two.
+        If `scheme` is unknown, if a step is not finite and positive, if the bounds are not two, if `x` and the steps or
+        bounds do not fit, or `x` lies outside the bounds.
     """
-
-    def __init__(self, h: StepSize, scheme: str | Scheme, bounds: Bounds | None) -> None:
-        self.scheme = None if scheme == "complex" else as_scheme(scheme)
-        self.automatic = isinstance(h, str) and h == "auto"
-        self.h: Any = h
-        if isinstance(h, np.ndarray | list | tuple):
-            self.h = _positive_steps(h)
-        elif not self.automatic:
-            self.h = positive_step(h)
-        self.bounds = None if bounds is None else _as_bounds(bounds)
-
-    def at(self, x: NDArray[Any], coordinates: Indices | None = None) -> Step:
-        """Return how to difference at `x`: the step alone if it is one for all and the scheme is the default.
-
-        Only the `coordinates` need room within the bounds; if they are None, all.
-
-        Raises
-        ------
-        ValueError
-            If `x` and the steps or bounds do not fit, or `x` lies outside the bounds.
-        """
-        if self.scheme is CENTRAL and self.h.__class__ is float and self.bounds is None:
-            return float(self.h)
-        steps = self._steps(x)
-        if self.scheme is None:
-            if self.bounds is not None:
-                _check_within(x, self.bounds)
-            return ComplexStep(steps)
-        stored = self.automatic or not isinstance(self.h, float)
-        if self.bounds is not None:
-            return _stencil_within(self.scheme, x, steps, self.bounds, stored, coordinates)
-        return _uniform_stencil(self.scheme, steps, stored)
-
-    def _steps(self, x: NDArray[Any]) -> Floats:
-        if self.automatic:
-            relative = _COMPLEX_STEP if self.scheme is None else relative_step(self.scheme.order, x)
-            return relative * scales(x)
-        if isinstance(self.h, float):
-            return np.array([self.h])
-        try:
-            return np.ascontiguousarray(np.broadcast_to(self.h, x.shape)).reshape(-1)
-        except ValueError:
-            raise ValueError(f"h of shape {self.h.shape} does not broadcast to x of shape {x.shape}") from None
+    where = ALL_COORDINATES if coordinates is None else coordinates
+    # The default first: a gradient of two coordinates would show the time of the checks below.
+    if h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None:
+        return central_rule(h), where
+    # One step without bounds is next: its rule is the same at every x, and is taken from a cache.
+    known = as_scheme(scheme)
+    if h.__class__ is float and bounds is None:
+        rule, everywhere = _plan_for_all(known, h, resolution(x))
+        return rule, everywhere if coordinates is None else everywhere._replace(members=coordinates)
+    steps = _as_steps(h)
+    if bounds is None and isinstance(steps, float):
+        return rule_at(x, steps, scheme, None, coordinates)
+    each = _chosen(_steps(x, steps, known), coordinates)
+    limits = None if bounds is None else _limits(x, _as_bounds(bounds), coordinates)
+    if not isinstance(known, Scheme):
+        return _linear_rule(known, 1, False, 0.0), Directions(ALL_COORDINATES, where, 1j * each)
+    if limits is None:
+        return _linear_rule(known, 1, True, resolution(x)), Directions(ALL_COORDINATES, where, each)
+    rule = _linear_rule(known, known.order + 2, not isinstance(steps, float), resolution(x))
+    values = _flat(x) if coordinates is None else _flat(x)[coordinates]
+    index, each, shortened = _fit(rule.data[2], values, each, limits, x)
+    base, eps, offsets, weights, _, denominators, stored_distance = rule.data
+    data = base, eps, offsets, weights, index, denominators, stored_distance or shortened
+    return rule._replace(data=data), Directions(ALL_COORDINATES, where, each)
 
 
-def step_at(
-    x: NDArray[Any], h: StepSize, scheme: str | Scheme, bounds: Bounds | None, coordinates: Indices | None = None
-) -> Step:
-    """Return ``Differencing(h, scheme, bounds).at(x, coordinates)``; for the defaults, in a tenth of its time."""
-    if h.__class__ is float and scheme == "central" and bounds is None:
-        return positive_step(h)
-    return Differencing(h, scheme, bounds).at(x, coordinates)
+@functools.lru_cache(maxsize=64)
+def central_rule(h: float) -> Rule:
+    """Return the default scheme with one step for all coordinates, which gives the bits of `numgrad.reference`."""
+    return Rule(make_central, (positive_step(h),))
 
 
-def as_scheme(scheme: Any) -> Scheme:
-    """Return the scheme of that name, or `scheme` itself."""
+@functools.lru_cache(maxsize=64)
+def _plan_for_all(scheme: Scheme | str, h: float, eps: float) -> tuple[Rule, Directions]:
+    """Return the rule of a scheme with one step for all coordinates, and the directions of all of these."""
+    is_real, h = isinstance(scheme, Scheme), positive_step(h)
+    lengths = np.array([h if is_real else 1j * h])
+    rule = _linear_rule(scheme, 1, False, eps if is_real else 0.0)
+    return rule, Directions(ALL_COORDINATES, ALL_COORDINATES, lengths)
+
+
+@functools.lru_cache(maxsize=64)
+def _linear_rule(scheme: Scheme | str, rows: int, use_stored_distance: bool, eps: float) -> Rule:
+    """Return the rule of a scheme, whose tables have its stand-ins near a bound in further rows.
+
+    The stand-ins have the same order and neighbouring whole offsets, the most central first. Shorter rows are filled up
+    with the weight 0. For the complex step eps is 0: no step is lost.
+    """
+    if not isinstance(scheme, Scheme):
+        one = np.ones((1, 1))
+        return Rule(make_complex_step, (math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False))
+    order = scheme.order
+    windows = sorted((range(first, first + order + 1) for first in range(-order, 1)), key=lambda w: abs(w[0] + w[-1]))
+    schemes = [scheme, *(_scheme_on(window) for window in windows[: rows - 1])]
+    offsets, weights = np.zeros((2, rows, max(len(row.offsets) for row in schemes)))
+    for k, row in enumerate(schemes):
+        offsets[k, : len(row.offsets)], weights[k, : len(row.weights)] = row.offsets, row.weights
+    counts = (offsets == 0.0) & (weights != 0.0)
+    tables = offsets.copy(), weights.copy(), np.zeros(1, np.intp), np.array([row.denominator for row in schemes])
+    data = (math.nan, eps, *tables, use_stored_distance)
+    return Rule(make_directions, data, needs_value=bool(counts.any()))
+
+
+def as_scheme(scheme: Any) -> Scheme | str:
+    """Return the scheme of that name, `scheme` itself, or "complex".
+
+    Raises
+    ------
+    TypeError
+        If it is neither a name nor a `Scheme`.
+    ValueError
+        If there is no scheme of that name.
+    """
     if isinstance(scheme, Scheme):
         return scheme
     if not isinstance(scheme, str):
         raise TypeError(f"scheme must be a name or a numgrad.Scheme, got {describe(scheme)}")
+    if scheme == "complex":
+        return "complex"
     if scheme not in SCHEMES:
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, complex, or a numgrad.Scheme, got {scheme!r}")
     return SCHEMES[scheme]
 
 
-def relative_step(order: int, x: NDArray[Any]) -> float:
+def relative_step(order: int, eps: float) -> float:
     """Return the step, in units of x, that makes truncation and round-off alike: ``eps**(1 / (order + 1))``."""
-    eps = buffers.resolution(x) if x.dtype.kind == "f" else buffers.EPS
     return math.pow(eps, 1 / (order + 1))
 
 
 def scales(x: NDArray[Any]) -> Floats:
     """Return the flat scale of each coordinate: its magnitude, or 1 where it is 0 or not finite."""
     magnitude = np.abs(x.reshape(-1).astype(np.float64))
+    if magnitude.size and np.minimum.reduce(magnitude) >= _SMALLEST and np.maximum.reduce(magnitude) <= _LARGEST:
+        return magnitude
     magnitude[~((magnitude > 0.0) & (magnitude < np.inf))] = 1.0
-    return np.clip(magnitude, 1e-280, 1e280)
+    return np.clip(magnitude, _SMALLEST, _LARGEST)
 
 
-def _positive_steps(h: ArrayLike) -> Floats:
-    steps = buffers.private_copy(buffers.real_array(h, "h"))
-    if not ((steps > 0.0) & (steps < np.inf)).all():
+def _as_steps(h: Any) -> Any:
+    """Return `h` as "auto", a positive float, or an array of positive numbers."""
+    if isinstance(h, str) and h == "auto":
+        return h
+    if not isinstance(h, np.ndarray | list):
+        return positive_step(h)
+    steps = private_copy(real_array(h, "h"))
+    if steps.size and not (np.minimum.reduce(steps, None) > 0.0 and np.maximum.reduce(steps, None) < np.inf):
         raise ValueError("h must be finite and positive in every element")
     return steps
+
+
+def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str) -> Floats:
+    """Return the step of each coordinate of `x`, or the one of all."""
+    if isinstance(h, str):
+        eps = resolution(x) if x.dtype.kind == "f" else EPS
+        return (relative_step(scheme.order, eps) if isinstance(scheme, Scheme) else _COMPLEX_STEP) * scales(x)
+    if isinstance(h, float):
+        return np.array([h])
+    if h.shape == x.shape:
+        return h.reshape(-1)  # type: ignore[no-any-return]
+    try:
+        return np.ascontiguousarray(np.broadcast_to(h, x.shape)).reshape(-1)
+    except ValueError:
+        raise ValueError(f"h of shape {h.shape} does not broadcast to x of shape {x.shape}") from None
 
 
 def _as_bounds(bounds: Any) -> tuple[Floats, Floats]:
     try:
         if isinstance(bounds, str):
             raise TypeError
-        low, high = (buffers.private_copy(buffers.real_array(bound, "a bound")) for bound in bounds)
+        low, high = (private_copy(real_array(bound, "a bound")) for bound in bounds)
     except (TypeError, ValueError) as error:
         if "a bound" in str(error):
             raise
@@ -261,8 +273,18 @@ def _as_bounds(bounds: Any) -> tuple[Floats, Floats]:
     return low, high
 
 
-def _check_within(x: NDArray[Any], bounds: tuple[Floats, Floats]) -> tuple[Floats, Floats, Floats]:
-    """Return `x` and its bounds, flat, after checking that it lies within them."""
+class _Limits(NamedTuple):
+    """The bounds of the chosen coordinates, their flat places in x, and the outermost points that x can store."""
+
+    low: Floats
+    high: Floats
+    places: Indices
+    lowest: Floats
+    highest: Floats
+
+
+def _limits(x: NDArray[Any], bounds: tuple[Floats, Floats], coordinates: Indices | None) -> _Limits:
+    """Return the limits of the coordinates, after checking that all of `x` lies within the bounds."""
     values = x.reshape(-1).astype(np.float64)
     try:
         low, high = (np.broadcast_to(bound, x.shape).reshape(-1) for bound in bounds)
@@ -272,76 +294,62 @@ def _check_within(x: NDArray[Any], bounds: tuple[Floats, Floats]) -> tuple[Float
     if outside.any():
         i = int(outside.argmax())
         raise ValueError(f"x must lie within the bounds: coordinate {i} is {values[i]}, not in {low[i]} to {high[i]}")
-    return values, low, high
-
-
-def _stored_within(low: Floats, high: Floats, x: NDArray[Any]) -> tuple[Floats, Floats]:
-    """Return the outermost points within the bounds that `x` can store."""
-    if not buffers.is_narrow(x):
-        return low, high
+    places = np.arange(values.size) if coordinates is None else coordinates
+    low, high = low[places], high[places]
+    if not is_narrow(x):
+        return _Limits(low, high, places, low, high)
     kind = x.dtype.newbyteorder("=").type
     with np.errstate(over="ignore"):
         lowest, highest = low.astype(kind), high.astype(kind)
     lowest = np.where(lowest < low, np.nextafter(lowest, kind(np.inf)), lowest)
     highest = np.where(highest > high, np.nextafter(highest, kind(-np.inf)), highest)
-    return lowest.astype(np.float64), highest.astype(np.float64)
+    return _Limits(low, high, places, lowest.astype(np.float64), highest.astype(np.float64))
 
 
-def _stencil_within(
-    scheme: Scheme,
-    x: NDArray[Any],
-    steps: Floats,
-    bounds: tuple[Floats, Floats],
-    stored: bool,
-    coordinates: Indices | None,
-) -> Stencil:
-    """Return a stencil that never leaves the bounds: one-sided and, without room for that, with smaller steps."""
-    values, low, high = _check_within(x, bounds)
-    lowest, highest = _stored_within(low, high, x)
-    steps, rows = np.array(np.broadcast_to(steps, values.shape)), np.full(len(values), -1, np.intp)
-    offsets, weights, denominators = _table(scheme)
+def _fit(
+    offsets: Floats, values: NDArray[Any], steps: Floats, limits: _Limits, x: NDArray[Any]
+) -> tuple[Indices, Floats, bool]:
+    """Return scheme and step of each coordinate that never leave the limits, and whether a step was shortened."""
+    steps, index = np.array(np.broadcast_to(steps, values.shape)), np.full(len(values), -1, np.intp)
 
     def choose() -> None:
-        for row in range(len(offsets)):
-            exact = [values + offset * steps for offset in offsets[row]]
-            points = exact + [point.astype(x.dtype).astype(np.float64) for point in exact if x.dtype.kind == "f"]
-            fits = np.all([(lowest <= point) & (point <= highest) for point in points], axis=0)
-            rows[(rows < 0) & fits] = row
+        for row, own in enumerate(offsets):
+            points = values + own[:, np.newaxis] * steps
+            fits = (limits.lowest <= points) & (points <= limits.highest)
+            if is_narrow(x):
+                points = stored(points, x)
+                fits &= (limits.lowest <= points) & (points <= limits.highest)
+            index[(index < 0) & fits.all(axis=0)] = row
+            if (index >= 0).all():
+                break
 
     choose()
-    cramped = rows < 0
-    if coordinates is not None:
-        cramped &= np.isin(np.arange(len(rows)), coordinates)
+    cramped = index < 0
     if cramped.any():
-        room = np.maximum(highest - values, values - lowest)[cramped] / np.abs(offsets).max()
-        steps[cramped] = np.minimum(steps[cramped], room * (1 - 1e-9))
+        room = np.maximum(limits.highest - values, values - limits.lowest)[cramped] / np.abs(offsets).max()
+        steps[cramped] = np.minimum(steps[cramped], room * (1 - _SPARE_ROOM))
         choose()
-        lost = cramped & ((rows < 0) | (steps == 0.0))
+        lost = cramped & ((index < 0) | (steps == 0.0))
         if lost.any():
-            i = int(lost.argmax())
-            raise ValueError(f"the bounds {low[i]} to {high[i]} leave coordinate {i} no room for a step")
-    return Stencil(steps, rows, offsets, weights, denominators, stored or bool(cramped.any()))
+            k = int(lost.argmax())
+            low, high, place = limits.low[k], limits.high[k], limits.places[k]
+            raise ValueError(f"the bounds {low} to {high} leave coordinate {place} no room for a step")
+    return index, steps, bool(cramped.any())
 
 
-@functools.lru_cache(maxsize=64)
-def _table(scheme: Scheme) -> tuple[Floats, Floats, Floats]:
-    """Return offsets, weights and denominators, a row each, of `scheme` and of its stand-ins of the same order.
+def _flat(x: NDArray[Any]) -> NDArray[Any]:
+    """Return the flat numbers of `x`, in float64 or, if that is more, in their own precision."""
+    return x.reshape(-1).astype(np.promote_types(x.dtype.newbyteorder("="), np.float64))
 
-    The stand-ins have neighbouring whole offsets, the most central first. Shorter rows are filled up with the weight 0.
-    """
-    order = scheme.order
-    windows = sorted((range(first, first + order + 1) for first in range(-order, 1)), key=lambda w: abs(w[0] + w[-1]))
-    rows = [scheme, *map(_scheme_on, windows)]
-    width = max(len(row.offsets) for row in rows)
-    table = np.zeros((2, len(rows), width))
-    for k, row in enumerate(rows):
-        table[0, k, : len(row.offsets)], table[1, k, : len(row.weights)] = row.offsets, row.weights
-    return table[0].copy(), table[1].copy(), np.array([row.denominator for row in rows])
+
+def _chosen(numbers: NDArray[Any], coordinates: Indices | None) -> NDArray[Any]:
+    """Return the numbers of the coordinates, or the one that stands for all."""
+    return numbers if coordinates is None or len(numbers) == 1 else numbers[coordinates]
 
 
 def _scheme_on(nodes: Sequence[int]) -> Scheme:
     """Return the scheme of the highest order on whole offsets: the slopes at 0 of Lagrange's polynomials."""
-    from fractions import Fraction
+    from fractions import Fraction  # with decimal, a tenth of what importing numgrad may cost
 
     weights = []
     for node in nodes:

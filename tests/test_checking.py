@@ -288,13 +288,11 @@ def test_float32_passes_with_tolerances_of_its_own():
 
 @needs_jit
 def test_a_compiled_f_with_args():
-    def f(x, a):
-        return np.sum(a * x**2)
-
+    f = compiled(lambda x, a: np.sum(a * x**2))
     x, a = np.array([1.0, -2.0, 3.0]), np.array([0.5, 1.0, 2.0])
-    assert check_gradient(compiled(f), lambda x, a: 2 * a * x, x, args=(a,)).ok
-    assert check_gradient(compiled(f), lambda x, a: 2 * a * x, x, args=(a,), directions=2).ok
-    assert not check_gradient(compiled(f), lambda x, a: a * x, x, args=(a,)).ok
+    assert check_gradient(f, lambda x, a: 2 * a * x, x, args=(a,)).ok
+    assert check_gradient(f, lambda x, a: 2 * a * x, x, args=(a,), directions=2).ok
+    assert not check_gradient(f, lambda x, a: a * x, x, args=(a,)).ok
 
 
 def test_zeros_pass_and_nan_of_f_fails():

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from problems import JIT, PROBLEMS, compiled, error_bound, interrupt_at, needs_jit, sum_of_squares
 
-from numgrad import numerical_diff, numerical_gradient, reference
+from numgrad import estimate_gradient, gradient_descent, numerical_diff, numerical_gradient, reference
 
 COMPILED = {name: compiled(problem.f) for name, problem in PROBLEMS.items()}
 ROUTES = {"python": lambda name: PROBLEMS[name].f, "compiled": COMPILED.get}
@@ -319,16 +319,54 @@ def test_memory_is_what_it_was_after_ctrl_c(call):
     assert x.tobytes() == before
 
 
-def test_memory_is_what_it_was_even_if_f_writes_to_its_argument():
-    x = np.array([1.0, 2.0])
+def doubles(x):
+    x *= 2.0
+    return x[0]
+
+
+def sorts(x):
+    x.sort()
+    return x[0] + 2 * x[1]
+
+
+def normalises(x):
+    x /= x.sum()
+    return x[0] * x[1]
+
+
+def writes_one_back_to_front(x):
+    x[:] = x[::-1].copy()
+    return x[0] ** 2
+
+
+def fills(x):
+    x[1] = np.nan
+    return 1.0 + x[0]
+
+
+@pytest.mark.parametrize("f", [doubles, sorts, normalises, writes_one_back_to_front, fills])
+@pytest.mark.parametrize("options", [{}, {"scheme": "central4"}, {"h": "auto"}, {"coordinates": [0, 2]}], ids=str)
+def test_an_f_that_writes_to_its_argument_is_an_error_and_memory_is_what_it_was(f, options):
+    x = np.array([2.0, 1.0, 3.0])
     before = x.tobytes()
+    for used in (f, compiled(f)):
+        for run in (numerical_gradient, estimate_gradient, gradient_descent)[: 1 if options else 3]:
+            with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"f writes to its argument.*x\.copy\(\)"):
+                run(used, x, **options)
+            assert x.tobytes() == before
 
-    def f(x):
-        x *= 2
-        return float(x[0])
 
-    numerical_gradient(f, x)
-    assert x.tobytes() == before
+def test_an_f_that_restores_what_it_writes_or_writes_to_a_copy_is_right():
+    def borrows(x):
+        value = x[0]
+        x[0] = 0.0
+        total = np.sum(x) + value**2
+        x[0] = value
+        return total
+
+    for f in (borrows, lambda x: np.sort(x)[0], lambda x: (x.copy() * 2.0).sum()):
+        assert np.isfinite(numerical_gradient(f, np.array([2.0, 1.0, 3.0]))).all()
+    assert np.allclose(numerical_gradient(compiled(borrows), np.array([2.0, 1.0, 3.0])), [4.0, 1.0, 1.0])
 
 
 def test_an_exception_of_a_compiled_f_reaches_the_caller_as_it_was_raised():

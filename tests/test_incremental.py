@@ -171,3 +171,90 @@ def test_misuse(functions, message):
 def test_verify_misused(samples):
     with pytest.raises((TypeError, ValueError), match="samples must be"):
         OBJECTIVE.verify(X, (WEIGHTS,), samples=samples)
+
+
+# --- verify ----------------------------------------------------------------------------------------------------------
+
+
+def reading(array, function):
+    """Return an objective whose value ignores its argument and reads `array`, as the book's f does."""
+    return IncrementalObjective(lambda _: function(array), lambda x, h: (x.reshape(-1), np.ones(x.size), h), difference)
+
+
+def of_squares(x):
+    return float(np.sum(np.asarray(x, dtype=np.float64) ** 2))
+
+
+@pytest.mark.parametrize(
+    "make", [np.copy, np.asfortranarray, lambda x: x[:, ::-1], lambda x: np.repeat(x, 2, 0)[::2], lambda x: x.T]
+)
+def test_verify_accepts_a_value_that_ignores_its_argument_and_reads_the_array_itself(make):
+    x = make(X.copy())
+    before = x.tobytes()
+    for options in ({}, {"samples": 3, "rng": 0}, {"samples": 1000}):
+        assert reading(x, of_squares).verify(x, **options) is None
+        assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("factor", [1.0 + 1e-5, 0.0, -1.0])
+def test_verify_still_finds_a_wrong_difference_of_such_a_value(factor):
+    x = X.copy()
+    before = x.tobytes()
+    wrong = IncrementalObjective(
+        lambda _: factor * of_squares(x), lambda x, h: (x.reshape(-1), np.ones(x.size), h), difference
+    )
+    with pytest.raises(AssertionError, match="the incremental difference is wrong, worst at coordinate"):
+        wrong.verify(x)
+    assert x.tobytes() == before
+
+
+@pytest.mark.parametrize(
+    "make", [lambda x: x.tolist(), lambda x: x.astype(int), lambda x: np.array(x, np.int8)], ids=["list", "int", "int8"]
+)
+def test_verify_says_that_a_value_ignores_a_private_copy(make):
+    x = make(np.array([[1.0, -2.0], [3.0, 4.0]]))
+    with pytest.raises(AssertionError, match="value seems to ignore its argument: pass the array that it reads"):
+        reading(x, of_squares).verify(x)
+
+
+def test_verify_says_that_a_value_ignores_a_read_only_array():
+    x = X.copy()
+    x.flags.writeable = False
+    with pytest.raises(AssertionError, match="value seems to ignore its argument"):
+        reading(x, of_squares).verify(x)
+
+
+def test_verify_gives_x_back_after_an_exception_of_value():
+    x, calls = X.copy(), []
+    before = x.tobytes()
+
+    def fails(_):
+        calls.append(None)
+        if len(calls) == 5:
+            raise KeyError("mine")
+        return of_squares(x)
+
+    with pytest.raises(KeyError, match="mine"):
+        IncrementalObjective(fails, lambda x, h: (x.reshape(-1), np.ones(x.size), h), difference).verify(x)
+    assert x.tobytes() == before
+
+
+def test_verify_finds_a_value_that_writes_to_its_argument():
+    def sorts(x):
+        x.sort()
+        return of_squares(x)
+
+    x = X.copy()
+    with pytest.raises(ValueError, match="f writes to its argument"):
+        IncrementalObjective(sorts, lambda x, h: (x.reshape(-1), np.ones(x.size), h), difference).verify(x)
+    assert x.tobytes() == X.tobytes()
+
+
+@needs_jit
+def test_verify_takes_a_compiled_value():
+    objective = IncrementalObjective(
+        jit(lambda x: np.sum(x**2)), lambda x, h: (x.reshape(-1), np.ones(x.size), h), difference
+    )
+    x = X.copy()
+    objective.verify(x)
+    assert x.tobytes() == X.tobytes()

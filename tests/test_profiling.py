@@ -39,7 +39,7 @@ def test_the_peers_that_are_installed_give_the_gradient_too(layer):
 
 
 def test_a_route_within_the_budget_is_measured_whole(layer):
-    row = profiling.measure(profiling.routes(layer, 1e-4, 1)[0], layer, repeat=3, reference_seconds=1.0)
+    row = profiling.measure(profiling.routes(layer, 1e-4, 1)[0], layer, repeat=3, baseline=1.0)
     assert (row.route, row.shape, row.weights) == ("NumPy reference", (6, 5), 30)
     assert (row.coordinates, row.repeats, row.projected) == (30, 3, False)
     assert 0 < row.largest_error < 1e-8

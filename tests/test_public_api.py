@@ -108,3 +108,26 @@ def test_compiled_and_interpreted_processes_do_not_share_state():
         print(numgrad.simpleNet(rng=0).loss([1.0, 2.0], 1))
     """
     assert float(run_python(code)) == numgrad.simpleNet(rng=0).loss(np.array([1.0, 2.0]), 1)
+
+
+def test_the_signature_is_short_enough_to_be_read():
+    for name in SIGNATURES:
+        assert len(str(inspect.signature(getattr(numgrad, name)))) < (700 if name == "check_gradient" else 600)
+    assert len(str(inspect.signature(numgrad.numerical_gradient))) < 400
+
+
+def test_an_incremental_objective_shows_what_a_user_may_call_and_nothing_else():
+    kind = numgrad.IncrementalObjective
+    objective = numgrad.simpleNet(rng=0).objective([1.0, 2.0], 1)
+    assert [name for name in dir(kind) if not name.startswith("_")] == ["verify"]
+    assert sorted(name for name in dir(objective) if not name.startswith("_")) == [
+        "difference",
+        "prepare",
+        "value",
+        "verify",
+    ]
+    text = pydoc.plain(pydoc.render_doc(kind))
+    methods = re.findall(r"^ \|  (\w+)\(", text, re.MULTILINE)
+    assert [name for name in methods if not name.startswith("_") and name != "IncrementalObjective"] == ["verify"]
+    for function in (objective.value, objective.prepare, objective.difference):
+        assert callable(function)

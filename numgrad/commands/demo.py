@@ -13,23 +13,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .. import (
-    descent_path,
-    function_1,
-    function_2,
-    gradient_descent,
-    numerical_diff,
-    numerical_gradient,
-    plotting,
-    reference,
-    simpleNet,
-)
+from .. import plotting, reference
+from ..descent import descent_path, gradient_descent
+from ..gradient import numerical_diff, numerical_gradient
+from ..loops import Floats, Indices
+from ..nets import function_1, function_2, simpleNet
 from .output import write_whole
 
-Floats = NDArray[np.float64]
-Digits = tuple[Floats, NDArray[np.intp]]
+__all__: list[str] = []  # nothing here is public
+
+Digits = tuple[Floats, Indices]
 
 _LESSONS = {
     0.1: "arrives at the minimum (0, 0)",
@@ -127,15 +121,15 @@ def train_digits(iterations: int, batch: int, workers: int) -> Training:
             scores = f"loss {net.loss(*train):.4f}   test accuracy {net.accuracy(*test):.3f}"
             print(f"  iteration {iteration:4}   {scores}   {time.perf_counter() - began:5.2f} s", flush=True)
     taken, accuracy = time.perf_counter() - began, net.accuracy(*test)
-    start = f"Test accuracy {accuracy:.3f} after {taken:.2f} s, the start of numba included."
-    print(f"{start} The same gradients would take")
+    result = f"Test accuracy {accuracy:.3f} after {taken:.2f} s, the start of numba included."
+    print(f"{result} The same gradients would take")
     _show_other_routes(net.W, next(_batches(train, batch)), iterations, workers)
     return Training(accuracy, losses, net.W)
 
 
 def _show_other_routes(weights: Floats, digits: Digits, iterations: int, workers: int) -> None:
     """Print what the gradients of the training would take, projected from a few measurements."""
-    from ..softmax_layer import loss
+    from ..objectives.layers import loss
 
     x, t = digits
     args = (np.ascontiguousarray(x.T), t)
@@ -180,8 +174,7 @@ def load_digits() -> tuple[Digits, Digits]:
     """Return 1,437 training and 360 test digits, shuffled by a fixed seed: pixels from 0 to 1, and labels."""
     with resources.files("numgrad").joinpath("data", "digits.npz").open("rb") as file, np.load(file) as data:
         images, labels = data["images"] / 16.0, data["labels"].astype(np.intp)
-    order = np.random.default_rng(0).permutation(len(images))
-    train, test = np.split(order, [1437])
+    train, test = np.split(np.random.default_rng(0).permutation(len(images)), [1437])
     return (images[train], labels[train]), (images[test], labels[test])
 
 

@@ -7,13 +7,15 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import __version__
+
+__all__: list[str] = []  # nothing here is public
 
 _DURATIONS = (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))  # in seconds
 _SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))  # in bytes
@@ -21,8 +23,7 @@ _COLUMNS = "{:18}{:>12}{:>14}{:>14}{:>16}{:>12}"  # widths in characters
 TABLE_HEAD = _COLUMNS.format("route", "time", "per weight", "peak memory", "largest error", "speed-up")
 
 
-@dataclass(frozen=True)
-class Measurement:
+class Measurement(NamedTuple):
     """What one route cost for one shape: seconds a gradient (the median of `repeats`), peak bytes, largest error."""
 
     route: str
@@ -56,10 +57,9 @@ def check_writable(*files: Path | None) -> None:
     for file in filter(None, files):
         if file.exists() and not file.is_file():
             raise OSError(f"{file} is not a file")
-        part = _part(file)
         try:
-            part.touch()
-            part.unlink()
+            _part(file).touch()
+            _part(file).unlink()
         except OSError as error:
             raise OSError(f"cannot write {file}: {error.strerror}") from None
 
@@ -80,10 +80,8 @@ def machine() -> str:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    return (
-        f"{name}, {available_cores()} cores, Python {platform.python_version()}, numpy {np.__version__}, "
-        f"numba {metadata.version('numba')}, numgrad {__version__}"
-    )
+    packages = f"numpy {np.__version__}, numba {metadata.version('numba')}, numgrad {__version__}"
+    return f"{name}, {available_cores()} cores, Python {platform.python_version()}, {packages}"
 
 
 def available_cores() -> int:

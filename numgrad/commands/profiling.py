@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import json
 import statistics
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import numerical_diff, numerical_gradient, plotting, reference, simpleNet
 from ..schemes import SCHEMES
@@ -24,7 +22,12 @@ from . import output
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = NDArray[np.float64]
+    from ..loops import Floats
+
+__all__: list[str] = []  # nothing here is public
+
+Shape = tuple[int, int]  # features and classes
+Show = Callable[[str], object]  # is told what is going on
 
 _TRACED = 16  # coordinates in the measurement of memory: tracing slows Python down, and only the result grows with more
 # A sample of coordinates grows fourfold while it fits this often into the budget: 5 repeats of the next one then fit.
@@ -62,8 +65,7 @@ class Layer:
         return gradient
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What all measurements of a profile share."""
 
     batch: int  # samples that the loss is the mean of
@@ -73,8 +75,7 @@ class Settings:
     budget: float  # seconds for the gradients of one route
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """A way to the gradient: ``gradient(count)`` gives the first so many partial derivatives of the flat weights."""
 
     name: str
@@ -85,7 +86,7 @@ class Route:
 
 def routes(layer: Layer, h: float, workers: int, peers: bool = False) -> list[Route]:
     """Return the routes to the gradient of the layer's loss, the NumPy reference first; of `peers`, those installed."""
-    from ..softmax_layer import loss
+    from ..objectives.layers import loss
 
     net, x, t, twin = layer.net, layer.x, layer.t, reference.SimpleNet((1, 1))
     W = twin.W = net.W  # noqa: N806
@@ -137,16 +138,11 @@ def _peer_routes(layer: Layer) -> Iterator[Route]:
     for module, call in calls.items():
         with contextlib.suppress(ImportError):
             package = importlib.import_module(module)
-            yield Route(module.partition(".")[0], functools.partial(gradient, call, package))
+            yield Route(module.partition(".")[0], partial(gradient, call, package))
 
 
 def measure(
-    route: Route,
-    layer: Layer,
-    repeat: int = 5,
-    budget: float = 10.0,
-    reference_seconds: float | None = None,
-    status: Callable[[str], object] = str,
+    route: Route, layer: Layer, repeat: int = 5, budget: float = 10.0, baseline: float | None = None, status: Show = str
 ) -> output.Measurement:
     """Measure one route.
 
@@ -163,7 +159,7 @@ def measure(
         Most gradients to compute; the median of their times counts.
     budget : float, default 10.0
         Seconds for these gradients.
-    reference_seconds : float, optional
+    baseline : float, optional
         Seconds of the gradient that the speed-up is relative to. Default: those of this route.
     status : callable, optional
         ``status(text)`` is told what is going on.
@@ -175,7 +171,7 @@ def measure(
     size, exact = layer.net.W.size, layer.exact().reshape(-1)
     status(f"{route.name}: compiling")
     route.gradient(1)
-    peak = _peak_bytes(route, size)
+    peak_bytes = _peak_bytes(route, size)
     count = size if route.whole else _affordable(route, size, budget)
     times: list[float] = []
     while len(times) < repeat and (not times or sum(times) + times[-1] <= budget):
@@ -183,17 +179,9 @@ def measure(
         seconds, gradient = _timed(route, count)
         times.append(seconds)
     seconds = statistics.median(times) * size / count
-    return output.Measurement(
-        route=route.name,
-        shape=layer.net.W.shape,
-        weights=size,
-        seconds=seconds,
-        repeats=len(times),
-        coordinates=count,
-        peak_bytes=peak,
-        largest_error=float(np.abs(gradient - exact[:count]).max()),
-        speed_up=(reference_seconds or seconds) / seconds,
-    )
+    error, speed_up = float(np.abs(gradient - exact[:count]).max()), (baseline or seconds) / seconds
+    shape, repeats = layer.net.W.shape, len(times)
+    return output.Measurement(route.name, shape, size, seconds, repeats, count, peak_bytes, error, speed_up)
 
 
 def _affordable(route: Route, size: int, budget: float) -> int:
@@ -226,12 +214,7 @@ def _peak_bytes(route: Route, size: int) -> int:
 
 
 def profile(
-    shapes: list[tuple[int, int]],
-    settings: Settings,
-    *,
-    peers: bool = False,
-    json_file: Path | None = None,
-    plot_file: Path | None = None,
+    shapes: list[Shape], settings: Settings, peers: bool, json_file: Path | None, plot_file: Path | None
 ) -> list[output.Measurement]:
     """Measure every route for each of `shapes`, print a table as it grows, and write the files.
 
@@ -241,9 +224,9 @@ def profile(
         Features and classes of each layer.
     settings : Settings
         What all measurements share.
-    peers : bool, default False
+    peers : bool
         Measure the other packages that are installed too.
-    json_file, plot_file : Path, optional
+    json_file, plot_file : Path or None
         Where the measurements are written, and where they are drawn.
 
     Returns
@@ -270,20 +253,19 @@ def profile(
         complete = True
     finally:
         if json_file is not None:
-            facts = {"machine": output.machine(), "complete": complete, "settings": asdict(settings)}
-            rows = [asdict(row) | {"projected": row.projected} for row in done]
+            facts = {"machine": output.machine(), "complete": complete, "settings": settings._asdict()}
+            rows = [row._asdict() | {"projected": row.projected} for row in done]
             output.write_whole(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
         if plot_file is not None and done:
-            chart = functools.partial(plot_profile, done)
+            chart = partial(plot_profile, done)
             output.write_whole(plot_file, plotting.picture(chart, plot_file.suffix[1:], output.machine()))
     return done
 
 
-def _profile_shape(shape: tuple[int, int], settings: Settings, peers: bool, done: list[output.Measurement]) -> None:
+def _profile_shape(shape: Shape, settings: Settings, peers: bool, done: list[output.Measurement]) -> None:
     """Measure the routes for one shape, and append each to `done` and to the printed table."""
     name = f"{shape[0]} x {shape[1]}"
-    print(f"\n{name}, {shape[0] * shape[1]:,} weights")
-    print(output.TABLE_HEAD)
+    print(f"\n{name}, {shape[0] * shape[1]:,} weights\n{output.TABLE_HEAD}")
     try:
         layer = Layer(*shape, settings.batch)
     except (MemoryError, ValueError):
@@ -291,8 +273,8 @@ def _profile_shape(shape: tuple[int, int], settings: Settings, peers: bool, done
     rows: list[output.Measurement] = []
     with output.status_line() as status:
         for route in routes(layer, settings.h, settings.workers, peers):
-            first = rows[0].seconds if rows else None
-            row = measure(route, layer, settings.repeat, settings.budget, first, status)
+            baseline = rows[0].seconds if rows else None
+            row = measure(route, layer, settings.repeat, settings.budget, baseline, status)
             rows.append(row)
             done.append(row)
             status("")
@@ -322,22 +304,21 @@ def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
     output.check_writable(plot_file)
     plotting.check_format(plot_file)
     steps = [10.0**-k for k in range(1, 13)]
-    errors = {
-        name: [abs(float(numerical_diff(np.exp, 1.0, h, scheme=name)) / np.e - 1) for h in steps]
-        for name in (*SCHEMES, "complex")
-    }
+    errors = {name: [_relative_error(h, name) for h in steps] for name in (*SCHEMES, "complex")}
     print(f"{'h':>8}" + "".join(f"{name:>10}" for name in errors))
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
-        chart = functools.partial(plot_steps, steps, errors)
-        output.write_whole(plot_file, plotting.picture(chart, plot_file.suffix[1:]))
+        output.write_whole(plot_file, plotting.picture(partial(plot_steps, steps, errors), plot_file.suffix[1:]))
     return errors
 
 
-def plot_steps(
-    steps: Sequence[float], errors: Mapping[str, Sequence[float]], *, ax: Axes | None = None, **keywords: Any
-) -> Axes:
+def _relative_error(h: float, scheme: Any) -> float:
+    """Return the relative error of exp' at 1."""
+    return abs(float(numerical_diff(np.exp, 1.0, h, scheme=scheme)) / np.e - 1)
+
+
+def plot_steps(steps: list[float], errors: dict[str, list[float]], *, ax: Axes | None = None, **keywords: Any) -> Axes:
     """Draw the relative errors of schemes against the step: truncation falls with it, round-off rises."""
     ax = plotting.as_axes(ax)
     for k, (name, values) in enumerate(errors.items()):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from problems import needs_jit
 
-from numgrad import gradient_descent, numerical_gradient, reference, simpleNet, softmax_layer
+from numgrad import gradient_descent, numerical_gradient, reference, simpleNet
+from numgrad.objectives import layers
 
 
 def layer(features, classes, batch, seed=0, scale=1.0):
@@ -51,7 +52,7 @@ TOLERANCE = 1e-14
 
 
 @pytest.mark.parametrize(
-    ("scales", "h", "ways"),
+    ("scales", "h", "regimes"),
     [
         ([0.1, 0.1, 0.1], 1e-4, {0}),
         ([1.0, 2.0, 1.0], 2e-4, {1}),
@@ -62,23 +63,32 @@ TOLERANCE = 1e-14
         ([1e5, 1e5, 1e5], 0.5, {3}),
     ],
 )
-def test_every_way_agrees_with_50_digits(scales, h, ways):
+def test_every_regime_agrees_with_50_digits(scales, h, regimes):
     net, x, t = layer(3, 4, 5)
     x *= scales
     net.W /= np.maximum(1.0, scales)[:, None]
     used = np.empty(3, np.intp)
-    softmax_layer.steps(x, np.abs(x).max(axis=0), h, np.empty((3, 5)), used)
-    assert set(used.tolist()) == ways
+    layers.steps(x, np.abs(x).max(axis=0), h, np.empty((3, 5)), used)
+    assert set(used.tolist()) == regimes
     assert relative_errors(net, x, t, h) <= TOLERANCE
 
 
-@pytest.mark.parametrize("bound", [softmax_layer.SHORT, softmax_layer.SERIES])
-@pytest.mark.parametrize("side", [0.0, 1.0])
-def test_both_sides_of_the_bounds_of_the_series_agree_with_50_digits(bound, side):
+@pytest.mark.parametrize("bound", [layers.SHORT, layers.SERIES, layers.RATIONAL])
+@pytest.mark.parametrize("side", [0.0, np.inf])
+def test_both_sides_of_the_bounds_agree_with_50_digits(bound, side):
     h = float(np.nextafter(bound, side))
     net, _, t = layer(2, 3, 4)
     x = np.ones((4, 2))
     assert relative_errors(net, x, t, h) <= TOLERANCE
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 8), (5, 9)])
+def test_every_row_begins_with_a_cache_line(rows, columns):
+    table = layers.aligned_zeros(rows, columns)
+    assert table.shape[0] == rows
+    assert columns <= table.shape[1] < columns + layers.LINE
+    assert all(row.ctypes.data % 64 == 0 for row in table)
+    assert not table.any()
 
 
 @pytest.mark.parametrize(
@@ -177,3 +187,18 @@ def test_weights_that_do_not_fit(W, error, message):
         objective(W)
     with pytest.raises(error, match=message):
         numerical_gradient(objective, W)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_softmax_cross_entropy_is_the_loss_of_the_reference(batch):
+    rng = np.random.default_rng(1)
+    logits, labels = 5 * rng.standard_normal((batch, 6)), rng.integers(0, 6, batch)
+    expected = reference.cross_entropy_error(reference.softmax(logits), labels)
+    for kernel in (layers.softmax_cross_entropy, getattr(layers.softmax_cross_entropy, "py_func", None)):
+        if kernel is not None:
+            assert kernel(logits, labels) == pytest.approx(expected, rel=20 * 2.0**-52)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_softmax_cross_entropy_tells_of_a_label_that_is_no_column(label):
+    assert layers.softmax_cross_entropy(np.zeros((1, 3)), np.array([label])) == -1.0

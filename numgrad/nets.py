@@ -1,28 +1,161 @@
-"""simpleNet: the book's net of one linear layer, whose loss is one BLAS product and one compiled loop."""
+"""The chapter's functions, and simpleNet, the book's net of one linear layer."""
+
+from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from .arguments import whole_number
-from .buffers import FLOAT64, aligned_zeros, private_copy, real_array
-from .functions import as_labels, check_labels
+from . import reference
+from .arguments import FLOAT64, describe, real_array, whole_number
 from .gradient import numerical_gradient
-from .incremental import IncrementalObjective
+from .points import private_copy
 
-__all__ = ["SimpleNet", "simpleNet"]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+    from .loops import Floats
+    from .objectives.incremental import IncrementalObjective
+
+__all__ = ["SimpleNet", "cross_entropy_error", "function_1", "function_2", "simpleNet", "softmax"]
 
 
 @functools.cache
-def _layer() -> Any:
-    """Return the module of the layer's compiled functions, whose import costs half a second, on first use."""
-    from . import softmax_layer
+def _layers() -> Any:
+    """Return the module of the layer's compiled functions, whose import takes half a second, on first use."""
+    from .objectives import layers
 
-    return softmax_layer
+    return layers
+
+
+def function_1(x: Any) -> Any:
+    """Return ``0.01 x**2 + 0.1 x``, elementwise. Plain Python that `numba.njit` compiles as it stands.
+
+    Examples
+    --------
+    >>> from numgrad import function_1
+    >>> function_1(10.0)
+    2.0
+    """
+    return 0.01 * x**2 + 0.1 * x
+
+
+def function_2(x: Any) -> Any:
+    """Return ``x[0]**2 + x[1]**2``. Plain Python that `numba.njit` compiles as it stands.
+
+    Examples
+    --------
+    >>> from numgrad import function_2
+    >>> function_2([3.0, 4.0])
+    25.0
+    """
+    return x[0] ** 2 + x[1] ** 2
+
+
+def softmax(x: ArrayLike) -> NDArray[np.float64]:
+    """Return the softmax of `x` along its last axis.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits: real, of at least one dimension, with at least one class on the last axis.
+
+    Returns
+    -------
+    ndarray of float64
+        Probabilities, of the shape of `x`; they sum to 1 along the last axis.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not real.
+    ValueError
+        If `x` has no classes.
+
+    Notes
+    -----
+    ``exp(x - max(x)) / sum(exp(x - max(x)))``: the shift changes nothing but the danger of overflow.
+
+    References
+    ----------
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 3.5.
+
+    Examples
+    --------
+    >>> from numgrad import softmax
+    >>> print(softmax([0.3, 2.9, 4.0]))
+    [0.01821127 0.24519181 0.73659691]
+    """
+    logits = private_copy(real_array(x))
+    if not logits.ndim or not logits.shape[-1]:
+        raise ValueError(f"x must have at least one class on its last axis, got the shape {logits.shape}")
+    return reference.softmax(logits)
+
+
+def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
+    """Return the mean cross-entropy of the probabilities `y` with the labels `t`.
+
+    Parameters
+    ----------
+    y : array_like
+        Probabilities, of shape (classes,) for one sample or (batch, classes).
+    t : array_like
+        One-hot rows, of the shape of `y` (their argmax is the label), or integer labels, of shape () or (batch,).
+
+    Returns
+    -------
+    float
+        The loss, in nats.
+
+    Raises
+    ------
+    TypeError
+        If `y` or `t` is not real, or if labels are not integers.
+    ValueError
+        If the shapes do not fit, the batch is empty, or a label is not in ``range(classes)``.
+
+    Notes
+    -----
+    ``-sum(log(y_label + 1e-7)) / batch``; the offset keeps the logarithm of 0 finite.
+
+    References
+    ----------
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.2.
+
+    Examples
+    --------
+    >>> from numgrad import cross_entropy_error
+    >>> cross_entropy_error([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0], 2)
+    0.510825457099338
+    """
+    probabilities = real_array(y, "y")
+    labels = as_labels(t, probabilities.shape)
+    check_labels(labels, probabilities.shape[-1])
+    return float(reference.cross_entropy_error(probabilities, labels))
+
+
+def as_labels(t: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the integer labels that `t` gives for logits or probabilities of `shape`; their range is not checked."""
+    t = real_array(t, "t")
+    if not 1 <= len(shape) <= 2 or 0 in shape:
+        raise ValueError(f"y must have the shape (classes,) or (batch, classes) and not be empty, got {shape}")
+    if t.shape == shape:
+        return np.asarray(t.argmax(-1))
+    if t.shape == (1,) and len(shape) == 1:
+        t = t.reshape(())  # the label of a single sample, as the book's code takes it too
+    if t.shape != shape[:-1]:
+        rule = f"t must be one-hot, of shape {shape}, or integer labels, of shape {shape[:-1]}"
+        raise ValueError(f"{rule}, got {t.shape}")
+    if t.dtype.kind == "f":
+        raise TypeError(f"labels must be integers, got {describe(t)}")
+    return t
+
+
+def check_labels(labels: NDArray[Any], classes: int) -> None:
+    """Raise a ValueError unless all labels are columns."""
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels must be in range({classes}), got {labels.min()} to {labels.max()}")
 
 
 class simpleNet:  # noqa: N801, the book's name
@@ -112,10 +245,8 @@ class simpleNet:  # noqa: N801, the book's name
         """Return `x` as one sample or a batch of samples that fit `W`."""
         x, shape = real_array(x), np.shape(self.W)
         if not 1 <= x.ndim <= 2 or len(shape) != 2 or x.shape[-1] != shape[0]:
-            raise ValueError(
-                f"x must have the shape (features,) or (batch, features) with the features of W, "
-                f"got x of shape {x.shape} and W of shape {shape}"
-            )
+            rule = "x must have the shape (features,) or (batch, features) with the features of W"
+            raise ValueError(f"{rule}, got x of shape {x.shape} and W of shape {shape}")
         return x
 
     def loss(self, x: ArrayLike, t: ArrayLike) -> float:
@@ -143,7 +274,11 @@ class simpleNet:  # noqa: N801, the book's name
         """
         logits = self.predict(x)
         labels = as_labels(t, logits.shape)
-        return _loss(logits, labels)
+        rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
+        loss = float(_layers().softmax_cross_entropy(rows, labels.reshape(-1).astype(np.intp, copy=False)))
+        if loss < 0.0:
+            check_labels(labels, logits.shape[-1])
+        return loss
 
     def objective(self, x: ArrayLike, t: ArrayLike) -> IncrementalObjective:
         """Return the loss of these data as a function of W, whose differences cost less than a call.
@@ -167,7 +302,7 @@ class simpleNet:  # noqa: N801, the book's name
         Notes
         -----
         A difference is one sum over the batch, since ``W[i, j]`` moves one logit a sample; it holds for any step and
-        nothing in it cancels. `numgrad.softmax_layer` derives it.
+        nothing in it cancels. `numgrad.objectives.layers` derives it.
 
         Examples
         --------
@@ -183,7 +318,7 @@ class simpleNet:  # noqa: N801, the book's name
         classes = np.shape(self.W)[1]
         labels = as_labels(t, (*x.shape[:-1], classes)).reshape(-1)
         check_labels(labels, classes)
-        return _layer_objective(np.atleast_2d(private_copy(x)), labels.astype(np.intp), np.shape(self.W))
+        return _layers().softmax_objective(np.atleast_2d(private_copy(x)), labels.astype(np.intp), np.shape(self.W))  # type: ignore[no-any-return]
 
     def numerical_gradient(self, x: ArrayLike, t: ArrayLike, h: float = 1e-4, *, workers: int = 1) -> Floats:
         """Return the gradient of the loss with respect to `W`, by central differences of the step `h`.
@@ -222,44 +357,3 @@ class simpleNet:  # noqa: N801, the book's name
 
 
 SimpleNet = simpleNet
-
-
-def _loss(logits: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Return the mean loss of logits of shape (classes,) or (batch, classes)."""
-    rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
-    loss = float(_layer().softmax_cross_entropy(rows, labels.reshape(-1).astype(np.intp, copy=False)))
-    if loss < 0.0:
-        check_labels(labels, logits.shape[-1])
-    return loss
-
-
-def _layer_objective(x: Floats, labels: NDArray[np.intp], shape: tuple[int, ...]) -> IncrementalObjective:
-    """Return the loss of a layer of weights of `shape` for the samples `x`, of shape (batch, features)."""
-    (batch, features), classes = x.shape, shape[1]
-    largest = np.maximum(x.max(axis=0), -x.min(axis=0))
-
-    def logits(W: NDArray[Any]) -> Floats:  # noqa: N803
-        if W.shape != shape:
-            raise ValueError(f"W must have the shape of the net's weights, {shape}, got {W.shape}")
-        return np.asarray(np.dot(x, W), dtype=FLOAT64)
-
-    def value(W: ArrayLike) -> float:  # noqa: N803
-        return _loss(logits(real_array(W, "W")), labels)
-
-    kept: dict[float, tuple[Floats, NDArray[np.intp]]] = {}  # a descent has one h, and the steps do not depend on W
-
-    def steps(h: float) -> tuple[Floats, NDArray[np.intp]]:
-        known = kept.get(h)
-        if known is None:
-            known = aligned_zeros(features, batch), np.empty(features, np.intp)
-            _layer().steps(x, largest, h, *known)
-            kept.clear()
-            kept[h] = known
-        return known
-
-    def prepare(W: Floats, h: float) -> Any:  # noqa: N803
-        a, a1, a2, e, log_p = (aligned_zeros(classes, batch) for _ in range(5))
-        _layer().coefficients(logits(W), labels, a, a1, a2, e, log_p)
-        return *steps(h), a, a1, a2, e, log_p, labels
-
-    return IncrementalObjective(value, prepare, _layer().difference)

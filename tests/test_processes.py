@@ -1,6 +1,5 @@
 """Gradients in other processes, through the engines themselves: bits, faults, what is shipped, how it ends."""
 
-import contextlib
 import multiprocessing
 import os
 import shutil
@@ -18,14 +17,7 @@ import numpy as np
 import pytest
 from problems import compiled, needs_jit
 
-from numgrad import (
-    check_gradient,
-    distribution,
-    estimate_gradient,
-    gradient_descent,
-    numerical_gradient,
-    simpleNet,
-)
+from numgrad import check_gradient, estimate_gradient, gradient_descent, numerical_gradient, processes, simpleNet
 
 RNG = np.random.default_rng(0)
 SAMPLES, LABELS = RNG.standard_normal((5, 6)), np.array([0, 1, 2, 1, 0])
@@ -142,7 +134,7 @@ def test_the_work_begins_with_a_coordinate_a_worker_and_goes_on_in_several_range
 
     def engine(function, tasks):
         tasks = list(tasks)
-        seen.extend(len(task.coordinates) for task in tasks)
+        seen.extend(task.stop - task.start for task in tasks)
         return map(function, tasks)
 
     engine.workers = 2
@@ -333,8 +325,6 @@ def test_a_worker_that_dies_is_an_error_of_the_engine_and_no_hang():
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as executor, pytest.raises(BrokenProcessPool):
         numerical_gradient(dies, np.zeros(10), workers=executor.map)
-    with context.Pool(2) as pool, pytest.raises(RuntimeError, match="a worker of the pool died with the exit code 3"):
-        numerical_gradient(dies, np.zeros(10), workers=pool.map)
     assert numerical_gradient(lambda x: float(x[0]), np.zeros(4), workers=2).tolist() == [1.0, 0.0, 0.0, 0.0]
 
 
@@ -379,10 +369,7 @@ def test_an_early_exception_does_not_wait_for_the_slow_coordinates():
 
 
 def in_a_fork(queue):
-    from joblib.externals.loky import get_reusable_executor
-
     queue.put(numerical_gradient(lambda x: float(np.sum(x**2)), np.arange(4.0), workers=2).tolist())
-    get_reusable_executor().shutdown()  # else the end of the child waits for the idle processes to leave
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
@@ -395,51 +382,6 @@ def test_a_forked_child_has_processes_of_its_own():
     child.join(60)
     assert child.exitcode == 0
     assert np.allclose(queue.get(), [0.0, 2.0, 4.0, 6.0])
-
-
-POOLS = """
-import multiprocessing, os, signal, sys, time
-import numpy as np
-from numgrad import numerical_gradient
-
-x = np.arange(40.0)
-
-def f(x):
-    if sys.argv[1] == "newborn" and x[20] > 20.0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return float(np.sum(x**2))
-
-if __name__ == "__main__":
-    pool = multiprocessing.get_context("fork").Pool(2, maxtasksperchild=3 if sys.argv[1] == "newborn" else None)
-    if sys.argv[1] == "idle":
-        time.sleep(0.5)
-        for worker in pool._pool:
-            os.kill(worker.pid, signal.SIGKILL)
-        time.sleep(0.5)
-    try:
-        gradient = numerical_gradient(f, x, workers=pool.map)
-        print("right" if np.allclose(gradient, 2 * x) else "wrong", flush=True)
-    except RuntimeError as error:
-        print(error, flush=True)
-    os._exit(0)  # a pool whose queue is locked cannot be closed
-"""
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
-@pytest.mark.parametrize("victim", ["newborn", "idle"])
-def test_a_pool_never_hangs_whichever_worker_is_killed(tmp_path, victim):
-    (tmp_path / "script.py").write_text(POOLS)
-    command = [sys.executable, str(tmp_path / "script.py"), victim]
-    with (tmp_path / "said").open("w+") as said_file:
-        script = subprocess.Popen(command, stdout=said_file, start_new_session=True)
-        try:
-            script.wait(60)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(script.pid, signal.SIGKILL)  # the workers that hang
-        said_file.seek(0)
-        said = said_file.read()
-    assert "a worker of the pool died" in said or (victim == "idle" and "right" in said)
 
 
 GLOBAL = np.arange(1.0, 7.0)
@@ -567,16 +509,151 @@ def test_what_cannot_travel_is_a_type_error():
 
 
 def test_without_joblib_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "joblib.externals.loky", None)
+    monkeypatch.setitem(sys.modules, "joblib", None)
     with pytest.raises(ImportError, match=r"pip install 'numgrad\[parallel\]'"):
         numerical_gradient(lambda x: x[0], np.ones(2), workers=2)
 
 
 def test_how_many_workers_an_engine_has():
     with ThreadPoolExecutor(3) as executor:
-        assert distribution._workers_of(executor.map) == 3
-    assert distribution._workers_of(Lazy()) == 2
-    assert distribution._workers_of(map) == distribution._WORKERS
+        assert processes.workers_of(executor.map) == 3
+    assert processes.workers_of(Lazy()) == 2
+    assert processes.workers_of(map) == processes._WORKERS
+
+
+# --- joblib as its users use it ------------------------------------------------------------------------------------
+
+
+def square(x):
+    return x * x
+
+
+def joblib_works():
+    joblib = pytest.importorskip("joblib")
+    for workers in (2, 3):
+        jobs = (joblib.delayed(square)(i) for i in range(5))
+        assert joblib.Parallel(n_jobs=workers)(jobs) == [0, 1, 4, 9, 16]
+    big = np.ones(300_000)  # goes through the folder of memory maps that joblib keeps
+    return joblib.Parallel(n_jobs=2)(joblib.delayed(np.sum)(big) for _ in range(2)) == [3e5, 3e5]
+
+
+def sums(x):
+    return float(np.sum(x**2))
+
+
+def test_joblib_works_after_a_gradient_and_before():
+    for _ in range(2):
+        assert np.allclose(numerical_gradient(sums, np.arange(3.0), workers=2), [0.0, 2.0, 4.0])
+        assert joblib_works()
+    assert np.allclose(estimate_gradient(sums, np.arange(3.0), workers=2).value, [0.0, 2.0, 4.0])
+    assert joblib_works()
+
+
+def test_joblib_works_after_an_exception_of_f_of_progress_and_after_a_worker_died():
+    def fails(x):
+        raise ValueError("mine")
+
+    def report(done, total):
+        raise KeyError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        numerical_gradient(fails, np.ones(20), workers=2)
+    assert joblib_works()
+    with pytest.raises(KeyError, match="mine"):
+        numerical_gradient(sums, np.ones(20), workers=2, progress=report)
+    assert joblib_works()
+    with pytest.raises(BaseException, match=r"terminated|killed|exit"):
+        numerical_gradient(lambda x: os._exit(3), np.ones(4), workers=2)
+    assert joblib_works()
+
+
+def test_joblib_works_after_ctrl_c():
+    x = np.zeros(10_000)
+    numerical_gradient(sums, np.ones(4), workers=2)  # the processes are there
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        numerical_gradient(lambda x: time.sleep(0.02) or 0.0, x, workers=2)
+    timer.join()
+    assert joblib_works()
+
+
+@pytest.mark.parametrize("backend", ["threading", "sequential", "loky", "multiprocessing"])
+def test_a_backend_that_the_user_chose_is_honoured(backend):
+    joblib = pytest.importorskip("joblib")
+    pids = []  # known here if f runs in this process
+
+    def f(x):
+        pids.append(os.getpid())
+        return float(np.sum(x**2))
+
+    x = np.arange(3.0)
+    with joblib.parallel_config(backend=backend):
+        assert np.allclose(numerical_gradient(f, x, workers=2), 2 * x)
+        assert joblib_works()
+    assert np.allclose(numerical_gradient(f, x, workers=2), 2 * x)
+    assert x.tolist() == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 4, -1])
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_number_of_jobs_that_the_user_configured_does_no_harm(n_jobs, workers):
+    joblib = pytest.importorskip("joblib")
+    x = np.arange(5.0)
+    with joblib.parallel_config(n_jobs=n_jobs):
+        assert numerical_gradient(sums, x, workers=workers).tobytes() == numerical_gradient(sums, x).tobytes()
+    assert joblib_works()
+
+
+def test_a_gradient_within_a_job_of_joblib_works():
+    joblib = pytest.importorskip("joblib")
+    x = np.arange(3.0)
+    for backend in ("loky", "threading"):
+        with joblib.parallel_config(backend=backend):
+            jobs = [joblib.delayed(numerical_gradient)(sums, x, workers=2) for _ in range(3)]
+            for gradient in joblib.Parallel(n_jobs=2)(jobs):
+                assert np.allclose(gradient, 2 * x)
+
+
+def test_minus_one_means_all_cores():
+    x = np.arange(5.0)
+    for f in (sums, compiled(sums)):
+        assert numerical_gradient(f, x, workers=-1).tobytes() == numerical_gradient(f, x).tobytes()
+    for workers in (-2, 0):
+        with pytest.raises(ValueError, match="workers must be at least 1"):
+            numerical_gradient(sums, x, workers=workers)
+
+
+class ExecutorLike:
+    def map(self, function, *tasks):
+        raise AssertionError("used")
+
+
+class ClientLike(ExecutorLike):
+    def get_executor(self):
+        raise AssertionError("used")
+
+
+class CallableExecutor(ExecutorLike):
+    """A pool that is callable too, as `map`-like engines are."""
+
+    workers = 2
+
+    def __call__(self, function, tasks):
+        return map(function, tasks)
+
+
+@pytest.mark.parametrize("run", [numerical_gradient, estimate_gradient, gradient_descent])
+def test_an_executor_in_place_of_its_map_is_an_error_that_says_so(run):
+    with ThreadPoolExecutor(1) as executor:
+        for given in (executor, ExecutorLike()):
+            for f in (sums, compiled(sums)):
+                with pytest.raises(TypeError, match=rf"got {type(given).__name__}; pass its \.map") as caught:
+                    run(f, np.ones(2), workers=given)
+                assert "\n" not in str(caught.value)
+    with pytest.raises(TypeError, match=r"got ClientLike; pass client\.get_executor\(\)\.map"):
+        run(sums, np.ones(2), workers=ClientLike())
+    run(sums, np.ones(2), workers=CallableExecutor())
 
 
 # --- clusters --------------------------------------------------------------------------------------------------------
@@ -599,7 +676,7 @@ def test_a_dask_cluster_gives_the_gradient_even_if_a_worker_is_killed_meanwhile(
         distributed.Client(cluster) as client,
     ):
         engine = client.get_executor().map
-        assert distribution._workers_of(engine) == 2
+        assert processes.workers_of(engine) == 2
         assert numerical_gradient(f, net.W, workers=engine).tobytes() == expected
 
         def elsewhere(function, tasks):

@@ -23,32 +23,47 @@ For ``j == c``, ``p_j (exp(u) S- - exp(-u) S+) = 2 p_j (1 - p_j) s``, and
     A = 2 p_j (1 - p_j),   D = 2 p_j + 2 d,   E = p_j (1 - p_j) (1 + 2 d).
 
 Then ``f(W + h e_ij) - f(W - h e_ij) = -(2 / B) sum_b atanh r_b``, for any h, with nothing that cancels. With
-``a = A / D`` and ``e = E / D``, for which ``|a| <= 1`` and ``0 <= e <= (1 + 2 d) / 2``, it is evaluated in one of four
-ways, chosen for each feature i by ``max_b |u|``:
+``a = A / D`` and ``e = E / D``, for which ``|a| <= 1`` and ``0 <= e <= (1 + 2 d) / 2``, the change is evaluated in one
+of four regimes, chosen for each feature i by ``max_b |u|``:
 
-- *series*, up to `SERIES`: ``C = s**2 - s**4 / 4 + ...``, so that
+- 0 and 1, *series*, up to `SERIES`: ``C = s**2 - s**4 / 4 + ...``, so that
   ``atanh r = s (a + s**2 (a**3 / 3 - a e) + s**4 a (e / 4 + e**2 - a**2 e + a**4 / 5) + ...)``. What is left out is
-  below ``s**6`` of the sum of magnitudes: 2e-17 at the bound. Up to `SHORT`, without the term in ``s**4``, which is
-  below ``s**4``: 1e-16 at the bound.
-- *rational*, up to `RATIONAL`: ``r = a s / (1 + e C)`` and `atanh`, with ``C = 2 s**2 / (1 + sqrt(1 + s**2))``.
-- *logarithmic*, beyond, where ``s**2`` would overflow, and for ``|r| >= 1/2``: the two logarithms of ``y+- + d``
-  themselves.
+  below ``s**6`` of the sum of magnitudes. Regime 0, up to `SHORT`, leaves out the term in ``s**4`` too.
+- 2, *rational*, up to `RATIONAL`: ``r = a s / (1 + e C)`` and `atanh`, with ``C = 2 s**2 / (1 + sqrt(1 + s**2))``.
+- 3, *logarithmic*, beyond, and for ``|r| >= 1/2``: the two logarithms of ``y+- + d`` themselves.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .buffers import LINE
-from .kernels import Floats, Indices, compiled
+from ..arguments import FLOAT64, real_array
+from .compiled import compiled
+from .incremental import IncrementalObjective
 
+if TYPE_CHECKING:
+    from ..loops import Floats, Indices
+
+__all__: list[str] = []  # nothing here is public
+
+# float64s in a cache line of 64 bytes: vector loads and the transposition go by whole lines.
+# Fixed by test_every_row_begins_with_a_cache_line.
+LINE = 8
+# Without unit, added to the label's probability: the book's, so that the logarithm of 0 is finite.
+# Fixed by test_every_regime_agrees_with_50_digits, whose loss has it too.
 OFFSET = 1e-7
+# Unit of a logit: the largest step of the series that ends with s**2. The next term is below s**4, here 1e-16.
+# Fixed by test_both_sides_of_the_bounds_agree_with_50_digits.
 SHORT = 1e-4
+# Unit of a logit: the largest step of the series that ends with s**4. The next term is below s**6, here 2e-17.
+# Fixed by test_both_sides_of_the_bounds_agree_with_50_digits.
 SERIES = 1.6e-3
+# Unit of a logit: the largest step whose s**2 is known to be finite: 1e260 here, and too large for a float from 356 on.
+# Fixed by test_both_sides_of_the_bounds_agree_with_50_digits.
 RATIONAL = 300.0
-
-State = tuple[Floats, Indices, Floats, Floats, Floats, Floats, Floats, Indices]
 
 
 @compiled(cache=True)
@@ -70,8 +85,7 @@ def softmax_cross_entropy(logits: Floats, labels: Indices) -> float:
         for j in range(classes):
             normaliser += np.exp(logits[b, j] - shift)
         total -= np.log(np.exp(logits[b, labels[b]] - shift) / normaliser + OFFSET)
-    mean: float = total / batch
-    return mean
+    return float(total / batch)
 
 
 @compiled(cache=True)
@@ -86,13 +100,12 @@ def loss(W: Floats, x: Floats, labels: Indices) -> float:  # noqa: N803
         for j in range(classes):
             for b in range(x.shape[1]):
                 logits[j, b] += W[i, j] * x[i, b]
-    mean: float = softmax_cross_entropy(logits.T.copy(), labels)
-    return mean
+    return float(softmax_cross_entropy(logits.T.copy(), labels))
 
 
 @compiled(cache=True)
-def steps(x: Floats, largest: Floats, h: float, s: Floats, ways: Indices) -> None:
-    """Write ``sinh(h x[b, i])`` to ``s[i, b]`` (``h x[b, i]`` for the logarithmic way) and the way of feature i.
+def steps(x: Floats, largest: Floats, h: float, s: Floats, regimes: Indices) -> None:
+    """Write ``sinh(h x[b, i])`` to ``s[i, b]`` (``h x[b, i]`` for the logarithmic regime) and the regime of feature i.
 
     ``largest[i]`` is the largest magnitude of feature i. Features are transposed by cache lines.
     """
@@ -104,12 +117,12 @@ def steps(x: Floats, largest: Floats, h: float, s: Floats, ways: Indices) -> Non
                 s[i, b] = h * x[b, i]
         for i in range(tile, end):
             u = h * largest[i]
-            ways[i] = 0 if u <= SHORT else 1 if u <= SERIES else 2 if u <= RATIONAL else 3
-            if ways[i] <= 1:
+            regimes[i] = 0 if u <= SHORT else 1 if u <= SERIES else 2 if u <= RATIONAL else 3
+            if regimes[i] <= 1:
                 for b in range(batch):
                     square = s[i, b] * s[i, b]
                     s[i, b] *= 1 + square * (1 / 6 + square * (1 / 120))
-            elif ways[i] == 2:
+            elif regimes[i] == 2:
                 for b in range(batch):
                     s[i, b] = math.sinh(s[i, b])
 
@@ -119,10 +132,7 @@ def coefficients(logits: Floats, labels: Indices, a: Floats, a1: Floats, a2: Flo
     """Write a, e, the series' coefficients of ``s**2`` and ``s**4``, and ``log p``, all of shape (classes, batch)."""
     batch, classes = logits.shape
     for b in range(batch):
-        top = 0
-        for j in range(1, classes):
-            if logits[b, j] > logits[b, top]:
-                top = j
+        top = logits[b].argmax()
         rest = 0.0  # the normaliser is 1 + rest, and 1 - p_top is rest / (1 + rest) without cancellation
         for j in range(classes):
             log_p[j, b] = logits[b, j] - logits[b, top]
@@ -137,14 +147,14 @@ def coefficients(logits: Floats, labels: Indices, a: Floats, a1: Floats, a2: Flo
             log_p[j, b] -= log_normaliser
             if j == c:
                 slope = p * others / (p + OFFSET)
-                bend = slope * (0.5 + OFFSET)
+                curvature = slope * (0.5 + OFFSET)
             else:
                 slope = -p_label * p / (p_label + OFFSET)
-                bend = (p_label * p / 2 + OFFSET * p * others) / (p_label + OFFSET)
+                curvature = (p_label * p / 2 + OFFSET * p * others) / (p_label + OFFSET)
             square = slope * slope
-            a[j, b], e[j, b] = slope, bend
-            a1[j, b] = slope * (square / 3 - bend)
-            a2[j, b] = slope * (bend / 4 + bend * bend - square * bend + square * square / 5)
+            a[j, b], e[j, b] = slope, curvature
+            a1[j, b] = slope * (square / 3 - curvature)
+            a2[j, b] = slope * (curvature / 4 + curvature * curvature - square * curvature + square * square / 5)
 
 
 @compiled(inline=True)
@@ -168,28 +178,66 @@ def half_logarithm(u: float, log_p: float, log_label: float, is_label: bool) -> 
 def difference(state: Any, k: int) -> float:
     """Return ``f(W + h e_ij) - f(W - h e_ij)`` for the flat coordinate ``k = i * classes + j``.
 
-    The only function whose sums may be reordered: no user's function runs in it, and they vectorise.
+    The only function whose sums may be reordered, so that they vectorise: no user's function runs in it.
     """
-    s, ways, a, a1, a2, e, log_p, labels = state
+    s, regimes, a, a1, a2, e, log_p, labels = state
     batch, (classes, width) = labels.size, a.shape
     i = np.uintp(k) // np.uintp(classes)
     j = np.uintp(k) - i * np.uintp(classes)
     total = 0.0
     # Three loops, two of them empty, and no branch: else numba counts references, at thrice the cost. Each begins at 0:
     # else numba allows for indices that count from the end, and does not vectorise.
-    short, series = width if ways[i] == 0 else 0, width if ways[i] == 1 else 0
+    short, series = width if regimes[i] == 0 else 0, width if regimes[i] == 1 else 0
     for b in range(short):
         total += s[i, b] * (a[j, b] + s[i, b] * s[i, b] * a1[j, b])
     for b in range(series):
         square = s[i, b] * s[i, b]
         total += s[i, b] * (a[j, b] + square * (a1[j, b] + square * a2[j, b]))
-    for b in range(batch if ways[i] >= 2 else 0):
+    for b in range(batch if regimes[i] >= 2 else 0):
         square = s[i, b] * s[i, b]
         r = a[j, b] * s[i, b] / (1 + 2 * e[j, b] * square / (1 + math.sqrt(1 + square)))
-        if ways[i] == 2 and abs(r) < 0.5:
+        if regimes[i] == 2 and abs(r) < 0.5:
             total += math.atanh(r)
         else:  # near 1 atanh would magnify the rounding of r, and the logarithms differ by enough
-            u = math.asinh(s[i, b]) if ways[i] == 2 else s[i, b]
+            u = math.asinh(s[i, b]) if regimes[i] == 2 else s[i, b]
             total += half_logarithm(u, log_p[j, b], log_p[labels[b], b], j == labels[b])
-    change: float = -2 / batch * total
-    return change
+    return float(-2 / batch * total)
+
+
+def aligned_zeros(rows: int, columns: int) -> Floats:
+    """Return zeros of at least so many columns, each row of which fills whole cache lines.
+
+    Where a row does not begin with a cache line, half of the vector loads of AVX-512 touch two of them.
+    """
+    width = -(-columns // LINE) * LINE
+    memory = np.zeros(rows * width + LINE)
+    start = -(memory.ctypes.data // memory.itemsize) % LINE
+    return memory[start : start + rows * width].reshape(rows, width)
+
+
+def softmax_objective(x: Floats, labels: Indices, shape: tuple[int, ...]) -> IncrementalObjective:
+    """Return the loss of a layer of weights of `shape` for the samples `x`, of shape (batch, features)."""
+    (batch, features), classes = x.shape, shape[1]
+    largest = np.maximum(x.max(axis=0), -x.min(axis=0))
+
+    def logits(W: Floats) -> Floats:  # noqa: N803
+        if W.shape != shape:
+            raise ValueError(f"W must have the shape of the net's weights, {shape}, got {W.shape}")
+        return np.asarray(np.dot(x, W), dtype=FLOAT64)
+
+    def value(W: Any) -> float:  # noqa: N803
+        return float(softmax_cross_entropy(logits(real_array(W, "W")), labels))
+
+    known_steps: dict[float, tuple[Floats, Indices]] = {}  # a descent has one h, and the steps do not depend on W
+
+    def prepare(W: Floats, h: float) -> Any:  # noqa: N803
+        if (known := known_steps.get(h)) is None:
+            known = aligned_zeros(features, batch), np.empty(features, np.intp)
+            steps(x, largest, h, *known)
+            known_steps.clear()
+            known_steps[h] = known
+        tables = [aligned_zeros(classes, batch) for _ in range(5)]  # a, a1, a2, e, log_p
+        coefficients(logits(W), labels, *tables)
+        return *known, *tables, labels
+
+    return IncrementalObjective(value, prepare, difference)

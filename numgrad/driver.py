@@ -1,0 +1,226 @@
+"""The drive: which kind of objective f is, who runs its sweep, what is reported meanwhile, what is worth a warning."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any, Protocol, TypeAlias
+
+from numpy.typing import ArrayLike, NDArray
+
+from .arguments import KNOWN_COMPILED, describe, is_compiled, whole_number
+from .loops import RESPONDED, STEP_LOST, Floats, Rule
+from .objectives.python import PythonObjective, VectorizedObjective
+from .processes import Engine, check_engine, distribute, joblib_engine
+from .threads import Report, Sweep, Throughput
+
+__all__: list[str] = []  # nothing here is public
+
+Workers: TypeAlias = "int | Engine"
+Progress: TypeAlias = "bool | Callable[[int, int], object]"
+
+
+class Objective(Protocol):
+    """A kind of objective: how f is evaluated next to a point."""
+
+    @property
+    def threads(self) -> bool:
+        """Whether its sweeps may run on several threads."""
+
+    @property
+    def has_descent(self) -> bool:
+        """Whether it has a loop of whole descents."""
+
+    def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:
+        """Return the memory to perturb, and whether it is private; refuse what f would not see change."""
+
+    def value(self, x: Any, args: tuple[Any, ...]) -> Any:
+        """Return f(x) as a number; `returned` gives it in its own type."""
+
+    def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
+        """Return what f returned."""
+
+    def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> Any:
+        """Return the work of `rule`, a `Sweep`; TypeError or ValueError if this kind has no such rule."""
+
+    def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
+        """Do a short sweep without making one, and return its flags, or -1: a shortcut that takes 0.6 us less."""
+
+
+def as_objective(f: Any, args: tuple[Any, ...], batch_bytes: int = 0) -> Objective:
+    """Recognise the kind of `f`; with `batch_bytes` it takes batches of points of so many bytes.
+
+    Raises
+    ------
+    TypeError
+        If `f` is not callable or `args` is not a tuple.
+    """
+    if not isinstance(args, tuple):
+        raise TypeError(f"args must be a tuple, got {describe(args)}; write args=(a,) for one argument")
+    # The two kinds that small calls have come first: each look that follows takes time that such a call would show.
+    known: Objective | None = KNOWN_COMPILED.get(id(f))
+    if known is not None and not batch_bytes:
+        return known
+    if f.__class__ is FunctionType and not batch_bytes:
+        return PythonObjective(f)
+    # Asked of the class: an instance with a `__getattr__` of its own may answer to any name.
+    own: Callable[[Any], Objective] | None = getattr(f.__class__, "_as_objective", None)
+    if batch_bytes:
+        if not callable(f) or own is not None:
+            raise TypeError(f"vectorized=True needs an f that takes a batch of points, got {describe(f)}")
+        return VectorizedObjective(f, batch_bytes)
+    if own is not None:
+        return own(f)
+    if is_compiled(f):
+        from .objectives.compiled import objective_of
+
+        return objective_of(f)
+    if not callable(f):
+        raise TypeError(f"f must be callable, got {describe(f)}")
+    return PythonObjective(f)
+
+
+def as_workers(workers: Workers, objective: Objective) -> Workers:
+    """Return `workers` as a number of threads, or as the engine that maps over tasks in other processes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither a whole number from 1, -1 for all cores, nor callable, or if `objective` can use no second
+        thread.
+    ImportError
+        If processes are needed and joblib is not installed.
+    """
+    if workers.__class__ is int and workers == 1:
+        return 1
+    if callable(workers):
+        return workers
+    check_engine(workers)
+    count = whole_number("workers", workers, -sys.maxsize)
+    count = _cores() if count == -1 else whole_number("workers", count, 1)
+    if count > 1 and isinstance(objective, PythonObjective):
+        return joblib_engine(count)
+    if count > 1 and not objective.threads:
+        raise TypeError(
+            f"workers={count} needs an f compiled without parallel=True, and so what it calls: this one starts threads "
+            f"of its own"
+        )
+    return count
+
+
+def _cores() -> int:
+    # The cores that this process may use: taskset or a batch system may leave it fewer than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def differentiate(
+    objective: Objective,
+    x: Any,
+    args: tuple[Any, ...],
+    plan: tuple[Rule, Any],
+    out: Floats,
+    workers: Workers = 1,
+    progress: Progress = False,
+) -> int:
+    """Write what a ``rule, where = plan`` makes of f near `x` to the rows of `out`; return flags, and never warn."""
+    rule, where = plan
+    if progress is False and workers == 1:
+        flags = objective.at_once(x, args, rule, where, out)
+        if flags >= 0:
+            return flags
+    if not len(out):
+        return 0
+    sweep = objective.sweep(x, args, rule, where, out)
+    if progress is False:
+        return run(sweep, workers)
+    with reporting(progress, len(out)) as report:
+        return run(sweep, workers, report)
+
+
+def run(sweep: Sweep, workers: Workers = 1, report: Report | None = None) -> int:
+    """Do all units of a sweep on threads, or through an engine, and return the flags."""
+    if callable(workers):
+        return distribute(workers, sweep, report)
+    throughput = sweep.throughput
+    # Without a throughput nothing is cut: a Python f sees Ctrl-C itself.
+    if report is None and (throughput is None or throughput.is_short(sweep.size, sweep.cost, workers)):
+        return sweep.run_range(sweep.thread_state(), 0, sweep.size)
+    return (throughput or Throughput()).run(sweep, workers, report)
+
+
+def check_progress(progress: Progress) -> None:
+    """Raise unless `progress` is a bool or a callable.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ImportError
+        If it is True and tqdm is not installed.
+    """
+    if not isinstance(progress, bool) and not callable(progress):
+        raise TypeError(f"progress must be a bool or a callable, got {describe(progress)}")
+    if progress is True:
+        _tqdm()
+
+
+@contextmanager
+def reporting(progress: Progress, total: int) -> Iterator[Report | None]:
+    """Give what is to be called with the number of units done: a tqdm bar's, the user's own, or None."""
+    if progress is True:
+        with _tqdm()(total=total, unit="coordinate", unit_scale=True) as bar:
+            # tqdm wants what was added, and counts itself.
+            yield lambda done: bar.update(done - bar.n)
+    elif callable(progress):
+        yield lambda done: progress(done, total)
+    else:
+        yield None
+
+
+def _tqdm() -> Any:
+    try:
+        # tqdm.auto draws a widget in a notebook, and text elsewhere.
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise ImportError("progress=True draws with tqdm: python -m pip install 'numgrad[progress]'") from None
+    return tqdm
+
+
+def seems_ignored(
+    objective: Objective, is_private: bool, workers: Workers, flags: int, out: Floats | None = None
+) -> bool:
+    """Tell whether nothing responded where an f that ignores its argument reads another array than is perturbed.
+
+    That is so for a private copy of x, and in other processes. Without `out` the flags tell all.
+    """
+    if flags & RESPONDED or not (is_private or (callable(workers) and isinstance(objective, PythonObjective))):
+        return False
+    return out is None or (out.size > 0 and not out.any())
+
+
+def warn_of(flags: int, h: Any, ignored: bool) -> None:
+    """Warn of a lost step, and of an argument that seems to be `ignored`, at the caller's line."""
+    if ignored:
+        warn(
+            "all differences are exactly zero: f may ignore its argument, and read another array than the copy of x "
+            "that was perturbed; pass the array that f reads, writable and floating, as x"
+        )
+    if flags & STEP_LOST:
+        warn(
+            f"the step {f'h={h:g}' if isinstance(h, float) else 'h'} is below the spacing eps * |x| of the floats near "
+            f"some coordinate of x, and is lost in round-off there; rescale x or pass a larger h"
+        )
+
+
+def warn(message: str) -> None:
+    """Issue a RuntimeWarning at the line outside this package that called it."""
+    # Counted here, since skip_file_prefixes of warnings.warn came with Python 3.12 and 3.11 is served too.
+    # sys._getframe gives one frame; inspect.stack reads the source lines of all.
+    level, frame = 1, sys._getframe(0)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    warnings.warn(message, RuntimeWarning, stacklevel=level)

@@ -1,0 +1,415 @@
+"""Functions compiled with `numba.njit` as objectives: the one compile policy, and the loops compiled around them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Iterable
+from threading import Lock
+from typing import Any, cast
+
+import numpy as np
+from numba import njit, types
+from numba.core.errors import NumbaTypeError
+from numba.extending import overload
+from numpy.typing import ArrayLike, NDArray
+
+from .. import arguments, loops
+from ..arguments import KNOWN_COMPILED, imaginary_part, real_array, real_number
+from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_step, make_descent
+from ..points import FLOAT64, is_unchanged, private_copy
+from ..threads import Throughput, arrived
+from .inspection import captured, check_types, cost_of, functions_in, kind_of, starts_threads
+
+__all__: list[str] = []  # nothing here is public
+
+Kernel = Callable[..., Any]
+Decorator = Callable[[Kernel], Kernel]
+
+
+def compiled(*, cache: bool = False, reorder: bool = False, inline: bool = False, paste: bool = False) -> Decorator:
+    """Return the decorator with the one compile policy: release the GIL, divide as NumPy does, stay strict.
+
+    `reorder` lets sums be reordered and contracted, so that they vectorise: not for a loop around a user's function.
+    `inline` has LLVM copy the function into its callers whatever its size, for where handing over its arguments and
+    counting references to them would take longer than what it does. `paste` has numba do so before it compiles, which
+    takes a fifth less time than to compile two functions.
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    if inline:
+        options["forceinline"] = True
+    if paste:
+        options["inline"] = "always"
+    if reorder:
+        options["fastmath"] = {"reassoc", "contract", "nsz"}
+
+    def decorate(kernel: Kernel) -> Kernel:
+        try:
+            return cast("Kernel", njit(cache=cache, **options)(kernel))
+        except RuntimeError:  # numba found no folder in which it may keep a cache
+            return cast("Kernel", njit(**options)(kernel))
+
+    return decorate
+
+
+update = compiled(cache=True)(loops.update)
+
+
+def evaluation(f: Any, as_number: Callable[[Any], float] = real_number) -> Kernel:
+    """Return the compiled ``evaluate(x, args)``: `f` with what it returns made a float."""
+
+    @compiled(paste=True)
+    def evaluate(x: Any, args: Any) -> Any:
+        return as_number(f(x, *args))
+
+    return evaluate
+
+
+def of_one_element(f: Any) -> Kernel:
+    """Return the compiled function of an array of one element that calls `f` of a number."""
+
+    @njit()
+    def of_one(x: Any, *args: Any) -> Any:
+        return f(x[0], *args)
+
+    when_recompiled(f, "of one", lambda: of_one.recompile())  # the one that it has then
+    return cast("Kernel", of_one)
+
+
+@overload(real_number)
+def real_form(value: Any) -> Callable[[Any], Any]:
+    """Return the compiled `real_number` for a value of the numba type `value`; NumbaTypeError if there is none."""
+    message = f"f must return one real number, it returned {value}"
+    if value == types.none:
+        return _from_none(f"{message}: is a return missing?")
+    real = types.Float | types.Integer
+    if isinstance(value, real):
+        return _from_number
+    if isinstance(value, types.Array) and isinstance(value.dtype, real):
+        return _from_array(f"{message} with more or less than one element")
+    if isinstance(value, types.Optional) and isinstance(value.type, real):
+        return _from_optional("f must return one real number, it returned None")
+    raise NumbaTypeError(message)
+
+
+@overload(imaginary_part)
+def imaginary_form(value: Any) -> Callable[[Any], Any]:
+    """Return the compiled `imaginary_part` for a value of the numba type `value`; NumbaTypeError if there is none."""
+    if not isinstance(value, types.Complex):
+        raise NumbaTypeError(f"{arguments.NEEDS_COMPLEX} it returned {value}")
+    return _from_complex
+
+
+# Numba wants the parameter of each implementation to look just like that of the overload, annotation included.
+
+
+def _from_number(value: Any) -> Any:
+    return float(value)
+
+
+def _from_complex(value: Any) -> Any:
+    return value.imag
+
+
+def _from_none(message: str) -> Callable[[Any], Any]:
+    def number(value: Any) -> Any:  # noqa: ARG001
+        for _ in range(1):  # numba would prune the return, and with it the type, after a bare raise
+            raise TypeError(message)
+        return 0.0
+
+    return number
+
+
+def _from_array(message: str) -> Callable[[Any], Any]:
+    def number(value: Any) -> Any:
+        if value.size != 1:
+            raise TypeError(message)
+        return float(value.flat[0])
+
+    return number
+
+
+def _from_optional(message: str) -> Callable[[Any], Any]:
+    def number(value: Any) -> Any:
+        if value is None:
+            raise TypeError(message)
+        return value * 1.0  # float(value) does not unwrap an optional
+
+    return number
+
+
+# Two threads inside parallel regions abort the process on numba's workqueue layer, whoever started the threads.
+_PARALLEL_LOCK = Lock()
+
+
+def one_at_a_time(kernel: Kernel) -> Kernel:
+    """Return `kernel` such that no two threads run it, or another of these, at the same time."""
+
+    def locked(*args: Any) -> Any:
+        with _PARALLEL_LOCK:
+            return kernel(*args)
+
+    return locked
+
+
+class Kernels:
+    """The loops compiled around a function, which are forgotten when the function is recompiled.
+
+    Attributes
+    ----------
+    threads : bool
+        Whether two threads may run them: unless the function starts threads of its own.
+    arrays : list of (str, ndarray)
+        The arrays that the function captured; numba froze their values when it compiled the function.
+    """
+
+    def __init__(self, f: Any, adapt: Callable[[Any, Any], Kernel]) -> None:
+        self.f, self.adapt = f, adapt
+        self.forget()
+        when_recompiled(f, "loops", self.forget)
+
+    def forget(self) -> None:
+        """Forget the loops, and what was captured."""
+        self.threads = True
+        self.arrays: list[tuple[str, NDArray[Any]]] = []
+        self.kinds: set[Hashable] = set()
+        self.loops = Loops(self)
+
+    def meet(self, kind: Hashable, functions: Iterable[Any] = ()) -> None:
+        """Look at what numba will compile for a kind of arguments; `functions` are compiled ones among these."""
+        for function in (self.f, *functions):
+            found = list(captured(function))
+            self.arrays += [(name, value) for name, value in found if isinstance(value, np.ndarray)]
+            if self.threads and starts_threads(found):
+                self.threads, self.loops = False, Loops(self)
+        self.kinds.add(kind)  # last: another thread may rely on it
+
+
+# A dict, for the look-up of a loop that is known is then C code, and no Python call.
+class Loops(dict[Any, tuple[Kernel, Throughput]]):
+    """By factory, the loop compiled around a function, and how fast it was."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self.kernels = kernels
+
+    def __missing__(self, make: Any) -> tuple[Kernel, Throughput]:
+        kernel = compiled()(self.kernels.adapt(self.kernels.f, make))
+        found = kernel if self.kernels.threads else one_at_a_time(kernel), Throughput()
+        # Where two threads have compiled the same loop, both take the first one, and its speed.
+        return self.setdefault(make, found)
+
+
+def when_recompiled(f: Any, what: str, action: Callable[[], object]) -> None:
+    """Have ``f.recompile()`` call `action` too: numba tells nobody, and to look at each call takes 0.4 us.
+
+    A later action for the same `what` takes the place of an earlier one.
+    """
+    recompile = getattr(f, "recompile", None)
+    if recompile is not None and not hasattr(f, "_numgrad_actions"):
+
+        def recompile_and_act() -> None:
+            recompile()
+            for act in list(f._numgrad_actions.values()):
+                act()
+
+        f._numgrad_actions, f.recompile = {}, recompile_and_act
+    if recompile is not None:
+        f._numgrad_actions[what] = action
+
+
+def _around(f: Any, make: Any) -> Kernel:
+    """Return the loop of `make` around the compiled `f`, which also tells whether `f` wrote to its argument.
+
+    ``kernel(copy, original, (data, args, where), start, stop, out)`` works on a copy of the point, its own if that is
+    empty. One tuple, and flat views made here: numba takes 40 to 200 ns for each argument and each tuple of arrays.
+    """
+    is_complex, moves = make is make_complex_step, make is make_descent  # a descent says itself what the point must be
+    loop = compiled(paste=True)(make(evaluation(f, imaginary_part if is_complex else real_number), compiled()))
+
+    kind = np.complex128 if is_complex else np.float64
+
+    # The guard: an f that writes to its argument moves the points of all later units, and nothing else would show it.
+    # The loop restores what it moved itself, so a difference that is left at the end is of f.
+    # A descent is left out: its point is to move, and `make_descent` compares each iterate.
+    def guarded(copy: Any, original: Any, units: Any, start: int, stop: int, out: Any) -> int:
+        data, args, where = units
+        x = copy if copy.size else original.astype(kind)
+        point, origin = x.reshape(x.size), original.reshape(original.size)
+        flags: int = loop((x, point, point if moves else origin), data, args, where, start, stop, out)
+        for i in range(0 if moves else point.size):
+            if point[i] != origin[i] and (point[i] == point[i] or origin[i] == origin[i]):  # not if both are NaN
+                return flags | ARGUMENT_CHANGED
+        return flags
+
+    return guarded
+
+
+# Elements up to which a kernel makes the copy of the point, which takes 0.2 us less; numba never frees it if f raises.
+# Fixed by "compiled, n = 2" in benchmarks/compare_versions.py.
+_SMALL = 32
+
+_EMPTY = np.empty(0)
+# One for each number of dimensions, which is part of numba's type of an array.
+_NO_COPY = {kind: [np.empty((0,) * ndim, kind) for ndim in range(4)] for kind in (np.float64, np.complex128)}
+
+
+def _copy_for(make: Any, x: Floats) -> NDArray[Any]:
+    """Return the copy of `x` that a thread perturbs, or an empty array if the kernel is to make it."""
+    kind = np.complex128 if make is make_complex_step else np.float64
+    return _NO_COPY[kind][x.ndim] if x.size <= _SMALL and 0 < x.ndim < 4 else x.astype(kind)
+
+
+class CompiledObjective:
+    """A function that the user compiled with `numba.njit`: the whole loop is compiled around it.
+
+    It sees private copies of the point, so an `f` that reads the caller's x by another way is refused.
+    """
+
+    has_descent = True
+
+    def __init__(self, f: Any) -> None:
+        self.f, self.kernels = f, Kernels(f, _around)
+        self.sweep: Callable[..., Any] = functools.partial(CompiledSweep, self)  # a method would take a call more
+
+    def __reduce__(self) -> Any:
+        return objective_of, (self.f,)
+
+    @property
+    def threads(self) -> bool:
+        """Whether several threads may run it; known once it has a place."""
+        return self.kernels.threads
+
+    def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:
+        """Return `x` as a C-contiguous float64 array, of which each thread makes a copy.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not real, or numba has no type for one of `args`.
+        ValueError
+            If `f` reads the memory of `x` as a captured variable or by `args`, where it would not see it change.
+        """
+        plain = x.__class__ is np.ndarray and x.dtype is FLOAT64 and x.flags.carray
+        array: NDArray[Any] = x if plain else real_array(x)  # type: ignore[assignment]
+        kernels = self.kernels
+        kind: Hashable = (array.ndim, *map(kind_of, args)) if args else array.ndim
+        if kind not in kernels.kinds:
+            check_types(args)
+            kernels.meet(kind, functions_in(args))
+        if kernels.arrays:
+            # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
+            for name, value in (*kernels.arrays, *captured(self.f)):
+                if isinstance(value, np.ndarray) and np.shares_memory(value, array):
+                    raise ValueError(
+                        f"the compiled f reads x as the captured variable {name!r}, whose values numba froze when it "
+                        f"compiled f; let f read x from its first argument, and pass other data by args="
+                    )
+        if args and array.flags.writeable and array.dtype.kind == "f":
+            for name, value in arguments.arrays_in(args):
+                if np.shares_memory(value, array):
+                    raise ValueError(
+                        f"{name} shares memory with x, but a compiled f sees only a private copy of x change; "
+                        f"let f read x from its first argument, or pass a copy in args="
+                    )
+        return array if plain else private_copy(array), True
+
+    def value(self, x: Floats, args: tuple[Any, ...]) -> float:
+        """Return f(x) as a number."""
+        return real_number(self.returned(x, args))
+
+    def returned(self, x: Floats, args: tuple[Any, ...]) -> Any:
+        """Return what f returned; ValueError if f writes to its argument."""
+        f, copy = self.f if self.threads else one_at_a_time(self.f), x.copy()
+        try:
+            value = f(copy, *args)
+        except Exception as error:
+            arguments.raise_compile_error(error)
+            raise
+        if not is_unchanged(copy, x):
+            arguments.raise_argument_changed()
+        return value
+
+    def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
+        """Do the units of a sweep that is known to be short, and return its flags, or -1 if it is not.
+
+        A `CompiledSweep` would take 0.6 us more, a quarter of a gradient of two coordinates.
+        """
+        make, data, needs_value, _ = rule
+        kernel, throughput = self.kernels.loops[make]
+        cost, units = throughput.known
+        if size is None:
+            size = len(out)
+        if size > units or cost != (cost_of(x, args) if args else x.size):
+            return -1
+        if needs_value:
+            data = self.value(x, args), *data[1:]
+        # A NamedTuple takes numba 0.5 us more a call than a plain tuple.
+        if where.__class__ is Directions:
+            where = tuple(where)
+        try:
+            is_usual = x.ndim == 1 and x.size <= _SMALL and make is not make_complex_step
+            copy = _EMPTY if is_usual else _copy_for(make, x)
+            flags: int = kernel(copy, x, (data, args, where), 0, size, out)
+        except Exception as error:
+            arguments.raise_compile_error(error)
+            raise
+        if flags & ARGUMENT_CHANGED:
+            arguments.raise_argument_changed()
+        return flags
+
+
+# Functions whose loops are kept, some 100 kB each; the first one that came is forgotten first.
+# Fixed by test_the_loops_of_the_functions_that_came_last_are_kept in tests/test_compiled.py.
+_MOST_KNOWN = 256
+
+
+def objective_of(f: Any) -> CompiledObjective:
+    """Return the objective of a compiled function, with the loops that it has compiled if it is known."""
+    known: CompiledObjective | None = KNOWN_COMPILED.get(id(f))
+    if known is None:
+        while len(KNOWN_COMPILED) >= _MOST_KNOWN:
+            # With a default: another thread may take the same one out.
+            KNOWN_COMPILED.pop(next(iter(KNOWN_COMPILED)), None)
+        known = KNOWN_COMPILED.setdefault(id(f), CompiledObjective(f))
+    return known
+
+
+class CompiledSweep:
+    """Units of work in one compiled loop, on a copy of the point for each thread."""
+
+    __slots__ = ("cost", "loop", "objective", "out", "rule", "size", "throughput", "units", "where", "x")
+    one_by_one = False
+
+    def __init__(
+        self, objective: CompiledObjective, x: Floats, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats
+    ) -> None:
+        if rule.needs_value:
+            rule = rule._replace(data=(objective.value(x, args), *rule.data[1:]), needs_value=False)
+        self.objective, self.x, self.rule, self.out, self.size = objective, x, rule, out, len(out)
+        # A plain tuple in place of Directions: a NamedTuple takes numba 0.5 us more a call.
+        self.where = where if where.__class__ is np.ndarray else tuple(where)
+        self.units = rule.data, args, self.where
+        self.loop, self.throughput = objective.kernels.loops[rule.make]
+        self.cost = cost_of(x, args) if args else x.size
+
+    def __reduce__(self) -> Any:
+        same = self.objective, self.x, self.units[1], self.rule, self.where
+        return arrived, (CompiledSweep, *same, self.out.shape)
+
+    def thread_state(self) -> tuple[Any, Any]:
+        """Return a copy of the point, and the point."""
+        return self.x.astype(np.complex128 if self.rule.make is make_complex_step else np.float64), self.x
+
+    def run_range(self, state: Any, start: int, stop: int) -> int:
+        """Do the units start <= k < stop; ValueError if f has written to its argument."""
+        x, original = state
+        try:
+            flags: int = self.loop(x, original, self.units, start, stop, self.out)
+        except Exception as error:
+            arguments.raise_compile_error(error)
+            raise
+        if flags & ARGUMENT_CHANGED:
+            arguments.raise_argument_changed()
+        return flags
+
+    def fingerprint(self) -> None:
+        """Return nothing: a compiled f sees no memory but its arguments."""

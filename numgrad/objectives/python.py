@@ -1,0 +1,361 @@
+"""Python callables as objectives: one point at a time, in place, or a batch of points at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from itertools import repeat
+from operator import setitem
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import loops, points
+from ..arguments import describe, imaginary_part, raise_argument_changed, real_array, real_number
+from ..loops import Directions, Floats, Indices, Loop, Rule, make_central, make_complex_step, make_directions
+from ..points import EPS, FLOAT64, cells, is_unchanged, native_copy, numbers, private_copy, resolution
+from ..ridders import make_estimates
+from ..threads import arrived
+
+__all__: list[str] = []  # nothing here is public
+
+# Elements below which memory is compared here at once, in a third of the time of a call of `is_unchanged`.
+# Fixed by "Python function_2, n = 2" in benchmarks/compare_versions.py.
+_FEW = 100
+# Part of 1 + |x| by which a fingerprint moves where no scheme says what is near.
+# Fixed by test_a_view_of_what_f_reads_and_a_global_are_found_and_a_harmless_view_is_not in tests/test_processes.py.
+_SHARE = 1e-3
+
+
+class PythonObjective:
+    """A Python callable: called in place, on the caller's own array.
+
+    `as_number` and, for a complex step, `as_imaginary` turn what it returns into what the loops add.
+    """
+
+    has_descent = False
+    threads = False  # the interpreter runs one at a time, and f may read the very array that is perturbed
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        as_number: Callable[[Any], Any] = real_number,
+        as_imaginary: Callable[[Any], Any] = imaginary_part,
+    ) -> None:
+        self.f, self.as_number, self.as_imaginary = f, as_number, as_imaginary
+
+    def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: ARG002
+        """Return the memory to perturb, and whether it is a private copy of `x`."""
+        if x.__class__ is np.ndarray and x.dtype is FLOAT64 and x.flags.carray:
+            return x, False
+        return points.written_through(real_array(x), x)
+
+    def evaluate(self, x: Any, args: tuple[Any, ...]) -> Any:
+        """Return f(x) as a number, for a loop that protects the memory."""
+        return self.as_number(self.f(x, *args))
+
+    def value(self, x: Any, args: tuple[Any, ...]) -> Any:
+        """Return f(x) as a number; ValueError if f writes to its argument."""
+        return self.as_number(self.returned(x, args))
+
+    def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
+        """Return what f returned; ValueError if f writes to its argument."""
+        return _protected(_arrays_of(x), lambda _: self.f(x, *args))
+
+    def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> PythonSweep:
+        """Return the work of `rule` at the memory `x`, an array or a dict of arrays."""
+        return PythonSweep(self, x, args, rule, where, out)
+
+    def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
+        """Do the whole sweep here and now, since a Python f sees Ctrl-C itself, and return its flags."""
+        if not len(out):
+            return 0
+        sweep = self.sweep(x, args, rule, where, out)
+        return sweep.run_range(x if rule.make is make_central else sweep.thread_state(), 0, len(out))
+
+
+class PythonSweep:
+    """Units of work for a Python callable, all on the same memory, which is restored after each range."""
+
+    throughput = None
+    cost = "python"  # not None, which stands for a cost that nothing is known of
+    one_by_one = True  # in another process each unit is run by itself, since f may take long
+
+    def __init__(
+        self, objective: PythonObjective, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats
+    ) -> None:
+        # Not for an empty sweep: nothing is evaluated for an x without elements.
+        if rule.needs_value and len(out):
+            rule = rule._replace(data=(objective.value(x, args), *rule.data[1:]), needs_value=False)
+        self.objective, self.x, self.args, self.rule, self.where, self.out = objective, x, args, rule, where, out
+
+    def __reduce__(self) -> Any:
+        return arrived, (type(self), self.objective, self.x, self.args, self.rule, self.where, self.out.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of units."""
+        return len(self.out)
+
+    def thread_state(self) -> Any:
+        """Return the memory that is perturbed: the caller's own, but for a complex step."""
+        if self.rule.make is make_complex_step:
+            return self.x.astype(np.complex128, order="C", subok=False)
+        return self.x
+
+    def run_range(self, state: Any, start: int, stop: int) -> int:
+        """Do the units start <= k < stop in place, and restore the memory after any exit.
+
+        Raises
+        ------
+        ValueError
+            If f has written to the memory.
+        """
+        memory = state
+        if state.__class__ is not np.ndarray:
+            if isinstance(state, dict):
+                return self._run_joined(state, start, stop)
+            memory = state.view(np.ndarray)  # a subclass may do more than assign
+        saved = native_copy(memory)
+        loop, data, where, out = self._units()
+        if where.__class__ is Directions:  # of several members
+            point: Any = memory.reshape(-1) if memory.flags.c_contiguous else memory.flat
+            origin: Any = saved.reshape(-1)
+        else:
+            point, origin = cells(memory), numbers(saved)
+        try:
+            flags = loop((state, point, origin), data, self.args, where, start, stop, out)
+            unchanged = (memory.size < _FEW and memory.tobytes() == saved.tobytes()) or is_unchanged(memory, saved)
+        finally:
+            # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
+            memory[...] = saved
+        if not unchanged or flags & loops.ARGUMENT_CHANGED:
+            raise_argument_changed()
+        return flags
+
+    def _run_joined(self, state: dict[str, NDArray[Any]], start: int, stop: int) -> int:
+        """Do directions over a dict of arrays, whose elements count as those of one array."""
+        memory, (loop, data, where, out) = _arrays_of(state), self._units()
+
+        def work(saved: list[NDArray[Any]]) -> int:
+            flat = state, points.JoinedArrays(memory), np.concatenate([array.reshape(-1) for array in saved])
+            return loop(flat, data, self.args, where, start, stop, out)
+
+        return _protected(memory, work)  # type: ignore[no-any-return]
+
+    def _units(self) -> tuple[Loop, Any, Any, Any]:
+        """Return the loop, its data, where, and the rows of the result, as what the interpreter indexes fast."""
+        make, data, _, _ = self.rule
+        objective, where, out = self.objective, self.where, self.out
+        if make is make_central:
+            data = objective.f, objective.as_number, data[0], resolution(self.x), points.is_narrow(self.x)
+            return loops.interpreted_central, data, where, out.data
+        if make is make_estimates:
+            return np.errstate(all="ignore")(make_estimates(objective.evaluate, loops.plain)), data, where, out.data
+        if make is make_complex_step:
+            objective = PythonObjective(objective.f, objective.as_imaginary)
+        if make is not make_directions and make is not make_complex_step:
+            return make(objective.evaluate, loops.plain), data, where, out
+        movers: Any = _ARRAY_MOVERS
+        if not len(where.starts):
+            base, eps, *tables, use_stored_distance = data
+            data = (
+                base,
+                eps,
+                *map(_fast, tables),
+                use_stored_distance or (make is make_directions and points.is_narrow(self.x)),
+            )
+            where, movers = tuple(map(_fast, where)), _MOVERS
+        loop = make_directions(objective.evaluate, loops.plain, movers)
+        return loop, data, where, out.data if out.ndim == 1 else out
+
+    def fingerprint(self) -> float | None:
+        """Return f at a point where all coordinates of the sweep have moved, or None if it has no value there."""
+        if self.rule.make is make_complex_step or isinstance(self.x, Mapping):
+            return None
+        memory = self.x.view(np.ndarray)
+        saved = native_copy(memory)
+        try:
+            memory[...] = self._moved(saved)
+            return real_number(self.objective.evaluate(self.x, self.args))
+        except Exception:  # noqa: BLE001, f need not be defined at a point that nobody asked for
+            return None
+        finally:
+            memory[...] = saved
+
+    def _moved(self, saved: NDArray[Any]) -> NDArray[np.float64]:
+        """Return a point near x where the coordinates have moved, each by another share; within reach of a scheme."""
+        moved = private_copy(saved).reshape(-1)
+        if isinstance(self.where, Directions):
+            _, members, lengths = self.where
+            offsets = self.rule.data[2][self.rule.data[4]]
+            reach = lengths * np.take_along_axis(offsets, np.abs(offsets).argmax(1)[:, np.newaxis], 1)[:, 0]
+        else:
+            members, reach = self.where, None
+        chosen = members if len(members) else np.arange(moved.size)
+        # From half the reach to all of it, spread by the golden ratio: where all move alike, a change of f may cancel.
+        shares = 0.5 + 0.5 * ((0.618 * np.arange(len(chosen))) % 1.0)
+        moved[chosen] += shares * (_SHARE * (1.0 + np.abs(moved[chosen])) if reach is None else reach)
+        return moved.reshape(saved.shape).astype(saved.dtype)
+
+
+def _arrays_of(x: Any) -> list[NDArray[Any]]:
+    """Return the memory of an array or of a dict of arrays; a subclass may do more than assign."""
+    return [array.view(np.ndarray) for array in (x.values() if isinstance(x, Mapping) else [x])]
+
+
+def _protected(memory: list[NDArray[Any]], work: Callable[[list[NDArray[Any]]], Any]) -> Any:
+    """Return what `work` returns, given copies of the memory, and restore the memory after any exit.
+
+    Raises
+    ------
+    ValueError
+        If `work` has changed the memory.
+    """
+    saved = list(map(native_copy, memory))
+    # Made before the try: in `finally`, a Ctrl-C could be raised at the call that makes it.
+    restore: Any = map(setitem, memory, repeat(...), saved)  # type: ignore[arg-type]
+    try:
+        result = work(saved)
+        unchanged = all(map(is_unchanged, memory, saved))
+    finally:
+        list(restore)  # one call of C, in which no Ctrl-C can come between
+    if not unchanged:
+        raise_argument_changed()
+    return result
+
+
+def _move(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:
+    """Do what `numgrad.loops.move` does, for a single coordinate, in two thirds of its time."""
+    _, members, lengths = where
+    i = members[k] if members else k
+    value = origin[i]
+    point[i] = value + offset * (lengths[k] if len(lengths) > 1 else lengths[0])
+    return float(point[i].real) - float(value.real)
+
+
+def _settle(point: Any, origin: Any, where: Any, k: int, offset: float, eps: float) -> int:
+    """Do what `numgrad.loops.settle` does, for a single coordinate."""
+    _, members, lengths = where
+    i, length = members[k] if members else k, lengths[k] if len(lengths) > 1 else lengths[0]
+    value, left = origin[i], point[i]
+    point[i] = value + offset * length
+    flags = 0 if left == point[i] or left != left else loops.ARGUMENT_CHANGED
+    point[i] = value
+    return flags | loops.STEP_LOST if eps and abs(value) * eps > abs(length) else flags
+
+
+def _move_arrays(point: Any, origin: Any, where: Directions, k: int, offset: float, _: float = 0.0) -> int:
+    """Do what `numgrad.loops.move` and, with the offset 0, `settle` do, for several members; no distance, no flags."""
+    starts, members, lengths = where
+    units = slice(starts[k], starts[k + 1])
+    chosen: Any = members[units] if len(members) else units
+    point[chosen] = origin[chosen] + offset * (lengths[0] if len(lengths) == 1 else lengths[units])
+    return 0
+
+
+_MOVERS = _move, _settle, loops.is_response
+_ARRAY_MOVERS = _move_arrays, lambda p, o, w, k, *_: _move_arrays(p, o, w, k, 0.0), lambda total: False  # noqa: ARG005
+
+
+def _fast(value: Any) -> Any:
+    """Return what the interpreter indexes fastest in place of an array."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return value.data if value.ndim == 1 and value.dtype.kind in "fi" else value.tolist()
+
+
+class VectorizedObjective(PythonObjective):
+    """A Python callable that takes a batch of points, of shape ``(k, *x.shape)``, and returns k values."""
+
+    def __init__(self, f: Callable[..., Any], batch_bytes: int) -> None:
+        super().__init__(f)
+        self.batch_bytes = batch_bytes
+
+    def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: ARG002
+        """Return a private copy of `x`, of which batches are made."""
+        return private_copy(real_array(x)), True
+
+    def value(self, x: Any, args: tuple[Any, ...]) -> Any:
+        """Return f(x)."""
+        return float(self.values(x[np.newaxis].copy(), args)[0])
+
+    def values(self, batch: Floats, args: tuple[Any, ...]) -> Floats:
+        """Return f of each point of a batch."""
+        values = np.asarray(self.f(batch, *args))
+        if values.shape != (len(batch),) or values.dtype.kind not in "fiu":
+            raise TypeError(
+                f"a vectorized f must return {len(batch)} real numbers for a batch of shape {batch.shape}, it returned "
+                f"{describe(values)}"
+            )
+        return values.astype(np.float64)
+
+    def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> PythonSweep:
+        """Return the work of `rule`, in batches."""
+        if rule.make is make_complex_step:
+            raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
+        if rule.make not in {make_central, make_directions} or (rule.make is make_directions and len(where.starts)):
+            raise TypeError("vectorized=True serves coordinates with the same scheme; pass an f of one point")
+        return VectorizedSweep(self, x, args, rule, where, out)
+
+
+class VectorizedSweep(PythonSweep):
+    """Units of work for a callable that takes batches: the coordinates of a range in as few as memory allows."""
+
+    objective: VectorizedObjective
+    one_by_one = False
+
+    def fingerprint(self) -> None:
+        """Return nothing: f sees no memory but its batches."""
+
+    def run_range(self, state: Any, start: int, stop: int) -> int:
+        """Do the units start <= k < stop on copies of the point."""
+        if self.rule.make is make_central:
+            h, one, pair = self.rule.data[0], np.zeros(1, np.intp), np.array([[1.0, -1.0]])
+            data: Any = math.nan, EPS, pair, pair, one, np.array([2.0]), False
+            where: Any = Directions(self.where, self.where, np.array([h]))
+        else:
+            data, where = self.rule.data, self.where
+        length = max(1, self.objective.batch_bytes // max(1, state.nbytes * data[2].shape[1]))
+        flags = 0
+        for first in range(start, stop, length):
+            flags |= self._run_batch(state, data, where, np.arange(first, min(first + length, stop)))
+        return flags
+
+    def _run_batch(self, x: Floats, data: Any, where: Directions, units: Indices) -> int:
+        """Write the quotients of the units, from one batch of all their points."""
+        base, _, offsets, weights, index, denominators, use_stored_distance = data
+        chosen = where.members[units] if len(where.members) else units
+        values, steps = x.reshape(-1)[chosen], _one_or_each(where.lengths, units)
+        if len(index) == 1:  # numbers where one scheme serves all units, which is faster, else arrays
+            row = index[0]
+            terms: Any = list(zip(offsets[row].tolist(), weights[row].tolist(), strict=True))
+        else:
+            row = index[units]
+            terms = list(zip(offsets[row].T, weights[row].T, strict=True))
+        moving = [m for m, (offset, _) in enumerate(terms) if (offset.any() if len(index) > 1 else offset)]
+        batch = np.empty((len(moving), len(units), x.size))
+        batch[...] = x.reshape(-1)
+        points = {m: values + terms[m][0] * steps for m in moving}
+        for k, point in enumerate(points.values()):
+            batch[k, np.arange(len(units)), chosen] = point
+        found = self.objective.values(batch.reshape(-1, *x.shape), self.args).reshape(len(moving), len(units))
+        total, width = np.zeros(len(units)), np.zeros(len(units))
+        with np.errstate(all="ignore"):
+            for m, (offset, weight) in enumerate(terms):  # in the order of the loops
+                value = found[moving.index(m)] if m in points else base
+                if len(index) > 1:
+                    value = np.where(weight == 0.0, 0.0, np.where(offset == 0.0, base, value))
+                if len(index) > 1 or weight:
+                    total += weight * value
+                if use_stored_distance and m in points:
+                    width += weight * (points[m] - values)
+            divisor = width if use_stored_distance else denominators[row] * steps
+            np.divide(total, divisor, out=self.out[units[0] : units[-1] + 1])
+        lost = loops.STEP_LOST if (np.abs(values) * EPS > steps).any() else 0
+        return lost | (loops.RESPONDED if total.any() else 0)
+
+
+def _one_or_each(numbers: NDArray[Any], units: Indices) -> Any:
+    return numbers[units] if len(numbers) > 1 else numbers[0]

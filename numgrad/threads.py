@@ -1,0 +1,170 @@
+"""Sweeps: work in independent units, how it is cut into ranges, and which threads run them."""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock, start_new_thread
+from collections.abc import Callable, Hashable
+from itertools import repeat
+from time import perf_counter, sleep
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__: list[str] = []  # nothing here is public
+
+Report = Callable[[int], object]
+
+# Seconds of compiled work between two looks at the keyboard: Ctrl-C feels prompt, and twenty calls a second cost
+# nothing. Fixed by test_ctrl_c_stops_a_compiled_gradient_within_a_second in tests/test_gradient.py.
+INTERRUPT_INTERVAL = 0.05
+
+# A second thread may wait some 2 ms for a core. Work of less than a 25th of the interval is not worth one.
+# Fixed by test_work_that_is_known_to_be_small_is_not_worth_a_thread in tests/test_threads.py.
+_THREADS_FROM = 25
+
+# Threads at most: each has a copy of x, and more than four a core would only wait for one another.
+# The rule is tested by test_there_are_never_more_threads_than_units_nor_than_help in tests/test_threads.py.
+_MOST_THREADS = max(16, 4 * (os.cpu_count() or 1))
+
+
+class Sweep(Protocol):
+    """Units 0 <= k < size of some work, independent of each other; unit k writes row k of `out`."""
+
+    size: int
+    out: NDArray[np.float64]
+    throughput: Throughput | None  # None where it may not be cut, as a Python f calls for Ctrl-C itself
+    cost: Hashable  # all that the time of a unit depends on
+
+    def thread_state(self) -> Any:
+        """Return what one thread may write to."""
+
+    def run_range(self, state: Any, start: int, stop: int) -> int:
+        """Do the units start <= k < stop and return their flags, or-ed."""
+
+
+class Throughput:
+    """How many units of one kind of work fit into `INTERRUPT_INTERVAL`, remembered from call to call."""
+
+    def __init__(self) -> None:
+        self.known: tuple[Hashable, int] = (None, 1)
+
+    def is_short(self, units: int, cost: Hashable, workers: int = 1) -> bool:
+        """Tell whether so many units are known to be done before one interval, or before a thread could help."""
+        known, size = self.known
+        return (units if workers == 1 else units * _THREADS_FROM) <= size and known == cost
+
+    def run(self, sweep: Sweep, workers: int = 1, report: Report | None = None) -> int:
+        """Do all units of `sweep` on `workers` threads, each with a state of its own, and return the flags.
+
+        The first exception ends the work and is raised; Ctrl-C ends it after the ranges that are under way. `report`
+        is called from this thread, now and then and at the end, with the number of units done.
+        """
+        known, size = self.known
+        ranges, state, flags = _Ranges(sweep, size), sweep.thread_state(), 0
+        try:
+            if known != sweep.cost:
+                flags = ranges.calibrate(state)
+                if report:
+                    report(ranges.done)
+            left = sweep.size - ranges.start
+            workers = min(workers, left, _MOST_THREADS)
+            if workers <= 1 or left * _THREADS_FROM <= ranges.length:
+                return flags | ranges.work(state, report)
+            # Many ranges a thread, so that at the end none waits long for another that was held up.
+            # Fixed by test_each_thread_has_a_state_of_its_own_and_ranges_are_short in tests/test_threads.py.
+            ranges.limit = -(-left // (16 * workers))
+            states = [state, *(sweep.thread_state() for _ in range(1, workers))]
+            return flags | _on_threads(ranges, states, report)
+        finally:
+            self.known = sweep.cost, ranges.length
+
+
+class _Ranges:
+    """A sweep in ranges of about `INTERRUPT_INTERVAL`, at most `limit` units long, for any number of threads."""
+
+    def __init__(self, sweep: Sweep, length: int) -> None:
+        self.sweep, self.length, self.limit = sweep, length, sweep.size
+        self.start, self.done, self.ended, self.lock = 0, 0, False, allocate_lock()
+
+    def calibrate(self, state: Any) -> int:
+        """Do ranges of 1, 8, 64 ... units until one takes a thousandth of the interval, and the time is known."""
+        # From one unit, since that may take minutes, to a range beside which the clock and a few calls do not count.
+        # By 8, so that few ranges are that short, and the last one takes less than a hundredth of the interval, unless
+        # its units are slower. Fixed by test_small_work_is_short_once_it_is_known_and_another_cost_forgets.
+        flags, length, elapsed = 0, 1, 0.0
+        while elapsed < INTERRUPT_INTERVAL / 1000 and self.start < self.sweep.size:
+            start, self.start = self.start, min(self.start + length, self.sweep.size)
+            more, elapsed = self._do(state, start, self.start)
+            flags, length = flags | more, 8 * length
+        return flags
+
+    def work(self, state: Any, report: Report | None = None) -> int:
+        """Take ranges and do them until none is left; return the or of their flags."""
+        flags = 0
+        try:
+            while True:
+                with self.lock:  # a range that was taken is done, whoever has found none left meanwhile
+                    start = self.start
+                    if start >= self.sweep.size or self.ended:
+                        return flags
+                    stop = self.start = min(start + min(self.length, self.limit), self.sweep.size)
+                flags |= self._do(state, start, stop)[0]
+                if report:
+                    report(self.done)
+        finally:
+            self.ended = True  # no range is left, or one has failed
+
+    def _do(self, state: Any, start: int, stop: int) -> tuple[int, float]:
+        """Do one range, learn from it, and return its flags and seconds."""
+        began = perf_counter()
+        flags = self.sweep.run_range(state, start, stop)
+        # The clock may not have moved: the length is what is divided by it.
+        elapsed = max(perf_counter() - began, 1e-9)
+        self.length = max(1, int((stop - start) * INTERRUPT_INTERVAL / elapsed))
+        with self.lock:
+            self.done += stop - start
+        return flags, elapsed
+
+
+def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> int:
+    # A raw thread and a SimpleQueue are all C: Ctrl-C in the main thread cannot leave one of their locks taken, as it
+    # does, once in some hundred times, with those of an executor and its futures, and waits for them for ever.
+    from queue import SimpleQueue  # with threading, a tenth of what importing numgrad would cost
+
+    results: SimpleQueue[int | BaseException] = SimpleQueue()
+    started, finished = list[int](), list[None]()
+
+    def work(rank: int) -> None:
+        result: int | BaseException
+        try:
+            result = ranges.work(states[rank])
+        except BaseException as error:  # noqa: BLE001, raised again below
+            result = error
+        finished.append(None)
+        results.put(result)
+
+    try:
+        # C again: no thread that was started goes uncounted.
+        started.extend(map(start_new_thread, repeat(work), zip(range(1, len(states)))))
+        flags = ranges.work(states[0], report)
+        for _ in started:
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            flags |= result
+        if report:
+            report(ranges.done)
+    finally:
+        ranges.ended = True
+        while len(finished) < len(started):  # nobody must write to the result when it is given back
+            sleep(0.001)
+    return flags
+
+
+def arrived(kind: Callable[..., Any], *parts: Any) -> Any:
+    """Return a sweep where it arrived, with a result of its own."""
+    objective, x, args, *others, shape = parts
+    objective.place(x, args)  # which also learns what f is
+    return kind(objective, x, args, *others, np.empty(shape))

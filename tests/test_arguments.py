@@ -1,0 +1,375 @@
+"""What a caller may get wrong: one clear line for x, h, args and what f returns; an f that writes to its argument."""
+
+import numpy as np
+import pytest
+from problems import compiled, needs_jit
+
+from numgrad import (
+    assert_gradient,
+    check_gradient,
+    descent_path,
+    estimate_derivative,
+    estimate_gradient,
+    gradient_ascent,
+    gradient_descent,
+    numerical_diff,
+    numerical_gradient,
+)
+
+RUNS = {
+    "numerical_gradient": numerical_gradient,
+    "forward": lambda f, x, **options: numerical_gradient(f, x, scheme="forward", **options),
+    "vectorized": lambda f, x, **options: numerical_gradient(f, x, vectorized=True, **options),
+    "estimate_gradient": estimate_gradient,
+    "gradient_descent": gradient_descent,
+    "gradient_ascent": gradient_ascent,
+    "descent_path": descent_path,
+    "check_gradient": lambda f, x, **options: check_gradient(f, np.ones(2), x, **options),
+    "assert_gradient": lambda f, x, **options: assert_gradient(f, np.ones(2), x, **options),
+    "directions": lambda f, x, **options: check_gradient(f, np.ones(2), x, directions=2, **options),
+}
+
+
+def never(*args):
+    raise AssertionError("evaluated before the arguments were checked")
+
+
+def line_of(caught):
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 300
+    return text
+
+
+class Tensor:
+    """What PyTorch does with a tensor that requires grad, and with one on another device."""
+
+    def __init__(self, error=RuntimeError, requires_grad=True):
+        self.error, self.requires_grad = error, requires_grad
+
+    def __array__(self, *args, **kwargs):
+        raise self.error("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+
+    def __float__(self):
+        return 3.0
+
+    def __repr__(self):
+        return "tensor(3., grad_fn=<SumBackward0>)"
+
+
+# --- x ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize(
+    ("x", "error", "said"),
+    [
+        ([np.ones(2), np.ones(3)], ValueError, "arrays of several shapes; pass one at a time"),
+        ((np.ones((2, 2)), np.ones(2)), ValueError, "arrays of several shapes; pass one at a time"),
+        ([[1.0], [2.0, 3.0]], ValueError, "its rows differ in length"),
+        (None, TypeError, "NoneType None"),
+        (Tensor(), TypeError, "got Tensor: Can't call numpy"),
+        (Tensor(TypeError), TypeError, "got Tensor: Can't call numpy"),
+        ("text", TypeError, "hold real numbers"),
+        ([None, 1.0], TypeError, "hold real numbers"),
+        ({1.0, 2.0}, TypeError, "hold real numbers.*set"),
+        (object(), TypeError, "hold real numbers.*object"),
+        (lambda: 3, TypeError, "hold real numbers"),
+    ],
+    ids=[
+        "arrays",
+        "tuple",
+        "ragged",
+        "None",
+        "tensor",
+        "tensor on a device",
+        "str",
+        "list of None",
+        "set",
+        "object",
+        "function",
+    ],
+)
+def test_an_x_that_is_no_array_of_real_numbers_is_one_clear_line(run, x, error, said):
+    with pytest.raises(error, match=rf"x must .*{said}") as caught:
+        RUNS[run](never, x)
+    line_of(caught)
+
+
+@pytest.mark.parametrize("run", [run for run in RUNS if run not in {"check_gradient", "assert_gradient", "directions"}])
+@pytest.mark.parametrize("make", [dict, lambda d: type("Params", (dict,), {})(d)], ids=["dict", "subclass"])
+def test_a_dict_of_arrays_is_pointed_to_its_arrays(run, make):
+    for x in ({"W1": np.ones(2), "b1": np.ones(3)}, {}):
+        with pytest.raises(
+            TypeError, match=r"x must hold real numbers.*pass one of its arrays, x\[key\], at a time"
+        ) as caught:
+            RUNS[run](never, make(x))
+        line_of(caught)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_sparse_matrix_is_pointed_to_toarray(run):
+    sparse = pytest.importorskip("scipy.sparse")
+    for kind in (sparse.csr_matrix, sparse.coo_matrix, sparse.csc_array):
+        with pytest.raises(TypeError, match=r"x must hold real numbers.*sparse \w+; pass x\.toarray\(\)") as caught:
+            RUNS[run](never, kind(np.eye(2)))
+        line_of(caught)
+
+
+def test_a_list_of_arrays_of_one_shape_is_one_array():
+    x = [np.array([1.0, 2.0]), np.array([3.0, 4.0])]
+    assert np.allclose(numerical_gradient(lambda x: np.sum(x**2), x), [[2.0, 4.0], [6.0, 8.0]])
+
+
+@pytest.mark.parametrize("run", [numerical_diff, estimate_derivative])
+@pytest.mark.parametrize(
+    ("x", "error", "said"),
+    [
+        ({"a": 1.0}, TypeError, "x must hold real numbers"),
+        (None, TypeError, "x must hold real numbers"),
+        (Tensor(), TypeError, "x must be .* got Tensor"),
+        ([np.ones(2), np.ones(3)], ValueError, "x must be one array, got arrays of several shapes"),
+    ],
+    ids=["dict", "None", "tensor", "arrays"],
+)
+def test_the_derivative_of_a_number_says_the_same(run, x, error, said):
+    with pytest.raises(error, match=said) as caught:
+        run(never, x)
+    line_of(caught)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        (None, TypeError, "gradient must hold real numbers"),
+        (Tensor(), TypeError, "gradient must be .* got Tensor: Can't call numpy"),
+        ([np.ones(2), np.ones(3)], ValueError, "gradient must be one array, got arrays of several shapes"),
+        ({"a": np.ones(2)}, TypeError, "gradient must hold real numbers"),
+    ],
+    ids=["None", "tensor", "arrays", "dict"],
+)
+def test_a_candidate_that_is_no_array_is_one_clear_line(given, error, said):
+    for candidate in (given, lambda x: given):
+        with pytest.raises(error, match=said) as caught:
+            check_gradient(lambda x: np.sum(x), candidate, np.ones(2))
+        line_of(caught)
+
+
+# --- h and args ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("h", [(3.0,), (), (1e-4, 2), (np.ones(2),), ([1.0],), ("a",), (3, 4)], ids=str)
+@pytest.mark.parametrize("scheme", ["central", "forward", "complex"])
+def test_a_tuple_for_h_is_an_error_that_names_args(h, scheme):
+    for f in (never, compiled(plain_function)):
+        with pytest.raises(TypeError, match=r"h must be a step, got tuple.*args=") as caught:
+            numerical_gradient(f, np.ones(2), h, scheme=scheme)
+        line_of(caught)
+    for descend in (gradient_descent, gradient_ascent, descent_path):
+        with pytest.raises(TypeError, match=r"h must be a step, got tuple.*args=") as caught:
+            descend(never, np.ones(2), h=h, scheme=scheme)
+    with pytest.raises(TypeError, match=r"h must be a step, got tuple") as caught:
+        numerical_diff(never, 1.0, h, scheme=scheme)
+    line_of(caught)
+
+
+def plain_function(x):
+    return x[0]
+
+
+@needs_jit
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (({"lr": 0.1},), r"args\[0\] is dict"),
+        ((1.0, {"lr": 0.1}), r"args\[1\] is dict"),
+        ((plain_function,), r"args\[0\] is function"),
+        ((np.ones(2), lambda x: x), r"args\[1\] is function"),
+        ((object(),), r"args\[0\] is object"),
+        (((1.0, {"a": 1}),), r"args\[0\] is tuple"),
+    ],
+    ids=["dict", "second", "function", "lambda", "object", "in a tuple"],
+)
+@pytest.mark.parametrize(
+    "run", ["numerical_gradient", "forward", "estimate_gradient", "gradient_descent", "check_gradient"]
+)
+def test_an_arg_that_numba_cannot_pass_is_named(args, named, run):
+    f = compiled(lambda x, *args: x[0])
+    with pytest.raises(TypeError, match=f"{named}.*which numba cannot pass to a compiled f; pass arrays") as caught:
+        RUNS[run](f, np.ones(2), args=args)
+    line_of(caught)
+
+
+# --- what f returns --------------------------------------------------------------------------------------------------
+
+
+def forgets(x):
+    x[0] + x[1]
+
+
+RETURNED = {
+    "tensor": (lambda x: Tensor(), r"tensor\(3.*; let f return loss\.item\(\)"),
+    "loss and gradient": (lambda x: (1.0, 2 * x), r"if that is \(loss, gradient\), pass lambda x: f\(x\)\[0\]"),
+    "loss and list": (lambda x: [1.0, [1.0, 2.0]], r"it returned list"),
+    "forgotten": (forgets, "it returned NoneType None: is a return missing?"),
+    "dict": (lambda x: {"loss": 1.0}, "it returned dict"),
+    "an array": (lambda x: 2 * x, "it returned an array"),
+}
+
+
+@pytest.mark.parametrize("returned", RETURNED)
+@pytest.mark.parametrize("run", [run for run in RUNS if run != "vectorized"])
+def test_what_f_returns_wrongly_is_one_clear_line_and_memory_is_what_it_was(returned, run):
+    f, said = RETURNED[returned]
+    x = np.array([2.0, 3.0])
+    with pytest.raises(TypeError, match=f"f must return one real number, .*{said}") as caught:
+        RUNS[run](f, x)
+    line_of(caught)
+    assert x.tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("returned", ["tensor", "loss and gradient", "forgotten", "dict"])
+def test_what_an_f_of_a_dict_returns_wrongly_is_the_same_line(returned):
+    f, said = RETURNED[returned]
+    x = {"a": np.array([2.0, 3.0])}
+    for options in ({}, {"directions": 2}):
+        with pytest.raises(TypeError, match=f"f must return one real number, .*{said}") as caught:
+            check_gradient(lambda p: f(p["a"]), {"a": np.ones(2)}, x, **options)
+        line_of(caught)
+
+
+@needs_jit
+@pytest.mark.parametrize("run", [run for run in RUNS if run != "vectorized"])
+def test_a_forgotten_return_of_a_compiled_f_is_one_clear_line(run):
+    with pytest.raises(
+        TypeError, match=r"f must return one real number, it returned (none|NoneType None): is a return missing\?"
+    ) as caught:
+        RUNS[run](compiled(forgets), np.ones(2))
+    line_of(caught)
+
+
+@needs_jit
+@pytest.mark.parametrize(
+    "run", ["numerical_gradient", "forward", "estimate_gradient", "gradient_descent", "check_gradient"]
+)
+def test_loss_and_gradient_of_a_compiled_f_are_one_clear_line(run):
+    with pytest.raises(TypeError, match="f must return one real number, it returned") as caught:
+        RUNS[run](compiled(lambda x: (x[0], 2 * x)), np.ones(2))
+    line_of(caught)
+
+
+# --- an f that writes to its argument --------------------------------------------------------------------------------
+
+
+def sorts(x):
+    x.sort()
+    return float(x[0] + 2 * x[1])
+
+
+def normalises(x):
+    x /= x.sum()
+    return float(x[0] * x[1])
+
+
+def last_only(x):
+    x[-1] += 1.0  # the coordinate that a loop perturbs, and restores, last
+    return float(x[0] * x[-1])
+
+
+def first_only(x):
+    x[0] += 1.0
+    return float(x[0] * x[-1])
+
+
+WRITES = [sorts, normalises, first_only, last_only]
+WRITING = {
+    "complex": lambda f, x: numerical_gradient(
+        lambda z: f(z) if z.dtype.kind == "f" else _writes_complex(z), x, scheme="complex"
+    ),
+    "bounds": lambda f, x: numerical_gradient(f, x, bounds=(x.copy(), np.inf)),
+    "engine": lambda f, x: numerical_gradient(f, x, workers=map),
+    "progress": lambda f, x: numerical_gradient(f, x, progress=lambda *_: None),
+    "coordinates": lambda f, x: numerical_gradient(f, x, coordinates=[0, 2, 1, 2]),
+    "gradient": numerical_gradient,
+    "forward": lambda f, x: numerical_gradient(f, x, scheme="forward"),
+    "central4": lambda f, x: numerical_gradient(f, x, scheme="central4"),
+    "estimate": estimate_gradient,
+    "path": descent_path,
+    "callback": lambda f, x: gradient_descent(f, x, callback=lambda *_: None),
+    "check": lambda f, x: check_gradient(f, np.ones(3), x),
+    "candidate": lambda f, x: check_gradient(lambda x: np.sum(x), f, x),
+    "directions": lambda f, x: check_gradient(f, np.ones(3), x, directions=2),
+    "samples": lambda f, x: check_gradient(f, np.ones(3), x, samples=1),
+    "assert": lambda f, x: assert_gradient(f, np.ones(3), x),
+}
+
+
+def _writes_complex(z):
+    z[0] = 7.0
+    return np.sum(z)
+
+
+@pytest.mark.parametrize("name", WRITING)
+@pytest.mark.parametrize("f", WRITES)
+def test_an_f_that_writes_to_its_argument_is_found_everywhere(name, f):
+    for make in (np.array, lambda x: np.array(x, np.float32), lambda x: np.repeat(x, 2)[::2]):
+        x = make([2.0, 1.0, 3.0])
+        before = x.tobytes()
+        with pytest.raises(ValueError, match=r"f writes to its argument.*x\.copy\(\)") as caught:
+            WRITING[name](f, x)
+        line_of(caught)
+        assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("f", WRITES)
+@pytest.mark.parametrize("options", [{}, {"directions": 2}, {"samples": 1}], ids=str)
+def test_an_f_that_writes_to_one_array_of_a_dict_is_found(f, options):
+    x = {"a": np.array([2.0, 1.0, 3.0]), "b": np.array([[1.0]])}
+    before = [array.tobytes() for array in x.values()]
+    right = {"a": np.ones(3), "b": np.ones((1, 1))}
+    cases = [(lambda p: f(p["a"]) + p["b"][0, 0], right), (lambda p: np.sum(p["a"]), lambda p: f(p["a"]) and right)]
+    for used, candidate in cases:
+        with pytest.raises(ValueError, match=r"f writes to its argument.*x\.copy\(\)"):
+            check_gradient(used, candidate, x, **options)
+        assert [array.tobytes() for array in x.values()] == before
+
+
+def test_a_vectorized_f_may_write_to_its_batch_and_x_is_what_it_was():
+    def f(batch):
+        batch.sort(axis=1)
+        return batch[:, 0] + 2 * batch[:, 1]
+
+    x = np.array([2.0, 1.0, 3.0])
+    before = x.tobytes()
+    for options in ({}, {"scheme": "forward"}, {"scheme": "central4"}, {"batch_bytes": 1}):
+        assert np.allclose(numerical_gradient(f, x, vectorized=True, **options), [2.0, 1.0, 0.0])
+        assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("read_only", [lambda x: x.tolist(), lambda x: x.astype(int)])
+def test_an_f_that_writes_to_a_private_copy_is_found_too(read_only):
+    x = read_only(np.array([2.0, 1.0, 3.0]))
+    with pytest.raises(ValueError, match="f writes to its argument"):
+        numerical_gradient(sorts, x)
+    assert list(x) == [2, 1, 3]
+
+
+@pytest.mark.parametrize("f", [first_only, last_only])
+@pytest.mark.parametrize("run", ["gradient", "forward", "coordinates", "estimate", "path"])
+def test_a_compiled_f_that_writes_to_one_element_is_found(f, run):
+    from problems import JIT
+
+    def writes_first(x):
+        x[0] += 1.0
+        return x[0] * x[-1]
+
+    def writes_last(x):
+        x[-1] += 1.0
+        return x[0] * x[-1]
+
+    if not JIT:
+        pytest.skip("covered by the plain loop")
+    x = np.array([2.0, 1.0, 3.0])
+    with pytest.raises(ValueError, match="f writes to its argument"):
+        WRITING[run](compiled(writes_first if f is first_only else writes_last), x)
+    assert x.tolist() == [2.0, 1.0, 3.0]

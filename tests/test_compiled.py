@@ -1,0 +1,388 @@
+"""Recognising the kinds; what numba did with a user's function; the memory of compiled loops.
+
+Dispatchers are built by hand, so that this runs without the compiler too.
+"""
+
+import fractions
+import threading
+import types
+
+import numpy as np
+import pytest
+from numba.core import errors
+from numba.core import types as numba_types
+from numba.core.registry import CPUDispatcher
+from problems import sum_of_squares
+
+from numgrad import arguments, driver
+from numgrad.objectives import compiled as module
+from numgrad.objectives.compiled import CompiledObjective, captured
+from numgrad.objectives.python import PythonObjective, VectorizedObjective
+
+WEIGHTS = np.ones(3)
+PAIR = (np.zeros(2), 5)
+SETTINGS = types.ModuleType("settings")
+SETTINGS.bias = np.ones(4)
+
+
+# --- which kind of objective -----------------------------------------------------------------------------------------
+
+
+def test_only_compiled_functions_are_compiled():
+    assert arguments.is_compiled(CPUDispatcher(sum_of_squares))
+    for other in (len, sum_of_squares, np.sin, 3, None):
+        assert not arguments.is_compiled(other)
+
+
+def test_the_kinds_are_recognised():
+    f = CPUDispatcher(sum_of_squares)
+    assert type(driver.as_objective(f, ())) is CompiledObjective
+    assert driver.as_objective(f, ()) is driver.as_objective(f, ())
+    callable_of_a_class = type("Callable", (), {"__call__": lambda self, x: 0.0, "__hash__": None})()
+    for f in (lambda x: 0.0, np.sum, callable_of_a_class):
+        assert type(driver.as_objective(f, ())) is PythonObjective
+    assert type(driver.as_objective(np.sum, (), 1)) is VectorizedObjective
+
+
+def test_the_loops_of_the_functions_that_came_last_are_kept(monkeypatch):
+    known = {}
+    for owner in (arguments, driver, module):
+        monkeypatch.setattr(owner, "KNOWN_COMPILED", known)
+    monkeypatch.setattr(module, "_MOST_KNOWN", 3)
+    functions = [CPUDispatcher(lambda x: 0.0) for _ in range(5)]
+    made = [driver.as_objective(f, ()) for f in functions]
+    assert list(known) == [id(f) for f in functions[2:]]
+    assert driver.as_objective(functions[4], ()) is made[4]
+    assert driver.as_objective(functions[0], ()) is not made[0]
+
+
+# --- what numba compiles into a function -----------------------------------------------------------------------------
+
+
+def arrays_of(function):
+    """Return the names of the arrays that numba compiles into `function`."""
+    return sorted(name for name, value in captured(CPUDispatcher(function)) if isinstance(value, np.ndarray))
+
+
+def functions_of(function):
+    """Return the names of the compiled functions that numba compiles into `function`, itself left out."""
+    return sorted(name for name, value in captured(CPUDispatcher(function)) if arguments.is_compiled(value) and name)
+
+
+def test_arrays_are_found_in_modules_of_modules_defaults_and_functions_that_numba_compiles_with_them():
+    from numba import vectorize
+    from numba.extending import register_jitable
+
+    package = types.ModuleType("package")
+    package.settings = SETTINGS
+    data = np.ones(2)
+
+    @register_jitable
+    def helper():
+        return WEIGHTS[0]
+
+    @vectorize
+    def elementwise(x):
+        return x + PAIR[0][0]
+
+    def f(x, default=data):
+        return package.settings.bias[0] + helper() + elementwise(x)
+
+    def reads_the_package(x):
+        return PACKAGE.settings.bias[0]  # noqa: F821
+
+    assert arrays_of(f) == ["PAIR", "WEIGHTS", "default", "package.settings.bias"]
+    globals()["PACKAGE"] = package
+    assert arrays_of(reads_the_package) == ["PACKAGE.settings.bias"]
+
+
+def test_arrays_are_found_as_globals_attributes_tuples_closures_and_in_inner_functions():
+    local, unset = np.ones(5), None
+    del unset  # an empty cell: numba would say that it cannot type it
+
+    @CPUDispatcher
+    def inner():
+        return local[0]
+
+    def f(x):
+        return WEIGHTS[0] + PAIR[0][0] + SETTINGS.bias[0] + inner() + unset  # noqa: F821
+
+    assert arrays_of(f) == ["PAIR", "SETTINGS.bias", "WEIGHTS", "local"]
+    assert arrays_of(lambda x: [WEIGHTS[i] for i in range(3)]) == ["WEIGHTS"]
+    assert arrays_of(lambda x: [[WEIGHTS[i] + local[j] for i in range(3)] for j in range(3)]) == ["WEIGHTS", "local"]
+    assert arrays_of(lambda x: np.sum(x)) == []
+
+
+M = types.ModuleType("M")
+M.w, M.inner, M.unread = np.ones(3), SETTINGS, np.ones(2)
+
+
+def test_arrays_are_found_through_another_name_of_a_module():
+    package = M
+
+    def by_a_global(x):
+        m = M
+        return m.w[0] * x[0]
+
+    def by_a_closure(x):
+        m = package
+        return m.w[0] * x[0]
+
+    def by_a_module_of_a_module(x):
+        m = M.inner
+        return m.bias[0] * x[0]
+
+    assert arrays_of(by_a_global) == ["M.w"]
+    assert arrays_of(by_a_closure) == ["package.w"]
+    assert arrays_of(by_a_module_of_a_module) == ["M.inner.bias"]
+
+
+def by_two_names(x):
+    m = M
+    n = m.inner
+    return n.bias[0] * x[0]
+
+
+def by_another_name_of_the_outer_module(x):
+    m = M
+    return m.inner.bias[0] * x[0]
+
+
+@pytest.mark.parametrize("f", [by_two_names, by_another_name_of_the_outer_module])
+def test_arrays_are_found_in_a_module_within_one_of_another_name(f):
+    assert arrays_of(f) == ["M.inner.bias"]
+
+
+HELPER = CPUDispatcher(lambda x: x[0])
+SETTINGS.helper = HELPER
+
+
+def test_compiled_functions_are_found_wherever_they_are_called():
+    local = CPUDispatcher(lambda x: HELPER(x))
+
+    def from_a_closure(x):
+        return local(x)
+
+    def from_a_global(x):
+        return HELPER(x)
+
+    def from_a_module(x):
+        return SETTINGS.helper(x)
+
+    def from_an_alias(x):
+        m = SETTINGS
+        return m.helper(x)
+
+    def by_default(x, g=local):
+        return g(x)
+
+    def within(x):
+        return sum([local(x) for _ in range(3)])
+
+    def by_tuple(x):
+        return FUNCTIONS[0](x)  # noqa: F821
+
+    globals()["FUNCTIONS"] = (local, 2)
+    assert functions_of(from_a_closure) == ["HELPER", "local"]
+    assert functions_of(from_a_global) == ["HELPER"]
+    assert functions_of(from_a_module) == ["SETTINGS.helper"]
+    assert functions_of(from_an_alias) == ["SETTINGS.helper"]
+    assert functions_of(by_default) == ["HELPER", "g"]
+    assert functions_of(within) == ["HELPER", "local"]
+    assert functions_of(by_tuple) == ["FUNCTIONS", "HELPER"]
+    assert functions_of(sum_of_squares) == []
+
+
+def test_functions_that_call_each_other_are_looked_at_once():
+    @CPUDispatcher
+    def even(n):
+        return odd(n - 1) + WEIGHTS[0]
+
+    @CPUDispatcher
+    def odd(n):
+        return even(n - 1)
+
+    assert sorted(name for name, _ in captured(even)) == ["", "WEIGHTS", "odd"]
+
+
+def test_functions_that_start_threads_are_told_from_those_that_do_not():
+    parallel = CPUDispatcher(lambda x: x[0], targetoptions={"parallel": True})
+
+    def direct(x):
+        return parallel(x)
+
+    def through_another(x):
+        return once_more(x)
+
+    once_more = CPUDispatcher(direct)
+    for f in (parallel, CPUDispatcher(direct), CPUDispatcher(through_another)):
+        assert module.starts_threads(captured(f))
+    for f in (CPUDispatcher(sum_of_squares), CPUDispatcher(lambda x: HELPER(x))):
+        assert not module.starts_threads(captured(f))
+
+
+def test_no_thread_takes_an_f_for_harmless_while_another_still_looks_at_it(monkeypatch):
+    parallel = CPUDispatcher(lambda x: x[0], targetoptions={"parallel": True})
+    objective = CompiledObjective(CPUDispatcher(lambda x: parallel(x)))
+    looking, seen = threading.Event(), []
+
+    def held_up(f):
+        if not looking.is_set():
+            looking.set()
+            other.join(2.0)  # long enough for the other thread to look, if nothing holds it up
+        return captured(f)
+
+    def look():
+        looking.wait(60)
+        objective.place(np.ones(3), ())
+        seen.append(objective.threads)
+
+    monkeypatch.setattr(module, "captured", held_up)
+    other = threading.Thread(target=look)
+    other.start()
+    objective.place(np.ones(3), ())
+    other.join()
+    assert not objective.threads
+    assert seen == [False]
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_a_compiled_objective_refuses_to_be_evaluated_on_x_by_another_way():
+    w, x = np.ones(3), np.ones(3)
+    objective = CompiledObjective(CPUDispatcher(lambda x: w[0]))
+    with pytest.raises(ValueError, match="captured variable 'w'"):
+        objective.place(w[1:], ())
+    with pytest.raises(ValueError, match=r"args\[1\] shares memory with x"):
+        objective.place(x, (0, x[:2]))
+    with pytest.raises(ValueError, match=r"args\[0\]\[1\] shares memory with x"):
+        objective.place(x, ((0, x[:2]),))
+    objective.place(x, (w, 3))
+    objective.place(x.astype(int), (x,))
+
+
+@pytest.mark.parametrize("make", [list, lambda x: x.astype(np.float32), lambda x: x.astype(int), lambda x: x[::-1]])
+def test_the_place_of_a_compiled_objective_is_flat_float64(make):
+    given = make(np.array([1.0, 2.0, 3.0]))
+    memory, is_private = CompiledObjective(CPUDispatcher(sum_of_squares)).place(given, ())
+    assert is_private
+    assert memory.dtype == np.float64
+    assert memory.flags.carray
+    assert memory.tolist() == list(given)
+    assert not np.shares_memory(memory, given)
+
+
+def test_each_thread_works_on_a_copy_of_the_point():
+    x = np.array([1.0, 2.0, 3.0])
+    objective = CompiledObjective(CPUDispatcher(sum_of_squares))
+    memory, _ = objective.place(x, ())
+    from numgrad.schemes import rule_at
+
+    sweep = objective.sweep(memory, (), *rule_at(memory, 1e-4, "central"), np.empty(3))
+    states = [sweep.thread_state() for _ in range(2)]
+    assert all(copy.tobytes() == x.tobytes() and not np.shares_memory(copy, x) for copy, _ in states)
+    assert not np.shares_memory(states[0][0], states[1][0])
+
+
+def test_a_global_that_became_x_after_the_first_use_is_found():
+    scope = {"data": 2.0}
+    exec("def f(x): return (data * x).sum()", scope)
+    objective = CompiledObjective(CPUDispatcher(scope["f"]))
+    objective.place(np.ones(3), ())
+    scope["data"] = np.ones((2, 2))
+    with pytest.raises(ValueError, match="captured variable 'data'"):
+        objective.place(scope["data"], ())
+
+
+# --- numba's errors --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            errors.TypingError("Failed in nopython mode\nUnknown attribute 'a'\n\nDuring: typing"),
+            "Unknown attribute 'a'",
+        ),
+        (
+            errors.TypingError("Failed in x\nNo implementation of f\n >>> f(a)\nNumbaTypeError: cannot index\nmore"),
+            "NumbaTypeError: cannot index",
+        ),
+        (errors.UnsupportedBytecodeError("no with"), "no with. Raised from None"),
+        (errors.TypingError("Failed in nopython mode"), "Failed in nopython mode"),
+    ],
+)
+def test_numbas_errors_become_type_errors_with_their_useful_line(error, said):
+    with pytest.raises(TypeError, match=r"^numba cannot compile f for this x and args: ") as caught:
+        arguments.raise_compile_error(error)
+    assert str(caught.value).endswith(said)
+    assert caught.value.__cause__ is error
+
+
+def test_what_f_returned_is_said_without_numba():
+    error = errors.TypingError("Failed\n  NumbaTypeError: f must return one real number, it returned complex128\nmore")
+    with pytest.raises(TypeError, match=r"^f must return one real number, it returned complex128$"):
+        arguments.raise_compile_error(error)
+
+
+def test_other_errors_are_left_alone():
+    assert arguments.raise_compile_error(ValueError("mine")) is None  # it raises where it has something to explain
+
+
+# --- what f returns --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [2, 2.0, np.int8(2), np.float32(2), np.longdouble(2), np.array([[2]])])
+def test_a_single_real_number_is_a_float(value):
+    for number in (arguments.real_number(value), arguments.real_number(fractions.Fraction(2))):
+        assert number == 2.0
+        assert type(number) is float
+
+
+def test_the_compiled_forms_agree_as_plain_python():
+    assert module._from_number(2) == module._from_optional("m")(2) == module._from_array("m")(np.array([2])) == 2.0
+    assert module._from_complex(1 + 2j) == arguments.imaginary_part(1 + 2j) == 2.0
+    for implementation, value in [
+        (module._from_none("m"), None),
+        (module._from_optional("m"), None),
+        (module._from_array("m"), np.ones(2)),
+    ]:
+        with pytest.raises(TypeError, match="m"):
+            implementation(value)
+
+
+@pytest.mark.parametrize(
+    ("returned", "implementation"),
+    [
+        (numba_types.none, "_from_none"),
+        (numba_types.float32, "_from_number"),
+        (numba_types.intp, "_from_number"),
+        (numba_types.float64[:, :], "_from_array"),
+        (numba_types.Optional(numba_types.float64), "_from_optional"),
+    ],
+)
+def test_a_form_is_chosen_by_the_type_that_f_returns(returned, implementation):
+    assert implementation in module.real_form(returned).__qualname__
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        numba_types.complex128,
+        numba_types.boolean,
+        numba_types.unicode_type,
+        numba_types.complex64[:],
+        numba_types.UniTuple(numba_types.intp, 2),
+    ],
+)
+def test_types_that_hold_no_real_number_have_no_form(returned):
+    with pytest.raises(errors.NumbaTypeError, match="f must return one real number"):
+        module.real_form(returned)
+
+
+def test_the_complex_step_has_a_form_for_complex_numbers_alone():
+    assert module.imaginary_form(numba_types.complex128) is module._from_complex
+    for returned in (numba_types.float64, numba_types.none, numba_types.complex128[:]):
+        with pytest.raises(errors.NumbaTypeError, match="scheme='complex' needs an f that returns a complex number"):
+            module.imaginary_form(returned)
