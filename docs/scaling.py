@@ -10,15 +10,16 @@ import time
 import numpy as np
 
 from numgrad import numerical_gradient
+from numgrad.processes import RANGES
 
-TASK = {"loky": 0.43e-3, "Dask": 3.0e-3}  # seconds a task, measured on 2 cores of an AMD EPYC with ``--measure``
+TASK = {"loky": 1.0e-3, "Dask": 3.0e-3}  # seconds a task, measured on 2 cores of an AMD EPYC with ``--measure``
 SHIP = 1e9  # bytes a second that one network link carries, to ship the job
 JOB = 100e6  # bytes of a job: the objective's data and x
-RANGES = 17  # tasks a worker, as in `numgrad.distribution`: a first coordinate, and 16
+TASKS = 1 + RANGES  # of a worker: a first coordinate, and ranges of falling length
 
 
 def quick(x):
-    """Return a sum of squares, which costs nothing beside a task."""
+    """Return a sum of squares, which takes no time beside a task."""
     return float(np.sum(x * x))
 
 
@@ -29,18 +30,18 @@ def measured_task(workers, n=200):
         began = time.perf_counter()
         numerical_gradient(quick, x, workers=workers)
         seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds) / (2 * RANGES)
+    return statistics.median(seconds) / (2 * TASKS)
 
 
 def gradient_seconds(n, objective, cores, task, local):
     """Return the seconds of a gradient of n coordinates, and of what it waits for.
 
     Before the work, the job is shipped to each core through one link (a local engine reads it from a file). Then the
-    cores share 2n evaluations, while the scheduler hands out the tasks one after the other. The last coordinates end
-    together but for one.
+    cores share 2n evaluations, while the scheduler hands out the tasks one after the other. The cores end within one
+    coordinate of each other.
     """
     shipping = 0.0 if local else cores * JOB / SHIP
-    scheduling = task * min(n, RANGES * cores)
+    scheduling = task * min(n, TASKS * cores)
     evaluating = 2 * objective * np.ceil(n / cores)
     return shipping + max(evaluating, scheduling), evaluating, scheduling, shipping
 
@@ -80,7 +81,7 @@ def main():
             rate = f"{n / total:,.0f}" if n / total >= 100 else f"{n / total:.3g}"
             print(f"| {cores:,} | {name} | {rate} | {duration(total)} | {100 * busy:.0f} % | {limit} |")
     for objective, name in ((1e-3, "1 ms"), (1e-2, "10 ms"), (1.0, "1 s")):
-        kept = np.sqrt(2 * objective * n / (RANGES * TASK["Dask"]))
+        kept = np.sqrt(2 * objective * n / (TASKS * TASK["Dask"]))
         print(f"an objective of {name}: the scheduler keeps up with {kept:.0f} cores")
 
 
