@@ -138,25 +138,25 @@ def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:
 def _linear(f: Callable[[Any], Any], x: Floats, rule: Rule, where: Directions, is_scalar: bool) -> Any:
     """Return the quotients of another scheme: a direction for each offset, along which all elements move together."""
     _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
-    rows, n, flat = np.broadcast_to(index, x.size), x.size, x.ravel()
-    columns = [(o[rows], w[rows]) for o, w in zip(offsets.T, weights.T, strict=True) if w[rows].any() or not n]
+    n, flat, offsets, weights = x.size, x.ravel(), offsets.T[:, index], weights.T[:, index]  # a column an element
+    counts = weights.any(axis=1) | (n == 0)
+    offsets, weights = offsets[counts], weights[counts]
     if is_scalar:
         objective = PythonObjective(lambda point: f(point.item()))
     else:
         objective = PythonObjective(lambda point: f(point.copy()), lambda values: _real_values(values, x).ravel())
-    values, one = np.empty((len(columns), n)), np.ones((1, 1))
-    lengths = np.concatenate([offset * where.lengths for offset, _ in columns])
-    directions = Directions(n * np.arange(len(columns) + 1), np.tile(np.arange(n), len(columns)), lengths)
+    moved, values, one = offsets * where.lengths, np.empty((len(offsets), n)), np.ones((1, 1))
+    members, lengths = (np.broadcast_to(each, values.shape).ravel() for each in (np.arange(n), moved))
+    directions = Directions(n * np.arange(len(values) + 1), members, lengths)
     # The loop gives f at each offset, with the weight 1; an element has a step and a weight of its own.
     data = math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False
     differentiate(objective, x, (), (Rule(make_directions, data, columns=n), directions), values)
-    total, divisors = np.zeros(n), denominators[rows] * where.lengths
     with np.errstate(all="ignore"):
-        for (_, weight), value in zip(columns, values, strict=True):
-            total += np.where(weight == 0.0, 0.0, weight * value)
+        terms = weights * values if len(index) == 1 else np.where(weights == 0.0, 0.0, weights * values)
+        divisors = denominators[index] * where.lengths
         if use_stored_distance:
-            divisors = sum(weight * ((flat + offset * where.lengths) - flat) for offset, weight in columns)
-        return (total / divisors).reshape(x.shape)[()]
+            divisors = (weights * ((flat + moved) - flat)).sum(axis=0)
+        return (terms.sum(axis=0) / divisors).reshape(x.shape)[()]
 
 
 def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:
@@ -303,7 +303,6 @@ def numerical_gradient(
     [6. 8.]
     """
     objective = driver.as_objective(f, args, arguments.whole_number("batch_bytes", batch_bytes, 1) if vectorized else 0)
-    # The defaults are recognised here: each call of a function takes 0.06 us of the 2.3 us of a small gradient.
     if progress is not False:
         driver.check_progress(progress)
     point, private = objective.place(x, args)

@@ -352,3 +352,7 @@ def test_misused_dicts():
     )
     assert wrong.arrays["direction"].failed == 2
     assert check_gradient(f, {"a": [1, 1], "b": [1.0, 1.0, 1.0]}, {"a": [1, 2], "b": x["b"]}).ok
+
+
+def test_directions_of_nothing_compare_nothing():
+    assert check_gradient(lambda x: 1.0, np.zeros(0), np.zeros(0), directions=2).ok

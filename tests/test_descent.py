@@ -307,3 +307,10 @@ def test_misuse_is_an_error_before_anything_is_evaluated_or_written(run, kwargs,
     with pytest.raises(error, match=message):
         run(**call)
     assert x.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("make", [np.ones, lambda n: np.asfortranarray(np.ones((2, n))), lambda n: np.ones(n).tolist()])
+def test_a_compiled_f_that_ignores_its_argument_is_reported_whatever_moves(make):
+    for run in (gradient_descent, descent_path):
+        with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+            run(compiled(lambda x: 3.0), make(3), 0.1, 2)

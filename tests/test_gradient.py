@@ -897,3 +897,20 @@ def test_numerical_diff_warns_of_a_lost_step():
     with pytest.warns(RuntimeWarning, match="below the spacing") as caught:
         numerical_diff(float, 1e15)
     assert caught[0].filename == __file__
+
+
+def test_nan_in_a_narrow_array_is_no_lost_step():
+    for f in (np.sum, lambda x: float(np.sum(x.astype(float)))):
+        assert np.isnan(numerical_gradient(f, np.array([np.nan, 1.0], np.float32))).all()
+
+
+@pytest.mark.parametrize("x", [np.ones(1), np.ones((1, 1)), np.ones(3)], ids=str)
+def test_a_write_to_the_only_coordinate_that_is_asked_for_is_found(x):
+    def scales(x):
+        x.flat[0] *= 2.0
+        return x.sum()
+
+    for f in (scales, compiled(scales)):
+        with pytest.raises(ValueError, match="f writes to its argument"):
+            numerical_gradient(f, x, coordinates=[0])
+        assert (x == 1.0).all()

@@ -801,3 +801,13 @@ def test_a_vectorized_f_may_work_in_place():
 def test_a_vectorized_f_that_ignores_its_batch_warns():
     with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
         numerical_gradient(lambda batch: np.ones(len(batch)), np.ones(3), vectorized=True)
+
+
+def test_a_vectorized_f_sees_nothing_but_batches_in_other_processes_too():
+    def f(batch):
+        if batch.ndim != 2:
+            raise AssertionError("no batch")
+        return np.sum(batch**2, axis=1)
+
+    assert np.allclose(numerical_gradient(f, np.ones(3), vectorized=True, workers=map), 2.0)
+    assert np.allclose(numerical_gradient(f, np.ones(1), vectorized=True, workers=Lazy()), 2.0)

@@ -413,3 +413,45 @@ def test_memory_is_restored_after_an_exception_and_after_ctrl_c(scheme):
     with pytest.raises(KeyboardInterrupt):
         numerical_gradient(interrupt_at(3), x, scheme="central4")
     assert x.tobytes("A") == before
+
+
+# --- what a rewrite of the inside got wrong at first -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, ">f4"])
+@pytest.mark.parametrize("options", [{}, {"h": "auto"}, {"h": [1e-3, 1e-4]}, {"coordinates": [1, 0]}], ids=str)
+def test_the_complex_step_of_narrow_arrays_is_right_and_silent(dtype, options):
+    x = np.array([1.0, 3.0], dtype)
+    gradient = numerical_gradient(lambda x: np.sum(x * x), x, scheme="complex", **options)
+    assert gradient == pytest.approx([6.0, 2.0] if "coordinates" in options else [2.0, 6.0], rel=1e-12)
+
+
+@pytest.mark.parametrize("coordinates", [[0], [0, 0, 0], []])
+@pytest.mark.parametrize("h", [1e-4, "auto", [1e-4]])
+def test_one_element_with_bounds_may_be_asked_for_at_will(coordinates, h):
+    found = numerical_gradient(lambda x: x[0] ** 2, np.ones(1), h, coordinates=coordinates, bounds=(0, 2))
+    assert found == pytest.approx(np.full(len(coordinates), 2.0), rel=1e-8)
+
+
+@pytest.mark.parametrize(("scheme", "count"), [("forward", 2), ("central", 3), ("central4", 5), ("central6", 7)])
+def test_elementwise_stand_ins_near_bounds_cost_an_evaluation_for_each_offset(scheme, count):
+    calls, x = [], np.array([0.0, 0.5, 1.0, 0.5, 0.01])
+
+    def square(x):
+        calls.append(x.copy())
+        return x**2
+
+    found = numerical_diff(square, x, 1e-2, scheme=scheme, bounds=(0, 1))
+    assert len(calls) == count
+    assert np.max(np.abs(found - 2 * x)) <= (0.011 if scheme == "forward" else 1e-12)
+    assert 0.0 <= np.min(calls) <= np.max(calls) <= 1.0
+
+
+@pytest.mark.parametrize("scheme", [*ORDERS, "complex"])
+def test_an_elementwise_derivative_keeps_the_kind_of_what_it_was_asked_at(scheme):
+    for x in (np.array(0.5), np.float64(0.5), [0.5], np.array([[0.5]])):
+        found = numerical_diff(lambda x: x * x, x, scheme=scheme)
+        assert np.shape(found) == np.shape(x)
+        assert np.ravel(found) == pytest.approx([1.0], rel=1e-3)
+    assert numerical_diff(lambda x: x * x, np.empty((0, 3)), scheme=scheme).shape == (0, 3)
+    assert numerical_diff(lambda x: x * x, np.empty((0, 3)), np.empty((0, 3)), scheme=scheme).shape == (0, 3)
