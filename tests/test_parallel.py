@@ -208,7 +208,7 @@ def test_an_argument_that_starts_threads_counts_after_one_that_does_not():
     assert np.allclose(numerical_gradient(f, X, args=(quiet,)), 3 * X**2, atol=1e-7)
 
 
-def run_on_workqueue(code):
+def assert_right_on_workqueue(code):
     """Run the code after the definitions, in a process of its own; it must end by printing 'right'.
 
     Each case prints its name before it begins, so that one which aborts is told.
@@ -293,12 +293,12 @@ def script_of(cases):
 
 
 def test_an_engine_of_threads_does_not_abort():
-    run_on_workqueue(script_of(ENGINES))
+    assert_right_on_workqueue(script_of(ENGINES))
 
 
 def test_threads_of_the_user_do_not_abort():
-    run_on_workqueue(script_of(USERS))
+    assert_right_on_workqueue(script_of(USERS))
 
 
 def test_two_verifications_at_once_do_not_abort():
-    run_on_workqueue(script_of({"verify": VERIFY}))
+    assert_right_on_workqueue(script_of({"verify": VERIFY}))

@@ -31,19 +31,14 @@ _SHARE = 1e-3
 class PythonObjective:
     """A Python callable: called in place, on the caller's own array.
 
-    `as_number` and, for a complex step, `as_imaginary` turn what it returns into what the loops add.
+    `as_number` turns what it returns into what the loops add.
     """
 
     has_descent = False
     threads = False  # the interpreter runs one at a time, and f may read the very array that is perturbed
 
-    def __init__(
-        self,
-        f: Callable[..., Any],
-        as_number: Callable[[Any], Any] = real_number,
-        as_imaginary: Callable[[Any], Any] = imaginary_part,
-    ) -> None:
-        self.f, self.as_number, self.as_imaginary = f, as_number, as_imaginary
+    def __init__(self, f: Callable[..., Any], as_number: Callable[[Any], Any] = real_number) -> None:
+        self.f, self.as_number = f, as_number
 
     def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: ARG002
         """Return the memory to perturb, and whether it is a private copy of `x`."""
@@ -154,7 +149,7 @@ class PythonSweep:
         if make is make_estimates:
             return np.errstate(all="ignore")(make_estimates(objective.evaluate, loops.plain)), data, where, out.data
         if make is make_complex_step:
-            objective = PythonObjective(objective.f, objective.as_imaginary)
+            objective = PythonObjective(objective.f, imaginary_part)
         if make is not make_directions and make is not make_complex_step:
             return make(objective.evaluate, loops.plain), data, where, out
         movers: Any = _ARRAY_MOVERS
