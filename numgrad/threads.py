@@ -7,7 +7,7 @@ from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Hashable
 from itertools import repeat
 from time import perf_counter, sleep
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +29,42 @@ _THREADS_FROM = 25
 _MOST_THREADS = max(16, 4 * (os.cpu_count() or 1))
 
 
-class Sweep(Protocol):
-    """Units 0 <= k < size of some work, independent of each other; unit k writes row k of `out`."""
+class Sweep:
+    """The work of a rule: units 0 <= k < size, independent of each other; unit k writes row k of `out`."""
 
-    size: int
-    out: NDArray[np.float64]
-    throughput: Throughput | None  # None where it may not be cut, as a Python f calls for Ctrl-C itself
-    cost: Hashable  # all that the time of a unit depends on
+    throughput: Throughput | None = None  # None where it may not be cut, as a Python f calls for Ctrl-C itself
+    cost: Hashable = "any"  # all that the time of a unit depends on; None stands for a cost that nothing is known of
+    one_by_one = False  # whether in another process each unit is run by itself, since f may take long
+
+    def __init__(
+        self, objective: Any, x: Any, args: tuple[Any, ...], rule: Any, where: Any, out: NDArray[np.float64]
+    ) -> None:
+        # Not for an empty sweep: nothing is evaluated for an x without elements.
+        if rule.needs_value and len(out):
+            rule = rule._replace(data=(objective.value(x, args), *rule.data[1:]), needs_value=False)
+        self.objective, self.x, self.args, self.rule, self.where, self.out = objective, x, args, rule, where, out
+        self.size = len(out)
+
+    def __reduce__(self) -> Any:
+        return _arrived, (type(self), self.objective, self.x, self.args, self.rule, self.where, self.out.shape)
 
     def thread_state(self) -> Any:
         """Return what one thread may write to."""
+        raise NotImplementedError
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the units start <= k < stop and return their flags, or-ed."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> float | None:
+        """Return a number that shows which memory f reads, or None where it can read none but its arguments."""
+        return None
+
+
+def _arrived(kind: Callable[..., Sweep], objective: Any, x: Any, args: Any, rule: Any, where: Any, shape: Any) -> Sweep:
+    """Return a sweep where it arrived, with a result of its own."""
+    objective.place(x, args)  # which also learns what f is
+    return kind(objective, x, args, rule, where, np.empty(shape))
 
 
 class Throughput:
@@ -161,10 +184,3 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> in
         while len(finished) < len(started):  # nobody must write to the result when it is given back
             sleep(0.001)
     return flags
-
-
-def arrived(kind: Callable[..., Any], *parts: Any) -> Any:
-    """Return a sweep where it arrived, with a result of its own."""
-    objective, x, args, *others, shape = parts
-    objective.place(x, args)  # which also learns what f is
-    return kind(objective, x, args, *others, np.empty(shape))

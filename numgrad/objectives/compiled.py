@@ -17,7 +17,7 @@ from .. import arguments, loops
 from ..arguments import KNOWN_COMPILED, imaginary_part, real_array, real_number
 from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_step, make_descent
 from ..points import FLOAT64, is_unchanged, private_copy
-from ..threads import Throughput, arrived
+from ..threads import Sweep, Throughput
 from .inspection import captured, check_types, cost_of, functions_in, kind_of, starts_threads
 
 __all__: list[str] = []  # nothing here is public
@@ -373,27 +373,17 @@ def objective_of(f: Any) -> CompiledObjective:
     return known
 
 
-class CompiledSweep:
+class CompiledSweep(Sweep):
     """Units of work in one compiled loop, on a copy of the point for each thread."""
-
-    __slots__ = ("cost", "loop", "objective", "out", "rule", "size", "throughput", "units", "where", "x")
-    one_by_one = False
 
     def __init__(
         self, objective: CompiledObjective, x: Floats, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats
     ) -> None:
-        if rule.needs_value:
-            rule = rule._replace(data=(objective.value(x, args), *rule.data[1:]), needs_value=False)
-        self.objective, self.x, self.rule, self.out, self.size = objective, x, rule, out, len(out)
+        super().__init__(objective, x, args, rule, where, out)
         # A plain tuple in place of Directions: a NamedTuple takes numba 0.5 us more a call.
-        self.where = where if where.__class__ is np.ndarray else tuple(where)
-        self.units = rule.data, args, self.where
+        self.units = self.rule.data, args, where if where.__class__ is np.ndarray else tuple(where)
         self.loop, self.throughput = objective.kernels.loops[rule.make]
         self.cost = cost_of(x, args) if args else x.size
-
-    def __reduce__(self) -> Any:
-        same = self.objective, self.x, self.units[1], self.rule, self.where
-        return arrived, (CompiledSweep, *same, self.out.shape)
 
     def thread_state(self) -> tuple[Any, Any]:
         """Return a copy of the point, and the point."""
@@ -410,6 +400,3 @@ class CompiledSweep:
         if flags & ARGUMENT_CHANGED:
             arguments.raise_argument_changed()
         return flags
-
-    def fingerprint(self) -> None:
-        """Return nothing: a compiled f sees no memory but its arguments."""

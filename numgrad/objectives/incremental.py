@@ -14,7 +14,7 @@ from ..arguments import describe, is_compiled, raise_compile_error, real_array, 
 from ..loops import Floats, Indices, Rule, make_central, make_directions, make_quotients
 from ..points import EPS, is_flat_float64, private_copy, written_through
 from ..ridders import make_estimates
-from ..threads import Throughput, arrived
+from ..threads import Sweep, Throughput
 from .compiled import Kernels, compiled, objective_of
 from .inspection import cost_of
 from .python import PythonObjective
@@ -236,30 +236,24 @@ def _central_parts(rule: Rule, where: Any) -> list[tuple[float, float]]:
     return [(2.0 * o * w / denominators[index[0]], o * h) for o, w in table.items() if o > 0.0]
 
 
-class _IncrementalSweep:
+class _IncrementalSweep(Sweep):
     """Coordinates in one compiled loop over differences, or in one for each central quotient of a scheme."""
-
-    one_by_one = False
 
     def __init__(
         self, objective: _Incremental, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats
     ) -> None:
-        self.objective, self.x, self.args, self.rule, self.where, self.out = objective, x, args, rule, where, out
+        super().__init__(objective, x, args, rule._replace(needs_value=False), where, out)  # f(x) cancels in it
         parts = _central_parts(rule, where)
         if not parts:
             raise ValueError(
                 "an incremental objective has central differences of one step h: scheme must be 'central', 'central4', "
                 "'central6' or symmetric likewise, h a number, and bounds None"
             )
-        self.size, self.columns = len(out), x.shape[-1] if x.ndim > 1 and not len(_members(where)) else 1
+        self.columns = x.shape[-1] if x.ndim > 1 and not len(_members(where)) else 1
         self.parts = [(factor, h, objective.f.prepare(x, h, *args)) for factor, h in parts]
         # The speed is that of this object's data, and not that of `difference`, which objects of other sizes share.
         self.kernel, self.throughput = objective.kernels.loops[make_quotients][0], objective.throughput
         self.cost = cost_of(x, args), len(parts)
-
-    def __reduce__(self) -> Any:
-        same = self.objective, self.x, self.args, self.rule, self.where
-        return arrived, (_IncrementalSweep, *same, self.out.shape)
 
     def thread_state(self) -> Any:
         """Return nothing: `difference` only reads."""
@@ -279,6 +273,3 @@ class _IncrementalSweep:
         if len(self.parts) > 1:
             self.out[start:stop] = total
         return flags
-
-    def fingerprint(self) -> None:
-        """Return nothing: what `difference` reads has travelled with it."""

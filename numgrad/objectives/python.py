@@ -16,7 +16,7 @@ from ..arguments import describe, imaginary_part, raise_argument_changed, real_a
 from ..loops import Directions, Floats, Indices, Loop, Rule, make_central, make_complex_step, make_directions
 from ..points import EPS, FLOAT64, cells, is_unchanged, native_copy, numbers, private_copy, resolution
 from ..ridders import make_estimates
-from ..threads import arrived
+from ..threads import Sweep
 
 __all__: list[str] = []  # nothing here is public
 
@@ -70,28 +70,10 @@ class PythonObjective:
         return sweep.run_range(x if rule.make is make_central else sweep.thread_state(), 0, len(out))
 
 
-class PythonSweep:
+class PythonSweep(Sweep):
     """Units of work for a Python callable, all on the same memory, which is restored after each range."""
 
-    throughput = None
-    cost = "python"  # not None, which stands for a cost that nothing is known of
-    one_by_one = True  # in another process each unit is run by itself, since f may take long
-
-    def __init__(
-        self, objective: PythonObjective, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats
-    ) -> None:
-        # Not for an empty sweep: nothing is evaluated for an x without elements.
-        if rule.needs_value and len(out):
-            rule = rule._replace(data=(objective.value(x, args), *rule.data[1:]), needs_value=False)
-        self.objective, self.x, self.args, self.rule, self.where, self.out = objective, x, args, rule, where, out
-
-    def __reduce__(self) -> Any:
-        return arrived, (type(self), self.objective, self.x, self.args, self.rule, self.where, self.out.shape)
-
-    @property
-    def size(self) -> int:
-        """The number of units."""
-        return len(self.out)
+    one_by_one = True
 
     def thread_state(self) -> Any:
         """Return the memory that is perturbed: the caller's own, but for a complex step."""
