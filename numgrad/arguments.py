@@ -24,7 +24,7 @@ KNOWN_COMPILED: dict[int, Any] = {}
 ALL_COORDINATES: NDArray[np.intp] = np.empty(0, np.intp)
 
 # Unit of x: the divisor of the default scheme, 2h, must be finite. Fixed by tests/test_gradient.py, misuse.
-_LARGEST_STEP = sys.float_info.max / 2
+LARGEST_STEP = sys.float_info.max / 2
 
 
 def positive_step(h: Any) -> float:
@@ -33,7 +33,7 @@ def positive_step(h: Any) -> float:
         raise TypeError(f"h must be a step, got {describe(h)}; further arguments of f go to args=: args=(a,)")
     if h.__class__ is not float:
         h = finite_real("h", h)
-    if not 0.0 < h <= _LARGEST_STEP:
+    if not 0.0 < h <= LARGEST_STEP:
         rule = "2h must be finite" if 0.0 < h < math.inf else "h must be finite and positive"
         raise ValueError(f"{rule}, got {h}")
     return float(h)
@@ -154,12 +154,25 @@ def result_buffer(out: Any, shape: tuple[int, ...], x: ArrayLike, args: tuple[An
 
 
 def arrays_in(args: Sequence[Any], name: str = "args") -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the name and value of each array among `args`, in tuples and lists within it too."""
+    """Yield the name and memory of each array, record and buffer among `args`, in tuples and lists within it too."""
     for i, value in enumerate(args):
-        if isinstance(value, np.ndarray):
-            yield f"{name}[{i}]", value
-        elif isinstance(value, Sequence) and not isinstance(value, str | bytes | range):
+        memory = memory_of(value)
+        if memory is not None:
+            yield f"{name}[{i}]", memory
+        elif isinstance(value, Sequence) and not isinstance(value, str | range):
             yield from arrays_in(value, f"{name}[{i}]")
+
+
+def memory_of(value: Any) -> NDArray[Any] | None:
+    """Return the array that `value` is or is a part of, or an array over its buffer, or None if it has none."""
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, np.generic):  # a record is a view; the base of another scalar is None
+        return value.base if isinstance(value.base, np.ndarray) else None
+    try:
+        return np.asarray(memoryview(value))
+    except (TypeError, ValueError):
+        return None
 
 
 def real_number(value: Any) -> float:
@@ -174,8 +187,8 @@ def real_number(value: Any) -> float:
     try:
         array = np.asarray(value)
         # Kind O: a Fraction, a Decimal, or an integer beyond 64 bits.
-        # numpy.ma.masked would pass for the number 0.0, which is its item.
-        if array.size == 1 and array.dtype.kind in "fiuO" and value is not np.ma.masked:
+        # What is masked would pass for the number below its mask.
+        if array.size == 1 and array.dtype.kind in "fiuO" and not np.ma.is_masked(value):
             number: Any = array.item()
             if hasattr(number, "__float__") and not isinstance(number, type | complex | np.complexfloating):
                 return float(number)

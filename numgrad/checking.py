@@ -261,7 +261,8 @@ def _along_coordinates(
             candidate = sides.candidate[name].reshape(-1)[own].astype(np.float64)
             part = _Comparison(name, array.shape, own, candidate, near, error, array.size)
             parts.append(_decided(sides, part, tolerances, workers))
-            driver.warn_of(0, math.nan, ignored=name in sides.copies and len(own) == array.size > 0 and not near.any())
+            ignored = name in sides.copies and len(own) == array.size > 0 and not near.any()
+            driver.warn_of(0, math.nan, ignored, array)
     return parts
 
 

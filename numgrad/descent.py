@@ -106,7 +106,7 @@ def gradient_descent(
     descent = _Descent(f, init_x, lr, step_num, h, args, workers, callback, progress, scheme)
     flags = descent.move(descent.x.reshape(1, -1) if descent.in_one_loop else descent.x[np.newaxis])
     if flags != RESPONDED:
-        descent.warn_of(flags)
+        descent.warn_of(flags, descent.x)
     return descent.x
 
 
@@ -167,7 +167,7 @@ def descent_path(f: Any, init_x: Any, lr: Any = 0.01, step_num: Any = 100, **opt
     finally:
         memory[...] = saved  # an assignment cannot be interrupted: see PythonSweep.run_range
     if flags != RESPONDED:
-        descent.warn_of(flags)
+        descent.warn_of(flags, path[: descent.done + 1])
     return path[: descent.done + 1]
 
 
@@ -269,11 +269,11 @@ class _Descent:
                 break
         return flags if np.isfinite(self.memory).all() else flags | NOT_FINITE
 
-    def warn_of(self, flags: int) -> None:
-        """Warn of what the flags tell."""
+    def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
+        """Warn of what the flags tell of some iterates."""
         evaluated = self.step_num > 0 and self.x.size > 0
         ignored = evaluated and driver.seems_ignored(self.objective, self.private, self.workers, flags)
-        driver.warn_of(flags, self.h, ignored)
+        driver.warn_of(flags, self.h, ignored, iterates)
         if flags & NOT_FINITE:
             driver.warn(
                 f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, try a "

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import KNOWN_COMPILED, describe, is_compiled, whole_number
@@ -72,7 +73,7 @@ def as_objective(f: Any, args: tuple[Any, ...], batch_bytes: int = 0) -> Objecti
     if batch_bytes:
         if not callable(f) or own is not None:
             raise TypeError(f"vectorized=True needs an f that takes a batch of points, got {describe(f)}")
-        return VectorizedObjective(f, batch_bytes)
+        return VectorizedObjective(f, batch_bytes, as_objective(f, args).place if is_compiled(f) else None)
     if own is not None:
         return own(f)
     if is_compiled(f):
@@ -202,18 +203,21 @@ def seems_ignored(
     return out is None or (out.size > 0 and not out.any())
 
 
-def warn_of(flags: int, h: Any, ignored: bool) -> None:
-    """Warn of a lost step, and of an argument that seems to be `ignored`, at the caller's line."""
+def warn_of(flags: int, h: Any, ignored: bool, x: Any) -> None:
+    """Warn of a step that is lost at `x`, and of an argument that seems to be `ignored`, at the caller's line."""
     if ignored:
         warn(
             "all differences are exactly zero: f may ignore its argument, and read another array than the copy of x "
             "that was perturbed; pass the array that f reads, writable and floating, as x"
         )
     if flags & STEP_LOST:
-        warn(
-            f"the step {f'h={h:g}' if isinstance(h, float) else 'h'} is below the spacing eps * |x| of the floats near "
-            f"some coordinate of x, and is lost in round-off there; rescale x or pass a larger h"
-        )
+        step = f"h={h:g}" if isinstance(h, float) else "h"
+        largest = np.abs(np.asarray(x)[np.isfinite(x)]).max(initial=0.0)
+        spacing = float(np.spacing(largest))
+        loss = "is below the spacing of the floats near some coordinate of x, and is lost in round-off there"
+        if isinstance(h, float) and 1e-3 * h <= spacing < h:
+            loss = f"loses up to {spacing / h / 2:.2%} of itself where x + h is rounded, near {largest:.2g}"
+        warn(f"the step {step} {loss}; pass h='auto', or rescale x")
 
 
 def warn(message: str) -> None:

@@ -239,9 +239,8 @@ def estimate_gradient(
     shape = point.shape if coordinates is None else chosen.shape
     rows, plan = plan_estimates(EPS if private else resolution(point), chosen, math.prod(shape))
     flags = differentiate(objective, point, args, plan, rows, workers, progress)
-    driver.warn_of(
-        flags, math.nan, coordinates is None and driver.seems_ignored(objective, private, workers, flags, rows[:, 0])
-    )
+    ignored = coordinates is None and driver.seems_ignored(objective, private, workers, flags, rows[:, 0])
+    driver.warn_of(flags, math.nan, ignored, point)
     return _as_estimate(rows, shape, min(len(rows), 1))
 
 

@@ -14,7 +14,7 @@ from .arguments import describe, is_compiled, raise_compile_error, real_array, r
 from .driver import Progress, Workers, differentiate
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
 from .objectives.python import PythonObjective
-from .points import EPS, private_copy
+from .points import LOSS_EPS, private_copy
 from .schemes import AnyScheme, Bounds, StepSize, rule_at
 
 __all__ = ["numerical_diff", "numerical_gradient"]
@@ -79,7 +79,7 @@ def numerical_diff(
     Warns
     -----
     RuntimeWarning
-        If `h` is below the spacing of the floats near some element of `x`.
+        If `h` loses more than a thousandth of itself where it is added to some element of `x`.
 
     Notes
     -----
@@ -114,17 +114,17 @@ def numerical_diff(
             raise_compile_error(error)
         raise
     if lost:
-        driver.warn_of(STEP_LOST, h, ignored=False)
+        driver.warn_of(STEP_LOST, h, False, point)
     return float(quotient) if is_scalar else quotient
 
 
 def _central(f: Callable[[Any], Any], x: Any, h: float) -> tuple[Any, bool]:
     """Return the quotients of the default scheme, with the bits of the reference, and whether a step was lost."""
     if isinstance(x, float):
-        return (real_number(f(x + h)) - real_number(f(x - h))) / (2 * h), abs(x) * EPS > h
+        return (real_number(f(x + h)) - real_number(f(x - h))) / (2 * h), abs(x) * LOSS_EPS > h
     plus, minus = _real_values(f(x + h), x), _real_values(f(x - h), x)
     with np.errstate(all="ignore"):
-        return (plus - minus) / (2 * h), bool((np.abs(x) * EPS > h).any())
+        return (plus - minus) / (2 * h), bool((np.abs(x) * LOSS_EPS > h).any())
 
 
 def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:
@@ -235,14 +235,16 @@ def numerical_gradient(
     scheme : str or Scheme, default 'central'
         'central' (order 2, 2n evaluations), 'forward', 'backward' (order 1, n + 1), 'central4' (order 4, 4n),
         'central6' (order 6, 6n), 'complex' (the complex step: n evaluations, and no round-off however small `h`, for an
-        f that takes a complex128 array), or a `Scheme` of your own. An `IncrementalObjective` takes the central ones.
+        f that takes a complex128 array, and shows once by two more that it reads no other), or a `Scheme` of your own.
+        An `IncrementalObjective` takes the central ones.
     bounds : pair of array_like, optional
         ``(low, high)``, each of which broadcasts to the shape of `x`: f is evaluated at no point outside. Near a bound
         the scheme turns one-sided and keeps its order; where there is no room even for that, the step becomes smaller.
         Where the bounds meet there is no derivative; leave such coordinates out by `coordinates`.
     vectorized : bool, default False
         If true, `f` receives a batch of points, of shape ``(k, *x.shape)``, and returns k values. It sees copies of
-        `x`, never `x` itself.
+        `x`, never `x` itself. One batch more, of another length, shows whether it sums along the right axes, and two
+        more, once, whether it reads `x` by another way.
     batch_bytes : int, default 64 MiB
         Memory of the points of a batch at most, if that is not less than one coordinate takes.
 
@@ -256,14 +258,15 @@ def numerical_gradient(
     ------
     TypeError
         If `f` is not callable, returns anything but one real number, or cannot be compiled for this `x`; if `x` is
-        not real; if another argument is of the wrong type; if `f` cannot travel to other processes, or starts threads
-        of its own and `workers` asks for several; if the scheme is 'complex' and `f` returns a real number.
+        not real, or has masked elements where a copy of it is perturbed; if another argument is of the wrong type; if
+        `f` cannot travel to other processes, or starts threads of its own and `workers` asks for several; if the scheme
+        is 'complex' and `f` returns a real number.
     ValueError
-        If `f` writes to its argument, and leaves it so; if `h` is not finite and positive or `workers` is neither -1
-        nor at least 1; if `scheme` is unknown, or not one that an incremental `f` has; if `x` lies outside the bounds
-        or they leave no room; if `out` has another shape or shares memory with `x` or `args`; if `coordinates` is not
-        one-dimensional or out of range; if a compiled `f` has captured `x`; if elements of `x` share memory; if `f`
-        reads another array than `x` in another process.
+        If `f` writes to its argument, and leaves it so, or reads `x` by another way where it is given a copy; if `h` is
+        not finite and positive or `workers` is neither -1 nor at least 1; if `scheme` is unknown, or not one that an
+        incremental `f` has; if `x` lies outside the bounds or they leave no room; if `out` has another shape or shares
+        memory with `x` or `args`; if `coordinates` is not one-dimensional or out of range; if a compiled `f` has
+        captured `x`; if elements of `x` share memory; if `f` reads another array than `x` in another process.
     ImportError
         If `progress` is True and tqdm is not installed, or processes are needed and joblib is not.
     Exception
@@ -273,8 +276,8 @@ def numerical_gradient(
     Warns
     -----
     RuntimeWarning
-        If `h` is below the spacing of the floats near some coordinate, or if `f` saw a private copy and did not
-        respond to it at all.
+        If `h` loses more than a thousandth of itself where it is added to some coordinate, or if `f` saw a private copy
+        and did not respond to it at all.
 
     Notes
     -----
@@ -312,8 +315,10 @@ def numerical_gradient(
     plan = rule_at(point, h, scheme, bounds, chosen)
     shape = point.shape if chosen is None else chosen.shape
     gradient = np.empty(shape) if out is None else arguments.result_buffer(out, shape, x, args)
-    flat = gradient if gradient.ndim == 1 else gradient.ravel()
+    # A matrix that was given as `out` would stay one, of two dimensions.
+    flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
     flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if flags != RESPONDED:
-        driver.warn_of(flags, h, chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient))
+        ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
+        driver.warn_of(flags, h, ignored, point)
     return gradient

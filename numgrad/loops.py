@@ -27,12 +27,13 @@ Loop = Callable[..., int]
 Decorator = Callable[[Any], Any]
 
 # Flags that a loop returns, or-ed; numba bakes them into the loops.
-STEP_LOST = 1  # a step was below the spacing of the floats near some coordinate
+STEP_LOST = 1  # a step lost more than a thousandth of itself where it was added to some coordinate
 RESPONDED = 2  # some difference was not zero
 NOT_FINITE = 4  # the last iterate of a descent is not finite
 ARGUMENT_CHANGED = 8  # f wrote to its argument
 
-_EPS = float(np.finfo(np.float64).eps)
+# The eps at which a float64 step is lost: a thousandth of it goes where x + h is rounded. See `points.loss_eps`.
+_LOSS_EPS = 1e3 * float(np.finfo(np.float64).eps)
 # Rows of a tile. Without tiles a 1000 x 1000 layer takes 1.06 times as long (benchmarks/bench_incremental.py).
 _ROWS = 16
 
@@ -83,7 +84,7 @@ def make_central(evaluate: Any, decorate: Decorator = plain) -> Loop:  # noqa: A
         """Write ``(f(x + h e_i) - f(x - h e_i)) / 2h`` for ``h, = data``."""
         x, point, _ = state
         h = data[0]
-        coarse, lost, responded, changed = h / _EPS, 0, 0, 0
+        coarse, lost, responded, changed = h / _LOSS_EPS, 0, 0, 0
         for k in range(start, stop):
             i = where[k] if len(where) else k
             value = point[i]
@@ -111,8 +112,8 @@ def make_central(evaluate: Any, decorate: Decorator = plain) -> Loop:  # noqa: A
 def interpreted_central(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
     """Do what the loop of `make_central` does, in the interpreter: f is called at once, its floats taken as they are.
 
-    ``f, as_number, h, eps, is_narrow = data``: memory of fewer digits has a relative spacing of its own, and the
-    distance of the points as they are stored is what to divide by.
+    ``f, as_number, h, eps, is_narrow = data``: the relative spacing at which a step is lost; in memory of fewer digits
+    the distance of the points as they are stored is what to divide by.
     """
     (x, point, origin), (f, as_number, h, eps, is_narrow) = state, data
     width, coarse, lost, responded, float64 = 2 * h, h / eps, 0, 0, np.float64
@@ -185,7 +186,7 @@ def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (m
     """Return the loop of any linear scheme over any `Directions`, whose members the `movers` displace and restore.
 
     ``base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data``: f(x), for o_m = 0; the
-    relative spacing of the stored numbers; o, w and d, a row a scheme; the row of each direction, or of all. h_k is
+    relative spacing at which a step is lost; o, w and d, a row a scheme; the row of each direction, or of all. h_k is
     the length of a single coordinate, and 1 for several. For a single one ``d h_k`` may be ``sum_m w_m (x_m - x)``
     with the numbers x_m as they are stored.
     """

@@ -6,9 +6,11 @@ reads that array sees every step) or a *private* float64 copy.
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence, Sequence
-from itertools import accumulate
+from collections.abc import Callable, MutableSequence, Sequence
+from itertools import accumulate, repeat
+from operator import setitem
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,13 +23,29 @@ EPS = float(np.finfo(np.float64).eps)
 # Elements compared at a time, so that no temporary grows with x: 4 kB of float64.
 # Fixed by test_warm_calls_allocate_the_result_and_one_copy_of_x in tests/test_gradient.py.
 _BLOCK = 512
+# Part of 1 + |x| by which memory is displaced to see whether f reads it: far beyond round-off, and still near x.
+# Fixed by the tests of tests/test_other_memory.py.
+_SHARE = 1e-3
+# The eps at which a float64 step is lost: a thousandth of it goes where x + h is rounded.
+# Fixed by test_a_step_that_loses_a_thousandth_is_warned_of in tests/test_gradient.py.
+LOSS_EPS = 1e3 * EPS
 
 
 def private_copy(x: NDArray[Any]) -> NDArray[np.float64]:
     """Return a new C-contiguous float64 array with the shape and values of `x`."""
     if x.__class__ is np.ndarray and x.dtype is FLOAT64:
         return x.copy()  # half the time of the general way
-    return np.array(x, dtype=FLOAT64, order="C", subok=False)
+    return np.array(without_mask(x), dtype=FLOAT64, order="C", subok=False)
+
+
+def without_mask(x: NDArray[Any]) -> NDArray[Any]:
+    """Return `x` as a plain array over the same memory; TypeError if elements are masked, which that would not show."""
+    if np.ma.is_masked(x):
+        raise TypeError(
+            "a masked array keeps its mask only where a Python f is called on it in place, writable, of floats and "
+            "by a real scheme; pass x.filled(0.0), or x.data if f needs no mask"
+        )
+    return x.view(np.ndarray)
 
 
 def written_through(array: NDArray[Any], given: ArrayLike, name: str = "x") -> tuple[NDArray[Any], bool]:
@@ -113,6 +131,55 @@ def is_unchanged(memory: NDArray[Any], saved: NDArray[Any]) -> bool:
     return all(is_unchanged(flat[block], saved.reshape(-1)[block]) for block in blocks)
 
 
+def preserving(memory: Sequence[NDArray[Any]], work: Callable[[list[NDArray[Any]]], Any]) -> tuple[Any, bool]:
+    """Return what `work` returns, given copies of the memory, and whether it left the memory as it was.
+
+    The memory is restored after any exit.
+    """
+    saved, held = list(map(native_copy, memory)), list(map(held_in_place, memory))
+    # Made before the try: in `finally`, a Ctrl-C could be raised at the call that makes it.
+    restore: Any = map(setitem, memory, repeat(...), saved)  # type: ignore[arg-type]
+    try:
+        result = work(saved)
+        unchanged = all(map(is_unchanged, memory, saved))
+    finally:
+        list(restore)  # one call of C, in which no Ctrl-C can come between
+    del held
+    return result, unchanged
+
+
+def held_in_place(memory: NDArray[Any]) -> Any:
+    """Return what keeps memory where it is: NumPy refuses to resize an array while a weak reference to it lives."""
+    owner = memory if memory.base is None else memory.base
+    return ref(owner) if isinstance(owner, np.ndarray) else owner
+
+
+def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
+    """Tell whether `evaluate()` gives other bits where all numbers of `memory` are others; it is restored.
+
+    Two evaluations, and a third one where they differ, for an f that differs from itself says nothing.
+    """
+    plain = memory.view(np.ndarray)
+
+    def displaced(saved: list[NDArray[Any]]) -> bytes:
+        plain[...] = saved[0] + (_SHARE * (1.0 + np.abs(saved[0]))).astype(plain.dtype)
+        found = _bits(evaluate)
+        plain[...] = saved[0]
+        return found
+
+    at_rest = _bits(evaluate)
+    moved, _ = preserving([plain], displaced)
+    return bool(moved != at_rest == _bits(evaluate))
+
+
+def _bits(evaluate: Callable[[], Any]) -> bytes:
+    """Return the bits of what `evaluate` returns, or the name of what it raises."""
+    try:
+        return np.asarray(evaluate()).tobytes()
+    except Exception as error:  # noqa: BLE001, f need not be defined at a point that nobody asked for
+        return repr(type(error)).encode()
+
+
 def resolution(x: NDArray[Any]) -> float:
     """Return the relative spacing (machine epsilon) of the numbers that `x` can store."""
     return EPS if x.dtype is FLOAT64 else float(np.finfo(x.dtype).eps)
@@ -121,6 +188,14 @@ def resolution(x: NDArray[Any]) -> float:
 def is_narrow(x: NDArray[Any]) -> bool:
     """Tell whether `x` stores fewer digits than float64, so that ``x + h`` is rounded when it is stored."""
     return x.dtype.kind == "f" and x.dtype.itemsize < FLOAT64.itemsize
+
+
+def loss_eps(x: NDArray[Any], use_stored_distance: bool = False) -> float:
+    """Return the eps at which a step is lost: where ``eps * |x| > h``, its rounding in x + h makes a result wrong.
+
+    Where the distance of the points as they are stored is the divisor, only a step that vanishes does.
+    """
+    return resolution(x) if use_stored_distance or is_narrow(x) else LOSS_EPS
 
 
 def stored(values: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:

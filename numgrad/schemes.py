@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import ALL_COORDINATES, describe, finite_real, positive_step, real_array
+from .arguments import ALL_COORDINATES, LARGEST_STEP, describe, finite_real, positive_step, real_array
 from .loops import Directions, Floats, Indices, Rule, make_central, make_complex_step, make_directions
-from .points import EPS, is_narrow, private_copy, resolution, stored
+from .points import EPS, is_narrow, loss_eps, private_copy, resolution, stored
 
 __all__ = ["Scheme"]
 
@@ -27,9 +28,9 @@ _HIGHEST_ORDER = 20
 # Relative to x: the automatic complex step. Nothing cancels, so only the truncation error counts, here 1e-40.
 # Fixed by test_the_complex_step_has_no_round_off in tests/test_schemes.py.
 _COMPLEX_STEP = 1e-20
-# Unit of x: scales whose steps are finite and not subnormal, the complex one of 1e-20 of them too.
+# Unit of x: the smallest scale whose steps are not subnormal, the complex one of 1e-20 of it too.
 # Fixed by test_automatic_steps_follow_the_precision_and_the_point in tests/test_schemes.py.
-_SMALLEST, _LARGEST = 1e-280, 1e280
+_SMALLEST = 1e-280
 # Relative: what a step that was shortened for bounds leaves for the rounding of x + h.
 _SPARE_ROOM = 1e-9
 
@@ -81,14 +82,13 @@ class Scheme:
     order: int = field(init=False)
 
     def __post_init__(self) -> None:
-        offsets = tuple(finite_real("an offset", offset) for offset in self.offsets)
-        weights = tuple(finite_real("a weight", weight) for weight in self.weights)
+        offsets, weights = _reals("offsets", self.offsets), _reals("weights", self.weights)
         denominator = finite_real("denominator", self.denominator)
         if len(offsets) != len(weights) or len(set(offsets)) < len(offsets):
             raise ValueError(f"a scheme needs one weight for each offset, all different: got {offsets} and {weights}")
-        if _moment(offsets, weights, 0):
+        if _moment(offsets, weights, 0, 2.0 * EPS):  # the rounding of the weights, and no more: f may be large
             raise ValueError(f"the weights of a scheme must sum to zero, these sum to {math.fsum(weights):g}")
-        slope = math.fsum(o * w for o, w in zip(offsets, weights, strict=True))
+        slope = sum(o * w for o, w in zip(offsets, weights, strict=True))
         if not denominator or not math.isclose(slope, denominator, rel_tol=1e-12):
             raise ValueError(
                 f"a scheme must reproduce a linear function: sum(offsets * weights) is {slope:g}, "
@@ -99,11 +99,19 @@ class Scheme:
             object.__setattr__(self, name, value)
 
 
-def _moment(offsets: Sequence[float], weights: Sequence[float], power: int) -> float:
-    """Return ``sum(weights * offsets**power)``, or 0 if round-off can explain it."""
-    terms = [w * o**power for o, w in zip(offsets, weights, strict=True)]
+def _reals(name: str, values: Any) -> tuple[float, ...]:
+    """Return `values` as a tuple of floats."""
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
+        raise TypeError(f"{name} must be a sequence of real numbers, got {describe(values)}")
+    return tuple(finite_real(f"each of {name}", value) for value in values)
+
+
+def _moment(offsets: Sequence[float], weights: Sequence[float], power: int, tolerance: float = 1e-12) -> float:
+    """Return ``sum(weights * offsets**power)`` for offsets and weights of at most 1, or 0 if round-off explains it."""
+    far, heavy = (max(map(abs, values), default=0.0) or 1.0 for values in (offsets, weights))
+    terms = [w / heavy * (o / far) ** power for o, w in zip(offsets, weights, strict=True)]
     total = math.fsum(terms)
-    return total if abs(total) > 1e-12 * math.fsum(map(abs, terms)) else 0.0
+    return total if abs(total) > tolerance * math.fsum(map(abs, terms)) else 0.0
 
 
 SCHEMES = {
@@ -135,24 +143,28 @@ def rule_at(
         bounds do not fit, or `x` lies outside the bounds.
     """
     where = ALL_COORDINATES if coordinates is None else coordinates
+    if x.__class__ is not np.ndarray:
+        x = x.view(np.ndarray)  # a matrix has two dimensions whatever happens, a quantity does not add up with numbers
     # The default first: a gradient of two coordinates would show the time of the checks below.
     if h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None:
         return central_rule(h), where
     # One step without bounds is next: its rule is the same at every x, and is taken from a cache.
     known = as_scheme(scheme)
     if h.__class__ is float and bounds is None:
-        rule, everywhere = _plan_for_all(known, h, resolution(x))
+        rule, everywhere = _plan_for_all(known, h, loss_eps(x))
         return rule, everywhere if coordinates is None else everywhere._replace(members=coordinates)
     steps = _as_steps(h)
     if bounds is None and isinstance(steps, float):
         return rule_at(x, steps, scheme, None, coordinates)
     each = _chosen(_steps(x, steps, known), coordinates)
+    _check_reach(known, each)
     limits = None if bounds is None else _limits(x, _as_bounds(bounds), coordinates)
     if not isinstance(known, Scheme):
         return _linear_rule(known, 1, False, 0.0), Directions(ALL_COORDINATES, where, 1j * each)
     if limits is None:
-        return _linear_rule(known, 1, True, resolution(x)), Directions(ALL_COORDINATES, where, each)
-    rule = _linear_rule(known, known.order + 2, not isinstance(steps, float), resolution(x))
+        return _linear_rule(known, 1, True, loss_eps(x, True)), Directions(ALL_COORDINATES, where, each)
+    is_stored = not isinstance(steps, float)
+    rule = _linear_rule(known, known.order + 2, is_stored, loss_eps(x, is_stored))
     values = _flat(x) if coordinates is None else _flat(x)[coordinates]
     index, each, shortened = _fit(rule.data[2], values, each, limits, x)
     base, eps, offsets, weights, _, denominators, stored_distance = rule.data
@@ -171,6 +183,7 @@ def _plan_for_all(scheme: Scheme | str, h: float, eps: float) -> tuple[Rule, Dir
     """Return the rule of a scheme with one step for all coordinates, and the directions of all of these."""
     is_real, h = isinstance(scheme, Scheme), positive_step(h)
     lengths = np.array([h if is_real else 1j * h])
+    _check_reach(scheme, lengths)
     rule = _linear_rule(scheme, 1, False, eps if is_real else 0.0)
     return rule, Directions(ALL_COORDINATES, ALL_COORDINATES, lengths)
 
@@ -195,6 +208,15 @@ def _linear_rule(scheme: Scheme | str, rows: int, use_stored_distance: bool, eps
     tables = offsets.copy(), weights.copy(), np.zeros(1, np.intp), np.array([row.denominator for row in schemes])
     data = (math.nan, eps, *tables, use_stored_distance)
     return Rule(make_directions, data, needs_value=bool(counts.any()))
+
+
+def _check_reach(scheme: Scheme | str, steps: NDArray[Any]) -> None:
+    """Raise a ValueError if the farthest offset times a step is not finite."""
+    reach = max(map(abs, scheme.offsets)) if isinstance(scheme, Scheme) else 1.0
+    if reach > 2.0 and steps.size and not steps.max() <= sys.float_info.max / reach:  # 2h is finite anyway
+        raise ValueError(
+            f"h times the farthest offset of the scheme, {reach:g}, must be finite, got h up to {steps.max():g}"
+        )
 
 
 def as_scheme(scheme: Any) -> Scheme | str:
@@ -226,10 +248,10 @@ def relative_step(order: int, eps: float) -> float:
 def scales(x: NDArray[Any]) -> Floats:
     """Return the flat scale of each coordinate: its magnitude, or 1 where it is 0 or not finite."""
     magnitude = np.abs(x.reshape(-1).astype(np.float64))
-    if magnitude.size and np.minimum.reduce(magnitude) >= _SMALLEST and np.maximum.reduce(magnitude) <= _LARGEST:
+    if magnitude.size and np.minimum.reduce(magnitude) >= _SMALLEST and np.maximum.reduce(magnitude) < np.inf:
         return magnitude
     magnitude[~((magnitude > 0.0) & (magnitude < np.inf))] = 1.0
-    return np.clip(magnitude, _SMALLEST, _LARGEST)
+    return np.maximum(magnitude, _SMALLEST)
 
 
 def _as_steps(h: Any) -> Any:
@@ -239,15 +261,15 @@ def _as_steps(h: Any) -> Any:
     if not isinstance(h, np.ndarray | list):
         return positive_step(h)
     steps = private_copy(real_array(h, "h"))
-    if steps.size and not (np.minimum.reduce(steps, None) > 0.0 and np.maximum.reduce(steps, None) < np.inf):
-        raise ValueError("h must be finite and positive in every element")
+    if steps.size and not (np.minimum.reduce(steps, None) > 0.0 and np.maximum.reduce(steps, None) <= LARGEST_STEP):
+        raise ValueError("h must be positive in every element, and 2h finite")
     return steps
 
 
 def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str) -> Floats:
     """Return the step of each coordinate of `x`, or the one of all."""
     if isinstance(h, str):
-        eps = resolution(x) if x.dtype.kind == "f" else EPS
+        eps = max(resolution(x), EPS) if x.dtype.kind == "f" else EPS  # f computes in float64, whatever x holds
         return (relative_step(scheme.order, eps) if isinstance(scheme, Scheme) else _COMPLEX_STEP) * scales(x)
     if isinstance(h, float):
         return np.array([h])

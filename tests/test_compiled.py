@@ -281,8 +281,9 @@ def test_each_thread_works_on_a_copy_of_the_point():
 
     sweep = objective.sweep(memory, (), *rule_at(memory, 1e-4, "central"), np.empty(3))
     states = [sweep.thread_state() for _ in range(2)]
-    assert all(copy.tobytes() == x.tobytes() and not np.shares_memory(copy, x) for copy, _ in states)
-    assert not np.shares_memory(states[0][0], states[1][0])
+    copies = [state.array for state in states]
+    assert all(copy.tobytes() == x.tobytes() and not np.shares_memory(copy, x) for copy in copies)
+    assert not np.shares_memory(*copies)
 
 
 def test_a_global_that_became_x_after_the_first_use_is_found():

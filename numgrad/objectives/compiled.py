@@ -1,10 +1,9 @@
-"""Functions compiled with `numba.njit` as objectives: the one compile policy, and the loops compiled around them."""
+"""Functions compiled with `numba.njit` as objectives, and the loops compiled around them."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable
-from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -16,40 +15,25 @@ from numpy.typing import ArrayLike, NDArray
 from .. import arguments, loops
 from ..arguments import KNOWN_COMPILED, imaginary_part, real_array, real_number
 from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_step, make_descent
-from ..points import FLOAT64, is_unchanged, private_copy
+from ..points import FLOAT64, depends_on, is_unchanged, private_copy
 from ..threads import Sweep, Throughput
-from .inspection import captured, check_types, cost_of, functions_in, kind_of, starts_threads
+from .compiling import (
+    PASTE,
+    Kernel,
+    borrowed,
+    captured,
+    check_types,
+    compiled,
+    cost_of,
+    functions_in,
+    is_opaque,
+    kind_of,
+    one_at_a_time,
+    starts_threads,
+    when_recompiled,
+)
 
 __all__: list[str] = []  # nothing here is public
-
-Kernel = Callable[..., Any]
-Decorator = Callable[[Kernel], Kernel]
-
-
-def compiled(*, cache: bool = False, reorder: bool = False, inline: bool = False, paste: bool = False) -> Decorator:
-    """Return the decorator with the one compile policy: release the GIL, divide as NumPy does, stay strict.
-
-    `reorder` lets sums be reordered and contracted, so that they vectorise: not for a loop around a user's function.
-    `inline` has LLVM copy the function into its callers whatever its size, for where handing over its arguments and
-    counting references to them would take longer than what it does. `paste` has numba do so before it compiles, which
-    takes a fifth less time than to compile two functions.
-    """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    if inline:
-        options["forceinline"] = True
-    if paste:
-        options["inline"] = "always"
-    if reorder:
-        options["fastmath"] = {"reassoc", "contract", "nsz"}
-
-    def decorate(kernel: Kernel) -> Kernel:
-        try:
-            return cast("Kernel", njit(cache=cache, **options)(kernel))
-        except RuntimeError:  # numba found no folder in which it may keep a cache
-            return cast("Kernel", njit(**options)(kernel))
-
-    return decorate
-
 
 update = compiled(cache=True)(loops.update)
 
@@ -57,7 +41,7 @@ update = compiled(cache=True)(loops.update)
 def evaluation(f: Any, as_number: Callable[[Any], float] = real_number) -> Kernel:
     """Return the compiled ``evaluate(x, args)``: `f` with what it returns made a float."""
 
-    @compiled(paste=True)
+    @compiled(**PASTE)
     def evaluate(x: Any, args: Any) -> Any:
         return as_number(f(x, *args))
 
@@ -137,20 +121,6 @@ def _from_optional(message: str) -> Callable[[Any], Any]:
     return number
 
 
-# Two threads inside parallel regions abort the process on numba's workqueue layer, whoever started the threads.
-_PARALLEL_LOCK = Lock()
-
-
-def one_at_a_time(kernel: Kernel) -> Kernel:
-    """Return `kernel` such that no two threads run it, or another of these, at the same time."""
-
-    def locked(*args: Any) -> Any:
-        with _PARALLEL_LOCK:
-            return kernel(*args)
-
-    return locked
-
-
 class Kernels:
     """The loops compiled around a function, which are forgotten when the function is recompiled.
 
@@ -171,17 +141,22 @@ class Kernels:
         """Forget the loops, and what was captured."""
         self.threads = True
         self.arrays: list[tuple[str, NDArray[Any]]] = []
-        self.kinds: set[Hashable] = set()
+        self.kinds: dict[Hashable, bool] = {}
         self.loops = Loops(self)
 
-    def meet(self, kind: Hashable, functions: Iterable[Any] = ()) -> None:
-        """Look at what numba will compile for a kind of arguments; `functions` are compiled ones among these."""
-        for function in (self.f, *functions):
+    def meet(self, kind: Hashable, args: tuple[Any, ...] = ()) -> None:
+        """Look at what numba will compile for a kind of arguments: the function, and those among `args`."""
+        for function in (self.f, *functions_in(args)):
             found = list(captured(function))
-            self.arrays += [(name, value) for name, value in found if isinstance(value, np.ndarray)]
+            self.arrays += _memory_among(found)
             if self.threads and starts_threads(found):
                 self.threads, self.loops = False, Loops(self)
-        self.kinds.add(kind)  # last: another thread may rely on it
+        self.kinds[kind] = any(map(is_opaque, args))  # last: another thread may rely on it
+
+
+def _memory_among(found: Iterable[tuple[str, Any]]) -> list[tuple[str, NDArray[Any]]]:
+    """Return the arrays among what was found, and those that records among it are a part of."""
+    return [(name, memory) for name, value in found if (memory := arguments.memory_of(value)) is not None]
 
 
 # A dict, for the look-up of a loop that is known is then C code, and no Python call.
@@ -198,24 +173,6 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
         return self.setdefault(make, found)
 
 
-def when_recompiled(f: Any, what: str, action: Callable[[], object]) -> None:
-    """Have ``f.recompile()`` call `action` too: numba tells nobody, and to look at each call takes 0.4 us.
-
-    A later action for the same `what` takes the place of an earlier one.
-    """
-    recompile = getattr(f, "recompile", None)
-    if recompile is not None and not hasattr(f, "_numgrad_actions"):
-
-        def recompile_and_act() -> None:
-            recompile()
-            for act in list(f._numgrad_actions.values()):
-                act()
-
-        f._numgrad_actions, f.recompile = {}, recompile_and_act
-    if recompile is not None:
-        f._numgrad_actions[what] = action
-
-
 def _around(f: Any, make: Any) -> Kernel:
     """Return the loop of `make` around the compiled `f`, which also tells whether `f` wrote to its argument.
 
@@ -223,7 +180,7 @@ def _around(f: Any, make: Any) -> Kernel:
     empty. One tuple, and flat views made here: numba takes 40 to 200 ns for each argument and each tuple of arrays.
     """
     is_complex, moves = make is make_complex_step, make is make_descent  # a descent says itself what the point must be
-    loop = compiled(paste=True)(make(evaluation(f, imaginary_part if is_complex else real_number), compiled()))
+    loop = compiled(**PASTE)(make(evaluation(f, imaginary_part if is_complex else real_number), compiled()))
 
     kind = np.complex128 if is_complex else np.float64
 
@@ -233,8 +190,8 @@ def _around(f: Any, make: Any) -> Kernel:
     def guarded(copy: Any, original: Any, units: Any, start: int, stop: int, out: Any) -> int:
         data, args, where = units
         x = copy if copy.size else original.astype(kind)
-        point, origin = x.reshape(x.size), original.reshape(original.size)
-        flags: int = loop((x, point, point if moves else origin), data, args, where, start, stop, out)
+        point, origin = borrowed(x).reshape(x.size), borrowed(original).reshape(original.size)
+        flags: int = loop((x, point, point if moves else origin), data, args, where, start, stop, borrowed(out))
         for i in range(0 if moves else point.size):
             if point[i] != origin[i] and (point[i] == point[i] or origin[i] == origin[i]):  # not if both are NaN
                 return flags | ARGUMENT_CHANGED
@@ -247,15 +204,53 @@ def _around(f: Any, make: Any) -> Kernel:
 # Fixed by "compiled, n = 2" in benchmarks/compare_versions.py.
 _SMALL = 32
 
-_EMPTY = np.empty(0)
-# One for each number of dimensions, which is part of numba's type of an array.
-_NO_COPY = {kind: [np.empty((0,) * ndim, kind) for ndim in range(4)] for kind in (np.float64, np.complex128)}
+# In place of a copy that the kernel is to make. One for each number of dimensions, which is part of numba's type.
+_EMPTY = {kind: [np.empty((0,) * ndim, kind) for ndim in range(4)] for kind in (np.float64, np.complex128)}
 
 
-def _copy_for(make: Any, x: Floats) -> NDArray[Any]:
-    """Return the copy of `x` that a thread perturbs, or an empty array if the kernel is to make it."""
-    kind = np.complex128 if make is make_complex_step else np.float64
-    return _NO_COPY[kind][x.ndim] if x.size <= _SMALL and 0 < x.ndim < 4 else x.astype(kind)
+class _Copy:
+    """The copy of the point that a thread hands to f, in `array`.
+
+    If f raises, numba keeps a reference to it for ever: it `is_kept` then, and the next of its `owner` takes it over.
+    """
+
+    def __init__(self, owner: CompiledObjective, x: Floats, kind: Any) -> None:
+        self.owner, self.is_kept = owner, bool(owner.kept)
+        self.array: NDArray[Any] = owner.kept.pop() if owner.kept else x.astype(kind)
+        if self.array.shape != x.shape or self.array.dtype != kind:
+            self.array.resize(0, refcheck=False)
+            self.array, self.is_kept = x.astype(kind), False
+        self.array[...] = x
+
+    def __enter__(self) -> NDArray[Any]:
+        return self.array
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.is_kept = self.is_kept or kind is not None
+
+    def __del__(self) -> None:
+        if self.is_kept:
+            self.owner.kept.append(self.array)
+
+
+def _run(kernel: Kernel, *arguments_of_it: Any) -> int:
+    """Return the flags of a loop.
+
+    Raises
+    ------
+    TypeError
+        If numba cannot compile it.
+    ValueError
+        If f has written to its argument.
+    """
+    try:
+        flags: int = kernel(*arguments_of_it)
+    except Exception as error:
+        arguments.raise_compile_error(error)
+        raise
+    if flags & ARGUMENT_CHANGED:
+        arguments.raise_argument_changed()
+    return flags
 
 
 class CompiledObjective:
@@ -268,6 +263,7 @@ class CompiledObjective:
 
     def __init__(self, f: Any) -> None:
         self.f, self.kernels = f, Kernels(f, _around)
+        self.kept: list[NDArray[Any]] = []  # copies to which numba holds a reference for ever, since f raised
         self.sweep: Callable[..., Any] = functools.partial(CompiledSweep, self)  # a method would take a call more
 
     def __reduce__(self) -> Any:
@@ -294,11 +290,11 @@ class CompiledObjective:
         kind: Hashable = (array.ndim, *map(kind_of, args)) if args else array.ndim
         if kind not in kernels.kinds:
             check_types(args)
-            kernels.meet(kind, functions_in(args))
+            kernels.meet(kind, args)
         if kernels.arrays:
             # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
-            for name, value in (*kernels.arrays, *captured(self.f)):
-                if isinstance(value, np.ndarray) and np.shares_memory(value, array):
+            for name, value in (*kernels.arrays, *_memory_among(captured(self.f))):
+                if np.shares_memory(value, array):
                     raise ValueError(
                         f"the compiled f reads x as the captured variable {name!r}, whose values numba froze when it "
                         f"compiled f; let f read x from its first argument, and pass other data by args="
@@ -310,6 +306,12 @@ class CompiledObjective:
                         f"{name} shares memory with x, but a compiled f sees only a private copy of x change; "
                         f"let f read x from its first argument, or pass a copy in args="
                     )
+            copy = private_copy(array) if kernels.kinds[kind] else array
+            if kernels.kinds[kind] and depends_on(array, lambda: self.f(copy, *args)):
+                raise ValueError(
+                    "one of args leads f to the memory of x, but a compiled f sees only a private copy of x change; "
+                    "let f read x from its first argument, or let the argument hold a copy"
+                )
         return array if plain else private_copy(array), True
 
     def value(self, x: Floats, args: tuple[Any, ...]) -> float:
@@ -318,9 +320,10 @@ class CompiledObjective:
 
     def returned(self, x: Floats, args: tuple[Any, ...]) -> Any:
         """Return what f returned; ValueError if f writes to its argument."""
-        f, copy = self.f if self.threads else one_at_a_time(self.f), x.copy()
+        f = self.f if self.threads else one_at_a_time(self.f)
         try:
-            value = f(copy, *args)
+            with _Copy(self, x, np.float64) as copy:
+                value = f(copy, *args)
         except Exception as error:
             arguments.raise_compile_error(error)
             raise
@@ -345,16 +348,11 @@ class CompiledObjective:
         # A NamedTuple takes numba 0.5 us more a call than a plain tuple.
         if where.__class__ is Directions:
             where = tuple(where)
-        try:
-            is_usual = x.ndim == 1 and x.size <= _SMALL and make is not make_complex_step
-            copy = _EMPTY if is_usual else _copy_for(make, x)
-            flags: int = kernel(copy, x, (data, args, where), 0, size, out)
-        except Exception as error:
-            arguments.raise_compile_error(error)
-            raise
-        if flags & ARGUMENT_CHANGED:
-            arguments.raise_argument_changed()
-        return flags
+        kind = np.complex128 if make is make_complex_step else np.float64
+        if x.size <= _SMALL and 0 < x.ndim < 4:
+            return _run(kernel, _EMPTY[kind][x.ndim], x, (data, args, where), 0, size, out)
+        with _Copy(self, x, kind) as copy:
+            return _run(kernel, copy, x, (data, args, where), 0, size, out)
 
 
 # Functions whose loops are kept, some 100 kB each; the first one that came is forgotten first.
@@ -385,18 +383,11 @@ class CompiledSweep(Sweep):
         self.loop, self.throughput = objective.kernels.loops[rule.make]
         self.cost = cost_of(x, args) if args else x.size
 
-    def thread_state(self) -> tuple[Any, Any]:
-        """Return a copy of the point, and the point."""
-        return self.x.astype(np.complex128 if self.rule.make is make_complex_step else np.float64), self.x
+    def thread_state(self) -> _Copy:
+        """Return a copy of the point."""
+        return _Copy(self.objective, self.x, np.complex128 if self.rule.make is make_complex_step else np.float64)
 
-    def run_range(self, state: Any, start: int, stop: int) -> int:
+    def run_range(self, state: _Copy, start: int, stop: int) -> int:
         """Do the units start <= k < stop; ValueError if f has written to its argument."""
-        x, original = state
-        try:
-            flags: int = self.loop(x, original, self.units, start, stop, self.out)
-        except Exception as error:
-            arguments.raise_compile_error(error)
-            raise
-        if flags & ARGUMENT_CHANGED:
-            arguments.raise_argument_changed()
-        return flags
+        with state as copy:
+            return _run(self.loop, copy, self.x, self.units, start, stop, self.out)

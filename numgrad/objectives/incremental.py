@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import describe, is_compiled, raise_compile_error, real_array, real_number, whole_number
 from ..loops import Floats, Indices, Rule, make_central, make_directions, make_quotients
-from ..points import EPS, is_flat_float64, private_copy, written_through
+from ..points import EPS, is_flat_float64, is_unchanged, private_copy, without_mask, written_through
 from ..ridders import make_estimates
 from ..threads import Sweep, Throughput
-from .compiled import Kernels, compiled, objective_of
-from .inspection import cost_of
+from .compiled import Kernels, objective_of
+from .compiling import INLINE, compiled, cost_of
 from .python import PythonObjective
 
 __all__ = ["IncrementalObjective"]
@@ -119,9 +119,10 @@ class IncrementalObjective:
         chosen = np.random.default_rng(rng).choice(x.size, min(count, x.size), replace=False)
         chosen = np.sort(chosen).astype(np.intp)
         rule, found, plain = Rule(make_central, (h,)), np.empty(len(chosen)), np.empty(len(chosen))
-        kind = objective_of(self.value) if is_compiled(self.value) else PythonObjective(self.value)
+        own = _Incremental(self)
+        kind = own.plain
         memory, _ = kind.place(x, args)
-        for objective, point, quotients in ((_Incremental(self), x, found), (kind, memory, plain)):
+        for objective, point, quotients in ((own, x, found), (kind, memory, plain)):
             sweep = objective.sweep(point, args, rule, chosen, quotients)
             sweep.run_range(sweep.thread_state(), 0, len(chosen))
         values = np.abs(kind.value(memory, args)) + np.abs(2 * h * plain)
@@ -153,6 +154,7 @@ class _Incremental:
 
     def __init__(self, f: IncrementalObjective) -> None:
         self.f, self.kernels, self.throughput = f, _kernels(f.difference), f._throughput
+        self.plain: Any = objective_of(f.value) if is_compiled(f.value) else PythonObjective(f.value)
 
     def __reduce__(self) -> Any:
         return _Incremental, (self.f,)
@@ -166,16 +168,16 @@ class _Incremental:
         """Return `x` as a C-contiguous float64 array; nothing perturbs it."""
         if not self.kernels.kinds:
             self.kernels.meet("difference")
-        array = real_array(x).view(np.ndarray)
+        array = without_mask(real_array(x))
         return (array if is_flat_float64(array) else private_copy(array)), False
 
     def value(self, x: Any, args: tuple[Any, ...]) -> float:
-        """Return f(x) as a number."""
-        return real_number(self.returned(x, args))
+        """Return f(x) as a number; ValueError if the value function writes to its argument."""
+        return self.plain.value(x, args)  # type: ignore[no-any-return]
 
     def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return what the value function returned."""
-        return self.f.value(x, *args)
+        return self.plain.returned(x, args)
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> _IncrementalSweep:
         """Return the work of `rule`.
@@ -208,7 +210,7 @@ def _kernels(difference: Any) -> Kernels:
 def _around(difference: Any, make: Any) -> Any:
     """Return the loop of `make` around the compiled ``difference(state, k)``."""
 
-    @compiled(inline=True)
+    @compiled(**INLINE)
     def evaluate(state: Any, k: int) -> Any:
         return real_number(difference(state, k))
 
@@ -250,7 +252,11 @@ class _IncrementalSweep(Sweep):
                 "'central6' or symmetric likewise, h a number, and bounds None"
             )
         self.columns = x.shape[-1] if x.ndim > 1 and not len(_members(where)) else 1
-        self.parts = [(factor, h, objective.f.prepare(x, h, *args)) for factor, h in parts]
+        # A copy: whatever `prepare` keeps of its argument, and `difference` reads, is not the caller's memory.
+        self.own = x.copy()
+        self.parts = [(factor, h, objective.f.prepare(self.own, h, *args)) for factor, h in parts]
+        if not is_unchanged(self.own, x):
+            raise ValueError("prepare writes to its argument; let it work on a copy, x.copy()")
         # The speed is that of this object's data, and not that of `difference`, which objects of other sizes share.
         self.kernel, self.throughput = objective.kernels.loops[make_quotients][0], objective.throughput
         self.cost = cost_of(x, args), len(parts)
@@ -272,4 +278,6 @@ class _IncrementalSweep(Sweep):
             raise
         if len(self.parts) > 1:
             self.out[start:stop] = total
+        if stop == self.size and not is_unchanged(self.own, self.x):
+            raise ValueError("difference writes to what prepare keeps of x, which other threads read; let it only read")
         return flags

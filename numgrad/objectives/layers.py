@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arguments import FLOAT64, real_array
-from .compiled import compiled
+from .compiling import INLINE, REORDER, compiled
 from .incremental import IncrementalObjective
 
 if TYPE_CHECKING:
@@ -157,14 +157,14 @@ def coefficients(logits: Floats, labels: Indices, a: Floats, a1: Floats, a2: Flo
             a2[j, b] = slope * (curvature / 4 + curvature * curvature - square * curvature + square * square / 5)
 
 
-@compiled(inline=True)
+@compiled(**INLINE)
 def log_add(v: float, w: float) -> float:
     """Return ``log(exp(v) + exp(w))``."""
     high, low = max(v, w), min(v, w)
     return high + math.log1p(math.exp(low - high)) if low > -math.inf else high
 
 
-@compiled(inline=True)
+@compiled(**INLINE)
 def half_logarithm(u: float, log_p: float, log_label: float, is_label: bool) -> float:
     """Return half of ``log(y+ + d) - log(y- + d)`` for a step u of the logit of log-probability `log_p`."""
     up, down = log_p + u, log_p - u
@@ -174,7 +174,7 @@ def half_logarithm(u: float, log_p: float, log_label: float, is_label: bool) -> 
     return 0.5 * (math.log(y_up + OFFSET) - math.log(y_down + OFFSET))
 
 
-@compiled(reorder=True, inline=True)
+@compiled(**REORDER, **INLINE)
 def difference(state: Any, k: int) -> float:
     """Return ``f(W + h e_ij) - f(W - h e_ij)`` for the flat coordinate ``k = i * classes + j``.
 

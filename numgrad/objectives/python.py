@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from itertools import repeat
-from operator import setitem
+from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import loops, points
 from ..arguments import describe, imaginary_part, raise_argument_changed, real_array, real_number
 from ..loops import Directions, Floats, Indices, Loop, Rule, make_central, make_complex_step, make_directions
-from ..points import EPS, FLOAT64, cells, is_unchanged, native_copy, numbers, private_copy, resolution
+from ..points import FLOAT64, cells, is_unchanged, native_copy, numbers, private_copy
 from ..ridders import make_estimates
 from ..threads import Sweep
 
@@ -26,6 +26,10 @@ _FEW = 100
 # Part of 1 + |x| by which a fingerprint moves where no scheme says what is near.
 # Fixed by test_a_view_of_what_f_reads_and_a_global_are_found_and_a_harmless_view_is_not in tests/test_processes.py.
 _SHARE = 1e-3
+
+
+# The memory that each f was last seen not to read by another way than its argument.
+_independent: WeakKeyDictionary[Callable[..., Any], int] = WeakKeyDictionary()
 
 
 class PythonObjective:
@@ -60,7 +64,26 @@ class PythonObjective:
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> PythonSweep:
         """Return the work of `rule` at the memory `x`, an array or a dict of arrays."""
+        if rule.make is make_complex_step and x.size:
+            point = points.without_mask(x).astype(np.complex128)
+            self._check_argument_is_all(x, lambda: self.f(point.copy(), *args))
         return PythonSweep(self, x, args, rule, where, out)
+
+    def _check_argument_is_all(self, memory: NDArray[Any], evaluate: Callable[[], Any]) -> None:
+        """Raise a ValueError if what f returns for a copy of `memory` depends on `memory` itself.
+
+        Asked once for each f and memory in turn, as far as f can be remembered.
+        """
+        with suppress(TypeError):  # no hash, or no weak references
+            if _independent.get(self.f) == id(memory):
+                return
+        if memory.flags.writeable and points.depends_on(memory, evaluate):
+            raise ValueError(
+                "f reads x by another way than its first argument, which is a copy here and alone is perturbed; let f "
+                "read its argument only, or use a real scheme and vectorized=False"
+            )
+        with suppress(TypeError):
+            _independent[self.f] = id(memory)
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
         """Do the whole sweep here and now, since a Python f sees Ctrl-C itself, and return its flags."""
@@ -78,7 +101,7 @@ class PythonSweep(Sweep):
     def thread_state(self) -> Any:
         """Return the memory that is perturbed: the caller's own, but for a complex step."""
         if self.rule.make is make_complex_step:
-            return self.x.astype(np.complex128, order="C", subok=False)
+            return points.without_mask(self.x).astype(np.complex128, order="C")
         return self.x
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
@@ -94,7 +117,7 @@ class PythonSweep(Sweep):
             if isinstance(state, dict):
                 return self._run_joined(state, start, stop)
             memory = state.view(np.ndarray)  # a subclass may do more than assign
-        saved = native_copy(memory)
+        saved, held = native_copy(memory), points.held_in_place(memory)
         loop, data, where, out = self._units()
         if where.__class__ is Directions:  # of several members
             point: Any = memory.reshape(-1) if memory.flags.c_contiguous else memory.flat
@@ -107,6 +130,7 @@ class PythonSweep(Sweep):
         finally:
             # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
             memory[...] = saved
+        del held
         if not unchanged or flags & loops.ARGUMENT_CHANGED:
             raise_argument_changed()
         return flags
@@ -126,7 +150,7 @@ class PythonSweep(Sweep):
         make, data, _, _ = self.rule
         objective, where, out = self.objective, self.where, self.out
         if make is make_central:
-            data = objective.f, objective.as_number, data[0], resolution(self.x), points.is_narrow(self.x)
+            data = objective.f, objective.as_number, data[0], points.loss_eps(self.x), points.is_narrow(self.x)
             return loops.interpreted_central, data, where, out.data
         if make is make_estimates:
             return np.errstate(all="ignore")(make_estimates(objective.evaluate, loops.plain)), data, where, out.data
@@ -183,21 +207,8 @@ def _arrays_of(x: Any) -> list[NDArray[Any]]:
 
 
 def _protected(memory: list[NDArray[Any]], work: Callable[[list[NDArray[Any]]], Any]) -> Any:
-    """Return what `work` returns, given copies of the memory, and restore the memory after any exit.
-
-    Raises
-    ------
-    ValueError
-        If `work` has changed the memory.
-    """
-    saved = list(map(native_copy, memory))
-    # Made before the try: in `finally`, a Ctrl-C could be raised at the call that makes it.
-    restore: Any = map(setitem, memory, repeat(...), saved)  # type: ignore[arg-type]
-    try:
-        result = work(saved)
-        unchanged = all(map(is_unchanged, memory, saved))
-    finally:
-        list(restore)  # one call of C, in which no Ctrl-C can come between
+    """Return what `work` returns, given copies of the memory; ValueError if it has changed the memory."""
+    result, unchanged = points.preserving(memory, work)
     if not unchanged:
         raise_argument_changed()
     return result
@@ -246,17 +257,20 @@ def _fast(value: Any) -> Any:
 class VectorizedObjective(PythonObjective):
     """A Python callable that takes a batch of points, of shape ``(k, *x.shape)``, and returns k values."""
 
-    def __init__(self, f: Callable[..., Any], batch_bytes: int) -> None:
+    def __init__(self, f: Callable[..., Any], batch_bytes: int, refuse: Callable[..., Any] | None = None) -> None:
         super().__init__(f)
-        self.batch_bytes = batch_bytes
+        self.batch_bytes, self.refuse = batch_bytes, refuse  # `refuse` raises where f would not see x change
 
-    def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: ARG002
+    def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:
         """Return a private copy of `x`, of which batches are made."""
-        return private_copy(real_array(x)), True
+        self.given: Any = real_array(x)
+        if self.refuse is not None:
+            self.refuse(x, args)
+        return private_copy(self.given), True
 
     def value(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return f(x)."""
-        return float(self.values(x[np.newaxis].copy(), args)[0])
+        return float(self.values(_batch_of(x), args)[0])
 
     def values(self, batch: Floats, args: tuple[Any, ...]) -> Floats:
         """Return f of each point of a batch."""
@@ -274,7 +288,19 @@ class VectorizedObjective(PythonObjective):
             raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
         if rule.make not in {make_central, make_directions} or (rule.make is make_directions and len(where.starts)):
             raise TypeError("vectorized=True serves coordinates with the same scheme; pass an f of one point")
+        if x.size and not rule.needs_value:
+            # An f that sums along the wrong axis gives itself away by a batch that has the length of no axis of x.
+            self.value(x, args)
+        given, self.given = self.given, None  # it need not travel
+        if x.size and given.dtype.kind == "f":
+            self._check_argument_is_all(given, lambda: self.f(_batch_of(x), *args))
         return VectorizedSweep(self, x, args, rule, where, out)
+
+
+def _batch_of(x: Floats) -> Floats:
+    """Return a batch of copies of one point, which has the length of no axis of the point."""
+    length = next(length for length in range(1, x.ndim + 2) if length not in x.shape)
+    return np.repeat(x[np.newaxis], length, axis=0)
 
 
 class VectorizedSweep(PythonSweep):
@@ -290,7 +316,7 @@ class VectorizedSweep(PythonSweep):
         """Do the units start <= k < stop on copies of the point."""
         if self.rule.make is make_central:
             h, one, pair = self.rule.data[0], np.zeros(1, np.intp), np.array([[1.0, -1.0]])
-            data: Any = math.nan, EPS, pair, pair, one, np.array([2.0]), False
+            data: Any = math.nan, points.loss_eps(state), pair, pair, one, np.array([2.0]), False
             where: Any = Directions(self.where, self.where, np.array([h]))
         else:
             data, where = self.rule.data, self.where
@@ -302,7 +328,7 @@ class VectorizedSweep(PythonSweep):
 
     def _run_batch(self, x: Floats, data: Any, where: Directions, units: Indices) -> int:
         """Write the quotients of the units, from one batch of all their points."""
-        base, _, offsets, weights, index, denominators, use_stored_distance = data
+        base, eps, offsets, weights, index, denominators, use_stored_distance = data
         chosen = where.members[units] if len(where.members) else units
         values, steps = x.reshape(-1)[chosen], _one_or_each(where.lengths, units)
         if len(index) == 1:  # numbers where one scheme serves all units, which is faster, else arrays
@@ -330,7 +356,7 @@ class VectorizedSweep(PythonSweep):
                     width += weight * (points[m] - values)
             divisor = width if use_stored_distance else denominators[row] * steps
             np.divide(total, divisor, out=self.out[units[0] : units[-1] + 1])
-        lost = loops.STEP_LOST if (np.abs(values) * EPS > steps).any() else 0
+        lost = loops.STEP_LOST if (np.abs(values) * eps > steps).any() else 0
         return lost | (loops.RESPONDED if total.any() else 0)
 
 

@@ -1,0 +1,254 @@
+"""numba: the one compile policy, and what it compiles into a function: what that captured, and of what kind."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
+from contextlib import suppress
+from numbers import Number, Real
+from threading import Lock
+from types import CodeType, FunctionType, ModuleType, NoneType
+from typing import Any, cast
+
+import numpy as np
+from numba import njit, typeof
+from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import NumbaError
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+from numba.stencils.stencil import StencilFunc
+
+__all__: list[str] = []  # nothing here is public
+
+
+Kernel = Callable[..., Any]
+Decorator = Callable[[Kernel], Kernel]
+
+# Options of `compiled`. Sums may be reordered and contracted, so that they vectorise: not around a user's function.
+REORDER: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz"}}
+# LLVM copies the function into its callers whatever its size, for where handing over its arguments and counting
+# references to them would take longer than what it does.
+INLINE: dict[str, Any] = {"forceinline": True}
+# numba does so before it compiles, which takes a fifth less time than to compile two functions.
+PASTE: dict[str, Any] = {"inline": "always"}
+
+
+class _Cache(FunctionCache):
+    """numba's cache of a function, that does without a file which cannot be read: one cut short, or of another user."""
+
+    def load_overload(self, *key: Any) -> Any:
+        with suppress(Exception):
+            return super().load_overload(*key)  # type: ignore[no-untyped-call]
+        with suppress(OSError):
+            self.flush()  # type: ignore[no-untyped-call]
+        return None
+
+
+def compiled(*, cache: bool = False, **options: Any) -> Decorator:
+    """Return the decorator with the one compile policy: release the GIL, divide as NumPy does, stay strict."""
+
+    def decorate(kernel: Kernel) -> Kernel:
+        dispatcher: Any = njit(nogil=True, error_model="numpy", **options)(kernel)
+        if cache and hasattr(dispatcher, "_cache"):
+            with suppress(RuntimeError):  # numba found no folder in which it may keep a cache
+                dispatcher._cache = _Cache(kernel)  # type: ignore[no-untyped-call]
+        return cast("Kernel", dispatcher)
+
+    return decorate
+
+
+# Two threads inside parallel regions abort the process on numba's workqueue layer, whoever started the threads.
+_PARALLEL_LOCK = Lock()
+
+
+def one_at_a_time(kernel: Kernel) -> Kernel:
+    """Return `kernel` such that no two threads run it, or another of these, at the same time."""
+
+    def locked(*args: Any) -> Any:
+        with _PARALLEL_LOCK:
+            return kernel(*args)
+
+    return locked
+
+
+# Without it, the child of a fork during which another thread compiles would wait for ever for numba's lock.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+
+
+def _borrowed(typingctx: Any, array: Any) -> Any:  # noqa: ARG001
+    """Return `array` without the count of references to it, of which numba forgets one whenever f raises."""
+
+    def codegen(context: Any, builder: Any, _: Any, args: Any) -> Any:
+        found = context.make_array(array)(context, builder, args[0])
+        found.meminfo, found.parent = found.meminfo.type(None), found.parent.type(None)
+        return found._getvalue()
+
+    return array(array), codegen
+
+
+borrowed: Any = intrinsic(_borrowed)
+
+
+def when_recompiled(f: Any, what: str, action: Callable[[], object]) -> None:
+    """Have ``f.recompile()`` call `action` too: numba tells nobody, and to look at each call takes 0.4 us.
+
+    A later action for the same `what` takes the place of an earlier one.
+    """
+    recompile = getattr(f, "recompile", None)
+    if recompile is not None and not hasattr(f, "_numgrad_actions"):
+
+        def recompile_and_act() -> None:
+            recompile()
+            for act in list(f._numgrad_actions.values()):
+                act()
+
+        f._numgrad_actions, f.recompile = {}, recompile_and_act
+    if recompile is not None:
+        f._numgrad_actions[what] = action
+
+
+# Arguments that hold no memory, or memory that `arguments.arrays_in` finds.
+_TRANSPARENT = np.ndarray, np.generic, Number, str, bytes, bytearray, memoryview, NoneType, range
+
+
+def captured(f: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the name and value of each array, record and compiled function that numba compiles into `f`.
+
+    These are globals, attributes of modules, closure variables and defaults, of `f` and of what it calls.
+    """
+    cpu_target.typing_context.refresh()  # what `numba.extending.overload` was told since
+    waiting, seen = [("", f)], set()
+    while waiting:
+        name, value = waiting.pop()
+        # By id: an array has no hash, and functions that call each other must end.
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, np.ndarray | np.void) or is_dispatcher(value):
+            yield name, value
+        if isinstance(value, tuple):
+            waiting += [(name, item) for item in value]
+        for function in _sources(value):
+            code, defaults = function.__code__, function.__defaults__ or ()
+            waiting += zip(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True)
+            waiting += _names(code, function.__globals__, _nonlocals(function))
+
+
+def _sources(value: Any) -> Iterator[FunctionType]:
+    """Yield the Python functions that numba compiles for a value that is called."""
+    function = getattr(getattr(value, "_dispatcher", value), "py_func", value)  # of njit, vectorize, register_jitable
+    if isinstance(value, StencilFunc):
+        function = value.kernel_ir.func_id.func
+    found = [function, getattr(value, "_pyfunc", None)]  # the latter of a cfunc
+    if isinstance(value, FunctionType):
+        known = cpu_target.typing_context._lookup_global(value)
+        found += [getattr(template, "_overload_func", None) for template in getattr(known, "templates", ())]
+    yield from (each for each in found if isinstance(each, FunctionType))
+
+
+def _nonlocals(function: FunctionType) -> dict[str, Any]:
+    try:
+        return dict(inspect.getclosurevars(function).nonlocals)
+    except ValueError:  # a variable that was never assigned
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        return {name: cell.cell_contents for name, cell in cells if cell != type(cell)()}
+
+
+def _names(code: CodeType, scope: dict[str, Any], nonlocals: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the name and value of each global and closure variable that `code` loads, through modules to attributes."""
+    name, value = "", None
+    for instruction in dis.get_instructions(code):
+        operation, loaded = instruction.opname, instruction.argval
+        # They may stand between the load of a module and that of its attribute.
+        if operation in {"EXTENDED_ARG", "PUSH_NULL"}:
+            continue
+        if operation in {"LOAD_ATTR", "LOAD_METHOD"} and isinstance(value, ModuleType):
+            name, value = f"{name}.{loaded}", getattr(value, loaded, None)
+            yield name, value
+            continue
+        if isinstance(value, ModuleType):  # it goes on under another name: any attribute may be its own
+            yield from _attributes(name, value, code.co_names)
+        value = None
+        if operation in {"LOAD_GLOBAL", "LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF"}:
+            name, value = loaded, (nonlocals if operation != "LOAD_GLOBAL" else scope).get(loaded)
+            yield name, value
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant, scope, nonlocals)
+
+
+def _attributes(name: str, module: ModuleType, names: Sequence[str], depth: int = 4) -> Iterator[tuple[str, Any]]:
+    """Yield those of `names` that a module has, and those of the modules among them."""
+    for own in set(names) & vars(module).keys():
+        value = getattr(module, own)
+        if isinstance(value, ModuleType) and depth:
+            yield from _attributes(f"{name}.{own}", value, names, depth - 1)
+        yield f"{name}.{own}", value
+
+
+def functions_in(args: tuple[Any, ...]) -> Iterator[Any]:
+    """Yield each compiled function among the arguments, in tuples within them too."""
+    for value in args:
+        if isinstance(value, tuple):
+            yield from functions_in(value)
+        elif is_dispatcher(value):
+            yield value
+
+
+def starts_threads(functions: Iterable[tuple[str, Any]]) -> bool:
+    """Tell whether one of the `captured` functions was compiled with ``parallel=True``."""
+    return any(getattr(value, "targetoptions", {}).get("parallel", False) for _, value in functions)
+
+
+def is_opaque(value: Any) -> bool:
+    """Tell whether an argument may lead to memory that nobody can find: a jitclass, a typed.Dict, a structref."""
+    if isinstance(value, tuple | list):
+        return any(map(is_opaque, value))
+    return not (isinstance(value, _TRANSPARENT) or is_dispatcher(value))
+
+
+def kind_of(value: Any) -> Hashable:
+    """Return what numba's type of an argument may depend on."""
+    if isinstance(value, tuple):
+        return tuple(map(kind_of, value))
+    if isinstance(value, list):
+        return list, *map(kind_of, value[:1])
+    return value if is_dispatcher(value) else (type(value), getattr(value, "ndim", None), getattr(value, "dtype", None))
+
+
+def is_dispatcher(value: Any) -> bool:
+    """Tell whether a value is a function that numba compiles."""
+    return hasattr(value, "targetoptions") and hasattr(value, "py_func")
+
+
+def check_types(args: tuple[Any, ...]) -> None:
+    """Raise a TypeError that names the first argument for which numba has no type."""
+    for i, value in enumerate(args):
+        try:
+            typeof(value)  # type: ignore[no-untyped-call]
+        except (ValueError, NumbaError):
+            raise TypeError(
+                f"args[{i}] is {type(value).__name__}, which numba cannot pass to a compiled f; pass arrays, "
+                f"numbers, tuples or compiled functions"
+            ) from None
+
+
+def cost_of(x: Any, args: tuple[Any, ...]) -> Hashable:
+    """Return what the time of an evaluation may depend on: sizes, and the values of numbers."""
+    return x.size, *map(_cost, args)
+
+
+def _cost(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape
+    if isinstance(value, tuple):
+        return tuple(map(_cost, value))
+    return value if isinstance(value, Real) else len(value) if isinstance(value, Sized) else None
