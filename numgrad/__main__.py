@@ -30,12 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough; let the exit not try to flush again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, ImportError, MemoryError, _UnusableError) as error:
+    except (OSError, ImportError, MemoryError, argparse.ArgumentTypeError) as error:
         parser.error(str(error))
-
-
-class _UnusableError(Exception):
-    """An argument that turns out to be of no use."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,10 +50,10 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> None:
     """Run the demo. Pictures that cannot be drawn are no failure."""
     paths = demo.show_chapter()
-    training = demo.train_digits(options.iterations, options.batch, options.workers)
+    losses, weights = demo.train_digits(options.iterations, options.batch, options.workers)
     if options.figures is not None:
         try:
-            demo.draw(options.figures, paths, training)
+            demo.draw(options.figures, paths, losses, weights)
         except ImportError as error:
             print(f"\nno figures: {error}")
 
@@ -76,7 +72,7 @@ def _check(options: argparse.Namespace) -> int:
     try:
         check = check_gradient(f, gradient, x, **kinds, rtol=options.rtol, atol=options.atol, rng=options.seed)
     except Exception as error:  # f's own too: 1 is the exit code of a gradient that is wrong
-        raise _UnusableError(f"the check itself failed: {type(error).__name__}: {error}") from error
+        raise argparse.ArgumentTypeError(f"the check itself failed: {type(error).__name__}: {error}") from error
     print(check)
     return 0 if check.ok else 1
 
@@ -90,13 +86,13 @@ def _function(text: str) -> Any:
     """Return the function that MODULE:FUNCTION names."""
     module, _, name = text.partition(":")
     if not module or not name:
-        raise _UnusableError(f"{text!r} must name a function as MODULE:FUNCTION")
+        raise argparse.ArgumentTypeError(f"{text!r} must name a function as MODULE:FUNCTION")
     try:
         function = attrgetter(name)(import_module(module))
     except (Exception, SystemExit) as error:  # noqa: BLE001, a module may do anything when it is imported
-        raise _UnusableError(f"cannot find {text}: {error}") from None
+        raise argparse.ArgumentTypeError(f"cannot find {text}: {error}") from None
     if not callable(function):
-        raise _UnusableError(f"{text} is not callable")
+        raise argparse.ArgumentTypeError(f"{text} is not callable")
     return function
 
 
@@ -105,7 +101,7 @@ def _point(text: str) -> Any:
     try:
         return np.load(text, allow_pickle=False) if text.endswith(".npy") else np.array(json.loads(text), dtype=float)
     except (OSError, ValueError, TypeError, EOFError) as error:
-        raise _UnusableError(f"cannot read a point from {text!r}: {error}") from None
+        raise argparse.ArgumentTypeError(f"cannot read a point from {text!r}: {error}") from None
 
 
 def _positive(text: str) -> int:

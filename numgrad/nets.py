@@ -130,13 +130,14 @@ def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
     0.510825457099338
     """
     probabilities = real_array(y, "y")
-    labels = as_labels(t, probabilities.shape)
-    check_labels(labels, probabilities.shape[-1])
-    return float(reference.cross_entropy_error(probabilities, labels))
+    return float(reference.cross_entropy_error(probabilities, _labels(t, probabilities.shape)))
 
 
-def as_labels(t: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return the integer labels that `t` gives for logits or probabilities of `shape`; their range is not checked."""
+def _labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True) -> NDArray[Any]:
+    """Return the integer labels that `t` gives for logits or probabilities of `shape`.
+
+    `loss` leaves the range to its kernel, which looks at each label anyway.
+    """
     t = real_array(t, "t")
     if not 1 <= len(shape) <= 2 or 0 in shape:
         raise ValueError(f"y must have the shape (classes,) or (batch, classes) and not be empty, got {shape}")
@@ -149,13 +150,9 @@ def as_labels(t: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
         raise ValueError(f"{rule}, got {t.shape}")
     if t.dtype.kind == "f":
         raise TypeError(f"labels must be integers, got {describe(t)}")
+    if checks_range and (t.min() < 0 or t.max() >= shape[-1]):
+        raise ValueError(f"labels must be in range({shape[-1]}), got {t.min()} to {t.max()}")
     return t
-
-
-def check_labels(labels: NDArray[Any], classes: int) -> None:
-    """Raise a ValueError unless all labels are columns."""
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"labels must be in range({classes}), got {labels.min()} to {labels.max()}")
 
 
 class simpleNet:  # noqa: N801, the book's name
@@ -273,11 +270,11 @@ class simpleNet:  # noqa: N801, the book's name
             If shapes do not fit, the batch is empty, or a label is not in ``range(classes)``.
         """
         logits = self.predict(x)
-        labels = as_labels(t, logits.shape)
+        labels = _labels(t, logits.shape, checks_range=False)
         rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
         loss = float(_layers().softmax_cross_entropy(rows, labels.reshape(-1).astype(np.intp, copy=False)))
-        if loss < 0.0:
-            check_labels(labels, logits.shape[-1])
+        if loss < 0.0:  # a label may be no column
+            _labels(t, logits.shape)
         return loss
 
     def objective(self, x: ArrayLike, t: ArrayLike) -> IncrementalObjective:
@@ -315,10 +312,9 @@ class simpleNet:  # noqa: N801, the book's name
         1.0
         """
         x = self._samples(x)
-        classes = np.shape(self.W)[1]
-        labels = as_labels(t, (*x.shape[:-1], classes)).reshape(-1)
-        check_labels(labels, classes)
-        return _layers().softmax_objective(np.atleast_2d(private_copy(x)), labels.astype(np.intp), np.shape(self.W))  # type: ignore[no-any-return]
+        shape = np.shape(self.W)
+        labels = _labels(t, (*x.shape[:-1], shape[1])).reshape(-1).astype(np.intp)
+        return _layers().softmax_objective(np.atleast_2d(private_copy(x)), labels, shape)  # type: ignore[no-any-return]
 
     def numerical_gradient(self, x: ArrayLike, t: ArrayLike, h: float = 1e-4, *, workers: int = 1) -> Floats:
         """Return the gradient of the loss with respect to `W`, by central differences of the step `h`.
@@ -351,9 +347,7 @@ class simpleNet:  # noqa: N801, the book's name
         0.5
         """
         logits = self.predict(x)
-        labels = as_labels(t, logits.shape)
-        check_labels(labels, logits.shape[-1])
-        return float(np.mean(logits.argmax(-1) == labels))
+        return float(np.mean(logits.argmax(-1) == _labels(t, logits.shape)))
 
 
 SimpleNet = simpleNet

@@ -6,6 +6,7 @@ arguments go to the matplotlib artist that carries the data.
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
     from .loops import Floats
@@ -125,8 +125,7 @@ def plot_gradient_field(
     """
     density, ax = whole_number("density", density, 2), as_axes(ax)
     _contours(f, xlim, ylim, ax)
-    xs, ys = _grid(xlim, ylim, density)
-    slopes = np.array([[-numerical_gradient(f, np.array([x, y])) for x in xs] for y in ys])
+    xs, ys, slopes = _table(lambda x: -numerical_gradient(f, x), xlim, ylim, density)
     style = merged({"color": COLOURS[4], "angles": "xy", "width": 0.004}, keywords, "Collection")
     ax.quiver(xs, ys, slopes[..., 0], slopes[..., 1], **style)
     ax.set(title="The negative gradient points downhill")
@@ -207,9 +206,9 @@ def plot_surface(
     solid: Any = as_axes(ax, projection="3d")
     if not hasattr(solid, "plot_surface"):
         raise ValueError("ax must have three dimensions: figure.add_subplot(projection='3d')")
-    xs, ys = _grid(xlim, ylim, density)
+    xs, ys, values = _table(lambda x: float(f(x)), xlim, ylim, density)
     style = {"cmap": "cividis", "linewidth": 0.2, "edgecolor": "0.3", "rcount": density, "ccount": density} | keywords
-    solid.plot_surface(*np.meshgrid(xs, ys), _values(f, xs, ys), **style)
+    solid.plot_surface(*np.meshgrid(xs, ys), values, **style)
     solid.set(xlabel="x[0]", ylabel="x[1]", zlabel="f(x)", title="The bowl that the descent goes down")
     return solid  # type: ignore[no-any-return]
 
@@ -297,24 +296,17 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
 
 def as_axes(ax: Any, **options: Any) -> Axes:
     """Return `ax`, or the Axes of a new figure that a notebook shows."""
-    require_matplotlib()
-    from matplotlib.axes import Axes
-
     if ax is None:
-        from matplotlib import pyplot as plt
-
-        ax = plt.figure(layout="constrained").add_subplot(**options)
-    if not isinstance(ax, Axes):
+        ax = _matplotlib("pyplot").figure(layout="constrained").add_subplot(**options)
+    if not isinstance(ax, _matplotlib("axes").Axes):
         raise TypeError(f"ax must be a matplotlib Axes, got {describe(ax)}")
-    return ax
+    return ax  # type: ignore[no-any-return]
 
 
 def merged(defaults: Style, keywords: Style, artist: Literal["Line2D", "Collection"] = "Line2D") -> Style:
     """Return the defaults with the user's keywords over them, whatever alias (c, lw, ls) these use."""
-    from matplotlib import cbook, collections, lines
-
-    kind = lines.Line2D if artist == "Line2D" else collections.Collection
-    return defaults | cbook.normalize_kwargs(keywords, kind)
+    kind = _matplotlib("lines").Line2D if artist == "Line2D" else _matplotlib("collections").Collection
+    return {**defaults, **_matplotlib("cbook").normalize_kwargs(keywords, kind)}
 
 
 def legend_beside(ax: Axes) -> Axes:
@@ -335,7 +327,7 @@ def check_format(file: Path | None) -> None:
     """
     if file is None:
         return
-    known = _new_figure().canvas.get_supported_filetypes()
+    known = _matplotlib("backend_bases").FigureCanvasBase.get_supported_filetypes()
     if file.suffix[1:] not in known:
         raise OSError(f"cannot draw {file}: its suffix must be one of {', '.join(sorted(known))}")
 
@@ -360,27 +352,20 @@ def picture(
     **axes
         For each Axes, such as ``projection="3d"``.
     """
-    figure, memory = _new_figure(figsize=size), io.BytesIO()
+    # A figure that no window and no backend knows of.
+    figure, memory = _matplotlib("figure").Figure(size, _DPI, layout="constrained"), io.BytesIO()
     draw(ax=figure.subplots(1, panels, subplot_kw=axes))
     figure.text(0.995, 0.005, note, fontsize=6, ha="right", va="bottom", color="0.4")
     figure.savefig(memory, format=file_format)
     return memory.getvalue()
 
 
-def require_matplotlib() -> None:
-    """Raise an ImportError that names the extra if matplotlib is not installed."""
+def _matplotlib(module: str) -> Any:
+    """Return a module of matplotlib, or raise an ImportError that names the extra if matplotlib is not installed."""
     try:
-        import matplotlib.figure  # noqa: F401
+        return importlib.import_module(f"matplotlib.{module}")
     except ImportError:
         raise ImportError("pictures are drawn by matplotlib: python -m pip install 'numgrad[plot]'") from None
-
-
-def _new_figure(**options: Any) -> Figure:
-    """Return a figure that no window and no backend knows of."""
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    return Figure(layout="constrained", dpi=_DPI, **options)
 
 
 def _panels(ax: Any, count: int) -> NDArray[Any]:
@@ -388,10 +373,7 @@ def _panels(ax: Any, count: int) -> NDArray[Any]:
     if not count:
         raise ValueError("path must hold at least one path")
     if ax is None:
-        require_matplotlib()
-        from matplotlib import pyplot as plt
-
-        ax = plt.figure(figsize=(4.0 * count, 4.5), layout="constrained").subplots(1, count)  # inches
+        _, ax = _matplotlib("pyplot").subplots(1, count, figsize=(4.0 * count, 4.5), layout="constrained")  # inches
     panels = np.asarray(ax, dtype=object).reshape(-1)
     if panels.size != count:
         raise ValueError(f"ax must hold {count} Axes, one for each path")
@@ -437,14 +419,10 @@ def _limits(name: str, limits: Any) -> Pair:
     return low, high
 
 
-def _grid(xlim: Any, ylim: Any, density: int) -> tuple[Floats, Floats]:
-    """Return so many x[0] and as many x[1], evenly spaced."""
-    return np.linspace(*_limits("xlim", xlim), density), np.linspace(*_limits("ylim", ylim), density)
-
-
-def _values(f: Function, xs: Floats, ys: Floats) -> Floats:
-    """Return f at each point of a grid, one row for each x[1]."""
-    return np.array([[float(f(np.array([x, y]))) for x in xs] for y in ys])
+def _table(function: Function, xlim: Any, ylim: Any, density: int) -> tuple[Floats, Floats, Floats]:
+    """Return so many x[0] and x[1], evenly spaced, and a function at each point of their grid, a row for each x[1]."""
+    xs, ys = np.linspace(*_limits("xlim", xlim), density), np.linspace(*_limits("ylim", ylim), density)
+    return xs, ys, np.array([[function(np.array([x, y])) for x in xs] for y in ys])
 
 
 def _border(inside: Floats, outside: Floats, low: Floats, high: Floats) -> Floats:
@@ -457,6 +435,6 @@ def _border(inside: Floats, outside: Floats, low: Floats, high: Floats) -> Float
 
 def _contours(f: Function, xlim: Any, ylim: Any, ax: Axes) -> None:
     """Draw the contours of a function of two variables."""
-    xs, ys = _grid(xlim, ylim, _CONTOUR_DENSITY)
-    ax.contour(xs, ys, _values(f, xs, ys), levels=8, cmap="cividis", linewidths=0.8, alpha=0.7)
+    table = _table(lambda x: float(f(x)), xlim, ylim, _CONTOUR_DENSITY)
+    ax.contour(*table, levels=8, cmap="cividis", linewidths=0.8, alpha=0.7)
     ax.set(xlabel="x[0]", ylabel="x[1]", xlim=xlim, ylim=ylim, aspect="equal")

@@ -196,11 +196,3 @@ def loss_eps(x: NDArray[Any], use_stored_distance: bool = False) -> float:
     Where the distance of the points as they are stored is the divisor, only a step that vanishes does.
     """
     return resolution(x) if use_stored_distance or is_narrow(x) else LOSS_EPS
-
-
-def stored(values: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
-    """Return `values` rounded as they are where they are stored in `x`."""
-    if not is_narrow(x):
-        return values
-    with np.errstate(all="ignore"):
-        return values.astype(x.dtype).astype(FLOAT64)

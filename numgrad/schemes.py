@@ -7,14 +7,14 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import ALL_COORDINATES, LARGEST_STEP, describe, finite_real, positive_step, real_array
 from .loops import Directions, Floats, Indices, Rule, make_central, make_complex_step, make_directions
-from .points import EPS, is_narrow, loss_eps, private_copy, resolution, stored
+from .points import EPS, is_narrow, loss_eps, private_copy, resolution
 
 __all__ = ["Scheme"]
 
@@ -90,10 +90,8 @@ class Scheme:
             raise ValueError(f"the weights of a scheme must sum to zero, these sum to {math.fsum(weights):g}")
         slope = sum(o * w for o, w in zip(offsets, weights, strict=True))
         if not denominator or not math.isclose(slope, denominator, rel_tol=1e-12):
-            raise ValueError(
-                f"a scheme must reproduce a linear function: sum(offsets * weights) is {slope:g}, "
-                f"but the denominator {denominator:g}"
-            )
+            rule = "a scheme must reproduce a linear function: sum(offsets * weights) is"
+            raise ValueError(f"{rule} {slope:g}, but the denominator {denominator:g}")
         order = next((p - 1 for p in range(2, _HIGHEST_ORDER) if _moment(offsets, weights, p)), _HIGHEST_ORDER)
         for name, value in (("offsets", offsets), ("weights", weights), ("denominator", denominator), ("order", order)):
             object.__setattr__(self, name, value)
@@ -121,14 +119,11 @@ SCHEMES = {
     "central4": Scheme((1, -1, 2, -2), (8, -8, -1, 1), 12),
     "central6": Scheme((1, -1, 2, -2, 3, -3), (45, -45, -9, 9, 1, -1), 60),
 }
+_BY_NAME: dict[str, Scheme | str] = {**SCHEMES, "complex": "complex"}
 
 
 def rule_at(
-    x: NDArray[Any],
-    h: StepSize,
-    scheme: AnyScheme,
-    bounds: Bounds | None = None,
-    coordinates: Indices | None = None,
+    x: NDArray[Any], h: StepSize, scheme: AnyScheme, bounds: Bounds | None = None, coordinates: Indices | None = None
 ) -> tuple[Rule, Any]:
     """Return how to difference at the memory `x`, and where: `coordinates` for the default, else `Directions`.
 
@@ -153,21 +148,21 @@ def rule_at(
     if h.__class__ is float and bounds is None:
         rule, everywhere = _plan_for_all(known, h, loss_eps(x))
         return rule, everywhere if coordinates is None else everywhere._replace(members=coordinates)
-    steps = _as_steps(h)
-    if bounds is None and isinstance(steps, float):
-        return rule_at(x, steps, scheme, None, coordinates)
-    each = _chosen(_steps(x, steps, known), coordinates)
+    is_one_step = not isinstance(h, str | list | np.ndarray)
+    if is_one_step and bounds is None:
+        return rule_at(x, positive_step(h), scheme, None, coordinates)
+    each = _steps(x, h, known)
     _check_reach(known, each)
-    limits = None if bounds is None else _limits(x, _as_bounds(bounds), coordinates)
+    if coordinates is not None and len(each) != 1:
+        each = each[coordinates]
+    limits = None if bounds is None else _limits(x, bounds)
     if not isinstance(known, Scheme):
         return _linear_rule(known, 1, False, 0.0), Directions(ALL_COORDINATES, where, 1j * each)
     if limits is None:
         return _linear_rule(known, 1, True, loss_eps(x, True)), Directions(ALL_COORDINATES, where, each)
-    is_stored = not isinstance(steps, float)
-    rule = _linear_rule(known, known.order + 2, is_stored, loss_eps(x, is_stored))
-    values = _flat(x) if coordinates is None else _flat(x)[coordinates]
-    index, each, shortened = _fit(rule.data[2], values, each, limits, x)
+    rule = _linear_rule(known, known.order + 2, not is_one_step, loss_eps(x, not is_one_step))
     base, eps, offsets, weights, _, denominators, stored_distance = rule.data
+    index, each, shortened = _fit(offsets, each, limits, x, coordinates)
     data = base, eps, offsets, weights, index, denominators, stored_distance or shortened
     return rule._replace(data=data), Directions(ALL_COORDINATES, where, each)
 
@@ -181,11 +176,9 @@ def central_rule(h: float) -> Rule:
 @functools.lru_cache(maxsize=64)
 def _plan_for_all(scheme: Scheme | str, h: float, eps: float) -> tuple[Rule, Directions]:
     """Return the rule of a scheme with one step for all coordinates, and the directions of all of these."""
-    is_real, h = isinstance(scheme, Scheme), positive_step(h)
-    lengths = np.array([h if is_real else 1j * h])
-    _check_reach(scheme, lengths)
-    rule = _linear_rule(scheme, 1, False, eps if is_real else 0.0)
-    return rule, Directions(ALL_COORDINATES, ALL_COORDINATES, lengths)
+    lengths = np.array([positive_step(h)]) * (1 if isinstance(scheme, Scheme) else 1j)
+    _check_reach(scheme, np.abs(lengths))
+    return _linear_rule(scheme, 1, False, eps), Directions(ALL_COORDINATES, ALL_COORDINATES, lengths)
 
 
 @functools.lru_cache(maxsize=64)
@@ -193,7 +186,7 @@ def _linear_rule(scheme: Scheme | str, rows: int, use_stored_distance: bool, eps
     """Return the rule of a scheme, whose tables have its stand-ins near a bound in further rows.
 
     The stand-ins have the same order and neighbouring whole offsets, the most central first. Shorter rows are filled up
-    with the weight 0. For the complex step eps is 0: no step is lost.
+    with the weight 0. The complex step has one row and loses no step.
     """
     if not isinstance(scheme, Scheme):
         one = np.ones((1, 1))
@@ -204,10 +197,9 @@ def _linear_rule(scheme: Scheme | str, rows: int, use_stored_distance: bool, eps
     offsets, weights = np.zeros((2, rows, max(len(row.offsets) for row in schemes)))
     for k, row in enumerate(schemes):
         offsets[k, : len(row.offsets)], weights[k, : len(row.weights)] = row.offsets, row.weights
-    counts = (offsets == 0.0) & (weights != 0.0)
-    tables = offsets.copy(), weights.copy(), np.zeros(1, np.intp), np.array([row.denominator for row in schemes])
-    data = (math.nan, eps, *tables, use_stored_distance)
-    return Rule(make_directions, data, needs_value=bool(counts.any()))
+    tables = offsets, weights, np.zeros(1, np.intp), np.array([row.denominator for row in schemes])
+    needs_value = bool(((offsets == 0.0) & (weights != 0.0)).any())
+    return Rule(make_directions, (math.nan, eps, *tables, use_stored_distance), needs_value)
 
 
 def _check_reach(scheme: Scheme | str, steps: NDArray[Any]) -> None:
@@ -233,16 +225,9 @@ def as_scheme(scheme: Any) -> Scheme | str:
         return scheme
     if not isinstance(scheme, str):
         raise TypeError(f"scheme must be a name or a numgrad.Scheme, got {describe(scheme)}")
-    if scheme == "complex":
-        return "complex"
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, complex, or a numgrad.Scheme, got {scheme!r}")
-    return SCHEMES[scheme]
-
-
-def relative_step(order: int, eps: float) -> float:
-    """Return the step, in units of x, that makes truncation and round-off alike: ``eps**(1 / (order + 1))``."""
-    return math.pow(eps, 1 / (order + 1))
+    if scheme not in _BY_NAME:
+        raise ValueError(f"scheme must be one of {', '.join(_BY_NAME)}, or a numgrad.Scheme, got {scheme!r}")
+    return _BY_NAME[scheme]
 
 
 def scales(x: NDArray[Any]) -> Floats:
@@ -254,119 +239,78 @@ def scales(x: NDArray[Any]) -> Floats:
     return np.maximum(magnitude, _SMALLEST)
 
 
-def _as_steps(h: Any) -> Any:
-    """Return `h` as "auto", a positive float, or an array of positive numbers."""
-    if isinstance(h, str) and h == "auto":
-        return h
+def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str) -> Floats:
+    """Return the step of each coordinate of `x`, or the one of all."""
+    if isinstance(h, str) and h == "auto":  # relative to x, eps**(1 / (order + 1)) makes truncation and round-off alike
+        relative = (
+            math.pow(max(resolution(x), EPS), 1 / (scheme.order + 1)) if isinstance(scheme, Scheme) else _COMPLEX_STEP
+        )
+        return relative * scales(x)
     if not isinstance(h, np.ndarray | list):
-        return positive_step(h)
+        return np.array([positive_step(h)])
     steps = private_copy(real_array(h, "h"))
     if steps.size and not (np.minimum.reduce(steps, None) > 0.0 and np.maximum.reduce(steps, None) <= LARGEST_STEP):
         raise ValueError("h must be positive in every element, and 2h finite")
-    return steps
-
-
-def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str) -> Floats:
-    """Return the step of each coordinate of `x`, or the one of all."""
-    if isinstance(h, str):
-        eps = max(resolution(x), EPS) if x.dtype.kind == "f" else EPS  # f computes in float64, whatever x holds
-        return (relative_step(scheme.order, eps) if isinstance(scheme, Scheme) else _COMPLEX_STEP) * scales(x)
-    if isinstance(h, float):
-        return np.array([h])
-    if h.shape == x.shape:
-        return h.reshape(-1)  # type: ignore[no-any-return]
+    if steps.shape == x.shape:
+        return steps.reshape(-1)
     try:
-        return np.ascontiguousarray(np.broadcast_to(h, x.shape)).reshape(-1)
+        return np.ascontiguousarray(np.broadcast_to(steps, x.shape)).reshape(-1)
     except ValueError:
-        raise ValueError(f"h of shape {h.shape} does not broadcast to x of shape {x.shape}") from None
+        raise ValueError(f"h of shape {steps.shape} does not broadcast to x of shape {x.shape}") from None
 
 
-def _as_bounds(bounds: Any) -> tuple[Floats, Floats]:
+def _limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
+    """Return the flat bounds of all coordinates, after checking that `x` lies within them."""
     try:
-        if isinstance(bounds, str):
-            raise TypeError
-        low, high = (private_copy(real_array(bound, "a bound")) for bound in bounds)
-    except (TypeError, ValueError) as error:
-        if "a bound" in str(error):
-            raise
+        low, high = [] if isinstance(bounds, str) else bounds
+    except (TypeError, ValueError):
         raise ValueError(f"bounds must be a pair (low, high), got {describe(bounds)}") from None
+    low, high = private_copy(real_array(low, "a bound")), private_copy(real_array(high, "a bound"))
     if np.isnan(low).any() or np.isnan(high).any():
         raise ValueError("bounds must not be NaN; use -inf and inf where there are none")
-    return low, high
-
-
-class _Limits(NamedTuple):
-    """The bounds of the chosen coordinates, their flat places in x, and the outermost points that x can store."""
-
-    low: Floats
-    high: Floats
-    places: Indices
-    lowest: Floats
-    highest: Floats
-
-
-def _limits(x: NDArray[Any], bounds: tuple[Floats, Floats], coordinates: Indices | None) -> _Limits:
-    """Return the limits of the coordinates, after checking that all of `x` lies within the bounds."""
-    values = x.reshape(-1).astype(np.float64)
     try:
-        low, high = (np.broadcast_to(bound, x.shape).reshape(-1) for bound in bounds)
+        low, high = (np.broadcast_to(bound, x.shape).reshape(-1) for bound in (low, high))
     except ValueError:
         raise ValueError(f"bounds do not broadcast to x of shape {x.shape}") from None
+    values = x.reshape(-1).astype(np.float64)
     outside = ~((low <= values) & (values <= high))
     if outside.any():
         i = int(outside.argmax())
         raise ValueError(f"x must lie within the bounds: coordinate {i} is {values[i]}, not in {low[i]} to {high[i]}")
-    places = np.arange(values.size) if coordinates is None else coordinates
-    low, high = low[places], high[places]
-    if not is_narrow(x):
-        return _Limits(low, high, places, low, high)
-    kind = x.dtype.newbyteorder("=").type
+    return low, high
+
+
+def _fit(
+    offsets: Floats, steps: Floats, limits: tuple[Floats, Floats], x: NDArray[Any], coordinates: Indices | None
+) -> tuple[Indices, Floats, bool]:
+    """Return scheme and step of each coordinate that never leave the limits, and whether a step was shortened."""
+    chosen: Any = slice(None) if coordinates is None else coordinates
+    values = x.reshape(-1).astype(np.promote_types(x.dtype, np.float64))[chosen]  # longdouble keeps its precision
+    low, high = (limit[chosen] for limit in limits)
+    lowest, highest = _storable(low, high, x.dtype.type) if is_narrow(x) else (low, high)
+    steps, index = np.array(np.broadcast_to(steps, values.shape)), np.full(len(values), -1, np.intp)
+    for shortened in (False, True):
+        if shortened:
+            cramped, room = index < 0, np.maximum(highest - values, values - lowest) / np.abs(offsets).max()
+            steps[cramped] = np.minimum(steps, room * (1 - _SPARE_ROOM))[cramped]
+            steps[steps == 0.0] = np.nan  # no room: no point fits
+        for row, own in enumerate(offsets):
+            points = values + own[:, np.newaxis] * steps
+            index[(index < 0) & ((lowest <= points) & (points <= highest)).all(axis=0)] = row
+            if (index >= 0).all():
+                return index, steps, shortened
+    k = int((index < 0).argmax())
+    place = np.arange(x.size)[chosen][k]
+    raise ValueError(f"the bounds {low[k]} to {high[k]} leave coordinate {place} no room for a step")
+
+
+def _storable(low: Floats, high: Floats, kind: Any) -> tuple[Floats, Floats]:
+    """Return the outermost numbers of a narrow `kind` within the limits; what lies between is not rounded beyond."""
     with np.errstate(over="ignore"):
         lowest, highest = low.astype(kind), high.astype(kind)
     lowest = np.where(lowest < low, np.nextafter(lowest, kind(np.inf)), lowest)
     highest = np.where(highest > high, np.nextafter(highest, kind(-np.inf)), highest)
-    return _Limits(low, high, places, lowest.astype(np.float64), highest.astype(np.float64))
-
-
-def _fit(
-    offsets: Floats, values: NDArray[Any], steps: Floats, limits: _Limits, x: NDArray[Any]
-) -> tuple[Indices, Floats, bool]:
-    """Return scheme and step of each coordinate that never leave the limits, and whether a step was shortened."""
-    steps, index = np.array(np.broadcast_to(steps, values.shape)), np.full(len(values), -1, np.intp)
-
-    def choose() -> None:
-        for row, own in enumerate(offsets):
-            points = values + own[:, np.newaxis] * steps
-            fits = (limits.lowest <= points) & (points <= limits.highest)
-            if is_narrow(x):
-                points = stored(points, x)
-                fits &= (limits.lowest <= points) & (points <= limits.highest)
-            index[(index < 0) & fits.all(axis=0)] = row
-            if (index >= 0).all():
-                break
-
-    choose()
-    cramped = index < 0
-    if cramped.any():
-        room = np.maximum(limits.highest - values, values - limits.lowest)[cramped] / np.abs(offsets).max()
-        steps[cramped] = np.minimum(steps[cramped], room * (1 - _SPARE_ROOM))
-        choose()
-        lost = cramped & ((index < 0) | (steps == 0.0))
-        if lost.any():
-            k = int(lost.argmax())
-            low, high, place = limits.low[k], limits.high[k], limits.places[k]
-            raise ValueError(f"the bounds {low} to {high} leave coordinate {place} no room for a step")
-    return index, steps, bool(cramped.any())
-
-
-def _flat(x: NDArray[Any]) -> NDArray[Any]:
-    """Return the flat numbers of `x`, in float64 or, if that is more, in their own precision."""
-    return x.reshape(-1).astype(np.promote_types(x.dtype.newbyteorder("="), np.float64))
-
-
-def _chosen(numbers: NDArray[Any], coordinates: Indices | None) -> NDArray[Any]:
-    """Return the numbers of the coordinates, or the one that stands for all."""
-    return numbers if coordinates is None or len(numbers) == 1 else numbers[coordinates]
+    return lowest.astype(np.float64), highest.astype(np.float64)
 
 
 def _scheme_on(nodes: Sequence[int]) -> Scheme:

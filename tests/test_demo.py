@@ -37,11 +37,10 @@ def test_the_other_routes_are_projected_beside_the_training(capsys):
 
 @pytest.mark.skipif(not JIT, reason="takes compiled differences")
 def test_the_digits_are_learnt_with_numerical_gradients_only(capsys):
-    training = demo.train_digits(iterations=180, batch=50, workers=2)
-    assert training.accuracy >= 0.90
-    assert training.weights.shape == (64, 10)
-    assert len(training.losses) == 180
-    assert np.mean(training.losses[-20:]) < np.mean(training.losses[:20]) / 2
+    losses, weights = demo.train_digits(iterations=180, batch=50, workers=2)
+    assert weights.shape == (64, 10)
+    assert len(losses) == 180
+    assert np.mean(losses[-20:]) < np.mean(losses[:20]) / 2
     assert "Test accuracy 0.9" in capsys.readouterr().out
 
 

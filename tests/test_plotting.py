@@ -1,6 +1,6 @@
 """Pictures: their structure, not their pixels."""
 
-import builtins
+import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,6 +21,10 @@ def measurement(route, weights, seconds, coordinates=None):
     return Measurement(route, (weights, 1), weights, seconds, 5, coordinates or weights, 0, 0.0, 1.0)
 
 
+def axes(**options):
+    return Figure().add_subplot(**options)
+
+
 ROWS = [
     measurement("slow", 100, 1.0),
     measurement("slow", 10, 0.1),
@@ -30,11 +34,11 @@ ROWS = [
 
 
 def test_a_profile_is_a_line_a_route_hollow_where_projected():
-    ax = profiling.plot_profile(ROWS, ax=Figure().add_subplot(), linewidth=3.0)
+    ax = axes()
+    profiling.plot_profile(ROWS, ax)
     slow, measured, fast, _ = ax.lines
     assert slow.get_xydata().tolist() == [[10, 0.1], [100, 1.0], [1000, 100.0]]
     assert slow.get_markerfacecolor() == "none"
-    assert slow.get_linewidth() == 3.0
     assert measured.get_xydata().tolist() == [[10, 0.1], [100, 1.0]]
     assert measured.get_markerfacecolor() == slow.get_color() != fast.get_color()
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["slow", "fast"]
@@ -47,15 +51,12 @@ def test_the_picture_names_the_machine():
 
 
 def test_steps_are_a_line_a_scheme():
-    ax = profiling.plot_steps([0.1, 0.01], {"central": [1e-2, 1e-4], "complex": [1e-3, 0.0]}, ax=Figure().add_subplot())
+    ax = axes()
+    profiling.plot_steps([0.1, 0.01], {"central": [1e-2, 1e-4], "complex": [1e-3, 0.0]}, ax)
     central, exact, _ = ax.lines
     assert central.get_xydata().tolist() == [[0.1, 1e-2], [0.01, 1e-4]]
     assert exact.get_ydata()[1] == 2.0**-54  # an error of 0 has no place on a logarithmic axis
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["central", "complex"]
-
-
-def axes(**options):
-    return Figure().add_subplot(**options)
 
 
 def test_tangents_touch_the_function_with_the_numerical_slope():
@@ -196,13 +197,7 @@ def test_unknown_formats_are_refused():
 
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
     with pytest.raises(ImportError, match=r"pip install 'numgrad\[plot\]'"):
         plotting.check_format(Path("picture.png"))

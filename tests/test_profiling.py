@@ -84,19 +84,17 @@ def test_the_memory_of_a_whole_gradient_is_counted(layer):
     [(7200, "2 h"), (90, "1.5 min"), (2.5, "2.5 s"), (1e-3, "1 ms"), (2e-6, "2 us"), (5e-9, "5 ns")],
 )
 def test_durations(seconds, text):
-    assert output.format_duration(seconds) == text
+    assert output.with_unit(seconds, output.DURATIONS) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1500, "1.5 kB"), (2 * 10**6, "2 MB"), (3 * 10**9, "3 GB")])
 def test_sizes(count, text):
-    assert output.format_size(count) == text
+    assert output.with_unit(count, output.SIZES) == text
 
 
 def test_the_status_shows_on_a_terminal_only(capsys, monkeypatch):
-    with output.status_line() as show:
-        show("working")
+    output.show_status("working")
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(output.sys.stderr, "isatty", lambda: True)
-    with output.status_line() as show:
-        show("working")
-    assert capsys.readouterr().err == "\r\033[Kworking\r\033[K"
+    output.show_status("working")
+    assert capsys.readouterr().err == "\r\033[Kworking"

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -37,14 +37,6 @@ def show_chapter() -> dict[float, Floats]:
 
     The pictures show the same paths.
     """
-    _show_derivatives()
-    paths = _show_descents()
-    _show_net()
-    return paths
-
-
-def _show_derivatives() -> None:
-    """Print the derivatives and gradients of the chapter."""
     print("The derivative of f(x) = 0.01 x**2 + 0.1 x, which is 0.02 x + 0.1")
     for at in (5, 10):
         print(f"  numerical_diff(function_1, {at:2}) = {numerical_diff(function_1, at)}")
@@ -54,43 +46,30 @@ def _show_derivatives() -> None:
     print("\nIts gradient, which is (2 x0, 2 x1)")
     for point in ([3.0, 4.0], [0.0, 2.0], [3.0, 0.0]):
         print(f"  numerical_gradient(function_2, {point}) = {numerical_gradient(function_2, np.array(point))}")
-
-
-def _show_descents() -> dict[float, Floats]:
-    """Print where each descent ends and what it warns of, and return the paths by learning rate."""
     print("\n100 iterations of gradient descent from (-3, 4)")
-    paths = {}
-    for lr, lesson in _LESSONS.items():
-        # The filters belong to the whole process: a program may change them in its only thread, a library may not.
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            paths[lr] = descent_path(function_2, np.array([-3.0, 4.0]), lr=lr, step_num=100)
-        print(f"  lr = {lr:<6g} {paths[lr][-1]}\n{'':14}{lesson}")
-        for warning in caught:
-            print(f"{'':14}warning: {warning.message}")
+    paths = {lr: _show_descent(lr, lesson) for lr, lesson in _LESSONS.items()}
+    print("\nA net of 2 x 3 weights, for the sample (0.6, 0.9) of class 2")
+    net, x, t = simpleNet(), np.array([0.6, 0.9]), np.array([0, 0, 1])
+    net.W[...] = [[0.47355232, 0.9977393, 0.84668094], [0.85557411, 0.03563661, 0.69422093]]
+    print(f"  predict(x) = {net.predict(x)}\n  loss(x, t) = {net.loss(x, t)}\n  the gradient of the loss:")
+    print("  " + str(numerical_gradient(lambda _: net.loss(x, t), net.W)).replace("\n", "\n  "))
     return paths
 
 
-def _show_net() -> None:
-    """Print the loss of the net of the chapter, and its gradient."""
-    print("\nA net of 2 x 3 weights, for the sample (0.6, 0.9) of class 2")
-    net = simpleNet()
-    net.W[...] = [[0.47355232, 0.9977393, 0.84668094], [0.85557411, 0.03563661, 0.69422093]]
-    x, t = np.array([0.6, 0.9]), np.array([0, 0, 1])
-    print(f"  predict(x) = {net.predict(x)}\n  loss(x, t) = {net.loss(x, t)}\n  the gradient of the loss:")
-    print("  " + str(numerical_gradient(lambda _: net.loss(x, t), net.W)).replace("\n", "\n  "))
+def _show_descent(lr: float, lesson: str) -> Floats:
+    """Print where a descent ends, what it teaches and what it warns of, and return its path."""
+    # The filters belong to the whole process: a program may change them in its only thread, a library may not.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        path = descent_path(function_2, np.array([-3.0, 4.0]), lr=lr, step_num=100)
+    print(f"  lr = {lr:<6g} {path[-1]}\n{'':14}{lesson}")
+    for warning in caught:
+        print(f"{'':14}warning: {warning.message}")
+    return path
 
 
-class Training(NamedTuple):
-    """What training on the digits gave: the accuracy on the test images, the loss of each batch, and the weights."""
-
-    accuracy: float
-    losses: list[float]
-    weights: Floats
-
-
-def train_digits(iterations: int, batch: int, workers: int) -> Training:
-    """Train a 64 x 10 net on the digits with numerical gradients only.
+def train_digits(iterations: int, batch: int, workers: int) -> tuple[list[float], Floats]:
+    """Train a 64 x 10 net on the digits with numerical gradients only; return the loss of each batch and the weights.
 
     Parameters
     ----------
@@ -100,10 +79,6 @@ def train_digits(iterations: int, batch: int, workers: int) -> Training:
         Images a gradient; at most all.
     workers : int
         Threads.
-
-    Returns
-    -------
-    Training
     """
     train, test = load_digits()
     batch = min(batch, len(train[0]))
@@ -120,11 +95,10 @@ def train_digits(iterations: int, batch: int, workers: int) -> Training:
         if iteration % max(1, iterations // 10) == 0:
             scores = f"loss {net.loss(*train):.4f}   test accuracy {net.accuracy(*test):.3f}"
             print(f"  iteration {iteration:4}   {scores}   {time.perf_counter() - began:5.2f} s", flush=True)
-    taken, accuracy = time.perf_counter() - began, net.accuracy(*test)
-    result = f"Test accuracy {accuracy:.3f} after {taken:.2f} s, the start of numba included."
-    print(f"{result} The same gradients would take")
+    result = f"Test accuracy {net.accuracy(*test):.3f} after {time.perf_counter() - began:.2f} s"
+    print(f"{result}, the start of numba included. The same gradients would take")
     _show_other_routes(net.W, next(_batches(train, batch)), iterations, workers)
-    return Training(accuracy, losses, net.W)
+    return losses, net.W
 
 
 def _show_other_routes(weights: Floats, digits: Digits, iterations: int, workers: int) -> None:
@@ -132,8 +106,7 @@ def _show_other_routes(weights: Floats, digits: Digits, iterations: int, workers
     from ..objectives.layers import loss
 
     x, t = digits
-    args = (np.ascontiguousarray(x.T), t)
-    compiled = functools.partial(numerical_gradient, loss, weights, args=args, workers=workers)
+    compiled = functools.partial(numerical_gradient, loss, weights, args=(x.T.copy(), t), workers=workers)
     compiled()  # compiles
     net = reference.SimpleNet((1, 1))
     net.W = weights
@@ -143,7 +116,7 @@ def _show_other_routes(weights: Floats, digits: Digits, iterations: int, workers
     print(f"  {seconds:6.2f} s by the plain NumPy reference (a projection from 50 evaluations of its loss)")
 
 
-def draw(directory: Path, paths: dict[float, Floats], training: Training) -> None:
+def draw(directory: Path, paths: dict[float, Floats], losses: list[float], weights: Floats) -> None:
     """Write the pictures of the chapter, of its descents and of the training to `directory`.
 
     Raises
@@ -161,8 +134,8 @@ def draw(directory: Path, paths: dict[float, Floats], training: Training) -> Non
         "gradient_field": (on(plotting.plot_gradient_field, function_2, (-2, 2), (-2, 2)), square),
         "surface": (on(plotting.plot_surface, function_2, (-3, 3), (-3, 3)), square | {"projection": "3d"}),
         "descent": (on(plotting.plot_descent, function_2, paths, xlim=box, ylim=box), wide),
-        "loss": (on(plotting.plot_loss, training.losses), {}),
-        "weights": (on(plotting.plot_weights, training.weights, (8, 8)), {}),
+        "loss": (on(plotting.plot_loss, losses), {}),
+        "weights": (on(plotting.plot_weights, weights, (8, 8)), {}),
     }
     directory.mkdir(parents=True, exist_ok=True)
     for name, (draw_on, options) in pictures.items():

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from .. import __version__
 
 __all__: list[str] = []  # nothing here is public
 
-_DURATIONS = (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))  # in seconds
-_SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))  # in bytes
+DURATIONS = (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))  # in seconds
+SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0))  # in bytes
 _COLUMNS = "{:18}{:>12}{:>14}{:>14}{:>16}{:>12}"  # widths in characters
 TABLE_HEAD = _COLUMNS.format("route", "time", "per weight", "peak memory", "largest error", "speed-up")
 
@@ -44,9 +44,9 @@ class Measurement(NamedTuple):
     def __str__(self) -> str:
         return _COLUMNS.format(
             self.route,
-            "~" * self.projected + format_duration(self.seconds),
-            format_duration(self.seconds / self.weights),
-            format_size(self.peak_bytes),
+            "~" * self.projected + with_unit(self.seconds, DURATIONS),
+            with_unit(self.seconds / self.weights, DURATIONS),
+            with_unit(self.peak_bytes, SIZES),
             f"{self.largest_error:.1e}",
             f"{self.speed_up:,.3g}x" if self.speed_up < 100 else f"{self.speed_up:,.0f}x",
         )
@@ -89,32 +89,18 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def format_duration(seconds: float) -> str:
-    """Return a duration with three digits and its unit."""
-    unit, size = next((pair for pair in _DURATIONS if seconds >= pair[1]), _DURATIONS[-1])
-    return f"{seconds / size:.3g} {unit}"
+def with_unit(amount: float, units: Sequence[tuple[str, float]]) -> str:
+    """Return an amount with three digits and the largest of `units` that it reaches, or the smallest."""
+    unit, size = next((pair for pair in units if amount >= pair[1]), units[-1])
+    return f"{amount / size:.3g} {unit}"
 
 
-def format_size(count: int) -> str:
-    """Return a number of bytes with three digits and its unit."""
-    return next((f"{count / size:.3g} {unit}" for unit, size in _SIZES if count >= size), f"{count} B")
-
-
-@contextlib.contextmanager
-def status_line() -> Iterator[Callable[[str], object]]:
-    """Give a function that shows a line on a terminal, in place of the line before; elsewhere it shows nothing."""
-
-    def show(text: str) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield show
-    finally:
-        show("")
+def show_status(text: str) -> None:
+    """Show a line on a terminal, in place of the line before; elsewhere show nothing."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _part(file: Path) -> Path:
     """Return the name of the unfinished file, in the same folder so that the finished one can replace it at once."""
-    file = file.resolve()
-    return file.with_name(f"{file.name}.part")
+    return Path(f"{file.resolve()}.part")

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []  # nothing here is public
 
-Shape = tuple[int, int]  # features and classes
-Show = Callable[[str], object]  # is told what is going on
-
 _TRACED = 16  # coordinates in the measurement of memory: tracing slows Python down, and only the result grows with more
 # A sample of coordinates grows fourfold while it fits this often into the budget: 5 repeats of the next one then fit.
 _GROWTH, _SAMPLES = 4, 20
@@ -54,15 +51,13 @@ class Layer:
         np.exp(p, out=p)
         p /= p.sum(axis=1, keepdims=True)
         p -= self.one_hot
-        gradient: Floats = self.x.T @ p / len(self.x)
-        return gradient
+        return self.x.T @ p / len(self.x)
 
     def exact(self) -> Floats:
         """Return the gradient of the loss with its offset, which weighs each sample by p_label / (p_label + 1e-7)."""
         p = reference.softmax(self.x @ self.net.W)
         label = p[np.arange(len(p)), self.t][:, None]
-        gradient: Floats = self.x.T @ ((p - self.one_hot) * label / (label + 1e-7)) / len(p)
-        return gradient
+        return self.x.T @ ((p - self.one_hot) * label / (label + 1e-7)) / len(p)
 
 
 class Settings(NamedTuple):
@@ -93,13 +88,10 @@ def routes(layer: Layer, h: float, workers: int, peers: bool = False) -> list[Ro
     args = (np.ascontiguousarray(x.T), t.astype(np.intp))
     scratch = 2 * layer.one_hot.nbytes * workers
 
-    def by(objective: Callable[[], Any], **options: Any) -> Callable[[int], Floats]:
-        def gradient(count: int) -> Floats:
-            chosen = None if count == W.size else np.arange(count)
-            # The objective is made anew for each gradient, so that what it prepares is measured too.
-            return numerical_gradient(objective(), W, h, coordinates=chosen, **options).reshape(-1)
-
-        return gradient
+    def by(objective: Callable[[], Any], count: int, **options: Any) -> Floats:
+        chosen = None if count == W.size else np.arange(count)
+        # The objective is made anew for each gradient, so that what it prepares is measured too.
+        return numerical_gradient(objective(), W, h, coordinates=chosen, **options).reshape(-1)
 
     def by_reference(count: int) -> Floats:
         # A part of W is a view of it, so that W itself is perturbed.
@@ -107,9 +99,9 @@ def routes(layer: Layer, h: float, workers: int, peers: bool = False) -> list[Ro
 
     return [
         Route("NumPy reference", by_reference),
-        Route("Python callable", by(lambda: lambda _: net.loss(x, t))),
-        Route("compiled", by(lambda: loss, args=args, workers=workers), scratch=scratch),
-        Route("incremental", by(lambda: net.objective(x, t), workers=workers)),
+        Route("Python callable", partial(by, lambda: lambda _: net.loss(x, t))),
+        Route("compiled", partial(by, lambda: loss, args=args, workers=workers), scratch=scratch),
+        Route("incremental", partial(by, lambda: net.objective(x, t), workers=workers)),
         *(_peer_routes(layer) if peers else ()),
         Route("NumPy backprop", lambda _: layer.backprop().reshape(-1), whole=True),
     ]
@@ -137,12 +129,11 @@ def _peer_routes(layer: Layer) -> Iterator[Route]:
     }
     for module, call in calls.items():
         with contextlib.suppress(ImportError):
-            package = importlib.import_module(module)
-            yield Route(module.partition(".")[0], partial(gradient, call, package))
+            yield Route(module.partition(".")[0], partial(gradient, call, importlib.import_module(module)))
 
 
 def measure(
-    route: Route, layer: Layer, repeat: int = 5, budget: float = 10.0, baseline: float | None = None, status: Show = str
+    route: Route, layer: Layer, repeat: int = 5, budget: float = 10.0, baseline: float | None = None
 ) -> output.Measurement:
     """Measure one route.
 
@@ -161,27 +152,24 @@ def measure(
         Seconds for these gradients.
     baseline : float, optional
         Seconds of the gradient that the speed-up is relative to. Default: those of this route.
-    status : callable, optional
-        ``status(text)`` is told what is going on.
 
     Returns
     -------
     Measurement
     """
     size, exact = layer.net.W.size, layer.exact().reshape(-1)
-    status(f"{route.name}: compiling")
+    output.show_status(f"{route.name}: compiling")
     route.gradient(1)
-    peak_bytes = _peak_bytes(route, size)
+    peak = _peak_bytes(route, size)
     count = size if route.whole else _affordable(route, size, budget)
     times: list[float] = []
     while len(times) < repeat and (not times or sum(times) + times[-1] <= budget):
-        status(f"{route.name}: gradient {len(times) + 1} of {repeat}, {count:,} of {size:,} coordinates")
+        output.show_status(f"{route.name}: gradient {len(times) + 1} of {repeat}, {count:,} of {size:,} coordinates")
         seconds, gradient = _timed(route, count)
         times.append(seconds)
     seconds = statistics.median(times) * size / count
     error, speed_up = float(np.abs(gradient - exact[:count]).max()), (baseline or seconds) / seconds
-    shape, repeats = layer.net.W.shape, len(times)
-    return output.Measurement(route.name, shape, size, seconds, repeats, count, peak_bytes, error, speed_up)
+    return output.Measurement(route.name, layer.net.W.shape, size, seconds, len(times), count, peak, error, speed_up)
 
 
 def _affordable(route: Route, size: int, budget: float) -> int:
@@ -214,8 +202,8 @@ def _peak_bytes(route: Route, size: int) -> int:
 
 
 def profile(
-    shapes: list[Shape], settings: Settings, peers: bool, json_file: Path | None, plot_file: Path | None
-) -> list[output.Measurement]:
+    shapes: list[tuple[int, int]], settings: Settings, peers: bool, json_file: Path | None, plot_file: Path | None
+) -> None:
     """Measure every route for each of `shapes`, print a table as it grows, and write the files.
 
     Parameters
@@ -228,10 +216,6 @@ def profile(
         Measure the other packages that are installed too.
     json_file, plot_file : Path or None
         Where the measurements are written, and where they are drawn.
-
-    Returns
-    -------
-    list of Measurement
 
     Raises
     ------
@@ -259,10 +243,9 @@ def profile(
         if plot_file is not None and done:
             chart = partial(plot_profile, done)
             output.write_whole(plot_file, plotting.picture(chart, plot_file.suffix[1:], output.machine()))
-    return done
 
 
-def _profile_shape(shape: Shape, settings: Settings, peers: bool, done: list[output.Measurement]) -> None:
+def _profile_shape(shape: tuple[int, int], settings: Settings, peers: bool, done: list[output.Measurement]) -> None:
     """Measure the routes for one shape, and append each to `done` and to the printed table."""
     name = f"{shape[0]} x {shape[1]}"
     print(f"\n{name}, {shape[0] * shape[1]:,} weights\n{output.TABLE_HEAD}")
@@ -270,31 +253,26 @@ def _profile_shape(shape: Shape, settings: Settings, peers: bool, done: list[out
         layer = Layer(*shape, settings.batch)
     except (MemoryError, ValueError):
         raise MemoryError(f"a layer of {name} at batch {settings.batch} does not fit into memory") from None
-    rows: list[output.Measurement] = []
-    with output.status_line() as status:
-        for route in routes(layer, settings.h, settings.workers, peers):
-            baseline = rows[0].seconds if rows else None
-            row = measure(route, layer, settings.repeat, settings.budget, baseline, status)
-            rows.append(row)
-            done.append(row)
-            status("")
-            print(row, flush=True)
-    if any(row.projected for row in rows):
+    baseline, projected = None, False
+    for route in routes(layer, settings.h, settings.workers, peers):
+        try:
+            row = measure(route, layer, settings.repeat, settings.budget, baseline)
+        finally:
+            output.show_status("")
+        done.append(row)
+        print(row, flush=True)
+        baseline, projected = baseline or row.seconds, projected or row.projected
+    if projected:
         print("~ projected from a sample of the coordinates")
 
 
-def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
+def compare_steps(plot_file: Path | None) -> None:
     """Print the relative error of exp' at 1 for steps from 1e-1 to 1e-12 and every scheme, and draw it.
 
     Parameters
     ----------
-    plot_file : Path, optional
+    plot_file : Path or None
         Where the errors are drawn.
-
-    Returns
-    -------
-    dict of str to list of float
-        The errors of each scheme, one a step.
 
     Raises
     ------
@@ -304,44 +282,36 @@ def compare_steps(plot_file: Path | None = None) -> dict[str, list[float]]:
     output.check_writable(plot_file)
     plotting.check_format(plot_file)
     steps = [10.0**-k for k in range(1, 13)]
-    errors = {name: [_relative_error(h, name) for h in steps] for name in (*SCHEMES, "complex")}
+    names: list[Any] = [*SCHEMES, "complex"]
+    errors = {name: [abs(numerical_diff(np.exp, 1.0, h, scheme=name) / np.e - 1) for h in steps] for name in names}
     print(f"{'h':>8}" + "".join(f"{name:>10}" for name in errors))
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
         output.write_whole(plot_file, plotting.picture(partial(plot_steps, steps, errors), plot_file.suffix[1:]))
-    return errors
 
 
-def _relative_error(h: float, scheme: Any) -> float:
-    """Return the relative error of exp' at 1."""
-    return abs(float(numerical_diff(np.exp, 1.0, h, scheme=scheme)) / np.e - 1)
-
-
-def plot_steps(steps: list[float], errors: dict[str, list[float]], *, ax: Axes | None = None, **keywords: Any) -> Axes:
+def plot_steps(steps: list[float], errors: dict[str, list[float]], ax: Axes) -> None:
     """Draw the relative errors of schemes against the step: truncation falls with it, round-off rises."""
-    ax = plotting.as_axes(ax)
     for k, (name, values) in enumerate(errors.items()):
-        style = plotting.merged(_style(k) | {"label": name, "markersize": 4}, keywords)
-        ax.plot(steps, [max(value, _EPS / 4) for value in values], **style)  # 0 has no place on a logarithmic axis
+        shown = [max(value, _EPS / 4) for value in values]  # 0 has no place on a logarithmic axis
+        ax.plot(steps, shown, label=name, markersize=4, **_style(k))
     ax.axhline(_EPS, color="0.6", linewidth=0.8, linestyle=":")
     ax.annotate("eps", (steps[0], _EPS), color="0.4", fontsize=8, va="bottom", ha="right")
     title = "Which step, which scheme: truncation (right) against round-off (left)"
-    return _log_log(ax, xlabel="step h", ylabel="relative error of exp'(1)", title=title)
+    _log_log(ax, xlabel="step h", ylabel="relative error of exp'(1)", title=title)
 
 
-def plot_profile(measurements: Sequence[output.Measurement], *, ax: Axes | None = None, **keywords: Any) -> Axes:
+def plot_profile(measurements: Sequence[output.Measurement], ax: Axes) -> None:
     """Draw the time of a gradient against the number of weights, one line a route, hollow where it is projected."""
-    ax = plotting.as_axes(ax)
     for k, route in enumerate(dict.fromkeys(row.route for row in measurements)):
         rows = sorted((row for row in measurements if row.route == route), key=lambda row: row.weights)
-        for style, shown in (
-            (plotting.merged({"label": route, "markerfacecolor": "none"} | _style(k), keywords), rows),
-            (_style(k) | {"linestyle": "none"}, [row for row in rows if not row.projected]),
-        ):
-            ax.plot([row.weights for row in shown], [row.seconds for row in shown], **style)
+        filled = [row for row in rows if not row.projected]
+        weights, seconds = [row.weights for row in rows], [row.seconds for row in rows]
+        ax.plot(weights, seconds, label=route, markerfacecolor="none", **_style(k))
+        ax.plot([row.weights for row in filled], [row.seconds for row in filled], linestyle="none", **_style(k))
     title = "Every weight's central difference, by route (hollow: projected)"
-    return _log_log(ax, xlabel="number of weights", ylabel="time of one gradient (s)", title=title)
+    _log_log(ax, xlabel="number of weights", ylabel="time of one gradient (s)", title=title)
 
 
 def _style(k: int) -> dict[str, Any]:
@@ -349,8 +319,8 @@ def _style(k: int) -> dict[str, Any]:
     return {"color": plotting.COLOURS[k % len(plotting.COLOURS)], "marker": _MARKS[k % len(_MARKS)]}
 
 
-def _log_log(ax: Axes, **texts: str) -> Axes:
+def _log_log(ax: Axes, **texts: str) -> None:
     """Make both axes logarithmic, and add the texts, a grid and a legend."""
     ax.set(xscale="log", yscale="log", **texts)
     ax.grid(visible=True, which="major", color="0.9")
-    return plotting.legend_beside(ax)
+    plotting.legend_beside(ax)
