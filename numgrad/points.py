@@ -20,9 +20,9 @@ __all__: list[str] = []  # nothing here is public
 # Compared by `is` first, which takes less time than `==`. Native float64 arrays nearly always have this very object.
 FLOAT64 = np.dtype(np.float64)
 EPS = float(np.finfo(np.float64).eps)
-# Elements compared at a time, so that no temporary grows with x: 4 kB of float64.
+# Elements compared at a time, so that no temporary grows with x: 64 kB of float64, for fewer calls of Python.
 # Fixed by test_warm_calls_allocate_the_result_and_one_copy_of_x in tests/test_gradient.py.
-_BLOCK = 512
+_BLOCK = 8192
 # Part of 1 + |x| by which memory is displaced to see whether f reads it: far beyond round-off, and still near x.
 # Fixed by the tests of tests/test_other_memory.py.
 _SHARE = 1e-3

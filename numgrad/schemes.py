@@ -138,11 +138,11 @@ def rule_at(
         bounds do not fit, or `x` lies outside the bounds.
     """
     where = ALL_COORDINATES if coordinates is None else coordinates
-    if x.__class__ is not np.ndarray:
-        x = x.view(np.ndarray)  # a matrix has two dimensions whatever happens, a quantity does not add up with numbers
     # The default first: a gradient of two coordinates would show the time of the checks below.
     if h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None:
         return central_rule(h), where
+    if x.__class__ is not np.ndarray:
+        x = x.view(np.ndarray)  # a matrix has two dimensions whatever happens, a quantity does not add up with numbers
     # One step without bounds is next: its rule is the same at every x, and is taken from a cache.
     known = as_scheme(scheme)
     if h.__class__ is float and bounds is None:

@@ -204,8 +204,8 @@ def _around(f: Any, make: Any) -> Kernel:
 # Fixed by "compiled, n = 2" in benchmarks/compare_versions.py.
 _SMALL = 32
 
-# In place of a copy that the kernel is to make. One for each number of dimensions, which is part of numba's type.
-_EMPTY = {kind: [np.empty((0,) * ndim, kind) for ndim in range(4)] for kind in (np.float64, np.complex128)}
+# In place of a copy that the kernel is to make.
+_EMPTY, _EMPTY_COMPLEX = np.empty(0), np.empty(0, np.complex128)
 
 
 class _Copy:
@@ -306,13 +306,18 @@ class CompiledObjective:
                         f"{name} shares memory with x, but a compiled f sees only a private copy of x change; "
                         f"let f read x from its first argument, or pass a copy in args="
                     )
-            copy = private_copy(array) if kernels.kinds[kind] else array
-            if kernels.kinds[kind] and depends_on(array, lambda: self.f(copy, *args)):
-                raise ValueError(
-                    "one of args leads f to the memory of x, but a compiled f sees only a private copy of x change; "
-                    "let f read x from its first argument, or let the argument hold a copy"
-                )
+            if kernels.kinds[kind]:
+                self._check_opaque(array, args)
         return array if plain else private_copy(array), True
+
+    def _check_opaque(self, array: Floats, args: tuple[Any, ...]) -> None:
+        """Raise a ValueError if what nobody can look into leads f to the memory of x."""
+        copy = private_copy(array)
+        if depends_on(array, lambda: self.f(copy, *args)):
+            raise ValueError(
+                "one of args leads f to the memory of x, but a compiled f sees only a private copy of x change; let f "
+                "read x from its first argument, or let the argument hold a copy"
+            )
 
     def value(self, x: Floats, args: tuple[Any, ...]) -> float:
         """Return f(x) as a number."""
@@ -348,11 +353,22 @@ class CompiledObjective:
         # A NamedTuple takes numba 0.5 us more a call than a plain tuple.
         if where.__class__ is Directions:
             where = tuple(where)
-        kind = np.complex128 if make is make_complex_step else np.float64
-        if x.size <= _SMALL and 0 < x.ndim < 4:
-            return _run(kernel, _EMPTY[kind][x.ndim], x, (data, args, where), 0, size, out)
-        with _Copy(self, x, kind) as copy:
-            return _run(kernel, copy, x, (data, args, where), 0, size, out)
+        if x.ndim != 1 or x.size > _SMALL:
+            return self._on_copy(kernel, x, (data, args, where), size, out, make)
+        try:  # what `_run` does, without a call of Python
+            copy: Any = _EMPTY if make is not make_complex_step else _EMPTY_COMPLEX
+            flags: int = kernel(copy, x, (data, args, where), 0, size, out)
+        except Exception as error:
+            arguments.raise_compile_error(error)
+            raise
+        if flags & ARGUMENT_CHANGED:
+            arguments.raise_argument_changed()
+        return flags
+
+    def _on_copy(self, kernel: Kernel, x: Floats, units: Any, size: int, out: Floats, make: Any) -> int:
+        """Do a short sweep on a copy of the point."""
+        with _Copy(self, x, np.complex128 if make is make_complex_step else np.float64) as copy:
+            return _run(kernel, copy, x, units, 0, size, out)
 
 
 # Functions whose loops are kept, some 100 kB each; the first one that came is forgotten first.

@@ -79,6 +79,7 @@ class IncrementalObjective:
         self.value, self.prepare, self.difference = value, prepare, difference
         # Kept here, since each call makes an _Incremental anew: the next one knows how fast the last one was.
         self._throughput = Throughput()
+        self._only_reads = False  # whether it is known that no function writes to x, so that nobody need look
 
     def __call__(self, x: ArrayLike, *args: Any) -> float:
         """Return ``value(x, *args)``."""
@@ -253,9 +254,9 @@ class _IncrementalSweep(Sweep):
             )
         self.columns = x.shape[-1] if x.ndim > 1 and not len(_members(where)) else 1
         # A copy: whatever `prepare` keeps of its argument, and `difference` reads, is not the caller's memory.
-        self.own = x.copy()
+        self.own = x if objective.f._only_reads else x.copy()
         self.parts = [(factor, h, objective.f.prepare(self.own, h, *args)) for factor, h in parts]
-        if not is_unchanged(self.own, x):
+        if self.own is not x and not is_unchanged(self.own, x):
             raise ValueError("prepare writes to its argument; let it work on a copy, x.copy()")
         # The speed is that of this object's data, and not that of `difference`, which objects of other sizes share.
         self.kernel, self.throughput = objective.kernels.loops[make_quotients][0], objective.throughput
@@ -278,6 +279,6 @@ class _IncrementalSweep(Sweep):
             raise
         if len(self.parts) > 1:
             self.out[start:stop] = total
-        if stop == self.size and not is_unchanged(self.own, self.x):
+        if stop == self.size and self.own is not self.x and not is_unchanged(self.own, self.x):
             raise ValueError("difference writes to what prepare keeps of x, which other threads read; let it only read")
         return flags

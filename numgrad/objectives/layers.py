@@ -240,4 +240,6 @@ def softmax_objective(x: Floats, labels: Indices, shape: tuple[int, ...]) -> Inc
         coefficients(logits(W), labels, *tables)
         return *known, *tables, labels
 
-    return IncrementalObjective(value, prepare, difference)
+    objective = IncrementalObjective(value, prepare, difference)
+    objective._only_reads = True
+    return objective

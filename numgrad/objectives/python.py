@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import loops, points
 from ..arguments import describe, imaginary_part, raise_argument_changed, real_array, real_number
 from ..loops import Directions, Floats, Indices, Loop, Rule, make_central, make_complex_step, make_directions
-from ..points import FLOAT64, cells, is_unchanged, native_copy, numbers, private_copy
+from ..points import FLOAT64, LOSS_EPS, cells, is_unchanged, native_copy, numbers, private_copy
 from ..ridders import make_estimates
 from ..threads import Sweep
 
@@ -117,7 +117,7 @@ class PythonSweep(Sweep):
             if isinstance(state, dict):
                 return self._run_joined(state, start, stop)
             memory = state.view(np.ndarray)  # a subclass may do more than assign
-        saved, held = native_copy(memory), points.held_in_place(memory)
+        saved, held = native_copy(memory), ref(memory) if memory.base is None else points.held_in_place(memory)
         loop, data, where, out = self._units()
         if where.__class__ is Directions:  # of several members
             point: Any = memory.reshape(-1) if memory.flags.c_contiguous else memory.flat
@@ -150,7 +150,9 @@ class PythonSweep(Sweep):
         make, data, _, _ = self.rule
         objective, where, out = self.objective, self.where, self.out
         if make is make_central:
-            data = objective.f, objective.as_number, data[0], points.loss_eps(self.x), points.is_narrow(self.x)
+            usual = self.x.dtype is FLOAT64  # two calls less
+            eps, is_narrow = (LOSS_EPS, False) if usual else (points.loss_eps(self.x), points.is_narrow(self.x))
+            data = objective.f, objective.as_number, data[0], eps, is_narrow
             return loops.interpreted_central, data, where, out.data
         if make is make_estimates:
             return np.errstate(all="ignore")(make_estimates(objective.evaluate, loops.plain)), data, where, out.data
