@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import driver
 from .arguments import describe, finite_real, real_array, real_number, whole_number
-from .driver import Progress, Workers, differentiate
+from .driver import Progress, Workers, after, differentiate
 from .estimates import plan_estimates
 from .loops import Directions, Floats, Indices, Rule, make_directions
 from .objectives.python import PythonObjective
@@ -118,8 +118,8 @@ def check_gradient(
         raise ValueError("samples and directions are two ways to check; pass one of them")
     driver.check_progress(progress)
     sides = _Sides(f, gradient, x, args)
-    rtol = max(rtol, math.sqrt(sides.eps) if sides.eps > EPS else 0.0)
-    atol = max(atol, sides.floor if sides.eps > EPS else 0.0)
+    if sides.eps > EPS:
+        rtol, atol = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
     rng = np.random.default_rng(rng)
     if directions is not None:
         parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, progress)]
@@ -127,8 +127,8 @@ def check_gradient(
         count = sides.size if samples is None else min(whole_number("samples", samples, 1), sides.size)
         chosen = np.arange(sides.size) if count == sides.size else np.sort(rng.choice(sides.size, count, replace=False))
         workers = driver.as_workers(workers, sides.objective)
-        parts = _along_coordinates(sides, chosen, (rtol, atol), (workers, progress))
-    return _judge(sides.size, parts, rtol, atol)
+        parts = _along_coordinates(sides, chosen, (rtol, atol), workers, progress)
+    return _judge(sides.size, parts, (rtol, atol))
 
 
 def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any) -> None:
@@ -169,11 +169,9 @@ class _Sides:
         if callable(gradient):
             gradient = PythonObjective(gradient).returned(self.point, args)
         self.candidate = _candidate(gradient, self.x, self.is_dict)
-        place = self.point if self.is_dict else self.objective.place(self.x[""], args)[0]
-        returned = self.objective.returned(place, args)
+        returned = self.objective.returned(self.memory(self.objective), args)
         value, self.size = real_number(returned), sum(array.size for array in self.x.values())
-        precisions = map(_eps, (*self.x.values(), *self.candidate.values(), np.asarray(returned)))
-        self.eps = max(precisions, default=EPS)
+        self.eps = max(map(_eps, (*self.x.values(), *self.candidate.values(), np.asarray(returned))))
         self.rounding = _ROUND_OFF * self.eps * abs(value)
         largest = max((float(np.max(np.abs(a))) for a in self.candidate.values() if a.size), default=0.0)
         self.floor = self.eps * largest if math.isfinite(largest) else 0.0
@@ -183,25 +181,31 @@ class _Sides:
         magnitude = np.abs(self.x[name].astype(np.float64))
         return np.asarray(np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(magnitude), magnitude, 1.0), 1.0))
 
+    def memory(self, objective: driver.Objective) -> Any:
+        """Return the memory that `objective` perturbs: its place, or the arrays of a dict."""
+        return self.x if self.is_dict else objective.place(self.point, self.args)[0]
+
     def objective_of(self, name: str) -> tuple[driver.Objective, Any, tuple[Any, ...]]:
         """Return the objective of one array, its memory, and the arguments of f."""
         if not self.is_dict:
-            return self.objective, self.objective.place(self.x[name], self.args)[0], self.args
+            return self.objective, self.memory(self.objective), self.args
         f, args, x = self.f, self.args, self.x  # and not self, which may not travel to other processes
         return PythonObjective(lambda _: f(x, *args)), x[name], ()
 
-    def quotients(self, name: str, own: Indices, how: Any, drive: _Drive = (1, False)) -> Floats:
-        """Return the quotients of some coordinates of one array, for ``factor, scheme = how`` with factor steps."""
+    def quotients(
+        self, name: str, own: Indices, factor: float, scheme: Any, workers: Workers = 1, progress: Progress = False
+    ) -> Floats:
+        """Return the quotients of some coordinates of one array, for `factor` times their steps."""
         objective, memory, args = self.objective_of(name)
-        h: Any = how[0] * self.steps(name)
+        h: Any = factor * self.steps(name)
         if not _has_steps(objective):
             h = float(np.median(h)) if h.size else 1.0
         out = np.empty(len(own))
-        differentiate(objective, memory, args, rule_at(memory, h, how[1], None, own), out, *drive)
+        differentiate(objective, memory, args, rule_at(memory, h, scheme, None, own), out, workers, progress)
         return out
 
 
-_Drive = tuple[Workers, Progress]  # who does the work, and what is reported
+_Tolerances = tuple[float, float]  # rtol and atol
 
 
 def _candidate(gradient: Any, x: dict[str, NDArray[Any]], is_dict: bool) -> dict[str, NDArray[Any]]:
@@ -236,48 +240,39 @@ class _Comparison(NamedTuple):
     candidate: Floats
     numerical: Floats
     error: Floats
-    total: int
     has_kink: bool = False
 
 
 def _along_coordinates(
-    sides: _Sides, chosen: Indices, tolerances: tuple[float, float], drive: _Drive
+    sides: _Sides, chosen: Indices, tolerances: _Tolerances, workers: Workers, progress: Progress
 ) -> list[_Comparison]:
     """Compare the chosen coordinates of all arrays, counted through, by two sweeps, and more where they would fail."""
     parts: list[_Comparison] = []
-    first, (workers, progress) = 0, drive
+    first = 0
     with driver.reporting(progress, 2 * len(chosen)) as report, np.errstate(all="ignore"):
         for name, array in sides.x.items():
             own = chosen[(first <= chosen) & (chosen < first + array.size)] - first
             first, done = first + array.size, 2 * sum(len(part.chosen) for part in parts)
-            near, far = (
-                sides.quotients(
-                    name, own, (k, "central"), (workers, _reporting_after(report, done + (k - 1) * len(own)))
-                )
-                for k in (1, 2)
-            )
+            near = sides.quotients(name, own, 1.0, "central", workers, after(report, done))
+            far = sides.quotients(name, own, 2.0, "central", workers, after(report, done + len(own)))
             error = np.fmax(3.0 * np.abs(near - far), sides.rounding / sides.steps(name).reshape(-1)[own])
             error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
             candidate = sides.candidate[name].reshape(-1)[own].astype(np.float64)
-            part = _Comparison(name, array.shape, own, candidate, near, error, array.size)
+            part = _Comparison(name, array.shape, own, candidate, near, error)
             parts.append(_decided(sides, part, tolerances, workers))
             ignored = name in sides.copies and len(own) == array.size > 0 and not near.any()
             driver.warn_of(0, math.nan, ignored, array)
     return parts
 
 
-def _reporting_after(report: Callable[[int], object] | None, before: int) -> Progress:
-    return False if report is None else lambda done, _: report(before + done)
-
-
-def _decided(sides: _Sides, part: _Comparison, tolerances: tuple[float, float], workers: Workers) -> _Comparison:
+def _decided(sides: _Sides, part: _Comparison, tolerances: _Tolerances, workers: Workers) -> _Comparison:
     """Have an estimate decide where the candidate would fail, and look whether f has a kink where it fails indeed.
 
     At a kink the slopes on both sides differ, by twice the error of the estimate. A difference that is small against
     the largest derivative is but the curvature.
     """
     objective, memory, args = sides.objective_of(part.name)
-    failed = np.flatnonzero(_verdicts(part, *tolerances)[1])
+    failed = np.flatnonzero(_verdicts(part, tolerances)[1])
     if not len(failed) or not _has_steps(objective):
         return part
     # Where many fail, few are asked first: unless an estimate saves one of these, the others are wrong as well.
@@ -287,10 +282,10 @@ def _decided(sides: _Sides, part: _Comparison, tolerances: tuple[float, float], 
         differentiate(objective, memory, args, plan, rows, workers)
         usable = np.isfinite(rows[:, 1])
         part.numerical[again[usable]], part.error[again[usable]] = rows[usable, :2].T
-        if len(failed := np.flatnonzero(_verdicts(part, *tolerances)[1])) and set(few) <= set(failed):
+        if len(failed := np.flatnonzero(_verdicts(part, tolerances)[1])) and set(few) <= set(failed):
             break
     looked = np.intersect1d(few, failed)[:_FEW]
-    above, below = (sides.quotients(part.name, part.chosen[looked], (1.0, side)) for side in ("forward", "backward"))
+    above, below = (sides.quotients(part.name, part.chosen[looked], 1.0, side) for side in ("forward", "backward"))
     jump, largest = np.abs(above - below), float(np.max(np.abs(part.numerical)))
     slopes = np.fmax(np.fmax(np.abs(above), np.abs(below)), largest / 10)
     kinks = (jump > _JUMP * slopes) & (np.abs(0.5 * jump - part.error[looked]) <= 0.25 * jump)
@@ -300,11 +295,10 @@ def _decided(sides: _Sides, part: _Comparison, tolerances: tuple[float, float], 
 def _along_directions(sides: _Sides, count: int, rng: np.random.Generator, progress: Progress) -> _Comparison:
     """Compare the slopes along random directions, whose largest component is 1."""
     objective = sides.objective if _has_steps(sides.objective) else PythonObjective(sides.f)
-    memory = sides.x if sides.is_dict else objective.place(sides.point, sides.args)[0]
-    n, pair, one = sides.size, np.array([[1.0, -1.0]]), np.ones(1)
+    memory, n, pair = sides.memory(objective), sides.size, np.array([[1.0, -1.0]])
     whole = np.concatenate([array.reshape(-1) for array in sides.candidate.values()])
     steps = np.concatenate([sides.steps(name).reshape(-1) for name in sides.x])
-    rule = Rule(make_directions, (math.nan, 0.0, pair, pair, np.zeros(1, np.intp), one, False))
+    rule = Rule(make_directions, (math.nan, 0.0, pair, pair, np.zeros(1, np.intp), np.ones(1), False))
     candidate, numerical, error = np.empty((3, count))
     with driver.reporting(progress, count) as report, np.errstate(all="ignore"):
         for first in range(0, count, block := max(1, _NUMBERS // max(1, n))):
@@ -316,31 +310,29 @@ def _along_directions(sides: _Sides, count: int, rng: np.random.Generator, progr
             directions, h = directions / lengths[:, np.newaxis], lengths / 12
             members = np.tile(np.arange(n), len(h))
             where = Directions(n * np.arange(len(h) + 1), members, (h[:, np.newaxis] * directions).reshape(-1))
-            reports = _reporting_after(report, first)
-            differentiate(objective, memory, sides.args, (rule, where), numerical[own], 1, reports)
+            differentiate(objective, memory, sides.args, (rule, where), numerical[own], 1, after(report, first))
             numerical[own] /= 2 * h
             candidate[own] = directions @ whole
             error[own] = sides.rounding / h + _ROUND_OFF * sides.eps * np.abs(numerical[own])
-    return _Comparison("direction", (count,), np.arange(count), candidate, numerical, error, count)
+    return _Comparison("direction", (count,), np.arange(count), candidate, numerical, error)
 
 
-def _judge(total: int, parts: list[_Comparison], rtol: float, atol: float) -> GradientCheck:
-    arrays: dict[str, ArrayCheck] = {}
-    found: list[str] = []
-    explained, worst = 0, _Nowhere
+def _judge(total: int, parts: list[_Comparison], tolerances: _Tolerances) -> GradientCheck:
+    arrays, found, explained = dict[str, ArrayCheck](), list[str](), 0
+    worst: _Ranked = (-1.0, -1.0), None
     for part in parts:
-        relative, failed, within, rough = _verdicts(part, rtol, atol)
+        relative, failed, within, rough = _verdicts(part, tolerances)
         if rough:
             found.append("the numerical gradient is too rough to judge: its error bars are as large as itself")
         if failed.any():
             found += causes(part[1:6], failed)
         if part.has_kink:
             found.append("f has a kink at x: its slopes on both sides differ, and the quotients lie between them")
-        counts = int(failed.sum()), failed.size, part.total
+        counts = int(failed.sum()), failed.size, math.prod(part.shape)
         arrays[part.name] = ArrayCheck(not failed.any(), *counts, float(relative.max(initial=0.0)))
         explained += int(within.sum())
         if relative.size:
-            worst = max(worst, _worst(part, relative, failed), key=lambda entry: entry[0])
+            worst = max(worst, _worst(part, relative, failed), key=lambda ranked: ranked[0])
     return GradientCheck(
         ok=all(part.ok for part in arrays.values()),
         max_relative_error=max((part.max_relative_error for part in arrays.values()), default=0.0),
@@ -348,8 +340,8 @@ def _judge(total: int, parts: list[_Comparison], rtol: float, atol: float) -> Gr
         checked=sum(part.checked for part in arrays.values()),
         total=total,
         explained=explained,
-        rtol=rtol,
-        atol=atol,
+        rtol=tolerances[0],
+        atol=tolerances[1],
         arrays=arrays,
         hints=tuple(dict.fromkeys(found)),
     )
@@ -357,11 +349,11 @@ def _judge(total: int, parts: list[_Comparison], rtol: float, atol: float) -> Gr
 
 # How bad a place is, by relative error among those that failed if some did and then by difference; and what is there.
 _Ranked = tuple[tuple[float, float], Worst | None]
-_Nowhere: _Ranked = ((-1.0, -1.0), None)
 
 
-def _verdicts(part: _Comparison, rtol: float, atol: float) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_], bool]:
+def _verdicts(part: _Comparison, tolerances: _Tolerances) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_], bool]:
     """Return relative errors, what failed, what the error bars explain, and whether these are too large to explain."""
+    rtol, atol = tolerances
     size = np.fmax(np.abs(part.candidate), np.abs(part.numerical))
     difference = np.abs(part.candidate - part.numerical)
     with np.errstate(all="ignore"):

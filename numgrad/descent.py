@@ -104,9 +104,7 @@ def gradient_descent(
     [-6.11110793e-10  8.14814391e-10]
     """
     descent = _Descent(f, init_x, lr, step_num, h, args, workers, callback, progress, scheme)
-    flags = descent.move(descent.x.reshape(1, -1) if descent.in_one_loop else descent.x[np.newaxis])
-    if flags != RESPONDED:
-        descent.warn_of(flags, descent.x)
+    descent.move(descent.x[np.newaxis])
     return descent.x
 
 
@@ -163,11 +161,9 @@ def descent_path(f: Any, init_x: Any, lr: Any = 0.01, step_num: Any = 100, **opt
     path = np.empty((descent.step_num + 1, *memory.shape))
     path[0] = memory
     try:
-        flags = descent.move(path)
+        descent.move(path)
     finally:
         memory[...] = saved  # an assignment cannot be interrupted: see PythonSweep.run_range
-    if flags != RESPONDED:
-        descent.warn_of(flags, path[: descent.done + 1])
     return path[: descent.done + 1]
 
 
@@ -201,12 +197,10 @@ class _Descent:
         array = real_array(self.init_x, "init_x")
         # It refuses what f would not see change, of a copy too, and f may ignore what is private.
         self.x, (self.point, self.private) = array, self.objective.place(array, self.args)
-        self.in_one_loop = self.objective.has_descent and self.point is self.init_x
-        if not self.in_one_loop:
+        if self.point is not self.init_x:
             self.x, is_copy = written_through(array, self.init_x, "init_x")
             self.point, is_private = self.objective.place(self.x, self.args)
             self.private = is_copy or is_private
-            self.in_one_loop = self.objective.has_descent and self.point is self.x
         if self.workers.__class__ is not int or self.workers != 1:
             self.workers = driver.as_workers(self.workers, self.objective)
         self.plan = rule_at(self.point, self.h, self.scheme)
@@ -214,23 +208,27 @@ class _Descent:
         self.memory = self.x if self.x.__class__ is np.ndarray else self.x.view(np.ndarray)
         self.done = 0
 
-    def move(self, iterates: NDArray[Any]) -> int:
-        """Move `x`, write iterate k to ``iterates[k]``, counted around, and return the flags of the descent.
+    def move(self, iterates: NDArray[Any]) -> None:
+        """Move `x`, write iterate k to ``iterates[k]``, counted around, and warn of what the flags of the descent tell.
 
         Where `x` is a buffer that a kernel can use, and nobody looks in between, it is one compiled loop; then `x`
         itself moves only if it is a row of `iterates`.
         """
         if not self.step_num:
-            return 0
+            return
         rule, where = self.plan
-        if self.in_one_loop and self.callback is None and self.workers == 1 and rule.make is make_central:
+        is_usual = self.callback is None and self.workers == 1 and rule.make is make_central
+        if is_usual and self.objective.has_descent and self.point is self.x:
             self.done = self.step_num
             rows = iterates if iterates.ndim == 2 else iterates.reshape(len(iterates), self.x.size)
-            return self._in_one_loop(rule.data[0], where, rows)
-        if self.progress is False:
-            return self._run(iterates, None)
-        with driver.reporting(self.progress, self.step_num * self.x.size) as report:
-            return self._run(iterates, report)
+            flags = self._in_one_loop(rule.data[0], where, rows)
+        elif self.progress is False:
+            flags = self._run(iterates, None)
+        else:
+            with driver.reporting(self.progress, self.step_num * self.x.size) as report:
+                flags = self._run(iterates, report)
+        if flags != RESPONDED:
+            self._warn_of(flags, iterates[: self.done + 1])
 
     def _in_one_loop(self, h: float, where: Any, rows: Floats) -> int:
         """Do all iterations in the compiled loop of a descent, and return its flags."""
@@ -254,43 +252,32 @@ class _Descent:
                 self.point = self.objective.place(self.x, self.args)[0]
             if follows_x:
                 self.plan = rule_at(self.point, self.h, self.scheme)
-            progress: Progress = False if report is None else _after(report, k * slopes.size)
+            progress: Progress = False if report is None else driver.after(report, k * slopes.size)
             flags |= driver.differentiate(
                 self.objective, self.point, self.args, self.plan, slopes, self.workers, progress
             )
             if not flags & RESPONDED and slopes.any():
                 flags |= RESPONDED
             _update(self.memory, self.lr, shaped)
-            ended = self.callback is not None and _ends(self.callback, k, self.x)
-            if len(iterates) > 1:
-                iterates[k + 1] = self.memory
-            self.done = k + 1
-            if ended:
+            try:
+                if self.callback is not None:
+                    self.callback(k, self.x)
+            except StopIteration:
                 break
+            finally:
+                self.done = k + 1
+                if len(iterates) > 1:
+                    iterates[k + 1] = self.memory
         return flags if np.isfinite(self.memory).all() else flags | NOT_FINITE
 
-    def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
-        """Warn of what the flags tell of some iterates."""
-        evaluated = self.step_num > 0 and self.x.size > 0
-        ignored = evaluated and driver.seems_ignored(self.objective, self.private, self.workers, flags)
+    def _warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
+        ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags)
         driver.warn_of(flags, self.h, ignored, iterates)
         if flags & NOT_FINITE:
             driver.warn(
                 f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, try a "
                 f"smaller lr"
             )
-
-
-def _after(report: Report, before: int) -> Progress:
-    return lambda done, _: report(before + done)
-
-
-def _ends(callback: Callable[[int, NDArray[Any]], object], k: int, x: NDArray[Any]) -> bool:
-    try:
-        callback(k, x)
-    except StopIteration:
-        return True
-    return False
 
 
 def _update(x: NDArray[Any], lr: float, slopes: Floats) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .arguments import KNOWN_COMPILED, describe, is_compiled, whole_number
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
-from .processes import Engine, check_engine, distribute, joblib_engine
+from .processes import Engine, distribute, joblib_engine
 from .threads import Report, Sweep, Throughput
 
 __all__: list[str] = []  # nothing here is public
@@ -28,13 +28,11 @@ Progress: TypeAlias = "bool | Callable[[int, int], object]"
 class Objective(Protocol):
     """A kind of objective: how f is evaluated next to a point."""
 
+    has_descent: bool  # whether it has a loop of whole descents
+
     @property
     def threads(self) -> bool:
         """Whether its sweeps may run on several threads."""
-
-    @property
-    def has_descent(self) -> bool:
-        """Whether it has a loop of whole descents."""
 
     def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:
         """Return the memory to perturb, and whether it is private; refuse what f would not see change."""
@@ -62,18 +60,18 @@ def as_objective(f: Any, args: tuple[Any, ...], batch_bytes: int = 0) -> Objecti
     """
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, got {describe(args)}; write args=(a,) for one argument")
+    if batch_bytes:
+        if not callable(f) or hasattr(f.__class__, "_as_objective"):
+            raise TypeError(f"vectorized=True needs an f that takes a batch of points, got {describe(f)}")
+        return VectorizedObjective(f, batch_bytes, as_objective(f, args).place if is_compiled(f) else None)
     # The two kinds that small calls have come first: each look that follows takes time that such a call would show.
     known: Objective | None = KNOWN_COMPILED.get(id(f))
-    if known is not None and not batch_bytes:
+    if known is not None:
         return known
-    if f.__class__ is FunctionType and not batch_bytes:
+    if f.__class__ is FunctionType:
         return PythonObjective(f)
     # Asked of the class: an instance with a `__getattr__` of its own may answer to any name.
     own: Callable[[Any], Objective] | None = getattr(f.__class__, "_as_objective", None)
-    if batch_bytes:
-        if not callable(f) or own is not None:
-            raise TypeError(f"vectorized=True needs an f that takes a batch of points, got {describe(f)}")
-        return VectorizedObjective(f, batch_bytes, as_objective(f, args).place if is_compiled(f) else None)
     if own is not None:
         return own(f)
     if is_compiled(f):
@@ -100,7 +98,9 @@ def as_workers(workers: Workers, objective: Objective) -> Workers:
         return 1
     if callable(workers):
         return workers
-    check_engine(workers)
+    if hasattr(workers, "map"):  # an executor or a client
+        own = "client.get_executor().map" if hasattr(workers, "get_executor") else "its .map"
+        raise TypeError(f"workers must be a number or map-like, got {type(workers).__name__}; pass {own}")
     count = whole_number("workers", workers, -sys.maxsize)
     count = _cores() if count == -1 else whole_number("workers", count, 1)
     if count > 1 and isinstance(objective, PythonObjective):
@@ -136,8 +136,6 @@ def differentiate(
     if not len(out):
         return 0
     sweep = objective.sweep(x, args, rule, where, out)
-    if progress is False:
-        return run(sweep, workers)
     with reporting(progress, len(out)) as report:
         return run(sweep, workers, report)
 
@@ -180,6 +178,11 @@ def reporting(progress: Progress, total: int) -> Iterator[Report | None]:
         yield lambda done: progress(done, total)
     else:
         yield None
+
+
+def after(report: Report | None, before: int) -> Progress:
+    """Return the progress of a part of the work, of which so many units are done before."""
+    return False if report is None else lambda done, _: report(before + done)
 
 
 def _tqdm() -> Any:

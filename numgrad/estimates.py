@@ -99,9 +99,8 @@ def concise(value: float, error: float) -> str:
     digit = math.ceil(error / 10.0**size - 1e-9) if size > -300 else 1
     if digit == 10:
         digit, size = 1, size + 1
-    largest = math.floor(math.log10(abs(value))) if abs(value) > 1e-300 else size
-    if size > 0 or max(largest, size) < -4:
-        power = max(largest, size)
+    power = max(size, math.floor(math.log10(abs(value)))) if abs(value) > 1e-300 else size
+    if size > 0 or power < -4:
         return f"{value / 10.0**power:.{power - size}f}({digit})e{power:+03d}"
     return f"{value:.{-size}f}({digit})"
 
@@ -109,9 +108,7 @@ def concise(value: float, error: float) -> str:
 @overload
 def estimate_derivative(f: Callable[..., Any], x: float, *, args: tuple[Any, ...] = ()) -> Estimate[float]: ...
 @overload
-def estimate_derivative(
-    f: Callable[..., Any], x: ArrayLike, *, args: tuple[Any, ...] = ()
-) -> Estimate[NDArray[np.float64]]: ...
+def estimate_derivative(f: Callable[..., Any], x: ArrayLike, *, args: tuple[Any, ...] = ()) -> Estimate[Floats]: ...
 def estimate_derivative(f: Callable[..., Any], x: ArrayLike, *, args: tuple[Any, ...] = ()) -> Any:
     """Return the derivative of `f` at `x` with an estimate of its error, by Ridders' extrapolation.
 

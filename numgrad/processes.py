@@ -13,7 +13,7 @@ import math
 import os
 import pickle
 from _thread import _local
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ _WORKERS = 16
 # Part of the response of f from which a response that is missing elsewhere counts: BLAS may round in another way there.
 # Fixed by test_a_view_of_what_f_reads_and_a_global_are_found_and_a_harmless_view_is_not.
 _MISSING = 0.02
+_MUST_MAP = "workers must map a function over tasks"
 # Seconds after which the processes of a forked child leave, so that its end does not wait for them.
 # Fixed by test_a_forked_child_has_processes_of_its_own.
 _IDLE = 2
@@ -67,13 +68,6 @@ class _Task(NamedTuple):
     payload: bytes | None
     start: int
     stop: int
-
-
-def check_engine(workers: Any) -> None:
-    """Raise a TypeError that names the map of an executor or a client that was given in its place."""
-    if hasattr(workers, "map"):
-        own = "client.get_executor().map" if hasattr(workers, "get_executor") else "its .map"
-        raise TypeError(f"workers must be a number or map-like, got {type(workers).__name__}; pass {own}")
 
 
 # joblib ends its generator in one of two ways: where it is closed, it aborts the tasks that are left and warns of them;
@@ -158,31 +152,43 @@ class _Distributed:
         self.starts = _starts(sweep.size, self.workers)
         self.stops = [*self.starts[1:], sweep.size]
         self.flags = self.done = 0
-        self.fingerprints: list[float | None] = []
+        self.fingerprint: float | None = None  # of the first range, until it is compared
 
     def collect(self, which: list[int], payload: bytes | None) -> list[int]:
         """Write what comes back, in whatever order, and return the ranges whose sweep was not to be had."""
         waiting, missing = set(which), []
         tasks = [_Task(k, self.key, self.file, payload, self.starts[k], self.stops[k]) for k in which]
-        with contextlib.closing(_mapped(self.engine, tasks)) as results:  # an executor cancels what has not begun
-            for number, result in results:
+        try:
+            results = iter(self.engine(_work, tasks))
+        except TypeError as error:
+            raise TypeError(f"{_MUST_MAP}, as Executor.map does: {error}") from error
+        try:
+            for result in results:
+                if not (isinstance(result, tuple) and len(result) == 2):
+                    raise TypeError(f"{_MUST_MAP}, but gave {describe(result)} for one")
+                number, packed = result
                 if number not in waiting:
-                    raise TypeError(
-                        f"workers must map a function over tasks, but gave the result of task {number} twice"
-                    )
+                    raise TypeError(f"{_MUST_MAP}, but gave the result of task {number} twice")
                 waiting.remove(number)
-                if result is None:
+                if packed is None:
                     missing.append(number)
                 else:
-                    self.write(number, *_unpacked(result))
+                    self.write(number, packed)
+        finally:
+            if hasattr(results, "close"):  # an executor cancels what has not begun
+                results.close()
         if waiting or (missing and payload is not None):
             raise RuntimeError(f"workers gave no result for {len(waiting) + len(missing)} of {len(which)} tasks")
         return missing
 
-    def write(self, number: int, flags: int, rows: NDArray[np.float64], fingerprint: float | None) -> None:
-        """Write the rows of one range to where they belong."""
+    def write(self, number: int, packed: bytes) -> None:
+        """Write the rows of one range to where they belong, or raise what f raised."""
+        result: Any = pickle.loads(packed)  # noqa: S301, made by `_work`
+        if isinstance(result, _Failure):
+            raise result.exception()
+        flags, rows, fingerprint = result
         if number == 0:
-            self.fingerprints.append(fingerprint)
+            self.fingerprint = fingerprint
         elif number >= self.workers:
             self.check_fingerprint()
         self.flags |= flags
@@ -196,7 +202,7 @@ class _Distributed:
 
         What does not respond there as here is told from the noise of f by evaluating it again.
         """
-        there = self.fingerprints.pop() if self.fingerprints else None
+        there, self.fingerprint = self.fingerprint, None
         here = None if there is None else self.sweep.fingerprint()
         if there is None or here is None or math.isnan(here) or math.isclose(here, there, rel_tol=1e-9):
             return
@@ -234,22 +240,6 @@ def workers_of(engine: Engine) -> int:
     return _WORKERS
 
 
-def _mapped(engine: Engine, tasks: list[_Task]) -> Generator[Any, None, None]:
-    """Yield (number of the range, packed result) from an engine, after checking that it maps."""
-    try:
-        results = iter(engine(_work, tasks))
-    except TypeError as error:
-        raise TypeError(f"workers must map a function over tasks, as Executor.map does: {error}") from error
-    try:
-        for result in results:
-            if not (isinstance(result, tuple) and len(result) == 2):
-                raise TypeError(f"workers must map a function over tasks, but gave {describe(result)} for one")
-            yield result
-    finally:
-        if hasattr(results, "close"):
-            results.close()
-
-
 def _work(task: _Task) -> tuple[int, bytes | None]:
     """Do one range where it arrives; None says that the sweep is not to be had here."""
     if not _fetch(task):
@@ -280,13 +270,8 @@ def _fetch(task: _Task) -> bool:
         # Unpickled once for each thread, since each perturbs a point of its own.
         _cache.sweep = pickle.loads(payload)  # noqa: S301, made by `distribute`
         _cache.key, _cache.is_received = task.key, False
-    _cache.is_received = _cache.is_received or key == task.key
-    return not _is_cancelled(task)
-
-
-def _is_cancelled(task: _Task) -> bool:
-    """Tell whether the file is gone, where this worker can see it."""
-    return not (_cache.is_received or os.path.exists(task.file))
+    _cache.is_received |= key == task.key
+    return True
 
 
 def _run(task: _Task, sweep: Any) -> tuple[int, NDArray[np.float64]]:
@@ -294,14 +279,13 @@ def _run(task: _Task, sweep: Any) -> tuple[int, NDArray[np.float64]]:
     state, flags = sweep.thread_state(), 0
     length = 1 if sweep.one_by_one else max(1, task.stop - task.start)
     for start in range(task.start, task.stop, length):
-        if _is_cancelled(task):
+        if not (_cache.is_received or os.path.exists(task.file)):
             raise _Cancelled
         try:
             flags |= sweep.run_range(state, start, start + length)
         except Exception as error:
-            last = start + length - 1
-            where = _unit(sweep.where, start) if length == 1 else f"{_unit(sweep.where, start)} to {last}"
-            error.add_note(f"raised for {where} of x (flat, in C order)")
+            more = "" if length == 1 else f" to {start + length - 1}"
+            error.add_note(f"raised for {_unit(sweep.where, start)}{more} of x (flat, in C order)")
             raise
     return flags, sweep.out[task.start : task.stop]
 
@@ -313,17 +297,16 @@ def _unit(where: Any, k: int) -> str:
 
 
 class _Failure(NamedTuple):
-    """An exception on its way: itself, or what makes it where its __init__ takes other arguments than it keeps."""
+    """An exception on its way: itself, or its class where its __init__ takes other arguments than it keeps."""
 
-    error: BaseException | None
-    kind: type[BaseException]
+    made: BaseException | type[BaseException]
     args: tuple[Any, ...]
     state: dict[str, Any]
 
     def exception(self) -> BaseException:
-        error = self.error
-        if error is None:
-            error = self.kind.__new__(self.kind, *self.args)
+        error = self.made
+        if isinstance(error, type):
+            error = error.__new__(error, *self.args)
             error.args = self.args
         error.__dict__.update(self.state)  # with its notes, which a pickled exception loses
         return error
@@ -331,21 +314,14 @@ class _Failure(NamedTuple):
 
 def _packed_exception(error: BaseException) -> bytes:
     """Pickle an exception: itself, or what makes it, or what it says; the first that arrives as the same."""
-    for own in (error, None):
+    for made, args in ((error, ()), (type(error), error.args)):
         with contextlib.suppress(Exception):
-            packed = _dumps(_Failure(own, type(error), error.args if own is None else (), error.__dict__))
+            packed = _dumps(_Failure(made, args, error.__dict__))
             arrived = pickle.loads(packed).exception()  # noqa: S301
             if type(arrived) is type(error) and str(arrived) == str(error):
                 return packed
     message = f"f raised {type(error).__name__}, which cannot be pickled: {error}"
-    return _dumps(_Failure(None, RuntimeError, (message,), {"__notes__": getattr(error, "__notes__", [])}))
-
-
-def _unpacked(result: bytes) -> tuple[int, NDArray[np.float64], float | None]:
-    value: Any = pickle.loads(result)  # noqa: S301, made by `_work`
-    if isinstance(value, _Failure):
-        raise value.exception()
-    return value  # type: ignore[no-any-return]
+    return _dumps(_Failure(RuntimeError, (message,), {"__notes__": getattr(error, "__notes__", [])}))
 
 
 def _dumps(value: Any) -> bytes:
@@ -356,7 +332,6 @@ def _dumps(value: Any) -> bytes:
     with contextlib.suppress(ImportError):
         import cloudpickle as pickler  # type: ignore[no-redef]
     try:
-        packed: bytes = pickler.dumps(value)
+        return pickler.dumps(value)  # type: ignore[no-any-return]
     except Exception as error:
         raise TypeError(f"f, x and args must travel to other processes, but cannot be pickled: {error}") from error
-    return packed

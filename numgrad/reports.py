@@ -20,6 +20,7 @@ Flags = NDArray[np.bool_]
 _ALIKE = 1e-3
 # Part of the coordinates that a cause must explain: a few may have a second fault.
 _MOST = 0.9
+_ROW = "{:12} {:>8} {:>8} {:>10} {:>20}"  # of the printed table
 
 
 @dataclass(frozen=True)
@@ -92,21 +93,15 @@ class GradientCheck:
         return f"GradientCheck(ok={self.ok}, max_relative_error={self.max_relative_error:.1e}, checked={self.checked})"
 
     def __str__(self) -> str:
-        lines = [
-            f"gradient check {'passed' if self.ok else 'FAILED'}: {self.checked} of {self.total} checked, "
-            f"rtol {self.rtol:.1e}, atol {self.atol:.1e}",
-            f"{'array':12} {'failed':>8} {'checked':>8} {'total':>10} {'max relative error':>20}",
-        ]
+        checked = f"{self.checked} of {self.total} checked, rtol {self.rtol:.1e}, atol {self.atol:.1e}"
+        lines = [f"gradient check {'passed' if self.ok else 'FAILED'}: {checked}"]
+        lines.append(_ROW.format("array", "failed", "checked", "total", "max relative error"))
         for name, part in self.arrays.items():
-            lines.append(
-                f"{name or 'x':12} {part.failed:8} {part.checked:8} {part.total:10} {part.max_relative_error:20.2e}"
-            )
-        if self.worst is not None:
-            at = self.worst
-            where = f"{at.name}[{', '.join(map(str, at.index))}]"
-            lines.append(
-                f"worst: {where}: candidate {at.candidate:.9g}, numerical {at.numerical:.9g} +- {at.error:.1e}"
-            )
+            error = f"{part.max_relative_error:.2e}"
+            lines.append(_ROW.format(name or "x", part.failed, part.checked, part.total, error))
+        if (at := self.worst) is not None:
+            where = f"worst: {at.name}[{', '.join(map(str, at.index))}]"
+            lines.append(f"{where}: candidate {at.candidate:.9g}, numerical {at.numerical:.9g} +- {at.error:.1e}")
         if self.explained:
             lines.append(f"{self.explained} differences are within the error of the numerical gradient, and pass")
         lines += [f"hint: {hint}" for hint in self.hints]

@@ -24,6 +24,8 @@ __all__: list[str] = []  # nothing here is public
 
 Decorator = Callable[[Any], Any]
 Spot = tuple[Any, ...]
+Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
+Numbers = tuple[float, ...]  # as many as the docstring names
 
 # Each constant below was chosen for the functions of tests/catalogue.py, and is fixed by tests/test_estimates.py.
 
@@ -49,10 +51,9 @@ _ABOVE, _BELOW = 1, -1  # sides of x; 0 is both
 
 def make_quotient(evaluate: Any, decorate: Decorator) -> Any:
     """Return the difference quotient of one step."""
-    isfinite = math.isfinite
 
     @decorate
-    def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]:
+    def quotient(spot: Spot, h: float, side: int) -> Numbers:
         """Return the slope for the step h, the jump between the slopes on both sides, the round-off, and a side.
 
         `side` is 0 for a central quotient, else the sign of a one-sided one. What is returned last is the sign of the
@@ -68,23 +69,21 @@ def make_quotient(evaluate: Any, decorate: Decorator) -> Any:
             point[i] = value - h
             below, minus = float(point[i]), evaluate(x, args)
         point[i] = value
-        if not (isfinite(plus) and isfinite(minus)):
-            return math.nan, 0.0, 0.0, _BELOW if isfinite(plus) else _ABOVE
+        if not (math.isfinite(plus) and math.isfinite(minus)):
+            return math.nan, 0.0, 0.0, _BELOW if math.isfinite(plus) else _ABOVE
         # The step is lost in the rounding of x + h: there is no distance to divide by.
         if above == below:
             return math.nan, 0.0, 0.0, 0
         jump = 0.0
-        if side == 0 and isfinite(base) and below < value < above:
+        if side == 0 and math.isfinite(base) and below < value < above:
             jump = (plus - base) / (above - value) - (base - minus) / (value - below)
         return (plus - minus) / (above - below), jump, eps * max(abs(plus), abs(minus)) / h, 0
 
     return quotient
 
 
-def refine(
-    work: tuple[Any, Any], j: int, current: float, jump: float, round_off: float, power: float
-) -> tuple[float, float, float, float]:
-    """Extrapolate the quotient of level j, and return its best slope, that one's error, the last slope and jump.
+def refine(work: Work, j: int, current: float, jump: float, round_off: float, power: float) -> Numbers:
+    """Extrapolate the quotient of level j, and return its best slope, that one's error, and the last slope.
 
     ``work = slopes, jumps`` holds the last extrapolations of level j - 1 and receives those of level j. The error
     is the largest of the distances to the neighbours in the tableau, the round-off, and half the jump.
@@ -103,7 +102,7 @@ def refine(
             slope, error = current, new_error
         factor, jump_factor = factor * power, jump_factor * 4.0
     slopes[j], jumps[j] = current, jump
-    return slope, error, current, jump
+    return slope, error, current
 
 
 def make_tableau(quotient: Any, decorate: Decorator) -> Any:
@@ -117,20 +116,16 @@ def make_tableau(quotient: Any, decorate: Decorator) -> Any:
     advance = decorate(refine)
 
     @decorate
-    def tableau(
-        spot: Spot, first: float, side: int, work: tuple[Any, Any]
-    ) -> tuple[float, float, float, float, int, int]:
+    def tableau(spot: Spot, first: float, side: int, work: Work) -> Numbers:
         """Extrapolate the quotients of the steps ``first / 2**j``, and end where that gets worse."""
         slope, error, step, round_off, side_lost, last = math.nan, math.inf, first, 0.0, 0, math.nan
-        count = 0
         for j in range(LEVELS):
             h = first / 2.0**j
             current, jump, rough, side_lost = quotient(spot, h, side)
-            count += 1
             if current != current:
                 break
             before = error
-            better, new_error, current, jump = advance(work, j, current, jump, rough, 2.0 if side != 0 else 4.0)
+            better, new_error, current = advance(work, j, current, jump, rough, 2.0 if side != 0 else 4.0)
             if new_error <= error and better == better:  # not NaN, as of the first level
                 slope, error, step, round_off = better, new_error, h, rough
             if error <= 2.0 * round_off or (before < math.inf and abs(current - last) >= 2.0 * error):
@@ -140,14 +135,12 @@ def make_tableau(quotient: Any, decorate: Decorator) -> Any:
             last = current
         if error < math.inf:
             error = max(error, spot[5] * abs(spot[3] * slope) / step)
-        return slope, error, step, round_off, count, side_lost
+        return slope, error, step, round_off, j + 1, side_lost
 
     return tableau
 
 
-def next_first(
-    steps: tuple[float, float], direction: int, best: tuple[float, float], new: tuple[float, float], eps: float
-) -> tuple[float, int]:
+def next_first(steps: Numbers, direction: int, best: Numbers, new: Numbers, eps: float) -> tuple[float, int]:
     """Return the first step to try next and the direction, which is 0 if there is nothing more to try.
 
     ``steps = first, scale``; ``best = slope, error`` so far, ``new = error, round_off`` of the last tableau. Where
@@ -181,9 +174,7 @@ def make_look_near(quotient: Any, decorate: Decorator) -> Any:
     """Return the look whether f has near x the slope that it has from afar."""
 
     @decorate
-    def look_near(
-        spot: Spot, first: float, side: int, found: tuple[float, float, float, float]
-    ) -> tuple[bool, float, int]:
+    def look_near(spot: Spot, first: float, side: int, found: Numbers) -> tuple[bool, float, int]:
         """Tell whether the slope near x is another, whose steps met equal values by chance; also the noise of f.
 
         ``found = slope, error, round_off, curvature`` of the tableau, the last over the first step. Returns last the
@@ -216,7 +207,7 @@ def make_estimate(quotient: Any, decorate: Decorator) -> Any:
     # Longer than other functions: a state machine whose branches share all that they know, eight variables.
     # A function of a branch would take and return nearly all of these.
     @decorate
-    def estimate(spot: Spot, work: tuple[Any, Any]) -> tuple[float, float, float, float, int]:
+    def estimate(spot: Spot, work: Work) -> Numbers:
         """Return the derivative, its error, the step, the round-off there and the number of evaluations."""
         value, base, eps = spot[3], spot[4], spot[5]
         scale = abs(value) if value != 0.0 else 1.0

@@ -85,21 +85,22 @@ class Throughput:
         is called from this thread, now and then and at the end, with the number of units done.
         """
         known, size = self.known
-        ranges, state, flags = _Ranges(sweep, size), sweep.thread_state(), 0
+        ranges, state = _Ranges(sweep, size), sweep.thread_state()
         try:
             if known != sweep.cost:
-                flags = ranges.calibrate(state)
+                ranges.calibrate(state)
                 if report:
                     report(ranges.done)
             left = sweep.size - ranges.start
             workers = min(workers, left, _MOST_THREADS)
             if workers <= 1 or left * _THREADS_FROM <= ranges.length:
-                return flags | ranges.work(state, report)
-            # Many ranges a thread, so that at the end none waits long for another that was held up.
-            # Fixed by test_each_thread_has_a_state_of_its_own_and_ranges_are_short in tests/test_threads.py.
-            ranges.limit = -(-left // (16 * workers))
-            states = [state, *(sweep.thread_state() for _ in range(1, workers))]
-            return flags | _on_threads(ranges, states, report)
+                ranges.work(state, report)
+            else:
+                # Many ranges a thread, so that at the end none waits long for another that was held up.
+                # Fixed by test_each_thread_has_a_state_of_its_own_and_ranges_are_short in tests/test_threads.py.
+                ranges.limit = -(-left // (16 * workers))
+                _on_threads(ranges, [state, *(sweep.thread_state() for _ in range(1, workers))], report)
+            return ranges.flags
         finally:
             self.known = sweep.cost, ranges.length
 
@@ -109,38 +110,35 @@ class _Ranges:
 
     def __init__(self, sweep: Sweep, length: int) -> None:
         self.sweep, self.length, self.limit = sweep, length, sweep.size
-        self.start, self.done, self.ended, self.lock = 0, 0, False, allocate_lock()
+        self.start, self.done, self.flags, self.ended, self.lock = 0, 0, 0, False, allocate_lock()
 
-    def calibrate(self, state: Any) -> int:
+    def calibrate(self, state: Any) -> None:
         """Do ranges of 1, 8, 64 ... units until one takes a thousandth of the interval, and the time is known."""
         # From one unit, since that may take minutes, to a range beside which the clock and a few calls do not count.
         # By 8, so that few ranges are that short, and the last one takes less than a hundredth of the interval, unless
         # its units are slower. Fixed by test_small_work_is_short_once_it_is_known_and_another_cost_forgets.
-        flags, length, elapsed = 0, 1, 0.0
+        length, elapsed = 1, 0.0
         while elapsed < INTERRUPT_INTERVAL / 1000 and self.start < self.sweep.size:
             start, self.start = self.start, min(self.start + length, self.sweep.size)
-            more, elapsed = self._do(state, start, self.start)
-            flags, length = flags | more, 8 * length
-        return flags
+            elapsed, length = self._do(state, start, self.start), 8 * length
 
-    def work(self, state: Any, report: Report | None = None) -> int:
-        """Take ranges and do them until none is left; return the or of their flags."""
-        flags = 0
+    def work(self, state: Any, report: Report | None = None) -> None:
+        """Take ranges and do them until none is left."""
         try:
             while True:
                 with self.lock:  # a range that was taken is done, whoever has found none left meanwhile
                     start = self.start
                     if start >= self.sweep.size or self.ended:
-                        return flags
+                        return
                     stop = self.start = min(start + min(self.length, self.limit), self.sweep.size)
-                flags |= self._do(state, start, stop)[0]
+                self._do(state, start, stop)
                 if report:
                     report(self.done)
         finally:
             self.ended = True  # no range is left, or one has failed
 
-    def _do(self, state: Any, start: int, stop: int) -> tuple[int, float]:
-        """Do one range, learn from it, and return its flags and seconds."""
+    def _do(self, state: Any, start: int, stop: int) -> float:
+        """Do one range, learn from it, and return its seconds."""
         began = perf_counter()
         flags = self.sweep.run_range(state, start, stop)
         # The clock may not have moved: the length is what is divided by it.
@@ -148,39 +146,37 @@ class _Ranges:
         self.length = max(1, int((stop - start) * INTERRUPT_INTERVAL / elapsed))
         with self.lock:
             self.done += stop - start
-        return flags, elapsed
+            self.flags |= flags
+        return elapsed
 
 
-def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> int:
+def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> None:
     # A raw thread and a SimpleQueue are all C: Ctrl-C in the main thread cannot leave one of their locks taken, as it
     # does, once in some hundred times, with those of an executor and its futures, and waits for them for ever.
     from queue import SimpleQueue  # with threading, a tenth of what importing numgrad would cost
 
-    results: SimpleQueue[int | BaseException] = SimpleQueue()
+    errors: SimpleQueue[BaseException | None] = SimpleQueue()
     started, finished = list[int](), list[None]()
 
     def work(rank: int) -> None:
-        result: int | BaseException
+        raised = None
         try:
-            result = ranges.work(states[rank])
+            ranges.work(states[rank])
         except BaseException as error:  # noqa: BLE001, raised again below
-            result = error
+            raised = error
         finished.append(None)
-        results.put(result)
+        errors.put(raised)
 
     try:
         # C again: no thread that was started goes uncounted.
         started.extend(map(start_new_thread, repeat(work), zip(range(1, len(states)))))
-        flags = ranges.work(states[0], report)
+        ranges.work(states[0], report)
         for _ in started:
-            result = results.get()
-            if isinstance(result, BaseException):
-                raise result
-            flags |= result
+            if (error := errors.get()) is not None:
+                raise error
         if report:
             report(ranges.done)
     finally:
         ranges.ended = True
         while len(finished) < len(started):  # nobody must write to the result when it is given back
             sleep(0.001)
-    return flags
