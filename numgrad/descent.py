@@ -157,7 +157,8 @@ def descent_path(f: Any, init_x: Any, lr: Any = 0.01, step_num: Any = 100, **opt
      [-0.75  1.  ]]
     """
     descent = _Descent(f, init_x, lr, step_num, **options)
-    memory, saved = descent.memory, native_copy(descent.memory)
+    memory = descent.memory[...]  # a view, which stays writable whatever f does to x
+    saved = native_copy(memory)
     path = np.empty((descent.step_num + 1, *memory.shape))
     path[0] = memory
     try:

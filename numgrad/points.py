@@ -20,9 +20,9 @@ __all__: list[str] = []  # nothing here is public
 # Compared by `is` first, which takes less time than `==`. Native float64 arrays nearly always have this very object.
 FLOAT64 = np.dtype(np.float64)
 EPS = float(np.finfo(np.float64).eps)
-# Elements compared at a time, so that no temporary grows with x: 64 kB of float64, for fewer calls of Python.
+# Elements compared at a time, so that no temporary grows with x: 4 kB of float64.
 # Fixed by test_warm_calls_allocate_the_result_and_one_copy_of_x in tests/test_gradient.py.
-_BLOCK = 8192
+_BLOCK = 512
 # Part of 1 + |x| by which memory is displaced to see whether f reads it: far beyond round-off, and still near x.
 # Fixed by the tests of tests/test_other_memory.py.
 _SHARE = 1e-3
@@ -150,8 +150,8 @@ def preserving(memory: Sequence[NDArray[Any]], work: Callable[[list[NDArray[Any]
 
 def held_in_place(memory: NDArray[Any]) -> Any:
     """Return what keeps memory where it is: NumPy refuses to resize an array while a weak reference to it lives."""
-    owner = memory if memory.base is None else memory.base
-    return ref(owner) if isinstance(owner, np.ndarray) else owner
+    owner = memory.base
+    return ref(owner) if owner.__class__ is np.ndarray else None
 
 
 def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:

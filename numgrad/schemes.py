@@ -82,7 +82,7 @@ class Scheme:
     order: int = field(init=False)
 
     def __post_init__(self) -> None:
-        offsets, weights = _reals("offsets", self.offsets), _reals("weights", self.weights)
+        offsets, weights = _reals("an offset", self.offsets), _reals("a weight", self.weights)
         denominator = finite_real("denominator", self.denominator)
         if len(offsets) != len(weights) or len(set(offsets)) < len(offsets):
             raise ValueError(f"a scheme needs one weight for each offset, all different: got {offsets} and {weights}")
@@ -98,10 +98,10 @@ class Scheme:
 
 
 def _reals(name: str, values: Any) -> tuple[float, ...]:
-    """Return `values` as a tuple of floats."""
-    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
-        raise TypeError(f"{name} must be a sequence of real numbers, got {describe(values)}")
-    return tuple(finite_real(f"each of {name}", value) for value in values)
+    """Return `values` as a tuple of floats; `name` is that of one."""
+    if not isinstance(values, Iterable) or isinstance(values, Mapping):
+        raise TypeError(f"{name.split()[-1]}s must be a sequence of real numbers, got {describe(values)}")
+    return tuple(finite_real(name, value) for value in values)
 
 
 def _moment(offsets: Sequence[float], weights: Sequence[float], power: int, tolerance: float = 1e-12) -> float:
@@ -250,7 +250,7 @@ def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str) -> Floats:
         return np.array([positive_step(h)])
     steps = private_copy(real_array(h, "h"))
     if steps.size and not (np.minimum.reduce(steps, None) > 0.0 and np.maximum.reduce(steps, None) <= LARGEST_STEP):
-        raise ValueError("h must be positive in every element, and 2h finite")
+        raise ValueError("h must be finite and positive in every element, and 2h finite")
     if steps.shape == x.shape:
         return steps.reshape(-1)
     try:

@@ -5,6 +5,7 @@ import pytest
 from problems import compiled, needs_jit
 
 from numgrad import (
+    IncrementalObjective,
     assert_gradient,
     check_gradient,
     descent_path,
@@ -373,3 +374,67 @@ def test_a_compiled_f_that_writes_to_one_element_is_found(f, run):
     with pytest.raises(ValueError, match="f writes to its argument"):
         WRITING[run](compiled(writes_first if f is first_only else writes_last), x)
     assert x.tolist() == [2.0, 1.0, 3.0]
+
+
+# --- an incremental objective that writes ----------------------------------------------------------------------------
+
+
+def incremental(value=None, prepare=None, difference=None):
+    """Return a sum of squares as an incremental objective, with one of its functions replaced."""
+    return IncrementalObjective(
+        value or (lambda x: float(np.sum(x**2))),
+        prepare or (lambda x, h: (x.reshape(-1), h)),
+        compiled(difference or (lambda state, k: 4.0 * state[1] * state[0][k])),
+    )
+
+
+def halves(x, *_):
+    x /= 2
+    return x.reshape(-1), 1e-4
+
+
+def halves_and_fails(x, *_):
+    x /= 2
+    raise KeyError("mine")
+
+
+def moves_and_returns(state, k):
+    state[0][k] += 1.0
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("objective", "error"),
+    [
+        (incremental(prepare=halves), ValueError),
+        (incremental(prepare=halves_and_fails), KeyError),
+        (incremental(difference=moves_and_returns), ValueError),
+    ],
+    ids=["prepare", "prepare raises", "difference"],
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"scheme": "central4"}, {"workers": 2}, {"coordinates": [1, 0]}, {"workers": map}]
+)
+def test_an_incremental_objective_that_writes_is_told_and_x_stays(objective, error, options):
+    x = np.arange(1.0, 5.0)
+    with pytest.raises(error, match=r"writes|mine"):
+        numerical_gradient(objective, x, **options)
+    with pytest.raises(error, match=r"writes|mine"):
+        gradient_descent(objective, x)
+    with pytest.raises(error, match=r"writes|mine"):
+        check_gradient(objective, 2 * x, x)
+    assert x.tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_value_of_an_incremental_objective_that_writes_is_told_and_x_stays():
+    x = np.arange(1.0, 5.0)
+    for value, error in ((lambda x: halves(x)[1], ValueError), (halves_and_fails, KeyError)):
+        for call in (
+            lambda f: check_gradient(f, 2 * x, x),
+            lambda f: check_gradient(f, 2 * x, x, directions=2),
+            lambda f: f.verify(x),
+        ):
+            with pytest.raises(error, match=r"writes|mine"):
+                call(incremental(value=value))
+            assert x.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert numerical_gradient(incremental(), x) == pytest.approx(2 * x)

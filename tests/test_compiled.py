@@ -4,19 +4,21 @@ Dispatchers are built by hand, so that this runs without the compiler too.
 """
 
 import fractions
+import sys
 import threading
 import types
 
 import numpy as np
 import pytest
+from numba import njit
 from numba.core import errors
 from numba.core import types as numba_types
 from numba.core.registry import CPUDispatcher
-from problems import sum_of_squares
+from problems import needs_jit, sum_of_squares
 
-from numgrad import arguments, driver
+from numgrad import arguments, driver, numerical_gradient
 from numgrad.objectives import compiled as module
-from numgrad.objectives.compiled import CompiledObjective, captured
+from numgrad.objectives.compiled import CompiledObjective, captured, objective_of
 from numgrad.objectives.python import PythonObjective, VectorizedObjective
 
 WEIGHTS = np.ones(3)
@@ -216,9 +218,9 @@ def test_functions_that_start_threads_are_told_from_those_that_do_not():
 
     once_more = CPUDispatcher(direct)
     for f in (parallel, CPUDispatcher(direct), CPUDispatcher(through_another)):
-        assert module.starts_threads(captured(f))
+        assert module.compiling.starts_threads(captured(f))
     for f in (CPUDispatcher(sum_of_squares), CPUDispatcher(lambda x: HELPER(x))):
-        assert not module.starts_threads(captured(f))
+        assert not module.compiling.starts_threads(captured(f))
 
 
 def test_no_thread_takes_an_f_for_harmless_while_another_still_looks_at_it(monkeypatch):
@@ -387,3 +389,48 @@ def test_the_complex_step_has_a_form_for_complex_numbers_alone():
     for returned in (numba_types.float64, numba_types.none, numba_types.complex128[:]):
         with pytest.raises(errors.NumbaTypeError, match="scheme='complex' needs an f that returns a complex number"):
             module.imaginary_form(returned)
+
+
+# --- what an exception leaves ----------------------------------------------------------------------------------------
+
+
+@needs_jit
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("scheme", ["central", "forward", "central4"])
+def test_an_f_that_raises_leaves_neither_copies_nor_references(workers, scheme):
+    @njit
+    def fails(x):
+        if x[7] != 1.0:
+            raise ValueError("mine")
+        return x[0]
+
+    x = np.ones(50_000)
+    objective = objective_of(fails)
+    references = sys.getrefcount(x)
+    for _ in range(10):
+        out = np.empty(x.shape)
+        own = sys.getrefcount(out)
+        with pytest.raises(ValueError, match="mine"):
+            numerical_gradient(fails, x, scheme=scheme, workers=workers, out=out)
+        assert sys.getrefcount(out) == own
+    assert sys.getrefcount(x) == references
+    assert 1 <= len(objective.kept) <= workers
+    assert all(copy.shape == x.shape for copy in objective.kept)
+
+
+@needs_jit
+def test_a_copy_that_is_kept_serves_again_and_gives_the_right_bits():
+    @njit
+    def fails_beyond(x):
+        if x[3] > 1.5:
+            raise ValueError("mine")
+        return np.sum(x * x)
+
+    x, y = np.ones(100), np.ones(60)
+    expected = numerical_gradient(fails_beyond, x), numerical_gradient(fails_beyond, y)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="mine"):
+            numerical_gradient(fails_beyond, 2 * x)
+        assert numerical_gradient(fails_beyond, x).tobytes() == expected[0].tobytes()
+        assert numerical_gradient(fails_beyond, y).tobytes() == expected[1].tobytes()
+    assert len(objective_of(fails_beyond).kept) <= 1

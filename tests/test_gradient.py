@@ -4,6 +4,7 @@ import gc
 import math
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from problems import JIT, PROBLEMS, compiled, error_bound, interrupt_at, needs_jit, sum_of_squares
 
-from numgrad import estimate_gradient, gradient_descent, numerical_diff, numerical_gradient, reference
+from numgrad import check_gradient, estimate_gradient, gradient_descent, numerical_diff, numerical_gradient, reference
 
 COMPILED = {name: compiled(problem.f) for name, problem in PROBLEMS.items()}
 ROUTES = {"python": lambda name: PROBLEMS[name].f, "compiled": COMPILED.get}
@@ -914,3 +915,106 @@ def test_a_write_to_the_only_coordinate_that_is_asked_for_is_found(x):
         with pytest.raises(ValueError, match="f writes to its argument"):
             numerical_gradient(f, x, coordinates=[0])
         assert (x == 1.0).all()
+
+
+# --- steps that are lost by degrees ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1e3, 1e7, 4e8])
+def test_a_step_that_keeps_all_but_a_thousandth_is_not_warned_of(size):
+    assert numerical_gradient(lambda x: x[0], np.array([size])) == pytest.approx([1.0], rel=2e-3)
+
+
+@needs_jit
+@pytest.mark.parametrize("size", [1e9, 4e10, 4e11])
+def test_a_step_that_loses_a_thousandth_is_warned_of(size):
+    from numba import njit
+
+    def first(x):
+        return x[0]
+
+    x = np.array([size, 1.0])
+    said = r"the step h=0.0001 loses up to .*% of itself where x \+ h .* near " + re.escape(
+        f"{size:.2g}; pass h='auto'"
+    )
+    calls = [
+        lambda f: numerical_gradient(f, x),
+        lambda f: numerical_gradient(f, x, scheme="central4"),
+        lambda f: numerical_gradient(f, x, scheme="forward", bounds=(0.0, 1e12)),
+        lambda f: gradient_descent(f, x.copy(), step_num=1),
+    ]
+    for f in (first, njit(first)):
+        for call in calls:
+            with pytest.warns(RuntimeWarning, match=said):
+                call(f)
+        assert numerical_gradient(f, x, "auto") == pytest.approx([1.0, 0.0])
+    with pytest.warns(RuntimeWarning, match=said):
+        numerical_gradient(lambda batch: batch[:, 0], x, vectorized=True)
+    for point in (size, x):
+        with pytest.warns(RuntimeWarning, match=said):
+            numerical_diff(lambda x: x, point)
+        with pytest.warns(RuntimeWarning, match=said):
+            numerical_diff(lambda x: x, point, scheme="central4")
+
+
+def test_where_the_stored_distance_is_the_divisor_only_a_step_that_vanishes_is_lost():
+    narrow = np.array([1000.0], np.float32)
+    assert numerical_gradient(lambda x: float(x[0]), narrow, 1e-3) == pytest.approx([1.0])
+    with pytest.warns(RuntimeWarning, match="below the spacing"):
+        numerical_gradient(lambda x: float(x[0]), narrow, 1e-6)
+    assert numerical_gradient(lambda x: x[0], np.array([4e11]), [1e-4]) == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("x", [1e285, 1e300, 1e-300, 5e-324])
+def test_automatic_steps_serve_every_magnitude(x):
+    for scheme in ("central", "forward", "central4"):
+        assert numerical_gradient(lambda x: x[0], np.array([x]), "auto", scheme=scheme) == pytest.approx([1.0])
+
+
+def test_automatic_steps_of_more_than_float64_are_those_of_the_values():
+    x, h = np.array([1.0], np.longdouble), []
+    numerical_gradient(lambda x: h.append(abs(float(x[0]) - 1.0)) or 0.0, x, "auto")
+    assert max(h) == pytest.approx(2.0 ** (-52 / 3), rel=1e-6)
+
+
+# --- an f that moves the memory itself -------------------------------------------------------------------------------
+
+
+def resizes(x):
+    x.resize(1000, refcheck=False)
+    return 0.0
+
+
+def reshapes_and_fails(x):
+    x.shape = (x.size, 1, 1)
+    raise KeyError("mine")
+
+
+def locks_and_fails(x):
+    x.flags.writeable = False
+    raise KeyError("mine")
+
+
+@pytest.mark.parametrize("h", [1e-4, "auto"])
+def test_an_f_that_resizes_x_is_refused_by_numpy_and_x_stays(h):
+    for call in (
+        lambda x: numerical_gradient(resizes, x, h),
+        lambda x: estimate_gradient(resizes, x),
+        lambda x: check_gradient(resizes, x, x),
+        lambda x: check_gradient(lambda p: resizes(p["x"]), {"x": x.copy()}, {"x": x}, directions=2),
+        lambda x: gradient_descent(resizes, x, h=h),
+    ):
+        x = np.arange(4.0)
+        with pytest.raises(ValueError, match="cannot resize"):
+            call(x)
+        assert x.tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("f", [reshapes_and_fails, locks_and_fails])
+@pytest.mark.parametrize("h", [1e-4, "auto"])
+@pytest.mark.parametrize("dtype", [float, np.float16])
+def test_an_f_that_reshapes_or_locks_x_and_raises_leaves_its_numbers(f, h, dtype):
+    x = np.arange(4.0).astype(dtype)
+    with pytest.raises(KeyError, match="mine"):
+        numerical_gradient(f, x, h)
+    assert x.ravel().tolist() == [0.0, 1.0, 2.0, 3.0]

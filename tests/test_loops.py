@@ -1,9 +1,14 @@
 """The loops as plain Python: what they write, what they leave alone, what their flags tell; and the compiled twins."""
 
+import importlib
 import itertools
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from problems import needs_jit
 
 from numgrad import loops, reference
 from numgrad.arguments import ALL_COORDINATES, imaginary_part, real_number
@@ -21,6 +26,7 @@ from numgrad.loops import (
     make_quotients,
 )
 from numgrad.objectives import compiled as kernels
+from numgrad.objectives import compiling
 
 EPS = 2.0**-52
 ONE, NONE = np.zeros(1, np.intp), np.empty(0, np.intp)
@@ -460,17 +466,75 @@ def test_update_has_the_bits_of_numpy():
 
 
 def test_without_a_folder_for_its_cache_a_kernel_is_compiled_all_the_same(monkeypatch):
-    def njit(*, cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda kernel: (kernel, options)
+    def no_folder(kernel):
+        raise RuntimeError("cannot cache function: no locator available")
 
-    monkeypatch.setattr(kernels, "njit", njit)
-    kernel, options = kernels.compiled(cache=True)(len)
-    assert kernel is len
-    assert options == {"nogil": True, "error_model": "numpy"}
-    _, options = kernels.compiled(inline=True, reorder=True)(len)
+    monkeypatch.setattr(compiling, "_Cache", no_folder)
+    assert compiling.compiled(cache=True)(lambda x: x + 1.0)(1.0) == 2.0
+
+
+def test_the_one_compile_policy(monkeypatch):
+    monkeypatch.setattr(compiling, "njit", lambda **options: lambda kernel: options)
+    assert compiling.compiled()(len) == {"nogil": True, "error_model": "numpy"}
+    options = compiling.compiled(**compiling.INLINE, **compiling.REORDER, **compiling.PASTE)(len)
     assert options["forceinline"]
-    assert options["fastmath"] == {"reassoc", "contract", "nsz"}
-    _, options = kernels.compiled(paste=True)(len)
     assert options["inline"] == "always"
+    assert options["fastmath"] == {"reassoc", "contract", "nsz"}
+
+
+@needs_jit
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" + data])
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_a_cache_file_that_cannot_be_read_is_compiled_anew(tmp_path, monkeypatch, damage, suffix):
+    module = tmp_path / "cached_module.py"
+    module.write_text("def twice(x):\n    return 2.0 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    twice = importlib.import_module("cached_module").twice
+    try:
+        for whole in (False, True, True):  # a file that is there, one that is damaged, one that was written anew
+            if whole:
+                files = list(tmp_path.rglob(f"*.{suffix}"))
+                assert files
+                if damage is not None:
+                    files[0].write_bytes(damage(files[0].read_bytes()))
+                    damage = None
+            kernel = compiling.compiled(cache=True)(twice)
+            assert kernel(1.5) == 3.0
+        assert sum(kernel.stats.cache_hits.values()) == 1
+    finally:
+        del sys.modules["cached_module"]
+
+
+def test_a_child_that_is_forked_while_another_thread_compiles_compiles_too():
+    code = """
+import os, threading, time
+import numpy as np
+from numba import njit
+from numba.core.compiler_lock import global_compiler_lock
+import numgrad
+
+def objective(k):
+    @njit
+    def f(x):
+        return np.sum(x**2) + k
+    return f
+
+numgrad.numerical_gradient(objective(0.0), np.ones(2))
+compiling = threading.Event()
+
+def compile_for_a_while():
+    with global_compiler_lock:
+        compiling.set()
+        time.sleep(0.5)
+
+threading.Thread(target=compile_for_a_while).start()
+compiling.wait()
+child = os.fork()
+if child == 0:
+    print(numgrad.numerical_gradient(objective(1.0), np.ones(2)).tolist(), flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert np.allclose(json.loads(done.stdout), 2.0)

@@ -17,21 +17,8 @@ from ..arguments import KNOWN_COMPILED, imaginary_part, real_array, real_number
 from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_step, make_descent
 from ..points import FLOAT64, depends_on, is_unchanged, private_copy
 from ..threads import Sweep, Throughput
-from .compiling import (
-    PASTE,
-    Kernel,
-    borrowed,
-    captured,
-    check_types,
-    compiled,
-    cost_of,
-    functions_in,
-    is_opaque,
-    kind_of,
-    one_at_a_time,
-    starts_threads,
-    when_recompiled,
-)
+from . import compiling
+from .compiling import PASTE, Kernel, borrowed, captured, compiled, cost_of, kind_of, when_recompiled
 
 __all__: list[str] = []  # nothing here is public
 
@@ -146,12 +133,12 @@ class Kernels:
 
     def meet(self, kind: Hashable, args: tuple[Any, ...] = ()) -> None:
         """Look at what numba will compile for a kind of arguments: the function, and those among `args`."""
-        for function in (self.f, *functions_in(args)):
+        for function in (self.f, *compiling.functions_in(args)):
             found = list(captured(function))
             self.arrays += _memory_among(found)
-            if self.threads and starts_threads(found):
+            if self.threads and compiling.starts_threads(found):
                 self.threads, self.loops = False, Loops(self)
-        self.kinds[kind] = any(map(is_opaque, args))  # last: another thread may rely on it
+        self.kinds[kind] = any(map(compiling.is_opaque, args))  # last: another thread may rely on it
 
 
 def _memory_among(found: Iterable[tuple[str, Any]]) -> list[tuple[str, NDArray[Any]]]:
@@ -168,7 +155,7 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
 
     def __missing__(self, make: Any) -> tuple[Kernel, Throughput]:
         kernel = compiled()(self.kernels.adapt(self.kernels.f, make))
-        found = kernel if self.kernels.threads else one_at_a_time(kernel), Throughput()
+        found = kernel if self.kernels.threads else compiling.one_at_a_time(kernel), Throughput()
         # Where two threads have compiled the same loop, both take the first one, and its speed.
         return self.setdefault(make, found)
 
@@ -289,7 +276,7 @@ class CompiledObjective:
         kernels = self.kernels
         kind: Hashable = (array.ndim, *map(kind_of, args)) if args else array.ndim
         if kind not in kernels.kinds:
-            check_types(args)
+            compiling.check_types(args)
             kernels.meet(kind, args)
         if kernels.arrays:
             # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
@@ -325,7 +312,7 @@ class CompiledObjective:
 
     def returned(self, x: Floats, args: tuple[Any, ...]) -> Any:
         """Return what f returned; ValueError if f writes to its argument."""
-        f = self.f if self.threads else one_at_a_time(self.f)
+        f = self.f if self.threads else compiling.one_at_a_time(self.f)
         try:
             with _Copy(self, x, np.float64) as copy:
                 value = f(copy, *args)

@@ -18,8 +18,9 @@ from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from numba.stencils.stencil import StencilFunc
+from numpy.typing import NDArray
 
 __all__: list[str] = []  # nothing here is public
 
@@ -83,9 +84,12 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def _borrowed(typingctx: Any, array: Any) -> Any:  # noqa: ARG001
-    """Return `array` without the count of references to it, of which numba forgets one whenever f raises."""
+def borrowed(array: NDArray[Any]) -> NDArray[Any]:
+    """Return `array`; in a kernel without the count of references to it, of which numba loses one whenever f raises."""
+    return array
 
+
+def _without_count(typingctx: Any, array: Any) -> Any:  # noqa: ARG001
     def codegen(context: Any, builder: Any, _: Any, args: Any) -> Any:
         found = context.make_array(array)(context, builder, args[0])
         found.meminfo, found.parent = found.meminfo.type(None), found.parent.type(None)
@@ -94,7 +98,8 @@ def _borrowed(typingctx: Any, array: Any) -> Any:  # noqa: ARG001
     return array(array), codegen
 
 
-borrowed: Any = intrinsic(_borrowed)
+_without_count_of: Any = intrinsic(_without_count)
+overload(borrowed)(lambda array: lambda array: _without_count_of(array))  # noqa: ARG005
 
 
 def when_recompiled(f: Any, what: str, action: Callable[[], object]) -> None:

@@ -112,12 +112,12 @@ class PythonSweep(Sweep):
         ValueError
             If f has written to the memory.
         """
-        memory = state
-        if state.__class__ is not np.ndarray:
-            if isinstance(state, dict):
-                return self._run_joined(state, start, stop)
-            memory = state.view(np.ndarray)  # a subclass may do more than assign
-        saved, held = native_copy(memory), ref(memory) if memory.base is None else points.held_in_place(memory)
+        if state.__class__ is dict:
+            return self._run_joined(state, start, stop)
+        # A view, which stays writable and of this shape, whatever f does to x; a subclass may do more than assign.
+        memory = state[...] if state.__class__ is np.ndarray else state.view(np.ndarray)
+        saved, owner = native_copy(memory), memory.base
+        held = ref(owner) if owner.__class__ is np.ndarray else None  # see `points.held_in_place`
         loop, data, where, out = self._units()
         if where.__class__ is Directions:  # of several members
             point: Any = memory.reshape(-1) if memory.flags.c_contiguous else memory.flat

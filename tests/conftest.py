@@ -1,0 +1,10 @@
+"""Options of the tests."""
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--fuzz-seconds",
+        type=float,
+        default=0.0,
+        help="seconds for each test of tests/fuzz beyond its fixed cases",
+    )

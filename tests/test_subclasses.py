@@ -1,0 +1,145 @@
+"""Subclasses of ndarray as x, as the result of f and as `out`: right, or refused in one line."""
+
+import numpy as np
+import pytest
+from problems import needs_jit
+
+from numgrad import (
+    IncrementalObjective,
+    check_gradient,
+    descent_path,
+    estimate_gradient,
+    gradient_descent,
+    numerical_diff,
+    numerical_gradient,
+)
+
+# numpy.matrix is pending deprecation, and the suite makes warnings errors.
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+
+
+def masked(dtype=float):
+    return np.ma.array([1, 2, 3], dtype, mask=[False, True, False])
+
+
+def read_only(x):
+    x.flags.writeable = False
+    return x
+
+
+class Quantity(np.ndarray):
+    """An array with a unit, which does not mix with plain numbers."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if not all(isinstance(value, Quantity) for value in inputs):
+            raise TypeError(f"units: {ufunc.__name__}")
+        plain = [value.view(np.ndarray) for value in inputs]
+        return np.asarray(getattr(ufunc, method)(*plain, **options)).view(Quantity)
+
+
+def plain_squares(x):
+    return float((x.view(np.ndarray) ** 2).sum())
+
+
+# --- masks -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_masked_array_that_f_sees_keeps_its_mask():
+    for options in ({}, {"scheme": "forward"}, {"h": "auto"}, {"bounds": (0, 9)}, {"coordinates": [0, 1, 2]}):
+        x = masked()
+        assert numerical_gradient(lambda x: x.sum(), x, **options) == pytest.approx([1.0, 0.0, 1.0])
+        assert x.mask.tolist() == [False, True, False]
+    assert estimate_gradient(lambda x: x.sum(), masked()).value == pytest.approx([1.0, 0.0, 1.0])
+
+
+@needs_jit
+@pytest.mark.parametrize("x", [masked(int), masked(np.int8), read_only(masked())], ids=["int", "int8", "read-only"])
+def test_a_copy_that_would_lose_the_mask_is_refused(x):
+    for ask in (numerical_gradient, gradient_descent, descent_path, estimate_gradient):
+        with pytest.raises(TypeError, match="a masked array keeps its mask only where"):
+            ask(lambda x: x.sum(), x)
+
+
+@needs_jit
+def test_whoever_works_on_copies_refuses_a_mask():
+    from numba import njit
+
+    f = njit(lambda x: x.sum())
+    incremental = IncrementalObjective(lambda x: x.sum(), lambda x, h: (h,), njit(lambda state, k: 2.0 * state[0]))
+    for call in (
+        lambda x: numerical_gradient(f, x),
+        lambda x: estimate_gradient(f, x),
+        lambda x: gradient_descent(f, x),
+        lambda x: numerical_gradient(incremental, x),
+        lambda x: numerical_gradient(lambda x: x.sum(1), x, vectorized=True),
+        lambda x: numerical_gradient(lambda x: x.sum(), x, scheme="complex"),
+        lambda x: numerical_diff(lambda x: x**2, x),
+        lambda x: numerical_gradient(lambda x: x.sum(), [1.0, 2.0, 3.0], x),
+        lambda x: numerical_gradient(lambda x: x.sum(), [1.0, 2.0, 3.0], bounds=(x, 9)),
+    ):
+        with pytest.raises(TypeError, match="a masked array keeps its mask only where"):
+            call(masked())
+
+
+def test_a_mask_that_hides_nothing_is_no_mask():
+    x = np.ma.array([1, 2, 3], mask=False)
+    assert numerical_gradient(lambda x: x.sum(), x) == pytest.approx([1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    "value", [np.ma.masked, np.ma.array(1.0, mask=True), np.ma.array([2.0], mask=[True]), np.ma.array([[1]], mask=True)]
+)
+def test_a_masked_value_of_f_is_refused(value):
+    with pytest.raises(TypeError, match="f must return one real number"):
+        numerical_gradient(lambda x: value, [1.0])
+
+
+# --- matrices and quantities -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make", [np.matrix, lambda x: np.array(x).view(Quantity), lambda x: np.array(x).view(np.recarray)]
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"h": "auto"},
+        {"h": [1e-4, 1e-3, 1e-5]},
+        {"scheme": "forward"},
+        {"scheme": "central4", "h": "auto"},
+        {"bounds": (0.0, 6.0)},
+        {"bounds": (0.0, 3.0), "h": "auto"},
+        {"coordinates": [2, 0]},
+        {"workers": map},
+    ],
+)
+def test_other_subclasses_are_perturbed_as_plain_arrays(make, options):
+    x = make([[1.0, 2.0, 3.0]])
+    before = x.tobytes()
+    gradient = numerical_gradient(plain_squares, x, **options)
+    exact = np.array([[2.0, 4.0, 6.0]])
+    assert type(gradient) is np.ndarray
+    assert gradient == pytest.approx(exact.ravel()[[2, 0]] if "coordinates" in options else exact, abs=2e-3)
+    assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("make", [np.matrix, lambda x: np.array(x).view(Quantity)])
+def test_estimates_checks_and_descents_of_subclasses(make):
+    x = make([[1.0, 2.0, 3.0]])
+    exact = np.array([[2.0, 4.0, 6.0]])
+    assert estimate_gradient(plain_squares, x).value == pytest.approx(exact)
+    for options in ({}, {"samples": 2}, {"directions": 2}):
+        assert check_gradient(plain_squares, exact, x, **options).ok
+        assert not check_gradient(plain_squares, 2 * exact, x, **options).ok
+    assert descent_path(plain_squares, x, 0.25, 1)[1] == pytest.approx(exact / 4)
+    assert gradient_descent(plain_squares, x, 0.25, 1) is x
+    assert x.view(np.ndarray) == pytest.approx(exact / 4)
+
+
+@pytest.mark.parametrize("workers", [1, map])
+def test_a_matrix_as_out_receives_each_element(workers):
+    out = np.matrix(np.zeros((1, 3)))
+    result = numerical_gradient(plain_squares, np.array([[1.0, 2.0, 3.0]]), out=out, workers=workers)
+    assert result is out
+    assert np.asarray(out) == pytest.approx(np.array([[2.0, 4.0, 6.0]]))
