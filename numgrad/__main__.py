@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
+import contextlib
 import json
 import math
 import os
+import signal
 import sys
+import threading
+import time
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -17,29 +22,86 @@ import numpy as np
 from . import check_gradient
 from .commands import demo, output, profiling
 
+# The last two are 128 and the number of the signal, as of a program that a signal has ended.
+_CODES = (
+    "Exit codes: 0 done, and a gradient that was checked has passed; 1 it has failed; 2 the command could not be run; "
+    "130 after Ctrl-C; 141 if nobody reads what it prints."
+)
+# Seconds between two looks whether LLVM has ended: a person sees no delay.
+_PATIENCE = 0.05
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code, which is 0 where the command returns nothing."""
+    if hasattr(sys.stdout, "reconfigure"):  # the name of a file may hold what the encoding of the output lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(options) or 0)
+        with _Interrupts():
+            code = int(options.run(options) or 0)
+            print(end="", flush=True)  # an error of writing is met here, and not by the exit of Python
     except KeyboardInterrupt:
-        print("\ninterrupted")
-        return 130
-    except BrokenPipeError:  # the reader, such as head, has seen enough; let the exit not try to flush again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        code = 130
+        with contextlib.suppress(OSError):
+            print("\ninterrupted")
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        code = 141
     except (OSError, ImportError, MemoryError, argparse.ArgumentTypeError) as error:
+        _leave_output()
         parser.error(str(error))
+    _leave_output()
+    return code
+
+
+def _leave_output() -> None:
+    """Flush the output, or drop what cannot be written, so that the exit of Python does not try again."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Interrupts:
+    """Within it, Ctrl-C waits until LLVM has ended: what is raised in Python that LLVM calls is printed and lost."""
+
+    is_waiting = False
+
+    def __enter__(self) -> None:
+        self.is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        self.is_ours &= threading.current_thread() is threading.main_thread()  # no other may set a handler
+        if self.is_ours:
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def __exit__(self, *_: object) -> None:
+        if self.is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.is_waiting:
+            self.is_waiting = False
+            raise KeyboardInterrupt
+
+    def _interrupt(self, _: int, frame: Any) -> None:
+        while frame is not None and not frame.f_globals.get("__name__", "").startswith("llvmlite."):
+            frame = frame.f_back
+        self.is_waiting = frame is not None
+        if not self.is_waiting:
+            raise KeyboardInterrupt
+        _thread.start_new_thread(self._again, ())
+
+    def _again(self) -> None:
+        time.sleep(_PATIENCE)
+        if self.is_waiting:
+            _thread.interrupt_main()
 
 
 def _parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. What it parses has the function of the command as its `run`."""
-    parser = argparse.ArgumentParser("python -m numgrad", description="Numerical gradients, shown and measured.")
+    parser = argparse.ArgumentParser(
+        "python -m numgrad", description="Numerical gradients, shown and measured.", epilog=_CODES
+    )
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, (run, summary) in _COMMANDS.items():
-        commands.add_parser(name, help=summary).set_defaults(run=run)
+        commands.add_parser(name, help=summary, epilog=_CODES).set_defaults(run=run)
     alternatives = commands.choices["check"].add_mutually_exclusive_group()
     groups: dict[str, Any] = {**commands.choices, "check, one of": alternatives}
     for group, flag, meaning, keywords in _OPTIONS:
@@ -49,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(options: argparse.Namespace) -> None:
     """Run the demo. Pictures that cannot be drawn are no failure."""
+    if options.figures is not None:
+        demo.check_figures(options.figures)
     paths = demo.show_chapter()
     losses, weights = demo.train_digits(options.iterations, options.batch, options.workers)
     if options.figures is not None:
@@ -71,7 +135,9 @@ def _check(options: argparse.Namespace) -> int:
     kinds = {"samples": options.samples, "directions": options.directions}
     try:
         check = check_gradient(f, gradient, x, **kinds, rtol=options.rtol, atol=options.atol, rng=options.seed)
-    except Exception as error:  # f's own too: 1 is the exit code of a gradient that is wrong
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # f's own too, and its exit: 0 and 1 are the exit codes of what was judged
         raise argparse.ArgumentTypeError(f"the check itself failed: {type(error).__name__}: {error}") from error
     print(check)
     return 0 if check.ok else 1
@@ -89,7 +155,9 @@ def _function(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"{text!r} must name a function as MODULE:FUNCTION")
     try:
         function = attrgetter(name)(import_module(module))
-    except (Exception, SystemExit) as error:  # noqa: BLE001, a module may do anything when it is imported
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001, a module may do anything when it is imported
         raise argparse.ArgumentTypeError(f"cannot find {text}: {error}") from None
     if not callable(function):
         raise argparse.ArgumentTypeError(f"{text} is not callable")
@@ -97,10 +165,14 @@ def _function(text: str) -> Any:
 
 
 def _point(text: str) -> Any:
-    """Return the array in a .npy file, or that a list as in JSON spells out."""
+    """Return the array in a .npy file, or that a list as in JSON spells out; floating, so that it is no copy."""
     try:
-        return np.load(text, allow_pickle=False) if text.endswith(".npy") else np.array(json.loads(text), dtype=float)
-    except (OSError, ValueError, TypeError, EOFError) as error:
+        is_file = text.endswith(".npy")
+        x = np.asarray(np.load(text, allow_pickle=False) if is_file else json.loads(text, parse_int=float))
+        if x.dtype.kind not in "fiu" or not x.size:
+            raise ValueError("it must hold numbers only, and one at least")
+        return x if x.dtype.kind == "f" else x.astype(float)
+    except (OSError, ValueError, TypeError, EOFError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"cannot read a point from {text!r}: {error}") from None
 
 

@@ -71,8 +71,9 @@ def check_gradient(
         coordinates moves a direction little, so take several.
     rtol, atol : float, default 1e-5 and 1e-8
         A coordinate passes if ``|a - n| <= rtol max(|a|, |n|)``, if both are at most atol in magnitude, or if the
-        difference is within the numerical gradient's error bar. Where x, the candidate or f is of less than float64
-        precision, both are widened, to the square root of its eps and to eps times the largest candidate.
+        difference is within the numerical gradient's error bar; it fails where either is infinite or NaN. Where x, the
+        candidate or f is of less than float64 precision, both are widened, to the square root of its eps and to eps
+        times the largest candidate.
     rng : numpy.random.Generator or seed, optional
         What chooses samples or directions.
     workers : int or map-like callable, default 1
@@ -88,8 +89,8 @@ def check_gradient(
     Raises
     ------
     TypeError, ValueError
-        If shapes or keys of `x` and the candidate differ, if both `samples` and `directions` are given, and as
-        `numerical_gradient`.
+        If shapes or keys of `x` and the candidate differ, if elements of the candidate are masked, if both `samples`
+        and `directions` are given, and as `numerical_gradient`.
 
     Notes
     -----
@@ -98,6 +99,7 @@ def check_gradient(
     coordinate. Where the candidate would fail, `estimate_gradient` is asked for that coordinate, and its value and
     error decide. A direction, along which each coordinate moves by a part of its own step, has the second part of the
     error bar alone. If most bars are as large as the derivatives, nothing is judged, and the check fails and says so.
+    Meanwhile f and the candidate run under ``numpy.errstate(all="ignore")``, whatever `numpy.seterr` was told.
 
     Examples
     --------
@@ -117,18 +119,20 @@ def check_gradient(
     if samples is not None and directions is not None:
         raise ValueError("samples and directions are two ways to check; pass one of them")
     driver.check_progress(progress)
-    sides = _Sides(f, gradient, x, args)
-    if sides.eps > EPS:
-        rtol, atol = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
-    rng = np.random.default_rng(rng)
-    if directions is not None:
-        parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, progress)]
-    else:
-        count = sides.size if samples is None else min(whole_number("samples", samples, 1), sides.size)
-        chosen = np.arange(sides.size) if count == sides.size else np.sort(rng.choice(sides.size, count, replace=False))
-        workers = driver.as_workers(workers, sides.objective)
-        parts = _along_coordinates(sides, chosen, (rtol, atol), workers, progress)
-    return _judge(sides.size, parts, (rtol, atol))
+    # A check compares whatever f and the candidate hold: what overflows fails, and raises nothing on its way there.
+    with np.errstate(all="ignore"):
+        sides = _Sides(f, gradient, x, args)
+        if sides.eps > EPS:
+            rtol, atol = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
+        rng, n = np.random.default_rng(rng), sides.size
+        if directions is not None:
+            parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, progress)]
+        else:
+            count = n if samples is None else min(whole_number("samples", samples, 1), n)
+            chosen = np.arange(n) if count == n else np.sort(rng.choice(n, count, replace=False))
+            workers = driver.as_workers(workers, sides.objective)
+            parts = _along_coordinates(sides, chosen, (rtol, atol), workers, progress)
+        return _judge(n, parts, (rtol, atol))
 
 
 def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any) -> None:
@@ -178,7 +182,7 @@ class _Sides:
 
     def steps(self, name: str) -> Floats:
         """Return the step of each coordinate of one array: as for an f that changes over lengths of 1 or x."""
-        magnitude = np.abs(self.x[name].astype(np.float64))
+        magnitude = np.abs(np.asarray(self.x[name], np.float64))  # of the plain array: a subclass may do more
         return np.asarray(np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(magnitude), magnitude, 1.0), 1.0))
 
     def memory(self, objective: driver.Objective) -> Any:
@@ -213,13 +217,23 @@ def _candidate(gradient: Any, x: dict[str, NDArray[Any]], is_dict: bool) -> dict
     if is_dict and (not isinstance(gradient, Mapping) or set(gradient) != set(x)):
         got = sorted(gradient) if isinstance(gradient, Mapping) else describe(gradient)
         raise ValueError(f"gradient must have the keys of x, {sorted(x)}, got {got}")
-    candidate = {name: real_array(gradient[name] if is_dict else gradient, "gradient").copy() for name in x}
-    for name, array in candidate.items():
+    candidate = {}
+    for name in x:
+        part, label = (gradient[name], f"gradient[{name!r}]") if is_dict else (gradient, "gradient")
+        if _is_masked(part):
+            raise TypeError(f"{label} has masked elements, which nothing can be compared with; pass its .filled(0.0)")
+        array = candidate[name] = np.array(real_array(part, label), order="C", subok=False)
         if array.shape != (shape := x[name].shape):
             transposed = " (is it transposed?)" if array.shape == shape[::-1] else ""
-            label = f"gradient[{name!r}]" if name else "gradient"
             raise ValueError(f"{label} must have the shape of x, {shape}, got {array.shape}{transposed}")
     return candidate
+
+
+def _is_masked(value: Any) -> bool:
+    """Tell whether elements are masked, in lists too, of which NumPy would make an array of what lies below."""
+    if isinstance(value, list | tuple):
+        return any(map(_is_masked, value))
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
 
 
 def _eps(array: NDArray[Any]) -> float:
@@ -249,7 +263,7 @@ def _along_coordinates(
     """Compare the chosen coordinates of all arrays, counted through, by two sweeps, and more where they would fail."""
     parts: list[_Comparison] = []
     first = 0
-    with driver.reporting(progress, 2 * len(chosen)) as report, np.errstate(all="ignore"):
+    with driver.reporting(progress, 2 * len(chosen)) as report:
         for name, array in sides.x.items():
             own = chosen[(first <= chosen) & (chosen < first + array.size)] - first
             first, done = first + array.size, 2 * sum(len(part.chosen) for part in parts)
@@ -300,7 +314,7 @@ def _along_directions(sides: _Sides, count: int, rng: np.random.Generator, progr
     steps = np.concatenate([sides.steps(name).reshape(-1) for name in sides.x])
     rule = Rule(make_directions, (math.nan, 0.0, pair, pair, np.zeros(1, np.intp), np.ones(1), False))
     candidate, numerical, error = np.empty((3, count))
-    with driver.reporting(progress, count) as report, np.errstate(all="ignore"):
+    with driver.reporting(progress, count) as report:
         for first in range(0, count, block := max(1, _NUMBERS // max(1, n))):
             # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
             own = slice(first, min(first + block, count))
@@ -354,11 +368,10 @@ _Ranked = tuple[tuple[float, float], Worst | None]
 def _verdicts(part: _Comparison, tolerances: _Tolerances) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_], bool]:
     """Return relative errors, what failed, what the error bars explain, and whether these are too large to explain."""
     rtol, atol = tolerances
-    size = np.fmax(np.abs(part.candidate), np.abs(part.numerical))
+    size = np.maximum(np.abs(part.candidate), np.abs(part.numerical))
     difference = np.abs(part.candidate - part.numerical)
-    with np.errstate(all="ignore"):
-        relative = np.where((size <= atol) | (difference == 0.0), 0.0, difference / size)
-    relative[np.isnan(difference)] = math.inf
+    relative = np.where((size <= atol) | (difference == 0.0), 0.0, difference / size)
+    relative[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
     beyond = relative > rtol
     within = beyond & (difference <= part.error) & np.isfinite(part.error)
     hidden = within & (part.error > size)

@@ -1,6 +1,9 @@
 """check_gradient: what it catches, what it passes, what it says."""
 
+import dis
 import re
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -352,6 +355,216 @@ def test_misused_dicts():
     )
     assert wrong.arrays["direction"].failed == 2
     assert check_gradient(f, {"a": [1, 1], "b": [1.0, 1.0, 1.0]}, {"a": [1, 2], "b": x["b"]}).ok
+
+
+SIZES = np.array([0.7, -1.2, 2.5, -0.4])
+WAYS = [{}, {"samples": 3}, {"directions": 3}]
+
+
+def cubes(x):
+    return float(np.sum(np.asarray(x, np.float64) ** 3))
+
+
+@pytest.fixture(scope="module")
+def sum_of_cubes():
+    return compiled(lambda x: np.sum(x**3))
+
+
+@needs_jit
+@pytest.mark.parametrize("options", WAYS)
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_a_candidate_that_is_not_finite_fails_every_way(options, bad, sum_of_cubes):
+    for where in (np.s_[:], np.s_[:3]):  # of 8 coordinates, 3 samples find one of these 3
+        candidate = set_in(3 * SIZES**2, where, 0.0, bad)
+        for f, given, x in (
+            (cubes, candidate, SIZES),
+            (sum_of_cubes, candidate, SIZES),
+            (cubes, lambda x, c=candidate: c.astype(np.float32), SIZES),
+            (lambda d: cubes(d["a"]) + cubes(d["b"]), {"a": candidate, "b": 3 * SIZES**2}, {"a": SIZES, "b": SIZES}),
+        ):
+            check = check_gradient(f, given, x, rng=1, **options)
+            assert not check.ok
+            assert "the candidate is not finite there" in check.hints
+            assert not np.isnan(check.max_relative_error)
+            with pytest.raises(AssertionError, match="gradient check FAILED"):
+                assert_gradient(f, given, x, rng=1, **options)
+
+
+@pytest.mark.parametrize("options", WAYS)
+@pytest.mark.parametrize("slope", [0.0, 3.0, np.inf])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_no_candidate_passes_where_f_is_not_finite(options, slope, value):
+    for sides in ((value, value), (-value, value)):  # their difference is a NaN, or infinite
+        check = check_gradient(
+            lambda x, sides=sides: sides[int(x[0] > 2.0)] if x[0] != 2.0 else 0.0,
+            [slope],
+            np.array([2.0]),
+            rng=0,
+            **options,
+        )
+        assert not check.ok
+        assert check.max_relative_error == np.inf
+        assert "f is not finite near x, so the numerical gradient is not either" in check.hints
+
+
+def test_a_product_along_a_direction_that_overflows_fails():
+    for candidate in ([1.6e308] * 4, [1.6e308, -1.6e308] * 2):
+        check = check_gradient(cubes, candidate, SIZES, directions=20, rng=0)
+        assert check.arrays["direction"].failed == 20
+        assert check.max_relative_error == np.inf
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_masked_candidates_are_refused_in_one_line(options):
+    masked = np.ma.array(3 * SIZES**2, mask=[0, 0, 1, 0])
+    given = [(cubes, candidate, SIZES) for candidate in (masked, lambda x: masked, [*masked])]
+    given.append((cubes, [[*masked[:2]], masked[2:]], SIZES.reshape(2, 2)))
+    given.append((lambda d: cubes(d["w"]), lambda d: {"w": masked}, {"w": SIZES}))
+    for f, candidate, x in given:
+        with pytest.raises(TypeError, match=r"^gradient(\['w'\])? has masked elements, [^\n]*$"):
+            check_gradient(f, candidate, x, **options)
+    assert check_gradient(cubes, np.ma.array(3 * SIZES**2, mask=False), SIZES, **options).ok
+
+
+class Quantity(np.ndarray):
+    """An array that mixes with no array but its own kind, as those with units."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **keywords):
+        if not all(isinstance(value, Quantity | float | int) for value in inputs):
+            raise TypeError("units differ")
+        result = getattr(ufunc, method)(*map(np.asarray, inputs), **keywords)
+        return np.asarray(result).view(Quantity)
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_points_of_subclasses_of_arrays_are_judged_element_by_element(options):
+    matrix, quantity = SIZES.reshape(2, 2).view(np.matrix), SIZES.copy().view(Quantity)
+    masked = np.ma.array(SIZES.copy(), mask=[0, 1, 0, 0])
+    for x in (matrix, quantity, masked):
+        before, right = x.tobytes(), 3 * np.asarray(x) ** 2
+        for candidate in (right, lambda x, right=right: right.view(Quantity)):
+            assert check_gradient(cubes, candidate, x, **options).ok
+        assert check_gradient(lambda d: cubes(d["w"]), {"w": right}, {"w": x}, **options).ok
+        assert check_gradient(cubes, 2 * right, x, **options).arrays.popitem()[1].failed > 2
+        assert x.tobytes() == before
+    assert check_gradient(lambda x: (x * x).sum(), lambda x: x + x, quantity, **options).ok
+
+
+@pytest.mark.parametrize("options", WAYS)
+@pytest.mark.parametrize("candidate", [0.0, 5e-324, 1e-310, -1e-300, 1e-9, 3e267, 1.7e308, -1e200, np.inf, np.nan])
+@pytest.mark.parametrize("slope", [0.0, 1e-310, 1e-5, 1.0, 1e300])
+def test_no_number_raises_whatever_the_user_made_of_warnings_and_floating_errors(options, candidate, slope):
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error")
+        before = np.geterr(), warnings.filters.copy()
+        check = check_gradient(lambda x: float(np.sum(slope * x)), [candidate] * 4, SIZES, atol=0.0, **options)
+        assert check.ok == (candidate == slope)
+        assert max(map(len, str(check).splitlines())) < 120
+        assert (np.geterr(), warnings.filters) == before
+    with np.errstate(all="raise"), pytest.raises(KeyboardInterrupt):
+        check_gradient(interrupt_at(3), [1e-310] * 4, SIZES, **options)
+
+
+@pytest.mark.parametrize(
+    ("factor", "hint"),
+    [
+        (3e6, "the candidate is 3000000 times the gradient: is the mean over a batch of 3000000 missing?"),
+        (1 / 3e6, "the candidate is 1/3000000 of the gradient: was it divided by the size of the batch twice?"),
+        (1e30, r"the candidate is 1e+30 times the gradient: is a factor missing?"),
+        (-1e-30, r"the candidate is -1e-30 times the gradient: is a factor missing?"),
+        (1e-320, r"the candidate is 9.99989e-321 times the gradient: is a factor missing?"),
+    ],
+)
+def test_hints_of_extreme_factors_are_short(factor, hint):
+    assert check_gradient(lambda x: float(np.sum(x)), np.full(4, factor), SIZES, atol=0.0).hints == (hint,)
+
+
+LOOKS = "CALL", "RESUME", "JUMP_BACKWARD"  # how the opcodes after which CPython looks for a Ctrl-C begin
+
+
+def interrupting(at, seen):
+    """Return a trace function that raises a Ctrl-C at the `at`-th place in the modules that write to memory.
+
+    The places are those where CPython looks for one: after a call, at the start of a function, at a jump backwards. A
+    call that raises looks for none.
+    """
+
+    def trace(frame, event, _):
+        if not frame.f_code.co_filename.endswith(("points.py", "python.py", "loops.py")):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines, looks = True, False, True
+
+        def opcode(frame, event, _):
+            nonlocal looks
+            if event != "opcode":
+                looks = False
+                return opcode
+            here, looks = looks, dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith(LOOKS)
+            if here:
+                seen.append(f"{frame.f_code.co_name} {frame.f_lasti}")
+                if len(seen) == at:
+                    raise KeyboardInterrupt
+            return opcode
+
+        return opcode
+
+    return trace
+
+
+def traced(work, at):
+    """Return the places where a Ctrl-C may come, up to the `at`-th, at which it does."""
+    seen, outer = [], sys.gettrace()
+    sys.settrace(interrupting(at, seen))
+    try:
+        work()
+    except (KeyboardInterrupt, ArithmeticError):
+        pass
+    finally:
+        sys.settrace(outer)
+    return seen
+
+
+def fails_where_moved(d):
+    if d["a"][0] != SIZES[0]:
+        raise ArithmeticError
+    return 0.0
+
+
+def freezes_where_moved(d):
+    d["a"].flags.writeable = bool(d["a"][0] == SIZES[0])
+    return cubes(d["a"]) + cubes(d["b"])
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (cubes, SIZES),
+        (cubes, SIZES.reshape(2, 2).T.astype(np.float32)),
+        (lambda x: fails_where_moved({"a": x}), SIZES),
+        (lambda d: cubes(d["a"]) + cubes(d["b"]), {"a": SIZES, "b": SIZES[:3].astype(np.float32)}),
+        (fails_where_moved, {"a": SIZES, "b": SIZES}),
+        (freezes_where_moved, {"b": SIZES, "a": SIZES}),
+    ],
+)
+def test_ctrl_c_at_any_place_leaves_x_as_it_was_after_directions(f, x):
+    is_dict = isinstance(x, dict)
+    arrays = {name: array.copy() for name, array in (x if is_dict else {"": x}).items()}
+    before = {name: array.tobytes() for name, array in arrays.items()}
+
+    def work():
+        point = arrays if is_dict else arrays[""]
+        check_gradient(f, {name: a**2 for name, a in arrays.items()} if is_dict else point**2, point, directions=2)
+
+    places = traced(work, 0)
+    assert len(places) > 20
+    # The first interrupt in each place, and the last, where the memory is about to be restored.
+    first = {name: k for k, name in reversed(list(enumerate(places, 1)))}
+    last = {name: k for k, name in enumerate(places, 1)}
+    for at in sorted({*first.values(), *last.values()}):
+        for array in arrays.values():
+            array.flags.writeable = True
+        assert traced(work, at) == places[:at]
+        assert {name: array.tobytes() for name, array in arrays.items()} == before, places[at - 1]
 
 
 def test_directions_of_nothing_compare_nothing():

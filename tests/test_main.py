@@ -1,10 +1,14 @@
 """The command line: errors, exit codes, interrupts."""
 
+import ctypes
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +73,8 @@ def test_profile_prints_a_table_and_writes_the_files(capsys, tmp_path):
         (["profile", "--json", "/"], "/ is not a file"),
         (["profile", "--json", "/dev/null"], "/dev/null is not a file"),
         (["profile", "--plot", "p.nosuch"], "cannot draw p.nosuch: its suffix must be one of"),
+        (["demo", "--figures", "/dev/null/figures"], "Not a directory: '/dev/null/figures'"),
+        (["demo", "--figures", __file__], "File exists"),
         (["profile", "--shape", "9999999999x9999999999"], "x 9999999999 at batch 100 does not fit into memory"),
     ],
 )
@@ -86,6 +92,41 @@ def test_ctrl_c_ends_the_demo_with_130(monkeypatch, capsys):
     monkeypatch.setattr(demo, "train_digits", interrupted)
     assert main.main(SMALL) == 130
     assert capsys.readouterr().out.endswith("interrupted\n")
+
+
+@pytest.mark.parametrize("steps", [0, 3000])  # that the command would still take
+def test_ctrl_c_is_not_lost_in_python_that_llvm_calls(monkeypatch, steps):
+    space = {"__name__": "llvmlite.binding.executionengine", "signal": signal, "ended": []}
+    exec("def notify():\n    signal.raise_signal(signal.SIGINT)\n    ended.append(True)", space)
+    callback, before = ctypes.CFUNCTYPE(None)(space["notify"]), signal.getsignal(signal.SIGINT)
+
+    def compiles():
+        callback()  # what it raises would be printed and lost
+        for _ in range(steps):
+            time.sleep(0.01)
+        space["ended"].append(steps)
+
+    monkeypatch.setattr(demo, "show_chapter", compiles)
+    monkeypatch.setattr(demo, "train_digits", lambda *_: ([], None))
+    assert main.main(SMALL) == 130
+    assert space["ended"] == [True] + [0] * (steps == 0)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_unwritable_figures_are_found_before_the_demo(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(demo, "show_chapter", lambda: pytest.fail("the demo has begun"))
+    (tmp_path / "loss.png").mkdir()
+    with pytest.raises(SystemExit) as caught:
+        main.main([*SMALL, "--figures", str(tmp_path)])
+    assert caught.value.code == 2
+    assert "loss.png is not a file" in capsys.readouterr().err
+
+
+@needs_jit
+def test_a_loss_that_is_constant_warns_without_a_line_of_the_package(capsys, recwarn):
+    assert main.main(["profile", "--shape", "2x1", "--batch", "1", "--repeat", "1"]) == 0
+    assert capsys.readouterr().out.count("warning: all differences are exactly zero") == 1
+    assert not recwarn.list
 
 
 def test_ctrl_c_keeps_what_profile_has_finished(monkeypatch, capsys, tmp_path):
@@ -134,9 +175,14 @@ def module(tmp_path, monkeypatch):
         "def flat(x): return [1.0]\n"
         "number = 3\n"
         "def exits(x): return 1 / 0\n"
+        "def leaves(x): raise SystemExit(0)\n"
+        "def ends(x): raise GeneratorExit\n"
+        "def infinite(x): return x + float('inf')\n"
     )
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
     (tmp_path / "empty.npy").touch()
+    np.save(tmp_path / "none.npy", np.empty((0, 3)))
+    np.save(tmp_path / "complex.npy", np.ones(2, complex))
     monkeypatch.setattr(sys, "path", sys.path.copy())
     yield
     sys.modules.pop("cubes", None)
@@ -167,7 +213,16 @@ def test_check_exits_with_1_if_the_gradient_is_wrong(module, capsys, tmp_path, g
         (["cubes:f", "--gradient", "cubes:flat", "--at", "[1, 2]"], "gradient must have the shape of x"),
         (["cubes:f", "--gradient", "cubes:right"], "required: --at"),
         (["cubes:exits", "--gradient", "cubes:right", "--at", "[1]"], "the check itself failed: ZeroDivisionError"),
+        (["cubes:leaves", "--gradient", "cubes:right", "--at", "[1]"], "the check itself failed: SystemExit: 0"),
+        (["cubes:f", "--gradient", "cubes:leaves", "--at", "[1]"], "the check itself failed: SystemExit: 0"),
+        (["cubes:ends", "--gradient", "cubes:right", "--at", "[1]"], "the check itself failed: GeneratorExit"),
         (["leaves:f", "--gradient", "cubes:right", "--at", "[1]"], "cannot find leaves:f: 0"),
+        *(
+            (["cubes:f", "--gradient", "cubes:right", "--at", at, *way], "cannot read a point from .*numbers only, and")
+            for at in ("[]", "[[], []]", "null", "[1, null]", "[true]", "{}", '"1"', '["1"]', "none.npy", "complex.npy")
+            for way in ([], ["--directions", "2"])
+        ),
+        (["cubes:f", "--gradient", "cubes:right", "--at", "[" * 10**5], "cannot read a point from"),
         (["cubes:f", "--gradient", "cubes:right", "--at", "empty.npy"], "cannot read a point from 'empty.npy'"),
         (["cubes:f", "--gradient", "cubes:right", "--at", "[1]", "--samples", "1", "--directions", "1"], "not allowed"),
     ],
@@ -177,6 +232,54 @@ def test_check_misused_exits_with_2(module, capsys, arguments, message):
         main.main(["check", *arguments])
     assert caught.value.code == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_whole_numbers_and_infinite_candidates_are_judged_too(module, capsys, tmp_path):
+    np.save(tmp_path / "x.npy", np.array([3, 4]))
+    for at in ("x.npy", "[3, 4]", "3", "[123456789012345678901234567890]"):
+        for how in ([], ["--samples", "1"], ["--directions", "2"]):
+            for gradient, code in (("right", 0), ("infinite", 1)):
+                assert main.main(["check", "cubes:f", "--gradient", f"cubes:{gradient}", "--at", at, *how]) == code
+
+
+RIGHT = ["check", "cubes:f", "--gradient", "cubes:right", "--at", "[1, 2]"]
+WRONG = ["check", "cubes:f", "--gradient", "cubes:wrong", "--at", "[1, 2]"]
+
+
+def run(arguments, closed="", **options):
+    """Run the command in another process, which a shell starts with streams closed, and return its exit code."""
+    command = ["sh", "-c", f'exec "$0" -m numgrad "$@" {closed}', sys.executable, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(main.__file__).parents[1])} | options.pop("env", {})
+    return subprocess.run(command, env=environment, check=False, **options).returncode
+
+
+def test_closed_streams_are_no_verdict(module):
+    for arguments, code in ((RIGHT, 0), (WRONG, 1)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "wb") as nobody_reads:
+            assert run(arguments, stdout=nobody_reads) == 141
+        assert run(arguments, closed=">&-") == code
+        assert run(arguments, closed="2>&-") == code
+    assert run([*RIGHT[:-1], "[]"], closed="2>&-") == 2
+
+
+@needs_jit
+def test_a_profile_needs_no_stream_of_errors():
+    assert run(["profile", "--shape", "2x2", "--batch", "1", "--repeat", "1"], closed="2>&-") == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is of Linux")
+def test_a_full_disk_is_no_verdict(module):
+    with open("/dev/full", "wb") as full:
+        assert run(WRONG, stdout=full) == 2
+
+
+def test_names_that_the_output_cannot_encode_are_escaped(tmp_path):
+    folder = tmp_path / "Ableitungen \u2202"
+    with open(tmp_path / "printed", "wb") as printed:
+        assert run([*SMALL, "--figures", str(folder)], stdout=printed, env={"PYTHONIOENCODING": "ascii"}) == 0
+    assert (tmp_path / "printed").read_text().count("Ableitungen \\u") == 1
 
 
 def test_steps_shows_the_valley_of_each_scheme(capsys, tmp_path):

@@ -98,3 +98,6 @@ def test_the_status_shows_on_a_terminal_only(capsys, monkeypatch):
     monkeypatch.setattr(output.sys.stderr, "isatty", lambda: True)
     output.show_status("working")
     assert capsys.readouterr().err == "\r\033[Kworking"
+    monkeypatch.setattr(output.sys, "stderr", None)
+    output.show_status("working")
+    assert capsys.readouterr() == ("", "")

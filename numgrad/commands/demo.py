@@ -6,7 +6,6 @@ import functools
 import statistics
 import time
 import timeit
-import warnings
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..descent import descent_path, gradient_descent
 from ..gradient import numerical_diff, numerical_gradient
 from ..loops import Floats, Indices
 from ..nets import function_1, function_2, simpleNet
-from .output import write_whole
+from .output import check_writable, warnings_below, write_whole
 
 __all__: list[str] = []  # nothing here is public
 
@@ -30,6 +29,7 @@ _LESSONS = {
     10.0: "too large: every update overshoots, and the point flies away",
     1e-10: "too small: after 100 updates the point has hardly moved",
 }  # by learning rate
+_PICTURES = "tangents", "secants", "gradient_field", "surface", "descent", "loss", "weights"
 
 
 def show_chapter() -> dict[float, Floats]:
@@ -58,13 +58,9 @@ def show_chapter() -> dict[float, Floats]:
 
 def _show_descent(lr: float, lesson: str) -> Floats:
     """Print where a descent ends, what it teaches and what it warns of, and return its path."""
-    # The filters belong to the whole process: a program may change them in its only thread, a library may not.
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings_below(14):
         path = descent_path(function_2, np.array([-3.0, 4.0]), lr=lr, step_num=100)
-    print(f"  lr = {lr:<6g} {path[-1]}\n{'':14}{lesson}")
-    for warning in caught:
-        print(f"{'':14}warning: {warning.message}")
+        print(f"  lr = {lr:<6g} {path[-1]}\n{'':14}{lesson}")
     return path
 
 
@@ -116,8 +112,14 @@ def _show_other_routes(weights: Floats, digits: Digits, iterations: int, workers
     print(f"  {seconds:6.2f} s by the plain NumPy reference (a projection from 50 evaluations of its loss)")
 
 
+def check_figures(directory: Path) -> None:
+    """Make the directory of the pictures; OSError if one of them could not be written there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    check_writable(*(directory / f"{name}.png" for name in _PICTURES))
+
+
 def draw(directory: Path, paths: dict[float, Floats], losses: list[float], weights: Floats) -> None:
-    """Write the pictures of the chapter, of its descents and of the training to `directory`.
+    """Write the pictures of the chapter, of its descents and of the training to `directory`, which exists.
 
     Raises
     ------
@@ -128,19 +130,18 @@ def draw(directory: Path, paths: dict[float, Floats], losses: list[float], weigh
     """
     on, box = functools.partial, (-5.0, 5.0)
     square, wide = {"size": (6.0, 5.5)}, {"size": (10.5, 3.2), "panels": len(paths)}  # inches
-    pictures: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
-        "tangents": (on(plotting.plot_tangent, function_1, [5, 10], xlim=(0, 20)), {}),
-        "secants": (on(plotting.plot_tangent, np.exp, 0.5, xlim=(-1, 2), h=0.8), {}),
-        "gradient_field": (on(plotting.plot_gradient_field, function_2, (-2, 2), (-2, 2)), square),
-        "surface": (on(plotting.plot_surface, function_2, (-3, 3), (-3, 3)), square | {"projection": "3d"}),
-        "descent": (on(plotting.plot_descent, function_2, paths, xlim=box, ylim=box), wide),
-        "loss": (on(plotting.plot_loss, losses), {}),
-        "weights": (on(plotting.plot_weights, weights, (8, 8)), {}),
-    }
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, (draw_on, options) in pictures.items():
+    drawn: tuple[tuple[Callable[..., object], dict[str, Any]], ...] = (
+        (on(plotting.plot_tangent, function_1, [5, 10], xlim=(0, 20)), {}),
+        (on(plotting.plot_tangent, np.exp, 0.5, xlim=(-1, 2), h=0.8), {}),
+        (on(plotting.plot_gradient_field, function_2, (-2, 2), (-2, 2)), square),
+        (on(plotting.plot_surface, function_2, (-3, 3), (-3, 3)), square | {"projection": "3d"}),
+        (on(plotting.plot_descent, function_2, paths, xlim=box, ylim=box), wide),
+        (on(plotting.plot_loss, losses), {}),
+        (on(plotting.plot_weights, weights, (8, 8)), {}),
+    )
+    for name, (draw_on, options) in zip(_PICTURES, drawn, strict=True):
         write_whole(directory / f"{name}.png", plotting.picture(draw_on, "png", **options))
-    print(f"\n{len(pictures)} pictures in {directory}: {', '.join(pictures)}")
+    print(f"\n{len(drawn)} pictures in {directory}: {', '.join(_PICTURES)}")
 
 
 def load_digits() -> tuple[Digits, Digits]:

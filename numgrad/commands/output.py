@@ -6,7 +6,8 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -97,8 +98,19 @@ def with_unit(amount: float, units: Sequence[tuple[str, float]]) -> str:
 
 def show_status(text: str) -> None:
     """Show a line on a terminal, in place of the line before; elsewhere show nothing."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():  # a program without a console has none
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def warnings_below(indent: int) -> Iterator[None]:
+    """Print what a block warns of below what it prints, once each, without the line, which is one of this package."""
+    # The filters belong to the whole process: a program may change them in its only thread, a library may not.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        print(f"{'':{indent}}warning: {message}")
 
 
 def _part(file: Path) -> Path:

@@ -255,12 +255,13 @@ def _profile_shape(shape: tuple[int, int], settings: Settings, peers: bool, done
         raise MemoryError(f"a layer of {name} at batch {settings.batch} does not fit into memory") from None
     baseline, projected = None, False
     for route in routes(layer, settings.h, settings.workers, peers):
-        try:
-            row = measure(route, layer, settings.repeat, settings.budget, baseline)
-        finally:
-            output.show_status("")
-        done.append(row)
-        print(row, flush=True)
+        with output.warnings_below(18):
+            try:
+                row = measure(route, layer, settings.repeat, settings.budget, baseline)
+            finally:
+                output.show_status("")
+            done.append(row)
+            print(row, flush=True)
         baseline, projected = baseline or row.seconds, projected or row.projected
     if projected:
         print("~ projected from a sample of the coordinates")
