@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from . import driver
 from .arguments import describe, finite_real, real_array, whole_number
 from .driver import Progress, Workers
-from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_descent
+from .gradient import check_analytic
+from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_complex_step, make_descent
 from .points import is_flat_float64, native_copy, written_through
 from .schemes import AnyScheme, StepSize, rule_at
 from .threads import Report
@@ -257,6 +258,8 @@ class _Descent:
             flags |= driver.differentiate(
                 self.objective, self.point, self.args, self.plan, slopes, self.workers, progress
             )
+            if k == 0 and self.plan[0].make is make_complex_step:
+                check_analytic(lambda z: self.f(z, *self.args), self.point, slopes)
             if not flags & RESPONDED and slopes.any():
                 flags |= RESPONDED
             _update(self.memory, self.lr, shaped)

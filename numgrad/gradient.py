@@ -15,9 +15,16 @@ from .driver import Progress, Workers, differentiate
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
 from .objectives.python import PythonObjective
 from .points import LOSS_EPS, private_copy
-from .schemes import AnyScheme, Bounds, StepSize, rule_at
+from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at, scales
 
 __all__ = ["numerical_diff", "numerical_gradient"]
+
+# Relative to x: halves of the lines along which a gradient by the complex step is compared with a central difference.
+# The truncation error of the first is 1e-10 of f, if f changes over lengths like x itself; the second shows whether it
+# does. Fixed, as the next, by tests/test_schemes.py, the complex step.
+_LINES = 1e-5, 3e-7
+# Relative difference of the two from which on f is not analytic, if both lines tell the same.
+_ALIKE = 1e-6
 
 
 @overload
@@ -104,6 +111,7 @@ def numerical_diff(
     try:
         if rule.make is make_complex_step:
             quotient, lost = _complex(f, float(point) if is_scalar else point, np.abs(where.lengths)), False
+            check_analytic((lambda z: f(z.item())) if is_scalar else f, point, np.ravel(quotient), None, bounds)
         elif rule.make is make_central:
             quotient, lost = _central(f, float(point) if is_scalar else point, rule.data[0])
         else:
@@ -157,6 +165,42 @@ def _linear(f: Callable[[Any], Any], x: Floats, rule: Rule, where: Directions, i
         if use_stored_distance:
             divisors = (weights * ((flat + moved) - flat)).sum(axis=0)
         return (terms.sum(axis=0) / divisors).reshape(x.shape)[()]
+
+
+def check_analytic(
+    f: Callable[..., Any], x: NDArray[Any], gradient: Floats, chosen: Any = None, bounds: Bounds | None = None
+) -> None:
+    """Raise a ValueError if `gradient`, by the complex step, is not the slope along a random line.
+
+    One central difference, of the sum of what `f` returns, within the bounds; another one nearer if they differ, since
+    `f` may be curved. Where `f` is not finite or raises, nothing is said.
+    """
+    flat = x.view(np.ndarray).reshape(-1).astype(np.float64)
+    slopes, step = np.zeros((2, flat.size))
+    own = np.arange(flat.size) if chosen is None else chosen
+    slopes[own] = gradient
+    step[own] = scales(flat)[own] * np.random.default_rng(0).uniform(0.5, 1.0, len(own)) * (-1.0) ** np.arange(len(own))
+    found = []
+    for length in _LINES:
+        ends = [flat + length * step, flat - length * step]
+        if bounds is not None:
+            ends = [np.clip(end, *limits(x, bounds)) for end in ends]
+        try:
+            above, below = (np.asarray(f(end.reshape(x.shape).astype(np.complex128))) for end in ends)
+        except Exception:  # noqa: BLE001, f need not be defined on both sides
+            return
+        with np.errstate(all="ignore"):
+            change, moved = float((above - below).sum().real), ends[0] - ends[1]
+            slack = _ALIKE * max(float(np.abs(slopes) @ np.abs(moved)), abs(change))
+            slack += 64 * np.finfo(above.dtype).eps * float(np.abs(above).sum() + np.abs(below).sum())
+        if not abs(change - slopes @ moved) > slack:
+            return
+        found.append(change / length)
+    if abs(found[0] - found[1]) <= 0.1 * abs(found[1] - slopes @ moved / length):
+        raise ValueError(
+            f"scheme='complex' needs an analytic f: along a random line it changes by {change:.6g}, and by the complex "
+            f"step by {slopes @ moved:.6g}; abs, conj, vdot and real parts are not analytic; use another scheme"
+        )
 
 
 def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:
@@ -235,11 +279,12 @@ def numerical_gradient(
     scheme : str or Scheme, default 'central'
         'central' (order 2, 2n evaluations), 'forward', 'backward' (order 1, n + 1), 'central4' (order 4, 4n),
         'central6' (order 6, 6n), 'complex' (the complex step: n evaluations, and no round-off however small `h`, for an
-        f that takes a complex128 array, and shows once by two more that it reads no other), or a `Scheme` of your own.
-        An `IncrementalObjective` takes the central ones.
+        f that takes a complex128 array; two more show that it is analytic, and once that it reads no other array), or a
+        `Scheme` of your own. An `IncrementalObjective` takes the central ones.
     bounds : pair of array_like, optional
-        ``(low, high)``, each of which broadcasts to the shape of `x`: f is evaluated at no point outside. Near a bound
-        the scheme turns one-sided and keeps its order; where there is no room even for that, the step becomes smaller.
+        ``(low, high)``, each of which broadcasts to the shape of `x`, `scipy.optimize.Bounds`, or a pair for each
+        coordinate of a vector, None where there is no bound: f is evaluated at no point outside. Near a bound the
+        scheme turns one-sided and keeps its order; where there is no room even for that, the step becomes smaller.
         Where the bounds meet there is no derivative; leave such coordinates out by `coordinates`.
     vectorized : bool, default False
         If true, `f` receives a batch of points, of shape ``(k, *x.shape)``, and returns k values. It sees copies of
@@ -262,11 +307,12 @@ def numerical_gradient(
         `f` cannot travel to other processes, or starts threads of its own and `workers` asks for several; if the scheme
         is 'complex' and `f` returns a real number.
     ValueError
-        If `f` writes to its argument, and leaves it so, or reads `x` by another way where it is given a copy; if `h` is
-        not finite and positive or `workers` is neither -1 nor at least 1; if `scheme` is unknown, or not one that an
-        incremental `f` has; if `x` lies outside the bounds or they leave no room; if `out` has another shape or shares
-        memory with `x` or `args`; if `coordinates` is not one-dimensional or out of range; if a compiled `f` has
-        captured `x`; if elements of `x` share memory; if `f` reads another array than `x` in another process.
+        If `f` writes to its argument, and leaves it so, or reads `x` by another way where it is given a copy, or is not
+        analytic though the scheme is 'complex'; if `h` is not finite and positive or `workers` is neither -1 nor at
+        least 1; if `scheme` is unknown, or not one that an incremental `f` has; if `x` lies outside the bounds or they
+        leave no room; if `out` has another shape or shares memory with `x` or `args`; if `coordinates` is not
+        one-dimensional or out of range; if a compiled `f` has captured `x`; if elements of `x` share memory; if `f`
+        reads another array than `x` in another process.
     ImportError
         If `progress` is True and tqdm is not installed, or processes are needed and joblib is not.
     Exception
@@ -318,6 +364,8 @@ def numerical_gradient(
     # A matrix that was given as `out` would stay one, of two dimensions.
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
     flags = differentiate(objective, point, args, plan, flat, workers, progress)
+    if plan[0].make is make_complex_step and flat.size:
+        check_analytic(lambda z: f(z, *args), point, flat, chosen, bounds)
     if flags != RESPONDED:
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
         driver.warn_of(flags, h, ignored, point)

@@ -155,14 +155,14 @@ def rule_at(
     _check_reach(known, each)
     if coordinates is not None and len(each) != 1:
         each = each[coordinates]
-    limits = None if bounds is None else _limits(x, bounds)
+    ends = None if bounds is None else limits(x, bounds)
     if not isinstance(known, Scheme):
         return _linear_rule(known, 1, False, 0.0), Directions(ALL_COORDINATES, where, 1j * each)
-    if limits is None:
+    if ends is None:
         return _linear_rule(known, 1, True, loss_eps(x, True)), Directions(ALL_COORDINATES, where, each)
     rule = _linear_rule(known, known.order + 2, not is_one_step, loss_eps(x, not is_one_step))
     base, eps, offsets, weights, _, denominators, stored_distance = rule.data
-    index, each, shortened = _fit(offsets, each, limits, x, coordinates)
+    index, each, shortened = _fit(offsets, each, ends, x, coordinates)
     data = base, eps, offsets, weights, index, denominators, stored_distance or shortened
     return rule._replace(data=data), Directions(ALL_COORDINATES, where, each)
 
@@ -259,25 +259,47 @@ def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str) -> Floats:
         raise ValueError(f"h of shape {steps.shape} does not broadcast to x of shape {x.shape}") from None
 
 
-def _limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
+def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
     """Return the flat bounds of all coordinates, after checking that `x` lies within them."""
-    try:
-        low, high = [] if isinstance(bounds, str) else bounds
-    except (TypeError, ValueError):
-        raise ValueError(f"bounds must be a pair (low, high), got {describe(bounds)}") from None
-    low, high = private_copy(real_array(low, "a bound")), private_copy(real_array(high, "a bound"))
-    if np.isnan(low).any() or np.isnan(high).any():
-        raise ValueError("bounds must not be NaN; use -inf and inf where there are none")
-    try:
-        low, high = (np.broadcast_to(bound, x.shape).reshape(-1) for bound in (low, high))
-    except ValueError:
-        raise ValueError(f"bounds do not broadcast to x of shape {x.shape}") from None
     values = x.reshape(-1).astype(np.float64)
-    outside = ~((low <= values) & (values <= high))
+    readings = []
+    for low, high in _readings(bounds, x):
+        low, high = private_copy(real_array(low, "a bound")), private_copy(real_array(high, "a bound"))
+        if np.isnan(low).any() or np.isnan(high).any():
+            raise ValueError("bounds must not be NaN; use -inf and inf where there are none")
+        try:
+            low, high = (np.broadcast_to(bound, x.shape).reshape(-1) for bound in (low, high))
+        except ValueError:
+            raise ValueError(f"bounds do not broadcast to x of shape {x.shape}") from None
+        readings.append((low, high, ~((low <= values) & (values <= high))))
+    fitting = [reading for reading in readings if not reading[2].any()]
+    if len(fitting) > 1:
+        raise ValueError(
+            f"bounds {bounds} could be (low, high) or a pair for each coordinate; pass (numpy.array(low), "
+            f"numpy.array(high)), or scipy.optimize.Bounds"
+        )
+    low, high, outside = (fitting or readings)[0]
     if outside.any():
         i = int(outside.argmax())
         raise ValueError(f"x must lie within the bounds: coordinate {i} is {values[i]}, not in {low[i]} to {high[i]}")
     return low, high
+
+
+def _readings(bounds: Any, x: NDArray[Any]) -> list[tuple[Any, Any]]:
+    """Return the (low, high) that `bounds` may stand for: two bounds, SciPy's object, or a pair for each coordinate."""
+    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        return [(bounds.lb, bounds.ub)]
+    items = list(bounds) if isinstance(bounds, list | tuple | np.ndarray) else []
+    readings = [(items[0], items[1])] if len(items) == 2 else []
+    are_arrays = isinstance(bounds, tuple) and all(isinstance(item, np.ndarray) for item in items)
+    if x.ndim == 1 and len(items) == len(x) > 0 and not are_arrays and all(np.shape(item) == (2,) for item in items):
+        has_none = any(end is None for item in items for end in item)
+        ends = [(-np.inf if low is None else low, np.inf if high is None else high) for low, high in items]
+        low_high: Any = tuple(map(list, zip(*ends, strict=True)))
+        readings = [low_high] if has_none else [*readings, low_high]
+    if not readings:
+        raise ValueError(f"bounds must be a pair (low, high), or a pair for each coordinate, got {describe(bounds)}")
+    return readings
 
 
 def _fit(

@@ -116,7 +116,7 @@ def test_wrong_schemes_are_refused(arguments, error, message):
         ({"h": [1e-4, -1.0, 1e-4]}, ValueError, "h must be finite and positive in every element"),
         ({"h": [1e-4, 1e-4]}, ValueError, r"h of shape \(2,\) does not broadcast to x of shape \(3,\)"),
         ({"h": ["a"]}, TypeError, "h must hold real numbers"),
-        ({"bounds": 3}, ValueError, r"bounds must be a pair \(low, high\), got int 3"),
+        ({"bounds": 3}, ValueError, r"bounds must be a pair \(low, high\), or a pair for each coordinate, got int 3"),
         ({"bounds": (0, 1, 2)}, ValueError, "bounds must be a pair"),
         ({"bounds": (0, "a")}, TypeError, "a bound must hold real numbers"),
         ({"bounds": (0.0, np.nan)}, ValueError, "bounds must not be NaN"),
@@ -329,7 +329,7 @@ def test_the_complex_step_takes_n_evaluations_of_an_array_like_x():
         return np.sum(z**2)
 
     x = np.asfortranarray(np.arange(6.0).reshape(2, 3))
-    for further in (2, 0):  # f is asked once whether it reads x by another way
+    for further in (4, 2):  # f is asked once whether it reads x by another way, and each time whether it is analytic
         shapes.clear()
         assert numerical_gradient(f, x, "auto", scheme="complex") == pytest.approx(2 * x, rel=4 * EPS)
         assert shapes == [((2, 3), np.complex128)] * (further + 6)
@@ -457,3 +457,103 @@ def test_an_elementwise_derivative_keeps_the_kind_of_what_it_was_asked_at(scheme
         assert np.ravel(found) == pytest.approx([1.0], rel=1e-3)
     assert numerical_diff(lambda x: x * x, np.empty((0, 3)), scheme=scheme).shape == (0, 3)
     assert numerical_diff(lambda x: x * x, np.empty((0, 3)), np.empty((0, 3)), scheme=scheme).shape == (0, 3)
+
+
+# --- what is not analytic --------------------------------------------------------------------------------------------
+
+W = np.array([1.0, 2.0, 3.0])
+NOT_ANALYTIC = {
+    "vdot": lambda z: np.vdot(z, W) + 0j,
+    "conj": lambda z: z.conj() @ np.diag(W) @ z,
+    "a term with abs": lambda z: np.sum(z**2) + np.sum(abs(z)),
+    "real part": lambda z: np.sum(z**2) + np.sum(z.real),
+    "norm": lambda z: np.linalg.norm(z) + 0 * z[0],
+    "cholesky": lambda z: np.linalg.cholesky(np.diag(z**2 + 1))[0, 0],
+    "cov": lambda z: np.cov(z, z)[0, 1] + 0j,
+}
+ANALYTIC = {
+    "exp": lambda z: np.sum(np.exp(z) * W),
+    "far below its scale": lambda z: np.sum(np.sin(1e6 * z)),
+    "far above its scale": lambda z: 1e14 + np.sum(np.sin(1e-9 * z)),
+    "constant": lambda z: 0 * z.sum() + 5.0,
+    "real by a comparison": lambda z: np.where(z.real > 0, z**2, -z).sum(),
+    "nan beside x": lambda z: z.sum() if z[0].real == 1.0 else np.nan * z.sum(),
+}
+
+
+@pytest.mark.parametrize("x", [np.array([1.0, -2.0, 3.0]), np.array([1e-2, 2e4, -0.5])])
+@pytest.mark.parametrize("f", NOT_ANALYTIC.values(), ids=NOT_ANALYTIC)
+@pytest.mark.parametrize("options", [{}, {"coordinates": [2, 0, 1, 1]}, {"bounds": (-1e5, 1e5)}, {"h": 1e-8}])
+def test_an_f_that_is_not_analytic_is_refused(f, x, options):
+    before = x.tobytes()
+    with pytest.raises(ValueError, match="scheme='complex' needs an analytic f: along a random line"):
+        numerical_gradient(f, x, **{"h": "auto", "scheme": "complex"} | options)
+    with pytest.raises(ValueError, match="needs an analytic f"):
+        gradient_descent(f, x.copy(), scheme="complex")
+    assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("f", ANALYTIC.values(), ids=ANALYTIC)
+def test_an_analytic_f_is_not_accused(f):
+    x = np.array([1.0, -2.0, 3.0])
+    exact = [(f(x + 1e-30j * e) / 1e-30).imag for e in np.eye(3)]
+    assert numerical_gradient(f, x, "auto", scheme="complex") == pytest.approx(np.array(exact))
+
+
+@needs_jit
+def test_a_compiled_or_elementwise_f_that_is_not_analytic_is_refused():
+    from numba import njit
+
+    with pytest.raises(ValueError, match="needs an analytic f"):
+        numerical_gradient(njit(lambda z: np.sum(z * np.conj(z))), X, "auto", scheme="complex")
+    for x in (2.0, X):
+        with pytest.raises(ValueError, match="needs an analytic f"):
+            numerical_diff(lambda z: z.conjugate(), x, "auto", scheme="complex")
+
+
+def test_f_is_asked_within_the_bounds():
+    def f(z):
+        assert (z.real >= 0.0).all()
+        return np.sqrt(z).sum()
+
+    x = np.array([0.0, 1e-3, 1.0])
+    gradient = numerical_gradient(f, x, 1e-20, scheme="complex", bounds=(0, 2), coordinates=[1, 2])
+    assert gradient == pytest.approx(0.5 / np.sqrt(x[1:]))
+
+
+# --- bounds as SciPy has them ----------------------------------------------------------------------------------------
+
+
+def reached(bounds, x):
+    """Return the least and the largest points at which f was evaluated."""
+    seen = []
+    numerical_gradient(lambda w: seen.append(w.copy()) or w.sum(), x, 0.25, bounds=bounds)
+    return np.min(seen, axis=0).tolist(), np.max(seen, axis=0).tolist()
+
+
+def test_pairs_and_scipys_object_mean_what_low_and_high_mean():
+    Bounds = pytest.importorskip("scipy.optimize").Bounds
+    x = np.array([1.0, 5.0, 2.0])
+    low, high = [1.0, -np.inf, 2.0], [np.inf, 5.0, 4.0]
+    expected = reached((low, high), x)
+    assert expected[0][0] == 1.0
+    assert expected[1][1] == 5.0
+    for bounds in (
+        Bounds(low, high),
+        [(1.0, None), (None, 5.0), (2.0, 4.0)],
+        [(1.0, np.inf), (-np.inf, 5.0), (2.0, 4.0)],
+        np.array([low, high]).T,
+    ):
+        assert reached(bounds, x) == expected
+
+
+def test_two_pairs_are_read_in_the_one_way_that_fits_or_refused():
+    x = np.array([1.0, 5.0])
+    assert reached([(0.5, 2), (None, 5)], x) == reached((np.array([0.5, -np.inf]), np.array([2.0, 5.0])), x)
+    y = x[::-1].copy()
+    assert reached([(4, 5.25), (1, 2)], y) == reached((np.array([4, 1]), np.array([5.25, 2])), y)
+    assert reached([(0, 0), (9, 9)], x) == reached((0, 9), x)
+    for bounds in ([(0.5, 2), (4, 6)], ([0.5, 2], [4, 6]), np.array([[0.5, 2], [4, 6]])):
+        with pytest.raises(ValueError, match=r"could be \(low, high\) or a pair for each coordinate"):
+            reached(bounds, x)
+    assert reached((np.array([0.5, 2]), np.array([4, 6])), x) == ([0.75, 4.75], [1.25, 5.25])
