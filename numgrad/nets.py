@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SimpleNet", "cross_entropy_error", "function_1", "function_2", "simpleNet", "softmax"]
 
+# Without unit: how far the sum of soft labels may be from 1, ten roundings of a float32.
+# Fixed by test_what_is_no_label_is_refused in tests/test_functions.py.
+SUM_ROUNDING = 1e-6
+
 
 @functools.cache
 def _layers() -> Any:
@@ -101,7 +105,8 @@ def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
     y : array_like
         Probabilities, of shape (classes,) for one sample or (batch, classes).
     t : array_like
-        One-hot rows, of the shape of `y` (their argmax is the label), or integer labels, of shape () or (batch,).
+        One-hot rows or soft labels, of the shape of `y`, or integer labels, of shape () or (batch,). A one-hot row
+        holds one 1 and zeros; soft labels are probabilities, and each row of them sums to 1.
 
     Returns
     -------
@@ -113,11 +118,11 @@ def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
     TypeError
         If `y` or `t` is not real, or if labels are not integers.
     ValueError
-        If the shapes do not fit, the batch is empty, or a label is not in ``range(classes)``.
+        If the shapes do not fit, the batch is empty, a label is not in ``range(classes)``, or a row is no label.
 
     Notes
     -----
-    ``-sum(log(y_label + 1e-7)) / batch``; the offset keeps the logarithm of 0 finite.
+    ``-sum(t * log(y + 1e-7)) / batch``; the offset keeps the logarithm of 0 finite.
 
     References
     ----------
@@ -130,29 +135,73 @@ def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
     0.510825457099338
     """
     probabilities = real_array(y, "y")
-    return float(reference.cross_entropy_error(probabilities, _labels(t, probabilities.shape)))
+    labels = _labels(t, probabilities.shape)
+    if labels.shape == probabilities.shape:
+        batch = probabilities.size // probabilities.shape[-1]
+        return float(-np.sum(labels * np.log(probabilities + 1e-7)) / batch)
+    return float(reference.cross_entropy_error(probabilities, labels))
 
 
 def _labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True) -> NDArray[Any]:
-    """Return the integer labels that `t` gives for logits or probabilities of `shape`.
+    """Return the integer labels that `t` gives for logits or probabilities of `shape`, or soft labels of that shape.
 
     `loss` leaves the range to its kernel, which looks at each label anyway.
     """
-    t = real_array(t, "t")
+    t = _real_or_boolean(t)
     if not 1 <= len(shape) <= 2 or 0 in shape:
         raise ValueError(f"y must have the shape (classes,) or (batch, classes) and not be empty, got {shape}")
-    if t.shape == shape:
-        return np.asarray(t.argmax(-1))
-    if t.shape == (1,) and len(shape) == 1:
+    if t.shape == (1,) and len(shape) == 1 and (shape != (1,) or not t.any()):
         t = t.reshape(())  # the label of a single sample, as the book's code takes it too
+    if t.shape == shape:
+        return _labels_of_rows(t)
     if t.shape != shape[:-1]:
-        rule = f"t must be one-hot, of shape {shape}, or integer labels, of shape {shape[:-1]}"
+        rule = f"t must be one-hot or soft, of shape {shape}, or integer labels, of shape {shape[:-1]}"
         raise ValueError(f"{rule}, got {t.shape}")
-    if t.dtype.kind == "f":
+    if t.dtype.kind in "fb":
         raise TypeError(f"labels must be integers, got {describe(t)}")
     if checks_range and (t.min() < 0 or t.max() >= shape[-1]):
         raise ValueError(f"labels must be in range({shape[-1]}), got {t.min()} to {t.max()}")
     return t
+
+
+def _real_or_boolean(t: ArrayLike) -> NDArray[Any]:
+    try:
+        return real_array(t, "t")
+    except TypeError:
+        if isinstance(t, np.ndarray | list | tuple) and (rows := np.asarray(t)).dtype == np.bool_:
+            return rows
+        raise
+
+
+def _labels_of_rows(t: NDArray[Any]) -> NDArray[Any]:
+    """Return the labels of one-hot rows, or soft labels as float64; ValueError if a row is neither."""
+    if t.ndim == 1:  # one sample, at each step of the chapter's loop: a list takes a third of the time
+        elements = t.tolist()
+        if elements.count(1) == 1 and elements.count(0) == len(elements) - 1:
+            return np.asarray(elements.index(1))
+    else:
+        labels = t.argmax(-1)
+        # Each row has a 1, and there are no other elements than zeros.
+        ones = np.count_nonzero(t[np.arange(len(t)), labels] == 1)
+        if ones == len(t) == np.count_nonzero(t):
+            return np.asarray(labels)
+    soft = np.asarray(t, dtype=FLOAT64)
+    with np.errstate(invalid="ignore"):  # NaN and infinities, which are refused
+        least, total = np.atleast_1d(soft.min(axis=-1)), np.atleast_1d(soft.sum(axis=-1))
+    rounding = max(SUM_ROUNDING, 4 * float(np.finfo(t.dtype).eps) if t.dtype.kind == "f" else 0.0)
+    wrong = np.flatnonzero(~((least >= 0.0) & (np.abs(total - 1.0) <= rounding)))
+    if wrong.size:
+        b = wrong[0]
+        rule = "each row of t must be one-hot, or probabilities, not negative and with the sum 1"
+        raise ValueError(f"{rule}; row {b} has the sum {total[b]:g} and the least element {least[b]:g}")
+    return soft
+
+
+def _batch_of(labels: NDArray[Any], logits: Floats) -> NDArray[Any]:
+    """Return the labels as a batch, as the layer's kernels take them: integers, or soft labels of two dimensions."""
+    if labels.shape == logits.shape:
+        return np.atleast_2d(labels)
+    return labels.reshape(-1).astype(np.intp, copy=False)
 
 
 class simpleNet:  # noqa: N801, the book's name
@@ -224,9 +273,9 @@ class simpleNet:  # noqa: N801, the book's name
         Raises
         ------
         TypeError
-            If `x` is not real.
+            If `x` or `W` is not real.
         ValueError
-            If the number of features is not that of `W`.
+            If the number of features is not that of `W`, or `W` is no matrix.
 
         Examples
         --------
@@ -235,16 +284,18 @@ class simpleNet:  # noqa: N801, the book's name
         >>> simpleNet((4, 3)).predict(np.ones((5, 4))).shape
         (5, 3)
         """
-        logits: Floats = np.dot(self._samples(x), self.W)
+        logits: Floats = np.dot(*self._operands(x))
         return logits
 
-    def _samples(self, x: ArrayLike) -> NDArray[Any]:
-        """Return `x` as one sample or a batch of samples that fit `W`."""
-        x, shape = real_array(x), np.shape(self.W)
-        if not 1 <= x.ndim <= 2 or len(shape) != 2 or x.shape[-1] != shape[0]:
+    def _operands(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return `x` as one sample or a batch of samples that fit `W`, and `W`."""
+        x, weights = real_array(x), real_array(self.W, "W")
+        if weights.ndim != 2 or 0 in weights.shape:
+            raise ValueError(f"W must have the shape (features, classes) and not be empty, got {weights.shape}")
+        if not 1 <= x.ndim <= 2 or x.shape[-1] != len(weights):
             rule = "x must have the shape (features,) or (batch, features) with the features of W"
-            raise ValueError(f"{rule}, got x of shape {x.shape} and W of shape {shape}")
-        return x
+            raise ValueError(f"{rule}, got x of shape {x.shape} and W of shape {weights.shape}")
+        return x, weights
 
     def loss(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the mean softmax cross-entropy of the logits of `x` with the labels `t`.
@@ -254,8 +305,8 @@ class simpleNet:  # noqa: N801, the book's name
         x : array_like
             One sample of shape (features,) or a batch of shape (batch, features).
         t : array_like
-            One-hot rows, of the shape of the logits (their argmax is the label), or integer labels, of shape () or
-            (batch,).
+            One-hot rows or soft labels, of the shape of the logits, or integer labels, of shape () or (batch,), as
+            `cross_entropy_error` takes them.
 
         Returns
         -------
@@ -265,14 +316,14 @@ class simpleNet:  # noqa: N801, the book's name
         Raises
         ------
         TypeError
-            If `x` or `t` is not real, or if labels are not integers.
+            If `x`, `t` or `W` is not real, or if labels are not integers.
         ValueError
-            If shapes do not fit, the batch is empty, or a label is not in ``range(classes)``.
+            If shapes do not fit, the batch is empty, a label is not in ``range(classes)``, or a row is no label.
         """
         logits = self.predict(x)
         labels = _labels(t, logits.shape, checks_range=False)
         rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
-        loss = float(_layers().softmax_cross_entropy(rows, labels.reshape(-1).astype(np.intp, copy=False)))
+        loss = float(_layers().cross_entropy(rows, _batch_of(labels, logits)))
         if loss < 0.0:  # a label may be no column
             _labels(t, logits.shape)
         return loss
@@ -311,10 +362,10 @@ class simpleNet:  # noqa: N801, the book's name
         >>> net.accuracy(x, t)
         1.0
         """
-        x = self._samples(x)
-        shape = np.shape(self.W)
-        labels = _labels(t, (*x.shape[:-1], shape[1])).reshape(-1).astype(np.intp)
-        return _layers().softmax_objective(np.atleast_2d(private_copy(x)), labels, shape)  # type: ignore[no-any-return]
+        x, weights = self._operands(x)
+        logits = np.empty((*x.shape[:-1], weights.shape[1]))
+        labels = _batch_of(_labels(t, logits.shape), logits).copy()
+        return _layers().softmax_objective(np.atleast_2d(private_copy(x)), labels, weights.shape)  # type: ignore[no-any-return]
 
     def numerical_gradient(self, x: ArrayLike, t: ArrayLike, h: float = 1e-4, *, workers: int = 1) -> Floats:
         """Return the gradient of the loss with respect to `W`, by central differences of the step `h`.
@@ -336,6 +387,8 @@ class simpleNet:  # noqa: N801, the book's name
     def accuracy(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the fraction of the samples whose largest logit is that of the label.
 
+        The label of a soft one is its most probable class. A sample with a logit that is NaN is not right.
+
         Parameters, errors: as `loss`.
 
         Examples
@@ -347,7 +400,10 @@ class simpleNet:  # noqa: N801, the book's name
         0.5
         """
         logits = self.predict(x)
-        return float(np.mean(logits.argmax(-1) == _labels(t, logits.shape)))
+        labels = _labels(t, logits.shape)
+        if labels.shape == logits.shape:
+            labels = labels.argmax(-1)
+        return float(np.mean((logits.argmax(-1) == labels) & ~np.isnan(logits).any(-1)))
 
 
 SimpleNet = simpleNet

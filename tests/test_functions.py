@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from problems import needs_jit
 
-from numgrad import cross_entropy_error, function_1, function_2, reference, softmax
+from numgrad import cross_entropy_error, function_1, function_2, reference, simpleNet, softmax
 
 logits = hnp.arrays(
     np.float64, hnp.array_shapes(max_dims=2, max_side=6), elements=st.floats(-800, 800, allow_subnormal=False)
@@ -82,7 +82,12 @@ Y = np.full((2, 3), 1 / 3)
     [
         (Y, [0, 3], ValueError, r"labels must be in range\(3\), got 0 to 3"),
         (Y, [-1, 0], ValueError, r"labels must be in range\(3\), got -1 to 0"),
-        (Y, [0, 1, 2], ValueError, r"one-hot, of shape \(2, 3\), or integer labels, of shape \(2,\), got \(3,\)"),
+        (
+            Y,
+            [0, 1, 2],
+            ValueError,
+            r"one-hot or soft, of shape \(2, 3\), or integer labels, of shape \(2,\), got \(3,\)",
+        ),
         (Y, 0, ValueError, r"got \(\)"),
         (Y, [0.0, 1.0], TypeError, "labels must be integers"),
         (Y, ["a", "b"], TypeError, "t must hold real numbers"),
@@ -95,3 +100,62 @@ Y = np.full((2, 3), 1 / 3)
 def test_cross_entropy_misused(y, t, error, message):
     with pytest.raises(error, match=message):
         cross_entropy_error(y, t)
+
+
+BAD_ROWS = [
+    [0.0, 0.0, 0.0],
+    [0, 0, 0],
+    [False, False, False],
+    [1, 0, 1],
+    [True, True, False],
+    [2, 0, 0],
+    [0, -1, 2],
+    [1.5, -0.5, 0.0],
+    [0.4, 0.3, 0.2],
+    [0.5, 0.5, 2e-6],
+    [np.nan, 0.5, 0.5],
+    [np.nan, 0.0, 0.0],
+    [1.0, np.nan, 0.0],
+    [np.inf, 0.0, 0.0],
+    [1.0, np.inf, -np.inf],
+]
+
+
+@pytest.mark.parametrize("row", BAD_ROWS)
+def test_what_is_no_label_is_refused(row):
+    net = simpleNet((2, 3), rng=0)
+    good = np.array([0, 1, 0], np.asarray(row).dtype)
+    for t, b, x, y in ((row, 0, np.ones(2), Y[0]), ([good, row], 1, np.ones((2, 2)), Y)):
+        for call in (
+            lambda t=t, y=y: cross_entropy_error(y, t),
+            lambda t=t, x=x: net.loss(x, t),
+            lambda t=t, x=x: net.objective(x, t),
+            lambda t=t, x=x: net.numerical_gradient(x, t),
+            lambda t=t, x=x: net.accuracy(x, t),
+        ):
+            with pytest.raises(ValueError, match=rf"row of t must be one-hot, or probabilities.*; row {b} has the sum"):
+                call()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint64, np.float16, np.float32, np.float64, np.longdouble])
+def test_one_hot_rows_of_any_kind_have_the_bits_of_the_reference(dtype):
+    y = softmax(np.random.default_rng(3).standard_normal((5, 4)))
+    labels = np.array([0, 3, 1, 1, 2])
+    rows = np.eye(4)[labels].astype(dtype)
+    assert cross_entropy_error(y, rows) == reference.cross_entropy_error(y, labels)
+    assert cross_entropy_error(y, rows.tolist()) == reference.cross_entropy_error(y, labels)
+    assert cross_entropy_error(y[1], rows[1]) == reference.cross_entropy_error(y[1], labels[1])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("batch", [None, 4])
+def test_soft_labels_are_the_cross_entropy_that_they_mean(dtype, batch):
+    rng = np.random.default_rng(4)
+    y, t = softmax(rng.standard_normal((2, *([batch] if batch else []), 1000 if dtype is np.float32 else 6)))
+    t = t.astype(dtype)
+    expected = -np.sum(np.float64(t) * np.log(y + 1e-7)) / (batch or 1)
+    assert cross_entropy_error(y, t) == pytest.approx(expected, rel=1e-13)
+
+
+def test_a_label_of_one_class_may_stand_in_a_list():
+    assert cross_entropy_error([1.0], [0]) == cross_entropy_error([1.0], [1]) == cross_entropy_error([1.0], 0)

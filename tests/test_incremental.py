@@ -1,5 +1,7 @@
 """IncrementalObjective: the loop around its differences, verify, misuse."""
 
+import math
+
 import numpy as np
 import pytest
 from problems import JIT, needs_jit
@@ -258,3 +260,87 @@ def test_verify_takes_a_compiled_value():
     x = X.copy()
     objective.verify(x)
     assert x.tobytes() == X.tobytes()
+
+
+def quadratic(factor=1.0, offset=0.0, step=None):
+    """Return a sum of squares plus an offset, whose difference is off by a factor or has one step for every h."""
+    return IncrementalObjective(
+        lambda x: float(np.sum(x**2)) + offset,
+        lambda x, h: (x.reshape(-1), np.full(x.size, factor), step or h),
+        difference,
+    )
+
+
+@pytest.mark.parametrize("offset", [0.0, -1e6, 1e9, 1e12, -1e14])
+@pytest.mark.parametrize("wrong", [{"factor": -1.0}, {"factor": 2.0}, {"factor": 0.5}, {"factor": 0.0}, {"step": 1e-4}])
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_verify_finds_what_one_step_hides(offset, wrong, scale):
+    x = scale * (1.0 + np.arange(6.0).reshape(2, 3))
+    if abs(offset) < 1e14 * scale:  # else no step shows the difference
+        before = x.copy()
+        assert quadratic(offset=offset).verify(x) is None
+        with pytest.raises(AssertionError, match="the incremental difference is wrong"):
+            quadratic(offset=offset, **wrong).verify(x)
+        assert x.tobytes() == before.tobytes()
+
+
+def test_verify_says_that_no_step_shows_a_difference():
+    with pytest.raises(AssertionError, match="nothing is verified: up to the step 1 value changes by no more"):
+        quadratic(offset=1e20).verify(np.ones(3))
+    assert quadratic(factor=0.0, offset=1e20).verify(np.zeros(3)) is None  # nothing changes on either side
+
+
+@pytest.mark.parametrize("x", [np.zeros(3), np.full(3, 1e-30), np.array([1e-9, 0.0, 3.0]), np.array([1e17, 1e3, 1.0])])
+def test_verify_accepts_stationary_and_distant_points(x):
+    assert quadratic().verify(x) is None
+
+
+@jit
+def of_logarithms(state, k):
+    x, h = state
+    return np.log(x[k] + h) - np.log(x[k] - h)
+
+
+@jit
+def of_exponentials(state, k):
+    x, h = state
+    return 2.0 * np.exp(x[k]) * np.sinh(h)
+
+
+@pytest.mark.parametrize(
+    ("value_of", "own"),
+    [
+        (lambda x: float(np.log(x).sum()), of_logarithms),  # NaN, and a warning of NumPy
+        (lambda x: sum(map(math.log, x.tolist())), of_logarithms),  # a ValueError
+        (lambda x: float(np.exp(x).sum()), of_exponentials),
+    ],
+)
+def test_verify_stays_where_value_is_defined(value_of, own):
+    def at(offset, step=None):
+        return IncrementalObjective(lambda x: value_of(x) + offset, lambda x, h: (x.reshape(-1).copy(), step or h), own)
+
+    x = np.array([0.05, 0.4, 0.7])
+    for offset in (0.0, 1e10):
+        assert at(offset).verify(x) is None
+    with pytest.raises(AssertionError, match=r"step 0\.001"):
+        at(0.0, 1e-4).verify(x)
+
+
+def test_verify_raises_what_a_function_raises_at_the_first_step_only():
+    def near(x, h):
+        if h > 1e-3:
+            raise ValueError("too far")
+        return x.reshape(-1), np.ones(x.size), h
+
+    assert IncrementalObjective(of_squares, near, difference).verify(np.zeros(3)) is None
+    far = IncrementalObjective(of_squares, lambda x, h: near(x, 1.0), difference)
+    with pytest.raises(ValueError, match="too far"):
+        far.verify(np.zeros(3))
+
+
+def test_verify_takes_float32_and_nothing():
+    x = np.array([1.0, 2.0, 3.0], np.float32)
+    assert quadratic().verify(x) is None
+    assert quadratic().verify(np.empty(0)) is None
+    with pytest.raises(AssertionError, match="the incremental difference is wrong"):
+        quadratic(factor=1.25).verify(x)

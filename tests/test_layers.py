@@ -15,7 +15,10 @@ def layer(features, classes, batch, seed=0, scale=1.0):
     return net, scale * rng.standard_normal((batch, features)), rng.integers(0, classes, batch)
 
 
-def difference_in_50_digits(W, x, t, i, j, h):
+def losses_in_50_digits(W, x, t, i, j, h):
+    """Return the losses at +-h; `t` holds labels or soft rows."""
+    soft = t if t.ndim == 2 else np.eye(W.shape[1])[t]
+
     def loss(step):
         total = mpmath.mpf(0)
         for b in range(len(x)):
@@ -26,11 +29,19 @@ def difference_in_50_digits(W, x, t, i, j, h):
             z[j] += step * mpmath.mpf(x[b, i])
             shift = max(z)
             e = [mpmath.exp(v - shift) for v in z]
-            total -= mpmath.log(e[t[b]] / sum(e) + mpmath.mpf(10) ** -7)
+            for weight, power in zip(soft[b], e, strict=True):
+                if weight:
+                    total -= mpmath.mpf(weight) * mpmath.log(power / sum(e) + mpmath.mpf(10) ** -7)
         return total / len(x)
 
     with mpmath.workdps(100):  # 50 are left where the two losses agree in the first 50
-        return loss(mpmath.mpf(h)) - loss(-mpmath.mpf(h))
+        return loss(mpmath.mpf(h)), loss(-mpmath.mpf(h))
+
+
+def difference_in_50_digits(W, x, t, i, j, h):
+    plus, minus = losses_in_50_digits(W, x, t, i, j, h)
+    with mpmath.workdps(100):
+        return plus - minus
 
 
 def relative_errors(net, x, t, h):
@@ -202,3 +213,81 @@ def test_softmax_cross_entropy_is_the_loss_of_the_reference(batch):
 @pytest.mark.parametrize("label", [-1, 3])
 def test_softmax_cross_entropy_tells_of_a_label_that_is_no_column(label):
     assert layers.softmax_cross_entropy(np.zeros((1, 3)), np.array([label])) == -1.0
+
+
+# Rounded to integers and tenths, so that products and sums of weights, data and steps are nearly exact, and the
+# distance of two logits of 1e3 is no source of error.
+FAR = [
+    ([[0.0, -9e-5]], [[1e7]], [1], 1e-4),
+    ([[0.0, -5e-5]], [[2e7]], [0], 1e-4),
+    ([[0.0, -1000.0]], [[1.0]], [0], 1100.0),
+    ([[0.0, -1000.0]], [[-1.0]], [1], 1100.0),
+    ([[0.0, -1000.0, -1000.5, 0.5]], [[1.0]], [3], 1000.0),
+    ([[0.0, -1000.0, -1000.5]], [[1.0]], [0], 1000.0),
+    ([[0.0, -720.0, -730.0]], [[1.0]], [1], 720.25),
+    ([[0.0, -800.0, -1600.0]], [[1.0]], [2], 801.0),
+    ([[0.0, -800.0, -1600.0]], [[1.0], [0.0], [-2.0]], [2, 0, 1], 801.0),
+    pytest.param([[1e300, -1e300]], [[1.0]], [1], 2e300, marks=needs_jit),  # as plain Python, it warns of overflow
+    ([[5.0]], [[2.0]], [0], 400.0),
+    ([[0.0, -1000.0]], [[1.0]], [[0.25, 0.75]], 1100.0),
+    ([[0.0, -1000.0, -1000.5]], [[1.0]], [[0.25, 0.5, 0.25]], 1000.0),
+]
+
+
+def random_layers():
+    rng = np.random.default_rng(11)
+    for k in range(60):
+        classes, features, batch = rng.integers(1, 5), rng.integers(1, 3), rng.integers(1, 3)
+        W = np.round(rng.standard_normal((features, classes)) * 10 ** rng.uniform(-1, 3.5), 1)
+        x = rng.integers(-3, 4, (batch, features)).astype(float)
+        t = rng.integers(0, classes, batch) if k % 3 else rng.dirichlet(np.ones(classes), batch)
+        yield W, x, t, float(np.round(10 ** rng.uniform(-3, 3.5), 3))
+
+
+@pytest.mark.parametrize(("W", "x", "t", "h"), [*FAR, *random_layers()])
+def test_any_gap_of_logits_and_any_step_agree_with_50_digits(W, x, t, h):
+    W, x, t = np.array(W), np.array(x), np.array(t)
+    net = simpleNet(W.shape)
+    net.W = W
+    found = 2 * h * net.numerical_gradient(x, t, h)
+    for i, j in np.ndindex(W.shape):
+        plus, minus = losses_in_50_digits(W, x, t, i, j, h)
+        # A few roundings of the larger loss, and of the logits where the losses depend on them.
+        assert abs(mpmath.mpf(found[i, j]) - (plus - minus)) <= 8 * 2.0**-52 * max(abs(plus), abs(minus))
+
+
+@needs_jit
+@pytest.mark.filterwarnings("ignore:the step h=.* is below the spacing")
+@pytest.mark.parametrize("W", [[np.inf, 1, 2], [-np.inf, 1, 2], [1, np.nan, 2], [1e308, 1, 2], [-np.inf] * 3])
+@pytest.mark.parametrize("x", [[[1.0]], [[-1.0]], [[1e3]], [[0.0]], [[0.5], [1.0]]])
+@pytest.mark.parametrize("h", [1e-4, 0.5, 500.0, 1e305])
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_difference_is_nan_where_that_of_the_plain_loop_is(W, x, h, soft):
+    net = simpleNet((1, 3))
+    net.W = np.array([W], dtype=float)
+    for label in range(3):
+        t = np.tile(0.5 * np.eye(3)[label] + [0.25, 0.25, 0.0], (len(x), 1)) if soft else np.full(len(x), label)
+        with np.errstate(all="ignore"):
+            plain = numerical_gradient(lambda _, t=t: net.loss(x, t), net.W, h)
+            found = net.numerical_gradient(x, t, h)
+        assert np.isnan(found).tolist() == np.isnan(plain).tolist()
+        assert np.allclose(2 * h * found, 2 * h * plain, rtol=1e-12, atol=1e-9, equal_nan=True)
+
+
+@pytest.mark.parametrize("h", [5e-5, 1e-3, 0.5, 20.0])
+def test_soft_labels_agree_with_50_digits_in_every_regime(h):
+    net, x, _ = layer(2, 4, 3)
+    t = reference.softmax(np.random.default_rng(2).standard_normal((3, 4)))
+    t[0] = [0.5, 0.0, 0.5, 0.0]
+    found = 2 * h * net.numerical_gradient(x, t, h)
+    objective = net.objective(x, t)
+    objective.verify(net.W)
+    t[...] = np.nan  # it was copied
+    assert (2 * h * numerical_gradient(objective, net.W, h)).tobytes() == found.tobytes()
+    t = reference.softmax(np.random.default_rng(2).standard_normal((3, 4)))
+    t[0] = [0.5, 0.0, 0.5, 0.0]
+    for i, j in np.ndindex(net.W.shape):
+        parts = [
+            t[b, c] * difference_in_50_digits(net.W, x[[b]], np.array([c]), i, j, h) / 3 for b, c in np.ndindex(t.shape)
+        ]
+        assert abs(mpmath.mpf(found[i, j]) - sum(parts)) <= TOLERANCE * sum(map(abs, parts))

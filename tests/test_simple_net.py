@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numgrad import SimpleNet, numerical_gradient, reference, simpleNet
+from numgrad import SimpleNet, cross_entropy_error, numerical_gradient, reference, simpleNet, softmax
 
 
 def twin_of(net):
@@ -87,6 +87,8 @@ def test_huge_logits_and_nan_pass_through():
         ([1.0, 2.0], 1.0, TypeError, "labels must be integers"),
         (np.empty((0, 2)), np.empty(0, int), ValueError, "not be empty"),
         ([1j, 0], 0, TypeError, "x must hold real numbers"),
+        (["1", "2"], 0, TypeError, "x must hold real numbers"),
+        ([1.0, 2.0], [True], TypeError, "labels must be integers"),
     ],
 )
 def test_misuse(x, t, error, message):
@@ -94,6 +96,51 @@ def test_misuse(x, t, error, message):
     for method in (net.loss, net.accuracy, net.objective, net.numerical_gradient):
         with pytest.raises(error, match=message):
             method(x, t)
+
+
+@pytest.mark.parametrize(
+    ("W", "error", "message"),
+    [
+        (None, TypeError, "W must hold real numbers"),
+        ([["a", "b"], ["c", "d"]], TypeError, "W must hold real numbers"),
+        (np.ones((2, 3)) * 1j, TypeError, "W must hold real numbers"),
+        (np.ones((2, 3), object), TypeError, "W must hold real numbers"),
+        ([[1.0], [2.0, 3.0]], ValueError, "W must be a rectangular array"),
+        (1.0, ValueError, r"W must have the shape \(features, classes\) and not be empty, got \(\)"),
+        (np.ones(2), ValueError, r"W must have the shape .* got \(2,\)"),
+        (np.ones((1, 2, 3)), ValueError, r"W must have the shape .* got \(1, 2, 3\)"),
+        (np.ones((2, 0)), ValueError, r"W must have the shape .* got \(2, 0\)"),
+        (np.ones((3, 3)), ValueError, r"x of shape \(2,\) and W of shape \(3, 3\)"),
+    ],
+)
+def test_weights_that_are_no_matrix(W, error, message):
+    net = simpleNet()
+    net.W = W
+    methods = net.loss, net.accuracy, net.objective, net.numerical_gradient, lambda x, _: net.predict(x)
+    for method in methods:
+        with pytest.raises(error, match=message) as caught:
+            method([1.0, 2.0], 0)
+        assert "\n" not in str(caught.value)
+
+
+def test_soft_labels_in_every_method():
+    net, rng = simpleNet((3, 4), rng=1), np.random.default_rng(9)
+    x, t = rng.standard_normal((5, 3)), softmax(rng.standard_normal((5, 4)))
+    assert net.loss(x, t) == pytest.approx(cross_entropy_error(softmax(net.predict(x)), t), rel=1e-14)
+    assert net.loss(x[0], t[0]) == pytest.approx(cross_entropy_error(softmax(net.predict(x[0])), t[0]), rel=1e-14)
+    assert net.objective(x, t)(net.W) == net.loss(x, t)
+    assert net.accuracy(x, t) == net.accuracy(x, t.argmax(-1))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_sample_with_a_nan_logit_is_never_right(bad):
+    net = simpleNet((1, 3))
+    net.W = np.array([[bad, 0.0, 1.0]])
+    with np.errstate(all="ignore"):
+        assert net.accuracy([[0.0], [0.0]], [0, 2]) == 0.0  # inf * 0
+        net.W = np.array([[1.0, 0.0, -1.0]])
+        assert net.accuracy([[np.nan], [1.0]], [0, 0]) == 0.5
+        assert net.accuracy([np.nan], [0.5, 0.25, 0.25]) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,13 @@ from .python import PythonObjective
 
 __all__ = ["IncrementalObjective"]
 
+# The power of 10 of the first step of `verify`, in units of x: the package's default h.
+# Fixed by test_verify_finds_what_one_step_hides in tests/test_incremental.py.
+FIRST_EXPONENT = -4
+# Tolerances, without unit, in a plain difference that shows a factor 2 or a wrong sign: by a half of it at least.
+# Fixed by test_verify_finds_what_one_step_hides in tests/test_incremental.py.
+RESOLVED = 4.0
+
 
 class IncrementalObjective:
     """An objective that knows what a change of one coordinate touches, so that a difference costs less than a call.
@@ -95,7 +102,10 @@ class IncrementalObjective:
         return _Incremental(self)
 
     def verify(self, x: ArrayLike, args: tuple[Any, ...] = (), *, samples: int = 32, rng: Any = None) -> None:
-        """Compare differences of random coordinates with plain ones of `value`, at the step 1e-4.
+        """Compare differences of random coordinates with plain ones of `value`, at two steps or more.
+
+        The first step is 1e-4, and each further one ten times the last, up to 1 or to the largest ``|x_k|``. A
+        coordinate is left out once its plain difference was four tolerances or more at two steps.
 
         Parameters
         ----------
@@ -112,40 +122,105 @@ class IncrementalObjective:
         ------
         AssertionError
             If some difference is off by more than the round-off of the plain one can explain. It names the worst
-            coordinate, both differences and the tolerance: for two values of a sum of n terms, added pairwise,
-            ``eps (|f+| + |f-|) (8 + log2 n)``, and for the points, ``eps (|x_k| + h) / h`` times the difference.
+            coordinate, the step, both differences and the tolerance: for two values of a sum of n terms, added
+            pairwise, ``eps (|f+| + |f-|) (8 + log2 n)``, and for the points, ``eps (|x_k| + h) / h`` times
+            ``|f+ - f| + |f- - f|``. Also if round-off hides at every step that `value` changes.
+
+        Notes
+        -----
+        Beyond the first step, which may leave the domain, nothing is compared where `value` is not finite or a function
+        raises.
         """
-        count, h = whole_number("samples", samples, 1), 1e-4
+        count = whole_number("samples", samples, 1)
         x = written_through(real_array(x), x)[0]
         chosen = np.random.default_rng(rng).choice(x.size, min(count, x.size), replace=False)
-        chosen = np.sort(chosen).astype(np.intp)
-        rule, found, plain = Rule(make_central, (h,)), np.empty(len(chosen)), np.empty(len(chosen))
-        own = _Incremental(self)
-        kind = own.plain
-        memory, _ = kind.place(x, args)
-        for objective, point, quotients in ((own, x, found), (kind, memory, plain)):
-            sweep = objective.sweep(point, args, rule, chosen, quotients)
-            sweep.run_range(sweep.thread_state(), 0, len(chosen))
-        values = np.abs(kind.value(memory, args)) + np.abs(2 * h * plain)
-        tolerance = EPS * 2 * values * (8 + np.log2(max(x.size, 1)))
-        tolerance += EPS * (np.abs(np.asarray(x, dtype=np.float64).reshape(-1)[chosen]) + h) / h * np.abs(2 * h * plain)
-        _compare(2 * h * found, 2 * h * plain, tolerance, chosen, x.shape)
+        comparison = _Comparison(self, x, args, np.sort(chosen).astype(np.intp))
+        times = np.zeros(len(chosen), np.intp)
+        for exponent in range(FIRST_EXPONENT, comparison.last_exponent + 1):
+            if (rest := np.flatnonzero(times < 2)).size:
+                times[rest] += comparison.resolves(10.0**exponent, rest, later=exponent > FIRST_EXPONENT)
+        comparison.check_visible()
 
 
-def _compare(found: Floats, plain: Floats, tolerance: Floats, chosen: Indices, shape: tuple[int, ...]) -> None:
-    """Raise an AssertionError that names the coordinate where `found` is off the most, in tolerances."""
-    with np.errstate(all="ignore"):
-        excess = np.abs(found - plain) / tolerance
-    excess[np.isnan(excess)] = np.inf
-    excess[(found == plain) | (np.isnan(found) & np.isnan(plain))] = 0.0
-    if excess.max(initial=0.0) > 1.0:
-        k = int(excess.argmax())
-        where = tuple(map(int, np.unravel_index(chosen[k], shape)))
+class _Comparison:
+    """Incremental and plain differences of the `chosen` coordinates, at one step after another."""
+
+    def __init__(self, f: IncrementalObjective, x: NDArray[Any], args: tuple[Any, ...], chosen: Indices) -> None:
+        self.own, self.args, self.chosen, self.shape = _Incremental(f), args, chosen, x.shape
+        self.memory, self.point = self.own.plain.place(x, args)[0], self.own.place(x, args)[0]
+        if is_compiled(f.value):  # it reads its argument only, and other threads may read x
+            self.memory = self.memory.copy()
+        self.value = self.own.plain.value(self.memory, args)
+        self.sizes = np.abs(self.point.reshape(-1)[chosen])
+        # Twice a step is finite, and so are sizes.
+        self.last_exponent = int(np.log10(self.sizes.max(initial=1.0, where=self.sizes < 1e300)))
+        self.eps = max(EPS, float(np.finfo(self.memory.dtype).eps))
+        self.visible, self.equal = (
+            False,
+            True,
+        )  # whether `value` changes beyond round-off, and differences agree exactly
+
+    def resolves(self, h: float, rest: Indices, *, later: bool) -> NDArray[np.bool_]:
+        """Return which of the coordinates ``chosen[rest]`` are resolved by h; AssertionError if one is wrong."""
+        found, chosen, sizes = np.full(len(rest), np.nan), self.chosen[rest], self.sizes[rest]
+        try:
+            with np.errstate(all="ignore" if later else None):
+                sweep = self.own.sweep(self.point, self.args, Rule(make_central, (h,)), chosen, found)
+                sweep.run_range(None, 0, len(rest))
+                up, down = self._values(h, chosen, later)
+        except Exception:
+            if not later:
+                raise
+            return np.zeros(len(rest), np.bool_)
+        with np.errstate(all="ignore"):
+            found, plain = 2 * h * found, up - down
+            change = np.abs(up - self.value) + np.abs(down - self.value)
+            tolerance = self.eps * (np.abs(up) + np.abs(down)) * (8 + np.log2(self.point.size))
+            tolerance += self.eps * (sizes + h) / h * change
+            excess = np.abs(found - plain) / tolerance
+        excess[np.isnan(excess)] = np.inf
+        # An eighth of a step is lost to rounding, and with it the plain difference.
+        lost = (8 * self.eps * sizes >= h) | (later & ~np.isfinite(plain))
+        excess[lost | (found == plain) | (np.isnan(found) & np.isnan(plain))] = 0.0
+        self.equal &= not excess.any()
+        self.visible |= bool((~lost & (change > RESOLVED * tolerance)).any())
+        if excess.max(initial=0.0) > 1.0:
+            self._raise_wrong(h, chosen, (found, plain, tolerance), int(excess.argmax()))
+        return np.asarray(~lost & (np.abs(plain) > RESOLVED * tolerance))
+
+    def _values(self, h: float, chosen: Indices, may_fail: bool) -> Floats:
+        """Return f at the distances h and -h along each coordinate, NaN where it raises and `may_fail`."""
+        values, memory = np.full((2, len(chosen)), np.nan), self.memory
+        for n, k in enumerate(chosen):
+            before = memory.flat[k]
+            try:
+                for row, step in zip(values, (h, -h), strict=True):
+                    memory.flat[k] = before + step
+                    row[n] = self.own.plain.value(memory, self.args)
+            except Exception:
+                if not may_fail:
+                    raise
+            finally:
+                memory.flat[k] = before
+        return values
+
+    def _raise_wrong(self, h: float, chosen: Indices, numbers: tuple[Floats, Floats, Floats], k: int) -> None:
+        """Raise the AssertionError of the coordinate ``chosen[k]``."""
+        found, plain, tolerance = numbers
+        where = tuple(map(int, np.unravel_index(chosen[k], self.shape)))
         ignored = "" if plain.any() else "; value seems to ignore its argument: pass the array that it reads, writable"
         raise AssertionError(
             f"the incremental difference is wrong, worst at coordinate {where}: difference {found[k]:.17g}, plain "
-            f"{plain[k]:.17g}, tolerance {tolerance[k]:.2g}{ignored}"
+            f"{plain[k]:.17g}, tolerance {tolerance[k]:.2g}, step {h:g}{ignored}"
         )
+
+    def check_visible(self) -> None:
+        """Raise an AssertionError if round-off may have hidden every difference that is not zero."""
+        if not (self.visible or self.equal):
+            raise AssertionError(
+                f"nothing is verified: up to the step {10.0**self.last_exponent:g} value changes by no more than its "
+                f"round-off; take an offset off value, or another x"
+            )
 
 
 class _Incremental:

@@ -30,7 +30,18 @@ of four regimes, chosen for each feature i by ``max_b |u|``:
   ``atanh r = s (a + s**2 (a**3 / 3 - a e) + s**4 a (e / 4 + e**2 - a**2 e + a**4 / 5) + ...)``. What is left out is
   below ``s**6`` of the sum of magnitudes. Regime 0, up to `SHORT`, leaves out the term in ``s**4`` too.
 - 2, *rational*, up to `RATIONAL`: ``r = a s / (1 + e C)`` and `atanh`, with ``C = 2 s**2 / (1 + sqrt(1 + s**2))``.
-- 3, *logarithmic*, beyond, and for ``|r| >= 1/2``: the two logarithms of ``y+- + d`` themselves.
+- 3, *logarithmic*, beyond, and for ``|r| >= 1/2``: the change of the logarithm itself, from logits in place of
+  probabilities, which may underflow. With ``q_j`` the logarithm of the sum of the other exponentials, ``m = z_j - q_j``
+  the log-odds of class j, and the logistic function ``g(v) = 1 / (1 + exp(-v))``, the probability of class j becomes
+  ``g(m +- u)``. The one of another label becomes ``w g(-m -+ u)``, where ``w = exp(z_c - q_j)`` is its share among the
+  others. Since ``g(v) - g(v') = g(v) g(-v') (1 - exp(v' - v))``, the change for ``u > 0`` is, with no difference of
+  probabilities, ``log(1 + g(m + u) g(u - m) (1 - exp(-2 u)) / (g(m - u) + d))`` for ``j == c``, and otherwise
+  ``-log(1 + w g(m + u) g(u - m) (1 - exp(-2 u)) / (w g(-m - u) + d))``.
+
+A soft label is a mean over labels c with the weights ``t_c``: ``f(W) = -mean_b sum_c t_c log(p_c + d)``. The series are
+linear in their coefficients, so these are averaged; beyond the series, the logarithmic regime serves each c.
+
+Where a logit is NaN or infinite, upwards, before or after the step, the loss is NaN, and so is the difference.
 """
 
 from __future__ import annotations
@@ -45,6 +56,8 @@ from .compiling import INLINE, REORDER, compiled
 from .incremental import IncrementalObjective
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..loops import Floats, Indices
 
 __all__: list[str] = []  # nothing here is public
@@ -64,6 +77,8 @@ SERIES = 1.6e-3
 # Unit of a logit: the largest step whose s**2 is known to be finite: 1e260 here, and too large for a float from 356 on.
 # Fixed by test_both_sides_of_the_bounds_agree_with_50_digits.
 RATIONAL = 300.0
+# In place of soft labels, and of tables that only the regimes 2 and 3 read.
+NONE = np.empty((0, 0))
 
 
 @compiled(cache=True)
@@ -86,6 +101,16 @@ def softmax_cross_entropy(logits: Floats, labels: Indices) -> float:
             normaliser += np.exp(logits[b, j] - shift)
         total -= np.log(np.exp(logits[b, labels[b]] - shift) / normaliser + OFFSET)
     return float(total / batch)
+
+
+@compiled(cache=True)
+def soft_cross_entropy(logits: Floats, soft: Floats) -> float:
+    """Return the mean over the rows b of ``-sum_c soft[b, c] log(softmax(logits[b])[c] + 1e-7)``."""
+    total = 0.0
+    for b in range(len(logits)):
+        exponentials = np.exp(logits[b] - logits[b].max())
+        total -= np.sum(soft[b] * np.log(exponentials / exponentials.sum() + OFFSET))
+    return float(total / len(logits))
 
 
 @compiled(cache=True)
@@ -128,23 +153,21 @@ def steps(x: Floats, largest: Floats, h: float, s: Floats, regimes: Indices) -> 
 
 
 @compiled(cache=True)
-def coefficients(logits: Floats, labels: Indices, a: Floats, a1: Floats, a2: Floats, e: Floats, log_p: Floats) -> None:
-    """Write a, e, the series' coefficients of ``s**2`` and ``s**4``, and ``log p``, all of shape (classes, batch)."""
+def coefficients(logits: Floats, labels: Indices, a: Floats, a1: Floats, a2: Floats, e: Floats) -> None:
+    """Write a, e, and the series' coefficients of ``s**2`` and ``s**4``, all of shape (classes, batch)."""
     batch, classes = logits.shape
     for b in range(batch):
         top = logits[b].argmax()
         rest = 0.0  # the normaliser is 1 + rest, and 1 - p_top is rest / (1 + rest) without cancellation
         for j in range(classes):
-            log_p[j, b] = logits[b, j] - logits[b, top]
-            a[j, b] = np.exp(log_p[j, b])
+            a[j, b] = np.exp(logits[b, j] - logits[b, top])
             if j != top:
                 rest += a[j, b]
-        c, normaliser, log_normaliser = labels[b], 1 + rest, np.log1p(rest)
+        c, normaliser = labels[b], a[top, b] + rest  # a is 1 there, or NaN for an infinite logit
         p_label = a[c, b] / normaliser
         for j in range(classes):
             p = a[j, b] / normaliser
             others = rest / normaliser if j == top else 1 - p
-            log_p[j, b] -= log_normaliser
             if j == c:
                 slope = p * others / (p + OFFSET)
                 curvature = slope * (0.5 + OFFSET)
@@ -157,21 +180,46 @@ def coefficients(logits: Floats, labels: Indices, a: Floats, a1: Floats, a2: Flo
             a2[j, b] = slope * (curvature / 4 + curvature * curvature - square * curvature + square * square / 5)
 
 
-@compiled(**INLINE)
-def log_add(v: float, w: float) -> float:
-    """Return ``log(exp(v) + exp(w))``."""
-    high, low = max(v, w), min(v, w)
-    return high + math.log1p(math.exp(low - high)) if low > -math.inf else high
+@compiled(cache=True)
+def others(logits: Floats, z: Floats, shift: Floats, rest: Floats) -> None:
+    """Write the logits, the largest of the other logits, and ``q`` less that, all of shape (classes, batch)."""
+    batch, classes = logits.shape
+    for b in range(batch):
+        top, second, total, below = logits[b].argmax(), -np.inf, 0.0, 0.0
+        for j in range(classes):
+            if j != top:
+                second = max(second, logits[b, j])
+        for j in range(classes):
+            total += np.exp(logits[b, j] - logits[b, top])
+            if j != top and logits[b, j] > -np.inf:
+                below += np.exp(logits[b, j] - second)
+        for j in range(classes):
+            z[j, b], shift[j, b] = logits[b, j], second if j == top else logits[b, top]
+            power = below if j == top else total - np.exp(logits[b, j] - logits[b, top])
+            rest[j, b] = -np.inf if power == 0.0 else np.log(power)
 
 
 @compiled(**INLINE)
-def half_logarithm(u: float, log_p: float, log_label: float, is_label: bool) -> float:
-    """Return half of ``log(y+ + d) - log(y- + d)`` for a step u of the logit of log-probability `log_p`."""
-    up, down = log_p + u, log_p - u
-    others = math.log(-math.expm1(log_p)) if log_p < 0.0 else -math.inf
-    y_up = math.exp((up if is_label else log_label) - log_add(others, up))
-    y_down = math.exp((down if is_label else log_label) - log_add(others, down))
-    return 0.5 * (math.log(y_up + OFFSET) - math.log(y_down + OFFSET))
+def logistic(v: float) -> float:
+    """Return ``1 / (1 + exp(-v))``."""
+    power = math.exp(-abs(v))
+    return float((1.0 if v > 0.0 else power) / (1.0 + power))
+
+
+# Said, or numba would take the flags of the caller, which let it reorder sums.
+@compiled(fastmath=False, **INLINE)
+def half_logarithm(u: float, logit: float, label: float, shift: float, rest: float, is_label: bool) -> float:
+    """Return half of ``log(y+ + d) - log(y- + d)`` for a step u of `logit`; `label` is the logit of the label."""
+    size = abs(u)
+    if not logit + size < math.inf:
+        return math.nan
+    # In this order: where the step makes up for the distance of two logits, what is left is exact.
+    high, low = (logit - shift) + size - rest, (logit - shift) - size - rest
+    change = -math.expm1(-2.0 * size) * logistic(high) * logistic(-low)
+    if is_label:
+        return math.copysign(0.5 * math.log1p(change / (logistic(low) + OFFSET)), u)
+    share = math.exp(label - shift - rest) if label > -math.inf else 0.0
+    return math.copysign(0.5 * math.log1p(share * change / (share * logistic(-high) + OFFSET)), -u)
 
 
 @compiled(**REORDER, **INLINE)
@@ -180,7 +228,7 @@ def difference(state: Any, k: int) -> float:
 
     The only function whose sums may be reordered, so that they vectorise: no user's function runs in it.
     """
-    s, regimes, a, a1, a2, e, log_p, labels = state
+    s, regimes, a, a1, a2, e, z, shift, rest, labels, soft = state
     batch, (classes, width) = labels.size, a.shape
     i = np.uintp(k) // np.uintp(classes)
     j = np.uintp(k) - i * np.uintp(classes)
@@ -193,14 +241,18 @@ def difference(state: Any, k: int) -> float:
     for b in range(series):
         square = s[i, b] * s[i, b]
         total += s[i, b] * (a[j, b] + square * (a1[j, b] + square * a2[j, b]))
+    weighted = soft.shape[1]
+    largest = 0.5 if regimes[i] == 2 and not weighted else 0.0  # near 1 atanh would magnify the rounding of r
     for b in range(batch if regimes[i] >= 2 else 0):
         square = s[i, b] * s[i, b]
         r = a[j, b] * s[i, b] / (1 + 2 * e[j, b] * square / (1 + math.sqrt(1 + square)))
-        if regimes[i] == 2 and abs(r) < 0.5:
+        if abs(r) < largest:
             total += math.atanh(r)
-        else:  # near 1 atanh would magnify the rounding of r, and the logarithms differ by enough
+        else:
             u = math.asinh(s[i, b]) if regimes[i] == 2 else s[i, b]
-            total += half_logarithm(u, log_p[j, b], log_p[labels[b], b], j == labels[b])
+            for c in range(max(weighted, 1)):
+                label, weight = (c, soft[b, c]) if weighted else (labels[b], 1.0)
+                total += weight * half_logarithm(u, z[j, b], z[label, b], shift[j, b], rest[j, b], j == label)
     return float(-2 / batch * total)
 
 
@@ -215,10 +267,28 @@ def aligned_zeros(rows: int, columns: int) -> Floats:
     return memory[start : start + rows * width].reshape(rows, width)
 
 
-def softmax_objective(x: Floats, labels: Indices, shape: tuple[int, ...]) -> IncrementalObjective:
-    """Return the loss of a layer of weights of `shape` for the samples `x`, of shape (batch, features)."""
+def cross_entropy(logits: Floats, t: NDArray[Any]) -> float:
+    """Return the mean loss of the rows of `logits` with integer labels, or with soft ones, of the shape of `logits`."""
+    return float((soft_cross_entropy if t.ndim == 2 else softmax_cross_entropy)(logits, t))
+
+
+def mean_coefficients(logits: Floats, soft: Floats, tables: list[Floats]) -> None:
+    """Add to the `tables` of `coefficients` the mean over soft labels."""
+    for c in np.flatnonzero(soft.any(axis=0)):
+        parts = [np.empty(logits.shape[::-1]) for _ in tables]
+        coefficients(logits, np.full(len(logits), c), *parts)
+        for table, part in zip(tables, parts, strict=True):
+            table[:, : len(logits)] += soft[:, c] * part
+
+
+def softmax_objective(x: Floats, t: NDArray[Any], shape: tuple[int, ...]) -> IncrementalObjective:
+    """Return the loss of a layer of weights of `shape` for the samples `x`, of shape (batch, features).
+
+    `t` holds integer labels, or soft ones, of shape (batch, classes).
+    """
     (batch, features), classes = x.shape, shape[1]
     largest = np.maximum(x.max(axis=0), -x.min(axis=0))
+    labels, soft = (np.zeros(batch, np.intp), t) if t.ndim == 2 else (t, NONE)
 
     def logits(W: Floats) -> Floats:  # noqa: N803
         if W.shape != shape:
@@ -226,19 +296,26 @@ def softmax_objective(x: Floats, labels: Indices, shape: tuple[int, ...]) -> Inc
         return np.asarray(np.dot(x, W), dtype=FLOAT64)
 
     def value(W: Any) -> float:  # noqa: N803
-        return float(softmax_cross_entropy(logits(real_array(W, "W")), labels))
+        return cross_entropy(logits(real_array(W, "W")), t)
 
-    known_steps: dict[float, tuple[Floats, Indices]] = {}  # a descent has one h, and the steps do not depend on W
+    known_steps: dict[float, tuple[Floats, Indices, bool]] = {}  # a descent has one h, and the steps do not depend on W
 
     def prepare(W: Floats, h: float) -> Any:  # noqa: N803
         if (known := known_steps.get(h)) is None:
-            known = aligned_zeros(features, batch), np.empty(features, np.intp)
-            steps(x, largest, h, *known)
+            s, regimes = aligned_zeros(features, batch), np.empty(features, np.intp)
+            steps(x, largest, h, s, regimes)
             known_steps.clear()
-            known_steps[h] = known
-        tables = [aligned_zeros(classes, batch) for _ in range(5)]  # a, a1, a2, e, log_p
-        coefficients(logits(W), labels, *tables)
-        return *known, *tables, labels
+            known_steps[h] = known = s, regimes, bool(regimes.max() >= 2)
+        z, tables = logits(W), [aligned_zeros(classes, batch) for _ in range(4)]  # a, a1, a2, e
+        if soft is NONE:
+            coefficients(z, labels, *tables)
+        else:
+            mean_coefficients(z, soft, tables)
+        odds = [NONE, NONE, NONE]
+        if known[2]:
+            odds = [np.empty((classes, batch)) for _ in odds]
+            others(z, *odds)
+        return *known[:2], *tables, *odds, labels, soft
 
     objective = IncrementalObjective(value, prepare, difference)
     objective._only_reads = True
