@@ -155,10 +155,7 @@ class _Comparison:
         # Twice a step is finite, and so are sizes.
         self.last_exponent = int(np.log10(self.sizes.max(initial=1.0, where=self.sizes < 1e300)))
         self.eps = max(EPS, float(np.finfo(self.memory.dtype).eps))
-        self.visible, self.equal = (
-            False,
-            True,
-        )  # whether `value` changes beyond round-off, and differences agree exactly
+        self.visible, self.equal = False, True  # does `value` change beyond round-off, do the differences agree exactly
 
     def resolves(self, h: float, rest: Indices, *, later: bool) -> NDArray[np.bool_]:
         """Return which of the coordinates ``chosen[rest]`` are resolved by h; AssertionError if one is wrong."""
