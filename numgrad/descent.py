@@ -14,7 +14,7 @@ from .arguments import describe, finite_real, real_array, whole_number
 from .driver import Progress, Workers
 from .gradient import check_analytic
 from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_complex_step, make_descent
-from .points import is_flat_float64, native_copy, written_through
+from .points import EPS, is_flat_float64, is_narrow, native_copy, written_through
 from .schemes import AnyScheme, StepSize, rule_at
 from .threads import Report
 
@@ -247,19 +247,21 @@ class _Descent:
 
     def _run(self, iterates: NDArray[Any], report: Report | None) -> int:
         """Do the iterations one by one, or fewer if the callback ends the descent, and return the flags."""
-        flags, slopes = 0, np.empty(self.x.size)
+        flags, slopes, eps = 0, np.empty(self.x.size), EPS
+        if self.h.__class__ is str and self.x.size:
+            eps = driver.eps_of_values(self.objective, self.point, self.args)[1]
         shaped, follows_x = slopes.reshape(self.x.shape), isinstance(self.plan[1], Directions)
         for k in range(self.step_num):
             if self.point is not self.x:
                 self.point = self.objective.place(self.x, self.args)[0]
             if follows_x:
-                self.plan = rule_at(self.point, self.h, self.scheme)
+                self.plan = rule_at(self.point, self.h, self.scheme, eps=eps)
             progress: Progress = False if report is None else driver.after(report, k * slopes.size)
             flags |= driver.differentiate(
                 self.objective, self.point, self.args, self.plan, slopes, self.workers, progress
             )
-            if k == 0 and self.plan[0].make is make_complex_step:
-                check_analytic(lambda z: self.f(z, *self.args), self.point, slopes)
+            if k == 0:
+                self._look_at_first(slopes)
             if not flags & RESPONDED and slopes.any():
                 flags |= RESPONDED
             _update(self.memory, self.lr, shaped)
@@ -274,13 +276,22 @@ class _Descent:
                     iterates[k + 1] = self.memory
         return flags if np.isfinite(self.memory).all() else flags | NOT_FINITE
 
+    def _look_at_first(self, slopes: Floats) -> None:
+        """Look whether the first gradient can be right: f analytic for a complex step, and with enough digits."""
+        if self.plan[0].make is make_complex_step:
+            if slopes.size:
+                check_analytic(lambda z: self.f(z, *self.args), self.point, slopes)
+        elif self.h.__class__ is float and not self.private and is_narrow(self.point):
+            driver.warn_of_few_digits(self.objective, self.point, self.args, self.h, slopes)
+
     def _warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
         ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags)
-        driver.warn_of(flags, self.h, ignored, iterates)
+        cure = f"pass h='auto', or a smaller lr than {abs(self.lr):g} if the iterates grow"
+        driver.warn_of(flags, self.h, ignored, iterates, cure)
         if flags & NOT_FINITE:
             driver.warn(
-                f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, try a "
-                f"smaller lr"
+                f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, or "
+                f"leaves the domain of f; try a smaller lr"
             )
 
 

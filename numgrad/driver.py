@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
@@ -13,13 +14,18 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import KNOWN_COMPILED, describe, is_compiled, whole_number
+from .arguments import KNOWN_COMPILED, describe, is_compiled, real_number, whole_number
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
+from .points import EPS
 from .processes import Engine, distribute, joblib_engine
 from .threads import Report, Sweep, Throughput
 
 __all__: list[str] = []  # nothing here is public
+
+# Relative error of a gradient from which on it is worth a warning: three digits are what float32 has to give at best.
+# Fixed by test_few_digits_of_f_are_warned_of_once in tests/test_gradient.py.
+_FEW_DIGITS = 1e-3
 
 Workers: TypeAlias = "int | Engine"
 Progress: TypeAlias = "bool | Callable[[int, int], object]"
@@ -194,6 +200,26 @@ def _tqdm() -> Any:
     return tqdm
 
 
+def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[float, float]:
+    """Return f(x), and the relative spacing of what f returns: of float64, unless f says that it has fewer digits."""
+    returned = objective.returned(x, args)
+    value, dtype = real_number(returned), np.asarray(returned).dtype
+    return value, max(EPS, float(np.finfo(dtype).eps)) if dtype.kind == "f" else EPS
+
+
+def warn_of_few_digits(objective: Objective, x: Any, args: tuple[Any, ...], h: float, gradient: Floats) -> None:
+    """Warn if f computes in so few digits that fewer than three are right in the largest element of the gradient."""
+    value, eps = eps_of_values(objective, x, args)
+    kind = "float16" if eps > 1e-5 else "float32"
+    error, largest = eps * abs(value) / h, float(np.abs(gradient).max(initial=0.0))
+    if eps > EPS and 0.0 < largest < math.inf and error > _FEW_DIGITS * largest:
+        digits = max(0, round(-math.log10(error / largest)))
+        warn(
+            f"about {digits} digits of the gradient are right: f returns {kind}, whose error eps |f| / h = "
+            f"{error:.1g} is to be compared with {largest:.1g}; pass h='auto', or compute f in float64"
+        )
+
+
 def seems_ignored(
     objective: Objective, is_private: bool, workers: Workers, flags: int, out: Floats | None = None
 ) -> bool:
@@ -206,7 +232,7 @@ def seems_ignored(
     return out is None or (out.size > 0 and not out.any())
 
 
-def warn_of(flags: int, h: Any, ignored: bool, x: Any) -> None:
+def warn_of(flags: int, h: Any, ignored: bool, x: Any, cure: str = "pass h='auto'") -> None:
     """Warn of a step that is lost at `x`, and of an argument that seems to be `ignored`, at the caller's line."""
     if ignored:
         warn(
@@ -220,7 +246,7 @@ def warn_of(flags: int, h: Any, ignored: bool, x: Any) -> None:
         loss = "is below the spacing of the floats near some coordinate of x, and is lost in round-off there"
         if isinstance(h, float) and 1e-3 * h <= spacing < h:
             loss = f"loses up to {spacing / h / 2:.2%} of itself where x + h is rounded, near {largest:.2g}"
-        warn(f"the step {step} {loss}; pass h='auto', or rescale x")
+        warn(f"the step {step} {loss}; {cure}, or rescale x")
 
 
 def warn(message: str) -> None:

@@ -14,7 +14,7 @@ from .arguments import describe, is_compiled, raise_compile_error, real_array, r
 from .driver import Progress, Workers, differentiate
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
 from .objectives.python import PythonObjective
-from .points import LOSS_EPS, private_copy
+from .points import EPS, LOSS_EPS, is_narrow, private_copy
 from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at, scales
 
 __all__ = ["numerical_diff", "numerical_gradient"]
@@ -253,9 +253,9 @@ def numerical_gradient(
     h : float, 'auto' or array_like, default 1e-4
         Step, in the unit of x; an array or a list gives each coordinate its own, and broadcasts to the shape of `x`. A
         tuple is refused: further arguments of `f` go to `args`. 'auto' takes ``eps**(1 / (order + 1))`` of each
-        coordinate's magnitude (of 1 where that is 0), with the eps of the precision of `x`: right for an f that changes
-        over lengths like `x` itself. With an array or 'auto' the divisor is the distance of the points as they are
-        stored.
+        coordinate's magnitude (of 1 where that is 0), with the eps of the coarser precision of `x` and of what `f`
+        returns, by one evaluation more: right for an f that changes over lengths like `x` itself. With an array or
+        'auto' the divisor is the distance of the points as they are stored.
     args : tuple, optional
         Further arguments of `f`.
     workers : int or map-like callable, default 1
@@ -322,8 +322,9 @@ def numerical_gradient(
     Warns
     -----
     RuntimeWarning
-        If `h` loses more than a thousandth of itself where it is added to some coordinate, or if `f` saw a private copy
-        and did not respond to it at all.
+        If `h` loses more than a thousandth of itself where it is added to some coordinate; if `f` saw a private copy
+        and did not respond to it at all; if `x` and what `f` returns are of less than float64 precision, and with one
+        step `h` fewer than three digits of the gradient are right.
 
     Notes
     -----
@@ -359,6 +360,9 @@ def numerical_gradient(
         workers = driver.as_workers(workers, objective)
     chosen = None if coordinates is None else arguments.as_coordinates(coordinates, point.size)
     plan = rule_at(point, h, scheme, bounds, chosen)
+    if h.__class__ is str and plan[0].make is make_directions and point.size:
+        eps = driver.eps_of_values(objective, point, args)[1]
+        plan = plan if eps == EPS else rule_at(point, h, scheme, bounds, chosen, eps)
     shape = point.shape if chosen is None else chosen.shape
     gradient = np.empty(shape) if out is None else arguments.result_buffer(out, shape, x, args)
     # A matrix that was given as `out` would stay one, of two dimensions.
@@ -366,6 +370,8 @@ def numerical_gradient(
     flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if plan[0].make is make_complex_step and flat.size:
         check_analytic(lambda z: f(z, *args), point, flat, chosen, bounds)
+    if h.__class__ is float and not private and is_narrow(point) and plan[0].make is not make_complex_step:
+        driver.warn_of_few_digits(objective, point, args, h, flat)
     if flags != RESPONDED:
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
         driver.warn_of(flags, h, ignored, point)

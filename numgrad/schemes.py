@@ -123,11 +123,17 @@ _BY_NAME: dict[str, Scheme | str] = {**SCHEMES, "complex": "complex"}
 
 
 def rule_at(
-    x: NDArray[Any], h: StepSize, scheme: AnyScheme, bounds: Bounds | None = None, coordinates: Indices | None = None
+    x: NDArray[Any],
+    h: StepSize,
+    scheme: AnyScheme,
+    bounds: Bounds | None = None,
+    coordinates: Indices | None = None,
+    eps: float = EPS,
 ) -> tuple[Rule, Any]:
     """Return how to difference at the memory `x`, and where: `coordinates` for the default, else `Directions`.
 
-    Only the `coordinates` need room within the bounds; if they are None, all.
+    Only the `coordinates` need room within the bounds; if they are None, all. An automatic step allows for values of f
+    of the relative spacing `eps`.
 
     Raises
     ------
@@ -151,7 +157,7 @@ def rule_at(
     is_one_step = not isinstance(h, str | list | np.ndarray)
     if is_one_step and bounds is None:
         return rule_at(x, positive_step(h), scheme, None, coordinates)
-    each = _steps(x, h, known)
+    each = _steps(x, h, known, eps)
     _check_reach(known, each)
     if coordinates is not None and len(each) != 1:
         each = each[coordinates]
@@ -239,13 +245,13 @@ def scales(x: NDArray[Any]) -> Floats:
     return np.maximum(magnitude, _SMALLEST)
 
 
-def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str) -> Floats:
+def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
     """Return the step of each coordinate of `x`, or the one of all."""
-    if isinstance(h, str) and h == "auto":  # relative to x, eps**(1 / (order + 1)) makes truncation and round-off alike
-        relative = (
-            math.pow(max(resolution(x), EPS), 1 / (scheme.order + 1)) if isinstance(scheme, Scheme) else _COMPLEX_STEP
-        )
-        return relative * scales(x)
+    if isinstance(h, str) and h == "auto":
+        if not isinstance(scheme, Scheme):
+            return _COMPLEX_STEP * scales(x)
+        # Relative to x, this makes truncation and round-off alike, of x as it is stored or of the values of f.
+        return math.pow(max(resolution(x), eps), 1 / (scheme.order + 1)) * scales(x)
     if not isinstance(h, np.ndarray | list):
         return np.array([positive_step(h)])
     steps = private_copy(real_array(h, "h"))

@@ -586,8 +586,8 @@ def test_coordinates_choose_partial_derivatives(workers):
         assert numerical_gradient(f, x, coordinates=[]).shape == (0,)
         assert x.tobytes() == before
     narrow = np.array([1.0, 2.0, 3.0], dtype=np.float32)
-    everywhere = numerical_gradient(sum_of_squares, narrow)
-    assert numerical_gradient(sum_of_squares, narrow, coordinates=[2, 1]).tolist() == everywhere[[2, 1]].tolist()
+    everywhere = numerical_gradient(sum_of_squares, narrow, 1e-2)
+    assert numerical_gradient(sum_of_squares, narrow, 1e-2, coordinates=[2, 1]).tolist() == everywhere[[2, 1]].tolist()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -1018,3 +1018,60 @@ def test_an_f_that_reshapes_or_locks_x_and_raises_leaves_its_numbers(f, h, dtype
     with pytest.raises(KeyError, match="mine"):
         numerical_gradient(f, x, h)
     assert x.ravel().tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+# --- values of few digits --------------------------------------------------------------------------------------------
+
+
+def in_float32(x):
+    return np.sum((x.astype(np.float32) - 1) ** 2, dtype=np.float32) + np.float32(1000)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.longdouble])
+@pytest.mark.parametrize("scheme", ["central", "forward", "backward", "central4", "central6"])
+@pytest.mark.parametrize("options", [{}, {"bounds": (0.0, 9.0)}, {"coordinates": [0, 1]}, {"workers": map}])
+def test_an_automatic_step_allows_for_the_digits_of_f(dtype, scheme, options):
+    x = np.array([2.0, 3.0], dtype)
+    order = {"forward": 1, "backward": 1, "central": 2, "central4": 4, "central6": 6}[scheme]
+    h = 2.0 ** (-23 / (order + 1)) * x.astype(float)
+    # Truncation, of a parabola, and the round-off of f in float32, of weights that add up to less than 4.
+    error = (h if order == 1 else 0.0 * h) + 8 * 1004 * 2.0**-23 / h
+    assert np.all(np.abs(numerical_gradient(in_float32, x, "auto", scheme=scheme, **options) - [2.0, 4.0]) <= error)
+
+
+def test_an_automatic_step_of_a_descent_and_of_batches_allows_for_the_digits_of_f():
+    x = gradient_descent(in_float32, np.array([2.0, 3.0]), 0.25, 1, h="auto")
+    assert x == pytest.approx(np.array([1.5, 2.0]), abs=2e-3)
+    gradient = numerical_gradient(
+        lambda batch: np.float32(1000) + np.sum((batch.astype(np.float32) - 1) ** 2, axis=1, dtype=np.float32),
+        np.array([2.0, 3.0]),
+        "auto",
+        vectorized=True,
+    )
+    assert gradient == pytest.approx(np.array([2.0, 4.0]), abs=2e-2)
+
+
+@pytest.mark.parametrize("run", [numerical_gradient, gradient_descent])
+def test_few_digits_of_f_are_warned_of_once(run):
+    with pytest.warns(RuntimeWarning, match=r"about 1 digits of the gradient are right: f returns float32") as caught:
+        run(in_float32, np.array([2.0, 3.0], np.float32))
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_digits_that_suffice_are_not_warned_of():
+    x = np.array([2.0, 3.0], np.float32)
+    for f, h in (
+        (lambda x: float(np.sum(x.astype(float) ** 2)), 1e-4),  # f computes in float64
+        (in_float32, "auto"),
+        (lambda x: np.sum(x) * np.float32(1e-4), 1e-1),
+        (lambda x: np.float32(0.0), 1e-4),
+    ):
+        numerical_gradient(f, x, h)
+
+
+def test_a_descent_that_grows_or_leaves_the_domain_names_the_learning_rate():
+    with pytest.warns(RuntimeWarning, match=r"pass h='auto', or a smaller lr than 10 if the iterates grow"):
+        gradient_descent(sum_of_squares, np.array([-3.0, 4.0]), lr=10.0, step_num=10)
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="diverges, or leaves the domain of f; try a"):
+        gradient_descent(lambda x: float(np.sqrt(x).sum()), np.array([0.001, 1.0]), 0.1, 10)

@@ -270,11 +270,11 @@ class VectorizedObjective(PythonObjective):
             self.refuse(x, args)
         return private_copy(self.given), True
 
-    def value(self, x: Any, args: tuple[Any, ...]) -> Any:
-        """Return f(x)."""
-        return float(self.values(_batch_of(x), args)[0])
+    def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
+        """Return f(x) in the type that f gives it."""
+        return self.values(_batch_of(x), args)[0]
 
-    def values(self, batch: Floats, args: tuple[Any, ...]) -> Floats:
+    def values(self, batch: Floats, args: tuple[Any, ...]) -> NDArray[Any]:
         """Return f of each point of a batch."""
         values = np.asarray(self.f(batch, *args))
         if values.shape != (len(batch),) or values.dtype.kind not in "fiu":
@@ -282,7 +282,7 @@ class VectorizedObjective(PythonObjective):
                 f"a vectorized f must return {len(batch)} real numbers for a batch of shape {batch.shape}, it returned "
                 f"{describe(values)}"
             )
-        return values.astype(np.float64)
+        return values
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> PythonSweep:
         """Return the work of `rule`, in batches."""
@@ -345,7 +345,8 @@ class VectorizedSweep(PythonSweep):
         points = {m: values + terms[m][0] * steps for m in moving}
         for k, point in enumerate(points.values()):
             batch[k, np.arange(len(units)), chosen] = point
-        found = self.objective.values(batch.reshape(-1, *x.shape), self.args).reshape(len(moving), len(units))
+        found = self.objective.values(batch.reshape(-1, *x.shape), self.args).astype(np.float64)
+        found = found.reshape(len(moving), len(units))
         total, width = np.zeros(len(units)), np.zeros(len(units))
         with np.errstate(all="ignore"):
             for m, (offset, weight) in enumerate(terms):  # in the order of the loops
