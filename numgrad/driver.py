@@ -18,8 +18,9 @@ from .arguments import KNOWN_COMPILED, describe, is_compiled, real_number, whole
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
 from .points import EPS
-from .processes import Engine, distribute, joblib_engine
-from .threads import Report, Sweep, Throughput
+from .pool import Engine, joblib_engine
+from .processes import distribute
+from .threads import MOST_WORKERS, Report, Sweep, Throughput
 
 __all__: list[str] = []  # nothing here is public
 
@@ -109,6 +110,7 @@ def as_workers(workers: Workers, objective: Objective) -> Workers:
         raise TypeError(f"workers must be a number or map-like, got {type(workers).__name__}; pass {own}")
     count = whole_number("workers", workers, -sys.maxsize)
     count = _cores() if count == -1 else whole_number("workers", count, 1)
+    count = min(count, MOST_WORKERS)
     if count > 1 and isinstance(objective, PythonObjective):
         return joblib_engine(count)
     if count > 1 and not objective.threads:

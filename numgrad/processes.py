@@ -9,36 +9,30 @@ what comes back later, from a worker that none of these had reached.
 from __future__ import annotations
 
 import contextlib
-import math
+import functools
+import importlib
 import os
 import pickle
 from _thread import _local
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import fingerprint
 from .arguments import describe
+from .pool import Engine
 from .threads import Report
 
 __all__: list[str] = []  # nothing here is public
-
-Engine = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 # Ranges for each worker, ever shorter ones, so that a slow one does not hold the rest at the end. docs/SCALING.md shows
 # what they cost. Fixed by test_the_work_begins_with_a_coordinate_a_worker_and_goes_on_in_several_ranges_for_each.
 RANGES = 16
 # Workers of an engine that does not say how many it has. If there are more, the sweep reaches these in further turns.
 _WORKERS = 16
-# Part of the response of f from which a response that is missing elsewhere counts: BLAS may round in another way there.
-# Fixed by test_a_view_of_what_f_reads_and_a_global_are_found_and_a_harmless_view_is_not.
-_MISSING = 0.02
 _MUST_MAP = "workers must map a function over tasks"
-# Seconds after which the processes of a forked child leave, so that its end does not wait for them.
-# Fixed by test_a_forked_child_has_processes_of_its_own.
-_IDLE = 2
 
 
 class _Cancelled(Exception):  # noqa: N818, no error reaches anybody
@@ -58,7 +52,7 @@ _cache = _JobCache()
 _received: tuple[str, bytes] = "", b""  # key and pickle of the sweep that this process was sent last
 
 
-_owner = os.getpid()  # in a fork of it, joblib's pool lacks the thread that serves it
+_at_work: dict[str, int] = {}  # keys of the sweeps that this process distributes, with its id: a fork inherits them
 
 
 class _Task(NamedTuple):
@@ -70,53 +64,12 @@ class _Task(NamedTuple):
     stop: int
 
 
-# joblib ends its generator in one of two ways: where it is closed, it aborts the tasks that are left and warns of them;
-# at any other exception it only aborts them. Hence the throw: that tasks are left is no news for the caller.
-# Fixed by test_an_exception_of_any_signature_keeps_its_type in tests/test_processes.py, where a warning is an error.
-def joblib_engine(count: int) -> Engine:
-    """Return the engine of so many of joblib's workers: processes, unless ``joblib.parallel_config`` says otherwise.
-
-    Raises
-    ------
-    ImportError
-        If joblib is not installed.
-    """
-    try:
-        import joblib
-    except ImportError:
-        raise ImportError(
-            "workers > 1 with a Python f starts processes with joblib: python -m pip install 'numgrad[parallel]'"
-        ) from None
-
-    def engine(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
-        jobs, own = [joblib.delayed(function)(task) for task in tasks], contextlib.nullcontext()
-        if os.getpid() != _owner:  # other arguments than those of the parent have joblib make a pool of the child's own
-            own = joblib.parallel_config("loky", idle_worker_timeout=_IDLE)
-        with own:
-            try:
-                parallel = joblib.Parallel(count, batch_size=1, return_as="generator_unordered")
-            except ValueError:  # a backend that gives its results at once
-                parallel = joblib.Parallel(count, batch_size=1)
-            results = parallel(jobs)
-            try:
-                for result in results:  # noqa: UP028, `yield from` would close it
-                    yield result
-            except GeneratorExit:
-                if hasattr(results, "throw"):  # where it is closed, joblib warns of the tasks that are cancelled
-                    with contextlib.suppress(_Cancelled):
-                        results.throw(_Cancelled())
-                raise
-
-    engine.workers = count  # type: ignore[attr-defined]
-    return engine
-
-
 def distribute(engine: Engine, sweep: Any, report: Report | None = None) -> int:
     """Run a sweep in ranges through `engine`, write its rows where they belong, and return the flags.
 
     `engine` is map-like: ``engine(function, tasks)`` gives the results, in any order. The first exception, of `f` or of
-    the engine, ends the work: what has not begun finds the file gone and does nothing. While the others work, the
-    fingerprint of the sweep where its first range was done is compared with that of this process.
+    the engine, ends the work: what has not begun finds the file gone and does nothing. While the others work, what f is
+    where the first range was done is compared with what it is here.
     """
     import tempfile  # with uuid, more than importing numgrad may cost
     import uuid
@@ -126,6 +79,7 @@ def distribute(engine: Engine, sweep: Any, report: Report | None = None) -> int:
     key = uuid.uuid4().hex
     file = Path(tempfile.gettempdir(), f"numgrad-{key}")
     try:
+        _at_work[key] = os.getpid()
         # Made anew and for this user alone: workers unpickle the file, which runs what it holds.
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             stream.write(payload := _dumps(sweep))
@@ -139,6 +93,7 @@ def distribute(engine: Engine, sweep: Any, report: Report | None = None) -> int:
             turn += 1
         work.check_fingerprint()
     finally:
+        _at_work.pop(key, None)
         file.unlink(missing_ok=True)
     return work.flags
 
@@ -148,11 +103,11 @@ class _Distributed:
 
     def __init__(self, engine: Engine, sweep: Any, report: Report | None, key: str, file: str) -> None:
         self.engine, self.sweep, self.report, self.key, self.file = engine, sweep, report, key, file
-        self.workers = workers_of(engine)
+        self.workers = min(workers_of(engine), sweep.size)
         self.starts = _starts(sweep.size, self.workers)
         self.stops = [*self.starts[1:], sweep.size]
         self.flags = self.done = 0
-        self.fingerprint: float | None = None  # of the first range, until it is compared
+        self.fingerprint: list[float] | None = None  # of the first range, until it is compared
 
     def collect(self, which: list[int], payload: bytes | None) -> list[int]:
         """Write what comes back, in whatever order, and return the ranges whose sweep was not to be had."""
@@ -181,14 +136,16 @@ class _Distributed:
             raise RuntimeError(f"workers gave no result for {len(waiting) + len(missing)} of {len(which)} tasks")
         return missing
 
-    def write(self, number: int, packed: bytes) -> None:
+    def write(self, number: int, packed: bytes | BaseException) -> None:
         """Write the rows of one range to where they belong, or raise what f raised."""
+        if isinstance(packed, BaseException):
+            raise packed
         result: Any = pickle.loads(packed)  # noqa: S301, made by `_work`
         if isinstance(result, _Failure):
             raise result.exception()
-        flags, rows, fingerprint = result
+        flags, rows, values = result
         if number == 0:
-            self.fingerprint = fingerprint
+            self.fingerprint = values
         elif number >= self.workers:
             self.check_fingerprint()
         self.flags |= flags
@@ -198,22 +155,13 @@ class _Distributed:
             self.report(self.done)
 
     def check_fingerprint(self) -> None:
-        """Raise a ValueError, once, if f reads another array than the point where the first range was done.
-
-        What does not respond there as here is told from the noise of f by evaluating it again.
-        """
+        """Raise a ValueError, once, if f reads another array than the point where the first range was done."""
         there, self.fingerprint = self.fingerprint, None
-        here = None if there is None else self.sweep.fingerprint()
-        if there is None or here is None or math.isnan(here) or math.isclose(here, there, rel_tol=1e-9):
-            return
-        # The noise is what f differs by from itself, at one point of one process.
-        again = self.sweep.fingerprint()
-        response = here - self.sweep.objective.value(self.sweep.x, self.sweep.args)
-        noise = here - (here if again is None else again)
-        if not abs(here - there) <= _MISSING * abs(response) + 10.0 * abs(noise):
+        if there is not None and not fingerprint.is_same(self.sweep, there):
             raise ValueError(
-                "in another process f reads another array than the x that changes there: x is a view of what f reads, "
-                "or f reads a global, or a module; pass the array itself, and let f be a closure or read its argument"
+                "in another process f reads another array than the x that changes there, or other data: x is a view "
+                "of what f reads, or f reads a module or a global, which there is as it was imported, or compiled; "
+                "pass the array itself, let f be a closure or read its argument, and pass other data by args"
             )
 
 
@@ -230,29 +178,31 @@ def _starts(n: int, workers: int) -> list[int]:
 def workers_of(engine: Engine) -> int:
     """Return how many workers an engine says that it has."""
     owner: Any = getattr(engine, "__self__", engine)
-    # Of `joblib_engine`, an executor of concurrent.futures, a multiprocessing.Pool.
+    # Of `pool.joblib_engine`, an executor of concurrent.futures, a multiprocessing.Pool.
     for name in ("workers", "_max_workers", "_processes"):
         count = getattr(owner, name, None)
         if isinstance(count, int):
             return max(1, count)
-    with contextlib.suppress(Exception):  # Dask's executor of a client
+    with contextlib.suppress(AttributeError):  # Dask's executor of a client
         return max(1, int(sum(owner._client.ncores().values())))
     return _WORKERS
 
 
-def _work(task: _Task) -> tuple[int, bytes | None]:
+def _work(task: _Task) -> tuple[int, bytes | BaseException | None]:
     """Do one range where it arrives; None says that the sweep is not to be had here."""
     if not _fetch(task):
         return task.number, None
     try:
-        flags, rows = _run(task, _cache.sweep)
-        return task.number, _dumps((flags, rows, _cache.sweep.fingerprint() if task.number == 0 else None))
+        # Before the range, so that the random numbers of f are those of the parent's own fingerprint.
+        values = None if task.number else list(fingerprint.values(_cache.sweep))
+        return task.number, _dumps((*_run(task, _cache.sweep), values))
     except _Cancelled:
         return task.number, None
     except (Exception, SystemExit) as error:  # noqa: BLE001, it is raised where the derivative was asked for
         with contextlib.suppress(OSError):
             os.unlink(task.file)  # nobody needs to begin another range
-        return task.number, _packed_exception(error)
+        is_here = _at_work.get(task.key) == os.getpid()  # nothing is pickled: it keeps its type, whatever that is
+        return task.number, error if is_here else _packed_exception(error)
 
 
 def _fetch(task: _Task) -> bool:
@@ -324,14 +274,22 @@ def _packed_exception(error: BaseException) -> bytes:
     return _dumps(_Failure(RuntimeError, (message,), {"__notes__": getattr(error, "__notes__", [])}))
 
 
+@functools.cache  # once: where a signal interrupts an import, its exception may be lost, or taken for a missing module
+def _pickler() -> Any:
+    """Return what pickles lambdas and closures too where it is installed: joblib and Dask bring it."""
+    for name in ("cloudpickle", "joblib.externals.cloudpickle"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name)
+    return pickle
+
+
 def _dumps(value: Any) -> bytes:
-    """Pickle `value`, lambdas and closures too where cloudpickle is installed, which joblib and Dask bring."""
-    pickler: Any = pickle
-    with contextlib.suppress(ImportError):
-        from joblib.externals import cloudpickle as pickler  # type: ignore[no-redef]
-    with contextlib.suppress(ImportError):
-        import cloudpickle as pickler  # type: ignore[no-redef]
+    """Pickle `value`, by cloudpickle if possible."""
+    message = "f, x and args must travel to other processes, but cannot be pickled"
     try:
-        return pickler.dumps(value)  # type: ignore[no-any-return]
-    except Exception as error:
-        raise TypeError(f"f, x and args must travel to other processes, but cannot be pickled: {error}") from error
+        return _pickler().dumps(value)  # type: ignore[no-any-return]
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise TypeError(f"{message}: {error}") from error
+    except Exception as error:  # of an object, or of a signal handler, which may come at any moment
+        error.add_note(message)
+        raise

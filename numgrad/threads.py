@@ -24,9 +24,9 @@ INTERRUPT_INTERVAL = 0.05
 # Fixed by test_work_that_is_known_to_be_small_is_not_worth_a_thread in tests/test_threads.py.
 _THREADS_FROM = 25
 
-# Threads at most: each has a copy of x, and more than four a core would only wait for one another.
+# Threads, or processes, at most: each has a copy of x, and more than four a core would only wait for one another.
 # The rule is tested by test_there_are_never_more_threads_than_units_nor_than_help in tests/test_threads.py.
-_MOST_THREADS = max(16, 4 * (os.cpu_count() or 1))
+MOST_WORKERS = max(16, 4 * (os.cpu_count() or 1))
 
 
 class Sweep:
@@ -56,9 +56,10 @@ class Sweep:
         """Do the units start <= k < stop and return their flags, or-ed."""
         raise NotImplementedError
 
-    def fingerprint(self) -> float | None:
-        """Return a number that shows which memory f reads, or None where it can read none but its arguments."""
-        return None
+    def value_at(self, offsets: NDArray[Any]) -> float:
+        """Return f where x has moved by `offsets`, flat in C order, or by one number."""
+        moved = self.x + np.broadcast_to(offsets.real, self.x.size).reshape(self.x.shape)
+        return float(self.objective.value(moved, self.args))
 
 
 def _arrived(kind: Callable[..., Sweep], objective: Any, x: Any, args: Any, rule: Any, where: Any, shape: Any) -> Sweep:
@@ -92,7 +93,7 @@ class Throughput:
                 if report:
                     report(ranges.done)
             left = sweep.size - ranges.start
-            workers = min(workers, left, _MOST_THREADS)
+            workers = min(workers, left, MOST_WORKERS)
             if workers <= 1 or left * _THREADS_FROM <= ranges.length:
                 ranges.work(state, report)
             else:
@@ -155,8 +156,10 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
     # does, once in some hundred times, with those of an executor and its futures, and waits for them for ever.
     from queue import SimpleQueue  # with threading, a tenth of what importing numgrad would cost
 
-    errors: SimpleQueue[BaseException | None] = SimpleQueue()
-    started, finished = list[int](), list[None]()
+    started, finished, errors = list[int](), list[None](), SimpleQueue[BaseException | None]()
+    # A second Ctrl-C may end the wait for the threads, which hence write to memory that nobody else is given.
+    sweep, first = ranges.sweep, ranges.start
+    result, sweep.out = sweep.out, np.empty_like(sweep.out)
 
     def work(rank: int) -> None:
         raised = None
@@ -174,9 +177,10 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
         for _ in started:
             if (error := errors.get()) is not None:
                 raise error
+        result[first:], sweep.out = sweep.out[first:], result
         if report:
             report(ranges.done)
     finally:
         ranges.ended = True
-        while len(finished) < len(started):  # nobody must write to the result when it is given back
+        while len(finished) < len(started):  # they read x, which may change after the return
             sleep(0.001)

@@ -157,7 +157,7 @@ def test_each_thread_has_a_state_of_its_own_and_ranges_are_short(clock):
 
 
 def test_there_are_never_more_threads_than_units_nor_than_help(clock, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_THREADS", 4)
+    monkeypatch.setattr(module, "MOST_WORKERS", 4)
     for size, states in ((3, 2), (100, 4)):  # one unit is for calibration
         sweep = Units(size, clock=clock, seconds=INTERRUPT_INTERVAL)
         Throughput().run(sweep, 1000)

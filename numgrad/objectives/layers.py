@@ -281,12 +281,27 @@ def mean_coefficients(logits: Floats, soft: Floats, tables: list[Floats]) -> Non
             table[:, : len(logits)] += soft[:, c] * part
 
 
+def _tables(z: Floats, labels: Indices, soft: Floats, is_far: bool) -> list[Floats]:
+    """Return what differences read of the logits `z`: four tables of the series, three of the far regime or none."""
+    batch, classes = z.shape
+    series = [aligned_zeros(classes, batch) for _ in range(4)]  # a, a1, a2, e
+    if not soft.size:  # and not by identity, which pickling loses
+        coefficients(z, labels, *series)
+    else:
+        mean_coefficients(z, soft, series)
+    if not is_far:
+        return [*series, NONE, NONE, NONE]
+    far = [np.empty((classes, batch)) for _ in range(3)]
+    others(z, *far)
+    return [*series, *far]
+
+
 def softmax_objective(x: Floats, t: NDArray[Any], shape: tuple[int, ...]) -> IncrementalObjective:
     """Return the loss of a layer of weights of `shape` for the samples `x`, of shape (batch, features).
 
     `t` holds integer labels, or soft ones, of shape (batch, classes).
     """
-    (batch, features), classes = x.shape, shape[1]
+    batch, features = x.shape
     largest = np.maximum(x.max(axis=0), -x.min(axis=0))
     labels, soft = (np.zeros(batch, np.intp), t) if t.ndim == 2 else (t, NONE)
 
@@ -306,16 +321,7 @@ def softmax_objective(x: Floats, t: NDArray[Any], shape: tuple[int, ...]) -> Inc
             steps(x, largest, h, s, regimes)
             known_steps.clear()
             known_steps[h] = known = s, regimes, bool(regimes.max() >= 2)
-        z, tables = logits(W), [aligned_zeros(classes, batch) for _ in range(4)]  # a, a1, a2, e
-        if soft is NONE:
-            coefficients(z, labels, *tables)
-        else:
-            mean_coefficients(z, soft, tables)
-        odds = [NONE, NONE, NONE]
-        if known[2]:
-            odds = [np.empty((classes, batch)) for _ in odds]
-            others(z, *odds)
-        return *known[:2], *tables, *odds, labels, soft
+        return *known[:2], *_tables(logits(W), labels, soft, known[2]), labels, soft
 
     objective = IncrementalObjective(value, prepare, difference)
     objective._only_reads = True

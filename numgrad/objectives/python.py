@@ -23,9 +23,6 @@ __all__: list[str] = []  # nothing here is public
 # Elements below which memory is compared here at once, in a third of the time of a call of `is_unchanged`.
 # Fixed by "Python function_2, n = 2" in benchmarks/compare_versions.py.
 _FEW = 100
-# Part of 1 + |x| by which a fingerprint moves where no scheme says what is near.
-# Fixed by test_a_view_of_what_f_reads_and_a_global_are_found_and_a_harmless_view_is_not in tests/test_processes.py.
-_SHARE = 1e-3
 
 
 # The memory that each f was last seen not to read by another way than its argument.
@@ -173,34 +170,20 @@ class PythonSweep(Sweep):
         loop = make_directions(objective.evaluate, loops.plain, movers)
         return loop, data, where, out.data if out.ndim == 1 else out
 
-    def fingerprint(self) -> float | None:
-        """Return f at a point where all coordinates of the sweep have moved, or None if it has no value there."""
-        if self.rule.make is make_complex_step or isinstance(self.x, Mapping):
-            return None
-        memory = self.x.view(np.ndarray)
-        saved = native_copy(memory)
-        try:
-            memory[...] = self._moved(saved)
-            return real_number(self.objective.evaluate(self.x, self.args))
-        except Exception:  # noqa: BLE001, f need not be defined at a point that nobody asked for
-            return None
-        finally:
-            memory[...] = saved
+    def value_at(self, offsets: NDArray[Any]) -> float:
+        """Return f where x has moved by `offsets`; of a complex step, Re f and what Im f is to the longest offset."""
+        if self.rule.make is make_complex_step:
+            point = points.without_mask(self.x).astype(np.complex128)
+            point += np.broadcast_to(offsets, point.size).reshape(point.shape)
+            value = complex(np.asarray(self.objective.f(point, *self.args)).item())
+            return float(value.real + value.imag / (np.abs(offsets).max() or 1.0))
+        memory = _arrays_of(self.x)
 
-    def _moved(self, saved: NDArray[Any]) -> NDArray[np.float64]:
-        """Return a point near x where the coordinates have moved, each by another share; within reach of a scheme."""
-        moved = private_copy(saved).reshape(-1)
-        if isinstance(self.where, Directions):
-            _, members, lengths = self.where
-            offsets = self.rule.data[2][self.rule.data[4]]
-            reach = lengths * np.take_along_axis(offsets, np.abs(offsets).argmax(1)[:, np.newaxis], 1)[:, 0]
-        else:
-            members, reach = self.where, None
-        chosen = members if len(members) else np.arange(moved.size)
-        # From half the reach to all of it, spread by the golden ratio: where all move alike, a change of f may cancel.
-        shares = 0.5 + 0.5 * ((0.618 * np.arange(len(chosen))) % 1.0)
-        moved[chosen] += shares * (_SHARE * (1.0 + np.abs(moved[chosen])) if reach is None else reach)
-        return moved.reshape(saved.shape).astype(saved.dtype)
+        def moved(saved: list[NDArray[Any]]) -> Any:
+            points.JoinedArrays(memory)[:] = np.concatenate([array.reshape(-1) for array in saved]) + offsets
+            return self.objective.evaluate(self.x, self.args)
+
+        return points.preserving(memory, moved)[0]  # type: ignore[no-any-return]
 
 
 def _arrays_of(x: Any) -> list[NDArray[Any]]:
@@ -311,8 +294,9 @@ class VectorizedSweep(PythonSweep):
     objective: VectorizedObjective
     one_by_one = False
 
-    def fingerprint(self) -> None:
-        """Return nothing: f sees no memory but its batches."""
+    def value_at(self, offsets: NDArray[Any]) -> float:
+        """Return f where x has moved by `offsets`, from a batch."""
+        return Sweep.value_at(self, offsets)
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the units start <= k < stop on copies of the point."""
@@ -339,10 +323,9 @@ class VectorizedSweep(PythonSweep):
         else:
             row = index[units]
             terms = list(zip(offsets[row].T, weights[row].T, strict=True))
-        moving = [m for m, (offset, _) in enumerate(terms) if (offset.any() if len(index) > 1 else offset)]
-        batch = np.empty((len(moving), len(units), x.size))
+        points = {m: values + offset * steps for m, (offset, _) in enumerate(terms) if np.any(offset)}
+        moving, batch = list(points), np.empty((len(points), len(units), x.size))
         batch[...] = x.reshape(-1)
-        points = {m: values + terms[m][0] * steps for m in moving}
         for k, point in enumerate(points.values()):
             batch[k, np.arange(len(units)), chosen] = point
         found = self.objective.values(batch.reshape(-1, *x.shape), self.args).astype(np.float64)

@@ -25,6 +25,7 @@ def fuzz(cases):
             end = monotonic() + seconds
             for number in count():
                 if number >= cases and monotonic() >= end:
+                    print(f"{number} cases of {test.__name__}")  # noqa: T201, pytest -rP shows it
                     break
                 try:
                     with warnings.catch_warnings():
