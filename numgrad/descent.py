@@ -235,7 +235,7 @@ class _Descent:
     def _in_one_loop(self, h: float, where: Any, rows: Floats) -> int:
         """Do all iterations in the compiled loop of a descent, and return its flags."""
         # A plain tuple: `at_once` only unpacks it, and a Rule takes time to make.
-        rule: Any = make_descent, (h, self.lr, np.empty(self.x.size)), False, 1
+        rule: Any = make_descent, (h, self.lr, np.empty(self.x.size)), False, 1, None
         if self.progress is False:
             flags = self.objective.at_once(self.x, self.args, rule, where, rows, self.step_num)
             if flags >= 0:

@@ -52,12 +52,15 @@ class Rule(NamedTuple):
         Whether f(x) itself counts.
     columns : int
         Numbers that a unit of work gives.
+    interpreted : callable, optional
+        The factory of the loop around a Python f, where it is another one: Python can catch what f raises.
     """
 
     make: Callable[[Any, Decorator], Loop]
     data: tuple[Any, ...]
     needs_value: bool = False
     columns: int = 1
+    interpreted: Callable[[Any, Decorator], Loop] | None = None
 
 
 class Directions(NamedTuple):

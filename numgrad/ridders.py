@@ -1,12 +1,12 @@
 """Ridders' extrapolation of central differences to the step 0, with an estimate of the error.
 
-To Ridders' tableau are added: a floor of round-off, a look at the jump between the one-sided slopes (at a kink the
-central differences agree with each other and are wrong), a look next to x (from afar a periodic f is flat), one-sided
-differences where f is not finite on one side, and a search for the first step.
+To Ridders' tableau are added: a floor of round-off and of noise, a look at the jump between the one-sided slopes (at a
+kink the central differences agree with each other and are wrong), the looks next to x of `numgrad.looks` (from afar a
+periodic f is flat, and from near all steps are), one-sided differences where f is not finite on one side, and a search
+for the first step.
 
 As in `numgrad.loops`, the source serves both kinds of function: what a factory makes is passed through `decorate`,
-which may compile it. Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args``:
-what f receives and its perturbed elements, the coordinate, its value, f(x), the relative spacing, the arguments of f.
+which may compile it. A `spot` is that of `numgrad.looks`; a `place` is one without the noise.
 
 References
 ----------
@@ -17,19 +17,21 @@ al., *Numerical Recipes*, section 5.7.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+
+from .looks import ABOVE, BELOW, FAIR, Decorator, Numbers, Spot, make_look_near, make_quotient, make_roughness
 
 __all__: list[str] = []  # nothing here is public
 
-Decorator = Callable[[Any], Any]
-Spot = tuple[Any, ...]
 Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
-Numbers = tuple[float, ...]  # as many as the docstring names
 
-# Each constant below was chosen for the functions of tests/catalogue.py, and is fixed by tests/test_estimates.py.
+# Each constant below was chosen for the functions of tests/catalogue.py and tests/kinds.py, and is fixed by the test of
+# tests/test_estimates.py that is named, or by the kind of test_kinds.py.
 
-# Steps of a tableau at most, each half the one before, so that the last is 1/512 of the first.
+# Steps of a tableau at most, each half the one before, so that the last is 1/512 of the first. Fixed by
+# test_the_catalogue_is_estimated_accurately_and_cheaply.
 LEVELS = 10
 # Numbers in a row of the result: derivative, error, step, round-off, evaluations.
 COLUMNS = 5
@@ -37,49 +39,16 @@ COLUMNS = 5
 RESPONDED = 2  # the flag of `numgrad.loops`, which this module does not import
 
 # Unit: scales of the coordinate. The first step: no power of 2, where functions of a round period take equal values.
+# Fixed by test_steps_that_meet_equal_values_by_chance_are_not_believed.
 _FIRST = 0.1875
-# First steps that are tried at most, since each may take 20 evaluations.
-_ATTEMPTS = 6
-# Unit: eps. The relative error at which no other first step is tried: 1e-10 in float64.
-_GOOD = 4.5e5
-# Relative error, without unit, from which on other results must agree with this one and be better.
-_FAIR = 1e-3
-# Unit: first steps. How near to x f is asked whether its slope is what it seemed from afar.
-_NEAR = 1e-6
-_ABOVE, _BELOW = 1, -1  # sides of x; 0 is both
-
-
-def make_quotient(evaluate: Any, decorate: Decorator) -> Any:
-    """Return the difference quotient of one step."""
-
-    @decorate
-    def quotient(spot: Spot, h: float, side: int) -> Numbers:
-        """Return the slope for the step h, the jump between the slopes on both sides, the round-off, and a side.
-
-        `side` is 0 for a central quotient, else the sign of a one-sided one. What is returned last is the sign of the
-        side on which f is not finite, or 0.
-        """
-        x, point, i, value, base, eps, args = spot
-        plus = minus = base
-        above = below = value
-        if side >= 0:
-            point[i] = value + h
-            above, plus = float(point[i]), evaluate(x, args)
-        if side <= 0:
-            point[i] = value - h
-            below, minus = float(point[i]), evaluate(x, args)
-        point[i] = value
-        if not (math.isfinite(plus) and math.isfinite(minus)):
-            return math.nan, 0.0, 0.0, _BELOW if math.isfinite(plus) else _ABOVE
-        # The step is lost in the rounding of x + h: there is no distance to divide by.
-        if above == below:
-            return math.nan, 0.0, 0.0, 0
-        jump = 0.0
-        if side == 0 and math.isfinite(base) and below < value < above:
-            jump = (plus - base) / (above - value) - (base - minus) / (value - below)
-        return (plus - minus) / (above - below), jump, eps * max(abs(plus), abs(minus)) / h, 0
-
-    return quotient
+# First steps that are tried at most, since each takes 12 evaluations at a kink. Fixed by "kinks".
+_ATTEMPTS = 9
+# Levels of a tableau that do not halve the error before it is given up, as at a kink. Fixed by "kinks".
+_STALLED = 3
+# Unit: x. Below it there is a look whether the slope holds at a length of 1. Fixed by "cancellation".
+_SMALL = 1e-3
+# A direction: no further first step. Else 1 is to larger ones, -1 to smaller ones, 0 neither yet.
+_DONE = 2
 
 
 def refine(work: Work, j: int, current: float, jump: float, round_off: float, power: float) -> Numbers:
@@ -105,143 +74,192 @@ def refine(work: Work, j: int, current: float, jump: float, round_off: float, po
     return slope, error, current
 
 
+# Longer than other functions, for it holds `tableau`, whose steps share nine variables.
 def make_tableau(quotient: Any, decorate: Decorator) -> Any:
     """Return the extrapolation to the step 0 from one first step.
 
     The errors of central quotients have even powers of the step, those of one-sided ones all, and those of the jump,
-    whose limit is 0 but at a kink, odd ones. It returns the slope, its error, the last step that it used, the
-    round-off there, the number of quotients, and the side on which f was not finite. The error also covers the
-    round-off of what f computes from x first, which is taken for eps x.
+    whose limit is 0 but at a kink, odd ones.
     """
     advance = decorate(refine)
 
     @decorate
     def tableau(spot: Spot, first: float, side: int, work: Work) -> Numbers:
-        """Extrapolate the quotients of the steps ``first / 2**j``, and end where that gets worse."""
-        slope, error, step, round_off, side_lost, last = math.nan, math.inf, first, 0.0, 0, math.nan
+        """Extrapolate the quotients of the steps ``first / 2**j``, and end where that gets worse.
+
+        Return the slope, its error, the last step that it used, the round-off there, half the second derivative, the
+        side on which f was not finite, and the quantum of an f that has steps.
+        """
+        slope, error, step, round_off, side_lost, last, quantum = math.nan, math.inf, first, 0.0, 0, math.nan, 0.0
+        bend, before, h, stalled = 0.0, 0.0, first, 0
         for j in range(LEVELS):
             h = first / 2.0**j
             current, jump, rough, side_lost = quotient(spot, h, side)
-            if current != current:
+            # The same values for the first time: f has steps, the smallest difference seen is a few of their heights.
+            if current == 0.0 and before != 0.0:
+                quantum = abs(before) * h * (4.0 if side == 0 else 2.0)
+            if current != current or quantum > 0.0:
                 break
-            before = error
+            before, previous = current, error
             better, new_error, current = advance(work, j, current, jump, rough, 2.0 if side != 0 else 4.0)
             if new_error <= error and better == better:  # not NaN, as of the first level
                 slope, error, step, round_off = better, new_error, h, rough
-            if error <= 2.0 * round_off or (before < math.inf and abs(current - last) >= 2.0 * error):
+            bend = (0.5 * jump if side == 0 else before - slope) / h
+            stalled += 1 if new_error > 0.5 * previous else 0
+            is_worse = previous < math.inf and abs(current - last) >= 2.0 * error
+            if error <= 2.0 * round_off or stalled == _STALLED or is_worse:
                 if step == h and abs(current - last) <= 0.5 * round_off:  # the same slope, with half the round-off
                     slope, step = last, 2.0 * h
                 break
             last = current
-        if error < math.inf:
-            error = max(error, spot[5] * abs(spot[3] * slope) / step)
-        return slope, error, step, round_off, j + 1, side_lost
+        if error == math.inf and quantum > 0.0:
+            slope, error, step, round_off = before, quantum / h, 2.0 * h, quantum / h
+        error = max(error, 2.0 * spot[-1] / step) if error < math.inf else error
+        return slope, error, step, round_off, bend, side_lost, quantum
 
     return tableau
 
 
-def next_first(steps: Numbers, direction: int, best: Numbers, new: Numbers, eps: float) -> tuple[float, int]:
-    """Return the first step to try next and the direction, which is 0 if there is nothing more to try.
+def begin(place: Spot, first: float) -> tuple[float, int, int]:
+    """Return the first step, the side and the direction to begin with, for a step that may be too long for the limits.
 
-    ``steps = first, scale``; ``best = slope, error`` so far, ``new = error, round_off`` of the last tableau. Where
-    round-off rules, a larger step, so that it would be 450 eps of the slope, else a smaller one; but not back.
+    Where one limit is near, the differences are one-sided.
     """
-    (first, scale), (slope, error), (new_error, round_off) = steps, best, new
-    if error <= _GOOD * eps * abs(slope):
-        return first, 0
-    if new_error > 64.0 * round_off:
-        return first / 64.0, 0 if direction > 0 else -1
-    if direction < 0 or slope == 0.0 or first > 1e8 * scale:
-        return first, 0
-    return first * min(max(new_error / (450.0 * eps * abs(slope)), 64.0), 1e6), 1
+    below, above = place[3] - place[7], place[8] - place[3]
+    side, direction = 0, _DONE if math.isinf(place[4]) else 0
+    if first > below or first > above:
+        narrow, wide = min(below, above), max(below, above)
+        if narrow < first / 64.0:
+            side = ABOVE if above > below else BELOW
+        first = 0.75 * narrow if side == 0 else min(first, 0.75 * wide)
+    return first, side, direction
 
 
-def is_better(slope: float, error: float, new_slope: float, new_error: float, direction: int) -> bool:
-    """Tell whether to take `new_slope` with `new_error` instead of what was found before.
-
-    What was acceptable already gives way to what agrees with it, or is better by far: else noise would seem smooth
-    by chance. Larger steps (`direction` > 0) must agree, for from far enough any bounded f is flat. What is
-    acceptable at last, from nearer, need not have the smaller error: that of a slope near 0 was small for nothing.
-    """
-    acceptable = error <= _FAIR * abs(slope)
-    agrees = abs(new_slope - slope) <= 10.0 * error
-    if direction < 0 and not acceptable and not agrees and new_error <= _FAIR * abs(new_slope):
-        return True
-    return new_error < error and (agrees or (direction <= 0 and (not acceptable or new_error < 0.01 * error)))
-
-
-def make_look_near(quotient: Any, decorate: Decorator) -> Any:
-    """Return the look whether f has near x the slope that it has from afar."""
+def make_retreat(quotient: Any, decorate: Decorator) -> Any:
+    """Return what is done where f is not finite."""
 
     @decorate
-    def look_near(spot: Spot, first: float, side: int, found: Numbers) -> tuple[bool, float, int]:
-        """Tell whether the slope near x is another, whose steps met equal values by chance; also the noise of f.
+    def retreat(spot: Spot, steps: Numbers, side_lost: int, side: int, direction: int) -> tuple[float, int, int]:
+        """Return the next first step, side and direction, for ``steps = first, scale`` and the side without values."""
+        first, scale = steps
+        if side_lost == 0 or direction > 0:
+            return first, side, _DONE
+        if side == 0 and quotient(spot, 1e-9 * scale, side_lost)[3] != 0:  # f is not finite there at all
+            return first, -side_lost, 0
+        return first / 64.0, side, -1
 
-        ``found = slope, error, round_off, curvature`` of the tableau, the last over the first step. Returns last the
-        evaluations. One will do; only where it differs, two quotients nearer yet tell whether f has another slope
-        there, or is but rough. The noise is how far that one value is from where the slope and the curvature put it.
+    return retreat
+
+
+def is_better(best: Numbers, new_slope: float, new_error: float, direction: int) -> bool:
+    """Tell whether to take `new_slope` with `new_error` instead of what was found before, ``slope, error = best[:2]``.
+
+    Larger steps (`direction` > 0) must agree, for from far enough any bounded f is flat. From nearer, the first
+    acceptable slope need not have the smaller error: that of a slope near 0 was small for nothing.
+    """
+    slope, error = best[0], best[1]
+    if direction > 0:
+        return new_error < error and abs(new_slope - slope) <= error + new_error
+    return new_error < error or (error > FAIR * abs(slope) and new_error <= FAIR * abs(new_slope))
+
+
+def next_first(
+    steps: Numbers, direction: int, is_new: bool, best: Numbers, new: Numbers, goals: Numbers
+) -> tuple[float, int]:
+    """Return the first step to try next, and the direction.
+
+    ``steps = first, scale``; `is_new` tells whether the last tableau was the best, ``new = error, round_off`` of it;
+    ``goals = relative error, absolute error, eps, nearer``, the last the first step that a look nearby asks for, or 0.
+    Where round-off rules, a larger step, so that it would be 450 eps of the slope, else a smaller one; but not back.
+    """
+    (first, scale), (new_error, round_off), (good, atol, eps, nearer) = steps, new, goals
+    slope, error = abs(best[0]), best[1]
+    if nearer > 0.0:
+        return nearer, _DONE if error <= FAIR * slope else -1
+    worse = not is_new and (direction > 0 or error <= FAIR * slope)
+    if worse or error <= max(good * slope, atol):
+        return first, _DONE
+    if new_error > 512.0 * round_off:  # which grows by 64
+        return first / 64.0, _DONE if direction > 0 else -1
+    if direction < 0 or slope <= 4.0 * error or first > 1e8 * scale:
+        return first, _DONE
+    growth = min(max(new_error / slope / (450.0 * eps), 8.0), 1e6) if new_error <= 0.01 * slope else 8.0
+    return (_FIRST if first < _FIRST < first * growth else first * growth), 1
+
+
+def make_look_far(tableau: Any, rough_at: Any, decorate: Decorator) -> Any:
+    """Return the look whether a small x hid what f is."""
+
+    @decorate
+    def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -> Numbers:
+        """Return what was found, ``best = slope, error, step, round_off, is_bent``, or what a step for 1 finds.
+
+        Where both are certain and differ, the more certain slope, with the difference as its error: t + log(1 + t t)
+        is t next to 0, and one cannot tell that from t.
         """
-        slope, error, round_off, curvature = found
-        h, eps = _NEAR * first, spot[5]
-        near, _, rough, _ = quotient(spot, h, _ABOVE if side == 0 else side)
-        disagrees = abs(near - slope) > 100.0 * (error + rough) + 1e-6 * round_off / eps
-        noise = abs(near - slope - 0.5 * _NEAR * curvature) * h if side == 0 else 0.0
-        noise = noise if noise > 0.0 else 0.0  # NaN is none
-        if side != 0 or not disagrees:
-            return disagrees, noise, 1
-        near = quotient(spot, 0.01 * h, side)[0]
-        nearer, jump, rough, _ = quotient(spot, 0.006 * h, side)
-        disagrees = abs(nearer - slope) > 100.0 * (error + rough) + abs(jump) + 10.0 * abs(near - nearer)
-        flat = near == nearer == jump == 0.0  # between steps in the last digits of f or of x
-        return disagrees and not flat, noise, 5
+        (first, scale), slope, error = steps, best[0], best[1]
+        is_bent = best[4] > 0.0 and spot[-1] == 0.0  # next to x already
+        if error == math.inf or scale >= _SMALL or first >= _FIRST or is_bent:
+            return best
+        new_slope, new_error, h, rough = tableau(spot, _FIRST, side, work)[:4]
+        new_error = max(new_error, 2.0 * rough_at(spot, _FIRST, side) / h)
+        apart = abs(new_slope - slope)
+        if apart > error + new_error:
+            if new_error > FAIR * abs(new_slope):
+                return best
+            return (new_slope, apart, h, rough, 0.0) if new_error < error else (slope, apart, best[2], best[3], 0.0)
+        return (new_slope, new_error, h, rough, 0.0) if new_error < error else best
 
-    return look_near
+    return look_far
 
 
 # Longer than other functions, for it holds `estimate`.
 def make_estimate(quotient: Any, decorate: Decorator) -> Any:
     """Return the estimate for one coordinate: tableaux from several first steps, and the best of them."""
     tableau, look_near = make_tableau(quotient, decorate), make_look_near(quotient, decorate)
-    choose_first, improves = decorate(next_first), decorate(is_better)
+    retreat, rough_at = make_retreat(quotient, decorate), make_roughness(quotient, decorate)
+    start, improves, choose_first = map(decorate, (begin, is_better, next_first))
+    look_far = make_look_far(tableau, rough_at, decorate)
 
-    # Longer than other functions: a state machine whose branches share all that they know, eight variables.
+    # Longer than other functions: a state machine whose branches share all that they know, a dozen variables.
     # A function of a branch would take and return nearly all of these.
     @decorate
-    def estimate(spot: Spot, work: Work) -> Numbers:
-        """Return the derivative, its error, the step, the round-off there and the number of evaluations."""
-        value, base, eps = spot[3], spot[4], spot[5]
+    def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
+        """Return the derivative, its error, the step, the round-off there, and a flag, for a first step or 0."""
+        value, noise, is_free = place[3], 0.0, first == 0.0
         scale = abs(value) if value != 0.0 else 1.0
-        first, side, direction, evaluations = _FIRST * scale, 0, 0, 0
-        slope, error, step, noise = math.nan, math.inf, 0.0, math.inf
-        for _ in range(0 if math.isinf(base) else _ATTEMPTS):
-            new_slope, new_error, h, round_off, count, side_lost = tableau(spot, first, side, work)
-            evaluations += count if side != 0 else 2 * count
-            acceptable = error <= _FAIR * abs(slope)
-            if improves(slope, error, new_slope, new_error, direction):
-                curvature = work[1][0] * 2.0 ** (count - 1)  # the last jump of the tableau, for its first step
-                disagrees, rough, looks = look_near(spot, first, side, (new_slope, new_error, round_off, curvature))
-                evaluations += looks
-                if not disagrees:
-                    new_error = max(new_error, rough / h)
-                    slope, error, step, noise = new_slope, new_error, h, round_off
-                elif not acceptable:
-                    first *= _NEAR
-                    continue
-                else:
-                    break
-            elif acceptable:  # it gets worse: noise, which smaller steps magnify
+        first, side, direction = start(place, _FIRST * scale if is_free else first)
+        best = math.nan, math.inf, 0.0, math.inf, 0.0
+        for _ in range(_ATTEMPTS):
+            if direction == _DONE:
                 break
-            if side_lost != 0 and new_error == math.inf:  # is f finite on that side at all?
-                side_lost = quotient(spot, 1e-9 * scale, side_lost)[3]
-                evaluations += 1
-                if direction > 0 or side != 0:
-                    break
-                first, side, direction = (first, -side_lost, 0) if side_lost != 0 else (first / 64.0, 0, -1)
+            spot = place + (noise,)  # noqa: RUF005, numba has no star here
+            slope, error, h, rough, bend, side_lost, quantum = tableau(spot, first, side, work)
+            if error == math.inf:
+                first, side, direction = retreat(spot, (first, scale), side_lost, side, direction)
                 continue
-            first, direction = choose_first((first, scale), direction, (slope, error), (new_error, round_off), eps)
-            if direction == 0:
-                break
-        return slope, error, step, noise, evaluations
+            if is_free and direction == 0 and scale < 1.0 and abs(slope) <= error <= 64.0 * rough:
+                # Not a digit: x says nothing of the length on which f changes.
+                scale, first, noise = 1.0, _FIRST, max(noise, quantum)
+                best = math.nan, math.inf, 0.0, math.inf, 0.0
+                continue
+            nearer, is_known = 0.0, noise > 0.0 or direction > 0
+            if not is_known and quantum == 0.0:
+                quantum, nearer = look_near(spot, first, (slope, error, bend, float(side)))
+            if nearer > 0.0:
+                error = max(error, 2.0 * quantum / h) if quantum > 0.0 else math.inf
+            is_new = improves(best, slope, error, direction)
+            if is_new and nearer == 0.0:
+                quantum = quantum if quantum > 0.0 and not is_known else rough_at(spot, first, side)
+                if quantum > 2.0 * noise:
+                    noise = quantum
+                    continue
+            is_bent = abs(bend) * first > 64.0 * rough
+            best = (slope, error, h, rough, 1.0 if is_bent else 0.0) if is_new else best
+            goal = goals[0], goals[1], place[5], nearer
+            first, direction = choose_first((first, scale), direction, is_new, best, (error, rough), goal)
+        spot, steps = place + (noise,), (first, scale if is_free else 1.0)  # noqa: RUF005
+        return look_far(spot, steps, side, best, work)  # type: ignore[no-any-return]
 
     return estimate
 
@@ -251,19 +269,61 @@ def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
     estimate = make_estimate(make_quotient(evaluate, decorate), decorate)
 
     def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-        """Write the five numbers of `estimate` for the coordinate ``where[k]``, or k, to row k of `out`.
+        """Write the four numbers of `estimate`, and its evaluations, for the coordinate ``where[k]``, or k, to row k.
 
-        ``base, eps = data``: f(x) and the relative spacing of the stored numbers.
+        ``base, eps, good, atol, limits = data``: f(x), the relative spacing of the stored numbers, the relative and the
+        absolute error that are good enough; and rows of the lower and upper limits and of the first steps, or none.
         """
         x, point, origin = state
-        base, eps = data
+        base, eps, good, atol, limits = data
         work, responded = ([0.0] * LEVELS, [0.0] * LEVELS), 0
+        low, high, first = -math.inf, math.inf, 0.0
         for k in range(start, stop):
             i = where[k] if len(where) else k
-            spot = (x, point, i, float(origin[i]), base, eps, args)
-            out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4] = estimate(spot, work)
+            if len(limits):
+                low, high, first = limits[0][i], limits[1][i], limits[2][i]
+            out[k, 4] = 0.0
+            place = (x, point, i, float(origin[i]), base, eps, args, low, high, out, k)
+            out[k, 0], out[k, 1], out[k, 2], out[k, 3], _ = estimate(place, first, (good, atol), work)
+            if out[k, 1] == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
+                out[k, 1] = eps * abs(out[k, 0]) if out[k, 0] != 0.0 else eps / out[k, 2]
             if out[k, 0] != 0.0:
                 responded = RESPONDED
         return responded
 
     return estimates
+
+
+def make_guarded_estimates(evaluate: Any, decorate: Decorator) -> Any:
+    """Return the loop of `make_estimates` for a Python f, whose exceptions count as NaN where they are no wonder.
+
+    That is beyond a step that worked, or where f was given a number that it may not accept. Where no derivative is
+    found, the exception is raised in the end.
+    """
+    works, caught = False, None
+
+    def guarded(x: Any, args: Any) -> Any:
+        nonlocal works, caught
+        try:
+            result = evaluate(x, args)
+        except Exception as error:
+            if not (works or isinstance(error, ArithmeticError | ValueError | TypeError)):
+                raise
+            caught = error
+            return math.nan
+        works = True
+        return result
+
+    loop = make_estimates(guarded, decorate)
+
+    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        nonlocal works, caught
+        flags = 0
+        for k in range(start, stop):
+            works, caught = False, None
+            flags |= loop(state, data, args, where, k, k + 1, out)
+            if caught is not None and math.isnan(out[k, 0]):
+                raise caught
+        return flags
+
+    return np.errstate(all="ignore")(estimates)  # the looks far from x overflow

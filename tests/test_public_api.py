@@ -30,8 +30,9 @@ SIGNATURES = {
     "gradient_descent": DESCENT,
     "gradient_ascent": DESCENT,
     "descent_path": DESCENT,
-    "estimate_derivative": "(f, x, *, args=())",
-    "estimate_gradient": "(f, x, *, args=(), workers=1, coordinates=None, progress=False)",
+    "estimate_derivative": "(f, x, *, args=(), bounds=None, rtol=None, atol=0.0, first_step=None)",
+    "estimate_gradient": "(f, x, *, args=(), workers=1, coordinates=None, progress=False, bounds=None, rtol=None, "
+    "atol=0.0, first_step=None)",
     "check_gradient": (
         "(f, gradient, x, *, args=(), samples=None, directions=None, rtol=1e-05, atol=1e-08, rng=None, progress=False, "
         "workers=1)"

@@ -328,7 +328,7 @@ class CompiledObjective:
 
         A `CompiledSweep` would take 0.6 us more, a quarter of a gradient of two coordinates.
         """
-        make, data, needs_value, _ = rule
+        make, data, needs_value, _, _ = rule
         kernel, throughput = self.kernels.loops[make]
         cost, units = throughput.known
         if size is None:

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import describe, is_compiled, raise_compile_error, real_array, real_number, whole_number
 from ..loops import Floats, Indices, Rule, make_central, make_directions, make_quotients
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, without_mask, written_through
-from ..ridders import make_estimates
 from ..threads import Sweep, Throughput
 from .compiled import Kernels, objective_of
 from .compiling import INLINE, compiled, cost_of
@@ -262,7 +261,7 @@ class _Incremental:
         TypeError
             If it looks for the step of each coordinate.
         """
-        if rule.make is make_estimates:
+        if rule.columns > 1:
             raise TypeError(
                 "an incremental objective has no steps of each coordinate, which an estimate with errors looks for; "
                 "pass its value function, or compare two steps h of numerical_gradient, as check_gradient does"

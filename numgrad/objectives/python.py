@@ -15,7 +15,6 @@ from .. import loops, points
 from ..arguments import describe, imaginary_part, raise_argument_changed, real_array, real_number
 from ..loops import Directions, Floats, Indices, Loop, Rule, make_central, make_complex_step, make_directions
 from ..points import FLOAT64, LOSS_EPS, cells, is_unchanged, native_copy, numbers, private_copy
-from ..ridders import make_estimates
 from ..threads import Sweep
 
 __all__: list[str] = []  # nothing here is public
@@ -144,15 +143,15 @@ class PythonSweep(Sweep):
 
     def _units(self) -> tuple[Loop, Any, Any, Any]:
         """Return the loop, its data, where, and the rows of the result, as what the interpreter indexes fast."""
-        make, data, _, _ = self.rule
+        make, data = self.rule[:2]
         objective, where, out = self.objective, self.where, self.out
         if make is make_central:
             usual = self.x.dtype is FLOAT64  # two calls less
             eps, is_narrow = (LOSS_EPS, False) if usual else (points.loss_eps(self.x), points.is_narrow(self.x))
             data = objective.f, objective.as_number, data[0], eps, is_narrow
             return loops.interpreted_central, data, where, out.data
-        if make is make_estimates:
-            return np.errstate(all="ignore")(make_estimates(objective.evaluate, loops.plain)), data, where, out.data
+        if self.rule.interpreted is not None:
+            return self.rule.interpreted(objective.evaluate, loops.plain), data, where, out.data
         if make is make_complex_step:
             objective = PythonObjective(objective.f, imaginary_part)
         if make is not make_directions and make is not make_complex_step:

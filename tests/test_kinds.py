@@ -1,0 +1,252 @@
+"""Estimates over kinds of hard functions: no bar is silently wrong, and no step of ours makes f raise."""
+
+import math
+
+import numpy as np
+import pytest
+from kinds import KINDS
+from problems import compiled, needs_jit
+
+from numgrad import Estimate, estimate_derivative, estimate_gradient
+
+# Points of each kind in CI; `python tests/test_kinds.py 1000` prints the table for more.
+POINTS = 60
+# Evaluations on average that a kind may take.
+MOST = {
+    "smooth": 15.5,
+    "float32 next to 0": 60,
+    "raising": 20,
+    "overflow": 20,
+    "tiny x": 30,
+    "offset": 30,
+    "fine structure": 30,
+    "minima": 30,
+}
+
+
+def tried(kind, points, seed=2026):
+    """Return entries with their true derivatives and their estimates."""
+    rng = np.random.default_rng(seed)
+    entries = [KINDS[kind](rng) for _ in range(points)]
+    return [(entry, entry.derivative(), estimate_derivative(entry.f, entry.x)) for entry in entries]
+
+
+def beyond(exact, estimate, bars):
+    return abs(estimate.value - exact) > bars * estimate.error
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_true_errors_at_random_points_of_each_kind(kind):
+    found = tried(kind, POINTS)
+    assert [str(entry) for entry, exact, estimate in found if beyond(exact, estimate, 10)] == []
+    assert not any(estimate.converged and beyond(exact, estimate, 100) for _, exact, estimate in found)
+    assert not any(math.isnan(estimate.value) for *_, estimate in found)
+    counts = [estimate.evaluations for *_, estimate in found]
+    assert np.mean(counts) <= MOST.get(kind, 50)
+    assert max(counts) <= 120
+
+
+# The inputs that version 0.1 got wrong; the largest relative error bar that says something is the last column.
+KNOWN = [
+    ("float32 inside", lambda t: float(np.float32(np.sin(t))), -2.558622568016208, math.cos(2.558622568016208), 1e-4),
+    ("3 digits", lambda t: round(math.sin(t), 3), 3.149335482204775, math.cos(3.149335482204775), 0.02),
+    ("10 digits", lambda t: round(math.sin(t), 10), 0.27449327411571955, math.cos(0.27449327411571955), 1e-7),
+    ("log(1 + t t)", lambda t: math.log(1 + t * t), 1.738e-6, 2 * 1.738e-6, 1e-6),
+    ("1 - cos", lambda t: 1 - math.cos(t), 1e-7, 1e-7, 1e-6),
+    ("t + log(1 + t t)", lambda t: t + math.log(1 + t * t), 1e-8, 1.00000002, 1e-7),
+    ("1e14 + tanh", lambda t: 1e14 + math.tanh(t), 0.0, 1.0, 0.2),
+    ("exp next to 0", math.exp, 0.1 + 0.2 - 0.3, 1.0, 1e-12),
+    ("(t - 3)**2 next to 0", lambda t: (t - 3) ** 2, 1e-18, -6.0, 1e-12),
+    ("1e6 + sin next to 0", lambda t: 1e6 + math.sin(t), 1e-12, 1.0, 1e-6),
+    ("t t + cos", lambda t: t * t + math.cos(t), 100000.3, 200000.6 - math.sin(100000.3), 1e-6),
+    ("near a minimum", lambda t: (1000 * t - 370) ** 2, 0.37000001, 0.01999999998058, 1e-6),
+    ("end of a domain", lambda t: t * t if t >= 0 else math.nan, 0.0, 0.0, 1),
+    ("t - log", lambda t: t - math.log(t), 1.0, 0.0, 1),
+    ("gamma", math.gamma, 1.4616321449683622, 0.0, 1),
+    ("exp(-t) + t", lambda t: math.exp(-t) + t, 0.0, 0.0, 1),
+    ("asin", math.asin, 0.9, 1 / math.sqrt(1 - 0.9**2), 1e-10),
+    ("a power of complex values", lambda t: t**1.5, 0.0, 0.0, 1),
+    ("overflow", np.exp, 708.0, math.exp(708.0), 1e-9),
+    ("1e300 exp", lambda t: 1e300 * np.exp(t), 17.0, 1e300 * math.exp(17.0), 1e-9),
+    ("quartic", lambda t: t**4 + 3 * t**2 - 10 * t, 0.99999, -1.799988e-4, 1e-9),
+    ("exp - e t", lambda t: math.exp(t) - math.e * t, 1.0, 0.0, 1),
+]
+
+
+@pytest.mark.parametrize(("f", "x", "exact", "largest"), [case[1:] for case in KNOWN], ids=[case[0] for case in KNOWN])
+def test_known_failures(f, x, exact, largest):
+    estimate = estimate_derivative(f, x)
+    assert abs(estimate.value - exact) <= 10 * estimate.error + 1e-14 * abs(exact)
+    assert estimate.error <= largest * (abs(exact) or 1e-6)
+
+
+@needs_jit
+def test_compiled_functions_are_of_these_kinds_too():
+    def terms(x):
+        return np.array([np.sin(x[0]), np.log(1 + x[1] * x[1]), (1000 * x[2] - 370) ** 2, x[3] ** 2 + np.cos(x[3])])
+
+    def few_digits(x):
+        return np.floor(1e6 * np.sin(x[0])) / 1e6 + np.float32(np.exp(x[1]))
+
+    def f(x):
+        k = int(x[4])
+        if k == 0:
+            return np.sin(x[0])
+        if k == 1:
+            return np.log(1 + x[1] * x[1])
+        if k == 2:
+            return (1000 * x[2] - 370) ** 2
+        return x[3] ** 2 + np.cos(x[3])
+
+    x = np.array([1e-18, 1.738e-6, 0.37000001, 100000.3, 0.0])
+    exact = [1.0, 2 * x[1], 0.01999999998058, 2 * x[3] - math.sin(x[3])]
+    g = compiled(f)
+    for k in range(4):
+        x[4] = k
+        ours = estimate_gradient(g, x, coordinates=[k])
+        assert abs(ours.value[0] - exact[k]) <= 10 * ours.error[0]
+        assert ours.error[0] <= 1e-6 * abs(exact[k])
+    x = np.array([1.0, 0.5])
+    estimate = estimate_gradient(compiled(few_digits), x)
+    assert (np.abs(estimate.value - [math.cos(1.0), math.exp(0.5)]) <= 10 * estimate.error).all()
+    assert (estimate.error <= 1e-3).all()
+
+
+def test_an_exception_is_of_the_user_where_no_step_worked():
+    def fails_beside(error):
+        def f(t):
+            if t != 1.0:
+                raise error("beside 1")
+            return 1.0
+
+        return f
+
+    for error in (RuntimeError, ValueError, KeyError, TypeError):
+        with pytest.raises(error, match="beside 1"):
+            estimate_derivative(fails_beside(error), 1.0)
+    with pytest.raises(ValueError, match="math domain error"):
+        estimate_derivative(math.sqrt, 0.0)  # one-sided quotients have no limit
+    with pytest.raises(ValueError, match="math domain error"):
+        estimate_derivative(math.log, -1.0)
+    calls = []
+
+    def interrupted(t):
+        calls.append(t)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return t
+
+    with pytest.raises(KeyboardInterrupt):
+        estimate_derivative(interrupted, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("x", "bounds"),
+    [
+        (0.5, (0.5, 1)),
+        (0.5, (0.2, 0.5)),
+        (0.5, (0.4999, 0.51)),
+        (1e-3, (0, 1)),
+        (0.5, (-math.inf, 0.5)),
+        (3.0, (3, 3.1)),
+    ],
+)
+def test_f_is_not_evaluated_outside_the_bounds(x, bounds):
+    seen = []
+
+    def f(t):
+        seen.append(t)
+        return math.exp(t)
+
+    estimate = estimate_derivative(f, x, bounds=bounds)
+    assert bounds[0] <= min(seen) <= max(seen) <= bounds[1]
+    assert estimate.evaluations == len(seen)
+    assert abs(estimate.value - math.exp(x)) <= 10 * estimate.error
+    assert estimate.error <= 1e-9
+    seen.clear()
+    again = estimate_gradient(
+        lambda p: f(float(p[0])), [x, 1.0], bounds=([bounds[0], 0], [bounds[1], 2]), coordinates=[0]
+    )
+    assert again.value[0] == estimate.value
+    assert bounds[0] <= min(seen) <= max(seen) <= bounds[1]
+    assert math.isnan(estimate_derivative(f, x, bounds=(x, x)).value)
+
+
+def test_tolerances_tell_what_has_converged_and_when_to_stop():
+    def rough(t):
+        return round(math.sin(t), 6)
+
+    best, loose = estimate_derivative(rough, 1.0), estimate_derivative(rough, 1.0, rtol=1e-2)
+    assert loose.converged
+    assert not best.converged
+    assert loose.evaluations < best.evaluations
+    assert estimate_derivative(rough, 1.0, atol=1e-2).converged
+    assert not estimate_derivative(math.cos, 0.0).converged  # no error is small beside a slope of 0
+    assert estimate_derivative(math.cos, 0.0, atol=1e-9).converged
+    assert not estimate_derivative(rough, 1.0, rtol=1e-12).converged
+
+
+def test_a_first_step_of_the_users_own_is_begun_with():
+    seen = []
+
+    def f(t):
+        seen.append(t)
+        return math.sin(t / 1e-3)
+
+    estimate = estimate_derivative(f, 0.0, first_step=1e-3)
+    assert max(seen) == 1e-3
+    assert abs(estimate.value - 1000.0) <= 10 * estimate.error
+    both = estimate_derivative(math.sin, [0.0, 1.0], first_step=[0.1, 0.2])
+    assert np.allclose(both.value, np.cos([0.0, 1.0]), rtol=1e-12)
+
+
+def test_misuse_of_the_options():
+    for options, message in [
+        ({"rtol": -1.0}, "rtol must be positive and atol not negative"),
+        ({"rtol": 0}, "rtol must be positive"),
+        ({"atol": -1e-9}, "atol not negative"),
+        ({"atol": math.nan}, "atol must be finite"),
+        ({"first_step": 0.0}, "first_step must be finite and positive"),
+        ({"first_step": math.inf}, "first_step must be finite and positive"),
+        ({"first_step": [1.0, 2.0]}, r"first_step of shape \(2,\) does not broadcast to x of shape \(\)"),
+        ({"bounds": (2.0, 3.0)}, "x must lie within the bounds"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            estimate_derivative(math.sin, 1.0, **options)
+    with pytest.raises(TypeError, match="rtol must be a real number, got str 'a'"):
+        estimate_gradient(lambda x: x[0], [1.0], rtol="a")
+
+
+def test_an_estimate_unpacks_and_travels():
+    value, error = estimate = estimate_derivative(math.sin, 1.0)
+    assert (value, error) == (estimate.value, estimate.error)
+    assert float(estimate) == estimate.value
+    assert estimate.to_dict() == {
+        "value": value, "error": error, "step": estimate.step, "evaluations": estimate.evaluations, "converged": True,
+    }  # fmt: skip
+    assert estimate._repr_html_() == f"<pre>{estimate}</pre>"
+    values, errors = gradient = estimate_gradient(lambda x: float(x @ x), [1.0, 2.0])
+    assert values.shape == errors.shape == (2,)
+    assert gradient.to_dict()["value"] == values.tolist()
+    assert gradient.to_dict()["converged"] == [True, True]
+
+
+@pytest.mark.parametrize("x", [1e-308, 3e-308, 5e-324, 1e-310, 1e300, 1.7e308, 9.9999999e-8, 0.099999999, 99999.9999])
+@pytest.mark.parametrize("relative", [1e-15, 1e-9, 9.5e-8, 1e-3])
+def test_the_printed_text_is_the_value(x, relative):
+    text = str(Estimate(x, x * relative, 0.1, 3, True))
+    digits, _, rest = text.partition("(")
+    shown = float(digits + rest.partition(")")[2])
+    assert abs(shown - x) <= max(x * relative, 5e-324)
+
+
+if __name__ == "__main__":
+    import sys
+
+    for name in KINDS:
+        found = tried(name, int(sys.argv[1]))
+        errors = [abs(estimate.value - exact) / (abs(exact) or 1.0) for _, exact, estimate in found]
+        far = sum(beyond(exact, estimate, 10) for _, exact, estimate in found)
+        silent = sum(estimate.converged and beyond(exact, estimate, 100) for _, exact, estimate in found)
+        count = np.mean([estimate.evaluations for *_, estimate in found])
+        print(f"{name:16}{far:5} beyond{silent:4} silent, median {np.median(errors):.1e}, {count:.1f} evaluations")  # noqa: T201
