@@ -111,7 +111,7 @@ def numerical_diff(
     try:
         if rule.make is make_complex_step:
             quotient, lost = _complex(f, float(point) if is_scalar else point, np.abs(where.lengths)), False
-            check_analytic((lambda z: f(z.item())) if is_scalar else f, point, np.ravel(quotient), None, bounds)
+            check_analytic((lambda z: f(z.item())) if is_scalar else f, point, None, bounds)
         elif rule.make is make_central:
             quotient, lost = _central(f, float(point) if is_scalar else point, rule.data[0])
         else:
@@ -167,39 +167,36 @@ def _linear(f: Callable[[Any], Any], x: Floats, rule: Rule, where: Directions, i
         return (terms.sum(axis=0) / divisors).reshape(x.shape)[()]
 
 
-def check_analytic(
-    f: Callable[..., Any], x: NDArray[Any], gradient: Floats, chosen: Any = None, bounds: Bounds | None = None
-) -> None:
-    """Raise a ValueError if `gradient`, by the complex step, is not the slope along a random line.
+def check_analytic(f: Callable[..., Any], x: NDArray[Any], chosen: Any = None, bounds: Bounds | None = None) -> None:
+    """Raise a ValueError if the complex step along a random line is not the slope of the sum of what `f` returns.
 
-    One central difference, of the sum of what `f` returns, within the bounds; another one nearer if they differ, since
-    `f` may be curved. Where `f` is not finite or raises, nothing is said.
+    One complex step, however small, and one central difference, within the bounds; another one nearer if they differ,
+    since `f` may be curved. Where `f` is not finite or raises, nothing is said.
     """
     flat = x.view(np.ndarray).reshape(-1).astype(np.float64)
-    slopes, step = np.zeros((2, flat.size))
-    own = np.arange(flat.size) if chosen is None else chosen
-    slopes[own] = gradient
+    step, own = np.zeros(flat.size), np.arange(flat.size) if chosen is None else chosen
     step[own] = scales(flat)[own] * np.random.default_rng(0).uniform(0.5, 1.0, len(own)) * (-1.0) ** np.arange(len(own))
     found = []
     for length in _LINES:
         ends = [flat + length * step, flat - length * step]
         if bounds is not None:
             ends = [np.clip(end, *limits(x, bounds)) for end in ends]
+        tiny = 1e-15 / length
+        points = [*ends, flat + 1j * tiny * (ends[0] - ends[1])]
         try:
-            above, below = (np.asarray(f(end.reshape(x.shape).astype(np.complex128))) for end in ends)
+            above, below, aside = (np.asarray(f(point.reshape(x.shape).astype(np.complex128))) for point in points)
         except Exception:  # noqa: BLE001, f need not be defined on both sides
             return
         with np.errstate(all="ignore"):
-            change, moved = float((above - below).sum().real), ends[0] - ends[1]
-            slack = _ALIKE * max(float(np.abs(slopes) @ np.abs(moved)), abs(change))
-            slack += 64 * np.finfo(above.dtype).eps * float(np.abs(above).sum() + np.abs(below).sum())
-        if not abs(change - slopes @ moved) > slack:
+            change, expected = float((above - below).sum().real), float(aside.sum().imag / tiny)
+            noise = 64 * np.finfo(above.dtype).eps * float(np.abs(above).sum() + np.abs(below).sum())
+        if not abs(change - expected) > _ALIKE * max(abs(expected), abs(change)) + noise:
             return
-        found.append(change / length)
-    if abs(found[0] - found[1]) <= 0.1 * abs(found[1] - slopes @ moved / length):
+        found.append((change / length, expected / length))
+    if abs(found[0][0] - found[1][0]) <= 0.1 * abs(np.subtract(*found[1])):
         raise ValueError(
-            f"scheme='complex' needs an analytic f: along a random line it changes by {change:.6g}, and by the complex "
-            f"step by {slopes @ moved:.6g}; abs, conj, vdot and real parts are not analytic; use another scheme"
+            f"scheme='complex' needs an analytic f: along a random line its slope is {found[1][0]:.6g}, by the complex "
+            f"step {found[1][1]:.6g}; abs, conj, vdot and real parts are not analytic; use another scheme"
         )
 
 
@@ -279,7 +276,7 @@ def numerical_gradient(
     scheme : str or Scheme, default 'central'
         'central' (order 2, 2n evaluations), 'forward', 'backward' (order 1, n + 1), 'central4' (order 4, 4n),
         'central6' (order 6, 6n), 'complex' (the complex step: n evaluations, and no round-off however small `h`, for an
-        f that takes a complex128 array; two more show that it is analytic, and once that it reads no other array), or a
+        f that takes a complex128 array; three more show that it is analytic, and once that it reads no other array), or a
         `Scheme` of your own. An `IncrementalObjective` takes the central ones.
     bounds : pair of array_like, optional
         ``(low, high)``, each of which broadcasts to the shape of `x`, `scipy.optimize.Bounds`, or a pair for each
@@ -369,7 +366,7 @@ def numerical_gradient(
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
     flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if plan[0].make is make_complex_step and flat.size:
-        check_analytic(lambda z: f(z, *args), point, flat, chosen, bounds)
+        check_analytic(lambda z: f(z, *args), point, chosen, bounds)
     if h.__class__ is float and not private and is_narrow(point) and plan[0].make is not make_complex_step:
         driver.warn_of_few_digits(objective, point, args, h, flat)
     if flags != RESPONDED:
