@@ -276,8 +276,8 @@ def numerical_gradient(
     scheme : str or Scheme, default 'central'
         'central' (order 2, 2n evaluations), 'forward', 'backward' (order 1, n + 1), 'central4' (order 4, 4n),
         'central6' (order 6, 6n), 'complex' (the complex step: n evaluations, and no round-off however small `h`, for an
-        f that takes a complex128 array; three more show that it is analytic, and once that it reads no other array), or a
-        `Scheme` of your own. An `IncrementalObjective` takes the central ones.
+        f that takes a complex128 array; three more show that it is analytic, and two once that it reads no other
+        array), or a `Scheme` of your own. An `IncrementalObjective` takes the central ones.
     bounds : pair of array_like, optional
         ``(low, high)``, each of which broadcasts to the shape of `x`, `scipy.optimize.Bounds`, or a pair for each
         coordinate of a vector, None where there is no bound: f is evaluated at no point outside. Near a bound the

@@ -68,9 +68,9 @@ def random_objective(rng, x, broken_at=None):
     return f
 
 
-# What may be said of an f that writes to its argument, reads x by another way, or is not finite; anything else is a
+# What may be said of an f that writes to its argument, reads x by another way, or has a kink; anything else is a
 # fault.
-REFUSALS = "f writes to its argument|f reads x by another way|keeps the imaginary part|must lie within the bounds"
+REFUSALS = "f writes to its argument|f reads x by another way|keeps the imaginary part|needs an analytic f|must lie within"
 
 
 @contextmanager
