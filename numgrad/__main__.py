@@ -134,7 +134,8 @@ def _check(options: argparse.Namespace) -> int:
     f, gradient, x = _function(options.function), _function(options.gradient), _point(options.at)
     kinds = {"samples": options.samples, "directions": options.directions}
     try:
-        check = check_gradient(f, gradient, x, **kinds, rtol=options.rtol, atol=options.atol, rng=options.seed)
+        tolerances = {"rtol": options.rtol, "atol": options.atol, "h": options.h, "strict": options.strict}
+        check = check_gradient(f, gradient, x, **kinds, **tolerances, rng=options.seed)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # f's own too, and its exit: 0 and 1 are the exit codes of what was judged
@@ -234,6 +235,8 @@ _OPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("check, one of", "--directions", "random directions to check instead", {"type": _positive}),
     ("check", "--rtol", "relative tolerance (%(default)s)", {"type": _positive_real, "default": 1e-5}),
     ("check", "--atol", "absolute tolerance (%(default)s)", {"type": _positive_real, "default": 1e-8}),
+    ("check", "--h", "the first step (default: eps**(1/3) times x, or 1)", {"type": _positive_real}),
+    ("check", "--strict", "fail where something could not be judged", {"action": "store_true"}),
     ("check", "--seed", "of the random choice (%(default)s)", {"type": int, "default": 0}),
     ("steps", "--plot", "draw it (takes matplotlib)", {"type": Path, "metavar": "FILE.png"}),
 )

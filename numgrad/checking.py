@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from . import driver
-from .arguments import describe, finite_real, real_array, real_number, whole_number
-from .driver import Progress, Workers, after, differentiate
-from .estimates import plan_estimates
-from .loops import Directions, Floats, Indices, Rule, make_directions
-from .objectives.python import PythonObjective
-from .points import EPS, written_through
-from .reports import ArrayCheck, GradientCheck, Worst, causes
-from .schemes import rule_at
+from .arguments import as_coordinates, finite_real, whole_number
+from .driver import Progress, Workers, after
+from .ladder import DEVIATIONS, Judged, Ladder, Lines
+from .loops import Floats, Indices
+from .points import EPS
+from .reports import Comparison, GradientCheck, Tolerances, relative, report
+from .schemes import Bounds
+from .sides import ROUND_OFF, Sides, rms
 
 __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
-# Part of the coordinates that may hide in error bars as large as themselves: with more, nothing has been checked.
-# Fixed by test_what_cannot_be_judged_does_not_pass in tests/test_checking.py.
-_UNJUDGED = 0.5
-# Roundings of f, each eps |f| / h, that an error bar allows for at least: f adds up many terms.
-# Fixed by test_right_gradients_pass_and_wrong_ones_fail_at_every_scale_of_x in tests/test_checking.py.
-_ROUND_OFF = 8.0
 # Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
 _NUMBERS = 10**6
-# Coordinates of an array: where more than 16 fail, 4 are asked again at first, since an estimate takes some 14
-# evaluations. Fixed by "check_gradient, n = 50, fails" in benchmarks/compare_versions.py.
+# Coordinates of an array: where more than 16 fail, 4 are asked again at first, since each may take 30 evaluations.
+# Fixed by "check_gradient, n = 50, fails" in benchmarks/compare_versions.py.
 _MANY, _FEW = 16, 4
-# Relative difference of the slopes on both sides from which on it is the jump of a kink.
-# Fixed by test_a_kink_is_named in tests/test_checking.py.
-_JUMP = 0.05
+# Coordinates of an array that climb the ladder at a time: 25 rungs take 16 numbers each, some 10 MB.
+_BLOCK = 4096
+# Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
+# Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
+_STORED = 64.0
+# Part of the largest component of a vector below which one stays where it is: it would meet another, finer structure.
+# Fixed by test_differences_within_the_error_bar_pass_and_are_reported in tests/test_checking.py.
+_LEAST_PART = 0.01
 
 
 def check_gradient(
@@ -50,6 +49,10 @@ def check_gradient(
     rng: Any = None,
     progress: Progress = False,
     workers: Workers = 1,
+    coordinates: ArrayLike | None = None,
+    bounds: Bounds | None = None,
+    h: ArrayLike | None = None,
+    strict: bool = False,
 ) -> GradientCheck:
     """Compare a gradient with central differences, and say how wrong it is, where, and what may be the cause.
 
@@ -57,11 +60,12 @@ def check_gradient(
     ----------
     f : callable
         ``f(x, *args) -> float``: any objective that `numerical_gradient` takes.
-    gradient : array_like, dict of array_like, or callable
+    gradient : array_like, dict or list of array_like, or callable
         The candidate, of the shape of `x` (with the keys of `x`), or ``gradient(x, *args)``, which returns it.
-    x : array_like or dict of str to array_like
+    x : array_like, or dicts, lists and tuples of arrays
         Where to check. Of a dict, such as the book's ``params``, each array is perturbed in place in turn, as by
-        `numerical_gradient`; f receives the dict, or ignores it and reads the same arrays.
+        `numerical_gradient`; f receives the dict, or ignores it and reads the same arrays. A list of arrays is nested
+        likewise, a list of numbers is one array.
     args : tuple, optional
         Further arguments of `f`.
     samples : int, optional
@@ -76,29 +80,42 @@ def check_gradient(
         times the largest candidate.
     rng : numpy.random.Generator or seed, optional
         What chooses samples or directions.
-    workers : int or map-like callable, default 1
-        What evaluates the coordinates, as for `numerical_gradient`.
     progress : bool or callable, default False
         As for `numerical_gradient`, over the coordinates of the two gradients that are compared for the error bar.
+    workers : int or map-like callable, default 1
+        What evaluates the coordinates, as for `numerical_gradient`.
+    coordinates : array_like of int, optional
+        Check these flat coordinates; those of a nested `x` are counted through its arrays.
+    bounds : pair of array_like, optional
+        As for `numerical_gradient`; of a nested `x`, the bounds of each of its arrays.
+    h : float or array_like, optional
+        The first step. Default: ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger.
+    strict : bool, default False
+        Whether a check fails where some coordinate, or nothing, could be judged.
 
     Returns
     -------
     GradientCheck
-        True in ``ok`` if all passed; ``print`` it.
+        True if all passed, as its ``ok``; ``print`` it.
 
     Raises
     ------
     TypeError, ValueError
-        If shapes or keys of `x` and the candidate differ, if elements of the candidate are masked, if both `samples`
-        and `directions` are given, and as `numerical_gradient`.
+        If shapes or keys of `x` and the candidate differ, if elements of the candidate are masked, if two of `samples`,
+        `directions` and `coordinates` are given, and as `numerical_gradient`.
 
     Notes
     -----
-    The step is ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger. The error bar is three
-    times the difference between the quotients for h and 2h, or ``8 eps |f| / h`` if that is larger: four evaluations a
-    coordinate. Where the candidate would fail, `estimate_gradient` is asked for that coordinate, and its value and
-    error decide. A direction, along which each coordinate moves by a part of its own step, has the second part of the
-    error bar alone. If most bars are as large as the derivatives, nothing is judged, and the check fails and says so.
+    The error bar is three times the difference between the quotients for h and 2h, or ``8 eps |f| / h`` if that is
+    larger: four evaluations a coordinate. Where the candidate would fail, the noise of f is measured once, and a ladder
+    of steps, each 4 times the one below, is climbed: down while f has kinks, or a structure finer than the step, up
+    while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink of f a candidate
+    between the slopes on both sides passes, as a subgradient. Where noise leaves bars wider than rtol, values of f
+    along the candidate, and along what is left of the difference, judge the array as a whole. If most bars are as large
+    as the derivatives, the check is too noisy to judge, fails, and says so. If nothing exceeds atol, nothing was
+    judged: the check passes, as for an empty `x` or an f that is constant, and says so; `strict` refuses it. What a
+    check cannot tell: an error below its bar, and a slope between those of a kink.
+
     Meanwhile f and the candidate run under ``numpy.errstate(all="ignore")``, whatever `numpy.seterr` was told.
 
     Examples
@@ -113,26 +130,27 @@ def check_gradient(
     worst: [1]: candidate 8, numerical 12 +- ...
     hint: the candidate is 0.666667 times the gradient: is a factor missing?
     """
-    rtol, atol = finite_real("rtol", rtol), finite_real("atol", atol)
-    if rtol < 0.0 or atol < 0.0:
+    tolerances = finite_real("rtol", rtol), finite_real("atol", atol)
+    if min(tolerances) < 0.0:
         raise ValueError(f"rtol and atol must not be negative, got {rtol} and {atol}")
-    if samples is not None and directions is not None:
-        raise ValueError("samples and directions are two ways to check; pass one of them")
+    if sum(way is not None for way in (samples, directions, coordinates)) > 1:
+        raise ValueError("samples, directions and coordinates are two ways to check; pass one of them")
     driver.check_progress(progress)
     # A check compares whatever f and the candidate hold: what overflows fails, and raises nothing on its way there.
     with np.errstate(all="ignore"):
-        sides = _Sides(f, gradient, x, args)
+        sides = Sides(f, gradient, x, args, (h, bounds))
         if sides.eps > EPS:
-            rtol, atol = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
+            tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
         rng, n = np.random.default_rng(rng), sides.size
         if directions is not None:
-            parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, progress)]
+            parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, tolerances, progress)]
         else:
-            count = n if samples is None else min(whole_number("samples", samples, 1), n)
-            chosen = np.arange(n) if count == n else np.sort(rng.choice(n, count, replace=False))
-            workers = driver.as_workers(workers, sides.objective)
-            parts = _along_coordinates(sides, chosen, (rtol, atol), workers, progress)
-        return _judge(n, parts, (rtol, atol))
+            chosen = np.arange(n) if coordinates is None else np.unique(as_coordinates(coordinates, n))
+            if samples is not None and (count := whole_number("samples", samples, 1)) < n:
+                chosen = np.sort(rng.choice(n, count, replace=False))
+            sides.workers = driver.as_workers(workers, sides.objective)
+            parts = _along_coordinates(sides, chosen, tolerances, progress)
+        return report(n, parts, tolerances, sides.notes, strict)
 
 
 def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any) -> None:
@@ -151,239 +169,124 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
         raise AssertionError(str(check))
 
 
-class _Sides:
-    """Both sides of a check, after checking that they fit: f at a point of arrays by name, and a candidate by the same.
-
-    The name of a single array is ''. `eps` is the coarsest precision among the point, the candidate and the value of f;
-    `floor` is the round-off of the largest candidate in it, `rounding` what an error bar allows f for at least.
-    """
-
-    def __init__(self, f: Callable[..., Any], gradient: Any, x: Any, args: tuple[Any, ...]) -> None:
-        self.f, self.args, self.objective, self.is_dict = f, args, driver.as_objective(f, args), isinstance(x, Mapping)
-        given: dict[str, Any] = dict(x) if self.is_dict else {"": x}
-        if not all(isinstance(name, str) for name in given):
-            raise TypeError(f"the keys of x must be strings, got {list(given)}")
-        if self.is_dict and not isinstance(self.objective, PythonObjective):
-            raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
-        labels = {name: f"x[{name!r}]" if name else "x" for name in given}
-        held = {k: written_through(real_array(v, labels[k]), v, labels[k]) for k, v in given.items()}
-        self.x = {name: memory for name, (memory, _) in held.items()}
-        self.copies = {name for name, (_, is_copy) in held.items() if is_copy}
-        self.point: Any = self.x if self.is_dict else self.x[""]
-        if callable(gradient):
-            gradient = PythonObjective(gradient).returned(self.point, args)
-        self.candidate = _candidate(gradient, self.x, self.is_dict)
-        returned = self.objective.returned(self.memory(self.objective), args)
-        value, self.size = real_number(returned), sum(array.size for array in self.x.values())
-        self.eps = max(map(_eps, (*self.x.values(), *self.candidate.values(), np.asarray(returned))))
-        self.rounding = _ROUND_OFF * self.eps * abs(value)
-        largest = max((float(np.max(np.abs(a))) for a in self.candidate.values() if a.size), default=0.0)
-        self.floor = self.eps * largest if math.isfinite(largest) else 0.0
-
-    def steps(self, name: str) -> Floats:
-        """Return the step of each coordinate of one array: as for an f that changes over lengths of 1 or x."""
-        magnitude = np.abs(np.asarray(self.x[name], np.float64))  # of the plain array: a subclass may do more
-        return np.asarray(np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(magnitude), magnitude, 1.0), 1.0))
-
-    def memory(self, objective: driver.Objective) -> Any:
-        """Return the memory that `objective` perturbs: its place, or the arrays of a dict."""
-        return self.x if self.is_dict else objective.place(self.point, self.args)[0]
-
-    def objective_of(self, name: str) -> tuple[driver.Objective, Any, tuple[Any, ...]]:
-        """Return the objective of one array, its memory, and the arguments of f."""
-        if not self.is_dict:
-            return self.objective, self.memory(self.objective), self.args
-        f, args, x = self.f, self.args, self.x  # and not self, which may not travel to other processes
-        return PythonObjective(lambda _: f(x, *args)), x[name], ()
-
-    def quotients(
-        self, name: str, own: Indices, factor: float, scheme: Any, workers: Workers = 1, progress: Progress = False
-    ) -> Floats:
-        """Return the quotients of some coordinates of one array, for `factor` times their steps."""
-        objective, memory, args = self.objective_of(name)
-        h: Any = factor * self.steps(name)
-        if not _has_steps(objective):
-            h = float(np.median(h)) if h.size else 1.0
-        out = np.empty(len(own))
-        differentiate(objective, memory, args, rule_at(memory, h, scheme, None, own), out, workers, progress)
-        return out
-
-
-_Tolerances = tuple[float, float]  # rtol and atol
-
-
-def _candidate(gradient: Any, x: dict[str, NDArray[Any]], is_dict: bool) -> dict[str, NDArray[Any]]:
-    """Return the candidate as copies of its arrays, since f may change them."""
-    if is_dict and (not isinstance(gradient, Mapping) or set(gradient) != set(x)):
-        got = sorted(gradient) if isinstance(gradient, Mapping) else describe(gradient)
-        raise ValueError(f"gradient must have the keys of x, {sorted(x)}, got {got}")
-    candidate = {}
-    for name in x:
-        part, label = (gradient[name], f"gradient[{name!r}]") if is_dict else (gradient, "gradient")
-        if _is_masked(part):
-            raise TypeError(f"{label} has masked elements, which nothing can be compared with; pass its .filled(0.0)")
-        array = candidate[name] = np.array(real_array(part, label), order="C", subok=False)
-        if array.shape != (shape := x[name].shape):
-            transposed = " (is it transposed?)" if array.shape == shape[::-1] else ""
-            raise ValueError(f"{label} must have the shape of x, {shape}, got {array.shape}{transposed}")
-    return candidate
-
-
-def _is_masked(value: Any) -> bool:
-    """Tell whether elements are masked, in lists too, of which NumPy would make an array of what lies below."""
-    if isinstance(value, list | tuple):
-        return any(map(_is_masked, value))
-    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
-
-
-def _eps(array: NDArray[Any]) -> float:
-    return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else EPS
-
-
-def _has_steps(objective: driver.Objective) -> bool:
-    """Tell whether each coordinate may have a step of its own: not if it is incremental."""
-    return objective.has_descent or isinstance(objective, PythonObjective)
-
-
-class _Comparison(NamedTuple):
-    """Candidate and numerical values of some coordinates of one array, or along some directions."""
-
-    name: str
-    shape: tuple[int, ...]
-    chosen: Indices
-    candidate: Floats
-    numerical: Floats
-    error: Floats
-    has_kink: bool = False
-
-
-def _along_coordinates(
-    sides: _Sides, chosen: Indices, tolerances: _Tolerances, workers: Workers, progress: Progress
-) -> list[_Comparison]:
-    """Compare the chosen coordinates of all arrays, counted through, by two sweeps, and more where they would fail."""
-    parts: list[_Comparison] = []
-    first = 0
+def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, progress: Progress) -> list[Comparison]:
+    """Compare coordinates, array by array, by sweeps at the steps h and 2h, and by the ladder where these may err."""
+    parts: list[Comparison] = []
+    first = 0  # the flat number of the first coordinate of the array at hand
     with driver.reporting(progress, 2 * len(chosen)) as report:
         for name, array in sides.x.items():
             own = chosen[(first <= chosen) & (chosen < first + array.size)] - first
-            first, done = first + array.size, 2 * sum(len(part.chosen) for part in parts)
-            near = sides.quotients(name, own, 1.0, "central", workers, after(report, done))
-            far = sides.quotients(name, own, 2.0, "central", workers, after(report, done + len(own)))
-            error = np.fmax(3.0 * np.abs(near - far), sides.rounding / sides.steps(name).reshape(-1)[own])
+            done = 2 * sum(len(part.chosen) for part in parts)
+            near = sides.quotients(name, own, 1.0, after(report, done))
+            far = sides.quotients(name, own, 2.0, after(report, done + len(own)))
+            error = np.fmax(3.0 * np.abs(near - far), sides.rounding / sides.steps[name][own])
             error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
             candidate = sides.candidate[name].reshape(-1)[own].astype(np.float64)
-            part = _Comparison(name, array.shape, own, candidate, near, error)
-            parts.append(_decided(sides, part, tolerances, workers))
+            part = Comparison(name, array.shape, own, candidate, near, error, *np.zeros((2, len(own)), np.bool_))
+            doubted = relative(candidate, near, tolerances) > tolerances[0]
+            # Equal values may hide in the stairs of a rounded f.
+            same = (candidate == 0.0) & (near == 0.0) & (far == 0.0)
+            if same.any():
+                doubted |= same & (DEVIATIONS * sides.noise / sides.steps[name][own] > tolerances[1])
+            if doubted.any():
+                part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), first, tolerances)
+            parts.append(part)
             ignored = name in sides.copies and len(own) == array.size > 0 and not near.any()
             driver.warn_of(0, math.nan, ignored, array)
+            first += array.size
     return parts
 
 
-def _decided(sides: _Sides, part: _Comparison, tolerances: _Tolerances, workers: Workers) -> _Comparison:
-    """Have an estimate decide where the candidate would fail, and look whether f has a kink where it fails indeed.
+def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Tolerances) -> Comparison:
+    """Have the ladder decide where the candidate would fail, a few coordinates first.
 
-    At a kink the slopes on both sides differ, by twice the error of the estimate. A difference that is small against
-    the largest derivative is but the curvature.
+    Unless it saves one of these, the others are wrong as well. It begins for the others where it ended for the few.
     """
-    objective, memory, args = sides.objective_of(part.name)
-    failed = np.flatnonzero(_verdicts(part, tolerances)[1])
-    if not len(failed) or not _has_steps(objective):
-        return part
-    # Where many fail, few are asked first: unless an estimate saves one of these, the others are wrong as well.
-    few = failed if len(failed) <= _MANY else failed[:: len(failed) // _FEW][:_FEW]
-    for again in (few, np.setdiff1d(failed, few)):
-        rows, plan = plan_estimates(sides.eps, part.chosen[again], len(again))
-        differentiate(objective, memory, args, plan, rows, workers)
-        usable = np.isfinite(rows[:, 1])
-        part.numerical[again[usable]], part.error[again[usable]] = rows[usable, :2].T
-        if len(failed := np.flatnonzero(_verdicts(part, tolerances)[1])) and set(few) <= set(failed):
+    few = doubted if len(doubted) <= _MANY else doubted[:: len(doubted) // _FEW][:_FEW]
+    others, start = np.setdiff1d(doubted, few), None
+    for again in (few, *np.split(others, range(_BLOCK, len(others), _BLOCK))):
+        if not len(again):
+            continue
+        found = _climbed(sides, part, again, tolerances[0], start)
+        part.numerical[again], part.error[again] = found.slope, found.error
+        part.failed[again], part.kink[again] = found.failed, found.kink
+        if again is few and found.failed.all():
+            part.failed[others] = ~(np.abs(part.candidate - part.numerical) <= part.error)[others]
             break
-    looked = np.intersect1d(few, failed)[:_FEW]
-    above, below = (sides.quotients(part.name, part.chosen[looked], 1.0, side) for side in ("forward", "backward"))
-    jump, largest = np.abs(above - below), float(np.max(np.abs(part.numerical)))
-    slopes = np.fmax(np.fmax(np.abs(above), np.abs(below)), largest / 10)
-    kinks = (jump > _JUMP * slopes) & (np.abs(0.5 * jump - part.error[looked]) <= 0.25 * jump)
-    return part._replace(has_kink=bool(kinks.any()))
+        start = int(np.median(found.rung)) if start is None else start
+    return part
 
 
-def _along_directions(sides: _Sides, count: int, rng: np.random.Generator, progress: Progress) -> _Comparison:
+def _climbed(sides: Sides, part: Comparison, again: Indices, rtol: float, start: int | None) -> Judged:
+    own = part.chosen[again]
+    farthest = sides.farthest(part.name)[own]
+    steps, least = sides.steps[part.name][own], sides.least[part.name][own]
+    lines = Lines(part.candidate[again], steps, least, farthest, rms(sides.candidate[part.name]))
+    return Ladder(lines, lambda which, h: sides.slopes(part.name, own[which], h), sides.noise).judge(rtol, start)
+
+
+def _joined(sides: Sides, part: Comparison, first: int, tolerances: Tolerances) -> Comparison:
+    """Judge an array as a whole where noise hides its coordinates: by fresh values along the candidate and others.
+
+    These are what is left of the difference, weighted by the error bars, all of it and in the worst column and row.
+    """
+    size = np.fmax(np.abs(part.candidate), np.abs(part.numerical))
+    if part.failed.any() or part.kink.any() or not (part.error > tolerances[0] * size).any():
+        return part
+    if not np.isfinite(part.error).all() or sides.ends:
+        return part
+    rest = (part.candidate - part.numerical) / np.fmax(part.error, 1e-300) ** 2
+    groups = [part.candidate, rest]
+    if len(part.shape) == 2:
+        score = (rest * part.error) ** 2
+        indices = np.unravel_index(part.chosen, part.shape)
+        groups += [np.where(at == np.bincount(at, score).argmax(), part.candidate, 0.0) for at in indices]
+    vectors = np.zeros((len(groups), sides.size))
+    vectors[:, first + part.chosen] = groups
+    vectors = vectors[np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)]
+    vectors /= np.abs(vectors).max(axis=1, initial=0.0)[:, np.newaxis]
+    vectors[np.abs(vectors) < _LEAST_PART] = 0.0
+    steps = 1.0 / np.abs(vectors / np.concatenate(list(sides.steps.values()))).max(axis=1, initial=0.0)
+    found, claims = _climbed_along(sides, vectors, steps, tolerances[0])
+    judged = bool((found.error < 0.5 * np.fmax(np.abs(claims), np.abs(found.slope))).any())
+    wrong = tuple(zip(claims[found.failed].tolist(), found.slope[found.failed].tolist(), strict=True))
+    return part._replace(judged=judged, wrong=wrong)
+
+
+def _climbed_along(
+    sides: Sides, vectors: Floats, steps: Floats, rtol: float, start: int | None = None
+) -> tuple[Judged, Floats]:
+    """Judge the slopes along vectors, and return what is claimed of them."""
+    far = np.concatenate([sides.farthest(name) for name in sides.x])
+    claims, moved = (vectors @ sides.whole).astype(np.float64), sides.untied(vectors)
+    farthest = np.fmax(1.0 / np.fmax(np.abs(moved / far).max(axis=1, initial=0.0), 1e-300), 4.0 * steps)
+    nearest = _STORED * np.concatenate(list(sides.least.values())).max(initial=0.0) * np.ones(len(steps))
+    lines = Lines(claims, steps, nearest, farthest, rms(claims))
+    ladder = Ladder(lines, lambda which, h: sides.along(moved[which], h), sides.noise)
+    return ladder.judge(rtol, start), claims
+
+
+def _along_directions(
+    sides: Sides, count: int, rng: np.random.Generator, tolerances: Tolerances, progress: Progress
+) -> Comparison:
     """Compare the slopes along random directions, whose largest component is 1."""
-    objective = sides.objective if _has_steps(sides.objective) else PythonObjective(sides.f)
-    memory, n, pair = sides.memory(objective), sides.size, np.array([[1.0, -1.0]])
-    whole = np.concatenate([array.reshape(-1) for array in sides.candidate.values()])
-    steps = np.concatenate([sides.steps(name).reshape(-1) for name in sides.x])
-    rule = Rule(make_directions, (math.nan, 0.0, pair, pair, np.zeros(1, np.intp), np.ones(1), False))
+    n, own_steps = sides.size, np.concatenate(list(sides.steps.values()))
     candidate, numerical, error = np.empty((3, count))
+    failed, kink = np.zeros((2, count), np.bool_)
     with driver.reporting(progress, count) as report:
         for first in range(0, count, block := max(1, _NUMBERS // max(1, n))):
             # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
             own = slice(first, min(first + block, count))
-            directions = rng.standard_normal((own.stop - first, n)) * steps
-            lengths = np.abs(directions).max(axis=1, initial=0.0)
+            vectors = rng.standard_normal((own.stop - first, n)) * own_steps * sides.room()
+            lengths = np.abs(vectors).max(axis=1, initial=0.0)
             lengths[lengths == 0.0] = 1.0
-            directions, h = directions / lengths[:, np.newaxis], lengths / 12
-            members = np.tile(np.arange(n), len(h))
-            where = Directions(n * np.arange(len(h) + 1), members, (h[:, np.newaxis] * directions).reshape(-1))
-            differentiate(objective, memory, sides.args, (rule, where), numerical[own], 1, after(report, first))
-            numerical[own] /= 2 * h
-            candidate[own] = directions @ whole
-            error[own] = sides.rounding / h + _ROUND_OFF * sides.eps * np.abs(numerical[own])
-    return _Comparison("direction", (count,), np.arange(count), candidate, numerical, error)
-
-
-def _judge(total: int, parts: list[_Comparison], tolerances: _Tolerances) -> GradientCheck:
-    arrays, found, explained = dict[str, ArrayCheck](), list[str](), 0
-    worst: _Ranked = (-1.0, -1.0), None
-    for part in parts:
-        relative, failed, within, rough = _verdicts(part, tolerances)
-        if rough:
-            found.append("the numerical gradient is too rough to judge: its error bars are as large as itself")
-        if failed.any():
-            found += causes(part[1:6], failed)
-        if part.has_kink:
-            found.append("f has a kink at x: its slopes on both sides differ, and the quotients lie between them")
-        counts = int(failed.sum()), failed.size, math.prod(part.shape)
-        arrays[part.name] = ArrayCheck(not failed.any(), *counts, float(relative.max(initial=0.0)))
-        explained += int(within.sum())
-        if relative.size:
-            worst = max(worst, _worst(part, relative, failed), key=lambda ranked: ranked[0])
-    return GradientCheck(
-        ok=all(part.ok for part in arrays.values()),
-        max_relative_error=max((part.max_relative_error for part in arrays.values()), default=0.0),
-        worst=worst[1],
-        checked=sum(part.checked for part in arrays.values()),
-        total=total,
-        explained=explained,
-        rtol=tolerances[0],
-        atol=tolerances[1],
-        arrays=arrays,
-        hints=tuple(dict.fromkeys(found)),
-    )
-
-
-# How bad a place is, by relative error among those that failed if some did and then by difference; and what is there.
-_Ranked = tuple[tuple[float, float], Worst | None]
-
-
-def _verdicts(part: _Comparison, tolerances: _Tolerances) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_], bool]:
-    """Return relative errors, what failed, what the error bars explain, and whether these are too large to explain."""
-    rtol, atol = tolerances
-    size = np.maximum(np.abs(part.candidate), np.abs(part.numerical))
-    difference = np.abs(part.candidate - part.numerical)
-    relative = np.where((size <= atol) | (difference == 0.0), 0.0, difference / size)
-    relative[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
-    beyond = relative > rtol
-    within = beyond & (difference <= part.error) & np.isfinite(part.error)
-    hidden = within & (part.error > size)
-    rough = bool(hidden.sum() > _UNJUDGED * max(1, size.size))
-    if rough:
-        within &= ~hidden
-    return relative, beyond & ~within, within, rough
-
-
-def _worst(part: _Comparison, relative: Floats, failed: NDArray[np.bool_]) -> _Ranked:
-    order, difference = relative + np.where(failed, 1e300, 0.0), np.abs(part.candidate - part.numerical)
-    k = int(np.lexsort((difference, order))[-1])
-    index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
-    place = Worst(part.name, index, float(part.candidate[k]), float(part.numerical[k]), float(part.error[k]))
-    return (float(order[k]), float(difference[k])), place
+            vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
+            candidate[own] = vectors @ sides.whole
+            numerical[own] = sides.quotients_along(sides.untied(vectors), h, after(report, first))
+            error[own] = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical[own])
+            doubted = np.flatnonzero(relative(candidate[own], numerical[own], tolerances) > tolerances[0])
+            if len(doubted):
+                found, _ = _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])
+                at = first + doubted
+                numerical[at], error[at], failed[at], kink[at] = found[:4]
+    return Comparison("direction", (count,), np.arange(count), candidate, numerical, error, failed, kink, True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ArrayCheck", "GradientCheck", "Worst", "causes"]
+__all__ = ["ArrayCheck", "Comparison", "GradientCheck", "Tolerances", "Worst", "relative", "report"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -18,11 +19,19 @@ Flags = NDArray[np.bool_]
 # Relative difference up to which two slopes are the same: a cause explains a candidate up to its own small errors.
 # Fixed, as the next, by test_the_usual_mistakes_are_caught_and_named in tests/test_checking.py.
 _ALIKE = 1e-3
+# Relative difference, of norms, up to which an otherwise unexplained candidate nearly agrees.
+# Fixed by test_a_small_number_in_the_logarithm_is_named in tests/test_checking.py.
+_CLOSE = 1e-2
 # Part of the coordinates that a cause must explain: a few may have a second fault.
 _MOST = 0.9
+# Part of the coordinates that may hide in error bars as large as themselves: with more, nothing has been checked.
+# Fixed by test_what_cannot_be_judged_does_not_pass in tests/test_checking.py.
+_UNJUDGED = 0.5
 # Size of a batch up to which a factor may be one: a larger factor comes of another mistake.
 # Fixed by test_hints_of_extreme_factors_are_short in tests/test_checking.py.
 _LARGEST_BATCH = 1e7
+_NOISY, _NOTHING = "too noisy to judge", "nothing was judged"
+_ADVICE = "the error bars exceed the derivatives; use float64, a larger step h=, or a fixed seed"
 _ROW = "{:12} {:>8} {:>8} {:>10} {:>20}"  # of the printed table
 
 
@@ -55,7 +64,7 @@ class GradientCheck:
     Attributes
     ----------
     ok : bool
-        Whether the candidate passed everywhere it was checked.
+        Whether the candidate passed everywhere it was checked; also the truth value of the check.
     max_relative_error : float
         The largest ``|a - n| / max(|a|, |n|)`` of candidate a and numerical gradient n, but where both are below atol.
     worst : Worst or None
@@ -69,7 +78,14 @@ class GradientCheck:
     arrays : dict of str to ArrayCheck
         The same for each array of a dict; the name is '' for a single one.
     hints : tuple of str
-        Usual causes that fit what failed.
+        Usual causes that fit what failed, with the name of the array; what could not be judged, and what to do.
+    verdict : str
+        "passed", "failed", "too noisy to judge", or "nothing was judged", where nothing exceeds atol or x is empty.
+    subgradients : int
+        Candidates at a kink of f that lie between its slopes on both sides; they pass.
+    unjudged : int
+        Values that their error bars exceed. They pass where the larger part of an array is judged, or the array as a
+        whole; `strict` refuses them.
 
     Examples
     --------
@@ -91,13 +107,22 @@ class GradientCheck:
     atol: float
     arrays: dict[str, ArrayCheck] = field(default_factory=dict)
     hints: tuple[str, ...] = ()
+    verdict: str = "passed"
+    subgradients: int = 0
+    unjudged: int = 0
+
+    def __bool__(self) -> bool:
+        return self.ok
 
     def __repr__(self) -> str:
         return f"GradientCheck(ok={self.ok}, max_relative_error={self.max_relative_error:.1e}, checked={self.checked})"
 
     def __str__(self) -> str:
         checked = f"{self.checked} of {self.total} checked, rtol {self.rtol:.1e}, atol {self.atol:.1e}"
-        lines = [f"gradient check {'passed' if self.ok else 'FAILED'}: {checked}"]
+        verdict = "passed" if self.ok else "FAILED"
+        if self.verdict not in {"passed", "failed"}:
+            verdict += f" ({self.verdict})"
+        lines = [f"gradient check {verdict}: {checked}"]
         lines.append(_ROW.format("array", "failed", "checked", "total", "max relative error"))
         for name, part in self.arrays.items():
             error = f"{part.max_relative_error:.2e}"
@@ -105,19 +130,134 @@ class GradientCheck:
         if (at := self.worst) is not None:
             where = f"worst: {at.name}[{', '.join(map(str, at.index))}]"
             lines.append(f"{where}: candidate {at.candidate:.9g}, numerical {at.numerical:.9g} +- {at.error:.1e}")
-        if self.explained:
+        if self.explained and self.verdict != _NOISY:
             lines.append(f"{self.explained} differences are within the error of the numerical gradient, and pass")
+        if self.subgradients:
+            lines.append(
+                f"{self.subgradients} lie between the slopes on both sides of a kink, and pass as subgradients"
+            )
+        if self.unjudged:
+            lines.append(f"{self.unjudged} have error bars wider than themselves, and say nothing")
         lines += [f"hint: {hint}" for hint in self.hints]
         return "\n".join(lines)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as what JSON can write, but for numbers that are not finite."""
+        return asdict(self)
 
-def causes(part: tuple[Any, ...], failed: Flags) -> Iterator[str]:
-    """Yield the causes that fit.
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
-    ``shape, chosen, candidate, numerical, error = part``: the flat coordinates `chosen` of an array of a shape, and
-    candidate, numerical values and their errors there, of which some `failed`.
+
+class Comparison(NamedTuple):
+    """Candidate and numerical values of some coordinates of one array, or along some directions, and what was found.
+
+    `wrong` holds the claimed and the measured slopes along vectors that show the array to be wrong as a whole; `judged`
+    says that one of them could be measured.
     """
-    shape, chosen, candidate, numerical, error = part
+
+    name: str
+    shape: tuple[int, ...]
+    chosen: NDArray[np.intp]
+    candidate: Floats
+    numerical: Floats
+    error: Floats
+    failed: Flags
+    kink: Flags
+    is_direction: bool = False
+    judged: bool = False
+    wrong: tuple[tuple[float, float], ...] = ()
+
+
+Tolerances = tuple[float, float]  # rtol and atol
+
+
+def relative(candidate: Floats, numerical: Floats, tolerances: Tolerances) -> Floats:
+    """Return the relative errors of a candidate, which are 0 where both are at most atol."""
+    size = np.maximum(np.abs(candidate), np.abs(numerical))
+    difference = np.abs(candidate - numerical)
+    errors = np.where((size <= tolerances[1]) | (difference == 0.0), 0.0, difference / size)
+    errors[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
+    return errors
+
+
+def report(
+    total: int, parts: list[Comparison], tolerances: Tolerances, notes: list[str], strict: bool
+) -> GradientCheck:
+    """Return the result of a check of `total` coordinates, with notes on f or the candidate as a whole."""
+    arrays, found, places, is_all_small = dict[str, ArrayCheck](), list[str](), list[_Ranked](), True
+    unknown = explained = unjudged = subgradients = 0
+    for part in parts:
+        errors = relative(part.candidate, part.numerical, tolerances)
+        beyond = errors > tolerances[0]
+        failed, hidden = beyond & (part.failed | ~np.isfinite(errors)), _hidden(part, tolerances[1])
+        hints = list(causes(part, failed))
+        is_all_small &= not (np.fmax(np.abs(part.candidate), np.abs(part.numerical)) > tolerances[1]).any()
+        if _is_unknown(part, hidden, tolerances[1]):
+            unknown += failed.size
+            hints.append(f"{_NOISY}: {_ADVICE}")
+        found += [f"{part.name}: {hint}" if part.name and not part.is_direction else hint for hint in hints]
+        arrays[part.name] = _of_array(part, errors, failed)
+        explained += int((beyond & ~failed & ~part.kink).sum())
+        subgradients += int((part.kink & ~failed).sum())
+        unjudged += int(hidden.sum())
+        places.append(_worst(part, errors, failed))
+    checked = sum(part.checked for part in arrays.values())
+    verdict = "passed" if all(part.ok for part in arrays.values()) else "failed"
+    if verdict == "passed" and unknown > _UNJUDGED * checked:
+        verdict = _NOISY
+    elif verdict == "passed" and is_all_small:
+        verdict, why = _NOTHING, "nothing exceeds atol; pass a smaller one" if checked else "x is empty"
+        found.append(f"{_NOTHING}: {why}")
+    ok = verdict in {"passed", _NOTHING} and not (strict and (verdict == _NOTHING or unjudged))
+    largest = max((part.max_relative_error for part in arrays.values()), default=0.0)
+    worst = max(places, key=lambda ranked: ranked[0], default=((0.0, 0.0), None))[1]
+    hints_of_all, numbers = tuple(dict.fromkeys(found + notes)), (checked, total, explained, *tolerances)
+    return GradientCheck(ok, largest, worst, *numbers, arrays, hints_of_all, verdict, subgradients, unjudged)
+
+
+def _of_array(part: Comparison, errors: Floats, failed: Flags) -> ArrayCheck:
+    counts = int(failed.sum()), failed.size, math.prod(part.shape)
+    return ArrayCheck(not (failed.any() or part.wrong), *counts, float(errors.max(initial=0.0)))
+
+
+def _hidden(part: Comparison, atol: float) -> Flags:
+    """Return what error bars hide: values that are no larger, but for zeros that are known well enough."""
+    size = np.maximum(np.abs(part.candidate), np.abs(part.numerical))
+    known = (size == 0.0) & (part.error <= max(atol, _CLOSE * float(size.max(initial=0.0))))
+    hidden: Flags = (part.error > size) & ~known & ~part.kink
+    return hidden
+
+
+def _is_unknown(part: Comparison, hidden: Flags, atol: float) -> bool:
+    """Tell whether the bars of an array as a whole hide it: larger values may speak for many that are hidden."""
+    size = np.maximum(np.abs(part.candidate), np.abs(part.numerical))
+    # What is small but not zero, atol excuses; zeros may be those of a staircase.
+    many = hidden.sum() > _UNJUDGED * hidden.size and ((size > atol) | (hidden & (size == 0.0))).any()
+    return bool(many and not part.judged and np.linalg.norm(part.error[hidden]) > np.linalg.norm(size))
+
+
+# How bad a place is, by relative error among those that failed if some did and then by difference; and what is there.
+_Ranked = tuple[tuple[float, float], Worst | None]
+
+
+def _worst(part: Comparison, errors: Floats, failed: Flags) -> _Ranked:
+    if not errors.size:
+        return (-1.0, -1.0), None
+    order, difference = errors + np.where(failed, 1e300, 0.0), np.abs(part.candidate - part.numerical)
+    k = int(np.lexsort((difference, order))[-1])
+    index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
+    place = Worst(part.name, index, float(part.candidate[k]), float(part.numerical[k]), float(part.error[k]))
+    return (float(order[k]), float(difference[k])), place
+
+
+def causes(part: Comparison, failed: Flags) -> Iterator[str]:
+    """Yield the causes that fit what `failed`."""
+    _, shape, chosen, candidate, numerical, error = part[:6]
+    for claim, slope in part.wrong[:1]:
+        yield f"as a whole it is wrong: along a vector it claims the slope {claim:.4g}, f has {slope:.4g}"
+    if not failed.any():
+        return
     if not np.isfinite(candidate[failed]).all():
         yield "the candidate is not finite there"
     if not np.isfinite(numerical[failed]).all():
@@ -125,8 +265,16 @@ def causes(part: tuple[Any, ...], failed: Flags) -> Iterator[str]:
     for name, other in _rearranged(shape, candidate) if chosen.size == math.prod(shape) else ():
         if _alike(other, numerical, error).all() and not _alike(candidate, numerical, error).all():
             yield name
-    yield from _factor(candidate, numerical, failed)
-    yield from _places(shape, chosen, failed)
+    hints = [*_factor(candidate, numerical, failed), *_places(shape, chosen, failed)]
+    yield from hints
+    if (
+        not hints
+        and failed.sum() > 1
+        and 0.0 < np.linalg.norm(candidate - numerical) <= _CLOSE * np.linalg.norm(numerical)
+    ):
+        yield "they nearly agree: does f add a small number that the candidate leaves out, such as log(p + 1e-7)?"
+    if (part.kink & failed).any():
+        yield "f has a kink at x: its slopes on both sides differ, and the candidate lies outside of them"
 
 
 def _alike(a: Floats, b: Floats, error: Floats) -> Flags:
@@ -148,7 +296,7 @@ def _factor(candidate: Floats, numerical: Floats, failed: Flags) -> Iterator[str
     ratios = candidate[usable] / numerical[usable]
     factor = float(np.median(ratios))
     same = np.abs(ratios - factor) <= _ALIKE * abs(factor)
-    if factor == 0.0 or math.isinf(factor) or same.mean() < _MOST:
+    if factor == 0.0 or math.isinf(factor) or abs(factor - 1.0) <= _ALIKE or same.mean() < _MOST:
         return
     batch = factor if factor > 1.0 else 1.0 / factor
     is_size = 2.5 < batch < _LARGEST_BATCH and abs(batch - round(batch)) <= _ALIKE * batch

@@ -35,7 +35,7 @@ SIGNATURES = {
     "atol=0.0, first_step=None)",
     "check_gradient": (
         "(f, gradient, x, *, args=(), samples=None, directions=None, rtol=1e-05, atol=1e-08, rng=None, progress=False, "
-        "workers=1)"
+        "workers=1, coordinates=None, bounds=None, h=None, strict=False)"
     ),
     "simpleNet": "(shape=(2, 3), *, rng=None)",
     "softmax": "(x)",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from check_kinds import KINDS, wrong_ones
 from harness import fuzz, seconds  # noqa: F401
 
 from numgrad import assert_gradient, check_gradient
@@ -63,3 +64,14 @@ def test_planted_errors_are_found(rng):
         assert str(check)
     with pytest.raises(AssertionError):
         assert_gradient(lambda p: f(p["W"]), {"W": wrong}, {"W": x})
+
+
+@fuzz(60)
+def test_right_gradients_of_any_kind_pass_and_those_of_the_wrong_sign_fail(rng):
+    kind = rng.choice([kind for kind in KINDS if kind not in {"float32 nets, std 0.01", "x of any scale"}])
+    make, options = KINDS[kind]
+    f, gradient, x = make(rng)
+    assert check_gradient(f, gradient, x, rng=0, **options), kind
+    wrong = dict(wrong_ones(rng, gradient))
+    for mistake in ("sign", "zero", "shifted"):
+        assert not check_gradient(f, wrong[mistake], x, rng=0, **options), (kind, mistake)

@@ -70,7 +70,9 @@ def random_objective(rng, x, broken_at=None):
 
 # What may be said of an f that writes to its argument, reads x by another way, or has a kink; anything else is a
 # fault.
-REFUSALS = "f writes to its argument|f reads x by another way|keeps the imaginary part|needs an analytic f|must lie within"
+REFUSALS = (
+    "f writes to its argument|f reads x by another way|keeps the imaginary part|needs an analytic f|must lie within"
+)
 
 
 @contextmanager

@@ -1,0 +1,225 @@
+"""The ladder: slopes of f along lines through x, for steps that differ by 4, and how far each can be trusted.
+
+A line is a coordinate or a direction; what is judged is the slope that a candidate claims along it. A noisy f needs
+large steps, and an f with kinks, or with a structure finer than x, needs small ones. Which of them count, neighbouring
+steps tell: for a smooth f the slopes hardly differ, and the jumps between its one-sided slopes are as 1 to 4, while the
+jump of a kink stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__: list[str] = []  # nothing here is public
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+
+# All of these are without unit, and fixed by the kinds of tests/test_check_kinds.py.
+# Rungs below and above the first step: down to 1e-9 of it, where fine structure is met, and up to 1e5 of it.
+_LOWEST, _HIGHEST = -15, 9
+# Rungs below the first at which a slope that nothing contradicts is no longer looked for: kinks nearer are at x.
+_LOW_ENOUGH = -4
+# Standard deviations of f that a bar allows for in a slope, which has 0.7 of them: no false alarm in 1e11 slopes.
+DEVIATIONS = 5.0
+# What a bar makes of the differences of two rungs: truncation is a 15th of them, the error of a kink up to a half.
+_APART, _BEND = 5.0, 3.0
+# The relative error at which a slope is known well enough, and part of the typical slope below which none need be.
+_WELL, _SMALL = 0.1, 0.1
+# Bars by which two rungs must deny a claim, so that it is beyond doubt; and the part of the difference that noise may
+# be at the smallest step, where it is looked once more.
+_BARS, _DEEP = 4.0, 0.25
+# Part of a difference that a smaller step must confirm: what kinks make is smaller there.
+_STAYS = 0.7
+# Relative difference up to which two jumps are the same, and part of the slopes from which on a jump is a kink's.
+_SAME, _JUMP = 0.3, 0.05
+# Part of a kink's half jump that noise must stay below.
+_QUIET = 0.1
+# Power of 2, of the first step: the spacing at which the noise of f is measured; it grows by 4 so many times at most.
+_SPACING, _GROWTHS = -24, 14
+# Part of a step in the values of f that counts as a standard deviation: a uniform error has 0.29.
+_OF_QUANTUM = 0.3
+
+
+class Lines(NamedTuple):
+    """What is judged: claimed slopes, first, least and largest steps, and the typical slope, line by line."""
+
+    candidate: Floats
+    step: Floats
+    nearest: Floats
+    farthest: Floats
+    typical: float
+
+
+class Judged(NamedTuple):
+    """What was found, line by line: slope, error bar, whether the claim fails, whether a kink is at x, the rung."""
+
+    slope: Floats
+    error: Floats
+    failed: Flags
+    kink: Flags
+    rung: Indices
+
+
+def noise_of(value_at: Callable[[float], float], base: float) -> float:
+    """Return the standard deviation of f, from a table of differences of 7 values along a line.
+
+    ``value_at(t)`` is f for t spacings. Values that stay equal over some spacings are stairs, whose height counts.
+    """
+    spacing, is_stair = 1.0, False
+    for _ in range(_GROWTHS):
+        if (change := value_at(3.0 * spacing) - base) != 0.0:
+            break
+        spacing, is_stair = 4.0 * spacing, True
+    values = np.array([value_at(j * spacing) if j else base for j in range(-3, 4)])
+    size = float(np.abs(values).max()) or 1.0  # the squares of what f returns may overflow
+    tables = ((np.diff(values / size, order), math.comb(2 * order, order)) for order in (3, 4, 5))
+    level = size * float(np.median([math.sqrt(float(np.mean(table**2)) / scale) for table, scale in tables]))
+    if is_stair:  # which hid a quarter of the change
+        level = max(level, _OF_QUANTUM * 0.25 * abs(change))
+    return level if math.isfinite(level) else 0.0
+
+
+def spacings(steps: Floats, least: Floats) -> Floats:
+    """Return powers of 2, which x stores exactly, at which to measure noise, for first and for storable steps."""
+    return np.exp2(np.ceil(np.log2(np.fmax(np.ldexp(steps, _SPACING), least))))
+
+
+class Ladder:
+    """Slopes and jumps of lines by rungs, a row each; ``ask(which, steps)`` returns both, and is asked once a rung."""
+
+    def __init__(self, lines: Lines, ask: Callable[[Indices, Floats], tuple[Floats, Floats]], noise: float) -> None:
+        self.lines, self.ask = lines, ask
+        self.rungs = np.arange(_LOWEST, _HIGHEST + 1)
+        self.steps = lines.step * 4.0 ** self.rungs[:, np.newaxis]
+        self.noise = DEVIATIONS * noise / self.steps
+        self.slopes, self.jumps = np.full((2, *self.steps.shape), np.nan)
+        self.asked = np.zeros(self.steps.shape, np.bool_)
+        self.allowed = (self.steps <= lines.farthest) & (self.steps >= lines.nearest)
+
+    def first(self) -> Indices:
+        """Return the row of each line where noise leaves a tenth of its slope, or the last but one."""
+        least = np.fmax(np.abs(self.lines.candidate), _SMALL * self.lines.typical)
+        top = np.where(self.allowed, np.arange(len(self.rungs))[:, np.newaxis], 0).max(axis=0) - 1
+        quiet = (self.noise <= _WELL * least) & (self.rungs >= 0)[:, np.newaxis]
+        row: Indices = np.where(quiet.any(axis=0), np.minimum(quiet.argmax(axis=0), top), top).astype(np.intp)
+        return row
+
+    def fill(self, rows: Indices, which: Flags) -> None:
+        """Ask for one row of each of the lines that are flagged."""
+        lines = np.flatnonzero(which)
+        rows = rows[lines]
+        inside = (rows >= 0) & (rows < len(self.rungs))
+        lines, rows = lines[inside], rows[inside]
+        lines, rows = (part[~self.asked[rows, lines]] for part in (lines, rows))
+        if len(lines):
+            self.asked[rows, lines] = True
+            self.slopes[rows, lines], self.jumps[rows, lines] = self.ask(lines, self.steps[rows, lines])
+
+    def bars(self) -> Floats:
+        """Return the error bars of all rungs, which are infinite without the next larger step."""
+        apart = _APART * np.abs(self.slopes[:-1] - self.slopes[1:])
+        bend = _BEND * np.abs(self.jumps[:-1] - 0.25 * self.jumps[1:])
+        bars = np.full(self.steps.shape, np.inf)
+        bars[:-1] = np.maximum(self.noise[:-1], np.maximum(apart, bend))
+        bars[~np.isfinite(bars)] = np.inf
+        return bars
+
+    def best(self) -> tuple[Floats, Floats, Indices, Floats]:
+        """Return slope, bar and row of the least bar among those that contradict no smaller step, and all bars."""
+        bars = self.bars()
+        counts = np.where(np.isfinite(bars), bars, np.inf)
+        for row in np.flatnonzero(self.asked.any(axis=1))[1:]:
+            contradicts = np.abs(self.slopes[row] - self.slopes[:row]) > bars[row] + bars[:row]
+            counts[row, contradicts.any(axis=0)] = np.inf
+        rows, lines = counts.argmin(axis=0), np.arange(bars.shape[1])
+        none = np.isinf(counts[rows, lines])
+        rows = np.where(none, self.asked.argmax(axis=0), rows)
+        return self.slopes[rows, lines], np.where(none, np.inf, bars[rows, lines]), rows, bars
+
+    def judge(self, rtol: float, start: int | None = None) -> Judged:
+        """Walk until each claim is known to be right or wrong, or noise or the largest step ends it."""
+        lines = np.arange(len(self.lines.candidate))
+        rows = self.first() if start is None else np.full(len(lines), start - _LOWEST, np.intp)
+        everywhere = np.ones(len(lines), np.bool_)
+        self.fill(rows, everywhere)
+        self.fill(rows + 1, everywhere)
+        index = np.arange(len(self.rungs))[:, np.newaxis]
+        for _ in range(len(self.rungs)):
+            slope, error, rows, bars = self.best()
+            failed, gap = self._fails(slope, error, rtol)
+            low, before = self.asked.argmax(axis=0), self.asked.sum()
+            down, denied = self._down(failed, gap, error, low, bars)
+            # Where it seems wrong for sure, f may have a finer structure: the smallest step that noise allows tells.
+            quiet = (self.noise < _DEEP * gap) & self.allowed & (index + 1 < low)
+            denied &= quiet.any(axis=0)
+            self.fill(quiet.argmax(axis=0), denied)
+            self.fill(quiet.argmax(axis=0) + 1, denied)
+            self.fill(low - 1, down)
+            above = ~self.asked & self.allowed & (index > rows)
+            noisy = self._is_vague(slope, error) & (error <= 1.01 * self.noise[rows, lines])
+            self.fill(above.argmax(axis=0), above.any(axis=0) & noisy & ~down & ~denied)
+            if self.asked.sum() == before:
+                break
+        return self._verdict(rtol)
+
+    def _fails(self, slope: Floats, error: Floats, rtol: float) -> tuple[Flags, Floats]:
+        gap = np.abs(self.lines.candidate - slope)
+        size = np.fmax(np.abs(self.lines.candidate), np.abs(slope))
+        return ~(gap <= np.fmax(error, rtol * size)) & np.isfinite(error), gap
+
+    def _is_vague(self, slope: Floats, error: Floats) -> Flags:
+        size = np.fmax(np.fmax(np.abs(self.lines.candidate), np.abs(slope)), _SMALL * self.lines.typical)
+        return error > _WELL * size
+
+    def _down(self, failed: Flags, gap: Floats, error: Floats, low: Indices, bars: Floats) -> tuple[Flags, Flags]:
+        """Tell which lines need the next smaller step, and which claims two rungs deny beyond doubt."""
+        lines, claim = np.arange(len(low)), self.lines.candidate
+        denied = failed.copy()
+        for row in (low, low + 1):
+            bar, slope = bars[row, lines], self.slopes[row, lines]
+            denied &= (np.abs(claim - slope) > _BARS * bar) & (bar <= _WELL * np.abs(slope))
+        slope, below = self.slopes[low, lines], np.maximum(low - 1, 0)
+        rough = (error > _WELL * np.fmax(np.abs(claim), np.abs(slope))) | ~np.isfinite(slope)
+        rough &= ~failed & (low > _LOW_ENOUGH - _LOWEST) & (self.noise[below, lines] < 0.5 * error)
+        wrong = failed & ~denied & (self.noise[below, lines] < gap)
+        return (rough | wrong) & self.allowed[below, lines] & (low > 0), denied
+
+    def _verdict(self, rtol: float) -> Judged:
+        """Return what is found: only what another step denies as well has failed."""
+        slope, error, rows, bars = self.best()
+        failed, gap = self._fails(slope, error, rtol)
+        lines, index = np.arange(len(rows)), np.arange(len(self.rungs))[:, np.newaxis]
+        apart, size = np.abs(self.lines.candidate - self.slopes), np.fmax(np.abs(self.lines.candidate), np.abs(slope))
+        near = (index < rows) & (self.noise < gap)
+        agrees = near & (self.noise < 0.5 * gap) & (apart <= np.fmax(self.noise, rtol * size))
+        saved, nearest = failed & agrees.any(axis=0), agrees.argmax(axis=0)
+        slope = np.where(saved, self.slopes[nearest, lines], slope)
+        error = np.where(saved, self.noise[nearest, lines], error)
+        denies = (near & (apart > np.fmax(self.noise, _STAYS * gap))) | ((index > rows) & (apart > _BARS * bars))
+        doubtful = failed & ~denies.any(axis=0) & (gap < np.inf)
+        error = np.where(doubtful, np.fmax(error, gap), error)
+        slope, error, failed, kink = self._kinks(slope, error, failed & ~saved & ~doubtful, rtol)
+        return Judged(slope, error, failed, kink, np.where(saved, nearest, rows) + _LOWEST)
+
+    def _kinks(self, slope: Floats, error: Floats, failed: Flags, rtol: float) -> tuple[Floats, Floats, Flags, Flags]:
+        """Judge the lines whose jump stays as the step shrinks: between the one-sided slopes any claim passes."""
+        jumps, lines = np.abs(self.jumps), np.arange(len(slope))
+        apart = np.abs(np.diff(self.jumps, axis=0))
+        drift = _APART * np.abs(np.diff(self.slopes, axis=0))
+        largest = np.fmax.reduce(jumps, axis=0, initial=0.0)
+        low = (np.isfinite(jumps) & (self.noise < 0.5 * _QUIET * largest)).argmax(axis=0)
+        low = np.minimum(low, len(self.rungs) - 2)
+        middle, half = self.slopes[low, lines], 0.5 * jumps[low, lines]
+        kink = (apart[low, lines] <= 2.0 * _SAME * half) & (2.0 * half > _JUMP * (np.abs(middle) + half))
+        kink &= (self.noise[low, lines] < _QUIET * half) & (error > 0.5 * half)
+        spare = self.noise[low, lines] + apart[low, lines] + drift[low, lines] + rtol * (np.abs(middle) + half)
+        outside = np.abs(self.lines.candidate - middle) > half + spare
+        failed = np.where(kink, outside, failed)
+        return np.where(kink, middle, slope), np.where(kink, half, error), failed, kink

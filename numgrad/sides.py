@@ -1,0 +1,333 @@
+"""The two sides of a gradient check: f near a point of one or several arrays, and a candidate of the same shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import driver
+from .arguments import LARGEST_STEP, describe, real_array, real_number
+from .driver import Progress, Workers, differentiate
+from .ladder import noise_of, spacings
+from .loops import Directions, Floats, Indices, Rule, make_directions
+from .objectives.python import PythonObjective
+from .points import EPS, private_copy, written_through
+from .schemes import limits, rule_at
+
+__all__: list[str] = []  # nothing here is public
+
+# Roundings of f, each eps |f| / h, that the bar of two sweeps allows for: f adds up many terms.
+# Fixed by test_right_gradients_pass_and_wrong_ones_fail_at_every_scale_of_x in tests/test_checking.py.
+ROUND_OFF = 8.0
+# Standard deviations of the rounding of what f returns, in units of eps |f|: less noise than this f cannot have.
+# Fixed by test_an_f_that_stays_the_same_has_the_noise_of_its_rounding in tests/test_checking.py.
+_ROUNDING = 0.3
+# Own steps from a bound, below which a coordinate stays where it is along directions. No tuning: noise reaches 50.
+_ROOM = 64.0
+# Part of max(|x|, 1), and multiple of the root mean square of its array, that no step exceeds: f is another there.
+# Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
+_FARTHEST, _OF_ARRAY = 0.25, 2.0
+
+
+def _is_tree(value: Any) -> bool:
+    """Tell whether something holds arrays, and is none itself: a list of numbers is one array."""
+    if isinstance(value, Mapping):
+        return True
+    return isinstance(value, list | tuple) and any(_is_tree(part) or _is_array(part) for part in value)
+
+
+def _is_array(value: Any) -> bool:
+    return bool(getattr(value, "ndim", 0)) and not isinstance(value, np.ma.MaskedArray)
+
+
+def _items(tree: Any, path: str = "") -> list[tuple[str, Any]]:
+    """Return the paths and the parts of one level of a tree."""
+    if isinstance(tree, Mapping) and not all(isinstance(key, str) for key in tree):
+        raise TypeError(f"the keys of x must be strings, got {list(tree)}")
+    return [
+        (f"{path}[{key!r}]", part) for key, part in (tree.items() if isinstance(tree, Mapping) else enumerate(tree))
+    ]
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and array of each leaf of a tree of dicts, lists and tuples; the path of a single array is ''."""
+    if not _is_tree(tree):
+        yield path, tree
+        return
+    for below, part in _items(tree, path):
+        yield from _leaves(part, below)
+
+
+def _rebuilt(tree: Any, arrays: Iterator[Any]) -> Any:
+    """Return a tree of the same shape with other leaves."""
+    if not _is_tree(tree):
+        return next(arrays)
+    parts = [_rebuilt(part, arrays) for _, part in _items(tree)]
+    if isinstance(tree, Mapping):
+        return dict(zip(tree, parts, strict=True))
+    return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+
+
+def _named(path: str) -> str:
+    """Return the name of a leaf: W, layers[0], [1]."""
+    first, _, rest = path.partition("]")
+    return first[2:-1] + rest if first.startswith(("['", '["')) else path
+
+
+def _candidate(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "") -> Iterator[NDArray[Any]]:
+    """Yield the parts of the candidate as copies, since f may change them, in the order of the leaves of x."""
+    label = f"gradient{path}"
+    if not _is_tree(x):
+        yield _part(gradient, next(held).shape, label)
+        return
+    if isinstance(x, Mapping):
+        if not isinstance(gradient, Mapping) or set(gradient) != set(x):
+            got = sorted(gradient) if isinstance(gradient, Mapping) else describe(gradient)
+            raise ValueError(f"{label} must have the keys of x, {sorted(x)}, got {got}")
+    elif not isinstance(gradient, list | tuple):
+        raise ValueError(
+            f"x{path} must be one array, got arrays of several shapes; pass one at a time, or with a candidate that "
+            f"is a list of {len(x)} parts, got {describe(gradient)}"
+        )
+    elif len(gradient) != len(x):
+        raise ValueError(f"{label} must be a list of {len(x)} parts as x, got {describe(gradient)}")
+    for key in x if isinstance(x, Mapping) else range(len(x)):
+        yield from _candidate(gradient[key], x[key], held, f"{path}[{key!r}]")
+
+
+def _shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
+    """Return a line on parts of the candidate that share memory where those of x do not: one was overwritten."""
+    held = {_named(path): part for path, part in _leaves(gradient) if isinstance(part, np.ndarray)}
+    pairs = [(a, b) for a, b in combinations(held, 2) if np.may_share_memory(held[a], held[b])]
+    apart = [pair for pair in pairs if set(pair) <= set(x) and not np.may_share_memory(x[pair[0]], x[pair[1]])]
+    return [f"the candidate's {a} and {b} share memory: was one overwritten by the other?" for a, b in apart[:1]]
+
+
+def _part(part: Any, shape: tuple[int, ...], label: str) -> NDArray[Any]:
+    if _is_masked(part):
+        raise TypeError(f"{label} has masked elements, which nothing can be compared with; pass its .filled(0.0)")
+    if isinstance(part, tuple) and any(map(_is_array, part)):
+        raise TypeError(
+            f"{label} must be one array of shape {shape}, got a tuple of {len(part)}, as of a value and a gradient; "
+            f"pass the part that is the gradient"
+        )
+    array = np.array(real_array(part, label), order="C", subok=False)
+    if array.shape != shape:
+        transposed = " (is it transposed?)" if array.shape == shape[::-1] else ""
+        raise ValueError(f"{label} must have the shape of x, {shape}, got {array.shape}{transposed}")
+    return array
+
+
+def _is_masked(value: Any) -> bool:
+    """Tell whether elements are masked, in lists too, of which NumPy would make an array of what lies below."""
+    if isinstance(value, list | tuple):
+        return any(map(_is_masked, value))
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
+
+
+def _eps(array: NDArray[Any]) -> float:
+    return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else EPS
+
+
+def _has_steps(objective: driver.Objective) -> bool:
+    """Tell whether each coordinate may have a step of its own: not if it is incremental."""
+    return objective.has_descent or isinstance(objective, PythonObjective)
+
+
+class Sides:
+    """Both sides of a check, after checking that they fit: f at a point of arrays by name, and a candidate by the same.
+
+    The name of a single array is ''. `eps` is the coarsest precision among the point, the candidate and the value of f;
+    `floor` is the round-off of the largest candidate in it, `rounding` what an error bar allows f for at least.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], gradient: Any, x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]
+    ) -> None:
+        self.f, self.args, self.objective, self.is_tree = f, args, driver.as_objective(f, args), _is_tree(x)
+        self.workers: Workers = 1
+        if self.is_tree and not isinstance(self.objective, PythonObjective):
+            raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
+        held = {}
+        for path, value in _leaves(x):
+            held[_named(path)] = written_through(real_array(value, f"x{path}"), value, f"x{path}")
+        self.x = {name: memory for name, (memory, _) in held.items()}
+        self.views = {name: memory.view(np.ndarray) for name, memory in self.x.items()}  # which stay writable
+        self.copies = {name for name, (_, is_copy) in held.items() if is_copy}
+        self.point: Any = _rebuilt(x, iter(self.x.values())) if self.is_tree else self.x[""]
+        if callable(gradient):
+            gradient = self._called(gradient)
+        self.notes = _shared(gradient, self.x) if self.is_tree else []
+        parts = list(_candidate(gradient, x, iter(self.x.values())))
+        self.candidate = dict(zip(self.x, parts, strict=True))
+        self.whole = np.concatenate([part.reshape(-1) for part in self.candidate.values()] or [np.empty(0)])
+        self.plain = self.objective if _has_steps(self.objective) else PythonObjective(f)
+        self._measure(*plan)
+
+    def _called(self, gradient: Callable[..., Any]) -> Any:
+        """Return what a function returns at the point; ValueError if it writes to it."""
+        point, args = self.point, self.args
+        if self.is_tree:
+            return PythonObjective(lambda _: gradient(point, *args)).returned(self.views, ())
+        return PythonObjective(gradient).returned(point, args)
+
+    def _measure(self, h: Any, bounds: Any) -> None:
+        """Find the value of f, its precision, and the steps."""
+        objective, memory, args = self.objective_of(None, self.objective)
+        returned = objective.returned(memory, args)
+        self.value, self.size, own = real_number(returned), len(self.whole), _eps(np.asarray(returned))
+        self.eps = max(own, *map(_eps, self.x.values()), *map(_eps, self.candidate.values()))
+        self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
+        largest = max((float(np.max(np.abs(a))) for a in self.candidate.values() if a.size), default=0.0)
+        self.floor = self.eps * largest if math.isfinite(largest) else 0.0
+        self.steps = {name: self._steps(memory, h) for name, memory in self.x.items()}
+        self.bounds = bounds
+        self.ends = {} if bounds is None else {name: limits(np.asarray(a), bounds) for name, a in self.x.items()}
+
+    @cached_property
+    def least(self) -> dict[str, Floats]:
+        """The smallest step of each coordinate: four of the spacings of what x stores."""
+        return {name: 4.0 * _eps(a) * np.abs(np.asarray(a, np.float64)).reshape(-1) for name, a in self.x.items()}
+
+    def _steps(self, memory: NDArray[Any], h: Any) -> Floats:
+        """Return the flat steps: as for an f that changes over lengths of 1 or x, or what was asked for."""
+        if h is not None:
+            given = private_copy(real_array(h, "h"))
+            if not ((given > 0.0) & (given < LARGEST_STEP)).all():
+                raise ValueError("h must be finite and positive in every element, and 2h finite")
+            try:
+                return np.broadcast_to(given, memory.shape).reshape(-1).copy()
+            except ValueError:
+                raise ValueError(f"h of shape {given.shape} does not broadcast to x of shape {memory.shape}") from None
+        magnitude = np.abs(np.asarray(memory, np.float64))  # of the plain array: a subclass may do more
+        steps: Floats = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(magnitude), magnitude, 1.0), 1.0).reshape(-1)
+        return steps
+
+    def objective_of(
+        self, name: str | None, objective: driver.Objective
+    ) -> tuple[driver.Objective, Any, tuple[Any, ...]]:
+        """Return the objective of one array, or of all, its memory, and the arguments of f."""
+        if not self.is_tree:
+            return objective, objective.place(self.point, self.args)[0], self.args
+        f, args, x = self.f, self.args, self.point  # and not self, which may not travel to other processes
+        return PythonObjective(lambda _: f(x, *args)), self.views if name is None else self.x[name], ()
+
+    def farthest(self, name: str) -> Floats:
+        """Return the largest step of each coordinate of one array: beyond it, f is no longer what it is at x."""
+        x = np.abs(np.asarray(self.x[name], np.float64)).reshape(-1)
+        sizes = [rms(part[np.isfinite(part)]) for part in (np.asarray(a, np.float64) for a in self.x.values())]
+        scale = rms(x[np.isfinite(x)]) or min((size for size in sizes if size), default=math.inf)
+        return np.fmax(np.fmin(_FARTHEST * np.fmax(x, 1.0), _OF_ARRAY * scale), 4.0 * self.steps[name])
+
+    def room(self) -> Floats:
+        """Return 1 for each coordinate that may move along a direction, and 0 next to a bound."""
+        rooms = list[Any]()
+        for name, array in self.x.items():
+            x, (low, high) = np.asarray(array, np.float64).reshape(-1), self.ends.get(name, (-np.inf, np.inf))
+            rooms.append(np.fmin(x - low, high - x) >= _ROOM * self.steps[name])
+        return np.concatenate(rooms or [np.empty(0)]).astype(np.float64)
+
+    def quotients(self, name: str, own: Indices, factor: float, progress: Progress) -> Floats:
+        """Return the central quotients of some coordinates of one array, for `factor` times their steps."""
+        objective, memory, args = self.objective_of(name, self.objective)
+        h: Any = factor * self.steps[name].reshape(self.x[name].shape)
+        if not _has_steps(objective):
+            h = float(np.median(h)) if h.size else 1.0
+        out = np.empty(len(own))
+        plan = rule_at(memory, h, "central", self.bounds, own)
+        differentiate(objective, memory, args, plan, out, self.workers, progress)
+        return out
+
+    def values(
+        self,
+        name: str | None,
+        where: Directions,
+        workers: Workers = 1,
+        progress: Progress = False,
+        signs: tuple[float, ...] = (1.0,),
+    ) -> Floats:
+        """Return f at displaced points, one a direction, over one array or over all; or the sum of signs times f."""
+        objective, memory, args = self.objective_of(name, self.plain)
+        out, each = np.empty(len(where.starts) - 1), np.array([signs])
+        rule = Rule(make_directions, (math.nan, 0.0, each, each, np.zeros(1, np.intp), np.ones(1), False))
+        differentiate(objective, memory, args, (rule, where), out, workers, progress)
+        return out
+
+    def slopes(self, name: str, own: Indices, steps: Floats) -> tuple[Floats, Floats]:
+        """Return slopes and jumps of some coordinates of one array; near a bound the sides differ in length."""
+        memory = np.asarray(self.x[name])
+        exact = memory.reshape(-1)[own].astype(np.promote_types(memory.dtype, np.float64))
+        low, high = self.ends.get(name, (np.array(-np.inf), np.array(np.inf)))
+        low, high = (np.broadcast_to(end, memory.size)[own] for end in (low, high))
+        widths, values, starts = [], [], np.arange(len(own) + 1)
+        for side in (1.0, -1.0):
+            lengths = np.clip(exact + side * steps, low, high) - exact
+            stored = (exact + lengths).astype(memory.dtype).astype(exact.dtype) - exact
+            widths.append((side * stored).astype(np.float64))
+            values.append(self.values(name, Directions(starts, own, lengths.astype(np.float64)), self.workers))
+        up, down = (values[0] - self.value) / widths[0], (self.value - values[1]) / widths[1]
+        slope = np.where(widths[0] == widths[1], (values[0] - values[1]) / (widths[0] + widths[1]), math.nan)
+        uneven = (widths[1] * up + widths[0] * down) / (widths[0] + widths[1])
+        one_sided = np.where(widths[0] == 0.0, down, np.where(widths[1] == 0.0, up, uneven))
+        jump = np.where((widths[0] == 0.0) | (widths[1] == 0.0), 0.0, up - down)
+        return np.where(np.isnan(slope), one_sided, slope), jump
+
+    def quotients_along(self, vectors: Floats, steps: Floats, progress: Progress) -> Floats:
+        """Return the central quotients along vectors over all arrays."""
+        return self.values(None, _moves(vectors, steps), 1, progress, (1.0, -1.0)) / (2.0 * steps)
+
+    def along(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats]:
+        """Return slopes and jumps of f along vectors over all arrays."""
+        above, below = (self.values(None, _moves(vectors, side)) for side in (steps, -steps))
+        return (above - below) / (2.0 * steps), (above - 2.0 * self.value + below) / steps
+
+    @cached_property
+    def noise(self) -> float:
+        """The standard deviation of f near x, measured along two random lines and by a second value at x."""
+        if not math.isfinite(self.value) or not self.size:
+            return 0.0
+        again = float(self.values(None, Directions(np.zeros(2, np.intp), np.empty(0, np.intp), np.empty(0)))[0])
+        if random := abs(again - self.value) if math.isfinite(again) else 0.0:
+            note = f"f is random: two values at x differ by {random:.1e}; fix its seed, or turn its dropout off"
+            self.notes.append(note)
+        rng, parts = np.random.default_rng(0), (self.steps.values(), self.least.values())
+        steps = spacings(*(np.concatenate(list(part)) for part in parts)) * self.room()
+        found = [self.least_noise, random]
+        for signs in rng.choice([-1.0, 1.0], (2, self.size)):
+            line = self.untied(signs * steps)
+
+            def value_at(t: float, line: Floats = line) -> float:
+                where = Directions(np.array([0, self.size]), np.arange(self.size), t * line)
+                return float(self.values(None, where)[0])
+
+            found.append(noise_of(value_at, self.value))
+        return max(found)
+
+    def untied(self, vectors: Floats) -> Floats:
+        """Return flat vectors with the components of elements that share memory added up, in each of these."""
+        arrays = [np.asarray(array) for array in self.x.values()]
+        if not any(np.may_share_memory(a, b) for a, b in combinations(arrays, 2)):
+            return vectors
+        _, same = np.unique(np.concatenate([_addresses(array) for array in arrays]), return_inverse=True)
+        return np.array([np.bincount(same, row)[same] for row in np.atleast_2d(vectors)]).reshape(vectors.shape)
+
+
+def _moves(vectors: Floats, steps: Floats) -> Directions:
+    count, n = vectors.shape
+    lengths = (vectors * steps[:, np.newaxis]).reshape(-1)
+    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), lengths)
+
+
+def _addresses(array: NDArray[Any]) -> NDArray[np.int64]:
+    offsets = (np.arange(n) * s for n, s in zip(array.shape, array.strides, strict=True))
+    return np.asarray(sum(np.ix_(*offsets), np.int64(array.ctypes.data)), np.int64).reshape(-1)
+
+
+def rms(array: NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) if array.size else 0.0
