@@ -203,10 +203,16 @@ def _tqdm() -> Any:
 
 
 def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[float, float]:
-    """Return f(x), and the relative spacing of what f returns: of float64, unless f says that it has fewer digits."""
+    """Return f(x), NaN if it is not asked again, and the relative spacing of what f returns, of float64 at least."""
+    known: float | None = getattr(objective, "eps", None)
+    if known is not None:  # of a compiled f, whose type of result does not change from call to call
+        return math.nan, known
     returned = objective.returned(x, args)
     value, dtype = real_number(returned), np.asarray(returned).dtype
-    return value, max(EPS, float(np.finfo(dtype).eps)) if dtype.kind == "f" else EPS
+    eps = max(EPS, float(np.finfo(dtype).eps)) if dtype.kind == "f" else EPS
+    if objective.has_descent:
+        objective.eps = eps  # type: ignore[attr-defined]
+    return value, eps
 
 
 def warn_of_few_digits(objective: Objective, x: Any, args: tuple[Any, ...], h: float, gradient: Floats) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, overload
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +27,7 @@ __all__ = ["numerical_diff", "numerical_gradient"]
 _LINES = 1e-5, 3e-7
 # Relative difference of the two from which on f is not analytic, if both lines tell the same.
 _ALIKE = 1e-6
+_analytic: WeakSet[Callable[..., Any]] = WeakSet()  # functions that have shown it
 
 
 @overload
@@ -111,7 +114,7 @@ def numerical_diff(
     try:
         if rule.make is make_complex_step:
             quotient, lost = _complex(f, float(point) if is_scalar else point, np.abs(where.lengths)), False
-            check_analytic((lambda z: f(z.item())) if is_scalar else f, point, None, bounds)
+            check_analytic(f, point, bounds=bounds, call=(lambda z: f(z.item())) if is_scalar else None)
         elif rule.make is make_central:
             quotient, lost = _central(f, float(point) if is_scalar else point, rule.data[0])
         else:
@@ -167,12 +170,30 @@ def _linear(f: Callable[[Any], Any], x: Floats, rule: Rule, where: Directions, i
         return (terms.sum(axis=0) / divisors).reshape(x.shape)[()]
 
 
-def check_analytic(f: Callable[..., Any], x: NDArray[Any], chosen: Any = None, bounds: Bounds | None = None) -> None:
+def check_analytic(
+    f: Callable[..., Any],
+    x: NDArray[Any],
+    args: tuple[Any, ...] = (),
+    chosen: Any = None,
+    bounds: Bounds | None = None,
+    call: Callable[..., Any] | None = None,
+) -> None:
     """Raise a ValueError if the complex step along a random line is not the slope of the sum of what `f` returns.
 
     One complex step, however small, and one central difference, within the bounds; another one nearer if they differ,
-    since `f` may be curved. Where `f` is not finite or raises, nothing is said.
+    since `f` may be curved. Where `f` is not finite or raises, nothing is said. Asked once for each f, as far as f can
+    be remembered; `call` takes an array in place of an f that does not.
     """
+    with suppress(TypeError):  # no hash, or no weak references
+        if f in _analytic:
+            return
+    if _is_analytic(call or f, x, args, chosen, bounds):
+        with suppress(TypeError):
+            _analytic.add(f)
+
+
+def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bounds: Bounds | None) -> bool:
+    """Tell whether f has shown on a random line that it is analytic; ValueError if it has shown that it is not."""
     flat = x.view(np.ndarray).reshape(-1).astype(np.float64)
     step, own = np.zeros(flat.size), np.arange(flat.size) if chosen is None else chosen
     step[own] = scales(flat)[own] * np.random.default_rng(0).uniform(0.5, 1.0, len(own)) * (-1.0) ** np.arange(len(own))
@@ -184,20 +205,23 @@ def check_analytic(f: Callable[..., Any], x: NDArray[Any], chosen: Any = None, b
         tiny = 1e-15 / length
         points = [*ends, flat + 1j * tiny * (ends[0] - ends[1])]
         try:
-            above, below, aside = (np.asarray(f(point.reshape(x.shape).astype(np.complex128))) for point in points)
+            above, below, aside = (
+                np.asarray(f(point.reshape(x.shape).astype(np.complex128), *args)) for point in points
+            )
         except Exception:  # noqa: BLE001, f need not be defined on both sides
-            return
+            return False
         with np.errstate(all="ignore"):
             change, expected = float((above - below).sum().real), float(aside.sum().imag / tiny)
             noise = 64 * np.finfo(above.dtype).eps * float(np.abs(above).sum() + np.abs(below).sum())
         if not abs(change - expected) > _ALIKE * max(abs(expected), abs(change)) + noise:
-            return
+            return bool(abs(change) > noise)
         found.append((change / length, expected / length))
     if abs(found[0][0] - found[1][0]) <= 0.1 * abs(np.subtract(*found[1])):
         raise ValueError(
             f"scheme='complex' needs an analytic f: along a random line its slope is {found[1][0]:.6g}, by the complex "
             f"step {found[1][1]:.6g}; abs, conj, vdot and real parts are not analytic; use another scheme"
         )
+    return False
 
 
 def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:
@@ -262,8 +286,9 @@ def numerical_gradient(
         in order, such as the `map` of an executor of `concurrent.futures`, of Dask's ``client.get_executor()`` or of
         mpi4py's `MPIPoolExecutor`; a `multiprocessing.Pool` waits for ever for a worker that was killed. The objective,
         `x` and `args` travel in one pickle, so that an f which reads `x` as its own still does. If `f` reads another
-        array there (`x` is but a view of it, or a module holds it), that is found by one evaluation more at either end.
-        The result is the same to the last bit, if f gives the same bits where BLAS takes another number of threads.
+        array there (`x` is but a view of it, or a module holds it), that is found by two more evaluations there and one
+        here. The result is the same to the last bit, if f gives the same bits where BLAS takes another number of
+        threads.
     out : ndarray of float64, optional
         Where to write the result: C-contiguous, of the shape of the result. After an exception its content is
         undefined.
@@ -366,7 +391,7 @@ def numerical_gradient(
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
     flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if plan[0].make is make_complex_step and flat.size:
-        check_analytic(lambda z: f(z, *args), point, chosen, bounds)
+        check_analytic(f, point, args, chosen, bounds)
     if h.__class__ is float and not private and is_narrow(point) and plan[0].make is not make_complex_step:
         driver.warn_of_few_digits(objective, point, args, h, flat)
     if flags != RESPONDED:

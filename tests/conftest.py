@@ -8,3 +8,7 @@ def pytest_addoption(parser):
         default=0.0,
         help="seconds for each test of tests/fuzz beyond its fixed cases",
     )
+
+
+# benchmarks/conftest.py has the same module name, and doctests would be looked for in both.
+collect_ignore = ["conftest.py"]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in {"", "0"}
+# What an interrupt at a random moment ends may be a tracer such as coverage's, which keeps its lock then, for ever.
+untraced = pytest.mark.skipif(sys.gettrace() is not None, reason="an interrupt may end the tracer instead")
 needs_jit = pytest.mark.skipif(not JIT, reason="numba compiles nothing under NUMBA_DISABLE_JIT=1")
 
 

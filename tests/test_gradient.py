@@ -1075,3 +1075,24 @@ def test_a_descent_that_grows_or_leaves_the_domain_names_the_learning_rate():
         gradient_descent(sum_of_squares, np.array([-3.0, 4.0]), lr=10.0, step_num=10)
     with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="diverges, or leaves the domain of f; try a"):
         gradient_descent(lambda x: float(np.sqrt(x).sum()), np.array([0.001, 1.0]), 0.1, 10)
+
+
+@needs_jit
+def test_an_automatic_step_allows_for_the_digits_of_a_compiled_f():
+    from numba import njit
+
+    @njit
+    def in_float32_too(x):
+        return np.float32(1000) + np.float32(np.sum((x - 1) ** 2))
+
+    for _ in range(2):
+        gradient = numerical_gradient(in_float32_too, np.array([2.0, 3.0]), "auto")
+        assert gradient == pytest.approx(np.array([2.0, 4.0]), abs=2e-2)
+
+    @njit
+    def like_x(x):
+        return x[0] / x.dtype.type(3)
+
+    assert like_x(np.ones(2, np.float32)) != 1 / 3  # a signature that returns float32, beside that for float64
+    expected = numerical_gradient(lambda x: x[0] / 3.0, np.ones(2), scheme="forward")
+    assert numerical_gradient(like_x, np.ones(2), scheme="forward").tobytes() == expected.tobytes()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import compiled, needs_jit
+from problems import compiled, needs_jit, untraced
 
 from numgrad import (
     check_gradient,
@@ -808,6 +808,7 @@ def sleeps(x):
     return float(np.sum(x**2))
 
 
+@untraced
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timer here")
 @pytest.mark.parametrize(
     "raised", [TimeoutError("mine"), Limit(1, threading.Lock()), KeyboardInterrupt()], ids=["known", "own", "Ctrl-C"]
@@ -856,6 +857,7 @@ def test_a_handler_that_raises_where_f_is_compared_is_not_taken_for_f():
         list(fingerprint.values(Values(f)))
 
 
+@untraced
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such timer here")
 @pytest.mark.parametrize("kind", ["threads", "executor"])  # joblib itself may hang in such a storm
 def test_nobody_writes_to_the_result_after_any_number_of_interrupts(kind):

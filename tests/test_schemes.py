@@ -329,7 +329,7 @@ def test_the_complex_step_takes_n_evaluations_of_an_array_like_x():
         return np.sum(z**2)
 
     x = np.asfortranarray(np.arange(6.0).reshape(2, 3))
-    for further in (5, 3):  # f is asked once whether it reads x by another way, and each time whether it is analytic
+    for further in (5, 0):  # f is asked once whether it reads x by another way, and whether it is analytic
         shapes.clear()
         assert numerical_gradient(f, x, "auto", scheme="complex") == pytest.approx(2 * x, rel=4 * EPS)
         assert shapes == [((2, 3), np.complex128)] * (further + 6)

@@ -250,6 +250,7 @@ class CompiledObjective:
 
     def __init__(self, f: Any) -> None:
         self.f, self.kernels = f, Kernels(f, _around)
+        self.eps: float | None = None  # of what f returns, once it was asked
         self.kept: list[NDArray[Any]] = []  # copies to which numba holds a reference for ever, since f raised
         self.sweep: Callable[..., Any] = functools.partial(CompiledSweep, self)  # a method would take a call more
 
@@ -321,7 +322,9 @@ class CompiledObjective:
             raise
         if not is_unchanged(copy, x):
             arguments.raise_argument_changed()
-        return value
+        # numba returns a float for a float32; f has no signatures where the compiler is disabled.
+        kinds = {signature.return_type for signature in getattr(self.f, "nopython_signatures", ())}
+        return np.float32(value) if kinds == {types.float32} else value
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
         """Do the units of a sweep that is known to be short, and return its flags, or -1 if it is not.

@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 from harness import FLOATS, fuzz, interrupted_after, random_shape, seconds, with_layout  # noqa: F401
 from numba import njit
-from problems import JIT
+from problems import JIT, untraced
 
 from numgrad import check_gradient, descent_path, estimate_gradient, numerical_diff, numerical_gradient, reference
 from numgrad.schemes import SCHEMES
@@ -136,6 +136,7 @@ def test_special_values(rng):
             assert x.tobytes() == before
 
 
+@untraced
 @fuzz(60)
 def test_interrupts(rng):
     values = rng.standard_normal((3, 4)).astype(rng.choice(np.array([np.float32, np.float64], object)))
