@@ -205,14 +205,11 @@ def _tqdm() -> Any:
 def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[float, float]:
     """Return f(x), NaN if it is not asked again, and the relative spacing of what f returns, of float64 at least."""
     known: float | None = getattr(objective, "eps", None)
-    if known is not None:  # of a compiled f, whose type of result does not change from call to call
+    if known is not None:  # a compiled f has the type of its result in its signature
         return math.nan, known
     returned = objective.returned(x, args)
     value, dtype = real_number(returned), np.asarray(returned).dtype
-    eps = max(EPS, float(np.finfo(dtype).eps)) if dtype.kind == "f" else EPS
-    if objective.has_descent:
-        objective.eps = eps  # type: ignore[attr-defined]
-    return value, eps
+    return value, max(EPS, float(np.finfo(dtype).eps)) if dtype.kind == "f" else EPS
 
 
 def warn_of_few_digits(objective: Objective, x: Any, args: tuple[Any, ...], h: float, gradient: Floats) -> None:

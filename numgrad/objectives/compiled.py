@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import arguments, loops
 from ..arguments import KNOWN_COMPILED, imaginary_part, real_array, real_number
 from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_step, make_descent
-from ..points import FLOAT64, depends_on, is_unchanged, private_copy
+from ..points import EPS, FLOAT64, depends_on, is_unchanged, private_copy
 from ..threads import Sweep, Throughput
 from . import compiling
 from .compiling import PASTE, Kernel, borrowed, captured, compiled, cost_of, kind_of, when_recompiled
@@ -130,6 +130,7 @@ class Kernels:
         self.arrays: list[tuple[str, NDArray[Any]]] = []
         self.kinds: dict[Hashable, bool] = {}
         self.loops = Loops(self)
+        self.eps: float | None = None  # of what the function returns, where it was asked: signatures take 3 us
 
     def meet(self, kind: Hashable, args: tuple[Any, ...] = ()) -> None:
         """Look at what numba will compile for a kind of arguments: the function, and those among `args`."""
@@ -250,7 +251,6 @@ class CompiledObjective:
 
     def __init__(self, f: Any) -> None:
         self.f, self.kernels = f, Kernels(f, _around)
-        self.eps: float | None = None  # of what f returns, once it was asked
         self.kept: list[NDArray[Any]] = []  # copies to which numba holds a reference for ever, since f raised
         self.sweep: Callable[..., Any] = functools.partial(CompiledSweep, self)  # a method would take a call more
 
@@ -308,11 +308,15 @@ class CompiledObjective:
             )
 
     def value(self, x: Floats, args: tuple[Any, ...]) -> float:
-        """Return f(x) as a number."""
-        return real_number(self.returned(x, args))
+        """Return f(x) as a number; ValueError if f writes to its argument."""
+        return real_number(self._call(x, args))
 
     def returned(self, x: Floats, args: tuple[Any, ...]) -> Any:
-        """Return what f returned; ValueError if f writes to its argument."""
+        """Return f(x) in the type that f gives it: numba makes a float of a float32."""
+        value = self._call(x, args)
+        return value if self.eps in {None, EPS} or isinstance(value, np.ndarray) else np.float32(value)
+
+    def _call(self, x: Floats, args: tuple[Any, ...]) -> Any:
         f = self.f if self.threads else compiling.one_at_a_time(self.f)
         try:
             with _Copy(self, x, np.float64) as copy:
@@ -322,9 +326,16 @@ class CompiledObjective:
             raise
         if not is_unchanged(copy, x):
             arguments.raise_argument_changed()
-        # numba returns a float for a float32; f has no signatures where the compiler is disabled.
-        kinds = {signature.return_type for signature in getattr(self.f, "nopython_signatures", ())}
-        return np.float32(value) if kinds == {types.float32} else value
+        return value
+
+    @property
+    def eps(self) -> float | None:
+        """The relative spacing of what f returns; None before it was called, or where the compiler is disabled."""
+        if self.kernels.eps is None and (signatures := getattr(self.f, "nopython_signatures", ())):
+            kinds = [signature.return_type for signature in signatures]
+            is_float32 = {getattr(kind, "dtype", kind) for kind in kinds} == {types.float32}  # of arrays, the element's
+            self.kernels.eps = float(np.finfo(np.float32).eps) if is_float32 else EPS
+        return self.kernels.eps
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
         """Do the units of a sweep that is known to be short, and return its flags, or -1 if it is not.
