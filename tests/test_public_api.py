@@ -17,7 +17,7 @@ NAMES = [
     "function_1", "numerical_diff", "function_2", "numerical_gradient", "Scheme", "gradient_descent", "gradient_ascent",
     "descent_path", "softmax", "cross_entropy_error", "IncrementalObjective", "estimate_derivative",
     "estimate_gradient", "Estimate", "check_gradient", "assert_gradient", "GradientCheck", "simpleNet", "SimpleNet",
-    "reference",
+    "plotting", "reference",
 ]  # fmt: skip
 DESCENT = (
     "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False, "
@@ -70,7 +70,7 @@ def test_signatures(name):
         assert signature.return_annotation is not inspect.Signature.empty
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "reference"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"plotting", "reference"}])
 def test_every_name_has_a_docstring_with_an_example(name):
     text = inspect.getdoc(getattr(numgrad, name))
     assert re.search(r"^Examples\n-+$", text, re.MULTILINE)
