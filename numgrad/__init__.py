@@ -5,33 +5,44 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # each name as itself, by which a type checker knows that it is public
-    from . import plotting as plotting
-    from . import reference as reference
-    from .checking import GradientCheck as GradientCheck
-    from .checking import assert_gradient as assert_gradient
-    from .checking import check_gradient as check_gradient
-    from .descent import descent_path as descent_path
-    from .descent import gradient_ascent as gradient_ascent
-    from .descent import gradient_descent as gradient_descent
-    from .estimates import Estimate as Estimate
-    from .estimates import estimate_derivative as estimate_derivative
-    from .estimates import estimate_gradient as estimate_gradient
-    from .gradient import numerical_diff as numerical_diff
-    from .gradient import numerical_gradient as numerical_gradient
-    from .nets import SimpleNet as SimpleNet
-    from .nets import cross_entropy_error as cross_entropy_error
-    from .nets import function_1 as function_1
-    from .nets import function_2 as function_2
-    from .nets import simpleNet as simpleNet
-    from .nets import softmax as softmax
-    from .objectives.incremental import IncrementalObjective as IncrementalObjective
-    from .schemes import Scheme as Scheme
+if TYPE_CHECKING:
+    from . import plotting, reference
+    from .checking import GradientCheck, assert_gradient, check_gradient
+    from .descent import descent_path, gradient_ascent, gradient_descent
+    from .estimates import Estimate, estimate_derivative, estimate_gradient
+    from .gradient import numerical_diff, numerical_gradient
+    from .nets import SimpleNet, cross_entropy_error, function_1, function_2, simpleNet, softmax
+    from .objectives.incremental import IncrementalObjective
+    from .schemes import Scheme
 
 __version__ = "0.1.0"
 
-# The module of each public name, in the order in which the chapter introduces them; a module stands for itself.
-# Each is imported when it is asked for, so that importing numgrad waits for none, and for numba last.
+# In the order in which the chapter introduces them.
+__all__ = [
+    "function_1",
+    "numerical_diff",
+    "function_2",
+    "numerical_gradient",
+    "Scheme",
+    "gradient_descent",
+    "gradient_ascent",
+    "descent_path",
+    "softmax",
+    "cross_entropy_error",
+    "IncrementalObjective",
+    "estimate_derivative",
+    "estimate_gradient",
+    "Estimate",
+    "check_gradient",
+    "assert_gradient",
+    "GradientCheck",
+    "simpleNet",
+    "SimpleNet",
+    "plotting",
+    "reference",
+]
+
+# The module of each of them, which is imported when the name is asked for, so that importing numgrad waits for none.
 _MODULES = {
     "function_1": "nets",
     "numerical_diff": "gradient",
@@ -55,7 +66,6 @@ _MODULES = {
     "plotting": "plotting",
     "reference": "reference",
 }
-__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
