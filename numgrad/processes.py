@@ -15,6 +15,7 @@ import os
 import pickle
 from _thread import _local
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,9 @@ __all__: list[str] = []  # nothing here is public
 # Ranges for each worker, ever shorter ones, so that a slow one does not hold the rest at the end. docs/SCALING.md shows
 # what they cost. Fixed by test_the_work_begins_with_a_coordinate_a_worker_and_goes_on_in_several_ranges_for_each.
 RANGES = 16
+# Seconds after which a worker gives back the rows that it has, and the rest of its range is given out anew: what took
+# hours is here then, whatever becomes of the worker. Fixed by test_slow_units_come_back_one_by_one.
+_KEEP_AFTER = 10.0
 # Workers of an engine that does not say how many it has. If there are more, the sweep reaches these in further turns.
 _WORKERS = 16
 _MUST_MAP = "workers must map a function over tasks"
@@ -89,7 +93,7 @@ def distribute(engine: Engine, sweep: Any, report: Report | None = None) -> int:
             many = work.workers * 4 ** max(0, turn - 2)  # after that, there are more workers than the engine says
             first, others = left[:many], left[many:]
             missing = work.collect(first, payload if turn else None)
-            left = missing + (others if missing or not others else work.collect(others, None))
+            left = missing + (others if missing or not others else work.collect(others, None)) + work.unfinished()
             turn += 1
         work.check_fingerprint()
     finally:
@@ -106,7 +110,7 @@ class _Distributed:
         self.workers = min(workers_of(engine), sweep.size)
         self.starts = _starts(sweep.size, self.workers)
         self.stops = [*self.starts[1:], sweep.size]
-        self.flags = self.done = 0
+        self.flags, self.done, self.given_out = 0, 0, len(self.starts)
         self.fingerprint: list[float] | None = None  # of the first range, until it is compared
 
     def collect(self, which: list[int], payload: bytes | None) -> list[int]:
@@ -119,16 +123,18 @@ class _Distributed:
             raise TypeError(f"{_MUST_MAP}, as Executor.map does: {error}") from error
         try:
             for result in results:
-                if not (isinstance(result, tuple) and len(result) == 2):
+                if not (isinstance(result, tuple) and len(result) == 3):
                     raise TypeError(f"{_MUST_MAP}, but gave {describe(result)} for one")
-                number, packed = result
+                number, packed, raised = result
                 if number not in waiting:
                     raise TypeError(f"{_MUST_MAP}, but gave the result of task {number} twice")
                 waiting.remove(number)
+                if packed is not None:
+                    self.write(number, *pickle.loads(packed))  # noqa: S301, made by `_work`
+                if raised is not None:
+                    raise raised if isinstance(raised, BaseException) else pickle.loads(raised).exception()  # noqa: S301
                 if packed is None:
                     missing.append(number)
-                else:
-                    self.write(number, packed)
         finally:
             if hasattr(results, "close"):  # an executor cancels what has not begun
                 results.close()
@@ -136,23 +142,27 @@ class _Distributed:
             raise RuntimeError(f"workers gave no result for {len(waiting) + len(missing)} of {len(which)} tasks")
         return missing
 
-    def write(self, number: int, packed: bytes | BaseException) -> None:
-        """Write the rows of one range to where they belong, or raise what f raised."""
-        if isinstance(packed, BaseException):
-            raise packed
-        result: Any = pickle.loads(packed)  # noqa: S301, made by `_work`
-        if isinstance(result, _Failure):
-            raise result.exception()
-        flags, rows, values = result
+    def write(self, number: int, flags: int, rows: NDArray[np.float64], values: list[float] | None) -> None:
+        """Write the rows of one range to where they belong, and note what is left of it."""
         if number == 0:
             self.fingerprint = values
         elif number >= self.workers:
             self.check_fingerprint()
         self.flags |= flags
-        self.sweep.out[self.starts[number] : self.stops[number]] = rows
+        start, stop = self.starts[number], self.stops[number]
+        self.stops[number] = start + len(rows)
+        self.sweep.out[start : start + len(rows)] = rows
+        if start + len(rows) < stop:
+            self.starts.append(start + len(rows))
+            self.stops.append(stop)
         self.done += len(rows)
         if self.report is not None:
             self.report(self.done)
+
+    def unfinished(self) -> list[int]:
+        """Return the ranges that were noted as left since this was asked last."""
+        first, self.given_out = self.given_out, len(self.starts)
+        return list(range(first, self.given_out))
 
     def check_fingerprint(self) -> None:
         """Raise a ValueError, once, if f reads another array than the point where the first range was done."""
@@ -188,21 +198,26 @@ def workers_of(engine: Engine) -> int:
     return _WORKERS
 
 
-def _work(task: _Task) -> tuple[int, bytes | BaseException | None]:
-    """Do one range where it arrives; None says that the sweep is not to be had here."""
+def _work(task: _Task) -> tuple[int, bytes | None, bytes | BaseException | None]:
+    """Do one range where it arrives; return its rows and what was raised, or neither if the sweep is not to be had."""
     if not _fetch(task):
-        return task.number, None
+        return task.number, None, None
+    packed, raised = None, None
     try:
         # Before the range, so that the random numbers of f are those of the parent's own fingerprint.
         values = None if task.number else list(fingerprint.values(_cache.sweep))
-        return task.number, _dumps((*_run(task, _cache.sweep), values))
+        flags, rows, raised = _run(task, _cache.sweep)
+        packed = _dumps((flags, rows, values))
     except _Cancelled:
-        return task.number, None
+        return task.number, None, None
     except (Exception, SystemExit) as error:  # noqa: BLE001, it is raised where the derivative was asked for
-        with contextlib.suppress(OSError):
-            os.unlink(task.file)  # nobody needs to begin another range
-        is_here = _at_work.get(task.key) == os.getpid()  # nothing is pickled: it keeps its type, whatever that is
-        return task.number, error if is_here else _packed_exception(error)
+        raised = error
+    if raised is None:
+        return task.number, packed, None
+    with contextlib.suppress(OSError):
+        os.unlink(task.file)  # nobody needs to begin another range
+    is_here = _at_work.get(task.key) == os.getpid()  # nothing is pickled: it keeps its type, whatever that is
+    return task.number, packed, raised if is_here else _packed_exception(raised)
 
 
 def _fetch(task: _Task) -> bool:
@@ -224,20 +239,23 @@ def _fetch(task: _Task) -> bool:
     return True
 
 
-def _run(task: _Task, sweep: Any) -> tuple[int, NDArray[np.float64]]:
-    """Run the range of a task, unit by unit where f may be slow, and note on an exception where it was raised."""
-    state, flags = sweep.thread_state(), 0
+def _run(task: _Task, sweep: Any) -> tuple[int, NDArray[np.float64], BaseException | None]:
+    """Run the range of a task, unit by unit where f may be slow, until it takes long; return rows and what f raised."""
+    state, flags, raised, began = sweep.thread_state(), 0, None, perf_counter()
     length = 1 if sweep.one_by_one else max(1, task.stop - task.start)
-    for start in range(task.start, task.stop, length):
+    start = task.start
+    while start < task.stop and (start == task.start or perf_counter() - began < _KEEP_AFTER):
         if not (_cache.is_received or os.path.exists(task.file)):
             raise _Cancelled
         try:
             flags |= sweep.run_range(state, start, start + length)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001, raised where the derivative was asked for
             more = "" if length == 1 else f" to {start + length - 1}"
             error.add_note(f"raised for {_unit(sweep.where, start)}{more} of x (flat, in C order)")
-            raise
-    return flags, sweep.out[task.start : task.stop]
+            raised = error
+            break
+        start += length
+    return flags, sweep.out[task.start : start], raised
 
 
 def _unit(where: Any, k: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Hashable
@@ -159,7 +160,7 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
     started, finished, errors = list[int](), list[None](), SimpleQueue[BaseException | None]()
     # A second Ctrl-C may end the wait for the threads, which hence write to memory that nobody else is given.
     sweep, first = ranges.sweep, ranges.start
-    result, sweep.out = sweep.out, np.empty_like(sweep.out)
+    result, sweep.out = sweep.out, np.full_like(sweep.out, math.nan)
 
     def work(rank: int) -> None:
         raised = None
@@ -177,10 +178,10 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
         for _ in started:
             if (error := errors.get()) is not None:
                 raise error
-        result[first:], sweep.out = sweep.out[first:], result
         if report:
             report(ranges.done)
     finally:
         ranges.ended = True
         while len(finished) < len(started):  # they read x, which may change after the return
             sleep(0.001)
+        result[first:], sweep.out = sweep.out[first:], result

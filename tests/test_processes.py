@@ -294,7 +294,7 @@ def test_results_in_any_order_are_put_where_they_belong():
     ("engine", "error", "message"),
     [
         (lambda function, tasks: [], RuntimeError, "workers gave no result for 2 of 2 tasks"),
-        (lambda function, tasks: [(task.number, None) for task in tasks], RuntimeError, "workers gave no result"),
+        (lambda function, tasks: [(task.number, None, None) for task in tasks], RuntimeError, "workers gave no result"),
         (lambda function, tasks: [function(tasks[0])] * 2, TypeError, "gave the result of task 0 twice"),
         (lambda function, tasks: tasks[:1], TypeError, "workers must map a function over tasks, but gave"),
         (lambda function, tasks: 3, TypeError, "workers must map a function over tasks, as Executor.map does"),
@@ -304,6 +304,33 @@ def test_results_in_any_order_are_put_where_they_belong():
 def test_what_does_not_map_is_refused(engine, error, message):
     with pytest.raises(error, match=message):
         numerical_gradient(lambda x: float(x[0]), np.ones(2), workers=engine)
+
+
+def test_slow_units_come_back_one_by_one(monkeypatch):
+    monkeypatch.setattr(processes, "_KEEP_AFTER", 0.0)
+    x, seen = np.arange(60.0), []
+
+    def f(x):
+        return float(np.sum(x**2))
+
+    found = numerical_gradient(f, x, workers=Lazy(), progress=lambda done, total: seen.append(done))
+    assert found.tobytes() == numerical_gradient(f, x).tobytes()
+    assert seen == list(range(1, 61))
+
+
+def test_what_was_done_before_an_exception_is_kept():
+    def f(x):
+        if x[33] != 33.0:
+            raise ValueError("mine")
+        return float(np.sum(x**2))
+
+    x = np.arange(60.0)
+    objective, out = as_objective(f, ()), np.full(60, np.nan)
+    sweep = objective.sweep(x, (), Rule(make_central, (1e-4,)), np.empty(0, np.intp), out)
+    with pytest.raises(ValueError, match="mine"):
+        processes.distribute(Lazy(), sweep)
+    # Ranges go in order here, and the one of coordinate 33 has brought what came before it.
+    assert np.isnan(out).tolist() == [k >= 33 for k in range(60)]
 
 
 def test_after_an_exception_the_rest_is_not_evaluated(tmp_path):

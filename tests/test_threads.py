@@ -277,3 +277,13 @@ def test_after_an_exception_the_throughput_still_works(clock):
         sweep = Units(100, clock=clock, seconds=INTERRUPT_INTERVAL)
         throughput.run(sweep, workers)
         assert sweep.done == list(range(100))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_was_done_before_an_exception_is_kept(workers, clock):
+    sweep = Units(1000, clock=clock, seconds=INTERRUPT_INTERVAL / 10, fails=lambda start: start >= 500)
+    with pytest.raises(ValueError, match="mine"):
+        Throughput().run(sweep, workers)
+    done = [k for start, stop in sweep.ranges for k in range(start, stop) if start < 500]
+    assert np.flatnonzero(~np.isnan(sweep.out)).tolist() == sorted(done)
+    assert len(done) >= 500
