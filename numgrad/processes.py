@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from . import fingerprint
 from .arguments import describe
+from .loops import RESPONDED, STEP_LOST, Directions, Rule, make_central, make_directions
+from .points import is_narrow, loss_eps
 from .pool import Engine
 from .threads import Report
 
@@ -78,6 +80,11 @@ def distribute(engine: Engine, sweep: Any, report: Report | None = None) -> int:
     import tempfile  # with uuid, more than importing numgrad may cost
     import uuid
 
+    if sweep.one_by_one and sweep.rule.make is make_central and sweep.size < workers_of(engine):
+        sides = _sides_of(sweep)
+        if sides is not None:
+            flags = distribute(engine, sides, report and (lambda done: report(done // 2)))
+            return flags & ~RESPONDED | _join(sweep, sides.out)
     # A file, and not a part of each task, which the engine would pickle and send once a range.
     # One for each sweep: a worker that finds the file gone knows that nobody waits for the rest of this sweep.
     key = uuid.uuid4().hex
@@ -100,6 +107,31 @@ def distribute(engine: Engine, sweep: Any, report: Report | None = None) -> int:
         _at_work.pop(key, None)
         file.unlink(missing_ok=True)
     return work.flags
+
+
+def _sides_of(sweep: Any) -> Any:
+    """Return the sweep whose units are the values on the two sides of each coordinate; None for several arrays."""
+    if not isinstance(sweep.x, np.ndarray):
+        return None
+    h, n, one = sweep.rule.data[0], sweep.size, np.ones((1, 1))
+    rule = Rule(make_directions, (np.nan, 0.0, one, one, np.zeros(1, np.intp), one[0], False))
+    members = np.repeat(sweep.where if len(sweep.where) else np.arange(n), 2)
+    where = Directions(np.arange(2 * n + 1), members, np.tile([h, -h], n))
+    return type(sweep)(sweep.objective, sweep.x, sweep.args, rule, where, np.empty(2 * n))
+
+
+def _join(sweep: Any, values: NDArray[np.float64]) -> int:
+    """Write the quotients of the values on both sides to where they belong, and return their flags."""
+    x = sweep.x.view(np.ndarray)
+    h, here = sweep.rule.data[0], x.reshape(-1)[sweep.where if len(sweep.where) else slice(None)].astype(np.float64)
+    lost, width = np.abs(here) > h / loss_eps(x), np.full(here.shape, 2 * h)
+    if is_narrow(x):  # the distance of the points as they are stored
+        width = np.subtract(*((here + step).astype(x.dtype).astype(np.float64) for step in (h, -h)))
+        lost |= width == 0.0
+        width[width == 0.0] = -np.nan  # the bits of 0 / 0
+    differences = values[::2] - values[1::2]
+    sweep.out[:] = differences / width
+    return (STEP_LOST if lost.any() else 0) | (RESPONDED if differences.any() else 0)
 
 
 class _Distributed:

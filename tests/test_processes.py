@@ -293,7 +293,7 @@ def test_results_in_any_order_are_put_where_they_belong():
 @pytest.mark.parametrize(
     ("engine", "error", "message"),
     [
-        (lambda function, tasks: [], RuntimeError, "workers gave no result for 2 of 2 tasks"),
+        (lambda function, tasks: [], RuntimeError, "workers gave no result for 4 of 4 tasks"),
         (lambda function, tasks: [(task.number, None, None) for task in tasks], RuntimeError, "workers gave no result"),
         (lambda function, tasks: [function(tasks[0])] * 2, TypeError, "gave the result of task 0 twice"),
         (lambda function, tasks: tasks[:1], TypeError, "workers must map a function over tasks, but gave"),
@@ -316,6 +316,33 @@ def test_slow_units_come_back_one_by_one(monkeypatch):
     found = numerical_gradient(f, x, workers=Lazy(), progress=lambda done, total: seen.append(done))
     assert found.tobytes() == numerical_gradient(f, x).tobytes()
     assert seen == list(range(1, 61))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ">f8"])
+@pytest.mark.parametrize("options", [{}, {"coordinates": [2, 0, 2]}, {"h": 0.01}])
+@pytest.mark.filterwarnings("ignore:the step:RuntimeWarning")  # it is lost in float16
+def test_where_coordinates_are_few_their_sides_are_two_tasks(dtype, options):
+    x, seen, sizes = np.array([0.5, -0.0, 3.0], dtype), [], []
+
+    def f(x):
+        return float(np.sum(np.sin(x.astype(float)) / np.copysign(1.0, x)))
+
+    def engine(function, tasks):
+        sizes.append(len(tasks))
+        return map(function, tasks)
+
+    found = numerical_gradient(f, x, workers=engine, progress=lambda done, total: seen.append((done, total)), **options)
+    assert found.tobytes() == numerical_gradient(f, x, **options).tobytes()
+    assert sizes == [6]
+    assert seen[-1] == (3, 3)
+
+
+def test_where_coordinates_are_few_warnings_are_those_of_one_process():
+    with pytest.warns(RuntimeWarning) as caught:
+        numerical_gradient(lambda x: float(x[0]), np.array([1e15]), workers=map)
+    assert {str(warning.message)[:15] for warning in caught} == {"the step h=0.00", "all differences"}
+    with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):
+        numerical_gradient(lambda x: 1.0, np.array([1.0]), workers=map)
 
 
 def test_what_was_done_before_an_exception_is_kept():
@@ -953,7 +980,7 @@ def test_no_more_processes_are_started_than_there_is_work_or_than_help(monkeypat
     loky = pytest.importorskip("joblib.externals.loky")
     loky.get_reusable_executor().shutdown(wait=True, kill_workers=True)
     monkeypatch.setattr("numgrad.pool._living", {})
-    for n, workers, most in ((1, 24, 1), (2, 24, 2), (3, 2, 2), (3, 24, 3), (2, 24, 3)):
+    for n, workers, most in ((3, 2, 2), (1, 24, 2), (2, 24, 4), (3, 24, 6), (2, 24, 6)):
         x = np.arange(1.0, n + 1)
         assert numerical_gradient(sums, x, workers=workers).tobytes() == numerical_gradient(sums, x).tobytes()
         assert len(loky_workers()) <= most
