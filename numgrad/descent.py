@@ -66,7 +66,8 @@ def gradient_descent(
         ``callback(iteration, x)`` after each update, with iteration counted from 0 and x the array that is updated
         (it may be changed, to project it, and must be copied to be kept). Raising `StopIteration` ends the descent.
     progress : bool or callable, default False
-        True shows a tqdm bar; a callable receives ``(done, total)`` in coordinates of all gradients.
+        True shows a tqdm bar of the iterations, with the time left; a callable receives ``(done, total)``, in
+        coordinates of all gradients.
     scheme : str or Scheme, default 'central'
         As for `numerical_gradient`. Only the default, with one step, is one compiled loop.
 
@@ -227,7 +228,7 @@ class _Descent:
         elif self.progress is False:
             flags = self._run(iterates, None)
         else:
-            with driver.reporting(self.progress, self.step_num * self.x.size) as report:
+            with self._reporting() as report:
                 flags = self._run(iterates, report)
         if flags != RESPONDED:
             self._warn_of(flags, iterates[: self.done + 1])
@@ -242,8 +243,12 @@ class _Descent:
                 return flags
         sweep = self.objective.sweep(self.x, self.args, Rule(*rule), where, rows)
         sweep.size, n = self.step_num, self.x.size
-        with driver.reporting(self.progress, self.step_num * n) as report:
+        with self._reporting() as report:
             return driver.run(sweep, 1, report and (lambda done: report(done * n)))
+
+    def _reporting(self) -> Any:
+        """Return what reports the progress: a bar counts iterations, a callable the coordinates of all gradients."""
+        return driver.reporting(self.progress, self.step_num * self.x.size, "iteration", max(1, self.x.size))
 
     def _run(self, iterates: NDArray[Any], report: Report | None) -> int:
         """Do the iterations one by one, or fewer if the callback ends the descent, and return the flags."""

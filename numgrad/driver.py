@@ -176,12 +176,15 @@ def check_progress(progress: Progress) -> None:
 
 
 @contextmanager
-def reporting(progress: Progress, total: int) -> Iterator[Report | None]:
-    """Give what is to be called with the number of units done: a tqdm bar's, the user's own, or None."""
+def reporting(progress: Progress, total: int, unit: str = "coordinate", size: int = 1) -> Iterator[Report | None]:
+    """Give what is to be called with the number of coordinates done: a tqdm bar's, the user's own, or None.
+
+    A bar counts each `unit`, of so many coordinates, and shows the time left.
+    """
     if progress is True:
-        with _tqdm()(total=total, unit="coordinate", unit_scale=True) as bar:
+        with _tqdm()(total=total // size, unit=unit, unit_scale=True) as bar:
             # tqdm wants what was added, and counts itself.
-            yield lambda done: bar.update(done - bar.n)
+            yield lambda done: bar.update(done // size - bar.n)
     elif callable(progress):
         yield lambda done: progress(done, total)
     else:

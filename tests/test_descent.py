@@ -257,6 +257,12 @@ def test_progress_counts_the_coordinates_of_all_gradients(route, callback):
     assert seen[-1] == (10, 10)
 
 
+@pytest.mark.parametrize("callback", [None, lambda k, x: None])
+def test_a_bar_counts_iterations(route, callback, capsys):
+    gradient_descent(route("sum of squares"), [1.0, 2.0], 0.1, 5, callback=callback, progress=True)
+    assert "5.00/5.00" in capsys.readouterr().err
+
+
 def test_no_iterations_are_no_divergence(route):
     for _ in range(2):
         assert np.isnan(gradient_descent(route("sum of squares"), [np.nan], step_num=0)[0])
