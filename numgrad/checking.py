@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from . import driver
 from .arguments import as_coordinates, finite_real, whole_number
 from .driver import Progress, Workers, after
-from .ladder import DEVIATIONS, Judged, Ladder, Lines
+from .ladder import DEVIATIONS, Flags, Judged, Ladder, Lines
 from .loops import Floats, Indices
 from .points import EPS
 from .reports import Comparison, GradientCheck, Tolerances, relative, report
@@ -34,6 +34,9 @@ _STORED = 64.0
 # Part of the largest component of a vector below which one stays where it is: it would meet another, finer structure.
 # Fixed by test_differences_within_the_error_bar_pass_and_are_reported in tests/test_checking.py.
 _LEAST_PART = 0.01
+# Unit: f per unit of x. The default of atol, which excuses small values beside larger ones, but not a small gradient.
+# Fixed by test_a_small_gradient_is_judged_by_its_error_bars.
+_ATOL = 1e-8
 
 
 def check_gradient(
@@ -45,7 +48,7 @@ def check_gradient(
     samples: int | None = None,
     directions: int | None = None,
     rtol: float = 1e-5,
-    atol: float = 1e-8,
+    atol: float = _ATOL,
     rng: Any = None,
     progress: Progress = False,
     workers: Workers = 1,
@@ -75,9 +78,10 @@ def check_gradient(
         coordinates moves a direction little, so take several.
     rtol, atol : float, default 1e-5 and 1e-8
         A coordinate passes if ``|a - n| <= rtol max(|a|, |n|)``, if both are at most atol in magnitude, or if the
-        difference is within the numerical gradient's error bar; it fails where either is infinite or NaN. Where x, the
-        candidate or f is of less than float64 precision, both are widened, to the square root of its eps and to eps
-        times the largest candidate.
+        difference is within the numerical gradient's error bar; it fails where either is infinite or NaN. An atol of at
+        most 1e-8 does not count where no value of the candidate exceeds it: a small gradient is judged by its error
+        bars alone. Where x, the candidate or f is of less than float64 precision, both are widened, to the square root
+        of its eps and to eps times the largest candidate.
     rng : numpy.random.Generator or seed, optional
         What chooses samples or directions.
     progress : bool or callable, default False
@@ -112,9 +116,14 @@ def check_gradient(
     while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink of f a candidate
     between the slopes on both sides passes, as a subgradient. Where noise leaves bars wider than rtol, values of f
     along the candidate, and along what is left of the difference, judge the array as a whole. If most bars are as large
-    as the derivatives, the check is too noisy to judge, fails, and says so. If nothing exceeds atol, nothing was
-    judged: the check passes, as for an empty `x` or an f that is constant, and says so; `strict` refuses it. What a
-    check cannot tell: an error below its bar, and a slope between those of a kink.
+    as the derivatives, the check is too noisy to judge, fails, and says so. If nothing exceeds atol, or in a gradient
+    below 1e-8 its own error bar, nothing was judged: the check passes, as for an empty `x` or an f that is constant,
+    and says so; `strict` refuses it. What a check cannot tell: an error below its bar, and a slope between those of a
+    kink.
+
+    Of the right gradients of 180 smooth problems (More, Garbow and Hillstrom's at their starts and minima) none is
+    refused, by coordinates or by directions; of 360 nets in float32 with weights of 0.1 and 1 none; of 1,000 problems
+    with noise, few digits or kinks none. There ``python tests/check_kinds.py`` prints what passes of the wrong ones.
 
     Meanwhile f and the candidate run under ``numpy.errstate(all="ignore")``, whatever `numpy.seterr` was told.
 
@@ -141,6 +150,7 @@ def check_gradient(
         sides = Sides(f, gradient, x, args, (h, bounds))
         if sides.eps > EPS:
             tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
+        sides.is_small = bool(np.abs(sides.whole).max(initial=0.0) <= tolerances[1] <= _ATOL)
         rng, n = np.random.default_rng(rng), sides.size
         if directions is not None:
             parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, tolerances, progress)]
@@ -182,8 +192,10 @@ def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, pr
             error = np.fmax(3.0 * np.abs(near - far), sides.rounding / sides.steps[name][own])
             error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
             candidate = sides.candidate[name].reshape(-1)[own].astype(np.float64)
-            part = Comparison(name, array.shape, own, candidate, near, error, *np.zeros((2, len(own)), np.bool_))
-            doubted = relative(candidate, near, tolerances) > tolerances[0]
+            failed, kink = np.zeros((2, len(own)), np.bool_)
+            values = candidate, near, error, failed, kink
+            part = Comparison(name, array.shape, own, *values, is_small=sides.is_small)
+            doubted = _doubted(candidate, near, error, sides.is_small, tolerances)
             # Equal values may hide in the stairs of a rounded f.
             same = (candidate == 0.0) & (near == 0.0) & (far == 0.0)
             if same.any():
@@ -195,6 +207,15 @@ def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, pr
             driver.warn_of(0, math.nan, ignored, array)
             first += array.size
     return parts
+
+
+def _doubted(candidate: Floats, near: Floats, error: Floats, is_small: bool, tolerances: Tolerances) -> Flags:
+    """Tell which claims must be asked of the ladder; of a small gradient those that small error bars do not explain."""
+    rtol, atol = tolerances
+    if not is_small:
+        return relative(candidate, near, tolerances) > rtol
+    unexplained: Flags = ~(np.abs(candidate - near) <= np.fmin(error, atol))
+    return unexplained & (relative(candidate, near, (rtol, 0.0)) > rtol)
 
 
 def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Tolerances) -> Comparison:
@@ -221,7 +242,7 @@ def _climbed(sides: Sides, part: Comparison, again: Indices, rtol: float, start:
     own = part.chosen[again]
     farthest = sides.farthest(part.name)[own]
     steps, least = sides.steps[part.name][own], sides.least[part.name][own]
-    lines = Lines(part.candidate[again], steps, least, farthest, rms(sides.candidate[part.name]))
+    lines = Lines(part.candidate[again], steps, least, farthest, 0.25 * least, rms(sides.candidate[part.name]))
     return Ladder(lines, lambda which, h: sides.slopes(part.name, own[which], h), sides.noise).judge(rtol, start)
 
 
@@ -260,8 +281,10 @@ def _climbed_along(
     far = np.concatenate([sides.farthest(name) for name in sides.x])
     claims, moved = (vectors @ sides.whole).astype(np.float64), sides.untied(vectors)
     farthest = np.fmax(1.0 / np.fmax(np.abs(moved / far).max(axis=1, initial=0.0), 1e-300), 4.0 * steps)
-    nearest = _STORED * np.concatenate(list(sides.least.values())).max(initial=0.0) * np.ones(len(steps))
-    lines = Lines(claims, steps, nearest, farthest, rms(claims))
+    least = np.concatenate(list(sides.least.values()))
+    nearest = _STORED * least.max(initial=0.0) * np.ones(len(steps))
+    rounding = 0.25 * np.abs(moved) @ least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
+    lines = Lines(claims, steps, nearest, farthest, rounding, rms(claims))
     ladder = Ladder(lines, lambda which, h: sides.along(moved[which], h), sides.noise)
     return ladder.judge(rtol, start), claims
 
@@ -284,9 +307,11 @@ def _along_directions(
             candidate[own] = vectors @ sides.whole
             numerical[own] = sides.quotients_along(sides.untied(vectors), h, after(report, first))
             error[own] = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical[own])
-            doubted = np.flatnonzero(relative(candidate[own], numerical[own], tolerances) > tolerances[0])
+            found_here = candidate[own], numerical[own], error[own]
+            doubted = np.flatnonzero(_doubted(*found_here, sides.is_small, tolerances))
             if len(doubted):
                 found, _ = _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])
                 at = first + doubted
                 numerical[at], error[at], failed[at], kink[at] = found[:4]
-    return Comparison("direction", (count,), np.arange(count), candidate, numerical, error, failed, kink, True)
+    values = candidate, numerical, error, failed, kink, True
+    return Comparison("direction", (count,), np.arange(count), *values, is_small=sides.is_small)

@@ -24,7 +24,7 @@ Indices = NDArray[np.intp]
 # All of these are without unit, and fixed by the kinds of tests/test_check_kinds.py.
 # Rungs below and above the first step: down to 1e-9 of it, where fine structure is met, and up to 1e5 of it.
 _LOWEST, _HIGHEST = -15, 9
-# Rungs below the first at which a slope that nothing contradicts is no longer looked for: kinks nearer are at x.
+# Rungs below the first at which a jump that stays is that of a kink at x, however small the step.
 _LOW_ENOUGH = -4
 # Standard deviations of f that a bar allows for in a slope, which has 0.7 of them: no false alarm in 1e11 slopes.
 DEVIATIONS = 5.0
@@ -35,6 +35,8 @@ _WELL, _SMALL = 0.1, 0.1
 # Bars by which two rungs must deny a claim, so that it is beyond doubt; and the part of the difference that noise may
 # be at the smallest step, where it is looked once more.
 _BARS, _DEEP = 4.0, 0.25
+# Bars beyond which a claim fails: within them, the kinks of a noisy f make one of some 500 right claims differ.
+_SURE = 2.0
 # Part of a difference that a smaller step must confirm: what kinks make is smaller there.
 _STAYS = 0.7
 # Relative difference up to which two jumps are the same, and part of the slopes from which on a jump is a kink's.
@@ -42,18 +44,19 @@ _SAME, _JUMP = 0.3, 0.05
 # Part of a kink's half jump that noise must stay below.
 _QUIET = 0.1
 # Power of 2, of the first step: the spacing at which the noise of f is measured; it grows by 4 so many times at most.
-_SPACING, _GROWTHS = -24, 14
+_SPACING, _GROWTHS = -24, 18
 # Part of a step in the values of f that counts as a standard deviation: a uniform error has 0.29.
 _OF_QUANTUM = 0.3
 
 
 class Lines(NamedTuple):
-    """What is judged: claimed slopes, first, least and largest steps, and the typical slope, line by line."""
+    """What is judged, line by line: claims, first, least and largest steps, round-off of x; and the typical slope."""
 
     candidate: Floats
     step: Floats
     nearest: Floats
     farthest: Floats
+    rounding: Floats
     typical: float
 
 
@@ -127,7 +130,9 @@ class Ladder:
         apart = _APART * np.abs(self.slopes[:-1] - self.slopes[1:])
         bend = _BEND * np.abs(self.jumps[:-1] - 0.25 * self.jumps[1:])
         bars = np.full(self.steps.shape, np.inf)
-        bars[:-1] = np.maximum(self.noise[:-1], np.maximum(apart, bend))
+        # Near a minimum the round-off of what f computes from x comes first: that of x, times the second derivative.
+        rounded = self.lines.rounding * np.abs(self.jumps[:-1] / self.steps[:-1])
+        bars[:-1] = np.maximum(np.maximum(self.noise[:-1], rounded), np.maximum(apart, bend))
         bars[~np.isfinite(bars)] = np.inf
         return bars
 
@@ -187,7 +192,9 @@ class Ladder:
             denied &= (np.abs(claim - slope) > _BARS * bar) & (bar <= _WELL * np.abs(slope))
         slope, below = self.slopes[low, lines], np.maximum(low - 1, 0)
         rough = (error > _WELL * np.fmax(np.abs(claim), np.abs(slope))) | ~np.isfinite(slope)
-        rough &= ~failed & (low > _LOW_ENOUGH - _LOWEST) & (self.noise[below, lines] < 0.5 * error)
+        jump, change = self.jumps[low, lines], self.jumps[low, lines] - self.jumps[low + 1, lines]
+        is_kink = (low <= _LOW_ENOUGH - _LOWEST) & (np.abs(change) <= _SAME * np.abs(jump))
+        rough &= ~failed & ~is_kink & (self.noise[below, lines] < 0.5 * error)
         wrong = failed & ~denied & (self.noise[below, lines] < gap)
         return (rough | wrong) & self.allowed[below, lines] & (low > 0), denied
 
@@ -203,7 +210,7 @@ class Ladder:
         slope = np.where(saved, self.slopes[nearest, lines], slope)
         error = np.where(saved, self.noise[nearest, lines], error)
         denies = (near & (apart > np.fmax(self.noise, _STAYS * gap))) | ((index > rows) & (apart > _BARS * bars))
-        doubtful = failed & ~denies.any(axis=0) & (gap < np.inf)
+        doubtful = failed & (~denies.any(axis=0) | (gap <= _SURE * error)) & (gap < np.inf)
         error = np.where(doubtful, np.fmax(error, gap), error)
         slope, error, failed, kink = self._kinks(slope, error, failed & ~saved & ~doubtful, rtol)
         return Judged(slope, error, failed, kink, np.where(saved, nearest, rows) + _LOWEST)
@@ -219,6 +226,11 @@ class Ladder:
         middle, half = self.slopes[low, lines], 0.5 * jumps[low, lines]
         kink = (apart[low, lines] <= 2.0 * _SAME * half) & (2.0 * half > _JUMP * (np.abs(middle) + half))
         kink &= (self.noise[low, lines] < _QUIET * half) & (error > 0.5 * half)
+        # Noisier steps are nearer to x: where even these see another slope, the jump is made of kinks beside x.
+        nearer = np.arange(len(self.rungs))[:, np.newaxis] < low
+        other = np.abs(self.slopes - middle) > self.noise + rtol * np.abs(middle)
+        other |= np.abs(self.jumps - self.jumps[low, lines]) > 2.0 * (self.noise + _SAME * half)
+        kink &= ~(nearer & other).any(axis=0)
         spare = self.noise[low, lines] + apart[low, lines] + drift[low, lines] + rtol * (np.abs(middle) + half)
         outside = np.abs(self.lines.candidate - middle) > half + spare
         failed = np.where(kink, outside, failed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,7 +65,8 @@ class GradientCheck:
     ok : bool
         Whether the candidate passed everywhere it was checked; also the truth value of the check.
     max_relative_error : float
-        The largest ``|a - n| / max(|a|, |n|)`` of candidate a and numerical gradient n, but where both are below atol.
+        The largest ``|a - n| / max(|a|, |n|)`` of candidate a and numerical gradient n, but where atol excuses both;
+        NaN where nothing was judged.
     worst : Worst or None
         Name, index, candidate, numerical value and its error bar, where that is, among those that failed if some did.
     checked, total : int
@@ -79,7 +80,8 @@ class GradientCheck:
     hints : tuple of str
         Usual causes that fit what failed, with the name of the array; what could not be judged, and what to do.
     verdict : str
-        "passed", "failed", "too noisy to judge", or "nothing was judged", where nothing exceeds atol or x is empty.
+        "passed", "failed", "too noisy to judge", or "nothing was judged": x is empty, no value exceeds atol, or no
+        value of a gradient below 1e-8 exceeds its own error bar.
     subgradients : int
         Candidates at a kink of f that lie between its slopes on both sides; they pass.
     unjudged : int
@@ -124,7 +126,7 @@ class GradientCheck:
         lines = [f"gradient check {verdict}: {checked}"]
         lines.append(_ROW.format("array", "failed", "checked", "total", "max relative error"))
         for name, part in self.arrays.items():
-            error = f"{part.max_relative_error:.2e}"
+            error = "-" if math.isnan(part.max_relative_error) else f"{part.max_relative_error:.2e}"
             lines.append(_ROW.format(name or "x", part.failed, part.checked, part.total, error))
         if (at := self.worst) is not None:
             where = f"worst: {at.name}[{', '.join(map(str, at.index))}]"
@@ -154,7 +156,7 @@ class Comparison(NamedTuple):
     """Candidate and numerical values of some coordinates of one array, or along some directions, and what was found.
 
     `wrong` holds the claimed and the measured slopes along vectors that show the array to be wrong as a whole; `judged`
-    says that one of them could be measured.
+    says that one of them could be measured. `is_small` tells that atol would excuse all of it: error bars alone do.
     """
 
     name: str
@@ -168,6 +170,7 @@ class Comparison(NamedTuple):
     is_direction: bool = False
     judged: bool = False
     wrong: tuple[tuple[float, float], ...] = ()
+    is_small: bool = False
 
 
 Tolerances = tuple[float, float]  # rtol and atol
@@ -189,11 +192,12 @@ def report(
     arrays, found, places, is_all_small = dict[str, ArrayCheck](), list[str](), list[_Ranked](), True
     unknown = explained = unjudged = subgradients = 0
     for part in parts:
-        errors = relative(part.candidate, part.numerical, tolerances)
+        errors = relative(part.candidate, part.numerical, (tolerances[0], 0.0 if part.is_small else tolerances[1]))
         beyond = errors > tolerances[0]
         failed, hidden = beyond & (part.failed | ~np.isfinite(errors)), _hidden(part, tolerances[1])
         hints = list(causes(part, failed))
-        is_all_small &= not (np.fmax(np.abs(part.candidate), np.abs(part.numerical)) > tolerances[1]).any()
+        least = part.error if part.is_small else tolerances[1]
+        is_all_small &= not (np.fmax(np.abs(part.candidate), np.abs(part.numerical)) > least).any()
         if _is_unknown(part, hidden, tolerances[1]):
             unknown += failed.size
             hints.append(f"{_NOISY}: {_ADVICE}")
@@ -208,18 +212,25 @@ def report(
     if verdict == "passed" and unknown > _UNJUDGED * checked:
         verdict = _NOISY
     elif verdict == "passed" and is_all_small:
-        verdict, why = _NOTHING, "nothing exceeds atol; pass a smaller one" if checked else "x is empty"
-        found.append(f"{_NOTHING}: {why}")
+        verdict = _NOTHING
+        found.append(f"{_NOTHING}: {_why_nothing(parts) if checked and total else 'x is empty'}")
+        arrays = {name: replace(part, max_relative_error=math.nan) for name, part in arrays.items()}
     ok = verdict in {"passed", _NOTHING} and not (strict and (verdict == _NOTHING or unjudged))
-    largest = max((part.max_relative_error for part in arrays.values()), default=0.0)
+    largest = max((part.max_relative_error for part in arrays.values() if part.checked), default=math.nan)
     worst = max(places, key=lambda ranked: ranked[0], default=((0.0, 0.0), None))[1]
-    hints_of_all, numbers = tuple(dict.fromkeys(found + notes)), (checked, total, explained, *tolerances)
-    return GradientCheck(ok, largest, worst, *numbers, arrays, hints_of_all, verdict, subgradients, unjudged)
+    numbers, hints = (checked, total, explained, *tolerances), list(dict.fromkeys(found + notes))
+    return GradientCheck(ok, largest, worst, *numbers, arrays, tuple(hints), verdict, subgradients, unjudged)
+
+
+def _why_nothing(parts: list[Comparison]) -> str:
+    if any(part.is_small for part in parts):
+        return "no value exceeds its own error bar"
+    return "no value exceeds atol; pass a smaller one"
 
 
 def _of_array(part: Comparison, errors: Floats, failed: Flags) -> ArrayCheck:
     counts = int(failed.sum()), failed.size, math.prod(part.shape)
-    return ArrayCheck(not (failed.any() or part.wrong), *counts, float(errors.max(initial=0.0)))
+    return ArrayCheck(not (failed.any() or part.wrong), *counts, float(errors.max()) if errors.size else math.nan)
 
 
 def _hidden(part: Comparison, atol: float) -> Flags:

@@ -28,9 +28,12 @@ _HIGHEST_ORDER = 20
 # Relative to x: the automatic complex step. Nothing cancels, so only the truncation error counts, here 1e-40.
 # Fixed by test_the_complex_step_has_no_round_off in tests/test_schemes.py.
 _COMPLEX_STEP = 1e-20
-# Unit of x: the smallest scale whose steps are not subnormal, the complex one of 1e-20 of it too.
-# Fixed by test_automatic_steps_follow_the_precision_and_the_point in tests/test_schemes.py.
-_SMALLEST = 1e-280
+# Unit of x, and relative to it: the least complex step, where that of 1e-20 is subnormal, and has few digits.
+# Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
+_LEAST_COMPLEX, _NEAR_COMPLEX = 1e-295, 1e-8
+# Unit of x: the smallest scale, whose steps are subnormal, but of many digits.
+# Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
+_SMALLEST = 1e-307
 # Relative: what a step that was shortened for bounds leaves for the rounding of x + h.
 _SPARE_ROOM = 1e-9
 
@@ -161,7 +164,7 @@ def rule_at(
     _check_reach(known, each)
     if coordinates is not None and len(each) != 1:
         each = each[coordinates]
-    ends = None if bounds is None else limits(x, bounds)
+    ends = _ends_of_numbers(x) if bounds is None else limits(x, bounds)
     if not isinstance(known, Scheme):
         return _linear_rule(known, 1, False, 0.0), Directions(ALL_COORDINATES, where, 1j * each)
     if ends is None:
@@ -249,7 +252,8 @@ def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
     """Return the step of each coordinate of `x`, or the one of all."""
     if isinstance(h, str) and h == "auto":
         if not isinstance(scheme, Scheme):
-            return _COMPLEX_STEP * scales(x)
+            scale = scales(x)
+            return np.fmax(_COMPLEX_STEP * scale, np.fmin(_NEAR_COMPLEX * scale, _LEAST_COMPLEX))
         # Relative to x, this makes truncation and round-off alike, of x as it is stored or of the values of f.
         return math.pow(max(resolution(x), eps), 1 / (scheme.order + 1)) * scales(x)
     if not isinstance(h, np.ndarray | list):
@@ -263,6 +267,12 @@ def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
         return np.ascontiguousarray(np.broadcast_to(steps, x.shape)).reshape(-1)
     except ValueError:
         raise ValueError(f"h of shape {steps.shape} does not broadcast to x of shape {x.shape}") from None
+
+
+def _ends_of_numbers(x: NDArray[Any]) -> tuple[Floats, Floats] | None:
+    """Return bounds where x + h may overflow, else None."""
+    largest = float(np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).max)
+    return limits(x, (-largest, largest)) if x.size and 0.01 * largest < np.abs(x).max() <= largest else None
 
 
 def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
@@ -323,7 +333,8 @@ def _fit(
             steps[cramped] = np.minimum(steps, room * (1 - _SPARE_ROOM))[cramped]
             steps[steps == 0.0] = np.nan  # no room: no point fits
         for row, own in enumerate(offsets):
-            points = values + own[:, np.newaxis] * steps
+            with np.errstate(over="ignore"):
+                points = values + own[:, np.newaxis] * steps
             index[(index < 0) & ((lowest <= points) & (points <= highest)).all(axis=0)] = row
             if (index >= 0).all():
                 return index, steps, shortened

@@ -144,7 +144,8 @@ class Sides:
     """Both sides of a check, after checking that they fit: f at a point of arrays by name, and a candidate by the same.
 
     The name of a single array is ''. `eps` is the coarsest precision among the point, the candidate and the value of f;
-    `floor` is the round-off of the largest candidate in it, `rounding` what an error bar allows f for at least.
+    `floor` is the round-off of the largest candidate in it, `rounding` what an error bar allows f for at least;
+    `is_small` tells that atol excuses the whole candidate.
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class Sides:
     ) -> None:
         self.f, self.args, self.objective, self.is_tree = f, args, driver.as_objective(f, args), _is_tree(x)
         self.workers: Workers = 1
+        self.is_small = False
         if self.is_tree and not isinstance(self.objective, PythonObjective):
             raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
         held = {}
@@ -182,7 +184,7 @@ class Sides:
         objective, memory, args = self.objective_of(None, self.objective)
         returned = objective.returned(memory, args)
         self.value, self.size, own = real_number(returned), len(self.whole), _eps(np.asarray(returned))
-        self.eps = max(own, *map(_eps, self.x.values()), *map(_eps, self.candidate.values()))
+        self.eps = max([own, *map(_eps, self.x.values()), *map(_eps, self.candidate.values())])
         self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
         largest = max((float(np.max(np.abs(a))) for a in self.candidate.values() if a.size), default=0.0)
         self.floor = self.eps * largest if math.isfinite(largest) else 0.0

@@ -126,6 +126,17 @@ def net32(rng, std):
     return net(rng, std, np.float32, kind=str(rng.choice(list(ACTIVATIONS))), sizes=(12, 10, 5))
 
 
+def deep32(rng, std):
+    return net(rng, std, np.float32, kind=str(rng.choice(list(ACTIVATIONS))), sizes=(12, 15, 8, 5))
+
+
+def ends_near(rng):
+    """Return a problem whose domain ends nearer to x than the first step."""
+    a, x = rng.uniform(0.5, 2.0, 20), 10.0 ** rng.uniform(-9, -5, 20)
+    k, g = [(np.log, lambda x: 1 / x), (np.sqrt, lambda x: 0.5 / np.sqrt(x))][rng.integers(2)]
+    return lambda x: float(np.sum(a * k(x))), a * g(x), x
+
+
 # Every kind: what makes a problem, and how it is checked.
 KINDS = {
     "smooth": (smooth, {}),
@@ -147,6 +158,9 @@ KINDS = {
     "float32 nets, std 0.1": (partial(net32, std=0.1), {}),
     "float32 nets, std 1": (partial(net32, std=1.0), {}),
     "float32 nets, std 0.01": (partial(net32, std=0.01), {}),
+    "deep float32 nets, std 0.1": (partial(deep32, std=0.1), {}),
+    "deep float32 nets, std 1": (partial(deep32, std=1.0), {}),
+    "ends of domains near": (ends_near, {}),
 }
 
 

@@ -3,6 +3,7 @@
 ``KINDS[kind](rng)`` gives an `Entry` of `catalogue`: the function as people write it, and its smooth model in mpmath.
 """
 
+import cmath
 import functools
 import hashlib
 import itertools
@@ -256,7 +257,52 @@ def kinks(rng):
     a, j, s = float(any_of(rng, [0.0, 1.0, 10 ** rng.uniform(-3, 3)])), 10 ** rng.uniform(-6, 0), rng.uniform(-3, 3)
     x = a if rng.integers(2) else a + sign(rng) * 10 ** rng.uniform(-6, 0)
     derivative = s * math.cos(x) + (j if x >= a else 0.0)
-    return Entry(f"jump {j:.1e} at {a:g}", lambda t: s * math.sin(t) + j * max(t - a, 0.0), None, x, derivative)
+    return Entry(
+        f"jump {j:.1e} at {a:g}",
+        lambda t: s * math.sin(t) + j * max(t - a, 0.0),
+        lambda t: m.mpf(s) * m.sin(t) + m.mpf(j) * max(t - m.mpf(a), m.mpf(0)),
+        x,
+        derivative,
+    )
+
+
+def few_iterations(rng):
+    """Iterations to a tolerance whose number is the same next to x; the truth is the slope of what f computes."""
+    tolerance, start = 10 ** rng.uniform(-10, -3), complex(0.0)
+    g, slope = any_of(
+        rng,
+        [
+            (lambda u: u + u**3, lambda u: 1 + 3 * u * u),
+            (cmath.sinh, cmath.cosh),
+            (lambda u: 2 * u + cmath.tanh(u), lambda u: 2 + 1 / cmath.cosh(u) ** 2),
+            (lambda u: cmath.exp(u) + u, lambda u: cmath.exp(u) + 1),
+        ],
+    )
+
+    def newton(t):
+        u, change = start, 1.0
+        while abs(change.real) > tolerance:
+            change = (g(u) - t) / slope(u)
+            u -= change
+        return u
+
+    def damped(t):
+        u, change = start, 1.0
+        while abs(change.real) > tolerance:
+            change = 0.2 * (g(u) - t) / slope(1.0).real
+            u -= change
+        return u
+
+    def series(t):
+        total, term, k = 0.0, complex(1.0), 0
+        while abs(term.real) > tolerance:
+            total, k = total + term, k + 1
+            term *= t / k
+        return total
+
+    program, x = any_of(rng, [newton, damped, series]), rng.uniform(-1.5, 1.5)
+    derivative = program(x + 1e-100j).imag / 1e-100
+    return Entry(f"{program.__name__} to {tolerance:.1e}", lambda t: program(complex(t)).real, None, x, derivative)
 
 
 KINDS = {
@@ -266,6 +312,7 @@ KINDS = {
     "float32 nets": float32_nets,
     "rounded": rounded,
     "iterated": iterated,
+    "few iterations": few_iterations,
     "cancellation": cancellation,
     "offset": offset,
     "tiny x": tiny_x,

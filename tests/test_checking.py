@@ -576,17 +576,41 @@ def test_directions_of_nothing_compare_nothing():
 
 
 def test_directions_of_nothing_and_zeros_say_that_nothing_was_judged():
-    for f, candidate, x in (
-        (lambda x: 1.0, np.zeros(0), np.zeros(0)),
-        (lambda x: 1.0, np.zeros(4), SIZES),
-        (lambda x: 1e-12 * cubes(x), 3e-12 * SIZES**2, SIZES),
+    nothing = np.zeros(0)
+    for f, candidate, x, why, options in (
+        (lambda x: 1.0, nothing, nothing, "x is empty", {}),
+        (lambda x: 1.0, nothing, nothing, "x is empty", {"directions": 2}),
+        (lambda x: 1.0, {"a": nothing}, {"a": nothing}, "x is empty", {}),
+        (lambda x: 1.0, {}, {}, "x is empty", {}),
+        (lambda x: 1.0, np.zeros(4), SIZES, "no value exceeds its own error bar", {}),
+        (lambda x: 1.0, np.zeros(4), SIZES, "no value exceeds its own error bar", {"directions": 2}),
+        (lambda x: 1e-12 * cubes(x), 3e-12 * SIZES**2, SIZES, "no value exceeds atol", {"atol": 1e-6}),
     ):
-        check = check_gradient(f, candidate, x)
+        check = check_gradient(f, candidate, x, **options)
         assert check.ok
         assert check.verdict == "nothing was judged"
+        assert np.isnan(check.max_relative_error)
         assert "gradient check passed (nothing was judged)" in str(check)
-        assert not check_gradient(f, candidate, x, strict=True)
+        assert f"hint: nothing was judged: {why}" in str(check)
+        assert "0.00e+00" not in str(check)
+        assert not check_gradient(f, candidate, x, strict=True, **options)
     assert check_gradient(cubes, 3 * SIZES**2, SIZES, strict=True).verdict == "passed"
+
+
+@pytest.mark.parametrize("options", [{}, {"directions": 3}])
+def test_a_small_gradient_is_judged_by_its_error_bars(options):
+    """The default of atol would excuse all of it, right or wrong; one of the user's own does."""
+    right = 3e-12 * SIZES**2
+
+    def f(x):
+        return 1e-12 * cubes(x)
+
+    check = check_gradient(f, right, SIZES, rng=0, **options)
+    assert check.verdict == "passed"
+    assert check.max_relative_error < 1e-5
+    for wrong in (2 * right, -right, 1.001 * right, np.zeros(4), right + 1e-9):
+        assert not check_gradient(f, wrong, SIZES, rng=0, **options)
+        assert check_gradient(f, wrong, SIZES, atol=1e-7, rng=0, **options).verdict == "nothing was judged"
 
 
 def test_a_random_f_is_named_with_the_size_of_its_noise():

@@ -173,6 +173,7 @@ def module(tmp_path, monkeypatch):
         "def right(x): return 3 * x**2\n"
         "def wrong(x): return 2 * x**2\n"
         "def flat(x): return [1.0]\n"
+        "def noisy(x): return f(x) + 1e-6 * __import__('math').sin(1e13 * float(x.sum()))\n"
         "number = 3\n"
         "def exits(x): return 1 / 0\n"
         "def leaves(x): raise SystemExit(0)\n"
@@ -196,6 +197,23 @@ def test_check_exits_with_1_if_the_gradient_is_wrong(module, capsys, tmp_path, g
             command = ["check", "cubes:f", "--gradient", f"cubes:{gradient}", "--at", at, *how]
             assert main.main(command) == code
             assert f"gradient check {'FAILED' if code else 'passed'}" in capsys.readouterr().out
+
+
+def test_check_takes_a_first_step_and_refuses_what_was_not_judged(module, capsys):
+    command = ["check", "cubes:noisy", "--gradient", "cubes:right", "--at", "[3, 4]"]
+    assert main.main(command) == 0
+    assert main.main([*command, "--h", "0.1"]) == 0
+    zero = ["check", "cubes:f", "--gradient", "cubes:right", "--at", "[0, 0]"]
+    assert main.main(zero) == 0
+    assert "gradient check passed (nothing was judged)" in capsys.readouterr().out
+    assert main.main([*zero, "--strict"]) == 1
+    assert "gradient check FAILED (nothing was judged)" in capsys.readouterr().out
+    assert main.main([*command[:5], "[3, 4]", "--strict"]) == 0
+    for step in ("0", "-1", "nan", "a"):
+        with pytest.raises(SystemExit) as caught:
+            main.main([*command, "--h", step])
+        assert caught.value.code == 2
+        assert "argument --h: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,23 @@ def test_automatic_steps_follow_the_precision_and_the_point():
         assert 0.0 < steps(np.array([extreme]))[0] < np.inf
 
 
+@pytest.mark.parametrize("scheme", [*schemes.SCHEMES, "complex"])
+@pytest.mark.parametrize("x", [1e-302, 1e-300, 1e-291, 1e-280, 1e280, 1e291, 1e300, 1e306, -1e306, -1e-300])
+def test_automatic_steps_at_the_ends_of_the_numbers(scheme, x):
+    """f has the length of x: a step of another length would give another slope."""
+    with np.errstate(all="raise", under="ignore"):
+        assert numerical_gradient(lambda p: p[0] * 0.5, [x], "auto", scheme=scheme)[0] == pytest.approx(0.5, rel=1e-6)
+        slope = numerical_gradient(lambda p: np.sin(p[0] / x), [x], "auto", scheme=scheme)[0]
+    assert slope * x == pytest.approx(math.cos(1.0), rel=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward", "backward", "central4"])
+def test_automatic_steps_do_not_leave_the_numbers(scheme):
+    for x in (np.finfo(np.float64).max, -np.finfo(np.float64).max):
+        slope = numerical_gradient(lambda p, x=x: np.sqrt(p[0] / x), [x], "auto", scheme=scheme)[0]
+        assert slope * x == pytest.approx(0.5, rel=1e-6)
+
+
 @pytest.mark.parametrize("scheme", ORDERS)
 def test_steps_of_each_coordinate_are_divided_by_the_stored_distance(route, scheme):
     x, h = np.array([1.0, 1e3, 1e6]), np.array([1e-4, 1e-7, 1e-5])
