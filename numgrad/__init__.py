@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from .descent import descent_path, gradient_ascent, gradient_descent
     from .estimates import Estimate, estimate_derivative, estimate_gradient
     from .gradient import numerical_diff, numerical_gradient
+    from .jacobian import directional_derivative, numerical_jacobian
     from .nets import SimpleNet, cross_entropy_error, function_1, function_2, simpleNet, softmax
     from .objectives.incremental import IncrementalObjective
     from .schemes import Scheme
+    from .sparsity import jacobian_sparsity
 
 __version__ = "0.1.0"
 
@@ -23,12 +25,17 @@ __all__ = [
     "numerical_diff",
     "function_2",
     "numerical_gradient",
+    "numerical_jacobian",
+    "jacobian_sparsity",
+    "directional_derivative",
     "Scheme",
     "gradient_descent",
     "gradient_ascent",
     "descent_path",
     "softmax",
     "cross_entropy_error",
+    "simpleNet",
+    "SimpleNet",
     "IncrementalObjective",
     "estimate_derivative",
     "estimate_gradient",
@@ -36,8 +43,6 @@ __all__ = [
     "check_gradient",
     "assert_gradient",
     "GradientCheck",
-    "simpleNet",
-    "SimpleNet",
     "plotting",
     "reference",
 ]
@@ -48,12 +53,17 @@ _MODULES = {
     "numerical_diff": "gradient",
     "function_2": "nets",
     "numerical_gradient": "gradient",
+    "numerical_jacobian": "jacobian",
+    "jacobian_sparsity": "sparsity",
+    "directional_derivative": "jacobian",
     "Scheme": "schemes",
     "gradient_descent": "descent",
     "gradient_ascent": "descent",
     "descent_path": "descent",
     "softmax": "nets",
     "cross_entropy_error": "nets",
+    "simpleNet": "nets",
+    "SimpleNet": "nets",
     "IncrementalObjective": "objectives.incremental",
     "estimate_derivative": "estimates",
     "estimate_gradient": "estimates",
@@ -61,8 +71,6 @@ _MODULES = {
     "check_gradient": "checking",
     "assert_gradient": "checking",
     "GradientCheck": "checking",
-    "simpleNet": "nets",
-    "SimpleNet": "nets",
     "plotting": "plotting",
     "reference": "reference",
 }

@@ -128,21 +128,23 @@ def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     return chosen.astype(np.intp, copy=False)
 
 
-def result_buffer(out: Any, shape: tuple[int, ...], x: ArrayLike, args: tuple[Any, ...]) -> NDArray[np.float64]:
+def result_buffer(
+    out: Any, shape: tuple[int, ...], x: ArrayLike, args: tuple[Any, ...], dtype: np.dtype[Any] = FLOAT64
+) -> NDArray[Any]:
     """Return `out` after checking that a result of `shape` can be written to it, or a new array if it is None.
 
     Raises
     ------
     TypeError
-        If `out` is not a float64 array.
+        If `out` is not an array of this `dtype`.
     ValueError
         If its shape is another, if it is not a writable C-contiguous buffer, or if it shares memory with `x` or with
         one of `args`.
     """
     if out is None:
-        return np.empty(shape)
-    if not isinstance(out, np.ndarray) or out.dtype != FLOAT64:
-        raise TypeError(f"out must be a float64 array, got {describe(out)}")
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.dtype != dtype:
+        raise TypeError(f"out must be a {dtype} array, got {describe(out)}")
     if out.shape != shape:
         raise ValueError(f"out must have the shape of the result, {shape}, got {out.shape}")
     if not out.flags.carray:
@@ -175,6 +177,9 @@ def memory_of(value: Any) -> NDArray[Any] | None:
         return None
 
 
+JACOBIAN = "; numerical_jacobian(f, x) gives the derivatives of each of its elements"
+
+
 def real_number(value: Any) -> float:
     """Return what `f` returned as a float: a real number, or an array of any shape that holds just one.
 
@@ -200,6 +205,8 @@ def real_number(value: Any) -> float:
         reason = ": is a return missing?"
     elif hasattr(value, "requires_grad"):
         reason = "; let f return loss.item()"
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+        reason = JACOBIAN
     elif isinstance(value, tuple | list) and len(value) == 2 and np.ndim(value[0]) == 0 != np.ndim(value[1]):
         reason = "; if that is (loss, gradient), pass lambda x: f(x)[0]"
     raise TypeError(f"f must return one real number, it returned {describe(value)}{reason}")

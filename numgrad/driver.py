@@ -217,7 +217,11 @@ def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[
 
 def warn_of_few_digits(objective: Objective, x: Any, args: tuple[Any, ...], h: float, gradient: Floats) -> None:
     """Warn if f computes in so few digits that fewer than three are right in the largest element of the gradient."""
-    value, eps = eps_of_values(objective, x, args)
+    warn_of_digits(*eps_of_values(objective, x, args), h, gradient)
+
+
+def warn_of_digits(value: float, eps: float, h: float, gradient: Floats) -> None:
+    """Warn if fewer than three digits are right in the largest element of a derivative of such values of f."""
     kind = "float16" if eps > 1e-5 else "float32"
     error, largest = eps * abs(value) / h, float(np.abs(gradient).max(initial=0.0))
     if eps > EPS and 0.0 < largest < math.inf and error > _FEW_DIGITS * largest:

@@ -233,6 +233,43 @@ def make_complex_step(evaluate: Any, decorate: Decorator = plain) -> Loop:
     return make_directions(evaluate, decorate)
 
 
+def make_columns(evaluate: Any, decorate: Decorator, movers: Any) -> Loop:
+    """Return the loop of `make_directions` for an f with several outputs: row k of `out` is a column of the Jacobian.
+
+    The movers after the first two are ``add(out, k, weight, value, base, count)``, which adds ``weight * value`` to the
+    row or, for the count 0, begins it, so that signed zeros come out as in a plain loop; and ``divide(out, k,
+    divisor)``, which returns flags. `base`, the first of `data`, is f(x) in its shape: each value must have it.
+    """
+    displace, restore = map(decorate, movers[:2])
+    add, divide = movers[2:]
+
+    def columns(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        """Write ``sum_m w_m f(x + o_m d_k) / (d h_k)`` for the direction d_k."""
+        x, point, origin = state
+        base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data
+        (starts, _, lengths), flags = where, 0
+        for k in range(start, stop):
+            flags |= restore(point, origin, where, k, 0.0, eps)  # what f wrote to it before, the rest would hide
+            row, width, offset, count = scheme_index[k if len(scheme_index) > 1 else 0], 0.0, 0.0, 0
+            for m in range(len(offsets[row])):
+                weight = weights[row][m]
+                if weight != 0.0 and offsets[row][m] == 0.0:
+                    add(out, k, weight, base, base, count)
+                elif weight != 0.0:
+                    offset = offsets[row][m]
+                    width += weight * displace(point, origin, where, k, offset)
+                    add(out, k, weight, evaluate(x, args), base, count)
+                count += weight != 0.0
+            flags |= restore(point, origin, where, k, offset, eps)
+            divisor = width if use_stored_distance else denominators[row]
+            if not (use_stored_distance or len(starts)):
+                divisor *= abs(lengths[k if len(lengths) > 1 else 0])
+            flags |= divide(out, k, divisor)
+        return flags
+
+    return columns
+
+
 def make_quotients(difference: Any, decorate: Decorator = plain) -> Loop:  # noqa: ARG001
     """Return the loop over the coordinates for an incremental objective's ``difference(state, k) -> float``."""
 

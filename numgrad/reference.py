@@ -19,7 +19,15 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SimpleNet", "cross_entropy_error", "gradient_descent", "numerical_diff", "numerical_gradient", "softmax"]
+__all__ = [
+    "SimpleNet",
+    "cross_entropy_error",
+    "gradient_descent",
+    "numerical_diff",
+    "numerical_gradient",
+    "numerical_jacobian",
+    "softmax",
+]
 
 
 def numerical_diff(f: Callable[[Any], Any], x: Any, h: float = 1e-4) -> Any:
@@ -39,6 +47,20 @@ def numerical_gradient(f: Callable[[Any], Any], x: NDArray[Any], h: float = 1e-4
         gradient[index] = (plus - minus) / (2 * h)
         x[index] = value
     return gradient
+
+
+def numerical_jacobian(f: Callable[[Any], Any], x: NDArray[Any], h: float = 1e-4) -> NDArray[np.float64]:
+    """Return the Jacobian of `f` at the floating array `x`, of shape ``(*f(x).shape, *x.shape)``, as the gradient."""
+    jacobian = np.zeros(np.shape(f(x)) + x.shape)
+    for index in np.ndindex(x.shape):
+        value = x[index]
+        x[index] = value + h
+        plus = np.array(f(x))
+        x[index] = value - h
+        minus = np.array(f(x))
+        jacobian[(..., *index)] = (plus - minus) / (2 * h)
+        x[index] = value
+    return jacobian
 
 
 def gradient_descent(

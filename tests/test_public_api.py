@@ -14,10 +14,10 @@ from problems import needs_jit
 import numgrad
 
 NAMES = [
-    "function_1", "numerical_diff", "function_2", "numerical_gradient", "Scheme", "gradient_descent", "gradient_ascent",
-    "descent_path", "softmax", "cross_entropy_error", "IncrementalObjective", "estimate_derivative",
-    "estimate_gradient", "Estimate", "check_gradient", "assert_gradient", "GradientCheck", "simpleNet", "SimpleNet",
-    "plotting", "reference",
+    "function_1", "numerical_diff", "function_2", "numerical_gradient", "numerical_jacobian", "jacobian_sparsity",
+    "directional_derivative", "Scheme", "gradient_descent", "gradient_ascent", "descent_path", "softmax",
+    "cross_entropy_error", "simpleNet", "SimpleNet", "IncrementalObjective", "estimate_derivative",
+    "estimate_gradient", "Estimate", "check_gradient", "assert_gradient", "GradientCheck", "plotting", "reference",
 ]  # fmt: skip
 DESCENT = (
     "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False, "
@@ -27,6 +27,8 @@ SIGNATURES = {
     "numerical_diff": "(f, x, h=0.0001, *, scheme='central', bounds=None)",
     "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None, coordinates=None, progress=False, "
     "scheme='central', bounds=None, vectorized=False, batch_bytes=67108864)",
+    "numerical_jacobian": "(f, x, h=0.0001, *, args=(), workers=1, out=None, sparsity=None, progress=False, "
+    "scheme='central', bounds=None, vectorized=False)",
     "gradient_descent": DESCENT,
     "gradient_ascent": DESCENT,
     "descent_path": DESCENT,
@@ -44,6 +46,7 @@ SIGNATURES = {
 REFERENCE = {
     "numerical_diff",
     "numerical_gradient",
+    "numerical_jacobian",
     "gradient_descent",
     "softmax",
     "cross_entropy_error",

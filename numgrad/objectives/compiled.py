@@ -56,7 +56,7 @@ def real_form(value: Any) -> Callable[[Any], Any]:
     if isinstance(value, real):
         return _from_number
     if isinstance(value, types.Array) and isinstance(value.dtype, real):
-        return _from_array(f"{message} with more or less than one element")
+        return _from_array(f"{message} with more or less than one element{arguments.JACOBIAN}")
     if isinstance(value, types.Optional) and isinstance(value.type, real):
         return _from_optional("f must return one real number, it returned None")
     raise NumbaTypeError(message)
@@ -119,10 +119,10 @@ class Kernels:
         The arrays that the function captured; numba froze their values when it compiled the function.
     """
 
-    def __init__(self, f: Any, adapt: Callable[[Any, Any], Kernel]) -> None:
+    def __init__(self, f: Any, adapt: Callable[[Any, Any], Kernel], what: str = "loops") -> None:
         self.f, self.adapt = f, adapt
         self.forget()
-        when_recompiled(f, "loops", self.forget)
+        when_recompiled(f, what, self.forget)
 
     def forget(self) -> None:
         """Forget the loops, and what was captured."""
@@ -162,15 +162,19 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
 
 
 def _around(f: Any, make: Any) -> Kernel:
-    """Return the loop of `make` around the compiled `f`, which also tells whether `f` wrote to its argument.
+    """Return the loop of `make` around the compiled `f`."""
+    number = imaginary_part if make is make_complex_step else real_number
+    return guard(compiled(**PASTE)(make(evaluation(f, number), compiled())), make)
+
+
+def guard(loop: Kernel, make: Any) -> Kernel:
+    """Return the loop of a rule's `make` such that it also tells whether f wrote to its argument.
 
     ``kernel(copy, original, (data, args, where), start, stop, out)`` works on a copy of the point, its own if that is
     empty. One tuple, and flat views made here: numba takes 40 to 200 ns for each argument and each tuple of arrays.
     """
-    is_complex, moves = make is make_complex_step, make is make_descent  # a descent says itself what the point must be
-    loop = compiled(**PASTE)(make(evaluation(f, imaginary_part if is_complex else real_number), compiled()))
-
-    kind = np.complex128 if is_complex else np.float64
+    # A descent says itself what the point must be.
+    moves, kind = make is make_descent, np.complex128 if make is make_complex_step else np.float64
 
     # The guard: an f that writes to its argument moves the points of all later units, and nothing else would show it.
     # The loop restores what it moved itself, so a difference that is left at the end is of f.
@@ -221,7 +225,7 @@ class _Copy:
             self.owner.kept.append(self.array)
 
 
-def _run(kernel: Kernel, *arguments_of_it: Any) -> int:
+def run(kernel: Kernel, *arguments_of_it: Any) -> int:
     """Return the flags of a loop.
 
     Raises
@@ -356,7 +360,7 @@ class CompiledObjective:
             where = tuple(where)
         if x.ndim != 1 or x.size > _SMALL:
             return self._on_copy(kernel, x, (data, args, where), size, out, make)
-        try:  # what `_run` does, without a call of Python
+        try:  # what `run` does, without a call of Python
             copy: Any = _EMPTY if make is not make_complex_step else _EMPTY_COMPLEX
             flags: int = kernel(copy, x, (data, args, where), 0, size, out)
         except Exception as error:
@@ -369,7 +373,7 @@ class CompiledObjective:
     def _on_copy(self, kernel: Kernel, x: Floats, units: Any, size: int, out: Floats, make: Any) -> int:
         """Do a short sweep on a copy of the point."""
         with _Copy(self, x, np.complex128 if make is make_complex_step else np.float64) as copy:
-            return _run(kernel, copy, x, units, 0, size, out)
+            return run(kernel, copy, x, units, 0, size, out)
 
 
 # Functions whose loops are kept, some 100 kB each; the first one that came is forgotten first.
@@ -407,4 +411,4 @@ class CompiledSweep(Sweep):
     def run_range(self, state: _Copy, start: int, stop: int) -> int:
         """Do the units start <= k < stop; ValueError if f has written to its argument."""
         with state as copy:
-            return _run(self.loop, copy, self.x, self.units, start, stop, self.out)
+            return run(self.loop, copy, self.x, self.units, start, stop, self.out)

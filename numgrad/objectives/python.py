@@ -156,16 +156,16 @@ class PythonSweep(Sweep):
             objective = PythonObjective(objective.f, imaginary_part)
         if make is not make_directions and make is not make_complex_step:
             return make(objective.evaluate, loops.plain), data, where, out
-        movers: Any = _ARRAY_MOVERS
+        movers: Any = ARRAY_MOVERS
         if not len(where.starts):
             base, eps, *tables, use_stored_distance = data
             data = (
                 base,
                 eps,
-                *map(_fast, tables),
+                *map(fast, tables),
                 use_stored_distance or (make is make_directions and points.is_narrow(self.x)),
             )
-            where, movers = tuple(map(_fast, where)), _MOVERS
+            where, movers = tuple(map(fast, where)), MOVERS
         loop = make_directions(objective.evaluate, loops.plain, movers)
         return loop, data, where, out.data if out.ndim == 1 else out
 
@@ -227,11 +227,11 @@ def _move_arrays(point: Any, origin: Any, where: Directions, k: int, offset: flo
     return 0
 
 
-_MOVERS = _move, _settle, loops.is_response
-_ARRAY_MOVERS = _move_arrays, lambda p, o, w, k, *_: _move_arrays(p, o, w, k, 0.0), lambda total: False  # noqa: ARG005
+MOVERS = _move, _settle, loops.is_response
+ARRAY_MOVERS = _move_arrays, lambda p, o, w, k, *_: _move_arrays(p, o, w, k, 0.0), lambda total: False  # noqa: ARG005
 
 
-def _fast(value: Any) -> Any:
+def fast(value: Any) -> Any:
     """Return what the interpreter indexes fastest in place of an array."""
     if not isinstance(value, np.ndarray):
         return value
@@ -254,7 +254,7 @@ class VectorizedObjective(PythonObjective):
 
     def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return f(x) in the type that f gives it."""
-        return self.values(_batch_of(x), args)[0]
+        return self.values(batch_of(x), args)[0]
 
     def values(self, batch: Floats, args: tuple[Any, ...]) -> NDArray[Any]:
         """Return f of each point of a batch."""
@@ -277,11 +277,11 @@ class VectorizedObjective(PythonObjective):
             self.value(x, args)
         given, self.given = self.given, None  # it need not travel
         if x.size and given.dtype.kind == "f":
-            self._check_argument_is_all(given, lambda: self.f(_batch_of(x), *args))
+            self._check_argument_is_all(given, lambda: self.f(batch_of(x), *args))
         return VectorizedSweep(self, x, args, rule, where, out)
 
 
-def _batch_of(x: Floats) -> Floats:
+def batch_of(x: Floats) -> Floats:
     """Return a batch of copies of one point, which has the length of no axis of the point."""
     length = next(length for length in range(1, x.ndim + 2) if length not in x.shape)
     return np.repeat(x[np.newaxis], length, axis=0)

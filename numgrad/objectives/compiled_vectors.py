@@ -1,0 +1,192 @@
+"""Functions compiled with `numba.njit` that return an array, or fill one, as objectives."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core.errors import NumbaTypeError
+from numba.extending import overload
+from numpy.typing import NDArray
+
+from ..arguments import NEEDS_COMPLEX
+from ..loops import RESPONDED, STEP_LOST, Floats, Rule, make_columns, make_complex_step, move, settle
+from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
+from .compiling import PASTE, Kernel, compiled, cost_of
+from .vectors import SHAPE_CHANGED, add, divide, imaginary_parts, mixed, outputs
+
+__all__: list[str] = []  # nothing here is public
+
+_NUMBERS = types.Float | types.Integer | types.Boolean | types.Complex
+
+
+@overload(add)
+def add_form(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any) -> Callable[..., None]:  # noqa: ARG001
+    """Return the compiled `add` for a value of the numba type `value`; NumbaTypeError if it holds no numbers."""
+    is_complex = isinstance(base.dtype, types.Complex)
+    kind = getattr(value, "dtype", value)
+    if not isinstance(kind, _NUMBERS) or (isinstance(kind, types.Complex) and not is_complex):
+        raise NumbaTypeError(f"f must return an array of numbers, it returned {value}")
+    put = _put_pairs if is_complex else _put
+    if isinstance(value, types.Array) and value.ndim:
+        many = value.ndim > 1
+
+        def add_array(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any) -> None:
+            if value.shape != base.shape:
+                raise ValueError(SHAPE_CHANGED)
+            put(out[k], weight, value.ravel() if many else value, count)
+
+        return add_array
+    if isinstance(value, types.UniTuple | types.List | types.ListType):
+
+        def add_items(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any) -> None:
+            if len(value) != base.size:
+                raise ValueError(SHAPE_CHANGED)
+            put(out[k], weight, value, count)
+
+        return add_items
+    is_array = isinstance(value, types.Array)
+
+    def add_number(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any) -> None:  # noqa: ARG001
+        put(out[k], weight, (value.item() if is_array else value,), count)
+
+    return add_number
+
+
+@compiled()
+def _put(row: Any, weight: float, values: Any, count: int) -> None:
+    if count:
+        for j in range(len(values)):
+            row[j] += weight * values[j]
+    else:
+        for j in range(len(values)):
+            row[j] = weight * values[j]
+
+
+@compiled()
+def _put_pairs(row: Any, weight: float, values: Any, count: int) -> None:
+    for j in range(len(values)):
+        value = complex(values[j])
+        row[2 * j] = weight * value.real + (row[2 * j] if count else -0.0)
+        row[2 * j + 1] = weight * value.imag + (row[2 * j + 1] if count else -0.0)
+
+
+@overload(divide)
+def divide_form(out: Any, k: Any, divisor: Any) -> Callable[..., int]:  # noqa: ARG001
+    """Return the compiled `divide`."""
+
+    def divide_row(out: Any, k: Any, divisor: Any) -> int:
+        row, responded, by = out[k], 0, divisor if divisor != 0.0 else np.nan
+        for j in range(len(row)):
+            if row[j] != 0.0:
+                responded = RESPONDED
+                break
+        for j in range(len(row)):
+            row[j] /= by
+        return responded | (STEP_LOST if divisor == 0.0 else 0)
+
+    return divide_row
+
+
+@overload(imaginary_parts)
+def imaginary_form(value: Any) -> Callable[[Any], Any]:
+    """Return the compiled `imaginary_parts` for a value of the numba type `value`; NumbaTypeError if it is real."""
+    if not isinstance(getattr(value, "dtype", value), types.Complex):
+        raise NumbaTypeError(f"{NEEDS_COMPLEX} it returned {value}")
+
+    def parts(value: Any) -> Any:
+        return value.imag
+
+    return parts
+
+
+def _around(f: Any, make: Any, fills: bool) -> Kernel:
+    """Return the loop of columns around the compiled `f`; an f that fills its outputs finds their memory in `args`."""
+    is_complex = make is make_complex_step
+
+    @compiled(**PASTE)
+    def filled(x: Any, args: Any) -> Any:
+        f(x, *args)
+        return args[0].imag if is_complex else args[0]
+
+    @compiled(**PASTE)
+    def imaginary(x: Any, args: Any) -> Any:
+        return imaginary_parts(f(x, *args))
+
+    @compiled(**PASTE)
+    def returned(x: Any, args: Any) -> Any:
+        return f(x, *args)
+
+    evaluate = filled if fills else imaginary if is_complex else returned
+    return guard(compiled(**PASTE)(make_columns(evaluate, compiled(), (move, settle, add, divide))), make)
+
+
+class CompiledVector(CompiledObjective):
+    """A compiled function that returns an array, or that fills one: ``f(x, out, *args)``, with `out` of shape `fills`.
+
+    The loop adds what f gives to the rows of the result: it allocates nothing, and f that fills its outputs gets the
+    same memory for each evaluation of a thread.
+    """
+
+    def __init__(self, scalar: CompiledObjective, fills: tuple[int, ...] | None = None) -> None:
+        super().__init__(scalar.f)
+        self.scalar, self.fills = scalar, fills
+        does_fill = fills is not None
+        self.kernels = Kernels(self.f, lambda f, make: _around(f, make, does_fill), f"columns {fills}")
+        self.sweep = functools.partial(CompiledVectorSweep, self)
+
+    def __reduce__(self) -> Any:
+        return compiled_vector, (self.scalar, self.fills)
+
+    def scratch(self, is_complex: bool) -> tuple[NDArray[Any], ...]:
+        """Return the memory that f fills, as NaN, which stays where f writes nothing; or nothing."""
+        return () if self.fills is None else (np.full(self.fills, np.nan, np.complex128 if is_complex else np.float64),)
+
+    def value(self, x: Floats, args: tuple[Any, ...]) -> Any:
+        """Return a copy of f(x) as an array; ValueError if f writes to its argument."""
+        return outputs(self.returned(x, args)).copy()
+
+    def returned(self, x: Floats, args: tuple[Any, ...]) -> Any:
+        """Return what f returned or filled."""
+        scratch = self.scratch(False)
+        returned = self._call(x, (*scratch, *args))
+        return scratch[0] if scratch else returned
+
+    def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
+        """Do the units of a sweep that is known to be short, and return its flags, or -1 if it is not."""
+        return super().at_once(x, (*self.scratch(rule.make is make_complex_step), *args), rule, where, out, size)
+
+
+class CompiledVectorSweep(CompiledSweep):
+    """Units of work in one compiled loop of columns."""
+
+    objective: CompiledVector
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        given = (*self.objective.scratch(False), *self.args)
+        self.cost = cost_of(self.x, given) if given else self.x.size
+
+    def thread_state(self) -> Any:
+        """Return a copy of the point, and the memory that f fills."""
+        return super().thread_state(), self.objective.scratch(self.rule.make is make_complex_step)
+
+    def run_range(self, state: Any, start: int, stop: int) -> int:
+        """Do the units start <= k < stop; ValueError if f has written to its argument."""
+        (data, args, where), (copy, scratch) = self.units, state
+        with copy as point:
+            return run(self.loop, point, self.x, (data, (*scratch, *args), where), start, stop, self.out)
+
+    def value_at(self, offsets: NDArray[Any]) -> float:
+        """Return one number that tells the outputs where x has moved by `offsets`."""
+        moved = self.x + np.broadcast_to(offsets.real, self.x.size).reshape(self.x.shape)
+        return mixed(self.objective.value(moved, self.args))  # type: ignore[no-any-return]
+
+
+def compiled_vector(scalar: CompiledObjective, fills: tuple[int, ...] | None) -> CompiledVector:
+    """Return the objective of the outputs of a compiled function, with the loops that it has compiled."""
+    known: dict[Any, CompiledVector] = scalar.__dict__.setdefault("vectors", {})
+    return known.get(fills) or known.setdefault(fills, CompiledVector(scalar, fills))

@@ -1,0 +1,193 @@
+"""Python callables with several outputs as objectives: one point at a time, in place, or a batch of points at once.
+
+An output is complex or not as f(x) is; rows hold a complex number as two floats, which are differentiated together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import loops, points
+from ..arguments import NEEDS_COMPLEX, describe
+from ..loops import RESPONDED, STEP_LOST, Floats, Rule, make_columns, make_complex_step
+from ..points import FLOAT64
+from .python import ARRAY_MOVERS, MOVERS, PythonObjective, PythonSweep, VectorizedObjective, batch_of, fast
+
+__all__: list[str] = []  # nothing here is public
+
+SHAPE_CHANGED = "f must return arrays of one shape and kind, but near x it returned another than at x"
+
+
+def outputs(value: Any) -> NDArray[Any]:
+    """Return what f returned as a plain array of float64 or complex128, of any shape.
+
+    Raises
+    ------
+    TypeError
+        If it holds anything but numbers, or masked elements.
+    ValueError
+        If it is a ragged list.
+    """
+    if value.__class__ is np.ndarray and value.dtype is FLOAT64:
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError("f must return an array, it returned lists that differ in length") from None
+    except (RuntimeError, TypeError) as error:  # a tensor that requires grad, or one on another device
+        raise TypeError(f"f must return an array of numbers, it returned {type(value).__name__}: {error}") from None
+    if array.dtype.kind not in "fiubc":
+        cure = ": is a return missing?" if value is None else "; pass .toarray()" if hasattr(value, "toarray") else ""
+        raise TypeError(f"f must return an array of numbers, it returned {describe(value)}{cure}")
+    if np.ma.is_masked(value):
+        raise TypeError("f returned masked elements, which have no derivatives; let f return .filled(numpy.nan)")
+    with np.errstate(all="ignore"):
+        return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64, copy=False)
+
+
+def imaginary_parts(value: Any) -> NDArray[np.float64]:
+    """Return the imaginary parts of what f returned for a complex x; TypeError if it is not complex."""
+    array = outputs(value)
+    if array.dtype.kind != "c" and array.size:
+        raise TypeError(f"{NEEDS_COMPLEX} it returned {describe(value)}")
+    return array.imag
+
+
+def floats(values: NDArray[Any]) -> Floats:
+    """Return outputs as the floats of a row."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.float64)
+
+
+def add(out: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int) -> None:
+    """Add ``weight * value`` to row k of `out`, or begin it; a ValueError if the value is not shaped as `base`."""
+    array = outputs(value)
+    if array.shape != base.shape or array.dtype is not base.dtype:
+        if array.shape != base.shape or array.dtype.kind == "c":
+            raise ValueError(f"{SHAPE_CHANGED}: {describe(array)}, not {base.dtype} of shape {base.shape}")
+        array = array.astype(base.dtype)
+    with np.errstate(all="ignore"):
+        if count:
+            out[k] += weight * floats(array)
+        else:
+            np.multiply(floats(array), weight, out=out[k])
+
+
+def divide(out: Any, k: int, divisor: float) -> int:
+    """Divide row k of `out`, NaN for the divisor 0, and return flags."""
+    responded = RESPONDED if out[k].any() else 0
+    with np.errstate(all="ignore"):
+        out[k] /= divisor if divisor != 0.0 else np.nan
+    return responded | (0 if divisor != 0.0 else STEP_LOST)
+
+
+class VectorObjective(PythonObjective):
+    """A Python callable that returns an array, called in place."""
+
+    def value(self, x: Any, args: tuple[Any, ...]) -> NDArray[Any]:
+        """Return a copy of f(x); ValueError if f writes to its argument."""
+        return outputs(self.returned(x, args)).copy()
+
+    def evaluate(self, x: Any, args: tuple[Any, ...]) -> Any:
+        """Return what f returns, for a loop that protects the memory and uses it at once."""
+        return self.f(x, *args)
+
+    def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> VectorSweep:
+        """Return the work of a `rule` whose data begin with f(x)."""
+        super().sweep(x, args, rule, where, out)  # which raises what a complex step must
+        return VectorSweep(self, x, args, rule, where, out)
+
+
+class VectorSweep(PythonSweep):
+    """Units of work for a Python callable that returns an array: a row of outputs each."""
+
+    def _units(self) -> tuple[Any, Any, Any, Any]:
+        if self.rule.make is make_complex_step:
+            return self._columns(lambda x, args: imaginary_parts(self.objective.f(x, *args)))
+        return self._columns(self.objective.evaluate)
+
+    def _columns(self, evaluate: Any) -> tuple[Any, Any, Any, Any]:
+        movers: Any = ARRAY_MOVERS
+        where, data = self.where, self.rule.data
+        if not len(where.starts):
+            base, eps, *tables, use_stored_distance = data
+            is_stored = use_stored_distance or (self.rule.make is not make_complex_step and points.is_narrow(self.x))
+            data, where, movers = (base, eps, *map(fast, tables), is_stored), tuple(map(fast, where)), MOVERS
+        return make_columns(evaluate, loops.plain, (*movers[:2], add, divide)), data, where, self.out
+
+    def value_at(self, offsets: NDArray[Any]) -> float:
+        """Return one number that tells the outputs where x has moved by `offsets`."""
+        f, is_complex = self.objective.f, self.rule.make is make_complex_step
+        one = PythonObjective(lambda x, *args: mixed(f(x, *args), is_complex))
+        return PythonSweep(one, self.x, self.args, self.rule, self.where, self.out).value_at(offsets)
+
+
+def mixed(values: Any, as_complex: bool = False) -> Any:
+    """Return the sum of the finite outputs, or of their floats, with weights from 0.5 to 1."""
+    row = outputs(values).reshape(-1) if as_complex else floats(outputs(values))
+    row = np.where(np.isfinite(row), row, 0.0)
+    return (row @ (0.5 + 0.5 * ((0.618 * np.arange(row.size)) % 1.0))).item()
+
+
+class BatchObjective(VectorizedObjective):
+    """A Python callable that takes a batch of points, of shape ``(k, *x.shape)``, and returns k arrays as one."""
+
+    def value(self, x: Any, args: tuple[Any, ...]) -> NDArray[Any]:
+        """Return a copy of f(x), from a batch that has the length of no axis of x."""
+        values: NDArray[Any] = self.values(batch_of(x), args)[0]
+        return values.copy()
+
+    def values(self, batch: Floats, args: tuple[Any, ...]) -> NDArray[Any]:
+        """Return f of each point of a batch."""
+        values = self.f(batch, *args)
+        if outputs(values).shape[:1] != (len(batch),):
+            raise ValueError(
+                f"a vectorized f must return {len(batch)} arrays, as one, for a batch of shape {batch.shape}, it "
+                f"returned {describe(values)}"
+            )
+        return np.asarray(values)
+
+    def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> BatchSweep:
+        """Return the work of `rule`, in batches."""
+        if rule.make is make_complex_step:
+            raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
+        given, self.given = self.given, None  # asked once for each place, and it need not travel
+        if x.size and given is not None and given.dtype.kind == "f":
+            self._check_argument_is_all(given, lambda: self.f(batch_of(x), *args))
+        return BatchSweep(self, x, args, rule, where, out)
+
+
+class BatchSweep(VectorSweep):
+    """Units of work for a callable that takes batches: those of a range in as few batches as memory allows."""
+
+    objective: BatchObjective
+    one_by_one = False
+
+    def run_range(self, state: Any, start: int, stop: int) -> int:
+        """Do the units start <= k < stop on copies of the point: record the points, evaluate all, add them up."""
+        points, flags = list[Any](), 0
+
+        def record(x: Any, _: Any) -> Any:
+            points.append(x.copy())
+            return self.rule.data[0]
+
+        length = max(1, self.objective.batch_bytes // max(1, state.nbytes * self.rule.data[2].shape[1]))
+        for first in range(start, stop, length):
+            last = min(first + length, stop)
+            points.clear()
+            self._run(state, record, first, last)
+            found = iter(self.objective.values(np.array(points), self.args) if points else ())
+            flags |= self._run(state, lambda *_, found=found: next(found), first, last)
+        return flags
+
+    def _run(self, x: Floats, evaluate: Any, start: int, stop: int) -> int:
+        loop, data, where, out = self._columns(evaluate)
+        moved, saved = x.copy(), x.reshape(-1)
+        return int(loop((moved, moved.reshape(-1), saved), data, self.args, where, start, stop, out))
+
+    def value_at(self, offsets: NDArray[Any]) -> float:
+        """Return one number that tells the outputs where x has moved by `offsets`."""
+        moved = self.x + np.broadcast_to(offsets, self.x.size).reshape(self.x.shape)
+        return mixed(self.objective.value(moved, self.args))  # type: ignore[no-any-return]

@@ -1,0 +1,346 @@
+"""Sparse Jacobians: columns that share no row move together, and a pattern that is too small is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .arguments import describe
+from .columns import Options, Problem
+from .driver import Progress, Workers
+from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
+from .points import is_narrow
+from .schemes import Bounds, scales
+
+__all__ = ["jacobian_sparsity"]
+
+# Patterns that are kept with their colours, for solvers that ask again and again: an n = 100,000 is coloured in the
+# time of some 20 evaluations. Fixed by test_the_colours_of_a_pattern_are_found_once in tests/test_sparsity.py.
+_MOST_KNOWN = 4
+_known: tuple[Pattern, ...] = ()
+# Part of what the entries of a row change f by from which on a change by something else is looked into: h itself makes
+# 1e-4 of a curved f. Fixed by test_a_missing_entry_is_found in tests/test_sparsity.py.
+_SUSPICIOUS = 1e-3
+# Rows that are looked into at most, those with the largest change first, for an evaluation each.
+_SUSPECTS = 8
+# Spacings of the floats by which an output may change with a coordinate on which it does not depend, since a sum or a
+# transform rounds otherwise. Fixed by test_no_wolf_is_cried in tests/test_sparsity.py.
+_ROUNDED = 1024
+# Times the noise of an f that is random, of five values, by which it may change.
+_NOISY = 10
+# Relative to x: by how much coordinates move where a pattern is sought.
+_PROBE = 1e-3
+
+
+class Pattern:
+    """The entries of a Jacobian by rows, and the colours of its columns: those of one colour share no row.
+
+    Attributes
+    ----------
+    starts, columns : ndarray of int
+        The entries of row i are in the `columns` between ``starts[i]`` and ``starts[i + 1]``, sorted.
+    colours : ndarray of int
+        The colour of each column; there are `count`.
+    members, bounds : ndarray of int
+        The columns by colour; those of colour c are between ``bounds[c]`` and ``bounds[c + 1]``.
+    direction : ndarray of float64
+        A random direction, from which the pattern is verified.
+    """
+
+    def __init__(self, given: Any) -> None:
+        from .objectives import patterns
+
+        self.shape, self.given = given.shape, (given.indptr.copy(), given.indices.copy())
+        entries = given.astype(np.int8, copy=True)
+        entries.sum_duplicates()
+        by_columns = entries.tocsc()
+        self.starts, self.columns = entries.indptr, entries.indices
+        # The degree of a column, counted once for each row: the columns that share it.
+        degrees = np.add.reduceat(
+            np.append(np.diff(self.starts)[by_columns.indices], 0), np.minimum(by_columns.indptr[:-1], by_columns.nnz)
+        ) * (np.diff(by_columns.indptr) > 0)
+        self.colours = np.full(self.shape[1], -1, np.intp)
+        order, taken = np.argsort(-degrees, kind="stable"), np.zeros(self.shape[0], np.int64)
+        self.count = patterns.colour(by_columns.indptr, by_columns.indices, order, taken, self.colours)
+        self.members = np.argsort(self.colours, kind="stable")
+        self.bounds = np.append(0, np.cumsum(np.bincount(self.colours, minlength=self.count))).astype(np.intp)
+
+        rng = np.random.default_rng(0)
+        self.direction = rng.uniform(0.25, 1.0, self.shape[1]) * rng.choice([-1.0, 1.0], self.shape[1])
+        self.positions = self.places(self.colours)
+
+    def places(self, groups: Indices) -> Indices:
+        """Return where the entries are in the flat table of outputs by group."""
+        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.starts))
+        places: Indices = groups[self.columns] * self.shape[0] + rows
+        return places
+
+    def filled(self, entries: NDArray[Any]) -> Any:
+        """Return the csr_array of these entries, with an index of its own."""
+        from scipy.sparse import csr_array
+
+        return csr_array((entries, self.columns.copy(), self.starts.copy()), shape=self.shape)
+
+
+def _scipy_sparse() -> Any:
+    try:
+        import scipy.sparse
+    except ImportError:
+        raise ImportError("a sparsity needs scipy: python -m pip install scipy") from None
+    return scipy.sparse
+
+
+def as_pattern(sparsity: Any, shape: tuple[int, int]) -> Pattern:
+    """Return the pattern of a boolean array, a sparse array or the columns of each row, with its colours.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    ValueError
+        If its shape is another one, or a column is out of range.
+    """
+    global _known
+    if not isinstance(sparsity, Pattern):
+        given = _entries(sparsity, shape)
+        found = [known for known in _known if known.shape == given.shape and _is_same(known.given, given)]
+        sparsity = found[0] if found else Pattern(given)
+        _known = (sparsity, *(known for known in _known if known is not sparsity))[:_MOST_KNOWN]
+    if sparsity.shape != shape:
+        raise ValueError(f"sparsity must have the shape (f(x).size, x.size), {shape}, got {sparsity.shape}")
+    return sparsity  # type: ignore[no-any-return]
+
+
+def _is_same(known: tuple[NDArray[Any], ...], given: Any) -> bool:
+    return np.array_equal(known[0], given.indptr) and np.array_equal(known[1], given.indices)
+
+
+def _entries(sparsity: Any, shape: tuple[int, int]) -> Any:
+    """Return the entries as a csr_array; what a sparse array stores is an entry, whatever its value."""
+    sparse = _scipy_sparse()
+    if sparse.issparse(sparsity):
+        return sparsity.tocsr()
+    if isinstance(sparsity, Sequence) and not all(np.asarray(row).dtype == np.bool_ for row in sparsity):
+        rows = [np.asarray(row, np.intp if len(row) == 0 else None).reshape(-1) for row in sparsity]
+        columns = np.concatenate(rows) if rows else np.empty(0, np.intp)
+        if columns.dtype.kind not in "iu":
+            raise TypeError(f"sparsity as a list has the columns of each row, as integers, got dtype {columns.dtype}")
+        if columns.size and not 0 <= columns.min() <= columns.max() < shape[1]:
+            raise ValueError(
+                f"columns of sparsity must be in range({shape[1]}), got {columns.min()} to {columns.max()}"
+            )
+        starts = np.append(0, np.cumsum([row.size for row in rows])).astype(np.intp)
+        return sparse.csr_array((np.ones(columns.size, np.int8), columns, starts), shape=(len(rows), shape[1]))
+    array = np.asarray(sparsity)
+    if array.dtype.kind not in "biuf" or array.ndim != 2:
+        raise TypeError(
+            f"sparsity must be a boolean array, a scipy sparse array or a list of columns a row, "
+            f"got {describe(sparsity)}"
+        )
+    return sparse.csr_array(array != 0)
+
+
+class _Moves(NamedTuple):
+    """How the groups of columns move, and where that puts the entries.
+
+    With an empty `divisors` the loop divides; else each column has a divisor of its own.
+    """
+
+    plan: tuple[Rule, Directions]
+    places: Indices
+    divisors: Floats
+
+
+def _moves_of(problem: Problem, pattern: Pattern) -> _Moves:
+    """Return how the groups of a pattern move, each member by its own step and to its own side."""
+    (rule, where), places = problem.plan, pattern.positions
+    base, _, offsets, weights, index, denominators, use_stored_distance = rule.data
+    steps, starts, members, rows = where.lengths, pattern.bounds, pattern.members, index
+    if len(index) > 1:  # next to a bound a scheme has stand-ins: the columns of a group have the same one
+        keys, groups = np.unique(pattern.colours * len(offsets) + index, return_inverse=True)
+        members, places, rows = np.argsort(groups, kind="stable"), pattern.places(groups), keys % len(offsets)
+        starts = np.append(0, np.cumsum(np.bincount(groups))).astype(np.intp)
+    divisors, scale = denominators[index] * np.abs(steps), np.ones(len(offsets))
+    if (use_stored_distance or is_narrow(problem.point)) and rule.make is not make_complex_step:
+        divisors = _stored(problem, offsets[index].T, weights[index].T, steps)
+    if len(divisors) == 1:
+        scale, divisors = scale * divisors, np.empty(0)
+    rule = rule._replace(data=(base, 0.0, offsets, weights, rows, scale, False))
+    return _Moves((rule, Directions(starts, members, steps if len(steps) == 1 else steps[members])), places, divisors)
+
+
+def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
+    """Return the Jacobian of a problem as a csr_array; ValueError if f depends on what the pattern has no entry for."""
+    moves, steps, eps = _moves_of(problem, pattern), np.abs(problem.plan[1].lengths), problem.plan[0].data[1]
+    table = np.empty((len(moves.plan[1].starts) - 1, problem.width))
+    flags = problem.differentiate(moves.plan, table, problem.options.progress)
+    entries = table.view(problem.base.dtype).reshape(-1).take(moves.places)
+    if len(moves.divisors):
+        with np.errstate(all="ignore"):
+            entries /= moves.divisors.take(pattern.columns)
+    if eps and (np.abs(np.asarray(problem.point, np.float64)).reshape(-1) * eps > steps).any():
+        flags |= STEP_LOST
+    problem.warn(flags, entries)
+    _check(problem, pattern, entries, steps)
+    return pattern.filled(entries)
+
+
+def _stored(problem: Problem, offsets: Floats, weights: Floats, steps: Floats) -> Floats:
+    """Return the divisors of all columns by the points as they are stored; NaN where these coincide."""
+    memory = np.asarray(problem.point).reshape(-1)
+    x = memory.astype(np.promote_types(memory.dtype, np.float64))
+    moved = (x + offsets * steps).astype(memory.dtype).astype(x.dtype) - x
+    divisors = (weights * moved).sum(axis=0).astype(np.float64)
+    return np.where(divisors == 0.0, np.nan, divisors)
+
+
+def _check(problem: Problem, pattern: Pattern, entries: NDArray[Any], steps: Floats) -> None:
+    """Raise a ValueError if outputs change with coordinates for which the pattern has no entry.
+
+    One evaluation along a random direction v: what f changes by should be J v. Only where it is not, and f not just
+    curved, which an evaluation on the other side shows, coordinates without an entry are moved for themselves: then
+    an output must not change at all, but for rounding and noise.
+    """
+    from .objectives import patterns
+
+    n, base = problem.point.size, problem.base.reshape(-1)
+    if not n * base.size:
+        return
+
+    def moved(lengths: Floats) -> Any:
+        return problem.values(Directions(np.array([0, n]), np.empty(0, np.intp), lengths))[0]
+
+    if problem.plan[0].make is make_complex_step:
+        steps = np.cbrt(problem.eps) * scales(np.asarray(problem.point))
+    v, expected, size = problem.inside(steps * pattern.direction), np.zeros_like(base), np.empty(base.size)
+    patterns.products(pattern.starts, pattern.columns, entries, v, expected, size)
+    with np.errstate(all="ignore"):
+        rounding = problem.eps * np.abs(base)
+        change = moved(v) - base
+        suspicious = np.abs(change - expected) - _SUSPICIOUS * size - 64 * rounding
+        if not (suspicious > 0.0).any():
+            return
+        back = problem.inside(-v)
+        if np.allclose(back, -v, rtol=1e-6, atol=0.0):  # the half of both sides is free of the curvature of f
+            change = (change - (moved(back) - base)) / 2
+            suspicious = np.abs(change - expected) - _SUSPICIOUS * size - 64 * rounding
+        noise = _noise(lambda: np.nan_to_num(np.abs(moved(0.0 * v) - base)).max())
+        allowed = _ROUNDED * (rounding + problem.eps * size) + _NOISY * noise
+        allowed += 8 * problem.eps * np.nan_to_num(np.abs(base), posinf=0.0).max()
+    for i in np.argsort(-np.nan_to_num(suspicious, nan=-1.0), kind="stable")[:_SUSPECTS]:
+        if suspicious[i] > 0.0:
+            _look_into(problem, pattern, int(i), v, float(allowed[i]))
+
+
+def _noise(sample: Callable[[], Any]) -> float:
+    """Return by how much f differs from itself: the largest of five samples, or 0 if the first one is."""
+    first = float(sample())
+    return max(first, *(float(sample()) for _ in range(4))) if first else 0.0
+
+
+def _look_into(problem: Problem, pattern: Pattern, i: int, v: Floats, allowed: float) -> None:
+    """Raise a ValueError that names a coordinate without an entry with which output i changes, if there is one."""
+    own, base = pattern.columns[pattern.starts[i] : pattern.starts[i + 1]], problem.base.reshape(-1)[i]
+
+    def changes(members: Indices) -> bool:
+        moves = Directions(np.array([0, len(members)]), members, v[members])
+        return bool(abs(problem.values(moves)[0, i] - base) > allowed)
+
+    others = np.setdiff1d(np.arange(v.size), own)
+    if not len(others) or not changes(others):
+        return
+    while len(others) > 1:
+        half = others[: len(others) // 2]
+        others = half if changes(half) else others[len(half) :]
+    named = f"coordinate {others[0]}" if changes(others) else "several coordinates together"
+    raise ValueError(
+        f"sparsity is too small: output {i} changes with {named}, for which it has no entry; "
+        f"numgrad.jacobian_sparsity(f, x) looks for all"
+    )
+
+
+def jacobian_sparsity(
+    f: Callable[..., Any],
+    x: ArrayLike,
+    *,
+    args: tuple[Any, ...] = (),
+    workers: Workers = 1,
+    progress: Progress = False,
+    bounds: Bounds | None = None,
+) -> Any:
+    """Find which outputs of `f` depend on which coordinates, for the `sparsity` of `numerical_jacobian`: a heuristic.
+
+    Parameters
+    ----------
+    f : callable
+        As for `numerical_jacobian`.
+    x : array_like
+        A point near which `f` is looked at, as for `numerical_jacobian`; perturbed in place and restored likewise.
+    args : tuple, optional
+        Further arguments of `f`.
+    workers : int or map-like callable, default 1
+        As for `numerical_jacobian`.
+    progress : bool or callable, default False
+        As for `numerical_jacobian`.
+    bounds : pair of array_like, optional
+        As for `numerical_jacobian`.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of bool
+        The entries that were found, of shape ``(f(x).size, x.size)``.
+
+    Raises
+    ------
+    TypeError
+        As `numerical_jacobian`.
+    ValueError
+        If the pattern that was found proves too small for the Jacobian at `x`; else as `numerical_jacobian`.
+    ImportError
+        If scipy is not installed.
+
+    Notes
+    -----
+    All coordinates are moved to a random place nearby, by up to a thousandth of their size, and then each one half the
+    way back: the outputs that change are its entries. One evaluation for each coordinate, two for each colour and a few
+    more, by which the pattern is verified as `numerical_jacobian` does. A dependence that shows elsewhere only, as in
+    the branch of an ``if`` that is not taken near `x`, is not found. Take the union of the patterns of several points.
+
+    References
+    ----------
+    Curtis, A., Powell, M. and Reid, J., *On the estimation of sparse Jacobian matrices*, IMA Journal of Applied
+    Mathematics 13, 1974.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import jacobian_sparsity
+    >>> print(jacobian_sparsity(lambda x: x[1:] - x[:-1] ** 2, np.ones(4)).toarray().astype(int))
+    [[1 1 0 0]
+     [0 1 1 0]
+     [0 0 1 1]]
+    """
+    sparse = _scipy_sparse()
+    problem = Problem(f, x, 1e-4, Options(args, workers, progress=progress, bounds=bounds))
+    n, base, rng = problem.point.size, problem.base.reshape(-1), np.random.default_rng(0)
+    signs = rng.choice([-1.0, 1.0], n)
+    sizes = _PROBE * scales(np.asarray(problem.point)) * rng.uniform(0.6, 1.0, n)
+    far, near = problem.inside(signs * sizes), problem.inside(0.5 * signs * sizes)
+    at_far = problem.values(Directions(np.array([0, n]), np.empty(0, np.intp), far))[0] if n else base
+    rows, columns = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
+    block = max(1, 2**22 // max(1, base.size, n))  # 32 MiB of outputs, and of displacements, at a time
+    for first in range(0, n, block):
+        chosen = np.arange(first, min(first + block, n))
+        lengths, starts = np.tile(far, (len(chosen), 1)), n * np.arange(len(chosen) + 1)
+        lengths[np.arange(len(chosen)), chosen] = near[chosen]
+        found = problem.values(Directions(starts, np.tile(np.arange(n), len(chosen)), lengths.reshape(-1)))
+        by, outputs = np.nonzero((found != at_far) & ~(np.isnan(found) & np.isnan(at_far)))
+        rows.append(outputs)
+        columns.append(chosen[by])
+    at = np.concatenate(rows), np.concatenate(columns)
+    pattern = sparse.csr_array((np.ones(len(at[0]), np.bool_), at), shape=(base.size, n))
+    sparse_jacobian(problem, as_pattern(pattern, pattern.shape))
+    return pattern

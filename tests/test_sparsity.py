@@ -1,0 +1,395 @@
+"""Sparse Jacobians: colours, patterns, their verification; derivatives along directions."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse
+from problems import compiled, needs_jit
+from scipy.optimize._numdiff import group_columns
+
+import numgrad
+from numgrad import directional_derivative, jacobian_sparsity, numerical_jacobian, reference
+from numgrad.sparsity import Pattern, as_pattern
+
+REAL = ["central", "forward", "backward", "central4", "central6"]
+
+
+def chain(x):
+    """Broyden's tridiagonal function."""
+    left, right = np.zeros_like(x), np.zeros_like(x)
+    left[1:], right[:-1] = x[:-1], x[1:]
+    return (3.0 - 2.0 * x) * x - left - 2.0 * right + 1.0
+
+
+def chain_jacobian(x):
+    return np.diag(3.0 - 4.0 * x) - np.eye(len(x), k=-1) - 2.0 * np.eye(len(x), k=1)
+
+
+def tridiagonal(n):
+    return scipy.sparse.diags_array([1.0, 1.0, 1.0], offsets=[-1, 0, 1], shape=(n, n), format="csr", dtype=float)
+
+
+def laplacian(n):
+    one, line = scipy.sparse.eye_array(n), tridiagonal(n)
+    return (scipy.sparse.kron(one, line) + scipy.sparse.kron(line, one)).tocsr()
+
+
+def counted(f):
+    def counting(x, *args):
+        counting.calls += 1
+        return f(x, *args)
+
+    counting.calls = 0
+    return counting
+
+
+X = np.linspace(-1.0, 1.5, 30)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "count"), [("forward", 4), ("central", 6), ("complex", 3), ("central4", 12), ("central6", 18)]
+)
+def test_a_tridiagonal_function_takes_as_many_evaluations_as_in_finitediff(scheme, count):
+    f = counted(chain)
+    found = numerical_jacobian(f, X.copy(), "auto", sparsity=tridiagonal(30), scheme=scheme)
+    assert isinstance(found, scipy.sparse.csr_array)
+    assert np.abs(found.toarray() - chain_jacobian(X)).max() < 2e-7
+    # Beside those of the scheme: f(x), which the forward scheme has, and one for the verification. The complex step
+    # takes five more: two by which f shows that it reads no other array, and three by which it is analytic.
+    f.calls = 0
+    numerical_jacobian(f, X.copy(), "auto", sparsity=tridiagonal(30), scheme=scheme)
+    assert f.calls - count in ({1} if scheme == "forward" else {2, 4} if scheme != "complex" else {2, 4, 5, 7})
+
+
+@pytest.mark.parametrize("scheme", REAL)
+@pytest.mark.parametrize("h", [1e-4, "auto", np.geomspace(1e-5, 1e-3, 30)], ids=["one", "auto", "each"])
+def test_entries_are_those_of_the_dense_jacobian(scheme, h):
+    found = numerical_jacobian(chain, X.copy(), h, sparsity=tridiagonal(30), scheme=scheme)
+    dense = numerical_jacobian(chain, X.copy(), h, scheme=scheme)
+    assert np.abs(found.toarray() - dense).max() < 1e-9  # other points are added up, in f too
+    assert np.array_equal(found.indices, tridiagonal(30).indices)
+
+
+def test_a_diagonal_function_has_the_bits_of_the_plain_loop():
+    found = numerical_jacobian(np.sin, X.copy(), sparsity=scipy.sparse.eye_array(30))
+    assert found.data.tobytes() == np.diag(reference.numerical_jacobian(np.sin, X.copy())).tobytes()
+
+
+@pytest.mark.parametrize("scheme", [*REAL, "complex"])
+def test_next_to_bounds_each_member_has_its_own_side_and_no_point_lies_outside(scheme):
+    low, high = np.full(30, -3.0), np.full(30, 3.0)
+    low[::3], high[1::3] = X[::3], X[1::3] + 1e-5 * (np.arange(30)[1::3] % 2)
+
+    def f(x):
+        assert np.iscomplexobj(x) or ((low <= x) & (x <= high)).all()
+        return chain(x)
+
+    if scheme == "complex":
+        low, high = low - 1.0, high + 1.0
+    found = numerical_jacobian(f, X.copy(), 1e-3, sparsity=tridiagonal(30), scheme=scheme, bounds=(low, high))
+    assert np.abs(found.toarray() - chain_jacobian(X)).max() < (5e-3 if scheme in {"forward", "backward"} else 1e-5)
+
+
+@pytest.mark.parametrize("kind", [lambda f: f, compiled], ids=["Python", "compiled"])
+def test_threads_and_processes_have_the_bits_of_one(kind):
+    f = kind(chain)
+    alone = numerical_jacobian(f, X.copy(), sparsity=tridiagonal(30))
+    assert numerical_jacobian(f, X.copy(), sparsity=tridiagonal(30), workers=2).data.tobytes() == alone.data.tobytes()
+    assert numerical_jacobian(f, X.copy(), sparsity=tridiagonal(30), workers=map).data.tobytes() == alone.data.tobytes()
+    if f is chain:
+        twin = numerical_jacobian(compiled(chain), X.copy(), sparsity=tridiagonal(30))
+        assert twin.data.tobytes() == alone.data.tobytes()
+        batches = numerical_jacobian(
+            lambda x: np.stack([chain(p) for p in x]), X.copy(), sparsity=tridiagonal(30), vectorized=True
+        )
+        assert batches.data.tobytes() == alone.data.tobytes()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: s.toarray(),
+        lambda s: s.toarray().astype(bool).tolist(),
+        lambda s: s.tocsc(),
+        lambda s: s.tocoo(),
+        scipy.sparse.csr_matrix,
+        lambda s: np.split(s.indices, s.indptr[1:-1]),
+        lambda s: [row[::-1].tolist() for row in np.split(s.indices, s.indptr[1:-1])],
+    ],
+    ids=["array", "list of bool", "csc", "coo", "matrix", "index arrays", "index lists"],
+)
+def test_a_pattern_may_have_any_form(make):
+    given = make(tridiagonal(30))
+    before = repr(given)
+    found = numerical_jacobian(chain, X.copy(), sparsity=given)
+    assert np.abs(found.toarray() - chain_jacobian(X)).max() < 1e-9
+    assert found.has_sorted_indices
+    assert repr(given) == before
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "error", "said"),
+    [
+        (np.eye(29), ValueError, r"sparsity must have the shape \(f\(x\).size, x.size\), \(30, 30\), got \(29, 29\)"),
+        ([[0, 31]] * 30, ValueError, r"columns of sparsity must be in range\(30\), got 0 to 31"),
+        ([[0.5]] * 30, TypeError, "as integers, got dtype float64"),
+        ("abc", TypeError, "sparsity"),
+        (3.0, TypeError, "sparsity must be a boolean array, a scipy sparse array or a list of columns a row"),
+    ],
+)
+def test_what_is_no_pattern_is_named(sparsity, error, said):
+    with pytest.raises(error, match=said):
+        numerical_jacobian(chain, X.copy(), sparsity=sparsity)
+
+
+def test_the_result_and_the_pattern_share_no_memory():
+    given = tridiagonal(30)
+    first = numerical_jacobian(chain, X.copy(), sparsity=given)
+    first.indices[:] = 0
+    first.indptr[:] = 0
+    assert np.array_equal(given.indices, tridiagonal(30).indices)
+    second = numerical_jacobian(chain, X.copy(), sparsity=given)
+    assert np.abs(second.toarray() - chain_jacobian(X)).max() < 1e-9
+
+
+def test_there_is_no_place_to_write_to():
+    with pytest.raises(ValueError, match="out must be None with a sparsity"):
+        numerical_jacobian(chain, X.copy(), sparsity=tridiagonal(30), out=np.empty((30, 30)))
+
+
+def test_complex_outputs_and_empty_patterns():
+    found = numerical_jacobian(lambda x: np.exp(1j * x), X.copy(), sparsity=np.eye(30))
+    assert found.dtype == np.complex128
+    assert np.abs(found.diagonal() - 1j * np.exp(1j * X)).max() < 1e-8
+    for shape in [(0, 3), (3, 0), (0, 0), (2, 3)]:
+        rows, n = shape
+        found = numerical_jacobian(lambda x, rows=rows: np.ones(rows), np.ones(n), sparsity=np.zeros(shape))
+        assert found.shape == shape
+        assert found.nnz == 0
+
+
+def test_narrow_memory_divides_by_what_it_stores():
+    x = np.linspace(1.0, 2.0, 6, dtype=np.float32)
+    found = numerical_jacobian(lambda x: 3.0 * x.astype(float), x, 1e-3, sparsity=np.eye(6))
+    assert np.abs(found.diagonal() - 3.0).max() < 1e-12
+
+
+def is_valid(pattern, given):
+    for row in np.split(given.indices, given.indptr[1:-1]):
+        if len(set(pattern.colours[row])) < len(row):
+            return False
+    return pattern.count == pattern.colours.max(initial=-1) + 1
+
+
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.1, 0.5, 1.0])
+def test_colours_share_no_row_and_are_no_more_than_in_scipy(density):
+    for seed in range(5):
+        given = scipy.sparse.random_array((40, 70), density=density, rng=np.random.default_rng(seed), format="csr")
+        pattern = Pattern(given)
+        assert is_valid(pattern, given)
+        assert pattern.count <= 1.1 * max(group_columns(given, order=o).max() + 1 for o in range(3))
+        assert sorted(pattern.members) == list(range(70))
+
+
+def test_colours_of_known_patterns():
+    assert Pattern(tridiagonal(30)).count == 3
+    assert Pattern(scipy.sparse.eye_array(9).tocsr()).count == 1
+    assert Pattern(scipy.sparse.csr_array(np.ones((2, 130)))).count == 130  # more than the bits of one pass
+    grid = laplacian(30)
+    pattern = Pattern(grid)
+    assert is_valid(pattern, grid)
+    assert pattern.count <= group_columns(grid).max() + 1
+
+
+def test_the_colours_of_a_pattern_are_found_once():
+    given = tridiagonal(30)
+    assert as_pattern(given, (30, 30)) is as_pattern(tridiagonal(30), (30, 30))
+    assert as_pattern(given, (30, 30)) is not as_pattern(np.eye(30), (30, 30))
+    for n in range(2, 9):
+        as_pattern(np.eye(n), (n, n))
+    assert as_pattern(given, (30, 30)).count == 3
+    given.indices[0] = 5  # it was changed in place: the kept one is of what it was
+    assert 5 in as_pattern(given, (30, 30)).columns[:2]
+
+
+CURVED = {
+    "chain": chain,
+    "exponential": lambda x: np.exp(x) + np.roll(x, 1) * np.roll(x, -1),
+    "kinks": lambda x: np.abs(x - np.round(x, 3)) + np.roll(x, 1) + np.roll(x, -1),
+}
+
+
+@pytest.mark.parametrize("name", ["chain", "exponential"])
+@pytest.mark.parametrize("scheme", ["central", "forward", "complex"])
+def test_a_missing_entry_is_found(name, scheme):
+    f, full = CURVED[name], tridiagonal(30).toarray() + np.eye(30, k=29) + np.eye(30, k=-29)
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        i = rng.integers(1, 29)
+        j = i + rng.choice([-1, 1])
+        small = full.copy()
+        small[i, j] = 0.0
+        said = f"sparsity is too small: output {i} changes with coordinate {j}, for which it has no entry"
+        with pytest.raises(ValueError, match=said):
+            numerical_jacobian(f, X + 0.001, "auto", sparsity=small, scheme=scheme)
+
+
+@pytest.mark.parametrize("kind", [lambda f: f, compiled], ids=["Python", "compiled"])
+def test_a_missing_entry_is_found_without_a_member_of_the_row(kind):
+    with pytest.raises(ValueError, match=r"output 3 changes with coordinate [234]"):
+        numerical_jacobian(
+            kind(chain), X.copy(), sparsity=[[] if i == 3 else [max(i - 1, 0), i, min(i + 1, 29)] for i in range(30)]
+        )
+
+
+def test_no_wolf_is_cried():
+    rng, n = np.random.default_rng(0), 30
+    wave = np.fft.fft(np.eye(n))
+    cases = {
+        "strongly curved": lambda x: np.exp(1e3 * x) + np.sin(1e4 * x),
+        "kinks": lambda x: np.abs(x - X) + np.maximum(x, X) ** 2,
+        "steps": lambda x: np.floor(1e5 * x),
+        "noise": lambda x: x + 1e-3 * rng.normal(size=n),
+        "noise of a part": lambda x: x + 1e-6 * rng.normal(size=n) * (np.arange(n) == 4),
+        "a transform there and back": lambda x: np.fft.irfft(np.fft.rfft(x**2, n), n),
+        "a product there and back": lambda x: (x @ wave @ np.linalg.inv(wave)).real ** 3,
+        "not defined next to x": lambda x: np.where(np.arange(n) % 2, np.sqrt(x - X), x),
+        "infinite": lambda x: np.where(np.arange(n) == 3, np.inf, x),
+        "large": lambda x: 1e12 + x,
+        "float32": lambda x: (x**2).astype(np.float32),
+    }
+    for name, f in cases.items():
+        with np.errstate(all="ignore"):
+            found = numerical_jacobian(f, X.copy(), sparsity=np.eye(n))
+        assert found.shape == (n, n), name
+
+
+def test_a_pattern_is_found():
+    f = counted(chain)
+    x = X.copy()
+    found = jacobian_sparsity(f, x)
+    assert isinstance(found, scipy.sparse.csr_array)
+    assert found.dtype == np.bool_
+    assert np.array_equal(found.toarray(), tridiagonal(30).toarray() > 0)
+    assert f.calls <= 30 + 6 + 4
+    assert x.tobytes() == X.tobytes()
+    assert np.array_equal(jacobian_sparsity(compiled(chain), X).toarray(), found.toarray())
+
+
+def test_a_pattern_is_found_where_derivatives_vanish_and_within_bounds():
+    def f(x):
+        assert (x >= 0.0).all()
+        return np.array([x[0] * x[1], x[1] ** 2, x[2] + x[0] ** 3])
+
+    found = jacobian_sparsity(f, np.array([0.0, 0.0, 1.0]), bounds=(0.0, 2.0)).toarray()
+    assert found.tolist() == [[True, True, False], [False, True, False], [True, False, True]]
+
+
+def test_scipy_is_imported_only_where_a_pattern_is_given():
+    code = (
+        "import sys, numpy, numgrad; numgrad.numerical_jacobian(numpy.sin, numpy.ones(3)); "
+        "print('scipy' in sys.modules, 'numba' in sys.modules); sys.modules['scipy.sparse'] = None\n"
+        "try: numgrad.numerical_jacobian(numpy.sin, numpy.ones(3), sparsity=numpy.eye(3))\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False False", "a sparsity needs scipy: python -m pip install scipy"]
+
+
+@pytest.mark.parametrize("scheme", [*REAL, "complex"])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_directions_of_any_length(scheme, size):
+    v = size * np.linspace(-1.0, 1.0, 30)
+    expected = chain_jacobian(X) @ v
+    for f in (chain, compiled(chain)) if size == 1.0 else (chain,):
+        found = directional_derivative(f, X.copy(), v, scheme=scheme)
+        bound = 3e-4 if scheme in {"forward", "backward"} else 1e-8
+        assert np.abs(found - expected).max() <= bound * size
+
+
+def test_a_direction_takes_two_evaluations_and_a_stack_two_each():
+    f = counted(chain)
+    x, stack = X.copy(), np.random.default_rng(0).normal(size=(4, 30))
+    found = directional_derivative(f, x, stack)
+    assert f.calls == 9
+    assert found.shape == (4, 30)
+    assert np.abs(found - stack @ chain_jacobian(X).T).max() < 1e-8
+    f.calls = 0
+    assert directional_derivative(f, x, stack[2]).tobytes() == found[2].tobytes()
+    assert f.calls == 3
+    assert x.tobytes() == X.tobytes()
+    assert directional_derivative(chain, X.copy(), stack, workers=2).tobytes() == found.tobytes()
+    assert directional_derivative(chain, X.copy(), stack, workers=map).tobytes() == found.tobytes()
+
+
+def test_a_direction_of_one_output_and_of_zeros():
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for f in (lambda x: np.sum(x * x), compiled(lambda x: np.sum(x * x))):
+        found = directional_derivative(f, x.copy(), np.ones((2, 2)))
+        assert abs(found - 20.0) < 1e-9
+        assert math.copysign(1.0, directional_derivative(f, x.copy(), np.zeros((2, 2)))) == 1.0
+        both = directional_derivative(f, x.copy(), np.array([np.zeros((2, 2)), np.ones((2, 2))]))
+        assert both.tolist() == [0.0, found]
+    assert directional_derivative(lambda x: x * x, np.empty(0), np.empty(0)).shape == (0,)
+    assert directional_derivative(lambda x: x * x, 3.0, 2.0) == pytest.approx(12.0)
+    assert directional_derivative(lambda x: x * x, x.copy(), 1e-310 * x).max() >= 0.0
+
+
+def test_a_direction_within_bounds_turns_one_sided():
+    def f(x):
+        assert (x >= 1.0).all()
+        assert (x <= 2.0).all()
+        return x**3
+
+    x = np.array([1.0, 1.5, 2.0])
+    for v in ([1.0, 1.0, -1.0], [-1.0, 2.0, 0.5], [0.0, 1.0, 0.0]):
+        found = directional_derivative(f, x.copy(), v, bounds=(1.0, 2.0))
+        assert np.abs(found - 3 * x**2 * v).max() < 1e-6
+    with pytest.raises(ValueError, match="no room"):
+        directional_derivative(f, x.copy(), [1.0, 0.0, 1.0], bounds=(1.0, 2.0))
+
+
+def test_steps_of_directions_follow_those_of_the_coordinates():
+    seen = []
+
+    def f(x):
+        seen.append(x.copy())
+        return x.sum()
+
+    directional_derivative(f, np.ones(3), [1.0, 2.0, 0.0], np.array([1e-2, 1e-3, 1e-9]))
+    assert np.abs(seen[1] - [1.0005, 1.001, 1.0]).max() < 1e-15
+    seen.clear()
+    directional_derivative(f, np.ones(3), [1e5, 0.0, 0.0], "auto")
+    assert abs(seen[1][0] - 1.0 - np.cbrt(2.0**-52)) < 1e-15
+
+
+@pytest.mark.parametrize(
+    ("v", "said"),
+    [
+        (np.ones(2), r"v must have the shape of x, \(3,\), or \(k, \*x.shape\), got \(2,\)"),
+        (np.ones((1, 1, 3)), "v must have the shape of x"),
+        ([1.0, np.nan, 0.0], "v must be finite"),
+    ],
+)
+def test_what_is_no_direction_is_named(v, said):
+    with pytest.raises(ValueError, match=said):
+        directional_derivative(chain, np.ones(3), v)
+
+
+def test_a_step_lost_in_every_coordinate_of_a_direction_is_warned_of():
+    with pytest.warns(RuntimeWarning, match="the step"):
+        directional_derivative(np.sum, np.full(3, 1e14), np.ones(3))
+
+
+@needs_jit
+def test_the_kernels_run_as_plain_python_too():
+    from numgrad.objectives import patterns
+
+    given = tridiagonal(30).tocsc()
+    colours = np.full(30, -1)
+    count = patterns.colour.py_func(given.indptr, given.indices, np.arange(30), np.zeros(30, np.int64), colours)
+    assert (count, colours.tolist()) == (3, 10 * [0, 1, 2])
+    assert numgrad.jacobian_sparsity is jacobian_sparsity
