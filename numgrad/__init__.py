@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .descent import descent_path, gradient_ascent, gradient_descent
     from .estimates import Estimate, estimate_derivative, estimate_gradient
     from .gradient import numerical_diff, numerical_gradient
+    from .hessian import hessian_vector_product, numerical_hessian
     from .jacobian import directional_derivative, numerical_jacobian
     from .nets import SimpleNet, cross_entropy_error, function_1, function_2, simpleNet, softmax
     from .objectives.incremental import IncrementalObjective
@@ -28,6 +29,8 @@ __all__ = [
     "numerical_jacobian",
     "jacobian_sparsity",
     "directional_derivative",
+    "numerical_hessian",
+    "hessian_vector_product",
     "Scheme",
     "gradient_descent",
     "gradient_ascent",
@@ -56,6 +59,8 @@ _MODULES = {
     "numerical_jacobian": "jacobian",
     "jacobian_sparsity": "sparsity",
     "directional_derivative": "jacobian",
+    "numerical_hessian": "hessian",
+    "hessian_vector_product": "hessian",
     "Scheme": "schemes",
     "gradient_descent": "descent",
     "gradient_ascent": "descent",

@@ -188,6 +188,8 @@ def real_number(value: Any) -> float:
     TypeError
         If it is anything else.
     """
+    if value.__class__ is float or value.__class__ is np.float64:  # a tenth of the time of what follows
+        return float(value)
     reason = ""
     try:
         array = np.asarray(value)

@@ -207,10 +207,10 @@ def estimate_derivative(
     it seemed from afar. If not, a few more tell noise and steps, as of float32, rounding or an iteration, from a
     structure finer than x. For functions of few digits that takes 20 to 45 evaluations, at kinks up to 110.
 
-    The error is an estimate, no bound. At 1,000 random points of each of the 17 kinds of tests/kinds.py (smooth, float32,
-    rounded, noisy, cancelling, kinked and others) no true error was larger than ten reported ones; ``python
-    tests/test_kinds.py 1000`` prints the table. What f computes wrongly but smoothly, as a series that ends early or an
-    iteration to a tolerance, goes unseen: the derivative is that of what f computes.
+    The error is an estimate, no bound. At 1,000 random points of each of the 17 kinds of tests/kinds.py (smooth,
+    float32, rounded, noisy, cancelling, kinked and others) no true error was larger than ten reported ones;
+    ``python tests/test_kinds.py 1000`` prints the table. What f computes wrongly but smoothly, as a series that ends
+    early or an iteration to a tolerance, goes unseen: the derivative is that of what f computes.
 
     References
     ----------

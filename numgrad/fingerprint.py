@@ -121,15 +121,19 @@ def _reach(sweep: Any, x: NDArray[np.float64]) -> tuple[NDArray[np.intp], Any, A
         return members, far, -far, members[:1]
     starts, members, lengths = where
     table = sweep.rule.data[2][sweep.rule.data[4]]
-    if len(starts):  # of the first direction
-        own = slice(starts[0], starts[1])
-        lengths, table, everywhere = lengths[own] if len(lengths) > 1 else lengths, table[:1], everywhere[own]
-        members = members[own]
+    first = np.zeros(1, np.intp)  # of the members of the first direction, where each appears for the first time
+    if len(starts):
+        members = members if len(members) else everywhere[: starts[-1]]
+        appears = np.sort(np.unique(members, return_index=True)[1])
+        which = np.searchsorted(starts, appears, "right") - 1
+        first, members = np.flatnonzero(which == 0), members[appears]
+        table = table[which] if len(table) > 1 else table
+        lengths = lengths[appears] if len(lengths) > 1 else lengths
     members = members if len(members) else everywhere
     high, low = table.max(1, initial=0.0), table.min(1, initial=0.0)
     far = np.where(high >= -low, high, low)
     far, other = (np.broadcast_to(lengths * side, members.shape) for side in (far, high + low - far))
-    return members, far, other, members if len(starts) else members[:1]
+    return members, far, other, members[first]
 
 
 def _differences(sweep: Any) -> float:

@@ -30,61 +30,81 @@ _ALIKE = 1e-6
 _analytic: WeakSet[Callable[..., Any]] = WeakSet()  # functions that have shown it
 
 
+# Unit of x: the default step, the book's. An object of its own, so that the default can stand for 'auto' where the
+# order is higher, and a 1e-4 that is passed for itself. Fixed by
+# test_the_default_step_of_higher_orders_is_automatic in tests/test_schemes.py.
+BOOK_STEP = float("1e-4")
+
+
 @overload
 def numerical_diff(
-    f: Callable[[float], Any],
+    f: Callable[..., Any],
     x: float,
-    h: StepSize = 1e-4,
+    h: StepSize = BOOK_STEP,
     *,
+    args: tuple[Any, ...] = (),
+    order: int = 1,
     scheme: AnyScheme = "central",
     bounds: Bounds | None = None,
 ) -> float: ...
 @overload
 def numerical_diff(
-    f: Callable[[Any], Any],
+    f: Callable[..., Any],
     x: ArrayLike,
-    h: StepSize = 1e-4,
+    h: StepSize = BOOK_STEP,
     *,
+    args: tuple[Any, ...] = (),
+    order: int = 1,
     scheme: AnyScheme = "central",
     bounds: Bounds | None = None,
 ) -> NDArray[np.float64]: ...
 def numerical_diff(
-    f: Callable[[Any], Any],
+    f: Callable[..., Any],
     x: ArrayLike,
-    h: StepSize = 1e-4,
+    h: StepSize = BOOK_STEP,
     *,
+    args: tuple[Any, ...] = (),
+    order: int = 1,
     scheme: AnyScheme = "central",
     bounds: Bounds | None = None,
 ) -> Any:
-    """Return the derivative of `f` at `x` by a finite difference.
+    """Return the derivative of `f` at `x`, of any order, by a finite difference.
 
     Parameters
     ----------
     f : callable
-        ``f(x)``: a float for a float. For an array it works elementwise and returns an array of the same shape.
+        ``f(x, *args)``: a float for a float. For an array it works elementwise and returns an array of the same shape.
         It may be compiled with `numba.njit`.
     x : float or array_like
         Where the derivative is taken. Lists become arrays; f receives a float, or a float64 array of x's shape.
     h : float, 'auto' or array_like, default 1e-4
-        Step, in the unit of x, as for `numerical_gradient`.
+        Step, in the unit of x, as for `numerical_gradient`. For a higher `order` the default stands for 'auto', since
+        1e-4 would leave little but round-off of a third derivative; that takes ``eps**(1 / (accuracy + order))`` of
+        each magnitude for a scheme of that order of accuracy. A step that is passed is taken.
+    args : tuple, optional
+        Further arguments of `f`.
+    order : int, default 1
+        Which derivative: 2 for the second.
     scheme : str or Scheme, default 'central'
-        As for `numerical_gradient`.
+        As for `numerical_gradient`. For a higher `order` the names stand for the shortest symmetric stencils of
+        accuracy 2, 4 and 6, and for one-sided ones of accuracy 1; a `Scheme` must be for the derivative `order`.
     bounds : pair of array_like, optional
         As for `numerical_gradient`.
 
     Returns
     -------
     float or ndarray of float64
-        The derivative, in the unit of f per unit of x, of the shape of x. `x` is not changed.
+        The derivative, in the unit of f per unit of x to the power of `order`, of the shape of x. `x` is not changed.
 
     Raises
     ------
     TypeError
-        If `f` is not callable, if `x` or what `f` returns is not real, or if `h` is not a real number; if scheme is
-        'complex' and `f` returns a real number for a complex one.
+        If `f` is not callable, if `x` or what `f` returns is not real, if `args` is no tuple or `order` no integer, or
+        if `h` is not a real number; if scheme is 'complex' and `f` returns a real number for a complex one.
     ValueError
-        If `h` is not finite and positive, or if `f` returns another shape than that of x; if `scheme` is unknown; if
-        `x` lies outside the bounds or they leave no room.
+        If `h` is not finite and positive, or if `f` returns another shape than that of x; if `order` is below 1; if
+        `scheme` is unknown, for another derivative, or 'complex' for a higher one; if `x` lies outside the bounds or
+        they leave no room.
 
     Warns
     -----
@@ -96,29 +116,41 @@ def numerical_diff(
     ``(f(x + h) - f(x - h)) / (2 h)``, with a truncation error of ``h**2 / 6 * |f'''|`` and a round-off error of
     about ``eps * |f| / h``. Two evaluations; as many as a scheme has offsets for another one.
 
+    The second derivative is ``(f(x + h) - 2 f(x) + f(x - h)) / h**2``, with the errors ``h**2 / 12 * |f''''|`` and
+    ``4 eps * |f| / h**2``, by three evaluations. The weights of higher ones are Fornberg's, in whole numbers. The step
+    is then the distance of x and the next point as they are stored.
+
     References
     ----------
-    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.3.1.
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.3.1. Fornberg, B., *Generation of finite difference
+    formulas on arbitrarily spaced grids*, Mathematics of Computation 51, 1988.
 
     Examples
     --------
     >>> from numgrad import numerical_diff
     >>> numerical_diff(lambda x: 0.01 * x**2 + 0.1 * x, 5)
     0.1999999999990898
+    >>> round(numerical_diff(lambda x: x**3, 2.0, order=2), 5)
+    12.0
     """
     if not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
-    point = private_copy(real_array(x))
-    rule, where = rule_at(point, h, scheme, bounds)
+    if args.__class__ is not tuple or args:
+        driver.as_objective(f, args)  # which checks them
+    call = (lambda x: f(x, *args)) if args else f
+    point, order = private_copy(real_array(x)), arguments.whole_number("order", order, 1)
+    if h is BOOK_STEP and order > 1:
+        h = "auto"
+    rule, where = rule_at(point, h, scheme, bounds, derivative=order)
     is_scalar = not isinstance(x, np.ndarray) and not point.ndim
     try:
         if rule.make is make_complex_step:
-            quotient, lost = _complex(f, float(point) if is_scalar else point, np.abs(where.lengths)), False
-            check_analytic(f, point, bounds=bounds, call=(lambda z: f(z.item())) if is_scalar else None)
+            quotient, lost = _complex(call, float(point) if is_scalar else point, np.abs(where.lengths)), False
+            check_analytic(f, point, args, None, bounds, (lambda z, *args: f(z.item(), *args)) if is_scalar else None)
         elif rule.make is make_central:
-            quotient, lost = _central(f, float(point) if is_scalar else point, rule.data[0])
+            quotient, lost = _central(call, float(point) if is_scalar else point, rule.data[0])
         else:
-            quotient = _linear(f, point, rule, where, is_scalar)
+            quotient = _linear(call, point, (rule, where, order), is_scalar)
             lost = bool((np.abs(point).ravel() * rule.data[1] > np.abs(where.lengths)).any())
     except Exception as error:
         if is_compiled(f):
@@ -146,8 +178,9 @@ def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:
     return _imaginary_values(f(x + 1j * steps), x) / steps
 
 
-def _linear(f: Callable[[Any], Any], x: Floats, rule: Rule, where: Directions, is_scalar: bool) -> Any:
+def _linear(f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, int], is_scalar: bool) -> Any:
     """Return the quotients of another scheme: a direction for each offset, along which all elements move together."""
+    rule, where, order = plan
     _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
     n, flat, offsets, weights = x.size, x.ravel(), offsets.T[:, index], weights.T[:, index]  # a column an element
     counts = weights.any(axis=1) | (n == 0)
@@ -167,7 +200,10 @@ def _linear(f: Callable[[Any], Any], x: Floats, rule: Rule, where: Directions, i
         divisors = denominators[index] * where.lengths
         if use_stored_distance:
             divisors = (weights * ((flat + moved) - flat)).sum(axis=0)
-        return (terms.sum(axis=0) / divisors).reshape(x.shape)[()]
+        quotients = terms.sum(axis=0) / divisors
+        for _ in range(order - 1):  # one at a time: a power of a small step would be 0
+            quotients = quotients / where.lengths
+        return quotients.reshape(x.shape)[()]
 
 
 def check_analytic(

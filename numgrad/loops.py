@@ -152,6 +152,45 @@ def interpreted_central(state: Any, data: Any, args: Any, where: Any, start: int
     return lost | responded | (0 if left == stored or left != left else ARGUMENT_CHANGED)
 
 
+# A loop of its own too: the Hessian of a NumPy f of 6 us takes 1.3 times its bare calls by `make_directions` in Python.
+# Fixed by test_hessian_of_a_numpy_f in benchmarks/bench_hessian.py.
+def interpreted_pairs(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+    """Do what the loop of `make_directions` does over directions of one or two members, in the interpreter.
+
+    ``f, as_number, base, rows, scheme_index, denominators = data``: `rows` has the offset and weight of each term that
+    counts. No flag tells of lost steps; that f has written to the last members is seen as in `interpreted_central`.
+    """
+    (x, point, origin), (f, as_number, base, rows, scheme_index, denominators) = state, data
+    (starts, members, lengths), flags, float64 = where, 0, np.float64
+    call, several = (lambda x: f(x, *args)) if args else f, len(scheme_index) > 1
+    row = scheme_index[0]
+    for k in range(start, stop):
+        if several:
+            row = scheme_index[k]
+        first, last = starts[k], starts[k + 1] - 1  # the same if it is alone: it then moves to the same place twice
+        i, j, along_i, along_j = members[first], members[last], lengths[first], lengths[last]
+        total, at_i, at_j = 0.0, origin[i], origin[j]
+        for offset, weight in rows[row]:
+            value = base
+            if offset != 0.0:
+                point[i], point[j] = at_i + offset * along_i, at_j + offset * along_j
+                value = call(x)
+                if value.__class__ is not float:
+                    value = float(value) if value.__class__ is float64 else as_number(value)
+                last_offset = offset
+            total += weight * value
+        left_i, left_j, point[i], point[j] = point[i], point[j], at_i, at_j
+        if total != 0.0:
+            flags = RESPONDED
+        out[k] = total / denominators[row]
+    if start >= stop:
+        return 0
+    point[i], point[j] = at_i + last_offset * along_i, at_j + last_offset * along_j
+    stored_i, stored_j, point[i], point[j] = point[i], point[j], at_i, at_j
+    changed = (left_i != stored_i and left_i == left_i) or (left_j != stored_j and left_j == left_j)
+    return flags | ARGUMENT_CHANGED if changed else flags
+
+
 def move(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:
     """Put the members of direction k at `offset` times their lengths; return how far one came, as it is stored."""
     starts, members, lengths = where

@@ -12,7 +12,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import ALL_COORDINATES, LARGEST_STEP, describe, finite_real, positive_step, real_array
+from .arguments import ALL_COORDINATES, LARGEST_STEP, describe, finite_real, positive_step, real_array, whole_number
+from .bounds import Bounds as Bounds
+from .bounds import ends_of_numbers
+from .bounds import limits as limits
+from .bounds import storable as storable
 from .loops import Directions, Floats, Indices, Rule, make_central, make_complex_step, make_directions
 from .points import EPS, is_narrow, loss_eps, private_copy, resolution
 
@@ -21,7 +25,6 @@ __all__ = ["Scheme"]
 StepSize: TypeAlias = "float | Literal['auto'] | ArrayLike"
 SchemeName: TypeAlias = Literal["central", "forward", "backward", "central4", "central6", "complex"]
 AnyScheme: TypeAlias = "SchemeName | Scheme"
-Bounds: TypeAlias = "tuple[ArrayLike, ArrayLike]"
 
 # Order at which the search for the order of a scheme ends. No scheme with a use comes near it.
 _HIGHEST_ORDER = 20
@@ -35,12 +38,12 @@ _LEAST_COMPLEX, _NEAR_COMPLEX = 1e-295, 1e-8
 # Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
 _SMALLEST = 1e-307
 # Relative: what a step that was shortened for bounds leaves for the rounding of x + h.
-_SPARE_ROOM = 1e-9
+SPARE_ROOM = 1e-9
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """A finite-difference scheme: ``sum_m weights[m] f(x + offsets[m] h) / (denominator h)``.
+    """A finite-difference scheme: ``sum_m weights[m] f(x + offsets[m] h) / (denominator h**derivative)``.
 
     Parameters
     ----------
@@ -50,6 +53,8 @@ class Scheme:
         What each value counts for.
     denominator : float, default 1
         What the sum is divided by, beside the step.
+    derivative : int, default 1
+        Which derivative it gives: gradients take the first, `numerical_diff` any, Hessians the second.
 
     Attributes
     ----------
@@ -59,10 +64,17 @@ class Scheme:
     Raises
     ------
     TypeError
-        If a number is not real.
+        If a number is not real, or `derivative` no integer.
     ValueError
         If there are not as many weights as offsets, or offsets repeat; if the weights do not sum to zero, so that a
-        constant would have a slope; if the derivative of x does not come out as 1.
+        constant would have a slope; if the derivative of ``x**derivative`` does not come out as its factorial, or that
+        of a lower power as 0; if `derivative` is below 1.
+
+    Notes
+    -----
+    The moments ``sum(weights * offsets**p)`` vanish for p below `derivative`, and that at `derivative` is ``denominator
+    * derivative!``. The next one that does not vanish, at p, gives the truncation error: its order is ``p -
+    derivative``.
 
     References
     ----------
@@ -77,11 +89,14 @@ class Scheme:
     2
     >>> round(numerical_diff(lambda x: x**2, 3.0, scheme=one_sided), 6)
     6.0
+    >>> Scheme((1, 0, -1), (1, -2, 1), derivative=2).order
+    2
     """
 
     offsets: Sequence[float]
     weights: Sequence[float]
     denominator: float = 1.0
+    derivative: int = 1
     order: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,12 +106,19 @@ class Scheme:
             raise ValueError(f"a scheme needs one weight for each offset, all different: got {offsets} and {weights}")
         if _moment(offsets, weights, 0, 2.0 * EPS):  # the rounding of the weights, and no more: f may be large
             raise ValueError(f"the weights of a scheme must sum to zero, these sum to {math.fsum(weights):g}")
-        slope = sum(o * w for o, w in zip(offsets, weights, strict=True))
-        if not denominator or not math.isclose(slope, denominator, rel_tol=1e-12):
-            rule = "a scheme must reproduce a linear function: sum(offsets * weights) is"
-            raise ValueError(f"{rule} {slope:g}, but the denominator {denominator:g}")
-        order = next((p - 1 for p in range(2, _HIGHEST_ORDER) if _moment(offsets, weights, p)), _HIGHEST_ORDER)
-        for name, value in (("offsets", offsets), ("weights", weights), ("denominator", denominator), ("order", order)):
+        derivative = whole_number("derivative", self.derivative, 1)
+        moment = sum(o**derivative * w for o, w in zip(offsets, weights, strict=True)) / math.factorial(derivative)
+        lower = any(_moment(offsets, weights, p) for p in range(1, derivative))
+        if lower or not denominator or not math.isclose(moment, denominator, rel_tol=1e-12):
+            rule = "a linear function: sum(offsets * weights)"
+            if derivative > 1:
+                rule = f"x**{derivative} and all lower powers: sum(offsets**{derivative} * weights) / {derivative}!"
+            which = f"{moment:g}, with lower powers that do not vanish" if lower else f"{moment:g}"
+            raise ValueError(f"a scheme must reproduce {rule} is {which}, but the denominator {denominator:g}")
+        powers = range(derivative + 1, derivative + _HIGHEST_ORDER - 1)
+        order = next((p - derivative for p in powers if _moment(offsets, weights, p)), _HIGHEST_ORDER)
+        values = offsets, weights, denominator, derivative, order
+        for name, value in zip(("offsets", "weights", "denominator", "derivative", "order"), values, strict=True):
             object.__setattr__(self, name, value)
 
 
@@ -132,47 +154,51 @@ def rule_at(
     bounds: Bounds | None = None,
     coordinates: Indices | None = None,
     eps: float = EPS,
+    derivative: int = 1,
 ) -> tuple[Rule, Any]:
     """Return how to difference at the memory `x`, and where: `coordinates` for the default, else `Directions`.
 
     Only the `coordinates` need room within the bounds; if they are None, all. An automatic step allows for values of f
-    of the relative spacing `eps`.
+    of the relative spacing `eps`. Higher derivatives take steps that are distances of points as they are stored; what
+    the loop divides by is still the step itself.
 
     Raises
     ------
     TypeError
         If `scheme` is neither a name nor a `Scheme`, if `h` or a bound is not real.
     ValueError
-        If `scheme` is unknown, if a step is not finite and positive, if the bounds are not two, if `x` and the steps or
-        bounds do not fit, or `x` lies outside the bounds.
+        If `scheme` is unknown or for another derivative, if a step is not finite and positive, if the bounds are not
+        two, if `x` and the steps or bounds do not fit, or `x` lies outside the bounds.
     """
     where = ALL_COORDINATES if coordinates is None else coordinates
     # The default first: a gradient of two coordinates would show the time of the checks below.
-    if h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None:
+    if h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None and derivative == 1:
         return central_rule(h), where
     if x.__class__ is not np.ndarray:
         x = x.view(np.ndarray)  # a matrix has two dimensions whatever happens, a quantity does not add up with numbers
     # One step without bounds is next: its rule is the same at every x, and is taken from a cache.
-    known = as_scheme(scheme)
-    if h.__class__ is float and bounds is None:
+    known = as_scheme(scheme, derivative)
+    if h.__class__ is float and bounds is None and derivative == 1:
         rule, everywhere = _plan_for_all(known, h, loss_eps(x))
         return rule, everywhere if coordinates is None else everywhere._replace(members=coordinates)
     is_one_step = not isinstance(h, str | list | np.ndarray)
-    if is_one_step and bounds is None:
+    if is_one_step and bounds is None and derivative == 1:
         return rule_at(x, positive_step(h), scheme, None, coordinates)
-    each = _steps(x, h, known, eps)
+    stored = derivative == 1 and not is_one_step  # the divisor is the distance of the points as they are stored
+    each = steps_of(x, h, known, eps)
+    each = each if derivative == 1 else stored_steps(x, each)
     _check_reach(known, each)
     if coordinates is not None and len(each) != 1:
         each = each[coordinates]
-    ends = _ends_of_numbers(x) if bounds is None else limits(x, bounds)
+    ends = ends_of_numbers(x) if bounds is None else limits(x, bounds)
     if not isinstance(known, Scheme):
-        return _linear_rule(known, 1, False, 0.0), Directions(ALL_COORDINATES, where, 1j * each)
+        return linear_rule(known, 1, False, 0.0), Directions(ALL_COORDINATES, where, 1j * each)
     if ends is None:
-        return _linear_rule(known, 1, True, loss_eps(x, True)), Directions(ALL_COORDINATES, where, each)
-    rule = _linear_rule(known, known.order + 2, not is_one_step, loss_eps(x, not is_one_step))
+        return linear_rule(known, 1, stored, loss_eps(x, stored)), Directions(ALL_COORDINATES, where, each)
+    rule = linear_rule(known, known.order + derivative + 1, stored, loss_eps(x, stored))
     base, eps, offsets, weights, _, denominators, stored_distance = rule.data
     index, each, shortened = _fit(offsets, each, ends, x, coordinates)
-    data = base, eps, offsets, weights, index, denominators, stored_distance or shortened
+    data = base, eps, offsets, weights, index, denominators, stored_distance or (shortened and derivative == 1)
     return rule._replace(data=data), Directions(ALL_COORDINATES, where, each)
 
 
@@ -187,11 +213,11 @@ def _plan_for_all(scheme: Scheme | str, h: float, eps: float) -> tuple[Rule, Dir
     """Return the rule of a scheme with one step for all coordinates, and the directions of all of these."""
     lengths = np.array([positive_step(h)]) * (1 if isinstance(scheme, Scheme) else 1j)
     _check_reach(scheme, np.abs(lengths))
-    return _linear_rule(scheme, 1, False, eps), Directions(ALL_COORDINATES, ALL_COORDINATES, lengths)
+    return linear_rule(scheme, 1, False, eps), Directions(ALL_COORDINATES, ALL_COORDINATES, lengths)
 
 
 @functools.lru_cache(maxsize=64)
-def _linear_rule(scheme: Scheme | str, rows: int, use_stored_distance: bool, eps: float) -> Rule:
+def linear_rule(scheme: Scheme | str, rows: int, use_stored_distance: bool, eps: float) -> Rule:
     """Return the rule of a scheme, whose tables have its stand-ins near a bound in further rows.
 
     The stand-ins have the same order and neighbouring whole offsets, the most central first. Shorter rows are filled up
@@ -200,9 +226,9 @@ def _linear_rule(scheme: Scheme | str, rows: int, use_stored_distance: bool, eps
     if not isinstance(scheme, Scheme):
         one = np.ones((1, 1))
         return Rule(make_complex_step, (math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False))
-    order = scheme.order
-    windows = sorted((range(first, first + order + 1) for first in range(-order, 1)), key=lambda w: abs(w[0] + w[-1]))
-    schemes = [scheme, *(_scheme_on(window) for window in windows[: rows - 1])]
+    derivative, last = scheme.derivative, scheme.order + scheme.derivative - 1
+    windows = sorted((range(first, first + last + 1) for first in range(-last, 1)), key=lambda w: abs(w[0] + w[-1]))
+    schemes = [scheme, *(scheme_on(window, derivative) for window in windows[: rows - 1])]
     offsets, weights = np.zeros((2, rows, max(len(row.offsets) for row in schemes)))
     for k, row in enumerate(schemes):
         offsets[k, : len(row.offsets)], weights[k, : len(row.weights)] = row.offsets, row.weights
@@ -220,23 +246,38 @@ def _check_reach(scheme: Scheme | str, steps: NDArray[Any]) -> None:
         )
 
 
-def as_scheme(scheme: Any) -> Scheme | str:
-    """Return the scheme of that name, `scheme` itself, or "complex".
+def as_scheme(scheme: Any, derivative: int = 1) -> Scheme | str:
+    """Return the scheme of that name for that derivative, `scheme` itself, or "complex".
 
     Raises
     ------
     TypeError
         If it is neither a name nor a `Scheme`.
     ValueError
-        If there is no scheme of that name.
+        If there is no scheme of that name, or it is for another derivative.
     """
     if isinstance(scheme, Scheme):
+        if scheme.derivative != derivative:
+            raise ValueError(
+                f"scheme must be for the derivative {derivative}, got one for the derivative {scheme.derivative}; "
+                f"numerical_diff takes it with order={scheme.derivative}"
+            )
         return scheme
     if not isinstance(scheme, str):
         raise TypeError(f"scheme must be a name or a numgrad.Scheme, got {describe(scheme)}")
     if scheme not in _BY_NAME:
         raise ValueError(f"scheme must be one of {', '.join(_BY_NAME)}, or a numgrad.Scheme, got {scheme!r}")
-    return _BY_NAME[scheme]
+    if derivative == 1:
+        return _BY_NAME[scheme]
+    if scheme == "complex":
+        raise ValueError(
+            f"scheme='complex' gives the first derivative only, not number {derivative}; use another scheme, or take "
+            f"the first derivative of a derivative"
+        )
+    if scheme in {"forward", "backward"}:
+        return scheme_on(range(derivative + 1) if scheme == "forward" else range(-derivative, 1), derivative)
+    reach = (derivative - 1 + SCHEMES[scheme].order) // 2  # the shortest that is of this order
+    return scheme_on(range(-reach, reach + 1), derivative)
 
 
 def scales(x: NDArray[Any]) -> Floats:
@@ -248,14 +289,14 @@ def scales(x: NDArray[Any]) -> Floats:
     return np.maximum(magnitude, _SMALLEST)
 
 
-def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
+def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
     """Return the step of each coordinate of `x`, or the one of all."""
     if isinstance(h, str) and h == "auto":
         if not isinstance(scheme, Scheme):
             scale = scales(x)
             return np.fmax(_COMPLEX_STEP * scale, np.fmin(_NEAR_COMPLEX * scale, _LEAST_COMPLEX))
         # Relative to x, this makes truncation and round-off alike, of x as it is stored or of the values of f.
-        return math.pow(max(resolution(x), eps), 1 / (scheme.order + 1)) * scales(x)
+        return math.pow(max(resolution(x), eps), 1 / (scheme.order + scheme.derivative)) * scales(x)
     if not isinstance(h, np.ndarray | list):
         return np.array([positive_step(h)])
     steps = private_copy(real_array(h, "h"))
@@ -269,53 +310,16 @@ def _steps(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
         raise ValueError(f"h of shape {steps.shape} does not broadcast to x of shape {x.shape}") from None
 
 
-def _ends_of_numbers(x: NDArray[Any]) -> tuple[Floats, Floats] | None:
-    """Return bounds where x + h may overflow, else None."""
-    largest = float(np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).max)
-    return limits(x, (-largest, largest)) if x.size and 0.01 * largest < np.abs(x).max() <= largest else None
+def stored_steps(x: NDArray[Any], steps: Floats) -> Floats:
+    """Return how far each coordinate of the plain array `x` comes by a step away from 0, as the points are stored.
 
-
-def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
-    """Return the flat bounds of all coordinates, after checking that `x` lies within them."""
-    values = x.reshape(-1).astype(np.float64)
-    readings = []
-    for low, high in _readings(bounds, x):
-        low, high = private_copy(real_array(low, "a bound")), private_copy(real_array(high, "a bound"))
-        if np.isnan(low).any() or np.isnan(high).any():
-            raise ValueError("bounds must not be NaN; use -inf and inf where there are none")
-        try:
-            low, high = (np.broadcast_to(bound, x.shape).reshape(-1) for bound in (low, high))
-        except ValueError:
-            raise ValueError(f"bounds do not broadcast to x of shape {x.shape}") from None
-        readings.append((low, high, ~((low <= values) & (values <= high))))
-    fitting = [reading for reading in readings if not reading[2].any()]
-    if len(fitting) > 1:
-        raise ValueError(
-            f"bounds {bounds} could be (low, high) or a pair for each coordinate; pass (numpy.array(low), "
-            f"numpy.array(high)), or scipy.optimize.Bounds"
-        )
-    low, high, outside = (fitting or readings)[0]
-    if outside.any():
-        i = int(outside.argmax())
-        raise ValueError(f"x must lie within the bounds: coordinate {i} is {values[i]}, not in {low[i]} to {high[i]}")
-    return low, high
-
-
-def _readings(bounds: Any, x: NDArray[Any]) -> list[tuple[Any, Any]]:
-    """Return the (low, high) that `bounds` may stand for: two bounds, SciPy's object, or a pair for each coordinate."""
-    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        return [(bounds.lb, bounds.ub)]
-    items = list(bounds) if isinstance(bounds, list | tuple | np.ndarray) else []
-    readings = [(items[0], items[1])] if len(items) == 2 else []
-    are_arrays = isinstance(bounds, tuple) and all(isinstance(item, np.ndarray) for item in items)
-    if x.ndim == 1 and len(items) == len(x) > 0 and not are_arrays and all(np.shape(item) == (2,) for item in items):
-        has_none = any(end is None for item in items for end in item)
-        ends = [(-np.inf if low is None else low, np.inf if high is None else high) for low, high in items]
-        low_high: Any = tuple(map(list, zip(*ends, strict=True)))
-        readings = [low_high] if has_none else [*readings, low_high]
-    if not readings:
-        raise ValueError(f"bounds must be a pair (low, high), or a pair for each coordinate, got {describe(bounds)}")
-    return readings
+    Away from 0, for then the point on the other side is stored exactly too. Divided by a power of the step, the
+    rounding of a point would count as much as that of f.
+    """
+    size = np.abs(x.reshape(-1))
+    with np.errstate(all="ignore"):
+        distance = ((size + steps).astype(x.dtype) - size).astype(np.float64)
+    return np.where(np.isfinite(distance), distance, steps)
 
 
 def _fit(
@@ -325,12 +329,12 @@ def _fit(
     chosen: Any = slice(None) if coordinates is None else coordinates
     values = x.reshape(-1).astype(np.promote_types(x.dtype, np.float64))[chosen]  # longdouble keeps its precision
     low, high = (limit[chosen] for limit in limits)
-    lowest, highest = _storable(low, high, x.dtype.type) if is_narrow(x) else (low, high)
+    lowest, highest = storable(low, high, x.dtype.type) if is_narrow(x) else (low, high)
     steps, index = np.array(np.broadcast_to(steps, values.shape)), np.full(len(values), -1, np.intp)
     for shortened in (False, True):
         if shortened:
             cramped, room = index < 0, np.maximum(highest - values, values - lowest) / np.abs(offsets).max()
-            steps[cramped] = np.minimum(steps, room * (1 - _SPARE_ROOM))[cramped]
+            steps[cramped] = np.minimum(steps, room * (1 - SPARE_ROOM))[cramped]
             steps[steps == 0.0] = np.nan  # no room: no point fits
         for row, own in enumerate(offsets):
             with np.errstate(over="ignore"):
@@ -343,23 +347,19 @@ def _fit(
     raise ValueError(f"the bounds {low[k]} to {high[k]} leave coordinate {place} no room for a step")
 
 
-def _storable(low: Floats, high: Floats, kind: Any) -> tuple[Floats, Floats]:
-    """Return the outermost numbers of a narrow `kind` within the limits; what lies between is not rounded beyond."""
-    with np.errstate(over="ignore"):
-        lowest, highest = low.astype(kind), high.astype(kind)
-    lowest = np.where(lowest < low, np.nextafter(lowest, kind(np.inf)), lowest)
-    highest = np.where(highest > high, np.nextafter(highest, kind(-np.inf)), highest)
-    return lowest.astype(np.float64), highest.astype(np.float64)
-
-
-def _scheme_on(nodes: Sequence[int]) -> Scheme:
-    """Return the scheme of the highest order on whole offsets: the slopes at 0 of Lagrange's polynomials."""
+@functools.cache
+def scheme_on(nodes: Sequence[int], derivative: int = 1) -> Scheme:
+    """Return the scheme of the highest order on whole offsets: that derivative at 0 of Lagrange's polynomials."""
     from fractions import Fraction  # with decimal, a tenth of what importing numgrad may cost
 
-    weights = []
+    weights = {}
     for node in nodes:
-        others = [other for other in nodes if other != node]
-        slope = sum(math.prod(-o for o in others if o != left) for left in others)
-        weights.append(Fraction(slope, math.prod(node - other for other in others)))
-    denominator = math.lcm(*(weight.denominator for weight in weights))
-    return Scheme(nodes, [float(weight * denominator) for weight in weights], denominator)
+        others, powers = [other for other in nodes if other != node], [1]
+        for other in others:  # the coefficients of the product of all t - other, the lowest power first
+            powers = [low - other * high for low, high in zip([0, *powers], [*powers, 0], strict=True)]
+        height = math.prod(node - other for other in others)
+        weights[node] = Fraction(math.factorial(derivative) * powers[derivative], height)
+    weights = {node: weight for node, weight in weights.items() if weight}
+    denominator = math.lcm(*(weight.denominator for weight in weights.values()))
+    whole = [float(weight * denominator) for weight in weights.values()]
+    return Scheme(tuple(weights), whole, denominator, derivative)

@@ -105,7 +105,7 @@ def as_pattern(sparsity: Any, shape: tuple[int, int]) -> Pattern:
     """
     global _known
     if not isinstance(sparsity, Pattern):
-        given = _entries(sparsity, shape)
+        given = entries_of(sparsity, shape)
         found = [known for known in _known if known.shape == given.shape and _is_same(known.given, given)]
         sparsity = found[0] if found else Pattern(given)
         _known = (sparsity, *(known for known in _known if known is not sparsity))[:_MOST_KNOWN]
@@ -118,7 +118,7 @@ def _is_same(known: tuple[NDArray[Any], ...], given: Any) -> bool:
     return np.array_equal(known[0], given.indptr) and np.array_equal(known[1], given.indices)
 
 
-def _entries(sparsity: Any, shape: tuple[int, int]) -> Any:
+def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
     """Return the entries as a csr_array; what a sparse array stores is an entry, whatever its value."""
     sparse = _scipy_sparse()
     if sparse.issparse(sparsity):

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from problems import PROBLEMS, compiled, interrupt_at, needs_jit, waves
 
 from numgrad import (
@@ -90,9 +92,124 @@ def test_both_routes_and_threads_and_the_elementwise_derivative_agree_bit_for_bi
         assert np.allclose(elementwise, 2 * X, rtol=1e-3 if scheme in {"forward", "backward"} else 1e-6)
 
 
+@given(
+    nodes=st.lists(st.integers(-6, 6), min_size=2, max_size=8, unique=True),
+    derivative=st.integers(1, 7),
+    step=st.sampled_from([0.25, 1.0, 2.0]),
+)
+@settings(max_examples=100, deadline=None)
+def test_weights_of_any_derivative_reproduce_all_polynomials_of_their_degree(nodes, derivative, step):
+    derivative = min(derivative, len(nodes) - 1)
+    scheme = schemes.scheme_on(tuple(nodes), derivative)
+    assert scheme.derivative == derivative
+    assert scheme.order >= len(nodes) - derivative
+    for power in range(derivative + scheme.order):
+        terms = [w * (o * step) ** power for o, w in zip(scheme.offsets, scheme.weights, strict=True)]
+        found = math.fsum(terms) / (scheme.denominator * step**derivative)
+        exact = math.factorial(derivative) if power == derivative else 0.0
+        assert abs(found - exact) <= 4 * EPS * sum(map(abs, terms)) / (scheme.denominator * step**derivative)
+
+
+@pytest.mark.parametrize("derivative", range(1, 6))
+@pytest.mark.parametrize("name", ORDERS)
+def test_the_named_schemes_have_counterparts_of_their_order_for_each_derivative(name, derivative):
+    scheme = schemes.as_scheme(name, derivative)
+    assert (scheme.derivative, scheme.order) == (derivative, ORDERS[name])
+    if derivative == 1:
+        assert scheme is schemes.SCHEMES[name]
+    if name.startswith("central"):
+        table = dict(zip(scheme.offsets, scheme.weights, strict=True))
+        assert all(table[-offset] == (-1) ** derivative * weight for offset, weight in table.items())
+        assert len(table) == 2 * ((derivative - 1 + ORDERS[name]) // 2) + (derivative + 1) % 2
+    else:
+        assert len(scheme.offsets) == derivative + 1
+        assert min(scheme.offsets if name == "forward" else [-offset for offset in scheme.offsets]) == 0.0
+
+
+@pytest.mark.parametrize("derivative", [2, 3, 4])
+@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize("bounds", [None, (X, X + 4.0)], ids=["free", "bounded"])
+def test_the_error_of_a_higher_derivative_falls_with_the_order(name, derivative, bounds):
+    order, power = ORDERS[name], ORDERS[name] + derivative
+
+    def errors(h, x):
+        options = {"order": derivative, "scheme": name, "bounds": bounds if np.ndim(x) else None}
+        found = numerical_diff(lambda x, a: np.exp(a * x), x, h, args=(0.5,), **options)
+        return np.abs(found - 0.5**derivative * np.exp(0.5 * np.asarray(x)))
+
+    # The stand-ins near a bound are among the rows.
+    scheme = schemes.as_scheme(name, derivative)
+    offsets, weights, _, denominators, _ = schemes.linear_rule(scheme, power + 1, False, 0.0).data[2:]
+    share = np.abs(weights) / denominators[:, np.newaxis]
+    round_off = 8 * EPS * np.exp(3.0) * share.sum(axis=1).max()
+    truncation = (share * np.abs(offsets) ** power).sum(axis=1).max() / math.factorial(power) * 0.5**power * np.exp(3.0)
+    for x in (X, 0.7):
+        assert order - 0.3 <= np.log2(np.max(errors(0.4, x)) / np.max(errors(0.2, x))) <= order + 1.2
+        step = EPS ** (1 / power) * np.abs(x)
+        assert (errors("auto", x) <= truncation * step**order + round_off / step**derivative).all()
+
+
+def test_the_default_step_of_higher_orders_is_automatic():
+    for order in (2, 3, 4):
+        default = numerical_diff(np.exp, X, order=order)
+        assert default.tobytes() == numerical_diff(np.exp, X, "auto", order=order).tobytes()
+        assert default.tobytes() != numerical_diff(np.exp, X, 1e-4, order=order).tobytes()
+    assert numerical_diff(np.exp, X).tobytes() == numerical_diff(np.exp, X, 1e-4).tobytes()
+
+
+def test_second_derivatives_of_the_logarithm_from_1e_100_to_1e12():
+    x = np.array([1e-100, 1e-8, 1.0, 1e9, 1e12])
+    # Round-off of 4 eps |log x| over the squared step, sqrt(eps) x**2.
+    assert numerical_diff(np.log, x, order=2) * x**2 == pytest.approx(-np.ones(5), rel=4 * 230 * EPS**0.5)
+    assert numerical_diff(math.log, 1e-8, order=2) == pytest.approx(-1e16, rel=1e-6)
+    for narrow in (np.array([0.3, 2.0], np.float32), [1, 2]):
+        assert numerical_diff(np.log, narrow, order=2) == pytest.approx(-1.0 / np.square(narrow), rel=1e-5)
+
+
+def test_a_lost_step_of_a_second_derivative_is_warned_of():
+    with pytest.warns(RuntimeWarning, match="the step h=1e-06"):
+        assert np.isnan(numerical_diff(np.sqrt, 1e12, 1e-6, order=2))
+
+
+def test_a_scheme_serves_its_derivative_alone():
+    second = Scheme((1, 0, -1), (1, -2, 1), derivative=2)
+    assert numerical_diff(np.exp, X, order=2, scheme=second) == pytest.approx(np.exp(X), rel=1e-6)
+    message = "scheme must be for the derivative 1, got one for the derivative 2; numerical_diff takes it with order=2"
+    for call in (numerical_gradient, numerical_diff, gradient_descent, descent_path):
+        with pytest.raises(ValueError, match=message):
+            call(waves, X.copy(), scheme=second)
+    with pytest.raises(ValueError, match="scheme must be for the derivative 2, got one for the derivative 1"):
+        numerical_diff(np.exp, X, order=2, scheme=Scheme((1, -1), (1, -1), 2))
+    with pytest.raises(ValueError, match="scheme='complex' gives the first derivative only, not number 3; use another"):
+        numerical_diff(np.exp, X, order=3, scheme="complex")
+    for order, error, message in (
+        (0, ValueError, "order must be at least 1, got 0"),
+        (1.5, TypeError, "order must be an"),
+    ):
+        with pytest.raises(error, match=message):
+            numerical_diff(np.exp, X, order=order)
+    for args in (2.0, None, [1.0]):
+        with pytest.raises(TypeError, match="args must be a tuple"):
+            numerical_diff(np.exp, X, args=args)
+
+
+@pytest.mark.parametrize("scheme", [*ORDERS, "complex"])
+def test_further_arguments_reach_an_elementwise_f(scheme):
+    def power(x, a, b):
+        return a * x**b
+
+    for x in (0.7, X):
+        assert numerical_diff(power, x, args=(2.0, 3), scheme=scheme) == pytest.approx(6.0 * np.square(x), rel=1e-3)
+    assert numerical_diff(compiled(power), X, args=(2.0, 3), order=2) == pytest.approx(12.0 * X, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
+        (((1, 0, -1), (1, -2, 1), 2, 2), ValueError, r"reproduce x\*\*2 and all lower powers: .* / 2! is 1, but the"),
+        (((0, 1, 2), (1, -3, 2), 1, 2), ValueError, "with lower powers that do not vanish"),
+        (((1, -1), (1, -1), 2, 0), ValueError, "derivative must be at least 1, got 0"),
+        (((1, -1), (1, -1), 2, 1.0), TypeError, "derivative must be an integer, got float 1.0"),
         (((1, -1), (1, -2)), ValueError, "must sum to zero, these sum to -1"),
         (((1, -1), (1, -1)), ValueError, r"reproduce a linear function: sum\(offsets \* weights\) is 2"),
         (((1, -1), (1, -1), 0), ValueError, "reproduce a linear function"),

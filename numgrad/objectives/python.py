@@ -156,6 +156,8 @@ class PythonSweep(Sweep):
             objective = PythonObjective(objective.f, imaginary_part)
         if make is not make_directions and make is not make_complex_step:
             return make(objective.evaluate, loops.plain), data, where, out
+        if make is make_directions and _are_pairs(where, out):
+            return loops.interpreted_pairs, _data_of_pairs(objective, data), tuple(map(fast, where)), out.data
         movers: Any = ARRAY_MOVERS
         if not len(where.starts):
             base, eps, *tables, use_stored_distance = data
@@ -225,6 +227,21 @@ def _move_arrays(point: Any, origin: Any, where: Directions, k: int, offset: flo
     chosen: Any = members[units] if len(members) else units
     point[chosen] = origin[chosen] + offset * (lengths[0] if len(lengths) == 1 else lengths[units])
     return 0
+
+
+def _are_pairs(where: Directions, out: Floats) -> bool:
+    """Tell whether each direction has one or two members, with lengths of their own."""
+    counts = np.diff(where.starts)
+    few = len(counts) > 0 and out.ndim == 1 and len(where.members) == len(where.lengths)
+    return bool(few and counts.min() >= 1 and counts.max() <= 2)
+
+
+def _data_of_pairs(objective: PythonObjective, data: Any) -> tuple[Any, ...]:
+    """Return what `numgrad.loops.interpreted_pairs` knows beside the point: of a scheme the terms that count."""
+    base, _, offsets, weights, index, denominators, _ = data
+    tables = zip(offsets.tolist(), weights.tolist(), strict=True)
+    rows = [[term for term in zip(*table, strict=True) if term[1]] for table in tables]
+    return objective.f, objective.as_number, base, rows, index.data, denominators.data
 
 
 MOVERS = _move, _settle, loops.is_response

@@ -1,0 +1,74 @@
+"""Bounds: what a caller may give for them, and which numbers lie within."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .arguments import describe, real_array
+from .loops import Floats
+from .points import private_copy
+
+__all__: list[str] = []  # nothing here is public
+
+Bounds: TypeAlias = "tuple[ArrayLike, ArrayLike]"
+
+
+def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
+    """Return the flat bounds of all coordinates, after checking that `x` lies within them."""
+    values = x.reshape(-1).astype(np.float64)
+    readings = []
+    for low, high in _readings(bounds, x):
+        low, high = private_copy(real_array(low, "a bound")), private_copy(real_array(high, "a bound"))
+        if np.isnan(low).any() or np.isnan(high).any():
+            raise ValueError("bounds must not be NaN; use -inf and inf where there are none")
+        try:
+            low, high = (np.broadcast_to(bound, x.shape).reshape(-1) for bound in (low, high))
+        except ValueError:
+            raise ValueError(f"bounds do not broadcast to x of shape {x.shape}") from None
+        readings.append((low, high, ~((low <= values) & (values <= high))))
+    fitting = [reading for reading in readings if not reading[2].any()]
+    if len(fitting) > 1:
+        raise ValueError(
+            f"bounds {bounds} could be (low, high) or a pair for each coordinate; pass (numpy.array(low), "
+            f"numpy.array(high)), or scipy.optimize.Bounds"
+        )
+    low, high, outside = (fitting or readings)[0]
+    if outside.any():
+        i = int(outside.argmax())
+        raise ValueError(f"x must lie within the bounds: coordinate {i} is {values[i]}, not in {low[i]} to {high[i]}")
+    return low, high
+
+
+def ends_of_numbers(x: NDArray[Any]) -> tuple[Floats, Floats] | None:
+    """Return bounds where x + h may overflow, else None."""
+    largest = float(np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).max)
+    return limits(x, (-largest, largest)) if x.size and 0.01 * largest < np.abs(x).max() <= largest else None
+
+
+def _readings(bounds: Any, x: NDArray[Any]) -> list[tuple[Any, Any]]:
+    """Return the (low, high) that `bounds` may stand for: two bounds, SciPy's object, or a pair for each coordinate."""
+    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        return [(bounds.lb, bounds.ub)]
+    items = list(bounds) if isinstance(bounds, list | tuple | np.ndarray) else []
+    readings = [(items[0], items[1])] if len(items) == 2 else []
+    are_arrays = isinstance(bounds, tuple) and all(isinstance(item, np.ndarray) for item in items)
+    if x.ndim == 1 and len(items) == len(x) > 0 and not are_arrays and all(np.shape(item) == (2,) for item in items):
+        has_none = any(end is None for item in items for end in item)
+        ends = [(-np.inf if low is None else low, np.inf if high is None else high) for low, high in items]
+        low_high: Any = tuple(map(list, zip(*ends, strict=True)))
+        readings = [low_high] if has_none else [*readings, low_high]
+    if not readings:
+        raise ValueError(f"bounds must be a pair (low, high), or a pair for each coordinate, got {describe(bounds)}")
+    return readings
+
+
+def storable(low: Floats, high: Floats, kind: Any) -> tuple[Floats, Floats]:
+    """Return the outermost numbers of a narrow `kind` within the limits; what lies between is not rounded beyond."""
+    with np.errstate(over="ignore"):
+        lowest, highest = low.astype(kind), high.astype(kind)
+    lowest = np.where(lowest < low, np.nextafter(lowest, kind(np.inf)), lowest)
+    highest = np.where(highest > high, np.nextafter(highest, kind(-np.inf)), highest)
+    return lowest.astype(np.float64), highest.astype(np.float64)

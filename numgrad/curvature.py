@@ -1,0 +1,154 @@
+"""Second differences of f along coordinates and along pairs of them, and whether a pattern has all pairs that count."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import driver
+from .bounds import Bounds, limits, storable
+from .driver import Progress, Workers, differentiate
+from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_directions
+from .points import EPS, is_narrow, private_copy, resolution
+from .schemes import SPARE_ROOM, Scheme, linear_rule, scales, steps_of, stored_steps
+
+__all__: list[str] = []  # nothing here is public
+
+# Relative to the step of a second derivative in one variable: that of a Hessian from values. The 8 values of a mixed
+# derivative have 1.6 times the round-off of f, where four would have 0.5; twice the step makes up for it.
+# Fixed by test_hessian_error in benchmarks/bench_hessian.py.
+LONGER = 2.0
+
+# Spacings of f by which a sum of its values may be off, by the way in which it is rounded.
+# Fixed, as the next three, by test_a_missing_pair_is_found_and_no_other in tests/test_hessian.py.
+_ROUNDED = 64.0
+# Times the noise that an f which is random has shown by which it may be off.
+_NOISY = 100.0
+# Part of the squared relative step by which truncation may change the second difference along a random direction.
+_CURVED = 0.1
+# Pairs of sets that are moved where a pattern is in doubt, by three evaluations each: of the pairs that are missing,
+# each is between the sets of a round once in ten or so.
+_ROUNDS = 40
+
+
+class SecondDifferences:
+    """An f at a point: its kind, the memory that is perturbed, and the steps and the rule of second differences."""
+
+    def __init__(self, f: Any, x: Any, h: Any, args: tuple[Any, ...], scheme: Any, bounds: Bounds | None) -> None:
+        self.objective, self.args, self.h = driver.as_objective(f, args), args, h
+        self.point, self.private = self.objective.place(x, args)
+        self.plain = plain = self.point.view(np.ndarray)
+        self.value, self.eps = driver.eps_of_values(self.objective, self.point, args) if plain.size else (math.nan, EPS)
+        steps = (LONGER if isinstance(h, str) else 1.0) * steps_of(plain, h, scheme, self.eps)
+        self.steps, self.inside = stored_steps(plain, np.broadcast_to(steps, plain.size)), np.ones(plain.size, np.bool_)
+        self.rule = linear_rule(scheme, 1 if bounds is None else scheme.order + 3, False, 0.0)
+        if bounds is not None:
+            self.steps, self.inside = _within(plain, self.steps, scheme, limits(plain, bounds))
+        if self.value == self.value:
+            self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
+
+    def differences(
+        self, where: Directions, inside: NDArray[Any], workers: Workers = 1, progress: Progress = False
+    ) -> tuple[Floats, int]:
+        """Return the second differences along directions, one-sided where one is not `inside` the bounds."""
+        *data, denominators, stored = self.rule.data
+        if len(denominators) > 1:
+            # The last row of the table reaches to one side alone: that to which the steps point.
+            data[4] = np.where(inside, 0, len(denominators) - 1)
+        rule, found = self.rule._replace(data=(*data, denominators, stored)), np.empty(len(where.starts) - 1)
+        return found, differentiate(self.objective, self.point, self.args, (rule, where), found, workers, progress)
+
+    def along(self, pairs: tuple[Indices, Indices], workers: Workers, progress: Progress) -> Floats:
+        """Return the second differences along each coordinate, and then along each of the pairs."""
+        n = self.point.size
+        members = np.concatenate([np.arange(n), np.stack(pairs, 1).reshape(-1)])
+        starts = np.concatenate([np.arange(n), np.arange(n, len(members) + 1, 2)])
+        inside = np.concatenate([self.inside, self.inside[pairs[0]] & self.inside[pairs[1]]])
+        found, flags = self.differences(Directions(starts, members, self.steps[members]), inside, workers, progress)
+        ignored = driver.seems_ignored(self.objective, self.private, workers, flags, found)
+        warn_of(self.objective, (self.point, self.args), (self.h, self.steps), ignored)
+        return found
+
+    def check(self, found: Floats, pairs: tuple[Indices, Indices]) -> None:
+        """Raise a ValueError if f couples coordinates for which there is no pair.
+
+        What the differences say of a random direction shows it, but so does truncation. Then sets of coordinates are
+        moved that no pair connects: what both change f by must be the sum of what each does, but for rounding.
+        """
+        n, (i, j) = self.point.size, pairs
+        if not n:
+            return
+        at_x = self.values([np.empty(0, np.intp)])[0] if self.value != self.value else self.value
+        rng = np.random.default_rng(0)
+        sides = rng.choice([-1.0, 1.0], n) if self.inside.all() else np.ones(n)
+        everything = Directions(np.array([0, n]), np.arange(n), sides * self.steps)
+        (along,), _ = self.differences(everything, np.array([self.inside.all()]))
+        with np.errstate(all="ignore"):
+            mixed = mixed_of(found, n, pairs) * sides[i] * sides[j]
+            size, relative = np.abs(found[:n]).sum() + np.abs(mixed).sum(), np.abs(self.steps) / scales(self.plain)
+            # Of the terms of f, which may cancel in it, the second derivatives tell the size.
+            terms = np.sum(np.abs(found[:n]) / relative**2) + np.sum(np.abs(mixed) / relative[i] / relative[j])
+            rounding = _ROUNDED * self.eps * (abs(at_x) + terms)
+            expected = _CURVED * np.max(relative) ** 2 * size + rounding
+            if not abs(along - found[:n].sum() - mixed.sum()) > expected:
+                return
+        rounding += _NOISY * abs(self.values([np.empty(0, np.intp)])[0] - at_x)
+        for _ in range(_ROUNDS):
+            one = rng.random(n) < 1.0 / (2.0 + 2.0 * len(i) / n)
+            near = one.copy()
+            near[i[one[j]]] = near[j[one[i]]] = True
+            both, first, second = self.values([np.flatnonzero(one | ~near), np.flatnonzero(one), np.flatnonzero(~near)])
+            if abs(both - first - second + at_x) > rounding:
+                raise ValueError(
+                    "sparsity is too small: f couples coordinates for which it has no entry; add all pairs of "
+                    "coordinates of which f has a product or another common term"
+                )
+
+    def values(self, moved: list[Indices]) -> Floats:
+        """Return f where some coordinates have moved by their steps."""
+        members, one, found = np.concatenate(moved), np.ones((1, 1)), np.empty(len(moved))
+        rule = Rule(make_directions, (math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False))
+        where = Directions(np.cumsum([0, *map(len, moved)]), members, self.steps[members])
+        differentiate(self.objective, self.point, self.args, (rule, where), found)
+        return found
+
+
+def _within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, Floats]) -> tuple[Floats, NDArray[Any]]:
+    """Return steps towards the side with room for one-sided differences, and where the scheme itself has room."""
+    values, reach = x.reshape(-1).astype(np.promote_types(x.dtype, np.float64)), scheme.order + 1
+    low, high = storable(*ends, x.dtype.type) if is_narrow(x) else ends
+    room = np.maximum(high - values, values - low).astype(np.float64)
+    # A power of two is what x can move by exactly, and so by a multiple that does not pass the bound.
+    with np.errstate(all="ignore"):
+        short = np.exp2(np.floor(np.log2(room * (1 - SPARE_ROOM) / reach)))
+    tight = room < reach * steps
+    if (lost := tight & ~(short > np.abs(values) * resolution(x))).any():
+        i = int(lost.argmax())
+        raise ValueError(f"the bounds {ends[0][i]} to {ends[1][i]} leave coordinate {i} no room for a step")
+    steps = np.where(tight, short, steps)
+    steps = np.where(high - values < reach * steps, -steps, steps)
+    inside = np.ones(x.size, np.bool_)
+    for offset in scheme.offsets:
+        inside &= (low <= values + offset * steps) & (values + offset * steps <= high)
+    return steps, inside
+
+
+def mixed_of(found: Floats, n: int, pairs: tuple[Indices, Indices]) -> Floats:
+    """Return twice the mixed differences of the pairs, by polarisation: what is left of that along both."""
+    return found[n:] - found[pairs[0]] - found[pairs[1]]
+
+
+def warn_of(
+    objective: driver.Objective, at: tuple[Any, tuple[Any, ...]], step: tuple[Any, Floats], ignored: bool
+) -> None:
+    """Warn of lost steps, and of an f that does not respond to a private copy: all second differences may be 0."""
+    (x, args), (h, steps) = at, step
+    plain = x.view(np.ndarray)
+    if ignored:
+        moved = plain + np.abs(steps).reshape(x.shape)
+        ignored = objective.value(moved, args) == objective.value(private_copy(plain), args)
+    lost = np.abs(plain.reshape(-1)) * resolution(plain) > np.abs(steps)
+    driver.warn_of(STEP_LOST if lost.any() else 0, h, ignored, x)

@@ -1,0 +1,323 @@
+"""numerical_hessian and hessian_vector_product: second derivatives, from values of f or from gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import arguments, driver
+from .arguments import describe, real_array
+from .curvature import LONGER, SecondDifferences, mixed_of, warn_of
+from .driver import Progress, Workers, differentiate
+from .gradient import numerical_gradient
+from .jacobian import numerical_jacobian
+from .loops import Directions, Floats, Indices, Rule, make_directions
+from .objectives.python import PythonObjective
+from .points import EPS, private_copy, resolution
+from .schemes import AnyScheme, Bounds, StepSize, as_scheme, steps_of, stored_steps
+
+__all__ = ["hessian_vector_product", "numerical_hessian"]
+
+
+def numerical_hessian(
+    f: Callable[..., Any],
+    x: ArrayLike,
+    h: StepSize = "auto",
+    *,
+    args: tuple[Any, ...] = (),
+    workers: Workers = 1,
+    sparsity: Any = None,
+    gradient: Callable[..., Any] | None = None,
+    out: NDArray[np.float64] | None = None,
+    progress: Progress = False,
+    scheme: AnyScheme = "central",
+    bounds: Bounds | None = None,
+) -> Any:
+    """Return the Hessian of `f` at `x`, the matrix of its second derivatives, by finite differences.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args) -> float``, of any kind that `numerical_gradient` takes: a Python f is called in place, on the
+        memory of `x`, and a compiled one together with the whole loop. It is not called if `gradient` is given. Of an
+        `IncrementalObjective` the gradient is taken, by `numerical_gradient`.
+    x : array_like
+        Where the Hessian is taken, as for `numerical_gradient`: a writable floating array is perturbed in place by a
+        Python `f`, and is bit for bit what it was after any exit.
+    h : float, 'auto' or array_like, default 'auto'
+        Step, in the unit of x, as for `numerical_gradient`. 'auto' takes ``2 eps**(1 / (order + 2))`` of each
+        coordinate's magnitude (of 1 where that is 0), with the eps of the coarser precision of `x` and of what `f`
+        returns, or ``eps**(1 / (order + 1))`` with a `gradient`. Steps for values are rounded to distances of points
+        as they are stored.
+    args : tuple, optional
+        Further arguments of `f` and of `gradient`.
+    workers : int or map-like callable, default 1
+        Threads or processes, as for `numerical_gradient`; the result is the same to the last bit.
+    sparsity : array_like of bool, scipy sparse array or list of index arrays, optional
+        Which second derivatives are not zero, of shape ``(x.size, x.size)``, as for `numerical_jacobian`; an entry
+        stands for the one across the diagonal too, and the diagonal is always among them. Only these pairs are
+        evaluated, or with a `gradient` one direction for each colour.
+    gradient : callable, optional
+        ``gradient(x, *args)``: the gradient of `f`, of the shape of `x`. The Hessian is then its Jacobian, by
+        `numerical_jacobian`, made symmetric.
+    out : ndarray of float64, optional
+        Where to write the result: C-contiguous, of the shape of the result.
+    progress : bool or callable, default False
+        As for `numerical_gradient`, in ``n (n + 1) / 2`` directions.
+    scheme : str or Scheme, default 'central'
+        'central' (order 2), 'central4', 'central6', 'forward' or 'backward' (order 1) for the second derivatives along
+        directions, or a `Scheme` of the derivative 2.
+    bounds : pair of array_like, optional
+        As for `numerical_gradient`: f is evaluated at no point outside. Near a bound the differences turn one-sided and
+        keep their order; where there is no room even for these, the step becomes smaller.
+
+    Returns
+    -------
+    ndarray of float64 or scipy.sparse.csr_array
+        The Hessian, in the unit of f per square of the unit of x, of shape ``(*x.shape, *x.shape)``, symmetric bit for
+        bit. It is `out` if that was given. With a `sparsity` it is a csr_array of shape ``(x.size, x.size)``.
+
+    Raises
+    ------
+    TypeError
+        As for `numerical_gradient`; if `gradient` returns anything but real numbers.
+    ValueError
+        As for `numerical_gradient`; if `scheme` is for another derivative; if `gradient` returns another shape than
+        that of `x`; if `sparsity` has another shape, or misses an entry by which f changes along a random direction,
+        which two evaluations show; if `out` is given with a `sparsity`.
+    ImportError
+        If a `sparsity` is given and scipy is not installed.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a step is lost where it is added to some coordinate; if `f` saw a private copy and does not respond to it.
+
+    Notes
+    -----
+    With the steps a and b along two coordinates, their mixed derivative is ``(f(x + a + b) - f(x + a) - f(x + b) +
+    2 f(x) - f(x - a) - f(x - b) + f(x - a - b)) / (2 a b)``: what is left of the second difference along both, once
+    those along each are subtracted. So ``n**2 + n + 1`` evaluations do for n coordinates, half of what four corners for
+    each pair would take. The truncation error is h**2 times some fourth derivatives, the round-off error about ``4 eps
+    |f| / h**2``. For a smooth f of which that is too much, 'central6' takes three times as many evaluations, and much
+    longer steps. A pattern with p pairs takes ``2 (n + p) + 3`` evaluations, a `gradient` ``2n + 1`` of itself.
+
+    References
+    ----------
+    Abramowitz, M. and Stegun, I., *Handbook of Mathematical Functions*, formula 25.3.27. Fornberg, B., *Generation of
+    finite difference formulas on arbitrarily spaced grids*, Mathematics of Computation 51, 1988.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import numerical_hessian
+    >>> print(numerical_hessian(lambda x: x[0] ** 2 * x[1], np.array([3.0, 4.0])).round(4))
+    [[8. 6.]
+     [6. 0.]]
+    """
+    if gradient is None and _is_cheap(f):
+        gradient, workers = partial(_slopes, f, None, workers), 1
+    driver.check_progress(progress)
+    if out is not None and sparsity is not None:
+        raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
+    full = (*np.shape(x), *np.shape(x))
+    hessian = np.empty(0) if sparsity is not None else arguments.result_buffer(out, full, x, args)
+    if gradient is not None:
+        jacobian = _jacobian(gradient, x, h, sparsity, (args, workers, progress, scheme, bounds))
+        if sparsity is not None:
+            return jacobian
+        hessian[...] = jacobian.reshape(full)
+        return hessian
+    problem = SecondDifferences(f, x, h, args, as_scheme(scheme, 2), bounds)
+    n = problem.point.size
+    pairs = np.triu_indices(n, 1) if sparsity is None else _pairs(sparsity, n)
+    found = problem.along(pairs, driver.as_workers(workers, problem.objective), progress)
+    with np.errstate(all="ignore"):
+        diagonal = found[:n] / problem.steps / problem.steps
+        mixed = mixed_of(found, n, pairs) / (2.0 * problem.steps[pairs[0]]) / problem.steps[pairs[1]]
+    if sparsity is not None:
+        problem.check(found, pairs)
+        return _symmetric(diagonal, mixed, pairs)
+    matrix = hessian.reshape(n, n)
+    matrix[np.diag_indices(n)] = diagonal
+    matrix[pairs] = matrix.T[pairs] = mixed
+    return hessian
+
+
+def _pairs(sparsity: Any, n: int) -> tuple[Indices, Indices]:
+    """Return the pairs of coordinates above the diagonal for which the pattern or its transpose has an entry."""
+    entries = _pattern(sparsity, n).tocoo()
+    above = entries.row < entries.col
+    return entries.row[above].astype(np.intp), entries.col[above].astype(np.intp)
+
+
+def _pattern(sparsity: Any, n: int) -> Any:
+    """Return a pattern, its transpose and the diagonal as one csr_array."""
+    from scipy.sparse import eye_array
+
+    from .sparsity import entries_of
+
+    entries = entries_of(sparsity, (n, n))
+    if entries.shape != (n, n):
+        raise ValueError(f"sparsity must have the shape (x.size, x.size), {(n, n)}, got {entries.shape}")
+    entries = entries.astype(np.int8)
+    entries.data[:] = 1
+    return (entries + entries.T + eye_array(n, dtype=np.int8)).tocsr()
+
+
+def _symmetric(diagonal: Floats, mixed: Floats, pairs: tuple[Indices, Indices]) -> Any:
+    """Return the csr_array of a diagonal, of what is above it, and of the same below it."""
+    from scipy.sparse import csr_array
+
+    n, (i, j) = np.arange(len(diagonal)), pairs
+    at = np.concatenate([n, i, j]), np.concatenate([n, j, i])
+    return csr_array((np.concatenate([diagonal, mixed, mixed]), at), shape=(len(n), len(n)))
+
+
+def _jacobian(gradient: Any, x: Any, h: Any, sparsity: Any, options: tuple[Any, ...]) -> Any:
+    """Return the Jacobian of a gradient, made symmetric, as a matrix or a csr_array."""
+    args, workers, progress, scheme, bounds = options
+    n, shape = math.prod(np.shape(x)), np.shape(x)
+    pattern = None if sparsity is None else _pattern(sparsity, n)
+    found: Any = numerical_jacobian(
+        gradient, x, h, args=args, workers=workers, sparsity=pattern, progress=progress, scheme=scheme, bounds=bounds
+    )
+    if sparsity is None and found.shape != (*shape, *shape):
+        returned = found.shape[: found.ndim - len(shape)]
+        raise ValueError(f"gradient must return an array of the shape of x, {shape}, it returned {returned}")
+    if found.dtype.kind == "c":
+        raise TypeError("gradient must return real numbers, it returned complex ones")
+    found = found if sparsity is not None else found.reshape(n, n)
+    with np.errstate(all="ignore"):
+        half = 0.5 * found
+        return (half + half.T).tocsr() if sparsity is not None else half + half.T
+
+
+def hessian_vector_product(
+    f: Callable[..., Any],
+    x: ArrayLike,
+    v: ArrayLike,
+    h: StepSize = "auto",
+    *,
+    args: tuple[Any, ...] = (),
+    workers: Workers = 1,
+    gradient: Callable[..., Any] | None = None,
+) -> NDArray[np.float64]:
+    """Return the product of the Hessian of `f` at `x` and the vector `v`, without the Hessian.
+
+    Parameters
+    ----------
+    f : callable
+        As for `numerical_gradient`. It is not called if `gradient` is given.
+    x : array_like
+        Where the Hessian is taken, as for `numerical_gradient`.
+    v : array_like
+        The vector, of the shape of `x` and of any length; zeros give zeros.
+    h : float, 'auto' or array_like, default 'auto'
+        How far a coordinate moves at most along `v`, in the unit of x, and how far for a gradient from values of `f`.
+        'auto' takes ``eps**(1/3)`` of each magnitude with a `gradient`, ``2 eps**(1/4)`` without.
+    args : tuple, optional
+        Further arguments of `f` and of `gradient`.
+    workers : int or map-like callable, default 1
+        For the gradients from values of `f`, as for `numerical_gradient`.
+    gradient : callable, optional
+        ``gradient(x, *args)``: the gradient of `f`, of the shape of `x`. It is called in place, as a Python `f` is.
+
+    Returns
+    -------
+    ndarray of float64
+        ``H v``, of the shape of `x`, in the unit of f per unit of x, if that is the unit of `v`.
+
+    Raises
+    ------
+    TypeError
+        As for `numerical_gradient`; if `v` or what `gradient` returns is not real.
+    ValueError
+        As for `numerical_gradient`; if `v` is not finite, or has another shape than `x`, or what `gradient` returns.
+
+    Warns
+    -----
+    RuntimeWarning
+        If `f` saw a private copy of `x` and does not respond to it.
+
+    Notes
+    -----
+    ``(gradient(x + t v) - gradient(x - t v)) / (2 t)``, with the largest t by which no coordinate moves farther than
+    its step: two evaluations of `gradient`, or of `numerical_gradient`, which are 4n of f for n coordinates. The
+    truncation error is ``t**2 / 6`` times the third derivative of the gradient along `v`.
+
+    References
+    ----------
+    Pearlmutter, B., *Fast exact multiplication by the Hessian*, Neural Computation 6, 1994, of which this is the
+    difference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import hessian_vector_product
+    >>> x, v = np.array([3.0, 4.0]), np.array([1.0, -1.0])
+    >>> print(hessian_vector_product(lambda x: x[0] ** 2 * x[1], x, v).round(5))
+    [2. 6.]
+    """
+    objective = driver.as_objective(f, args)
+    point, private = PythonObjective(f).place(x, args)
+    plain, direction, eps = point.view(np.ndarray), private_copy(real_array(v, "v")), EPS
+    if direction.shape != plain.shape or not np.isfinite(direction).all():
+        raise ValueError(f"v must be finite and of the shape of x, {plain.shape}, got {describe(direction)}")
+    if not direction.any():
+        return direction
+    is_auto, derivative = isinstance(h, str), 1 if gradient is not None or _is_cheap(f) else 2
+    if derivative == 2:
+        objective.place(point, args)  # refuses what f would not see change
+        eps = driver.eps_of_values(objective, point, args)[1] if is_auto else EPS
+    known, factor = as_scheme("central", derivative), LONGER if is_auto and derivative == 2 else 1.0
+    for _ in range(2):
+        steps = stored_steps(plain, np.broadcast_to(factor * steps_of(plain, h, known, eps), plain.size))
+        with np.errstate(divide="ignore"):
+            length = 1.0 / float(np.max(np.abs(direction.reshape(-1)) / steps))
+        slopes = gradient or partial(_slopes, f, None if derivative == 1 else steps, workers)
+        change, found = _change(slopes, point, length * direction.reshape(-1), args)
+        if not is_auto or found <= eps:
+            break
+        eps = found  # once more, since what is returned has fewer digits
+    warn_of(objective, (point, args), (h, steps), private and not change.any())
+    with np.errstate(all="ignore"):
+        return (change / (2.0 * length)).reshape(plain.shape)
+
+
+def _is_cheap(f: Any) -> bool:
+    """Tell whether the gradient of f takes far less than 2n evaluations: an objective that the package has made."""
+    return hasattr(f.__class__, "_as_objective")
+
+
+def _slopes(f: Any, steps: Floats | None, workers: Workers, x: NDArray[Any], *args: Any) -> Floats:
+    """Return the gradient of f by these steps, or by the default."""
+    h: Any = 1e-4 if steps is None else steps.reshape(x.shape)
+    return numerical_gradient(f, x, h, args=args, workers=workers)
+
+
+def _change(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...]) -> tuple[Floats, float]:
+    """Return how the gradient differs between ``x + move`` and ``x - move``, and the spacing of what it returns."""
+    spacings = [EPS]
+
+    def slopes(returned: Any) -> Floats:
+        array = real_array(returned, "what gradient returns")
+        if array.shape != x.shape:
+            raise ValueError(f"gradient must return an array of the shape of x, {x.shape}, got {describe(array)}")
+        if array.dtype.kind == "f":
+            spacings.append(resolution(array))
+        return private_copy(array).reshape(-1)
+
+    n, one = x.size, np.ones((1, 1))
+    # The loop gives the gradient at either end, with the weight 1.
+    rule = Rule(make_directions, (math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False), columns=n)
+    where = Directions(n * np.arange(3), np.tile(np.arange(n), 2), np.concatenate([move, -move]))
+    ends = np.empty((2, n))
+    differentiate(PythonObjective(gradient, slopes), x, args, (rule, where), ends)
+    with np.errstate(all="ignore"):
+        return ends[0] - ends[1], max(spacings)

@@ -1,0 +1,617 @@
+"""Hessians and their products: exact values, evaluations, memory, workers, bounds, what f may not do."""
+
+import math
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import compiled, needs_jit
+
+from numgrad import Scheme, hessian_vector_product, numerical_gradient, numerical_hessian, simpleNet
+
+EPS = 2.0**-52
+
+
+def rosenbrock(x):
+    total = 0.0
+    for i in range(x.size - 1):
+        total += 100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2
+    return total
+
+
+def rosenbrock_gradient(x):
+    gradient = np.zeros(x.size)
+    gradient[:-1] = -400.0 * x[:-1] * (x[1:] - x[:-1] ** 2) - 2.0 * (1.0 - x[:-1])
+    gradient[1:] += 200.0 * (x[1:] - x[:-1] ** 2)
+    return gradient
+
+
+def rosenbrock_hessian(x):
+    diagonal = np.zeros(x.size)
+    diagonal[:-1] = 1200.0 * x[:-1] ** 2 - 400.0 * x[1:] + 2.0
+    diagonal[1:] += 200.0
+    return np.diag(diagonal) + np.diag(-400.0 * x[:-1], 1) + np.diag(-400.0 * x[:-1], -1)
+
+
+# Exact values of the tests of numdifftools' Hessian, and of functions whose Hessians are written down by hand.
+CASES = {
+    "cos(x - y)": (lambda x: math.cos(x[0] - x[1]), [0.0, 0.0], [[-1.0, 1.0], [1.0, -1.0]]),
+    "xyz + exp(x) y": (
+        lambda x: x[0] * x[1] * x[2] + math.exp(x[0]) * x[1],
+        [3.0, 5.0, 7.0],
+        [
+            [math.exp(3.0) * 5.0, math.exp(3.0) + 7.0, 5.0],
+            [math.exp(3.0) + 7.0, 0.0, 3.0],
+            [5.0, 3.0, 0.0],
+        ],
+    ),
+    "cos(xy)": (
+        lambda x: math.cos(x[0] * x[1]),
+        [3.0, 5.0],
+        [
+            [-25 * math.cos(15), -15 * math.cos(15) - math.sin(15)],
+            [-15 * math.cos(15) - math.sin(15), -9 * math.cos(15)],
+        ],
+    ),
+    "sin(xy)": (
+        lambda x: math.sin(x[0] * x[1]),
+        [3.0, 5.0],
+        [
+            [-25 * math.sin(15), math.cos(15) - 15 * math.sin(15)],
+            [math.cos(15) - 15 * math.sin(15), -9 * math.sin(15)],
+        ],
+    ),
+    "log x + log y": (lambda x: math.log(x[0]) + math.log(x[1]), [0.5, 2.0], [[-4.0, 0.0], [0.0, -0.25]]),
+    "a constant": (lambda x: 3.0, [1.0, 2.0, 3.0], np.zeros((3, 3))),
+}
+POINT = np.random.default_rng(0).uniform(0.5, 2.0, 7)
+ROUTES = {"python": rosenbrock, "compiled": compiled(rosenbrock)}
+
+
+@pytest.fixture(params=ROUTES)
+def route(request):
+    return ROUTES[request.param]
+
+
+def bound_of(f, x, exact, order=2):
+    """Bound the error: some eps of f over the squared step, and as much for the truncation, of which the steps are."""
+    h = 2.0 * EPS ** (1 / (order + 2)) * np.abs(np.where(x == 0.0, 1.0, x))
+    scale = abs(f(x)) + np.abs(exact * np.multiply.outer(x, x)).max() + 1.0
+    return 60.0 * EPS * scale / np.multiply.outer(h, h)
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("scheme", ["central", "central4", "central6"])
+def test_exact_hessians(name, scheme):
+    f, x, exact = CASES[name]
+    x, exact = np.array(x), np.array(exact)
+    found = numerical_hessian(f, x, scheme=scheme)
+    order = {"central": 2, "central4": 4, "central6": 6}[scheme]
+    # Relative to x, derivatives grow by at most 3, and those of an angle of 15 by 25.
+    growth = 25.0 if name.endswith("(xy)") else 3.0
+    truncation = (growth * 2.0 * EPS ** (1 / (order + 2))) ** order * np.abs(exact).max()
+    assert (np.abs(found - exact) <= bound_of(f, x, exact, order) + truncation).all()
+    assert found.tobytes() == found.T.copy().tobytes()
+
+
+@pytest.mark.parametrize("x", [POINT, np.ones(7), np.linspace(-2.0, 1.0, 7)])
+def test_rosenbrock_by_both_routes(route, x):
+    exact = rosenbrock_hessian(x)
+    found = numerical_hessian(route, x)
+    assert (np.abs(found - exact) <= 100.0 * bound_of(rosenbrock, x, exact)).all()
+    assert found.tobytes() == found.T.copy().tobytes()
+    # Of the fourth degree, so that no step truncates anything of a scheme of order 4: round-off alone is left.
+    wide = numerical_hessian(route, x, 0.5, scheme="central4")
+    assert np.abs(wide - exact).max() <= 100.0 * EPS * rosenbrock(np.abs(x) + 1.0) / 0.25
+
+
+@given(
+    n=st.integers(1, 6),
+    seed=st.integers(0, 2**32 - 1),
+    power=st.integers(-6, 3),
+    scheme=st.sampled_from(["central", "forward"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_quadratic_form_has_no_truncation_error(n, seed, power, scheme):
+    rng = np.random.default_rng(seed)
+    a, x, h = rng.integers(-8, 9, (n, n)), rng.integers(-64, 65, n) / 8.0, 2.0**power
+    # Halves and eighths: each value of f is exact, and so is each sum of them.
+    found = numerical_hessian(lambda x: float(x @ a @ x), x, h, scheme=scheme)
+    assert found.tolist() == (a + a.T).astype(float).tolist()
+
+
+def test_forward_and_backward_are_of_the_first_order():
+    for scheme in ("forward", "backward"):
+        f, x, exact = CASES["sin(xy)"]
+        errors = [np.abs(numerical_hessian(f, np.array(x), h, scheme=scheme) - exact).max() for h in (2e-3, 1e-3)]
+        assert 1.7 < errors[0] / errors[1] < 2.3
+
+
+@pytest.mark.parametrize("name", ["central", "central4", "central6"])
+def test_the_error_falls_with_the_order_of_the_scheme(route, name):
+    order = {"central": 2, "central4": 4, "central6": 6}[name]
+
+    def f(x):
+        total = 0.0
+        for i in range(x.size):
+            total += np.sin(x[i] + 0.5 * x[i - 1])
+        return total
+
+    def exact(x):
+        total = np.zeros((x.size, x.size))
+        for i in range(x.size):
+            row = np.zeros(x.size)
+            row[i], row[i - 1] = 1.0, 0.5
+            total -= np.sin(row @ x) * np.outer(row, row)
+        return total
+
+    f = compiled(f) if route is ROUTES["compiled"] else f
+    errors = [np.abs(numerical_hessian(f, POINT, h, scheme=name) - exact(POINT)).max() for h in (0.2, 0.1)]
+    assert order - 0.3 < np.log2(errors[0] / errors[1]) < order + 0.3
+
+
+def test_a_scalar_a_matrix_and_an_empty_x_have_hessians_of_their_shapes():
+    assert numerical_hessian(math.sin, 2.0).shape == ()
+    assert numerical_hessian(math.sin, 2.0) == pytest.approx(-math.sin(2.0), abs=1e-6)
+    weights = np.arange(1.0, 7.0).reshape(2, 3)
+    found = numerical_hessian(lambda w: float(np.sum(weights * w) ** 2), weights.copy())
+    assert found.shape == (2, 3, 2, 3)
+    assert found == pytest.approx(2.0 * np.multiply.outer(weights, weights), rel=1e-5)
+    assert numerical_hessian(lambda x: 0.0, np.empty((0, 2))).shape == (0, 2, 0, 2)
+
+
+def test_steps_follow_the_magnitude_and_the_precision():
+    x = np.array([1e-8, 1e-2, 1e6])
+    found = numerical_hessian(lambda x: float(np.log(x).sum()), x)
+    assert np.diag(found) * x**2 == pytest.approx(-np.ones(3), rel=1e-5)
+    assert numerical_hessian(lambda x: x[0] ** 2 / 1e300, np.array([1e-150]))[0, 0] == pytest.approx(2e-300, rel=1e-6)
+    narrow = np.array([0.3, -1.1], np.float32)
+    before = narrow.tobytes()
+    found = numerical_hessian(lambda _: float(np.exp(narrow.astype(float)).prod()), narrow)
+    assert found == pytest.approx(np.full((2, 2), math.exp(narrow.astype(float).sum())), rel=3e-3)
+    assert narrow.tobytes() == before
+    found = numerical_hessian(lambda x: np.float32(np.exp(x).prod()), np.array([0.3, -1.1]))
+    assert found == pytest.approx(np.full((2, 2), math.exp(-0.8)), rel=1e-2)
+
+
+def test_not_a_number_stays_in_its_place():
+    x = np.array([1.0, np.nan, 2.0, np.inf])
+    with pytest.warns(RuntimeWarning, match="the step h is below the spacing"):
+        found = numerical_hessian(lambda x: float(x[0] ** 2 * x[2] + 0.0 * np.nan_to_num(x[1])), x)
+    assert found[np.ix_([0, 2], [0, 2])] == pytest.approx(np.array([[4.0, 2.0], [2.0, 0.0]]), abs=1e-5)
+    root = numerical_hessian(lambda x: np.sqrt(x[0]) + x[1] ** 2 if x[0] >= 0.0 else math.nan, np.array([0.0, 1.0]))
+    assert np.isnan(root).tolist() == [[True, True], [True, False]]
+    assert root[1, 1] == pytest.approx(2.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["central", "central4", "forward"])
+@pytest.mark.parametrize("bounds", [None, (POINT, POINT + 1.0)], ids=["free", "bounded"])
+def test_both_routes_agree_bit_for_bit(scheme, bounds):
+    def cubic(x):  # of operations that are rounded alike everywhere
+        total = 0.0
+        for i in range(x.size):
+            total += x[i] * x[i] * x[i - 1] - 2.0 * x[i]
+        return total
+
+    found = [numerical_hessian(f, POINT, scheme=scheme, bounds=bounds) for f in (cubic, compiled(cubic))]
+    assert found[0].tobytes() == found[1].tobytes()
+
+
+# --- evaluations and memory ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("h", "scheme", "count"), [
+    ("auto", "central", 7 * 7 + 7 + 1),
+    (1e-3, "central", 7 * 7 + 7 + 1),
+    ("auto", "central4", 2 * (7 * 7 + 7) + 1),
+    ("auto", "forward", 7 * 7 + 7 + 1),
+])  # fmt: skip
+def test_evaluations_are_counted_exactly(h, scheme, count):
+    calls = []
+    numerical_hessian(lambda x: calls.append(0) or rosenbrock(x), POINT.copy(), h, scheme=scheme)
+    assert len(calls) == count
+
+
+def test_products_take_four_evaluations_a_coordinate_or_two_gradients():
+    calls, v = [], np.linspace(-1.0, 1.0, 7)
+    hessian_vector_product(lambda x: calls.append(0) or rosenbrock(x), POINT.copy(), v, 1e-3)
+    assert len(calls) == 28
+    calls.clear()
+    hessian_vector_product(lambda x: calls.append(0) or rosenbrock(x), POINT.copy(), v)
+    assert len(calls) == 29  # one tells of how many digits f is
+    calls.clear()
+    hessian_vector_product(None or rosenbrock, POINT, v, gradient=lambda x: calls.append(0) or rosenbrock_gradient(x))
+    assert len(calls) == 2
+
+
+def test_an_f_that_ignores_its_argument_reads_the_memory_that_moves():
+    x = POINT.copy()
+    assert numerical_hessian(lambda _: rosenbrock(x), x).tobytes() == numerical_hessian(rosenbrock, x).tobytes()
+    assert x.tobytes() == POINT.tobytes()
+    net = simpleNet(rng=0)
+    loss = numerical_hessian(lambda _: net.loss(np.array([0.6, 0.9]), 2), net.W)
+    assert loss.shape == (2, 3, 2, 3)
+    assert np.abs(loss.sum(axis=3)).max() < 1e-6  # softmax does not see what all logits have in common
+    v = np.linspace(-1.0, 1.0, 7)
+    product = hessian_vector_product(lambda _: rosenbrock(x), x, v, gradient=lambda _: rosenbrock_gradient(x))
+    assert product == pytest.approx(rosenbrock_hessian(x) @ v, abs=1e-5)
+    assert x.tobytes() == POINT.tobytes()
+
+
+@pytest.mark.parametrize("layout", ["F", "strided", "float32", "longdouble", "big-endian"])
+def test_memory_of_any_layout_is_used_and_restored(layout):
+    base = np.linspace(0.5, 2.0, 12).reshape(3, 4)
+    x = {
+        "F": np.asfortranarray(base),
+        "strided": np.repeat(base, 2, axis=1)[:, ::2],
+        "float32": base.astype(np.float32),
+        "longdouble": base.astype(np.longdouble),
+        "big-endian": base.astype(">f8"),
+    }[layout]
+    before = x.tobytes()
+
+    def f(_):
+        return float(np.sum(x.astype(float) ** 2 * np.arange(12.0).reshape(3, 4)))
+
+    found = numerical_hessian(f, x).reshape(12, 12)
+    rough = 200.0 * np.finfo(x.dtype).eps ** 0.5 if layout == "float32" else 1e-4
+    assert np.abs(found - np.diag(2.0 * np.arange(12.0))).max() < rough * 100.0
+    assert x.tobytes() == before
+
+
+def test_what_f_raises_arrives_and_the_memory_is_restored(route):
+    x, calls = POINT.copy(), []
+
+    def f(x):
+        calls.append(0)
+        if len(calls) == 40:
+            raise ZeroDivisionError("enough")
+        return rosenbrock(x)
+
+    with pytest.raises(ZeroDivisionError, match="enough"):
+        numerical_hessian(f, x)
+    assert x.tobytes() == POINT.tobytes()
+    del calls[:]
+    with pytest.raises(ZeroDivisionError, match="enough"):
+        hessian_vector_product(f, x, np.ones(7), 1e-3) + hessian_vector_product(f, x, np.ones(7), 1e-3)
+    assert x.tobytes() == POINT.tobytes()
+
+
+@pytest.mark.parametrize("index", [0, 3, -1])
+def test_an_f_that_writes_to_its_argument_is_found(route, index):
+    def writes(x):
+        x[index] = 0.25
+        return x[0] * x[3] * x[-1]
+
+    f = compiled(writes) if route is ROUTES["compiled"] else writes
+    x = POINT.copy()
+    for h in ("auto", 1e-3):
+        with pytest.raises(ValueError, match="f writes to its argument"):
+            numerical_hessian(f, x, h)
+        with pytest.raises(ValueError, match="f writes to its argument"):
+            hessian_vector_product(f, x, np.ones(7), h)
+    assert x.tobytes() == POINT.tobytes()
+
+
+def test_the_result_goes_where_it_is_asked_for():
+    out = np.full((7, 7), np.nan)
+    assert numerical_hessian(rosenbrock, POINT, out=out) is out
+    assert out.tobytes() == numerical_hessian(rosenbrock, POINT).tobytes()
+    for wrong, error, message in (
+        (np.empty((7, 6)), ValueError, r"out must have the shape of the result, \(7, 7\)"),
+        (np.empty((7, 7), np.float32), TypeError, "out must be a float64 array"),
+        (np.empty((7, 14))[:, ::2], ValueError, "C-contiguous"),
+    ):
+        with pytest.raises(error, match=message):
+            numerical_hessian(rosenbrock, POINT, out=wrong)
+
+
+# --- workers and progress --------------------------------------------------------------------------------------------
+
+
+def test_threads_and_processes_give_the_bits_of_one():
+    f = ROUTES["compiled"]
+    one = numerical_hessian(f, POINT)
+    assert numerical_hessian(f, POINT, workers=3).tobytes() == one.tobytes()
+    assert numerical_hessian(
+        rosenbrock, POINT, workers=lambda function, tasks: list(map(function, tasks))
+    ).tobytes() == (numerical_hessian(rosenbrock, POINT).tobytes())
+    v = np.linspace(-1.0, 1.0, 7)
+    assert hessian_vector_product(f, POINT, v, workers=3).tobytes() == hessian_vector_product(f, POINT, v).tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the fork is what is tested
+def test_processes_give_the_bits_of_one_and_find_another_array():
+    x = POINT.copy()
+    both = np.array([POINT, POINT])
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as executor:
+        found = numerical_hessian(lambda _: rosenbrock(x), x, workers=executor.map)
+        assert found.tobytes() == numerical_hessian(rosenbrock, x).tobytes()
+        # Nothing depends on the first coordinate, which is that of the first direction.
+        with pytest.raises(ValueError, match="in another process f reads another array"):
+            numerical_hessian(lambda _: rosenbrock(both[0, 1:]), both[0], workers=executor.map)
+        by_gradient = numerical_hessian(rosenbrock, x, gradient=rosenbrock_gradient, workers=executor.map)
+        assert by_gradient.tobytes() == numerical_hessian(rosenbrock, x, gradient=rosenbrock_gradient).tobytes()
+
+
+def test_progress_counts_directions():
+    seen = []
+    numerical_hessian(ROUTES["compiled"], POINT, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (28, 28)
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["central", "central4", "forward"])
+@pytest.mark.parametrize("h", [0.01, "auto"])
+def test_no_evaluation_leaves_the_bounds_and_the_order_is_kept(scheme, h):
+    low, high = np.array([0.5, -2.0, 1.0, 0.0, -9.0]), np.array([1.0, -1.1, 2.0, 1e-3, np.inf])
+    x = np.array([0.5, -1.1, 1.995, 5e-4, 0.7])
+
+    def f(x):
+        assert (low <= x).all()
+        assert (x <= high).all()
+        return math.sin(x[0] * x[1] + x[2] * x[3] + x[4])
+
+    row = np.array([x[1], x[0], x[3], x[2], 1.0])
+    inner = np.zeros((5, 5))
+    inner[0, 1] = inner[1, 0] = inner[2, 3] = inner[3, 2] = 1.0
+    angle = x[0] * x[1] + x[2] * x[3] + x[4]
+    exact = math.cos(angle) * inner - math.sin(angle) * np.outer(row, row)
+    found = numerical_hessian(f, x, h, scheme=scheme, bounds=(low, high))
+    order = {"central": 2, "central4": 4, "forward": 1}[scheme]
+    step = np.minimum(0.01 if h == 0.01 else 2 * EPS ** (1 / (order + 2)) * np.abs(x), 5e-4 / 8 + (np.arange(5) != 3))
+    truncation = 100.0 * step.max() ** order
+    assert (np.abs(found - exact) <= truncation + 400.0 * EPS / np.multiply.outer(step, step)).all()
+    assert found.tobytes() == found.T.copy().tobytes()
+
+
+def test_inside_the_bounds_nothing_changes(route):
+    assert numerical_hessian(route, POINT, bounds=(-9.0, np.inf)).tobytes() == numerical_hessian(route, POINT).tobytes()
+
+
+def test_compiled_and_python_agree_at_the_bounds():
+    found = [numerical_hessian(f, POINT, bounds=(POINT, POINT + 1.0)) for f in ROUTES.values()]
+    assert np.abs(found[0] - rosenbrock_hessian(POINT)).max() < 0.05
+    assert found[0] == pytest.approx(found[1], abs=0.05)
+
+
+def test_bounds_without_room_are_refused():
+    for high in (POINT, POINT * (1 + EPS)):
+        with pytest.raises(ValueError, match="leave coordinate 0 no room for a step"):
+            numerical_hessian(rosenbrock, POINT, bounds=(POINT, high))
+    with pytest.raises(ValueError, match="x must lie within the bounds"):
+        numerical_hessian(rosenbrock, POINT, bounds=(3.0, 4.0))
+    narrow = POINT.astype(np.float32)
+    seen = []
+    numerical_hessian(
+        lambda x: seen.append(x.copy()) or rosenbrock(x), narrow, bounds=(narrow, narrow + np.float32(1e-3))
+    )
+    assert (np.min(seen, axis=0) >= narrow).all()
+    assert (np.max(seen, axis=0) <= narrow + np.float32(1e-3)).all()
+
+
+# --- gradients -------------------------------------------------------------------------------------------------------
+
+
+def test_the_jacobian_of_a_gradient_made_symmetric(route):
+    gradient, calls = compiled(rosenbrock_gradient) if route is ROUTES["compiled"] else rosenbrock_gradient, []
+    found = numerical_hessian(route, POINT, gradient=gradient)
+    # The cube root of eps: round-off of the gradient, some 1000, over 6e-6 of x, and as much for the truncation.
+    assert np.abs(found - rosenbrock_hessian(POINT)).max() <= 100.0 * EPS ** (2 / 3) * 1000.0
+    assert found.tobytes() == found.T.copy().tobytes()
+    out, x = np.empty((7, 7)), POINT.copy()
+    counted = numerical_hessian(route, x, gradient=lambda w: calls.append(0) or rosenbrock_gradient(w), out=out)
+    assert counted is out
+    assert len(calls) == 15
+    assert x.tobytes() == POINT.tobytes()
+    matrix = numerical_hessian(None, POINT[:6].reshape(2, 3), gradient=lambda w: w**2)
+    assert matrix.shape == (2, 3, 2, 3)
+    assert matrix.reshape(6, 6) == pytest.approx(np.diag(2.0 * POINT[:6]), abs=1e-8)
+
+
+def test_what_a_gradient_returns_is_checked():
+    for gradient, error, message in (
+        (lambda x: x[1:], ValueError, r"gradient must return an array of the shape of x, \(7,\), it returned \(6,\)"),
+        (lambda x: x * 1j, TypeError, "gradient must return real numbers"),
+        (lambda x: float(x[0]), ValueError, "gradient must return an array of the shape of x"),
+    ):
+        with pytest.raises(error, match=message):
+            numerical_hessian(rosenbrock, POINT, gradient=gradient)
+
+
+def test_the_hessian_of_an_incremental_objective_is_that_of_its_gradient():
+    net, x, t = simpleNet(rng=0), np.array([0.6, 0.9]), 2
+    exact = numerical_hessian(lambda _: net.loss(x, t), net.W, scheme="central6")
+    assert numerical_hessian(net.objective(x, t), net.W) == pytest.approx(exact, abs=1e-8)
+
+
+# --- patterns --------------------------------------------------------------------------------------------------------
+
+BAND = np.abs(np.subtract.outer(np.arange(7), np.arange(7))) <= 1
+PATTERNS = {
+    "boolean": BAND,
+    "upper": np.triu(BAND, 1),
+    "columns": [np.flatnonzero(row) for row in BAND],
+    "sparse": BAND,
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("gradient", [None, rosenbrock_gradient], ids=["values", "gradient"])
+def test_a_pattern_gives_the_same_as_a_sparse_array(route, name, gradient):
+    sparse = pytest.importorskip("scipy.sparse")
+    pattern = sparse.coo_array(PATTERNS[name]) if name == "sparse" else PATTERNS[name]
+    found = numerical_hessian(route, POINT, sparsity=pattern, gradient=gradient)
+    assert isinstance(found, sparse.csr_array)
+    assert found.shape == (7, 7)
+    assert found.nnz == 19
+    dense = numerical_hessian(route, POINT, gradient=gradient)
+    assert found.toarray().tobytes() == found.toarray().T.copy().tobytes()
+    assert np.abs(found.toarray() - dense * BAND).max() <= (0.0 if gradient is None else 1e-6)
+
+
+def test_a_pattern_saves_evaluations():
+    pytest.importorskip("scipy.sparse")
+    for gradient, count in ((False, 1 + 2 * (7 + 6) + 2), (True, 1 + 2 * 3 + 1)):
+        calls = []
+        f = lambda x: calls.append(0) or (rosenbrock_gradient(x) if gradient else rosenbrock(x))  # noqa: E731, B023
+        numerical_hessian(f, POINT.copy(), sparsity=BAND, gradient=f if gradient else None)
+        assert len(calls) == count
+
+
+@pytest.mark.parametrize("h", ["auto", 1e-3, 0.1])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_missing_pair_is_found_and_no_other(h, seed):
+    pytest.importorskip("scipy.sparse")
+    functions = {
+        "rosenbrock": rosenbrock,
+        "sines": lambda x: float(np.sum(np.sin(3.0 * x[1:] * x[:-1]))),
+        "exponentials": lambda x: float(np.sum(np.exp(x[1:] - x[:-1]))) + 1e4,
+        "logarithms": lambda x: float(np.sum(np.log(x[1:] + x[:-1]))),
+    }
+    x = np.random.default_rng(seed).uniform(0.5, 2.0, 20)
+    band = np.abs(np.subtract.outer(np.arange(20), np.arange(20))) == 1
+    missing = band.copy()
+    missing[3, 4] = missing[4, 3] = False
+    for f in functions.values():
+        numerical_hessian(f, x, h, sparsity=band)
+        numerical_hessian(f, x, h, sparsity=band, bounds=(x, np.inf))
+        with pytest.raises(ValueError, match="sparsity is too small: f couples coordinates"):
+            numerical_hessian(f, x, h, sparsity=missing)
+    rng = np.random.default_rng(0)
+    numerical_hessian(lambda x: rosenbrock(x) + 1e-6 * rng.random(), x, 1e-2, sparsity=band)
+
+
+def test_misuse_of_patterns():
+    pytest.importorskip("scipy.sparse")
+    for options, message in (
+        ({"sparsity": BAND[1:]}, r"sparsity must have the shape \(x.size, x.size\), \(7, 7\), got \(6, 7\)"),
+        ({"sparsity": BAND, "out": np.empty((7, 7))}, "out must be None with a sparsity"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            numerical_hessian(rosenbrock, POINT, **options)
+
+
+# --- products --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("v", [np.ones(7), np.eye(7)[3], 1e9 * np.linspace(-1, 1, 7), 1e-9 * np.ones(7)], ids=str)
+def test_products_by_values_and_by_gradients(route, v):
+    exact = rosenbrock_hessian(POINT) @ v
+    scale = np.abs(v).max()
+    assert np.abs(hessian_vector_product(route, POINT, v) - exact).max() <= 5e-3 * scale
+    gradient = compiled(rosenbrock_gradient) if route is ROUTES["compiled"] else rosenbrock_gradient
+    assert np.abs(hessian_vector_product(route, POINT, v, gradient=gradient) - exact).max() <= 1e-5 * scale
+    lists = hessian_vector_product(route, POINT.tolist(), v.tolist(), gradient=gradient)
+    assert np.abs(lists - exact).max() <= 1e-5 * scale
+
+
+def test_a_product_with_zeros_is_zeros_and_evaluates_nothing():
+    def never(x):
+        raise AssertionError
+
+    assert hessian_vector_product(never, POINT, np.zeros(7)).tolist() == [0.0] * 7
+
+
+def test_products_of_the_chapters_net_and_of_single_precision():
+    net, v = simpleNet(rng=0), np.arange(6.0).reshape(2, 3)
+    x, t = np.array([0.6, 0.9]), 2
+    hessian = numerical_hessian(lambda _: net.loss(x, t), net.W, scheme="central6")
+    exact = np.tensordot(hessian, v, 2)
+    assert hessian_vector_product(net.objective(x, t), net.W, v) == pytest.approx(exact, abs=1e-7)
+    product = hessian_vector_product(
+        rosenbrock, POINT, np.ones(7), gradient=lambda x: rosenbrock_gradient(x).astype("f4")
+    )
+    assert product == pytest.approx(rosenbrock_hessian(POINT) @ np.ones(7), rel=1e-2, abs=1.0)
+
+
+# --- misuse ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"scheme": "complex"}, ValueError, "scheme='complex' gives the first derivative only"),
+        ({"scheme": "nosuch"}, ValueError, "scheme must be one of"),
+        ({"scheme": Scheme((1, -1), (1, -1), 2)}, ValueError, "scheme must be for the derivative 2, got one for"),
+        ({"h": 0.0}, ValueError, "h must be finite and positive"),
+        ({"h": "small"}, TypeError, "h must be a real number"),
+        ({"h": [1.0, 2.0]}, ValueError, "does not broadcast"),
+        ({"args": 3}, TypeError, r"args must be a tuple, got int 3"),
+        ({"progress": 3}, TypeError, "progress must be a bool or a callable"),
+        ({"workers": 0}, ValueError, "workers must be at least 1"),
+        ({"bounds": 3}, ValueError, "bounds must be a pair"),
+    ],
+)
+def test_misuse_is_an_error_before_anything_is_differenced(options, error, message):
+    with pytest.raises(error, match=message):
+        numerical_hessian(rosenbrock, POINT, **options)
+
+
+def test_what_is_not_a_number_is_refused(route):
+    for f, message in ((3, "f must be callable"), (lambda x: 2.0 * x, "f must return one real number")):
+        with pytest.raises(TypeError, match=message):
+            numerical_hessian(f, POINT)
+        with pytest.raises(TypeError, match=message):
+            hessian_vector_product(f, POINT, POINT)
+    for v, error, message in (
+        (POINT[1:], ValueError, r"v must be finite and of the shape of x, \(7,\), got"),
+        (np.full(7, np.nan), ValueError, "v must be finite"),
+        (POINT * 1j, TypeError, "v must hold real numbers"),
+    ):
+        with pytest.raises(error, match=message):
+            hessian_vector_product(route, POINT, v)
+    for gradient, error, message in (
+        (lambda x: x[1:], ValueError, "gradient must return an array of the shape of x"),
+        (lambda x: x * 1j, TypeError, "what gradient returns must hold real numbers"),
+    ):
+        with pytest.raises(error, match=message):
+            hessian_vector_product(route, POINT, POINT, gradient=gradient)
+
+
+@needs_jit
+def test_a_compiled_f_with_a_captured_x_is_refused():
+    from numba import njit
+
+    x = POINT.copy()
+    f = njit(lambda w: x[0] * w[0])
+    with pytest.raises(ValueError, match="captured variable 'x'"):
+        numerical_hessian(f, x)
+    with pytest.raises(ValueError, match="captured variable 'x'"):
+        hessian_vector_product(f, x, np.ones(7))
+
+
+def test_a_lost_step_and_an_f_that_ignores_a_copy_are_warned_of():
+    with pytest.warns(RuntimeWarning, match="is below the spacing of the floats"):
+        found = numerical_hessian(rosenbrock, 1e9 * POINT, 1e-9)
+    assert np.isnan(found).all()
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        numerical_hessian(lambda _: rosenbrock(POINT), POINT.tolist())
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        hessian_vector_product(lambda _: rosenbrock(POINT), POINT.tolist(), np.ones(7))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_linear_f_is_not_accused():
+    assert numerical_hessian(lambda x: 2.0 * x[0], [1.0, 2.0]).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_further_arguments_reach_f(route):
+    def scaled(x, a):
+        return a * x[0] ** 2 * x[1]
+
+    f = compiled(scaled) if route is ROUTES["compiled"] else scaled
+    x = np.array([3.0, 4.0])
+    assert numerical_hessian(f, x, args=(2.0,)) == pytest.approx(np.array([[16.0, 12.0], [12.0, 0.0]]), abs=1e-5)
+    assert hessian_vector_product(f, x, np.ones(2), args=(2.0,)) == pytest.approx([28.0, 12.0], abs=1e-5)
+    gradient = compiled(lambda x, a: a * np.array([2 * x[0] * x[1], x[0] ** 2]))
+    assert hessian_vector_product(f, x, np.ones(2), args=(2.0,), gradient=gradient) == pytest.approx([28.0, 12.0])
+    assert numerical_gradient(f, x, args=(2.0,)) == pytest.approx([48.0, 18.0])
