@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .jacobian import directional_derivative, numerical_jacobian
     from .nets import SimpleNet, cross_entropy_error, function_1, function_2, simpleNet, softmax
     from .objectives.incremental import IncrementalObjective
+    from .objectives.separable import SeparableObjective
     from .schemes import Scheme
     from .sparsity import jacobian_sparsity
 
@@ -40,6 +41,7 @@ __all__ = [
     "simpleNet",
     "SimpleNet",
     "IncrementalObjective",
+    "SeparableObjective",
     "estimate_derivative",
     "estimate_gradient",
     "Estimate",
@@ -70,6 +72,7 @@ _MODULES = {
     "simpleNet": "nets",
     "SimpleNet": "nets",
     "IncrementalObjective": "objectives.incremental",
+    "SeparableObjective": "objectives.separable",
     "estimate_derivative": "estimates",
     "estimate_gradient": "estimates",
     "Estimate": "estimates",

@@ -144,12 +144,16 @@ def differentiate(
     if not len(out):
         return 0
     sweep = objective.sweep(x, args, rule, where, out)
-    with reporting(progress, len(out)) as report:
+    with reporting(progress, sweep.size) as report:
         return run(sweep, workers, report)
 
 
 def run(sweep: Sweep, workers: Workers = 1, report: Report | None = None) -> int:
     """Do all units of a sweep on threads, or through an engine, and return the flags."""
+    return _run_units(sweep, workers, report) | sweep.finish()
+
+
+def _run_units(sweep: Sweep, workers: Workers, report: Report | None) -> int:
     if callable(workers):
         return distribute(workers, sweep, report)
     throughput = sweep.throughput

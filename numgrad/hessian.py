@@ -120,6 +120,10 @@ def numerical_hessian(
     [[8. 6.]
      [6. 0.]]
     """
+    if gradient is None and sparsity is None and hasattr(f.__class__, "_hessian"):
+        if out is not None or bounds is not None or as_scheme(scheme, 2) != as_scheme("central", 2):
+            raise ValueError(f"the Hessian of {f} is a csr_array by central differences: no out, scheme or bounds")
+        return _own_hessian(SecondDifferences(f, x, h, args, as_scheme(scheme, 2), None), workers, progress)
     if gradient is None and _is_cheap(f):
         gradient, workers = partial(_slopes, f, None, workers), 1
     driver.check_progress(progress)
@@ -147,6 +151,16 @@ def numerical_hessian(
     matrix[np.diag_indices(n)] = diagonal
     matrix[pairs] = matrix.T[pairs] = mixed
     return hessian
+
+
+def _own_hessian(problem: SecondDifferences, workers: Workers, progress: Progress) -> Any:
+    """Return the Hessian that an objective gives itself."""
+    driver.check_progress(progress)
+    objective: Any = problem.objective
+    workers = driver.as_workers(workers, objective)
+    found = objective.f._hessian(problem.plain, problem.steps, problem.args, workers, progress)
+    warn_of(objective, (problem.point, problem.args), (problem.h, problem.steps), ignored=False)
+    return found
 
 
 def _pairs(sparsity: Any, n: int) -> tuple[Indices, Indices]:

@@ -57,6 +57,10 @@ class Sweep:
         """Do the units start <= k < stop and return their flags, or-ed."""
         raise NotImplementedError
 
+    def finish(self) -> int:
+        """Do what is left when all units are done, and return its flags."""
+        return 0
+
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return f where x has moved by `offsets`, flat in C order, or by one number."""
         moved = self.x + np.broadcast_to(offsets.real, self.x.size).reshape(self.x.shape)

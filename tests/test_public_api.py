@@ -17,8 +17,8 @@ NAMES = [
     "function_1", "numerical_diff", "function_2", "numerical_gradient", "numerical_jacobian", "jacobian_sparsity",
     "directional_derivative", "numerical_hessian", "hessian_vector_product", "Scheme", "gradient_descent",
     "gradient_ascent", "descent_path", "softmax", "cross_entropy_error", "simpleNet", "SimpleNet",
-    "IncrementalObjective", "estimate_derivative", "estimate_gradient", "Estimate", "check_gradient",
-    "assert_gradient", "GradientCheck", "plotting", "reference",
+    "IncrementalObjective", "SeparableObjective", "estimate_derivative", "estimate_gradient", "Estimate",
+    "check_gradient", "assert_gradient", "GradientCheck", "plotting", "reference",
 ]  # fmt: skip
 DESCENT = (
     "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False, "

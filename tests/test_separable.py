@@ -1,0 +1,308 @@
+"""SeparableObjective: a sum of small elements, against the plain loop over the whole sum and exact derivatives."""
+
+import math
+import pickle
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from numba import njit
+
+import numgrad
+from numgrad import (
+    SeparableObjective,
+    check_gradient,
+    gradient_descent,
+    numerical_gradient,
+    numerical_hessian,
+    reference,
+)
+
+EPS = float(np.finfo(float).eps)
+needs_scipy = pytest.mark.skipif(find_spec("scipy") is None, reason="the Hessian is a scipy.sparse.csr_array")
+
+
+@njit()
+def rosenbrock(z):
+    return 100.0 * (z[1] - z[0] ** 2) ** 2 + (1.0 - z[0]) ** 2
+
+
+@njit()
+def pull(z, weight):
+    return weight[0] * np.sum(z) ** 2 + weight[1] * np.cos(z[0])
+
+
+@njit()
+def scaled(z, weight, power):
+    return weight * (z[0] - z[1]) ** power
+
+
+@njit()
+def writes(z):
+    if z[0] > 0.0:
+        z[0] = 0.0
+    return z[0] * z[1]
+
+
+@njit()
+def fails(z):
+    if z[0] > 2.0:
+        raise ValueError("too far")
+    return z[0] ** 2
+
+
+def chain(n):
+    return SeparableObjective(rosenbrock, np.stack([np.arange(n - 1), np.arange(1, n)], axis=1))
+
+
+def ragged(seed=0, n=9, elements=12):
+    rng = np.random.default_rng(seed)
+    index = [rng.integers(0, n, rng.integers(1, 5)) for _ in range(elements)]
+    return SeparableObjective(pull, index, rng.standard_normal((elements, 2))), index
+
+
+def plain(f, x, h=1e-4, **options):
+    """Return the gradient of the whole sum, and the round-off of its values in it."""
+    found = numerical_gradient(lambda y: f(y), x, h, **options)
+    largest = sum(abs(f(x + s)) for s in (0.0, 1e-3)) + 1.0
+    return found, 64 * EPS * largest / 1e-4
+
+
+@pytest.mark.parametrize(
+    ("scheme", "bounds", "h"),
+    [
+        ("central", None, 1e-4), ("central", None, "auto"), ("central", None, "array"), ("forward", None, 1e-4),
+        ("backward", None, "auto"), ("central4", None, 1e-4), ("central6", None, "array"),
+        ("central", (-np.inf, 0.5), 1e-4), ("central", (-np.inf, 0.5), "auto"), ("forward", (-np.inf, 0.5), "array"),
+    ],
+)  # fmt: skip
+def test_it_equals_the_plain_loop(scheme, bounds, h):
+    f, _ = ragged()
+    x = np.minimum(np.random.default_rng(1).standard_normal(9), 0.5)
+    h = np.linspace(1e-4, 2e-4, 9) if isinstance(h, str) and h == "array" else h
+    expected, round_off = plain(f, x, h, scheme=scheme, bounds=bounds)
+    found = numerical_gradient(f, x, h, scheme=scheme, bounds=bounds)
+    # An automatic step of order 1 is 1.5e-8 and amplifies the round-off of both.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=round_off * (1e4 if isinstance(h, str) else 1))
+
+
+def test_the_default_equals_the_reference_and_the_exact_gradient():
+    x = np.random.default_rng(2).standard_normal(40)
+    f, inner = chain(40), x[1:] - x[:-1] ** 2
+    exact = np.zeros(40)
+    exact[:-1] += -400 * x[:-1] * inner - 2 * (1 - x[:-1])
+    exact[1:] += 200 * inner
+    found = numerical_gradient(f, x)
+    np.testing.assert_allclose(found, reference.numerical_gradient(f, x), rtol=0, atol=64 * EPS * f(x) / 1e-4)
+    # The third derivative is 2400 x, of which a sixth counts, times h**2.
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-8 * 400 * 4 + 1e-12 * f(x) / 1e-4)
+
+
+def test_a_coordinate_that_an_element_reads_twice_moves_at_both_places():
+    f = SeparableObjective(rosenbrock, [[0, 0], [1, 0]])
+    x = np.array([0.3, -0.7])
+    np.testing.assert_allclose(numerical_gradient(f, x), plain(f, x)[0], rtol=0, atol=1e-9)
+
+
+def test_coordinates_are_sampled_in_any_order_and_repeated():
+    f, x = chain(30), np.random.default_rng(3).standard_normal(30)
+    chosen = [7, 3, 3, 29, 0]
+    assert numerical_gradient(f, x, coordinates=chosen).tobytes() == numerical_gradient(f, x)[chosen].tobytes()
+    every = np.linspace(1e-4, 2e-4, 30)
+    found = numerical_gradient(f, x, every, coordinates=chosen)
+    assert found.tobytes() == numerical_gradient(f, x, every)[chosen].tobytes()
+
+
+def test_an_x_of_any_shape_a_coordinate_that_nothing_reads_and_no_elements():
+    x = np.arange(6.0).reshape(2, 3)
+    found = numerical_gradient(SeparableObjective(rosenbrock, [[0, 4]]), x)
+    assert found.shape == (2, 3)
+    assert np.flatnonzero(found).tolist() == [0, 4]
+    assert not numerical_gradient(SeparableObjective(rosenbrock, np.empty((0, 2), int)), x).any()
+    assert SeparableObjective(rosenbrock, []).__call__(x) == 0.0
+
+
+def test_args_reach_the_element():
+    f = SeparableObjective(scaled, [[0, 1]], [3.0])
+    assert f(np.array([2.0, 1.0]), 2) == 3.0
+    np.testing.assert_allclose(numerical_gradient(f, np.array([2.0, 1.0]), args=(2,)), [6.0, -6.0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [list, np.float32, "readonly", "reversed"])
+def test_any_real_x(kind):
+    x = np.array([0.5, -0.25, 2.0])
+    given = {"readonly": x.copy(), "reversed": x[::-1].copy()[::-1]}.get(kind) if isinstance(kind, str) else None
+    given = (x.tolist() if kind is list else x.astype(kind)) if given is None else given
+    if kind == "readonly":
+        given.flags.writeable = False
+    assert numerical_gradient(chain(3), given).tobytes() == numerical_gradient(chain(3), x).tobytes()
+
+
+def test_threads_give_the_bits_of_one_thread_and_leave_x(monkeypatch):
+    from numgrad.objectives import separable
+
+    monkeypatch.setattr(separable, "_BLOCK", 16)
+    f, x = chain(2000), np.random.default_rng(4).standard_normal(2000)
+    before, alone = x.tobytes(), numerical_gradient(f, x)
+    assert all(numerical_gradient(f, x, workers=2).tobytes() == alone.tobytes() for _ in range(5))
+    assert numerical_gradient(f, x, workers=map).tobytes() == alone.tobytes()
+    assert x.tobytes() == before
+
+
+def test_blocks_are_few_where_they_overlap(monkeypatch):
+    from numgrad.objectives import separable
+
+    monkeypatch.setattr(separable, "_BLOCK", 16)
+    index = np.random.default_rng(5).integers(0, 500, (2000, 2))
+    f, x = SeparableObjective(rosenbrock, index), np.random.default_rng(6).uniform(-1, 1, 500)
+    _, lowest, width = f._blocks(500)
+    assert len(lowest) * width <= 4 * 500
+    assert len(chain(2001)._blocks(2001)[1]) == 125
+    expected, round_off = plain(f, x)
+    np.testing.assert_allclose(numerical_gradient(f, x), expected, rtol=0, atol=round_off)
+
+
+def test_the_sum_of_many_elements_keeps_its_digits():
+    f = SeparableObjective(scaled, np.tile([0, 1], (100_000, 1)), np.full(100_000, 0.1))
+    exact = math.fsum([0.1] * 100_000)
+    # A plain sum would be off by some 2e-9 of it.
+    assert abs(f(np.array([1.0, 0.0]), 1) - exact) <= 2e-12 * exact
+
+
+def test_nan_and_lost_steps_stay_in_their_place():
+    x = np.array([1.0, 2.0, np.nan, 1.0, 2.0])
+    found = numerical_gradient(SeparableObjective(rosenbrock, [[0, 1], [1, 2], [3, 4]]), x)
+    assert np.isnan(found).tolist() == [False, True, True, False, False]
+    with pytest.warns(RuntimeWarning, match=r"the step h=0\.0001 is below the spacing"):
+        numerical_gradient(chain(2), np.array([1e15, 1.0]))
+
+
+def test_a_descent_moves_x_in_place():
+    x, f = np.zeros(3), SeparableObjective(scaled, [[0, 1], [1, 2]], [1.0, 1.0])
+    x[0] = 1.0
+    assert gradient_descent(f, x, 0.1, 200, args=(2,)) is x
+    np.testing.assert_allclose(x, 1 / 3, rtol=0, atol=1e-8)
+
+
+def test_a_check_judges_it():
+    x = np.random.default_rng(7).standard_normal(20)
+    f = chain(20)
+    inner = x[1:] - x[:-1] ** 2
+    exact = np.zeros(20)
+    exact[:-1] += -400 * x[:-1] * inner - 2 * (1 - x[:-1])
+    exact[1:] += 200 * inner
+    assert check_gradient(f, exact, x).ok
+    assert check_gradient(f, exact, x, directions=3).ok
+    wrong = exact.copy()
+    wrong[3] *= 1.01
+    assert not check_gradient(f, wrong, x).ok
+
+
+def test_it_survives_a_pickle():
+    f, _ = ragged()
+    x = np.random.default_rng(8).standard_normal(9)
+    again = pickle.loads(pickle.dumps(SeparableObjective(_module_level, [[0, 1], [2, 1]], [1.0, 2.0])))
+    assert again(x) == SeparableObjective(_module_level, [[0, 1], [2, 1]], [1.0, 2.0])(x)
+    assert len(again) == 2
+    assert "12 elements" in repr(f)
+
+
+@njit()
+def _module_level(z, d):
+    return d * z[0] * z[1]
+
+
+def test_an_element_that_writes_to_its_argument_is_found():
+    f = SeparableObjective(writes, [[0, 1]])
+    assert numerical_gradient(f, np.array([-1.0, 2.0])).round(6).tolist() == [2.0, -1.0]
+    with pytest.raises(ValueError, match="f writes to its argument"):
+        numerical_gradient(f, np.array([1.0, 2.0]))
+    with pytest.raises(ValueError, match="f writes to its argument"):
+        f._hessian(np.array([1.0, 2.0]), np.full(2, 1e-4), (), 1, False)
+
+
+def test_what_an_element_raises_is_raised():
+    f = SeparableObjective(fails, [[0], [1]])
+    with pytest.raises(ValueError, match="too far"):
+        numerical_gradient(f, np.array([1.0, 3.0]))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: SeparableObjective(3, [[0]]), TypeError, r"element must be compiled.*got int 3"),
+        (lambda: SeparableObjective(rosenbrock, 3), TypeError, r"index must be an array of shape \(elements, k\)"),
+        (lambda: SeparableObjective(rosenbrock, [0, 1]), TypeError, r"index must be an array of shape \(elements, k\)"),
+        (lambda: SeparableObjective(rosenbrock, [[0.5, 1]]), TypeError, "index must hold integers, got dtype float64"),
+        (lambda: SeparableObjective(rosenbrock, [[0, -1]]), ValueError, "index must hold coordinates from 0, got -1"),
+        (lambda: SeparableObjective(pull, [[0, 1]], [1.0, 2.0]), ValueError, "one row for each of 1 elements"),
+        (lambda: SeparableObjective(pull, [[0, 1]], 3.0), ValueError, "one row for each of 1 elements"),
+        (lambda: chain(5)(np.zeros(3)), ValueError, "x of 3 elements is too short: index goes up to 4"),
+        (lambda: numerical_gradient(chain(5), np.zeros(3)), ValueError, "x of 3 elements is too short"),
+        (lambda: numerical_gradient(chain(5), "no"), TypeError, "x must hold real numbers"),
+    ],
+)
+def test_misuse(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_an_element_that_cannot_be_compiled():
+    if numgrad.objectives.separable.config.DISABLE_JIT:
+        pytest.skip("needs the compiler")
+
+    @njit()
+    def wrong(z):
+        return z.no_such_name
+
+    with pytest.raises(TypeError, match="numba cannot compile element"):
+        numerical_gradient(SeparableObjective(wrong, [[0]]), np.ones(1))
+
+
+@needs_scipy
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_hessian_is_sparse_and_that_of_the_plain_sum(workers):
+    f, _ = ragged()
+    x = np.random.default_rng(9).standard_normal(9)
+    found = numerical_hessian(f, x, workers=workers)
+    assert type(found).__name__ == "csr_array"
+    dense = numerical_hessian(lambda y: f(y), x)
+    # Steps of 2**-12 or so: round-off of 64 spacings of the sum over their square.
+    np.testing.assert_allclose(found.toarray(), dense, rtol=0, atol=64 * EPS * (abs(f(x)) + 10) * 2.0**24)
+    assert (found != found.T).nnz == 0
+    assert found.toarray().tobytes() == numerical_hessian(f, x).toarray().tobytes()
+
+
+@needs_scipy
+def test_the_hessian_of_a_chain_is_tridiagonal_and_exact():
+    n = 50
+    x, f = np.random.default_rng(10).standard_normal(n), chain(n)
+    exact = np.diag(np.r_[1200 * x[:-1] ** 2 - 400 * x[1:] + 2, 0] + np.r_[0, np.full(n - 1, 200)])
+    exact += np.diag(-400 * x[:-1], 1) + np.diag(-400 * x[:-1], -1)
+    found = numerical_hessian(f, x)
+    assert found.nnz == 3 * n - 2
+    # h = 2**-12 and less: h**2 / 12 times the fourth derivative 2400, and the round-off of an element.
+    atol = 2400 * 2.0**-24 + 32 * EPS * 2e4 * 2.0**26
+    np.testing.assert_allclose(found.toarray(), exact, rtol=0, atol=atol)
+    found.data[:] = 0.0
+    found.eliminate_zeros()
+    assert numerical_hessian(f, x).nnz == 3 * n - 2
+
+
+@needs_scipy
+def test_the_hessian_of_an_element_that_reads_a_coordinate_twice():
+    f, x = SeparableObjective(rosenbrock, [[0, 0], [1, 0]]), np.array([0.3, -0.7])
+    np.testing.assert_allclose(numerical_hessian(f, x).toarray(), numerical_hessian(lambda y: f(y), x), atol=1e-5)
+
+
+@needs_scipy
+@pytest.mark.parametrize("options", [{"scheme": "central4"}, {"bounds": (0.0, 1.0)}, {"out": np.empty((2, 2))}])
+def test_the_hessian_has_one_scheme(options):
+    with pytest.raises(ValueError, match="is a csr_array by central differences"):
+        numerical_hessian(chain(2), np.zeros(2), **options)
+
+
+@needs_scipy
+def test_the_hessian_takes_no_engine():
+    with pytest.raises(TypeError, match="takes a number of threads"):
+        numerical_hessian(chain(2), np.zeros(2), workers=map)
