@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import plotting, reference
+    from .callables import Gradient, Hessian, Jacobian
     from .checking import GradientCheck, assert_gradient, check_gradient
     from .descent import descent_path, gradient_ascent, gradient_descent
     from .estimates import Estimate, estimate_derivative, estimate_gradient
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .nets import SimpleNet, cross_entropy_error, function_1, function_2, simpleNet, softmax
     from .objectives.incremental import IncrementalObjective
     from .objectives.separable import SeparableObjective
+    from .propagation import propagate
     from .schemes import Scheme
     from .sparsity import jacobian_sparsity
 
@@ -32,6 +34,10 @@ __all__ = [
     "directional_derivative",
     "numerical_hessian",
     "hessian_vector_product",
+    "Gradient",
+    "Jacobian",
+    "Hessian",
+    "propagate",
     "Scheme",
     "gradient_descent",
     "gradient_ascent",
@@ -63,6 +69,10 @@ _MODULES = {
     "directional_derivative": "jacobian",
     "numerical_hessian": "hessian",
     "hessian_vector_product": "hessian",
+    "Gradient": "callables",
+    "Jacobian": "callables",
+    "Hessian": "callables",
+    "propagate": "propagation",
     "Scheme": "schemes",
     "gradient_descent": "descent",
     "gradient_ascent": "descent",

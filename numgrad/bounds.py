@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,7 +14,7 @@ from .points import private_copy
 
 __all__: list[str] = []  # nothing here is public
 
-Bounds: TypeAlias = "tuple[ArrayLike, ArrayLike]"
+Bounds: TypeAlias = "tuple[ArrayLike, ArrayLike] | Mapping[str, Any]"  # a mapping: for each array of x
 
 
 def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
+from .analytic import check_analytic
 from .arguments import describe
 from .driver import Progress, Workers
-from .gradient import check_analytic
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule, make_complex_step, make_directions
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs

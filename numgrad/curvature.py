@@ -12,8 +12,8 @@ from . import driver
 from .bounds import Bounds, limits, storable
 from .driver import Progress, Workers, differentiate
 from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_directions
-from .points import EPS, is_narrow, private_copy, resolution
-from .schemes import SPARE_ROOM, Scheme, linear_rule, scales, steps_of, stored_steps
+from .points import EPS, is_narrow, private_copy, resolution, scales
+from .schemes import SPARE_ROOM, Scheme, linear_rule, steps_of, stored_steps
 
 __all__: list[str] = []  # nothing here is public
 

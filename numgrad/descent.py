@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import isub
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
+from .analytic import check_analytic
 from .arguments import describe, finite_real, real_array, whole_number
+from .containers import Container, is_container
 from .driver import Progress, Workers
-from .gradient import check_analytic
+from .gradient import takes_containers
 from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_complex_step, make_descent
 from .points import EPS, is_flat_float64, is_narrow, native_copy, written_through
 from .schemes import AnyScheme, StepSize, rule_at
@@ -30,7 +33,7 @@ _COMPILED_UPDATE = 10_000
 
 def gradient_descent(
     f: Callable[..., Any],
-    init_x: ArrayLike,
+    init_x: Any,
     lr: float = 0.01,
     step_num: int = 100,
     *,
@@ -40,7 +43,7 @@ def gradient_descent(
     callback: Callable[[int, NDArray[Any]], object] | None = None,
     progress: Progress = False,
     scheme: AnyScheme = "central",
-) -> NDArray[Any]:
+) -> Any:
     """Minimise `f` by gradient descent with numerical gradients.
 
     Parameters
@@ -51,7 +54,8 @@ def gradient_descent(
         float64.
     init_x : array_like
         Where to start. A writable floating array is updated in place (that is what trains ``net.W``); anything else
-        (list, integers, read-only) is worked on as a float64 copy.
+        (list, integers, read-only) is worked on as a float64 copy. Or arrays in a container, as for
+        `numerical_gradient`: ``gradient_descent(f, net.params)`` updates each of them by the gradient at one point.
     lr : float, default 0.01
         Learning rate: the factor of the gradient in each update, in (unit of x)**2 per unit of f.
     step_num : int, default 100
@@ -74,7 +78,8 @@ def gradient_descent(
     Returns
     -------
     ndarray
-        `init_x` itself if it was updated in place, else the copy: the last iterate, of the shape of `init_x`.
+        `init_x` itself if it was updated in place, else the copy: the last iterate, of the shape of `init_x`. A
+        container is itself if all its arrays were, else a new one of the arrays and copies that were updated.
 
     Raises
     ------
@@ -105,6 +110,9 @@ def gradient_descent(
     >>> print(gradient_descent(function_2, np.array([-3.0, 4.0]), lr=0.1, step_num=100))
     [-6.11110793e-10  8.14814391e-10]
     """
+    if init_x.__class__ is not np.ndarray and is_container(init_x) and takes_containers(f, args, init_x):
+        whole = Container(init_x, "init_x")
+        return _move_all(f, args, whole, (lr, step_num, h, (), workers, callback, progress, scheme))
     descent = _Descent(f, init_x, lr, step_num, h, args, workers, callback, progress, scheme)
     descent.move(descent.x[np.newaxis])
     return descent.x
@@ -123,7 +131,7 @@ def _with_parameters_of(
 
 
 @_with_parameters_of(gradient_descent)
-def gradient_ascent(f: Any, init_x: Any, lr: Any = 0.01, *rest: Any, **options: Any) -> NDArray[Any]:
+def gradient_ascent(f: Any, init_x: Any, lr: Any = 0.01, *rest: Any, **options: Any) -> Any:
     """Maximise `f` by gradient ascent: `gradient_descent` with ``x <- x + lr * gradient(x)``.
 
     Parameters, returned value, errors and warnings are those of `gradient_descent`.
@@ -209,7 +217,7 @@ class _Descent:
         self.plan = rule_at(self.point, self.h, self.scheme)
         # What a subclass does beyond assigning is not wanted.
         self.memory = self.x if self.x.__class__ is np.ndarray else self.x.view(np.ndarray)
-        self.done = 0
+        self.done, self.eps = 0, EPS
 
     def move(self, iterates: NDArray[Any]) -> None:
         """Move `x`, write iterate k to ``iterates[k]``, counted around, and warn of what the flags of the descent tell.
@@ -231,7 +239,7 @@ class _Descent:
             with self._reporting() as report:
                 flags = self._run(iterates, report)
         if flags != RESPONDED:
-            self._warn_of(flags, iterates[: self.done + 1])
+            self.warn_of(flags, iterates[: self.done + 1])
 
     def _in_one_loop(self, h: float, where: Any, rows: Floats) -> int:
         """Do all iterations in the compiled loop of a descent, and return its flags."""
@@ -252,23 +260,10 @@ class _Descent:
 
     def _run(self, iterates: NDArray[Any], report: Report | None) -> int:
         """Do the iterations one by one, or fewer if the callback ends the descent, and return the flags."""
-        flags, slopes, eps = 0, np.empty(self.x.size), EPS
-        if self.h.__class__ is str and self.x.size:
-            eps = driver.eps_of_values(self.objective, self.point, self.args)[1]
-        shaped, follows_x = slopes.reshape(self.x.shape), isinstance(self.plan[1], Directions)
+        flags, slopes = 0, np.empty(self.x.size)
+        shaped = slopes.reshape(self.x.shape)
         for k in range(self.step_num):
-            if self.point is not self.x:
-                self.point = self.objective.place(self.x, self.args)[0]
-            if follows_x:
-                self.plan = rule_at(self.point, self.h, self.scheme, eps=eps)
-            progress: Progress = False if report is None else driver.after(report, k * slopes.size)
-            flags |= driver.differentiate(
-                self.objective, self.point, self.args, self.plan, slopes, self.workers, progress
-            )
-            if k == 0:
-                self._look_at_first(slopes)
-            if not flags & RESPONDED and slopes.any():
-                flags |= RESPONDED
+            flags |= self.differentiate(k, slopes, False if report is None else driver.after(report, k * slopes.size))
             _update(self.memory, self.lr, shaped)
             try:
                 if self.callback is not None:
@@ -281,6 +276,19 @@ class _Descent:
                     iterates[k + 1] = self.memory
         return flags if np.isfinite(self.memory).all() else flags | NOT_FINITE
 
+    def differentiate(self, k: int, slopes: Floats, progress: Progress) -> int:
+        """Write the flat gradient at `x` for iteration k, look at the first one, and return the flags."""
+        if k == 0 and self.h.__class__ is str and self.x.size:
+            self.eps = driver.eps_of_values(self.objective, self.point, self.args)[1]
+        if self.point is not self.x:
+            self.point = self.objective.place(self.x, self.args)[0]
+        if isinstance(self.plan[1], Directions):  # it may follow x
+            self.plan = rule_at(self.point, self.h, self.scheme, eps=self.eps)
+        flags = driver.differentiate(self.objective, self.point, self.args, self.plan, slopes, self.workers, progress)
+        if k == 0:
+            self._look_at_first(slopes)
+        return flags | RESPONDED if not flags & RESPONDED and slopes.any() else flags
+
     def _look_at_first(self, slopes: Floats) -> None:
         """Look whether the first gradient can be right: f analytic for a complex step, and with enough digits."""
         if self.plan[0].make is make_complex_step:
@@ -289,7 +297,7 @@ class _Descent:
         elif self.h.__class__ is float and not self.private and is_narrow(self.point):
             driver.warn_of_few_digits(self.objective, self.point, self.args, self.h, slopes)
 
-    def _warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
+    def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
         ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags)
         cure = f"pass h='auto', or a smaller lr than {abs(self.lr):g} if the iterates grow"
         driver.warn_of(flags, self.h, ignored, iterates, cure)
@@ -298,6 +306,39 @@ class _Descent:
                 f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, or "
                 f"leaves the domain of f; try a smaller lr"
             )
+
+
+def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> Any:
+    """Move all arrays of a container, in each iteration by the gradient at one point, and return the container."""
+    lr, step_num, h, _, _, callback, progress, _ = options
+
+    def part_of(function: Any, memory: NDArray[Any], name: str, _: int) -> _Descent:
+        part = _Descent(function, memory, lr, step_num, whole.own(h, "h")[name], *options[3:])
+        part.private = name in whole.copies
+        return part
+
+    parts = dict(zip(whole.arrays, whole.each(f, args, part_of), strict=True))
+    slopes = {name: np.empty(part.x.size) for name, part in parts.items()}
+    moving, flags = whole.apart(), dict.fromkeys(parts, 0)
+    x, size = whole.container(), sum(map(len, slopes.values()))
+    with driver.reporting(progress, step_num * size) as report:
+        for k in range(step_num):
+
+            def differentiate(_: Any, __: Any, name: str, first: int, k: int = k) -> None:
+                flags[name] |= parts[name].differentiate(k, slopes[name], driver.after(report, k * size + first))
+
+            whole.each(f, args, differentiate)
+            with np.errstate(over="ignore", invalid="ignore"):
+                changes = [lr * slopes[name].reshape(moving[name].shape) for name in moving]
+                list(map(isub, moving.values(), changes))  # one call of C, in which no Ctrl-C can come between
+            try:
+                if callback is not None:
+                    callback(k, x)
+            except StopIteration:
+                break
+    for name, part in parts.items() if step_num else ():
+        part.warn_of(flags[name] | (0 if np.isfinite(part.memory).all() else NOT_FINITE), part.memory)
+    return x
 
 
 def _update(x: NDArray[Any], lr: float, slopes: Floats) -> None:

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, overload
-from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .arguments import describe, is_compiled, raise_compile_error, real_array, real_number
+from .analytic import check_analytic
+from .arguments import ALL_COORDINATES, describe, is_compiled, raise_compile_error, real_array, real_number
+from .containers import Container, is_container, is_labelled, read_only, relabelled
 from .driver import Progress, Workers, differentiate
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
-from .objectives.python import PythonObjective
+from .many import as_points, in_batches, rule_at_points
+from .objectives.python import PythonObjective, VectorizedObjective
 from .points import EPS, LOSS_EPS, is_narrow, private_copy
-from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at, scales
+from .schemes import AnyScheme, Bounds, StepSize, rule_at
 
 __all__ = ["numerical_diff", "numerical_gradient"]
-
-# Relative to x: halves of the lines along which a gradient by the complex step is compared with a central difference.
-# The truncation error of the first is 1e-10 of f, if f changes over lengths like x itself; the second shows whether it
-# does. Fixed, as the next, by tests/test_schemes.py, the complex step.
-_LINES = 1e-5, 3e-7
-# Relative difference of the two from which on f is not analytic, if both lines tell the same.
-_ALIKE = 1e-6
-_analytic: WeakSet[Callable[..., Any]] = WeakSet()  # functions that have shown it
 
 
 # Unit of x: the default step, the book's. An object of its own, so that the default can stand for 'auto' where the
@@ -206,60 +199,6 @@ def _linear(f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, in
         return quotients.reshape(x.shape)[()]
 
 
-def check_analytic(
-    f: Callable[..., Any],
-    x: NDArray[Any],
-    args: tuple[Any, ...] = (),
-    chosen: Any = None,
-    bounds: Bounds | None = None,
-    call: Callable[..., Any] | None = None,
-) -> None:
-    """Raise a ValueError if the complex step along a random line is not the slope of the sum of what `f` returns.
-
-    One complex step, however small, and one central difference, within the bounds; another one nearer if they differ,
-    since `f` may be curved. Where `f` is not finite or raises, nothing is said. Asked once for each f, as far as f can
-    be remembered; `call` takes an array in place of an f that does not.
-    """
-    with suppress(TypeError):  # no hash, or no weak references
-        if f in _analytic:
-            return
-    if _is_analytic(call or f, x, args, chosen, bounds):
-        with suppress(TypeError):
-            _analytic.add(f)
-
-
-def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bounds: Bounds | None) -> bool:
-    """Tell whether f has shown on a random line that it is analytic; ValueError if it has shown that it is not."""
-    flat = x.view(np.ndarray).reshape(-1).astype(np.float64)
-    step, own = np.zeros(flat.size), np.arange(flat.size) if chosen is None else chosen
-    step[own] = scales(flat)[own] * np.random.default_rng(0).uniform(0.5, 1.0, len(own)) * (-1.0) ** np.arange(len(own))
-    found = []
-    for length in _LINES:
-        ends = [flat + length * step, flat - length * step]
-        if bounds is not None:
-            ends = [np.clip(end, *limits(x, bounds)) for end in ends]
-        tiny = 1e-15 / length
-        points = [*ends, flat + 1j * tiny * (ends[0] - ends[1])]
-        try:
-            above, below, aside = (
-                np.asarray(f(point.reshape(x.shape).astype(np.complex128), *args)) for point in points
-            )
-        except Exception:  # noqa: BLE001, f need not be defined on both sides
-            return False
-        with np.errstate(all="ignore"):
-            change, expected = float((above - below).sum().real), float(aside.sum().imag / tiny)
-            noise = 64 * np.finfo(above.dtype).eps * float(np.abs(above).sum() + np.abs(below).sum())
-        if not abs(change - expected) > _ALIKE * max(abs(expected), abs(change)) + noise:
-            return bool(abs(change) > noise)
-        found.append((change / length, expected / length))
-    if abs(found[0][0] - found[1][0]) <= 0.1 * abs(np.subtract(*found[1])):
-        raise ValueError(
-            f"scheme='complex' needs an analytic f: along a random line its slope is {found[1][0]:.6g}, by the complex "
-            f"step {found[1][1]:.6g}; abs, conj, vdot and real parts are not analytic; use another scheme"
-        )
-    return False
-
-
 def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:
     """Return a copy of what `f` returned, since it may return the same buffer again."""
     return _of_shape_of(x, private_copy(real_array(returned, "what f returns")))
@@ -280,7 +219,7 @@ def _of_shape_of(x: Floats, values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def numerical_gradient(
     f: Callable[..., Any],
-    x: ArrayLike,
+    x: Any,
     h: StepSize = 1e-4,
     *,
     args: tuple[Any, ...] = (),
@@ -292,7 +231,8 @@ def numerical_gradient(
     bounds: Bounds | None = None,
     vectorized: bool = False,
     batch_bytes: int = 2**26,
-) -> NDArray[np.float64]:
+    points_axis: int | None = None,
+) -> Any:
     """Return the gradient of `f` at `x` by finite differences, one coordinate at a time.
 
     Parameters
@@ -303,16 +243,22 @@ def numerical_gradient(
         ``lambda w: net.loss(x, t)``). A function compiled with `numba.njit` is compiled together with the whole
         loop and sees a private float64 copy; other data must come through `args`. An `IncrementalObjective` is asked
         for its differences.
-    x : array_like
+    x : array_like, or dict, list or tuple of arrays, or pandas object
         Where the gradient is taken: real, of any shape and layout. A writable floating array is perturbed in
         place if `f` is a Python callable, and is bit for bit what it was after any exit, by an exception or
         Ctrl-C too. Anything else (list, scalar, integers, read-only) is worked on as a float64 copy.
+
+        A Python `f` also takes arrays in a container, such as the book's ``net.params``: a dict with strings as keys, a
+        list or tuple of arrays, nested at will. Each array counts as above. f receives a new container of the same kind
+        over the same arrays, with arrays of no axis in place of numbers. A list of numbers, or of arrays of one shape
+        that is in no container itself, is one array. A Series or DataFrame of pandas reaches f with its labels.
     h : float, 'auto' or array_like, default 1e-4
         Step, in the unit of x; an array or a list gives each coordinate its own, and broadcasts to the shape of `x`. A
         tuple is refused: further arguments of `f` go to `args`. 'auto' takes ``eps**(1 / (order + 1))`` of each
         coordinate's magnitude (of 1 where that is 0), with the eps of the coarser precision of `x` and of what `f`
         returns, by one evaluation more: right for an f that changes over lengths like `x` itself. With an array or
-        'auto' the divisor is the distance of the points as they are stored.
+        'auto' the divisor is the distance of the points as they are stored. For arrays in a container, one for all of
+        them, or a dict with one for each: ``{"W": 1e-4, "layers[0]": 1e-3}``; so are `bounds`.
     args : tuple, optional
         Further arguments of `f`.
     workers : int or map-like callable, default 1
@@ -327,10 +273,10 @@ def numerical_gradient(
         threads.
     out : ndarray of float64, optional
         Where to write the result: C-contiguous, of the shape of the result. After an exception its content is
-        undefined.
+        undefined. None for a container.
     coordinates : array_like of int, optional
         Flat coordinates in C order, from 0 to ``x.size - 1``, in any order and repeated at will: only these partial
-        derivatives are computed, for sampling a large matrix.
+        derivatives are computed, for sampling a large matrix. Those of a container are counted through its arrays.
     progress : bool or callable, default False
         True shows a tqdm bar; a callable receives ``(done, total)`` in coordinates, in the calling thread, about
         twenty times a second and at the end.
@@ -350,12 +296,17 @@ def numerical_gradient(
         more, once, whether it reads `x` by another way.
     batch_bytes : int, default 64 MiB
         Memory of the points of a batch at most, if that is not less than one coordinate takes.
+    points_axis : int, optional
+        The axis of `x` along which many points lie: the gradient of `f` at each of them is the result, of the shape of
+        `x`. f receives each point as an array without this axis, a copy; for a compiled f there is one compiled loop,
+        whose `workers` share the points, and a `vectorized` one receives batches over points and coordinates.
 
     Returns
     -------
     ndarray of float64
         The gradient, in the unit of f per unit of x, of the shape of `x`; with `coordinates`, the one-dimensional
-        array of those partial derivatives. It is `out` if that was given.
+        array of those partial derivatives. It is `out` if that was given. For a container, the gradients in one of the
+        same kind, each with respect to the memory of its array: arrays that share memory move together.
 
     Raises
     ------
@@ -409,7 +360,16 @@ def numerical_gradient(
     [6. 8.]
     >>> print(numerical_gradient(function_2, np.array([3.0, 4.0]), "auto", scheme="complex"))
     [6. 8.]
+    >>> print(numerical_gradient(function_2, np.array([[3.0, 4.0], [0.5, -1.0]]), points_axis=0).round(6))
+    [[ 6.  8.]
+     [ 1. -2.]]
     """
+    if points_axis is not None or (x.__class__ is not np.ndarray and is_container(x)):
+        options: dict[str, Any] = {"h": h, "args": args, "workers": workers, "out": out, "coordinates": coordinates}
+        options |= {"progress": progress, "scheme": scheme, "bounds": bounds, "vectorized": vectorized}
+        if points_axis is not None:
+            return _at_points(f, x, points_axis, options | {"batch_bytes": batch_bytes})
+        return _of_container(f, x, options)
     objective = driver.as_objective(f, args, arguments.whole_number("batch_bytes", batch_bytes, 1) if vectorized else 0)
     if progress is not False:
         driver.check_progress(progress)
@@ -434,3 +394,73 @@ def numerical_gradient(
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
         driver.warn_of(flags, h, ignored, point)
     return gradient
+
+
+def takes_containers(f: Any, args: tuple[Any, ...], x: Any, vectorized: bool = False) -> bool:
+    """Tell whether `f` receives the container `x`, or the plain array of a pandas object; TypeError if neither."""
+    is_python = not vectorized and isinstance(driver.as_objective(f, args), PythonObjective)
+    if not (is_python or is_labelled(x)):
+        raise TypeError(
+            f"x in a {type(x).__name__} needs a Python f of one point, got {describe(f)}; let it call this one"
+        )
+    return is_python
+
+
+def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Any:
+    """Return the gradients with respect to all arrays of `x` in its structure, or at flat coordinates of all arrays."""
+    args, coordinates, progress = (options.pop(name) for name in ("args", "coordinates", "progress"))
+    if not takes_containers(f, args, x, options["vectorized"]):
+        found = numerical_gradient(f, x.to_numpy(), args=args, coordinates=coordinates, progress=progress, **options)
+        return found if coordinates is not None else relabelled(x, found)
+    if options.pop("out") is not None:
+        raise TypeError(f"out must be None for x in a {type(x).__name__}: its gradients are new arrays")
+    driver.check_progress(progress)
+    whole, found = Container(x), list[NDArray[np.float64]]()
+    steps, limits_of = whole.own(options.pop("h"), "h"), whole.own(options.pop("bounds"), "bounds")
+    size = sum(memory.size for memory in whole.arrays.values())
+    chosen = np.arange(size) if coordinates is None else arguments.as_coordinates(coordinates, size)
+    result = np.empty(len(chosen))
+
+    def write(function: Any, memory: NDArray[Any], name: str, first: int) -> None:
+        places = np.flatnonzero((first <= chosen) & (chosen < first + memory.size))
+        own: dict[str, Any] = {} if coordinates is None else {"coordinates": chosen[places] - first}
+        own |= {"bounds": limits_of[name], "progress": driver.after(report, sum(part.size for part in found))}
+        # A copy is handed on as one, so that an f which does not respond to it is warned of.
+        given = read_only(memory) if name in whole.copies else memory
+        found.append(numerical_gradient(function, given, steps[name], **own, **options))
+        result[places] = found[-1].reshape(-1)
+
+    with driver.reporting(progress, len(chosen)) as report:
+        whole.each(f, args, write)
+    return whole.like(found) if coordinates is None else result
+
+
+def _at_points(f: Any, x: Any, axis: int, options: dict[str, Any]) -> NDArray[np.float64]:
+    """Return a gradient for each point along an axis of `x`: by one sweep over points, or one call a point."""
+    h, args, workers, out, coordinates, progress, scheme, bounds, vectorized, batch_bytes = options.values()
+    if coordinates is not None:
+        raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
+    points, axis = as_points(x, axis)
+    gradient, size = np.empty(points.shape), points[:1].size
+    objective = driver.as_objective(f, args, arguments.whole_number("batch_bytes", batch_bytes, 1) if vectorized else 0)
+    has_loop = objective.has_descent or isinstance(objective, PythonObjective)
+    if not has_loop or isinstance(h, str | np.ndarray | list) or scheme != "central" or bounds is not None:
+        own = options | {"out": None, "progress": False}
+        for k, point in enumerate(points):
+            gradient[k] = numerical_gradient(f, point, **own)
+    elif gradient.size:
+        driver.check_progress(progress)
+        objective.place(x, args)  # refuses what f would not see change
+        place, rows, rule = objective.place(points, args)[0], gradient.reshape(-1, size), rule_at_points(h, size)
+        workers = driver.as_workers(workers, objective)
+        if isinstance(objective, VectorizedObjective):
+            flags = in_batches(objective, points, args, rule.data[0], rows)
+        else:
+            flags = differentiate(objective, place, args, (rule, ALL_COORDINATES), rows, workers, progress)
+        if flags != RESPONDED:
+            driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, gradient), points)
+    found = np.moveaxis(gradient, 0, axis)
+    if out is None:
+        return found
+    arguments.result_buffer(out, found.shape, x, args)[...] = found
+    return out  # type: ignore[no-any-return]

@@ -312,7 +312,8 @@ def _is_cheap(f: Any) -> bool:
 def _slopes(f: Any, steps: Floats | None, workers: Workers, x: NDArray[Any], *args: Any) -> Floats:
     """Return the gradient of f by these steps, or by the default."""
     h: Any = 1e-4 if steps is None else steps.reshape(x.shape)
-    return numerical_gradient(f, x, h, args=args, workers=workers)
+    found: Floats = numerical_gradient(f, x, h, args=args, workers=workers)
+    return found
 
 
 def _change(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...]) -> tuple[Floats, float]:

@@ -115,9 +115,9 @@ def numerical_jacobian(
     return jacobian_of(f, x, h, Options(args, workers, out, sparsity, progress, scheme, bounds, vectorized))
 
 
-def jacobian_of(f: Any, x: Any, h: Any, options: Options) -> Any:
-    """Return what `numerical_jacobian` does."""
-    problem = Problem(f, x, h, options)
+def jacobian_of(f: Any, x: Any, h: Any, options: Options, known: Problem | None = None) -> Any:
+    """Return what `numerical_jacobian` does; of a problem that is `known`, f(x) is."""
+    problem = known or Problem(f, x, h, options)
     base, point, out = problem.base, problem.point, options.out
     if options.sparsity is not None:
         from .sparsity import as_pattern, sparse_jacobian

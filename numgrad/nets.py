@@ -382,7 +382,8 @@ class simpleNet:  # noqa: N801, the book's name
         [[ 0.21924757  0.14356243 -0.36281   ]
          [ 0.32887136  0.21534364 -0.544215  ]]
         """
-        return numerical_gradient(self.objective(x, t), self.W, h, workers=workers)
+        gradient: NDArray[np.float64] = numerical_gradient(self.objective(x, t), self.W, h, workers=workers)
+        return gradient
 
     def accuracy(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the fraction of the samples whose largest logit is that of the label.

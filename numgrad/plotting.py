@@ -125,7 +125,8 @@ def plot_gradient_field(
     """
     density, ax = whole_number("density", density, 2), as_axes(ax)
     _contours(f, xlim, ylim, ax)
-    xs, ys, slopes = _table(lambda x: -numerical_gradient(f, x), xlim, ylim, density)
+    xs, ys, points = _table(lambda x: x, xlim, ylim, density)
+    slopes = -numerical_gradient(f, points.reshape(-1, 2), points_axis=0).reshape(points.shape)
     style = merged({"color": COLOURS[4], "angles": "xy", "width": 0.004}, keywords, "Collection")
     ax.quiver(xs, ys, slopes[..., 0], slopes[..., 1], **style)
     ax.set(title="The negative gradient points downhill")

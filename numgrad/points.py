@@ -29,6 +29,9 @@ _SHARE = 1e-3
 # The eps at which a float64 step is lost: a thousandth of it goes where x + h is rounded.
 # Fixed by test_a_step_that_loses_a_thousandth_is_warned_of in tests/test_gradient.py.
 LOSS_EPS = 1e3 * EPS
+# Unit of x: the smallest scale, whose steps are subnormal, but of many digits.
+# Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
+_SMALLEST = 1e-307
 
 
 def private_copy(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -196,3 +199,12 @@ def loss_eps(x: NDArray[Any], use_stored_distance: bool = False) -> float:
     Where the distance of the points as they are stored is the divisor, only a step that vanishes does.
     """
     return resolution(x) if use_stored_distance or is_narrow(x) else LOSS_EPS
+
+
+def scales(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the flat scale of each coordinate: its magnitude, or 1 where it is 0 or not finite."""
+    magnitude = np.abs(x.reshape(-1).astype(np.float64))
+    if magnitude.size and np.minimum.reduce(magnitude) >= _SMALLEST and np.maximum.reduce(magnitude) < np.inf:
+        return magnitude
+    magnitude[~((magnitude > 0.0) & (magnitude < np.inf))] = 1.0
+    return np.maximum(magnitude, _SMALLEST)

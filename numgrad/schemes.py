@@ -18,11 +18,11 @@ from .bounds import ends_of_numbers
 from .bounds import limits as limits
 from .bounds import storable as storable
 from .loops import Directions, Floats, Indices, Rule, make_central, make_complex_step, make_directions
-from .points import EPS, is_narrow, loss_eps, private_copy, resolution
+from .points import EPS, is_narrow, loss_eps, private_copy, resolution, scales
 
 __all__ = ["Scheme"]
 
-StepSize: TypeAlias = "float | Literal['auto'] | ArrayLike"
+StepSize: TypeAlias = "float | Literal['auto'] | ArrayLike | Mapping[str, Any]"  # a mapping: for each array of x
 SchemeName: TypeAlias = Literal["central", "forward", "backward", "central4", "central6", "complex"]
 AnyScheme: TypeAlias = "SchemeName | Scheme"
 
@@ -34,9 +34,6 @@ _COMPLEX_STEP = 1e-20
 # Unit of x, and relative to it: the least complex step, where that of 1e-20 is subnormal, and has few digits.
 # Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
 _LEAST_COMPLEX, _NEAR_COMPLEX = 1e-295, 1e-8
-# Unit of x: the smallest scale, whose steps are subnormal, but of many digits.
-# Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
-_SMALLEST = 1e-307
 # Relative: what a step that was shortened for bounds leaves for the rounding of x + h.
 SPARE_ROOM = 1e-9
 
@@ -278,15 +275,6 @@ def as_scheme(scheme: Any, derivative: int = 1) -> Scheme | str:
         return scheme_on(range(derivative + 1) if scheme == "forward" else range(-derivative, 1), derivative)
     reach = (derivative - 1 + SCHEMES[scheme].order) // 2  # the shortest that is of this order
     return scheme_on(range(-reach, reach + 1), derivative)
-
-
-def scales(x: NDArray[Any]) -> Floats:
-    """Return the flat scale of each coordinate: its magnitude, or 1 where it is 0 or not finite."""
-    magnitude = np.abs(x.reshape(-1).astype(np.float64))
-    if magnitude.size and np.minimum.reduce(magnitude) >= _SMALLEST and np.maximum.reduce(magnitude) < np.inf:
-        return magnitude
-    magnitude[~((magnitude > 0.0) & (magnitude < np.inf))] = 1.0
-    return np.maximum(magnitude, _SMALLEST)
 
 
 def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from . import driver
 from .arguments import LARGEST_STEP, describe, real_array, real_number
+from .containers import Container, OfOneArray, is_array, is_labelled, is_tree, leaves, named, renewed
 from .driver import Progress, Workers, differentiate
 from .ladder import noise_of, spacings
 from .loops import Directions, Floats, Indices, Rule, make_directions
 from .objectives.python import PythonObjective
-from .points import EPS, private_copy, written_through
+from .points import EPS, private_copy
 from .schemes import limits, rule_at
 
 __all__: list[str] = []  # nothing here is public
@@ -35,55 +36,10 @@ _ROOM = 64.0
 _FARTHEST, _OF_ARRAY = 0.25, 2.0
 
 
-def _is_tree(value: Any) -> bool:
-    """Tell whether something holds arrays, and is none itself: a list of numbers is one array."""
-    if isinstance(value, Mapping):
-        return True
-    return isinstance(value, list | tuple) and any(_is_tree(part) or _is_array(part) for part in value)
-
-
-def _is_array(value: Any) -> bool:
-    return bool(getattr(value, "ndim", 0)) and not isinstance(value, np.ma.MaskedArray)
-
-
-def _items(tree: Any, path: str = "") -> list[tuple[str, Any]]:
-    """Return the paths and the parts of one level of a tree."""
-    if isinstance(tree, Mapping) and not all(isinstance(key, str) for key in tree):
-        raise TypeError(f"the keys of x must be strings, got {list(tree)}")
-    return [
-        (f"{path}[{key!r}]", part) for key, part in (tree.items() if isinstance(tree, Mapping) else enumerate(tree))
-    ]
-
-
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield path and array of each leaf of a tree of dicts, lists and tuples; the path of a single array is ''."""
-    if not _is_tree(tree):
-        yield path, tree
-        return
-    for below, part in _items(tree, path):
-        yield from _leaves(part, below)
-
-
-def _rebuilt(tree: Any, arrays: Iterator[Any]) -> Any:
-    """Return a tree of the same shape with other leaves."""
-    if not _is_tree(tree):
-        return next(arrays)
-    parts = [_rebuilt(part, arrays) for _, part in _items(tree)]
-    if isinstance(tree, Mapping):
-        return dict(zip(tree, parts, strict=True))
-    return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-
-
-def _named(path: str) -> str:
-    """Return the name of a leaf: W, layers[0], [1]."""
-    first, _, rest = path.partition("]")
-    return first[2:-1] + rest if first.startswith(("['", '["')) else path
-
-
 def _candidate(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "") -> Iterator[NDArray[Any]]:
     """Yield the parts of the candidate as copies, since f may change them, in the order of the leaves of x."""
     label = f"gradient{path}"
-    if not _is_tree(x):
+    if not is_tree(x):
         yield _part(gradient, next(held).shape, label)
         return
     if isinstance(x, Mapping):
@@ -103,7 +59,7 @@ def _candidate(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = 
 
 def _shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
     """Return a line on parts of the candidate that share memory where those of x do not: one was overwritten."""
-    held = {_named(path): part for path, part in _leaves(gradient) if isinstance(part, np.ndarray)}
+    held = {named(path): part for path, part in leaves(gradient) if isinstance(part, np.ndarray)}
     pairs = [(a, b) for a, b in combinations(held, 2) if np.may_share_memory(held[a], held[b])]
     apart = [pair for pair in pairs if set(pair) <= set(x) and not np.may_share_memory(x[pair[0]], x[pair[1]])]
     return [f"the candidate's {a} and {b} share memory: was one overwritten by the other?" for a, b in apart[:1]]
@@ -112,7 +68,7 @@ def _shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
 def _part(part: Any, shape: tuple[int, ...], label: str) -> NDArray[Any]:
     if _is_masked(part):
         raise TypeError(f"{label} has masked elements, which nothing can be compared with; pass its .filled(0.0)")
-    if isinstance(part, tuple) and any(map(_is_array, part)):
+    if isinstance(part, tuple) and any(map(is_array, part)):
         raise TypeError(
             f"{label} must be one array of shape {shape}, got a tuple of {len(part)}, as of a value and a gradient; "
             f"pass the part that is the gradient"
@@ -151,18 +107,16 @@ class Sides:
     def __init__(
         self, f: Callable[..., Any], gradient: Any, x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]
     ) -> None:
-        self.f, self.args, self.objective, self.is_tree = f, args, driver.as_objective(f, args), _is_tree(x)
+        self.f, self.args, self.objective = f, args, driver.as_objective(f, args)
         self.workers: Workers = 1
         self.is_small = False
-        if self.is_tree and not isinstance(self.objective, PythonObjective):
+        is_python = isinstance(self.objective, PythonObjective)
+        self.is_tree = is_tree(x) or (is_labelled(x) and is_python)
+        if self.is_tree and not is_python:
             raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
-        held = {}
-        for path, value in _leaves(x):
-            held[_named(path)] = written_through(real_array(value, f"x{path}"), value, f"x{path}")
-        self.x = {name: memory for name, (memory, _) in held.items()}
-        self.views = {name: memory.view(np.ndarray) for name, memory in self.x.items()}  # which stay writable
-        self.copies = {name for name, (_, is_copy) in held.items() if is_copy}
-        self.point: Any = _rebuilt(x, iter(self.x.values())) if self.is_tree else self.x[""]
+        self.whole_x = Container(x)
+        self.x, self.views, self.copies = self.whole_x.arrays, self.whole_x.views, self.whole_x.copies
+        self.point: Any = self.whole_x.like(self.x.values()) if self.is_tree else self.x[""]
         if callable(gradient):
             gradient = self._called(gradient)
         self.notes = _shared(gradient, self.x) if self.is_tree else []
@@ -176,7 +130,7 @@ class Sides:
         """Return what a function returns at the point; ValueError if it writes to it."""
         point, args = self.point, self.args
         if self.is_tree:
-            return PythonObjective(lambda _: gradient(point, *args)).returned(self.views, ())
+            return PythonObjective(lambda _: gradient(renewed(point), *args)).returned(self.views, ())
         return PythonObjective(gradient).returned(point, args)
 
     def _measure(self, h: Any, bounds: Any) -> None:
@@ -217,8 +171,10 @@ class Sides:
         """Return the objective of one array, or of all, its memory, and the arguments of f."""
         if not self.is_tree:
             return objective, objective.place(self.point, self.args)[0], self.args
+        if name is not None:
+            return PythonObjective(OfOneArray(self.f, self.whole_x, name, self.args)), self.x[name], ()
         f, args, x = self.f, self.args, self.point  # and not self, which may not travel to other processes
-        return PythonObjective(lambda _: f(x, *args)), self.views if name is None else self.x[name], ()
+        return PythonObjective(lambda _: f(renewed(x), *args)), self.views, ()
 
     def farthest(self, name: str) -> Floats:
         """Return the largest step of each coordinate of one array: beyond it, f is no longer what it is at x."""

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import describe
+from .bounds import Bounds
 from .columns import Options, Problem
 from .driver import Progress, Workers
 from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
-from .points import is_narrow
-from .schemes import Bounds, scales
+from .points import is_narrow, scales
 
 __all__ = ["jacobian_sparsity"]
 

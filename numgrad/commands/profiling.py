@@ -91,7 +91,7 @@ def routes(layer: Layer, h: float, workers: int, peers: bool = False) -> list[Ro
     def by(objective: Callable[[], Any], count: int, **options: Any) -> Floats:
         chosen = None if count == W.size else np.arange(count)
         # The objective is made anew for each gradient, so that what it prepares is measured too.
-        return numerical_gradient(objective(), W, h, coordinates=chosen, **options).reshape(-1)
+        return np.ravel(numerical_gradient(objective(), W, h, coordinates=chosen, **options))
 
     def by_reference(count: int) -> Floats:
         # A part of W is a view of it, so that W itself is perturbed.

@@ -1,0 +1,239 @@
+"""Parameters in containers: arrays in dicts, lists and tuples, and pandas objects, as what is perturbed.
+
+Each array is perturbed by itself, as one that was given alone; `f` receives all of them, in the structure of what was
+given. pandas is not imported: its objects are known by the module of their class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arguments import raise_argument_changed, real_array
+from .points import preserving, written_through
+
+__all__: list[str] = []  # nothing here is public
+
+
+def is_tree(value: Any) -> bool:
+    """Tell whether something holds arrays, and is none itself: a list of numbers is one array."""
+    if isinstance(value, Mapping):
+        return True
+    return isinstance(value, list | tuple) and any(is_tree(part) or is_array(part) for part in value)
+
+
+def is_array(value: Any) -> bool:
+    """Tell whether something is an array of one axis at least, of NumPy or another library."""
+    return bool(getattr(value, "ndim", 0)) and not isinstance(value, np.ma.MaskedArray)
+
+
+def is_labelled(value: Any) -> bool:
+    """Tell whether something is a Series or a DataFrame of pandas."""
+    return hasattr(value, "to_numpy") and any(
+        kind.__module__.partition(".")[0] == "pandas" and kind.__name__ in {"Series", "DataFrame"}
+        for kind in type(value).__mro__
+    )
+
+
+def is_container(x: Any) -> bool:
+    """Tell whether `x` holds arrays by keys, places or labels, and is no array: arrays of one shape in a list are one.
+
+    The types of the parts of a list are looked at first: numbers alone are no container.
+    """
+    if isinstance(x, np.ndarray | float | int):
+        return False
+    if isinstance(x, list | tuple):
+        if set(map(type, x)) <= {float, int} or not is_tree(x):
+            return False
+        try:
+            return np.asarray(x).dtype.kind == "O"
+        except ValueError:
+            return True
+    return isinstance(x, Mapping) or is_labelled(x)
+
+
+def items(tree: Any, path: str = "") -> list[tuple[str, Any]]:
+    """Return the paths and the parts of one level of a tree."""
+    if isinstance(tree, Mapping) and not all(isinstance(key, str) for key in tree):
+        raise TypeError(f"the keys of x must be strings, got {list(tree)}")
+    return [
+        (f"{path}[{key!r}]", part) for key, part in (tree.items() if isinstance(tree, Mapping) else enumerate(tree))
+    ]
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and array of each leaf of a tree of dicts, lists and tuples; the path of a single array is ''."""
+    if not is_tree(tree):
+        yield path, tree
+        return
+    for below, part in items(tree, path):
+        yield from leaves(part, below)
+
+
+def rebuilt(tree: Any, parts: Iterator[Any]) -> Any:
+    """Return a tree of the same kind with other leaves."""
+    if not is_tree(tree):
+        return next(parts)
+    inner = [rebuilt(part, parts) for _, part in items(tree)]
+    if isinstance(tree, dict):  # a class of the user's own keeps what else it holds
+        new = copy(tree)
+        new.update(zip(tree, inner, strict=True))
+        return new
+    if isinstance(tree, Mapping):
+        return dict(zip(tree, inner, strict=True))
+    return type(tree)(*inner) if hasattr(tree, "_fields") else type(tree)(inner)
+
+
+def named(path: str) -> str:
+    """Return the name of a leaf: W, layers[0], [1]."""
+    first, _, rest = path.partition("]")
+    return first[2:-1] + rest if first.startswith(("['", '["')) else path
+
+
+def relabelled(like: Any, values: NDArray[Any]) -> Any:
+    """Return `values` with the labels of the pandas object `like`, over the same memory; as they are if it has none."""
+    if not is_labelled(like):
+        return values
+    more = {"columns": like.columns} if hasattr(like, "columns") else {"name": like.name}
+    return type(like)(values, index=like.index, copy=False, **more)
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view that nobody can write to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def labels(x: Any) -> list[str]:
+    """Return the name of each coordinate of all arrays of `x`, in C order: W1[0, 3], b[2], x[0]."""
+    found = []
+    for path, part in leaves(x):
+        name, columns = named(path) or "x", getattr(part, "columns", None)
+        if is_labelled(part):
+            keys: Iterable[Any] = (
+                part.index if columns is None else [f"{row}, {column}" for row in part.index for column in columns]
+            )
+            found += [f"{name}[{key}]" if path else str(key) for key in keys]
+        else:
+            own = np.ndindex(np.shape(part))
+            found += [f"{name}[{', '.join(map(str, place))}]" if place else name for place in own]
+    return found
+
+
+class Container:
+    """The arrays of what was given as x, each by its name, which is '' for what is no container.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        The memory that is perturbed: the caller's own where it is a writable floating array, else a float64 copy.
+    copies : set of str
+        The names of the copies.
+    """
+
+    def __init__(self, given: Any, name: str = "x") -> None:
+        self.given = given
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self.copies: set[str] = set()
+        self.kinds = [part if is_labelled(part) else None for _, part in leaves(given)]
+        for path, part in leaves(given):
+            source = part.to_numpy() if is_labelled(part) else part
+            memory, is_copy = written_through(real_array(source, f"{name}{path}"), source, f"{name}{path}")
+            self.arrays[named(path)] = memory
+            if is_copy or (source is not part and not np.may_share_memory(source, part.to_numpy())):
+                self.copies.add(named(path))
+
+    @property
+    def views(self) -> dict[str, NDArray[Any]]:
+        """The arrays as plain ones, which stay writable whatever f does; a subclass may do more than assign."""
+        return {name: memory.view(np.ndarray) for name, memory in self.arrays.items()}
+
+    def like(self, parts: Iterable[Any]) -> Any:
+        """Return other arrays in the structure of what was given, with its labels."""
+        return rebuilt(self.given, map(relabelled, self.kinds, parts))
+
+    def container(self) -> Any:
+        """Return what was given, or a new container if some of its arrays are copies."""
+        return self.like(self.arrays.values()) if self.copies else self.given
+
+    def apart(self) -> dict[str, NDArray[Any]]:
+        """Return views of all arrays to update, without one that is given twice; ValueError if others share memory."""
+        found: dict[str, NDArray[Any]] = {}
+        for name, memory in self.arrays.items():
+            shared = [other for other in found if np.shares_memory(memory, self.arrays[other])]
+            if any(self.arrays[other] is not memory for other in shared):
+                raise ValueError(f"{name} and {shared[0]} share memory, so that one moves the other; pass one of them")
+            if not shared:
+                found[name] = memory.view(np.ndarray)
+        return found
+
+    def own(self, value: Any, what: str) -> dict[str, Any]:
+        """Return what an argument says for each array: one for all, or a dict by the names of the arrays."""
+        if not isinstance(value, Mapping):
+            return dict.fromkeys(self.arrays, value)
+        if set(value) != set(self.arrays):
+            raise ValueError(
+                f"{what} must be one for all arrays, or have the keys {list(self.arrays)}, got {list(value)}"
+            )
+        return dict(value)
+
+    def each(self, f: Any, args: tuple[Any, ...], work: Callable[..., Any]) -> list[Any]:
+        """Return ``work(function, memory, name, first)`` for each array, whose first flat coordinate is `first`.
+
+        The memory of all arrays is restored after any exit; ValueError if f has written to any of them.
+        """
+
+        def all_of_it(_: Any) -> list[Any]:
+            firsts = [0, *accumulate(memory.size for memory in self.arrays.values())]
+            return [
+                work(OfOneArray(f, self, name, args), memory, name, first)
+                for (name, memory), first in zip(self.arrays.items(), firsts, strict=False)
+            ]
+
+        found, unchanged = preserving(list(self.views.values()), all_of_it)
+        if not unchanged:
+            raise_argument_changed()
+        return list(found)
+
+
+class OfOneArray:
+    """``f`` of a container as a function of one of its arrays, for an objective that perturbs this one.
+
+    f receives a new container at each call, which it may change; the arrays in it are the same.
+    """
+
+    def __init__(self, f: Callable[..., Any], x: Container, name: str, args: tuple[Any, ...]) -> None:
+        self.f, self.x, self.name, self.args = f, x, name, args
+        self.part: Any = None
+        self.whole: Any = None
+
+    def __reduce__(self) -> Any:
+        return OfOneArray, (self.f, self.x, self.name, self.args)
+
+    def __call__(self, part: NDArray[Any]) -> Any:
+        """Return what f returns where the array is `part`, which is the array itself or a copy in its place."""
+        if part is not self.part:
+            own = self.x.arrays[self.name]
+            parts = [part if memory is own else memory for memory in self.x.arrays.values()]
+            self.part, self.whole = part, self.x.like(parts)
+        return self.f(renewed(self.whole), *self.args)
+
+
+def renewed(value: Any) -> Any:
+    """Return a new container over the same arrays."""
+    kind = value.__class__
+    if kind is np.ndarray:
+        return value
+    if kind is dict:
+        return {key: renewed(part) for key, part in value.items()}
+    if kind is list or kind is tuple:
+        return kind(map(renewed, value))
+    if is_tree(value):
+        return rebuilt(value, (renewed(part) for _, part in leaves(value)))
+    return value.copy(deep=False) if is_labelled(value) else value

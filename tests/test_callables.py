@@ -1,0 +1,497 @@
+"""Derivatives as functions of x: what other libraries call. The numbers are those of the public functions."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from problems import compiled, needs_jit
+
+from numgrad import (
+    Gradient,
+    Hessian,
+    IncrementalObjective,
+    Jacobian,
+    Scheme,
+    hessian_vector_product,
+    numerical_gradient,
+    numerical_hessian,
+    numerical_jacobian,
+    reference,
+)
+from numgrad.arguments import KNOWN_COMPILED
+
+
+def rosenbrock(x, a=100.0):
+    return np.sum(a * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def rosenbrock_gradient(x, a=100.0):
+    slopes = np.zeros_like(x)
+    slopes[1:] = 2 * a * (x[1:] - x[:-1] ** 2)
+    slopes[:-1] -= 4 * a * x[:-1] * (x[1:] - x[:-1] ** 2) + 2 * (1 - x[:-1])
+    return slopes
+
+
+class Counted:
+    """A function that counts its evaluations."""
+
+    def __init__(self, f):
+        self.f, self.calls = f, 0
+
+    def __call__(self, *args):
+        self.calls += 1
+        return self.f(*args)
+
+
+POINTS = {
+    "2": np.array([3.0, 4.0]),
+    "32": np.linspace(-1.0, 1.0, 32),
+    "33": np.linspace(-1.0, 1.0, 33),
+    "float32": np.array([3.0, 4.0], np.float32),
+    "integers": np.array([3, 4]),
+    "list": [3.0, 4.0],
+    "strided": np.linspace(-1.0, 1.0, 8)[::2],
+    "other byte order": np.array([3.0, 4.0]).astype(np.dtype(np.float64).newbyteorder()),
+    "read-only": np.frombuffer(np.array([3.0, 4.0]).tobytes()),
+    "view": np.linspace(-1.0, 1.0, 8)[2:6],
+    "NaN": np.array([np.nan, 1.0]),
+}
+
+
+# --- Gradient --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("f", [rosenbrock, compiled(lambda x: x[0] ** 3 + x[1] * x[0])], ids=["python", "compiled"])
+@pytest.mark.parametrize("point", POINTS)
+def test_the_bits_are_those_of_the_public_function(f, point):
+    gradient, x = Gradient(f), POINTS[point]
+    before = np.asarray(x).tobytes()
+    expected = numerical_gradient(f, x).tobytes()
+    for _ in range(4):  # a compiled f is bound in the third call
+        assert gradient(x).tobytes() == expected
+    assert np.asarray(x).tobytes() == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 7])
+def test_sizes_may_change_from_call_to_call(size):
+    gradient = Gradient(compiled(lambda x: np.sum(x**2)))
+    for n in (2, 2, 2, 2, size, size, size, 2, 2):
+        assert np.allclose(gradient(np.full(n, 3.0)), 6.0)
+
+
+def test_the_bits_are_those_of_the_book():
+    x = np.array([-1.2, 1.0, 0.3])
+    assert Gradient(rosenbrock)(x).tobytes() == reference.numerical_gradient(rosenbrock, x).tobytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"h": "auto"},
+        {"h": [1e-4, 1e-3]},
+        {"scheme": "central4"},
+        {"scheme": Scheme((0, 1), (-1, 1))},
+        {"coordinates": [1]},
+        {"bounds": (0.0, 4.0)},
+        {"workers": 2},
+        {"workers": map},
+        {"vectorized": True},
+    ],
+    ids=str,
+)
+def test_options_are_those_of_the_public_function(options):
+    x = np.array([3.0, 4.0])
+    f = (lambda batch: np.sum(batch**3, axis=1)) if "vectorized" in options else (lambda x: np.sum(x**3))
+    expected = numerical_gradient(f, x, **options)
+    gradient = Gradient(f, **options)
+    assert gradient(x).tobytes() == expected.tobytes()
+    value, slopes = gradient.value_and_gradient(x)
+    assert value == 91.0
+    assert slopes.tobytes() == expected.tobytes()
+
+
+def test_arguments_follow_x():
+    x = np.array([3.0, 4.0])
+    for f in (lambda x, a, b: a * x[0] + b * x[1], compiled(lambda x, a, b: a * x[0] + b * x[1])):
+        assert np.allclose(Gradient(f)(x, 2.0, 5.0), [2.0, 5.0])
+        assert Gradient(f).value_and_gradient(x, 2.0, 5.0)[0] == 26.0
+
+
+@pytest.mark.parametrize(
+    ("options", "evaluations"),
+    [
+        ({}, 2 * 3 + 1),
+        ({"scheme": "forward"}, 3 + 1),
+        ({"scheme": "backward", "h": "auto"}, 3 + 1),
+        ({"scheme": "central4", "h": "auto"}, 4 * 3 + 1),
+        ({"scheme": "forward", "coordinates": [2]}, 1 + 1),
+    ],
+    ids=str,
+)
+def test_value_and_gradient_evaluate_no_more_than_the_scheme_needs(options, evaluations):
+    f, x = Counted(rosenbrock), np.array([-1.2, 1.0, 0.3])
+    value, slopes = Gradient(f, **options).value_and_gradient(x)
+    assert f.calls == evaluations
+    assert value == rosenbrock(x)
+    assert slopes.tobytes() == numerical_gradient(rosenbrock, x, **options).tobytes()
+
+
+def test_the_value_of_an_incremental_objective_is_its_own():
+    difference = compiled(lambda state, k: 4.0 * state[1] * state[0][k])
+    squares = IncrementalObjective(lambda x: float(np.sum(x**2)), lambda x, h: (x, h), difference)
+    value, slopes = Gradient(squares).value_and_gradient(np.array([3.0, 4.0]))
+    assert value == 25.0
+    assert np.allclose(slopes, [6.0, 8.0])
+
+
+def test_containers_come_back_as_they_are():
+    x = {"W": np.array([1.0, 2.0]), "b": 3.0}
+    gradient = Gradient(lambda p: np.sum(p["W"] ** 2) * p["b"])
+    assert np.allclose(gradient(x)["W"], [6.0, 12.0])
+    value, slopes = gradient.value_and_gradient(x)
+    assert value == 15.0
+    assert slopes["b"] == pytest.approx(5.0)
+
+
+@needs_jit
+def test_a_recompiled_f_is_noticed():
+    factors = {"a": 2.0}
+    f = compiled(eval("lambda x: a * x[0]", factors))
+    gradient, x = Gradient(f), np.array([1.0])
+    for _ in range(4):
+        assert np.allclose(gradient(x), 2.0)
+    factors["a"] = 5.0
+    f.recompile()
+    for _ in range(4):
+        assert np.allclose(gradient(x), 5.0)
+
+
+@needs_jit
+def test_an_f_that_was_forgotten_and_recompiled_is_noticed():
+    factors = {"a": 2.0}
+    f = compiled(eval("lambda x: a * x[0]", factors))
+    gradient, x = Gradient(f), np.array([1.0])
+    for _ in range(4):
+        gradient(x)
+    del KNOWN_COMPILED[id(f)]  # as where many others came since
+    assert np.allclose(numerical_gradient(f, x), 2.0)
+    factors["a"] = 5.0
+    f.recompile()
+    assert np.allclose(gradient(x), 5.0)
+
+
+def test_an_f_that_writes_to_its_argument_is_found():
+    x = np.array([3.0, 4.0])
+
+    def python(x):
+        x[1] = 0.0
+        return x[0]
+
+    for f in (python, compiled(python)):
+        gradient = Gradient(f)
+        for _ in range(4):
+            with pytest.raises(ValueError, match="f writes to its argument"):
+                gradient(x)
+            assert x.tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_memory_is_restored_after_any_exit(error):
+    x = np.array([3.0, 4.0])
+
+    def f(x):
+        if x[1] < 4.0:
+            raise error
+        return x[0]
+
+    with pytest.raises(error):
+        Gradient(f)(x)
+    assert x.tolist() == [3.0, 4.0]
+
+
+def test_a_captured_x_is_refused_by_a_compiled_f():
+    x = np.array([3.0, 4.0])
+    f = compiled(lambda y: x[0] * y[1])
+    gradient = Gradient(f)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="reads x as the captured variable 'x'"):
+            gradient(x)
+    for _ in range(4):
+        assert np.allclose(gradient(x.copy()), [0.0, 3.0])
+
+
+def test_warnings_are_those_of_the_public_function():
+    constant = compiled(lambda x: 1.0)
+    for f, x, said in ((constant, [1.0], "f may ignore its argument"), (np.sum, [1e14], "is lost in round-off")):
+        gradient, point = Gradient(f), np.array(x)
+        for _ in range(4):
+            with pytest.warns(RuntimeWarning, match=said) as caught:
+                gradient(point)
+            assert caught[0].filename == __file__
+
+
+def test_it_pickles_with_its_options():
+    gradient = pickle.loads(pickle.dumps(Gradient(rosenbrock, "auto", scheme="central6")))
+    assert repr(gradient) == "Gradient(rosenbrock, h='auto', scheme='central6')"
+    x = np.array([-1.2, 1.0])
+    assert np.array_equal(gradient(x), numerical_gradient(rosenbrock, x, "auto", scheme="central6"))
+
+
+def test_it_prints_what_it_is_made_of():
+    assert repr(Gradient(rosenbrock)) == "Gradient(rosenbrock)"
+    assert repr(Gradient(rosenbrock, workers=map)) == "Gradient(rosenbrock, workers=<class 'map'>)"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"h": -1.0}, ValueError, "h must be finite and positive"),
+        ({"h": None}, TypeError, "h must be a real number"),
+        ({"h": (1.0,)}, TypeError, "further arguments of f go to args="),
+        ({"scheme": "cubic"}, ValueError, "scheme must be one of"),
+        ({"workers": 0}, ValueError, "workers must be at least 1"),
+        ({"progress": 1}, TypeError, "progress must be"),
+        ({"vectorized": True, "batch_bytes": 0}, ValueError, "batch_bytes must be at least 1"),
+        ({"step": 1.0}, TypeError, "unexpected keyword argument 'step'"),
+    ],
+    ids=str,
+)
+def test_options_are_checked_when_it_is_made(options, error, said):
+    with pytest.raises(error, match=said):
+        Gradient(rosenbrock, **options)
+
+
+def test_f_is_checked_when_it_is_made():
+    with pytest.raises(TypeError, match="f must be callable, got int 3"):
+        Gradient(3)
+
+
+# --- Jacobian and Hessian --------------------------------------------------------------------------------------------
+
+
+def broyden(x, c=1.0):
+    """Return Broyden's tridiagonal residual."""
+    y = (3 - 2 * x) * x + c
+    y[1:] -= x[:-1]
+    y[:-1] -= 2 * x[1:]
+    return y
+
+
+def broyden_jacobian(x):
+    n = len(x)
+    return np.diag(3 - 4 * x) - np.eye(n, k=-1) - 2 * np.eye(n, k=1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"scheme": "forward", "h": "auto"}, {"scheme": "central4"}, {"workers": 2}], ids=str
+)
+@pytest.mark.parametrize("f", [broyden, compiled(broyden)], ids=["python", "compiled"])
+def test_a_jacobian_has_the_bits_of_the_public_function(f, options):
+    x = np.linspace(-1.0, 1.0, 5)
+    jacobian = Jacobian(f, **options)
+    expected = numerical_jacobian(f, x, args=(2.0,), **options)
+    assert np.array_equal(jacobian(x, 2.0), expected)
+    value, found = jacobian.value_and_jacobian(x, 2.0)
+    assert np.array_equal(value, broyden(x, 2.0))
+    assert np.array_equal(found, expected)
+    again = pickle.loads(pickle.dumps(Jacobian(broyden, **options)))
+    assert np.array_equal(again(x, 2.0), expected)
+
+
+def test_value_and_jacobian_evaluate_f_once_at_x():
+    f = Counted(broyden)
+    Jacobian(f).value_and_jacobian(np.ones(3))
+    assert f.calls == 2 * 3 + 1
+
+
+@pytest.mark.parametrize(("fills", "size"), [(True, 3), ((2,), 2)])
+def test_a_compiled_f_may_fill_its_outputs(fills, size):
+    def fill(x, out, a):
+        for i in range(len(out)):
+            out[i] = a * x[i] * x[-1]
+
+    f = compiled(fill)
+    x = np.array([1.0, 2.0, 3.0])
+    expected = 2.0 * (np.eye(3) * 3.0 + np.outer(x, [0, 0, 1]))
+    value, jacobian = Jacobian(f, fills=fills).value_and_jacobian(x, 2.0)
+    assert np.allclose(value, 6.0 * x[:size])
+    assert np.allclose(jacobian, expected[:size])
+    with pytest.raises(TypeError, match="fills=True needs a compiled f"):
+        Jacobian(broyden, fills=fills)
+
+
+def test_derivatives_by_parameters_leave_the_data_alone():
+    t = np.linspace(0.0, 1.0, 4)
+    for model in (lambda t, a, b: a * np.exp(b * t), compiled(lambda t, a, b: a * np.exp(b * t))):
+        found = Jacobian(model, scheme="central4").by_parameters(t, 2.0, 0.5)
+        assert np.allclose(found, np.stack([np.exp(0.5 * t), 2.0 * t * np.exp(0.5 * t)], axis=1), atol=1e-10)
+
+
+@pytest.mark.parametrize("options", [{}, {"scheme": "central4"}, {"h": 1e-3, "bounds": (-2.0, 2.0)}], ids=str)
+@pytest.mark.parametrize("f", [rosenbrock, compiled(rosenbrock)], ids=["python", "compiled"])
+def test_a_hessian_has_the_bits_of_the_public_function(f, options):
+    x = np.array([-1.2, 1.0, 0.5])
+    expected = numerical_hessian(f, x, args=(10.0,), **options)
+    assert np.array_equal(Hessian(f, **options)(x, 10.0), expected)
+    assert (
+        np.array_equal(pickle.loads(pickle.dumps(Hessian(rosenbrock, **options)))(x, 10.0), expected)
+        or f is not rosenbrock
+    )
+    product = Hessian(f, **options).product(x, x, 10.0)
+    assert np.array_equal(product, hessian_vector_product(f, x, x, options.get("h", "auto"), args=(10.0,)))
+
+
+def test_patterns_and_gradients_are_handed_on():
+    sparse = pytest.importorskip("scipy.sparse")
+    x = np.linspace(-1.0, 1.0, 8)
+    pattern = np.abs(np.subtract.outer(range(8), range(8))) <= 1
+    f = Counted(broyden)
+    value, jacobian = Jacobian(f, sparsity=pattern).value_and_jacobian(x)
+    assert sparse.issparse(jacobian)
+    assert (
+        f.calls <= 2 * 3 + 2
+    )  # three colours, f(x), and one along a random line, which shows that the pattern is true
+    assert np.allclose(jacobian.toarray(), broyden_jacobian(x), atol=1e-6)
+    assert np.array_equal(value, broyden(x))
+    hessian = Hessian(rosenbrock, sparsity=pattern, gradient=rosenbrock_gradient)
+    dense = numerical_hessian(rosenbrock, x)
+    assert np.allclose(hessian(x).toarray(), dense, atol=1e-2)
+    assert np.allclose(hessian.product(x, x), dense @ x, atol=1e-2)
+
+
+def test_they_print_what_they_are_made_of():
+    assert repr(Jacobian(broyden, "auto")) == "Jacobian(broyden, h='auto')"
+    assert repr(Hessian(rosenbrock, scheme="central6")) == "Hessian(rosenbrock, scheme='central6')"
+
+
+@pytest.mark.parametrize("kind", [Jacobian, Hessian])
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"h": -1.0}, ValueError, "h must be finite and positive"),
+        ({"scheme": "cubic"}, ValueError, "scheme must be one of"),
+        ({"workers": 0}, ValueError, "workers must be at least 1"),
+        ({"progress": 1}, TypeError, "progress must be"),
+    ],
+    ids=str,
+)
+def test_their_options_are_checked_when_they_are_made(kind, options, error, said):
+    with pytest.raises(error, match=said):
+        kind(rosenbrock, **options)
+
+
+# --- the libraries that call them ------------------------------------------------------------------------------------
+
+START = np.array([-1.2, 1.0, 0.5, -0.3])
+
+
+@pytest.mark.parametrize("method", ["BFGS", "L-BFGS-B", "CG", "TNC", "SLSQP"])
+def test_scipy_minimizes_with_arguments(method):
+    optimize = pytest.importorskip("scipy.optimize")
+    f = compiled(lambda x, a: np.sum(a * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2))
+    found = optimize.minimize(f, START, args=(10.0,), jac=Gradient(f), method=method)
+    assert np.allclose(found.x, 1.0, atol=1e-3)
+    assert np.allclose(rosenbrock_gradient(found.x, 10.0), 0.0, atol=0.05)
+
+
+def test_scipy_takes_value_and_gradient_at_once():
+    optimize = pytest.importorskip("scipy.optimize")
+    f = Counted(rosenbrock)
+    found = optimize.minimize(Gradient(f, scheme="forward", h="auto").value_and_gradient, START, (10.0,), jac=True)
+    assert np.allclose(found.x, 1.0, atol=1e-3)
+    assert f.calls == found.nfev * (1 + len(START))
+
+
+@pytest.mark.parametrize("method", ["Newton-CG", "trust-ncg", "trust-exact", "dogleg"])
+def test_scipy_takes_hessians(method):
+    optimize = pytest.importorskip("scipy.optimize")
+    start = np.array([0.9, 1.1, 0.95])  # where the Hessian is positive
+    found = optimize.minimize(
+        rosenbrock, start, (10.0,), jac=Gradient(rosenbrock), hess=Hessian(rosenbrock), method=method
+    )
+    assert np.allclose(found.x, 1.0, atol=1e-4)
+
+
+def test_scipy_takes_products_of_hessians():
+    optimize = pytest.importorskip("scipy.optimize")
+    found = optimize.minimize(
+        rosenbrock, START, (10.0,), jac=Gradient(rosenbrock), hessp=Hessian(rosenbrock).product, method="trust-krylov"
+    )
+    assert np.allclose(found.x, 1.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["hybr", "lm"])
+def test_scipy_finds_roots(method):
+    optimize = pytest.importorskip("scipy.optimize")
+    found = optimize.root(broyden, -np.ones(6), args=(1.0,), jac=Jacobian(broyden), method=method)
+    assert found.success
+    assert np.allclose(broyden(found.x), 0.0, atol=1e-8)
+    evaluations = Counted(broyden)
+    both = optimize.root(Jacobian(evaluations).value_and_jacobian, -np.ones(6), jac=True, method=method)
+    assert np.allclose(both.x, found.x)
+
+
+def test_scipy_solves_sparse_least_squares():
+    optimize = pytest.importorskip("scipy.optimize")
+    pattern = np.abs(np.subtract.outer(range(40), range(40))) <= 1
+    found = optimize.least_squares(
+        compiled(broyden), -np.ones(40), args=(1.0,), jac=Jacobian(broyden, sparsity=pattern)
+    )
+    assert np.allclose(found.fun, 0.0, atol=1e-8)
+    assert np.allclose(found.jac.toarray(), broyden_jacobian(found.x), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+def test_scipy_solves_least_squares(method):
+    optimize = pytest.importorskip("scipy.optimize")
+    found = optimize.least_squares(broyden, -np.ones(6), args=(1.0,), jac=Jacobian(broyden), method=method)
+    assert np.allclose(found.fun, 0.0, atol=1e-8)
+    assert np.allclose(found.jac, broyden_jacobian(found.x), atol=1e-6)
+
+
+def test_scipy_fits_curves():
+    optimize = pytest.importorskip("scipy.optimize")
+    t = np.linspace(0.0, 2.0, 20)
+    model = lambda t, a, b: a * np.exp(b * t)  # noqa: E731
+    y = model(t, 2.0, -1.3) + 0.01 * np.sin(37.0 * t)
+    found, covariance = optimize.curve_fit(model, t, y, p0=[1.0, -1.0], jac=Jacobian(model).by_parameters)
+    own, own_covariance = optimize.curve_fit(model, t, y, p0=[1.0, -1.0])
+    assert np.allclose(found, own, rtol=1e-6)
+    assert np.allclose(covariance, own_covariance, rtol=1e-4)
+
+
+def test_statsmodels_fits_by_score_and_hessian():
+    pytest.importorskip("statsmodels")
+    from statsmodels.base.model import GenericLikelihoodModel
+
+    class Poisson(GenericLikelihoodModel):
+        def loglike(self, params):
+            mean = self.exog @ params
+            return float(np.sum(self.endog * mean - np.exp(mean)))
+
+    rng = np.random.default_rng(0)
+    exog = np.stack([np.ones(200), rng.normal(size=200)], axis=1)
+    model = Poisson(rng.poisson(np.exp(exog @ [0.5, 0.3])), exog)
+    model.score, model.hessian = Gradient(model.loglike), Hessian(model.loglike)
+    fit = model.fit(start_params=np.zeros(2), method="newton", disp=False)
+    mean = np.exp(exog @ fit.params)
+    assert np.allclose(exog.T @ (model.endog - mean), 0.0, atol=1e-3)
+    exact = np.sqrt(np.diag(np.linalg.inv(exog.T @ (mean[:, None] * exog))))
+    assert np.allclose(fit.bse, exact, rtol=1e-5)
+
+
+def test_they_are_called_as_numdifftools_calls_its_own():
+    numdifftools = pytest.importorskip("numdifftools")
+    x = np.array([-1.2, 1.0, 0.5])
+    assert np.allclose(Jacobian(broyden)(x), numdifftools.Jacobian(broyden)(x), atol=1e-6)
+    assert np.allclose(Hessian(rosenbrock)(x), numdifftools.Hessian(rosenbrock)(x), rtol=1e-5, atol=1e-3)
+
+
+def test_it_is_called_as_numdifftools_calls_its_own():
+    numdifftools = pytest.importorskip("numdifftools")
+    for x in itertools.islice(np.random.default_rng(0).normal(size=(9, 4)), 3):
+        expected = rosenbrock_gradient(x)
+        bound = 1e-7 * np.abs(expected).max()
+        assert np.allclose(Gradient(rosenbrock, scheme="central6", h=1e-3)(x), expected, atol=bound)
+        assert np.allclose(numdifftools.Gradient(rosenbrock)(x), expected, atol=bound)

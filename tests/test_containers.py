@@ -1,0 +1,376 @@
+"""Parameters in containers: dicts, lists and tuples of arrays, pandas objects; in place, restored, written through."""
+
+import pickle
+from collections import OrderedDict
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from problems import compiled, needs_jit
+
+from numgrad import check_gradient, descent_path, gradient_ascent, gradient_descent, numerical_gradient, reference
+from numgrad.containers import Container, OfOneArray, is_container, labels
+
+X, T = np.array([[0.6, 0.9], [0.1, -0.4], [1.0, 0.2]]), np.array([2, 0, 1])
+
+
+class Pair(NamedTuple):
+    W: Any
+    b: Any
+
+
+class Params(dict):
+    """A dict of a class of the user's own."""
+
+
+def arrays(dtype=np.float64):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(2, 3)).astype(dtype), rng.normal(size=3).astype(dtype)
+
+
+def loss(W, b):
+    return float(reference.cross_entropy_error(reference.softmax(X @ W + b), T))
+
+
+def by_the_book(W, b):
+    """Return the gradients of the plain loop, one array at a time."""
+    f = lambda _: loss(W, b)  # noqa: E731
+    return reference.numerical_gradient(f, W), reference.numerical_gradient(f, b)
+
+
+KINDS = {
+    "dict": (lambda W, b: {"W": W, "b": b}, lambda p: (p["W"], p["b"])),
+    "subclass": (lambda W, b: Params(W=W, b=b), lambda p: (p["W"], p["b"])),
+    "ordered": (lambda W, b: OrderedDict(W=W, b=b), lambda p: (p["W"], p["b"])),
+    "proxy": (lambda W, b: MappingProxyType({"W": W, "b": b}), lambda p: (p["W"], p["b"])),
+    "list": (lambda W, b: [W, b], tuple),
+    "tuple": (lambda W, b: (W, b), tuple),
+    "named tuple": (Pair, tuple),
+    "nested": (lambda W, b: {"layers": [{"W": W}, (b,)]}, lambda p: (p["layers"][0]["W"], p["layers"][1][0])),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+# --- gradients -------------------------------------------------------------------------------------------------------
+
+
+def test_gradients_have_the_structure_of_x_and_the_bits_of_the_book(kind):
+    make, parts = kind
+    W, b = arrays()
+    before = W.tobytes(), b.tobytes()
+    x = make(W, b)
+    found = numerical_gradient(lambda p: loss(*parts(p)), x)
+    assert type(found) is (dict if isinstance(x, MappingProxyType) else type(x))
+    for got, expected in zip(parts(found), by_the_book(W, b), strict=True):
+        assert got.dtype == np.float64
+        assert got.tobytes() == expected.tobytes()
+    assert (W.tobytes(), b.tobytes()) == before
+
+
+def test_an_f_that_ignores_its_argument_sees_each_step(kind):
+    make, parts = kind
+    W, b = arrays()
+    found = numerical_gradient(lambda _: loss(W, b), make(W, b))
+    assert all(map(np.array_equal, parts(found), by_the_book(W, b)))
+
+
+@pytest.mark.parametrize("scheme", ["forward", "central4", "complex"])
+@pytest.mark.parametrize("h", ["auto", 1e-4, {"W": 1e-4, "b": 1e-3}], ids=str)
+def test_schemes_and_steps_are_those_of_each_array(scheme, h):
+    W, b = np.array([[1.0, 2.0]]), np.array([3.0, -1.0])
+    found = numerical_gradient(lambda p: np.sum(p["W"] ** 3) * p["b"][1], {"W": W, "b": b}, h, scheme=scheme)
+    steps = h if isinstance(h, dict) else {"W": h, "b": h}
+    for name, alone in (("W", lambda _: np.sum(_**3) * b[1]), ("b", lambda _: np.sum(W**3) * _[1])):
+        x = {"W": W, "b": b}[name]
+        assert np.array_equal(found[name], numerical_gradient(alone, x, steps[name], scheme=scheme))
+
+
+def test_the_evaluations_are_those_of_all_arrays_together():
+    calls = []
+    W, b = arrays()
+    numerical_gradient(lambda p: calls.append(1) or loss(**p), {"W": W, "b": b})
+    assert len(calls) == 2 * (W.size + b.size)
+
+
+def test_coordinates_are_counted_through_the_arrays():
+    W, b = arrays()
+    whole = np.concatenate([part.ravel() for part in by_the_book(W, b)])
+    chosen = [7, 0, 7, 5]
+    assert np.array_equal(numerical_gradient(lambda p: loss(**p), {"W": W, "b": b}, coordinates=chosen), whole[chosen])
+
+
+def test_progress_counts_the_coordinates_of_all_arrays():
+    seen = []
+    W, b = arrays()
+    numerical_gradient(lambda p: loss(**p), {"W": W, "b": b}, progress=lambda *at: seen.append(at))
+    assert seen[-1] == (9, 9)
+    assert sorted(seen) == seen
+
+
+def test_other_processes_receive_the_container_as_a_whole():
+    W, b = arrays()
+    reads_its_own = numerical_gradient(lambda _: loss(W, b), {"W": W, "b": b}, workers=map)
+    f = lambda p: loss(*p["layers"])  # noqa: E731
+    far = numerical_gradient(f, {"layers": [W, b]}, workers=2)
+    for found in (reads_its_own.values(), far["layers"]):
+        assert all(map(np.array_equal, found, by_the_book(W, b)))
+
+
+def test_the_function_of_one_array_travels_with_its_container():
+    x = Container({"W": np.ones(2), "b": np.zeros(1)})
+    function = pickle.loads(pickle.dumps(OfOneArray(sum_of_all, x, "b", (2.0,))))
+    assert function(np.array([3.0])) == 10.0
+
+
+def sum_of_all(p, factor):
+    return factor * (p["W"].sum() + p["b"].sum())
+
+
+def test_numbers_become_arrays_of_no_axis_and_lists_become_arrays():
+    x = {"a": 2.0, "n": 3, "w": [1.0, 2.0]}
+    found = numerical_gradient(lambda p: p["a"] ** 2 * p["n"] + p["w"] @ p["w"], x)
+    assert {name: (part.shape, part.dtype) for name, part in found.items()} == {
+        "a": ((), np.float64), "n": ((), np.float64), "w": ((2,), np.float64)
+    }  # fmt: skip
+    assert found["a"] == pytest.approx(12.0)
+    assert x == {"a": 2.0, "n": 3, "w": [1.0, 2.0]}
+
+
+def test_an_empty_container_has_an_empty_gradient():
+    assert numerical_gradient(lambda p: 1.0, {}) == {}
+    assert numerical_gradient(lambda p: 1.0, {"W": np.empty((0, 2))})["W"].shape == (0, 2)
+
+
+def test_arrays_that_share_memory_move_together():
+    W = np.array([1.0, 2.0])
+    found = numerical_gradient(lambda p: p["a"] @ p["b"], {"a": W, "b": W})
+    assert np.allclose(found["a"], 2 * W)
+    assert np.allclose(found["b"], 2 * W)
+
+
+def test_a_list_of_numbers_or_of_arrays_of_one_shape_is_one_array():
+    one = [[1.0, 2.0], (3.0,), [np.ones(2), np.ones(2)], np.ones(3), 1.0, [np.float64(1.0)], []]
+    assert [x for x in one if is_container(x)] == []
+    several = [{}, [np.ones(1), np.ones(2)], [{"W": np.ones(2)}], (np.ones((2, 2)), 1.0)]
+    assert all(map(is_container, several))
+
+
+def test_f_may_put_other_arrays_into_its_container():
+    def f(p):
+        p["W"] = p["W"] * 2.0
+        return np.sum(p["W"] ** 2) + p.pop("b").sum()
+
+    x = {"W": np.array([1.0, 2.0]), "b": np.ones(1)}
+    found = numerical_gradient(f, x)
+    assert np.allclose(found["W"], [8.0, 16.0])
+    assert list(x) == ["W", "b"]
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["W", "b"])
+def test_an_f_that_writes_to_any_of_its_arrays_is_found(name):
+    W, b = arrays()
+    before = W.tobytes(), b.tobytes()
+
+    def f(p):
+        p[name][...] = 7.0
+        return loss(**p)
+
+    for run in (numerical_gradient, gradient_descent):
+        with pytest.raises(ValueError, match="f writes to its argument"):
+            run(f, {"W": W, "b": b})
+        assert (W.tobytes(), b.tobytes()) == before
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_memory_is_restored_after_any_exit(error):
+    W, b = arrays(np.float32)
+    before = W.tobytes(), b.tobytes()
+    for stop in (1, 2, 13, 17):
+        count = iter(range(stop, -1, -1))
+
+        def f(p, count=count):
+            if not next(count):
+                raise error
+            return loss(**p)
+
+        with pytest.raises(error):
+            numerical_gradient(f, {"W": W, "b": b})
+        assert (W.tobytes(), b.tobytes()) == before
+
+
+def test_a_copy_to_which_nothing_responds_is_warned_of():
+    W, b = arrays()
+    b.flags.writeable = False
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        numerical_gradient(lambda _: loss(W, b), {"W": W, "b": b})
+
+
+# --- descents --------------------------------------------------------------------------------------------------------
+
+
+def test_a_descent_updates_all_arrays_in_place_by_the_gradient_at_one_point(kind):
+    make, parts = kind
+    (W, b), (W2, b2) = arrays(), arrays()
+    x = make(W, b)
+    assert gradient_descent(lambda p: loss(*parts(p)), x, 0.1, 3) is x
+    for _ in range(3):
+        for part, slope in zip((W2, b2), by_the_book(W2, b2), strict=True):
+            part -= 0.1 * slope
+    assert (W.tobytes(), b.tobytes()) == (W2.tobytes(), b2.tobytes())
+
+
+def test_copies_move_in_a_new_container_beside_the_arrays_in_place():
+    W = np.array([1.0, 2.0])
+    x = {"W": W, "b": [3.0]}
+    moved = gradient_ascent(lambda p: -np.sum(p["W"] ** 2) - p["b"][0] ** 2, x, 0.25, 2)
+    assert moved["W"] is W
+    assert x["b"] == [3.0]
+    assert np.allclose(moved["b"], [0.75])
+    assert np.allclose(W, [0.25, 0.5])
+
+
+def test_callback_and_progress_see_the_container():
+    seen, reports = [], []
+    x = {"W": np.ones(2), "b": np.ones(1)}
+
+    def callback(k, p):
+        seen.append((k, p is x))
+        if k == 1:
+            raise StopIteration
+
+    gradient_descent(
+        lambda p: np.sum(p["W"] ** 2) + p["b"][0] ** 2,
+        x,
+        0.25,
+        5,
+        callback=callback,
+        progress=lambda *at: reports.append(at),
+    )
+    assert seen == [(0, True), (1, True)]
+    assert reports[-1] == (6, 15)
+    assert np.allclose(x["W"], 0.25)
+
+
+def test_an_array_that_is_given_twice_moves_once():
+    W, alone = np.array([1.0, 2.0]), np.array([1.0, 2.0])
+    gradient_descent(lambda p: p["a"] @ p["b"], {"a": W, "b": W}, 0.1, 3)
+    gradient_descent(lambda x: x @ x, alone, 0.1, 3)
+    assert np.array_equal(W, alone)
+
+
+def test_after_an_exception_the_last_completed_iterate_is_left():
+    (W, b), (W2, b2) = arrays(), arrays()
+    count = iter(range(18 * 2 + 5, -1, -1))
+
+    def f(p):
+        if not next(count):
+            raise ZeroDivisionError
+        return loss(**p)
+
+    with pytest.raises(ZeroDivisionError):
+        gradient_descent(f, {"W": W, "b": b}, 0.1, 5)
+    gradient_descent(lambda p: loss(**p), {"W": W2, "b": b2}, 0.1, 2)
+    assert (W.tobytes(), b.tobytes()) == (W2.tobytes(), b2.tobytes())
+
+
+def test_a_descent_that_leaves_the_numbers_says_so_once():
+    with pytest.warns(RuntimeWarning) as caught:
+        gradient_descent(lambda p: float(p["W"][0] ** 4), {"W": np.array([10.0])}, 10.0, 12, h="auto")
+    assert sum("not finite" in str(warning.message) for warning in caught) == 1
+
+
+# --- pandas ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_series_reaches_f_with_its_labels():
+    pd = pytest.importorskip("pandas")
+    x = pd.Series([2.0, 3.0], index=["u", "v"], name="k")
+    for workers in (1, 2):
+        found = numerical_gradient(lambda s: s["u"] ** 2 * s.v, x, workers=workers)
+        pd.testing.assert_series_equal(found, pd.Series([12.0, 4.0], index=["u", "v"], name="k"))
+    moved = gradient_descent(lambda s: s.u**2 + s.v**2, x, 0.25, 1)
+    pd.testing.assert_series_equal(moved, x / 2)
+    assert x.tolist() == [2.0, 3.0]
+    assert labels(x) == ["u", "v"]
+
+
+def test_a_frame_may_be_changed_by_f_as_is_usual_there():
+    pd = pytest.importorskip("pandas")
+    x = pd.DataFrame({"a": [1.0, 2.0], "b": [3, 4]}, index=["p", "q"])
+
+    def f(frame):
+        frame["c"] = frame.a * frame.b
+        frame["a"] = frame.a**2
+        return (frame.c * frame.a).sum()
+
+    found = numerical_gradient(f, x, scheme="central4")
+    expected = pd.DataFrame({"a": [9.0, 48.0], "b": [1.0, 8.0]}, index=["p", "q"])
+    pd.testing.assert_frame_equal(found, expected, atol=1e-9)
+    assert list(x) == ["a", "b"]
+    assert labels({"t": x}) == ["t[p, a]", "t[p, b]", "t[q, a]", "t[q, b]"]
+    assert check_gradient(lambda d: float((d["a"] ** 2).sum()), pd.DataFrame({"a": [2.0, 4.0]}), x[["a"]]).ok
+
+
+@needs_jit
+def test_a_compiled_f_receives_the_numbers_of_a_series():
+    pd = pytest.importorskip("pandas")
+    f = compiled(lambda x: x[0] ** 2 * x[1])
+    pd.testing.assert_series_equal(numerical_gradient(f, pd.Series([2.0, 3.0])), pd.Series([12.0, 4.0]))
+
+
+# --- labels, and misuse ----------------------------------------------------------------------------------------------
+
+
+def test_labels_name_each_coordinate():
+    x = {"W": np.ones((1, 2)), "layers": [np.ones(1), 2.0]}
+    assert labels(x) == ["W[0, 0]", "W[0, 1]", "layers[0][0]", "layers[1]"]
+    assert labels(np.ones(2)) == labels([1.0, 2.0]) == ["x[0]", "x[1]"]
+
+
+def never(*args):
+    raise AssertionError("evaluated before the arguments were checked")
+
+
+@pytest.mark.parametrize("run", [numerical_gradient, gradient_descent])
+@pytest.mark.parametrize(
+    ("x", "options", "error", "said"),
+    [
+        ({"W": "text"}, {}, TypeError, r"x\['W'\] must hold real numbers"),
+        ({"W": [[1.0], [1.0, 2.0]]}, {}, ValueError, r"x\['W'\] must be a rectangular array"),
+        ({1: np.ones(2)}, {}, TypeError, "the keys of x must be strings"),
+        ({"W": np.ones(2)}, {"h": {"V": 1.0}}, ValueError, r"h must be one for all arrays, or have the keys \['W'\]"),
+        ({"W": np.ones(2)}, {"h": -1.0}, ValueError, "h must be finite and positive"),
+        ({"W": np.lib.stride_tricks.as_strided(np.ones(1), (2,), (0,))}, {}, ValueError, r"x\['W'\] may have elements"),
+    ],
+)
+def test_misuse_is_one_clear_line(run, x, options, error, said):
+    with pytest.raises(error, match=said.replace("x", "(x|init_x)", 1)):
+        run(never, x, **options)
+
+
+def test_what_takes_no_container_says_so():
+    x = {"W": np.ones(2), "b": np.ones(3)}
+    with pytest.raises(TypeError, match="out must be None for x in a dict"):
+        numerical_gradient(never, x, out=np.empty(5))
+    with pytest.raises(TypeError, match="x in a dict needs a Python f of one point"):
+        numerical_gradient(never, x, vectorized=True)
+    with pytest.raises(TypeError, match=r"must hold real numbers.*pass one of its arrays"):
+        descent_path(never, x)
+    with pytest.raises(ValueError, match="b and a share memory"):
+        gradient_descent(never, {"a": x["b"], "b": x["b"][1:]})
+
+
+@needs_jit
+def test_a_compiled_f_needs_one_array():
+    f = compiled(lambda x: x[0])
+    for run in (numerical_gradient, gradient_descent):
+        with pytest.raises(TypeError, match="x in a dict needs a Python f of one point"):
+            run(f, {"W": np.ones(2)})

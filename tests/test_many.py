@@ -1,0 +1,160 @@
+"""Gradients at many points in one call: one after the other, in one compiled loop, or in batches."""
+
+import numpy as np
+import pytest
+from problems import compiled
+
+from numgrad import function_2, numerical_gradient, reference
+from numgrad.objectives import compiled as compiled_module
+
+POINTS = np.random.default_rng(0).normal(size=(7, 3))
+
+
+def cubic(x):
+    return (x[0] ** 3 + x[1]) * x[2]
+
+
+def cubics(batch):
+    return (batch[:, 0] ** 3 + batch[:, 1]) * batch[:, 2]
+
+
+KINDS = {
+    "python": (cubic, {}),
+    "compiled": (compiled(cubic), {}),
+    "threads": (compiled(cubic), {"workers": 2}),
+    "processes": (cubic, {"workers": 2}),
+    "engine": (cubic, {"workers": map}),
+    "vectorized": (cubics, {"vectorized": True}),
+    "small batches": (cubics, {"vectorized": True, "batch_bytes": 100}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_point_has_the_gradient_that_it_has_alone(kind):
+    f, options = KINDS[kind]
+    before = POINTS.tobytes()
+    # numba rounds a power otherwise than Python does.
+    alone = numerical_gradient if kind in {"compiled", "threads"} else reference.numerical_gradient
+    expected = np.array([alone(f if alone is numerical_gradient else cubic, point.copy()) for point in POINTS])
+    for axis, x in ((0, POINTS), (1, POINTS.T), (-1, np.asfortranarray(POINTS.T)), (0, POINTS.tolist())):
+        found = numerical_gradient(f, x, points_axis=axis, **options)
+        assert found.shape == np.shape(x)
+        assert np.array_equal(found if axis == 0 else found.T, expected)
+    assert POINTS.tobytes() == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"h": "auto"},
+        {"h": [1e-4, 1e-3, 1e-2]},
+        {"h": 1e-3},
+        {"scheme": "central4"},
+        {"scheme": "complex"},
+        {"bounds": (-3.0, 3.0)},
+    ],
+    ids=str,
+)
+def test_steps_schemes_and_bounds_are_those_of_a_point(options):
+    expected = np.array([numerical_gradient(cubic, point, **options) for point in POINTS])
+    assert np.array_equal(numerical_gradient(cubic, POINTS, points_axis=0, **options), expected)
+
+
+def test_points_may_be_matrices():
+    x = np.random.default_rng(1).normal(size=(2, 4, 3))
+    shapes = []
+    numerical_gradient(lambda W: shapes.append(W.shape) or W[0, 0], x, points_axis=1)
+    assert set(shapes) == {(2, 3)}
+    for f in (lambda W: np.sum(W**2), compiled(lambda W: np.sum(W**2))):
+        assert np.allclose(numerical_gradient(f, x, points_axis=1), 2 * x)
+
+
+def test_the_book_gives_coordinates_first():
+    grid = np.array(np.meshgrid(np.arange(-2, 2.5, 0.25), np.arange(-2, 2.5, 0.25))).reshape(2, -1)
+    found = numerical_gradient(function_2, grid, points_axis=1)
+    assert np.allclose(found, 2 * grid, atol=1e-9)
+
+
+def test_arguments_out_and_progress():
+    seen, out = [], np.empty(POINTS.shape)
+    found = numerical_gradient(
+        lambda x, a: a * cubic(x), POINTS, args=(2.0,), points_axis=0, out=out, progress=lambda *at: seen.append(at)
+    )
+    assert found is out
+    assert np.allclose(out, 2.0 * numerical_gradient(cubic, POINTS, points_axis=0))
+    assert seen[-1] == (7, 7)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_no_points_and_no_coordinates_are_fine(shape):
+    assert numerical_gradient(cubic, np.empty(shape), points_axis=0).shape == shape
+
+
+@pytest.mark.parametrize("kind", ["python", "vectorized"])
+def test_evaluations_are_two_for_each_coordinate(kind):
+    f, options = KINDS[kind]
+    rows = []
+
+    def counted(x):
+        rows.append(len(x) if kind == "vectorized" else 1)
+        return f(x)
+
+    numerical_gradient(counted, POINTS, points_axis=0, **options)
+    assert sum(rows[1:] if kind == "vectorized" else rows) == 2 * POINTS.size
+
+
+def test_a_compiled_f_runs_in_one_loop(monkeypatch):
+    f = compiled(cubic)
+    numerical_gradient(f, POINTS, points_axis=0)
+    monkeypatch.setattr(compiled_module.CompiledObjective, "value", None)  # nobody calls f by itself
+    assert numerical_gradient(f, POINTS, points_axis=0).shape == POINTS.shape
+
+
+def test_an_f_that_writes_to_its_point_is_found():
+    def writes(x):
+        x[0] = 0.0
+        return x[1]
+
+    for f in (writes, compiled(writes)):
+        with pytest.raises(ValueError, match="f writes to its argument"):
+            numerical_gradient(f, POINTS, points_axis=0)
+
+
+def test_an_f_that_reads_other_memory_is_warned_of():
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        numerical_gradient(lambda x: POINTS[0, 0], POINTS, points_axis=0)
+    points = POINTS.copy()
+    with pytest.raises(ValueError, match="captured variable 'points'"):
+        numerical_gradient(compiled(lambda x: points[0, 0] * x[0]), points, points_axis=0)
+
+
+def test_a_lost_step_is_warned_of():
+    x = POINTS.copy()
+    x[3, 1] = 1e14
+    for f, options in (KINDS["python"], KINDS["compiled"], KINDS["vectorized"]):
+        with pytest.warns(RuntimeWarning, match="the step h=0.0001"):
+            numerical_gradient(f, x, points_axis=0, **options)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "error", "said"),
+    [
+        (POINTS[0], {"points_axis": 0}, ValueError, "points_axis needs an x of two axes"),
+        (POINTS, {"points_axis": 2}, ValueError, "points_axis must be less than 2"),
+        (POINTS, {"points_axis": -3}, ValueError, "points_axis must be at least -2, got -3"),
+        (POINTS, {"points_axis": 0.5}, TypeError, "points_axis must be an integer"),
+        (POINTS, {"points_axis": 0, "coordinates": [0]}, ValueError, "coordinates must be None with points_axis"),
+        (POINTS, {"points_axis": 0, "h": -1.0}, ValueError, "h must be finite and positive"),
+        (POINTS, {"points_axis": 0, "out": np.empty(3)}, ValueError, "out must have the shape of the result"),
+        (
+            POINTS,
+            {"points_axis": 0, "vectorized": True, "batch_bytes": 0},
+            ValueError,
+            "batch_bytes must be at least 1",
+        ),
+        ("text", {"points_axis": 0}, TypeError, "x must hold real numbers"),
+    ],
+)
+def test_misuse_is_one_clear_line(x, options, error, said):
+    with pytest.raises(error, match=said):
+        numerical_gradient(cubics if "vectorized" in options else cubic, x, **options)

@@ -1,0 +1,178 @@
+"""Covariances to first order, against exact ones: the cases of jacobi's own tests, and what it leaves out."""
+
+import numpy as np
+import pytest
+from problems import compiled
+
+from numgrad import propagate
+
+# The default is a central difference with a step of eps**(1/3): its error is about 1e-10 of values near 1.
+RTOL = 1e-8
+A = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "cov", "value", "covariance"),
+    [
+        (lambda x: x**2 + 5, 2, 3, 9.0, 48.0),
+        (lambda x: np.ones(2) * x**2, 2, 3, [4.0, 4.0], [[48.0, 48.0], [48.0, 48.0]]),
+        (np.sum, [0, 1], [1, 1], 1.0, 2.0),
+        (np.sum, [0, 1], [[1, 0], [0, 1]], 1.0, 2.0),
+        (np.sum, [0, 1], 2, 1.0, 4.0),
+        (np.sum, [0, 1], [[1, 0.5], [0.5, 1]], 1.0, 3.0),
+        (lambda x: A @ x, [0, 1], [1, 1], [2, 4, 6], A @ A.T),
+        (lambda x: A @ x, [0, 1], [[2, 1], [1, 3]], [2, 4, 6], A @ [[2, 1], [1, 3]] @ A.T),
+        (lambda x: A @ x, [0, 1], 2, [2, 4, 6], 2 * A @ A.T),
+        (lambda x: 2 * x, [1, 2], [3, 4], [2, 4], [12, 16]),
+        (lambda x: 2 * x, [1], [3], [2], [12]),
+        (lambda x: 2 * x, [1], [[3]], [2], [[12]]),
+        (lambda x: 2 * x, [1, 2], [[3, 0], [0, 4]], [2, 4], [[12, 0], [0, 16]]),
+        (lambda x: x**2 + 1, [1, 2], [[3, 1], [1, 4]], [2, 5], [[12, 8], [8, 64]]),
+        (lambda x: x**2 + 1, [1, 2], 3, [2, 5], [12, 48]),
+        (lambda x: x[::-1] * 2, [1, 2], [3, 4], [4, 2], [[16, 0], [0, 12]]),
+    ],
+)
+def test_exact_covariances(f, x, cov, value, covariance):
+    found, own = propagate(f, x, cov)
+    assert np.shape(found) == np.shape(value)
+    assert np.shape(own) == np.shape(covariance)
+    assert np.allclose(found, value, rtol=1e-15)
+    assert np.allclose(own, covariance, rtol=RTOL, atol=1e-9)
+
+
+@pytest.mark.parametrize("cov", [[3.0, 4.0], [[3.0, 1.0], [1.0, 4.0]], 3.0], ids=str)
+def test_an_f_that_is_known_to_be_elementwise_takes_two_evaluations(cov):
+    calls = []
+    f = lambda x: calls.append(1) or x**2 + 3  # noqa: E731
+    covariance = propagate(f, [1.0, 2.0], cov, diagonal=True)[1]
+    assert len(calls) == 3
+    assert np.allclose(covariance, propagate(f, [1.0, 2.0], cov)[1], rtol=RTOL)
+    assert propagate(lambda x: x**2 + 3, 2, 3, diagonal=True) == (7.0, pytest.approx(48.0, rel=RTOL))
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_what_is_not_a_number_stays_where_it_is(diagonal):
+    nan = np.nan
+    cov = [[3.0, nan, 1.0], [nan, nan, nan], [1.0, nan, 5.0]]
+    value, covariance = propagate(lambda x: x**2 + 1, [1.0, nan, 2.0], cov, diagonal=diagonal)
+    assert np.allclose(value, [2, nan, 5], equal_nan=True)
+    assert np.allclose(covariance, [[12, nan, 8], [nan, nan, nan], [8, nan, 80]], rtol=RTOL, equal_nan=True)
+
+
+def test_independent_arguments_add_up():
+    f = lambda x, y: (x - y) / (x + y)  # noqa: E731
+    # The slopes are 2 y / (x + y)**2 and -2 x / (x + y)**2.
+    value, variance = propagate(f, 1, 2, 3, 4)
+    assert value == -0.5
+    assert variance == pytest.approx((6 / 16) ** 2 * 2 + (2 / 16) ** 2 * 4, rel=RTOL)
+    assert np.ndim(variance) == 0
+
+
+def test_vectors_and_numbers_mix():
+    join = lambda x, y: np.concatenate([x, np.atleast_1d(y)])  # noqa: E731
+    value, covariance = propagate(join, [1, 2], [2, 3], 3, 4)
+    assert value.tolist() == [1, 2, 3]
+    assert np.allclose(covariance, np.diag([2, 3, 4]), atol=1e-9)
+    # A number moves all of a vector: its part is a matrix, that of the vector itself are variances.
+    expected = np.diag([18.0, 27.0]) + 4.0 * np.outer([1, 2], [1, 2])
+    for given in (([1.0, 2.0], [2.0, 3.0], 3.0, 4.0), (3.0, 4.0, [1.0, 2.0], [2.0, 3.0])):
+        assert np.allclose(propagate(lambda x, y: x * y, *given)[1], expected, rtol=RTOL, atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [20, 21, 64, 1000])
+def test_an_elementwise_f_of_many_numbers_takes_few_evaluations(n):
+    calls = []
+    x = np.linspace(-2.0, 2.0, n)
+    _, variances = propagate(lambda x: calls.append(1) or np.sin(x), x, np.full(n, 2.0))
+    assert len(calls) <= 2 * (np.log2(n) + 1) + 3
+    assert variances.shape == (n,)
+    assert np.allclose(variances, 2.0 * np.cos(x) ** 2, atol=1e-8)
+
+
+@pytest.mark.parametrize("shift", [1, -1, 7, 16])
+def test_a_single_other_coordinate_is_found(shift):
+    x = np.linspace(1.0, 2.0, 32)
+
+    def f(x):
+        y = x**2
+        y[5] += 1e-3 * x[(5 + shift) % 32]
+        return y
+
+    jacobian = np.diag(2 * x)
+    jacobian[5, (5 + shift) % 32] = 1e-3
+    covariance = propagate(f, x, np.ones(32))[1]
+    assert np.allclose(covariance, jacobian @ jacobian.T, rtol=1e-6, atol=1e-9)
+
+
+def test_differences_of_neighbours_are_not_elementwise():
+    x = np.ones(32)
+    covariance = propagate(lambda x: x - np.roll(x, 1), x, np.ones(32))[1]
+    assert covariance.shape == (32, 32)
+    assert np.allclose(np.diag(covariance), 2.0, atol=1e-8)
+
+
+def test_a_compiled_f_is_differentiated_as_one():
+    f = compiled(lambda x: np.array([x[0] * x[1], x[0]]))
+    value, covariance = propagate(f, [3.0, 4.0], [0.1, 0.2])
+    J = np.array([[4.0, 3.0], [1.0, 0.0]])
+    assert value.tolist() == [12.0, 3.0]
+    assert np.allclose(covariance, J @ np.diag([0.1, 0.2]) @ J.T, rtol=RTOL)
+
+
+def test_steps_and_schemes_are_chosen():
+    exact = (2 * 3.0 * np.cos(9.0)) ** 2 * 0.1
+    options = {"h": 1e-2}, {"scheme": "central6"}
+    errors = [abs(propagate(lambda x: np.sin(x**2), 3.0, 0.1, **o)[1] - exact) for o in options]
+    assert errors[1] < 1e-7 < 1e-5 < errors[0]
+
+
+def test_arguments_are_not_changed():
+    x, cov = np.array([1.0, 2.0]), np.eye(2)
+    before = x.tobytes(), cov.tobytes()
+
+    def f(x, y):
+        return x * y
+
+    propagate(f, x, cov, 3.0, 1.0)
+    assert (x.tobytes(), cov.tobytes()) == before
+
+
+def test_a_fit_propagates_like_linear_algebra_says():
+    # A line through points: the variance of its value at t is (1, t) C (1, t).
+    C = np.array([[0.2, -0.05], [-0.05, 0.1]])
+    t = np.linspace(0.0, 1.0, 5)
+    rows = np.stack([np.ones(5), t], axis=1)
+    value, covariance = propagate(lambda p: p[0] + p[1] * t, [1.0, 2.0], C)
+    assert np.allclose(value, 1.0 + 2.0 * t)
+    assert np.allclose(covariance, rows @ C @ rows.T, rtol=RTOL, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ((1, 2, 3), ValueError, "each argument needs a covariance, got 3 arrays"),
+        (([[1.0]], 1), ValueError, r"x must have at most 1 axis, got the shape \(1, 1\)"),
+        ((1, [[[1]]]), ValueError, "cov must be a variance, or of shape"),
+        ((2, [1.0, 1.0]), ValueError, r"cov must be a variance, or of shape \(\) or \(\) as x is, got \(2,\)"),
+        (([1.0, 2.0], np.ones((2, 3))), ValueError, "cov must be a variance"),
+        (([1.0, 2.0], "text"), TypeError, "cov must hold real numbers"),
+        ((["a"], 1.0), TypeError, "x must hold real numbers"),
+    ],
+)
+def test_misuse_is_one_clear_line(given, error, said):
+    with pytest.raises(error, match=said):
+        propagate(lambda *x: x[0], *given)
+
+
+def test_values_have_one_axis_at_most():
+    with pytest.raises(ValueError, match="the value of f must have at most 1 axis"):
+        propagate(lambda x: np.ones((2, 2)) * x, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "case", [(np.sin, [1.0, 2.0], [0.1, 0.2]), (np.prod, [1.0, 2.0, 3.0], np.eye(3))], ids=["sin", "prod"]
+)
+def test_jacobi_agrees(case):
+    jacobi = pytest.importorskip("jacobi")
+    for own, other in zip(propagate(*case), jacobi.propagate(*case), strict=True):
+        assert np.allclose(own, other, rtol=1e-7)
