@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .callables import Gradient, Hessian, Jacobian
     from .checking import GradientCheck, assert_gradient, check_gradient
     from .descent import descent_path, gradient_ascent, gradient_descent
+    from .estimated_matrices import estimate_hessian, estimate_jacobian
     from .estimates import Estimate, estimate_derivative, estimate_gradient
     from .gradient import numerical_diff, numerical_gradient
     from .hessian import hessian_vector_product, numerical_hessian
@@ -50,6 +51,8 @@ __all__ = [
     "SeparableObjective",
     "estimate_derivative",
     "estimate_gradient",
+    "estimate_jacobian",
+    "estimate_hessian",
     "Estimate",
     "check_gradient",
     "assert_gradient",
@@ -85,6 +88,8 @@ _MODULES = {
     "SeparableObjective": "objectives.separable",
     "estimate_derivative": "estimates",
     "estimate_gradient": "estimates",
+    "estimate_jacobian": "estimated_matrices",
+    "estimate_hessian": "estimated_matrices",
     "Estimate": "estimates",
     "check_gradient": "checking",
     "assert_gradient": "checking",

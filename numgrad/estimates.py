@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
@@ -13,11 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
-from .arguments import ALL_COORDINATES, as_coordinates, describe, finite_real, is_compiled, real_array
+from .arguments import ALL_COORDINATES, as_coordinates, describe, finite_real, is_compiled, real_array, real_number
 from .driver import Progress, Workers, differentiate
 from .loops import Floats, Rule
 from .objectives.python import PythonObjective
+from .objectives.vectors import VectorObjective
 from .points import EPS, private_copy, resolution
+from .replays import make_estimates_of_outputs
 from .ridders import COLUMNS, make_estimates, make_guarded_estimates
 from .schemes import Bounds, limits
 
@@ -166,8 +169,8 @@ def estimate_derivative(
     Parameters
     ----------
     f : callable
-        ``f(x, *args) -> float`` for a float. It may be compiled with `numba.njit`; the extrapolation is then compiled
-        around it.
+        ``f(x, *args) -> float`` for a float, or an array of any shape. It may be compiled with `numba.njit`; if it
+        returns a float, the extrapolation is then compiled around it.
     x : float or array_like
         Where the derivative is taken; of an array, element by element.
     args : tuple, optional
@@ -185,7 +188,8 @@ def estimate_derivative(
     Returns
     -------
     Estimate
-        Of floats for a number, else of arrays of the shape of `x`.
+        Of floats for a number, else of arrays of the shape of `x`; of shape ``(*f(x).shape, *x.shape)`` if `f` returns
+        an array, whose elements share their evaluations.
 
     Raises
     ------
@@ -228,19 +232,48 @@ def estimate_derivative(
     """
     if not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
-    points, goals = private_copy(real_array(x)), _goals(rtol, atol)
+    points, goals = private_copy(real_array(x)), checked_goals(rtol, atol)
     objective = _of_one(f) if is_compiled(f) else PythonObjective(lambda point, *args: f(float(point[0]), *args))
-    reach = _reach(points, bounds, first_step)
+    reach = reach_of(points, bounds, first_step)
     rows, plan = plan_estimates(EPS, ALL_COORDINATES, points.size, goals, reach)
     for k, value in enumerate(points.reshape(-1)):
         if reach.size:
             plan = plan_estimates(EPS, ALL_COORDINATES, 0, goals, reach[:, k : k + 1].copy())[1]
-        differentiate(objective, objective.place(np.array([value]), args)[0], args, plan, rows[k : k + 1])
+        point = objective.place(np.array([value]), args)[0]
+        if isinstance(objective, PythonObjective):
+            returned = objective.returned(point, args)
+            if k == 0 and _has_several(returned):
+                return _of_several(VectorObjective(objective.f), points, args, (EPS, goals, reach))
+            rule = plan[0]._replace(data=(real_number(returned), *plan[0].data[1:]), needs_value=False)
+            plan = rule, plan[1]
+        differentiate(objective, point, args, plan, rows[k : k + 1])
     if isinstance(x, np.ndarray) or points.ndim:
-        return _as_estimate(rows, points.shape, points.size, goals)
+        return estimate_of_rows(rows, points.shape, points.size, goals)
     value, error, step, _, evaluations = rows[0].tolist()
     converged = error <= max((goals[0] or _CONVERGED) * abs(value), goals[1])
     return Estimate(value, error, step, int(evaluations) + 1, converged)
+
+
+def _has_several(returned: Any) -> bool:
+    with suppress(ValueError):  # ragged, as of a value and a gradient
+        return bool(math.prod(np.shape(returned)) != 1)
+    return False
+
+
+def _of_several(objective: VectorObjective, points: Floats, args: tuple[Any, ...], options: Any) -> Estimate[Any]:
+    """Return the derivatives of an f with several outputs, of shape ``(*f(x).shape, *points.shape)``."""
+    eps, goals, reach = options
+    found = []
+    for k, number in enumerate(points.reshape(-1)):
+        own = eps, goals, reach[:, k : k + 1].copy() if reach.size else reach
+        found.append(estimate_of_outputs(objective, np.array([number]), args, own)[0])
+    columns = (
+        np.concatenate([getattr(part, name) for part in found], axis=-1)
+        for name in ("value", "error", "step", "converged")
+    )
+    value, error, step, converged = [part.reshape(*part.shape[:-1], *points.shape) for part in columns]
+    evaluations = sum(part.evaluations for part in found) + 1  # the first value showed the shape
+    return Estimate(value, error, step, evaluations, converged)
 
 
 def plan_estimates(
@@ -248,20 +281,31 @@ def plan_estimates(
 ) -> tuple[Floats, tuple[Rule, NDArray[np.intp]]]:
     """Return room for estimates, a row each, and what to do where, for memory of the relative spacing `eps`.
 
-    ``goals = rtol, atol``, the first 0 for none of the user's own; `reach` is what `_reach` returns.
+    ``goals = rtol, atol``, the first 0 for none of the user's own; `reach` is what `reach_of` returns.
     """
     data = math.nan, eps, goals[0] or _GOOD * eps, goals[1], reach
     return np.empty((size, COLUMNS)), (Rule(make_estimates, data, True, COLUMNS, make_guarded_estimates), where)
 
 
-def _goals(rtol: float | None, atol: float) -> tuple[float, float]:
+def good_enough(goals: tuple[float, float]) -> float:
+    """Return the relative error at which no other first step is tried."""
+    return goals[0] or _GOOD * EPS
+
+
+def has_converged(value: Any, error: Any, goals: tuple[float, float]) -> Any:
+    """Tell which errors are at most what the user, or `Estimate`, allows."""
+    return error <= np.maximum((goals[0] or _CONVERGED) * abs(value), goals[1])
+
+
+def checked_goals(rtol: float | None, atol: float) -> tuple[float, float]:
+    """Return `rtol`, 0 for None, and `atol`; ValueError unless they are positive and not negative."""
     goals = 0.0 if rtol is None else finite_real("rtol", rtol), finite_real("atol", atol)
     if min(goals) < 0.0 or rtol == 0.0:
         raise ValueError(f"rtol must be positive and atol not negative, got {rtol} and {atol}")
     return goals
 
 
-def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None) -> Floats:
+def reach_of(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None) -> Floats:
     """Return the lower and upper bounds and the first steps, 0 for one that is to be found, in rows, or no rows."""
     if bounds is None and first_step is None:
         return _FREE
@@ -346,16 +390,40 @@ def estimate_gradient(
     workers = driver.as_workers(workers, objective)
     chosen = ALL_COORDINATES if coordinates is None else as_coordinates(coordinates, point.size)
     shape = point.shape if coordinates is None else chosen.shape
-    goals, reach = _goals(rtol, atol), _reach(point, bounds, first_step)
+    goals, reach = checked_goals(rtol, atol), reach_of(point, bounds, first_step)
     rows, plan = plan_estimates(EPS if private else resolution(point), chosen, math.prod(shape), goals, reach)
     flags = differentiate(objective, point, args, plan, rows, workers, progress)
     ignored = coordinates is None and driver.seems_ignored(objective, private, workers, flags, rows[:, 0])
     driver.warn_of(flags, math.nan, ignored, point)
-    return _as_estimate(rows, shape, min(len(rows), 1), goals)
+    return estimate_of_rows(rows, shape, min(len(rows), 1), goals)
 
 
-def _as_estimate(rows: Floats, shape: tuple[int, ...], further: int, goals: tuple[float, float]) -> Estimate[Any]:
+def estimate_of_outputs(
+    objective: VectorObjective,
+    x: NDArray[Any],
+    args: tuple[Any, ...],
+    options: tuple[float, tuple[float, float], Floats],
+    workers: Workers = 1,
+    progress: Progress = False,
+) -> tuple[Estimate[Any], int]:
+    """Return the estimates for an f with several outputs, of shape ``(*f(x).shape, *x.shape)``, and flags.
+
+    ``options = eps, goals, reach``, as of `plan_estimates`.
+    """
+    eps, goals, reach = options
+    base = objective.value(x, args)
+    if base.dtype.kind == "c":
+        raise TypeError("f must return real numbers, it returned complex ones; estimate its real and imaginary parts")
+    data = base, eps, good_enough(goals), goals[1], reach
+    rule = Rule(make_estimates_of_outputs, data, False, base.size * COLUMNS, make_estimates_of_outputs)
+    rows = np.empty((x.size, base.size * COLUMNS))
+    flags = differentiate(objective, x, args, (rule, ALL_COORDINATES), rows, workers, progress) if rows.size else 0
+    each = rows.reshape(x.size, base.size, COLUMNS).transpose(1, 0, 2).reshape(-1, COLUMNS)
+    return estimate_of_rows(each, (*base.shape, *x.shape), 1, goals), flags
+
+
+def estimate_of_rows(rows: Floats, shape: tuple[int, ...], further: int, goals: tuple[float, float]) -> Estimate[Any]:
     """Return the rows that `numgrad.ridders` has written as an Estimate, with `further` evaluations, of f(x)."""
     value, error, step = (column.reshape(shape).copy() for column in rows.T[:3])
-    converged = error <= np.maximum((goals[0] or _CONVERGED) * abs(value), goals[1])
+    converged = has_converged(value, error, goals)
     return Estimate(value, error, step, int(rows[:, 4].sum()) + further, converged)

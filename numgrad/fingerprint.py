@@ -115,8 +115,9 @@ def _moves(sweep: Any) -> Iterator[NDArray[Any]]:
 def _reach(sweep: Any, x: NDArray[np.float64]) -> tuple[NDArray[np.intp], Any, Any, NDArray[np.intp]]:
     """Return the coordinates of a sweep, how far each moves either way, and the coordinates of its first unit."""
     where, everywhere = sweep.where, np.arange(x.size)
-    if not isinstance(where, tuple):
-        members = where if len(where) else everywhere
+    if not isinstance(where, tuple) or sweep.rule.interpreted is not None:
+        given = np.unique(where[1]) if isinstance(where, tuple) else where
+        members = given if len(given) else everywhere
         far = _SHARE * (1.0 + np.abs(x[members]))
         return members, far, -far, members[:1]
     starts, members, lengths = where

@@ -196,8 +196,7 @@ def report(
         beyond = errors > tolerances[0]
         failed, hidden = beyond & (part.failed | ~np.isfinite(errors)), _hidden(part, tolerances[1])
         hints = list(causes(part, failed))
-        least = part.error if part.is_small else tolerances[1]
-        is_all_small &= not (np.fmax(np.abs(part.candidate), np.abs(part.numerical)) > least).any()
+        is_all_small &= not _exceeds(part, tolerances[1]).any()
         if _is_unknown(part, hidden, tolerances[1]):
             unknown += failed.size
             hints.append(f"{_NOISY}: {_ADVICE}")
@@ -220,6 +219,12 @@ def report(
     worst = max(places, key=lambda ranked: ranked[0], default=((0.0, 0.0), None))[1]
     numbers, hints = (checked, total, explained, *tolerances), list(dict.fromkeys(found + notes))
     return GradientCheck(ok, largest, worst, *numbers, arrays, tuple(hints), verdict, subgradients, unjudged)
+
+
+def _exceeds(part: Comparison, atol: float) -> Flags:
+    """Tell which values exceed what excuses them: atol, or of a small gradient their own error bars."""
+    size: Floats = np.fmax(np.abs(part.candidate), np.abs(part.numerical))
+    return size > (part.error if part.is_small else atol)
 
 
 def _why_nothing(parts: list[Comparison]) -> str:

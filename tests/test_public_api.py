@@ -18,7 +18,8 @@ NAMES = [
     "directional_derivative", "numerical_hessian", "hessian_vector_product", "Gradient", "Jacobian", "Hessian",
     "propagate", "Scheme", "gradient_descent", "gradient_ascent", "descent_path", "softmax", "cross_entropy_error",
     "simpleNet", "SimpleNet", "IncrementalObjective", "SeparableObjective", "estimate_derivative",
-    "estimate_gradient", "Estimate", "check_gradient", "assert_gradient", "GradientCheck", "plotting", "reference",
+    "estimate_gradient", "estimate_jacobian", "estimate_hessian", "Estimate", "check_gradient", "assert_gradient",
+    "GradientCheck", "plotting", "reference",
 ]  # fmt: skip
 DESCENT = (
     "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False, "
@@ -27,18 +28,19 @@ DESCENT = (
 SIGNATURES = {
     "numerical_diff": "(f, x, h=0.0001, *, args=(), order=1, scheme='central', bounds=None)",
     "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None, coordinates=None, progress=False, "
-    "scheme='central', bounds=None, vectorized=False, batch_bytes=67108864, points_axis=None)",
+    "scheme='central', bounds=None, vectorized=False, batch_bytes=67108864)",
     "numerical_jacobian": "(f, x, h=0.0001, *, args=(), workers=1, out=None, sparsity=None, progress=False, "
     "scheme='central', bounds=None, vectorized=False)",
-    "numerical_hessian": "(f, x, h='auto', *, args=(), workers=1, sparsity=None, gradient=None, out=None, "
-    "progress=False, scheme='central', bounds=None)",
-    "hessian_vector_product": "(f, x, v, h='auto', *, args=(), workers=1, gradient=None)",
     "gradient_descent": DESCENT,
     "gradient_ascent": DESCENT,
     "descent_path": DESCENT,
     "estimate_derivative": "(f, x, *, args=(), bounds=None, rtol=None, atol=0.0, first_step=None)",
     "estimate_gradient": "(f, x, *, args=(), workers=1, coordinates=None, progress=False, bounds=None, rtol=None, "
     "atol=0.0, first_step=None)",
+    "estimate_jacobian": "(f, x, *, args=(), workers=1, progress=False, bounds=None, rtol=None, atol=0.0, "
+    "first_step=None)",
+    "estimate_hessian": "(f, x, *, args=(), workers=1, progress=False, bounds=None, rtol=None, atol=0.0, "
+    "first_step=None)",
     "check_gradient": (
         "(f, gradient, x, *, args=(), samples=None, directions=None, rtol=1e-05, atol=1e-08, rng=None, progress=False, "
         "workers=1, coordinates=None, bounds=None, h=None, strict=False)"

@@ -104,6 +104,8 @@ class VectorSweep(PythonSweep):
     """Units of work for a Python callable that returns an array: a row of outputs each."""
 
     def _units(self) -> tuple[Any, Any, Any, Any]:
+        if self.rule.interpreted is not None:
+            return super()._units()
         if self.rule.make is make_complex_step:
             return self._columns(lambda x, args: imaginary_parts(self.objective.f(x, *args)))
         return self._columns(self.objective.evaluate)
