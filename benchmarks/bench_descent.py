@@ -32,7 +32,7 @@ def test_descent(benchmark, exact, route):
     exact(benchmark(lambda: ROUTES[route](START.copy())), LAST, 2.0**-52 * 25 / 1e-4)
 
 
-@pytest.mark.benchmark(group="descent, promises")
+@pytest.mark.benchmark(group="descent, targets")
 def test_compiled_descent_against_the_reference(benchmark, promise, exact):
     exact(benchmark(lambda: gradient_descent(compiled_2, START.copy(), 0.1, 100)), LAST, 2.0**-52 * 25 / 1e-4)
     promise(

@@ -93,7 +93,7 @@ def test_function_2_as_plain_python(benchmark, promise, exact):
     )
 
 
-@pytest.mark.benchmark(group="gradient, n = 100, promises")
+@pytest.mark.benchmark(group="gradient, n = 100, targets")
 def test_compiled_against_the_reference(benchmark, promise, exact):
     x = point(100)
     exact(benchmark(numerical_gradient, compiled_sum, x), 2 * x, bound(100))
@@ -110,7 +110,7 @@ def test_compiled_against_the_reference(benchmark, promise, exact):
     )
 
 
-@pytest.mark.benchmark(group="gradient, n = 1000, promises")
+@pytest.mark.benchmark(group="gradient, n = 1000, targets")
 def test_python_f_against_its_bare_calls(benchmark, promise, exact):
     x = point(1000)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .schemes import Scheme
     from .sparsity import jacobian_sparsity
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # In the order in which the chapter introduces them.
 __all__ = [

@@ -1,4 +1,4 @@
-"""The command line: ``python -m numgrad`` demo, profile, check or steps."""
+"""The command line, ``numgrad`` or ``python -m numgrad``: demo, profile, check or steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import check_gradient
+from . import __version__, check_gradient
 from .commands import demo, output, profiling
 
 # The last two are 128 and the number of the signal, as of a program that a signal has ended.
@@ -97,8 +97,11 @@ class _Interrupts:
 def _parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. What it parses has the function of the command as its `run`."""
     parser = argparse.ArgumentParser(
-        "python -m numgrad", description="Numerical gradients, shown and measured.", epilog=_CODES
+        "numgrad" if Path(sys.argv[0]).stem == "numgrad" else "python -m numgrad",
+        description="Numerical gradients, shown and measured.",
+        epilog=_CODES,
     )
+    parser.add_argument("--version", action="version", version=f"numgrad {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, (run, summary) in _COMMANDS.items():
         commands.add_parser(name, help=summary, epilog=_CODES).set_defaults(run=run)

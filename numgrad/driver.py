@@ -205,7 +205,7 @@ def _tqdm() -> Any:
         # tqdm.auto draws a widget in a notebook, and text elsewhere.
         from tqdm.auto import tqdm
     except ImportError:
-        raise ImportError("progress=True draws with tqdm: python -m pip install 'numgrad[progress]'") from None
+        raise ImportError("progress=True draws with tqdm: python -m pip install tqdm") from None
     return tqdm
 
 

@@ -1,4 +1,4 @@
-"""The chapter's pictures. matplotlib is imported when one is drawn: ``python -m pip install 'numgrad[plot]'``.
+"""The chapter's pictures. matplotlib is imported when one is drawn: ``python -m pip install matplotlib``.
 
 Each function draws on ``ax``, or on a new figure that shows inline in a notebook, and returns the Axes. Further keyword
 arguments go to the matplotlib artist that carries the data.
@@ -362,11 +362,11 @@ def picture(
 
 
 def _matplotlib(module: str) -> Any:
-    """Return a module of matplotlib, or raise an ImportError that names the extra if matplotlib is not installed."""
+    """Return a module of matplotlib, or raise an ImportError that says how to install it."""
     try:
         return importlib.import_module(f"matplotlib.{module}")
     except ImportError:
-        raise ImportError("pictures are drawn by matplotlib: python -m pip install 'numgrad[plot]'") from None
+        raise ImportError("pictures are drawn by matplotlib: python -m pip install matplotlib") from None
 
 
 def _panels(ax: Any, count: int) -> NDArray[Any]:

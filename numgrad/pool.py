@@ -73,7 +73,7 @@ def joblib_engine(count: int) -> Engine:
         import joblib
     except ImportError:
         raise ImportError(
-            "workers > 1 with a Python f starts processes with joblib: python -m pip install 'numgrad[parallel]'"
+            "workers > 1 with a Python f starts processes with joblib: python -m pip install joblib"
         ) from None
 
     def engine(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:

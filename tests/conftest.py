@@ -10,5 +10,6 @@ def pytest_addoption(parser):
     )
 
 
-# benchmarks/conftest.py has the same module name, and doctests would be looked for in both.
-collect_ignore = ["conftest.py"]
+# benchmarks/conftest.py has the same module name, and doctests would be looked for in both. The code in tests/typing is
+# wrong on purpose, and for type checkers only.
+collect_ignore = ["conftest.py", "typing"]

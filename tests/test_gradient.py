@@ -625,10 +625,10 @@ def test_progress_true_shows_a_bar(capsys):
     assert "7.00/7.00" in capsys.readouterr().err
 
 
-def test_progress_true_without_tqdm_names_the_extra(monkeypatch):
+def test_progress_true_without_tqdm_names_tqdm(monkeypatch):
     for name in ("tqdm", "tqdm.auto"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"numgrad\[progress\]"):
+    with pytest.raises(ImportError, match=r"pip install tqdm$"):
         numerical_gradient(never, np.ones(7), progress=True)
 
 

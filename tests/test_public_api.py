@@ -49,6 +49,7 @@ SIGNATURES = {
     "softmax": "(x)",
     "cross_entropy_error": "(y, t)",
 }
+DISTRIBUTION = "numgrad-numba"  # another package is called numgrad on the public index
 REFERENCE = {
     "numerical_diff",
     "numerical_gradient",
@@ -91,7 +92,11 @@ def test_pydoc_reads():
 
 
 def test_the_version_is_that_of_the_installed_package():
-    assert metadata.version("numgrad") == numgrad.__version__
+    try:
+        installed = metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        pytest.skip("numgrad is imported from a folder and is not installed")
+    assert installed == numgrad.__version__
 
 
 def test_the_types_are_published():
