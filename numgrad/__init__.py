@@ -12,15 +12,20 @@ if TYPE_CHECKING:
     from .descent import descent_path, gradient_ascent, gradient_descent
     from .estimated_matrices import estimate_hessian, estimate_jacobian
     from .estimates import Estimate, estimate_derivative, estimate_gradient
+    from .functions import cross_entropy_error, function_1, function_2, relu, sigmoid, softmax, sum_squared_error
     from .gradient import numerical_diff, numerical_gradient
     from .hessian import hessian_vector_product, numerical_hessian
     from .jacobian import directional_derivative, numerical_jacobian
-    from .nets import SimpleNet, cross_entropy_error, function_1, function_2, simpleNet, softmax
+    from .nets import SimpleNet, simpleNet
+    from .networks import MultiLayerNet, TwoLayerNet
     from .objectives.incremental import IncrementalObjective
+    from .objectives.rows import LayerObjective
     from .objectives.separable import SeparableObjective
+    from .plotting import tangent_line
     from .propagation import propagate
     from .schemes import Scheme
     from .sparsity import jacobian_sparsity
+    from .training import History, train
 
 __version__ = "0.2.0"
 
@@ -28,6 +33,7 @@ __version__ = "0.2.0"
 __all__ = [
     "function_1",
     "numerical_diff",
+    "tangent_line",
     "function_2",
     "numerical_gradient",
     "numerical_jacobian",
@@ -43,11 +49,19 @@ __all__ = [
     "gradient_descent",
     "gradient_ascent",
     "descent_path",
+    "sigmoid",
+    "relu",
     "softmax",
     "cross_entropy_error",
+    "sum_squared_error",
     "simpleNet",
     "SimpleNet",
+    "TwoLayerNet",
+    "MultiLayerNet",
+    "train",
+    "History",
     "IncrementalObjective",
+    "LayerObjective",
     "SeparableObjective",
     "estimate_derivative",
     "estimate_gradient",
@@ -63,9 +77,10 @@ __all__ = [
 
 # The module of each of them, which is imported when the name is asked for, so that importing numgrad waits for none.
 _MODULES = {
-    "function_1": "nets",
+    "function_1": "functions",
     "numerical_diff": "gradient",
-    "function_2": "nets",
+    "tangent_line": "plotting",
+    "function_2": "functions",
     "numerical_gradient": "gradient",
     "numerical_jacobian": "jacobian",
     "jacobian_sparsity": "sparsity",
@@ -80,11 +95,19 @@ _MODULES = {
     "gradient_descent": "descent",
     "gradient_ascent": "descent",
     "descent_path": "descent",
-    "softmax": "nets",
-    "cross_entropy_error": "nets",
+    "sigmoid": "functions",
+    "relu": "functions",
+    "softmax": "functions",
+    "cross_entropy_error": "functions",
+    "sum_squared_error": "functions",
     "simpleNet": "nets",
     "SimpleNet": "nets",
+    "TwoLayerNet": "networks",
+    "MultiLayerNet": "networks",
+    "train": "training",
+    "History": "training",
     "IncrementalObjective": "objectives.incremental",
+    "LayerObjective": "objectives.rows",
     "SeparableObjective": "objectives.separable",
     "estimate_derivative": "estimates",
     "estimate_gradient": "estimates",
@@ -99,15 +122,17 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import the module of a public name when the name is asked for first."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_MODULES[name]}")
-    globals()[name] = module if name == _MODULES[name] else getattr(module, name)
-    return globals()[name]
+if not TYPE_CHECKING:  # to a type checker it would stand for any misspelt name
+
+    def __getattr__(name: str) -> Any:
+        """Import the module of a public name when the name is asked for first."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f"{__name__}.{_MODULES[name]}")
+        globals()[name] = module if name == _MODULES[name] else getattr(module, name)
+        return globals()[name]
 
 
 def __dir__() -> list[str]:
     """Return the public names."""
-    return sorted([*__all__, "__version__"])
+    return sorted(__all__)

@@ -118,9 +118,10 @@ def _demo(options: argparse.Namespace) -> None:
         demo.check_figures(options.figures)
     paths = demo.show_chapter()
     losses, weights = demo.train_digits(options.iterations, options.batch, options.workers)
+    history = demo.train_two_layers(options.net_iterations)
     if options.figures is not None:
         try:
-            demo.draw(options.figures, paths, losses, weights)
+            demo.draw(options.figures, paths, losses, weights, history)
         except ImportError as error:
             print(f"\nno figures: {error}")
 
@@ -128,7 +129,8 @@ def _demo(options: argparse.Namespace) -> None:
 def _profile(options: argparse.Namespace) -> None:
     """Run the profile."""
     settings = profiling.Settings(options.batch, options.h, options.workers, options.repeat, options.budget)
-    profiling.profile(options.shape, settings, options.peers, options.json, options.plot)
+    shapes = [*(options.shape or []), *(options.net or [])] or [(784, 10)]
+    profiling.profile(shapes, settings, options.peers, options.json, options.plot)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -202,27 +204,39 @@ def _shape(text: str) -> tuple[int, int]:
     return features, classes
 
 
+def _net(text: str) -> tuple[int, ...]:
+    """Return the sizes of a net's layers, three at least, which hyphens separate."""
+    sizes = tuple(map(_positive, text.split("-")))
+    if len(sizes) < 3:
+        raise argparse.ArgumentTypeError(f"must name three sizes or more, such as 784-50-10, got {text}")
+    return sizes
+
+
 # What argparse calls the types in its errors.
 _positive.__name__, _positive_real.__name__, _shape.__name__ = "positive integer", "positive number", "shape"
+_net.__name__ = "net"
 
 # What runs each command, and its line in the help.
 _COMMANDS = {
     "demo": (_demo, "walk through the chapter, then train on handwritten digits"),
-    "profile": (_profile, "time the gradient of a layer's weights by every route"),
+    "profile": (_profile, "time the gradient of the weights of a layer, or of a net, by every route"),
     "check": (_check, "compare a gradient with central differences; exits with 1 if it fails"),
     "steps": (_steps, "the error of exp' at 1 against the step, for every scheme"),
 }
-_SHAPES = {"type": _shape, "nargs": "+", "default": [(784, 10)], "metavar": "FEATURESxCLASSES"}
+_SHAPES = {"type": _shape, "nargs": "+", "metavar": "FEATURESxCLASSES"}
+_NETS = {"type": _net, "nargs": "+", "metavar": "SIZE-SIZE-SIZE"}
 _THREADS = {"type": _positive, "default": output.available_cores()}
 _BUDGET = "a gradient that takes longer is projected from a sample of its coordinates (%(default)s)"
 # The command, its option, what the help says of it, and further arguments of add_argument, in the order of the help.
 # The options of "check, one of" exclude each other.
 _OPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("demo", "--iterations", "updates of the digits' weights (%(default)s)", {"type": _positive, "default": 300}),
+    ("demo", "--net-iterations", "updates of the two-layer net (%(default)s)", {"type": _positive, "default": 1400}),
     ("demo", "--batch", "images a gradient (%(default)s)", {"type": _positive, "default": 100}),
     ("demo", "--figures", "write the pictures there (takes matplotlib)", {"type": Path, "metavar": "DIR"}),
     ("demo", "--workers", "threads (%(default)s, one a core)", _THREADS),
     ("profile", "--shape", "shapes of weight matrices (784x10)", _SHAPES),
+    ("profile", "--net", "sizes of nets with hidden layers, such as 784-50-10", _NETS),
     ("profile", "--batch", "samples a gradient (%(default)s)", {"type": _positive, "default": 100}),
     ("profile", "--h", "step of the differences (%(default)s)", {"type": _positive_real, "default": 1e-4}),
     ("profile", "--repeat", "gradients a route, of which the median counts (5)", {"type": _positive, "default": 5}),

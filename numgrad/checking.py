@@ -187,6 +187,12 @@ def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, pr
         for name, array in sides.x.items():
             own = chosen[(first <= chosen) & (chosen < first + array.size)] - first
             done = 2 * sum(len(part.chosen) for part in parts)
+            if (known := sides.known(name)) is not None:
+                parts.append(_by_bars(sides, name, own, known, tolerances))
+                if report:
+                    report(done + 2 * len(own))
+                first += array.size
+                continue
             near = sides.quotients(name, own, 1.0, after(report, done))
             far = sides.quotients(name, own, 2.0, after(report, done + len(own)))
             error = np.fmax(3.0 * np.abs(near - far), sides.rounding / sides.steps[name][own])
@@ -216,6 +222,15 @@ def _doubted(candidate: Floats, near: Floats, error: Floats, is_small: bool, tol
         return relative(candidate, near, tolerances) > rtol
     unexplained: Flags = ~(np.abs(candidate - near) <= np.fmin(error, atol))
     return unexplained & (relative(candidate, near, (rtol, 0.0)) > rtol)
+
+
+def _by_bars(sides: Sides, name: str, own: Indices, known: tuple[Floats, Floats], tolerances: Tolerances) -> Comparison:
+    """Compare coordinates of one array with a gradient whose error bars are known."""
+    numerical, error = (values.reshape(-1)[own] for values in known)
+    candidate = sides.candidate[name].reshape(-1)[own].astype(np.float64)
+    doubted = relative(candidate, numerical, tolerances) > tolerances[0]
+    failed = doubted & ~(np.abs(candidate - numerical) <= error)
+    return Comparison(name, sides.x[name].shape, own, candidate, numerical, error, failed, np.zeros(len(own), np.bool_))
 
 
 def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Tolerances) -> Comparison:

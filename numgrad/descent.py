@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import isub
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,25 @@ Result = TypeVar("Result")
 _COMPILED_UPDATE = 10_000
 
 
+class _Options(TypedDict, total=False):
+    """The further parameters of `gradient_descent`, for a type checker."""
+
+    h: StepSize
+    args: tuple[Any, ...]
+    workers: Workers
+    callback: Callable[[int, NDArray[Any]], object] | None
+    progress: Progress
+    scheme: AnyScheme
+
+
+@overload
+def gradient_descent(
+    f: Callable[..., Any], init_x: ArrayLike, lr: float = ..., step_num: int = ..., **options: Unpack[_Options]
+) -> NDArray[Any]: ...
+@overload
+def gradient_descent(
+    f: Callable[..., Any], init_x: Any, lr: float = ..., step_num: int = ..., **options: Unpack[_Options]
+) -> Any: ...
 def gradient_descent(
     f: Callable[..., Any],
     init_x: Any,

@@ -144,8 +144,13 @@ def differentiate(
     if not len(out):
         return 0
     sweep = objective.sweep(x, args, rule, where, out)
-    with reporting(progress, sweep.size) as report:
-        return run(sweep, workers, report)
+    with reporting(progress, len(out)) as report:
+        return run(sweep, workers, report and _in_coordinates(report, sweep.size, len(out)))
+
+
+def _in_coordinates(report: Report, units: int, coordinates: int) -> Report:
+    """Return `report` for a sweep each of whose units does several coordinates."""
+    return report if units == coordinates else lambda done: report(done * coordinates // units)
 
 
 def run(sweep: Sweep, workers: Workers = 1, report: Report | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -217,6 +217,27 @@ def _of_shape_of(x: Floats, values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
+class _Options(TypedDict, total=False):
+    """The further parameters of `numerical_gradient`, for a type checker."""
+
+    args: tuple[Any, ...]
+    workers: Workers
+    out: NDArray[np.float64] | None
+    coordinates: ArrayLike | None
+    progress: Progress
+    scheme: AnyScheme
+    bounds: Bounds | None
+    vectorized: bool
+    batch_bytes: int
+    points_axis: int | None
+
+
+@overload
+def numerical_gradient(
+    f: Callable[..., Any], x: ArrayLike, h: StepSize = ..., **options: Unpack[_Options]
+) -> NDArray[np.float64]: ...
+@overload
+def numerical_gradient(f: Callable[..., Any], x: Any, h: StepSize = ..., **options: Unpack[_Options]) -> Any: ...
 def numerical_gradient(
     f: Callable[..., Any],
     x: Any,

@@ -331,6 +331,27 @@ def make_quotients(difference: Any, decorate: Decorator = plain) -> Loop:  # noq
     return quotients
 
 
+def members_of(where: Any) -> Indices:
+    """Return the coordinates, of directions too."""
+    return where[1] if isinstance(where, tuple) else where  # type: ignore[no-any-return]
+
+
+def central_parts(rule: Rule, where: Any) -> list[tuple[float, float]]:
+    """Return (factor, step) of the central quotients whose sum `rule` is, or nothing if it is no such sum."""
+    if rule.make is make_central:
+        return [(1.0, rule.data[0])]
+    if rule.make is not make_directions or len(where[0]) or len(where[2]) > 1:
+        return []
+    _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
+    if use_stored_distance or len(index) > 1:
+        return []
+    h = where[2].item()
+    table = dict(zip(offsets[index[0]].tolist(), weights[index[0]].tolist(), strict=True))
+    if any(table.get(-offset, 0.0) != -weight for offset, weight in table.items()):
+        return []
+    return [(2.0 * o * w / denominators[index[0]], o * h) for o, w in table.items() if o > 0.0]
+
+
 def make_descent(evaluate: Any, decorate: Decorator = plain) -> Loop:
     """Return the loop of gradient descent by the default scheme: its units are iterations."""
     central: Loop = decorate(make_central(evaluate))

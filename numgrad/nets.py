@@ -1,4 +1,4 @@
-"""The chapter's functions, and simpleNet, the book's net of one linear layer."""
+"""simpleNet, the book's net of one linear layer."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import reference
-from .arguments import FLOAT64, describe, real_array, whole_number
+from .arguments import FLOAT64, real_array, whole_number
+from .functions import as_batch, as_labels
 from .gradient import numerical_gradient
 from .points import private_copy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     from .loops import Floats
     from .objectives.incremental import IncrementalObjective
 
-__all__ = ["SimpleNet", "cross_entropy_error", "function_1", "function_2", "simpleNet", "softmax"]
-
-# Without unit: how far the sum of soft labels may be from 1, ten roundings of a float32.
-# Fixed by test_what_is_no_label_is_refused in tests/test_functions.py.
-SUM_ROUNDING = 1e-6
+__all__ = ["SimpleNet", "simpleNet"]
 
 
 @functools.cache
@@ -31,177 +29,6 @@ def _layers() -> Any:
     from .objectives import layers
 
     return layers
-
-
-def function_1(x: Any) -> Any:
-    """Return ``0.01 x**2 + 0.1 x``, elementwise. Plain Python that `numba.njit` compiles as it stands.
-
-    Examples
-    --------
-    >>> from numgrad import function_1
-    >>> function_1(10.0)
-    2.0
-    """
-    return 0.01 * x**2 + 0.1 * x
-
-
-def function_2(x: Any) -> Any:
-    """Return ``x[0]**2 + x[1]**2``. Plain Python that `numba.njit` compiles as it stands.
-
-    Examples
-    --------
-    >>> from numgrad import function_2
-    >>> function_2([3.0, 4.0])
-    25.0
-    """
-    return x[0] ** 2 + x[1] ** 2
-
-
-def softmax(x: ArrayLike) -> NDArray[np.float64]:
-    """Return the softmax of `x` along its last axis.
-
-    Parameters
-    ----------
-    x : array_like
-        Logits: real, of at least one dimension, with at least one class on the last axis.
-
-    Returns
-    -------
-    ndarray of float64
-        Probabilities, of the shape of `x`; they sum to 1 along the last axis.
-
-    Raises
-    ------
-    TypeError
-        If `x` is not real.
-    ValueError
-        If `x` has no classes.
-
-    Notes
-    -----
-    ``exp(x - max(x)) / sum(exp(x - max(x)))``: the shift changes nothing but the danger of overflow.
-
-    References
-    ----------
-    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 3.5.
-
-    Examples
-    --------
-    >>> from numgrad import softmax
-    >>> print(softmax([0.3, 2.9, 4.0]))
-    [0.01821127 0.24519181 0.73659691]
-    """
-    logits = private_copy(real_array(x))
-    if not logits.ndim or not logits.shape[-1]:
-        raise ValueError(f"x must have at least one class on its last axis, got the shape {logits.shape}")
-    return reference.softmax(logits)
-
-
-def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
-    """Return the mean cross-entropy of the probabilities `y` with the labels `t`.
-
-    Parameters
-    ----------
-    y : array_like
-        Probabilities, of shape (classes,) for one sample or (batch, classes).
-    t : array_like
-        One-hot rows or soft labels, of the shape of `y`, or integer labels, of shape () or (batch,). A one-hot row
-        holds one 1 and zeros; soft labels are probabilities, and each row of them sums to 1.
-
-    Returns
-    -------
-    float
-        The loss, in nats.
-
-    Raises
-    ------
-    TypeError
-        If `y` or `t` is not real, or if labels are not integers.
-    ValueError
-        If the shapes do not fit, the batch is empty, a label is not in ``range(classes)``, or a row is no label.
-
-    Notes
-    -----
-    ``-sum(t * log(y + 1e-7)) / batch``; the offset keeps the logarithm of 0 finite.
-
-    References
-    ----------
-    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.2.
-
-    Examples
-    --------
-    >>> from numgrad import cross_entropy_error
-    >>> cross_entropy_error([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0], 2)
-    0.510825457099338
-    """
-    probabilities = real_array(y, "y")
-    labels = _labels(t, probabilities.shape)
-    if labels.shape == probabilities.shape:
-        batch = probabilities.size // probabilities.shape[-1]
-        return float(-np.sum(labels * np.log(probabilities + 1e-7)) / batch)
-    return float(reference.cross_entropy_error(probabilities, labels))
-
-
-def _labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True) -> NDArray[Any]:
-    """Return the integer labels that `t` gives for logits or probabilities of `shape`, or soft labels of that shape.
-
-    `loss` leaves the range to its kernel, which looks at each label anyway.
-    """
-    t = _real_or_boolean(t)
-    if not 1 <= len(shape) <= 2 or 0 in shape:
-        raise ValueError(f"y must have the shape (classes,) or (batch, classes) and not be empty, got {shape}")
-    if t.shape == (1,) and len(shape) == 1 and (shape != (1,) or not t.any()):
-        t = t.reshape(())  # the label of a single sample, as the book's code takes it too
-    if t.shape == shape:
-        return _labels_of_rows(t)
-    if t.shape != shape[:-1]:
-        rule = f"t must be one-hot or soft, of shape {shape}, or integer labels, of shape {shape[:-1]}"
-        raise ValueError(f"{rule}, got {t.shape}")
-    if t.dtype.kind in "fb":
-        raise TypeError(f"labels must be integers, got {describe(t)}")
-    if checks_range and (t.min() < 0 or t.max() >= shape[-1]):
-        raise ValueError(f"labels must be in range({shape[-1]}), got {t.min()} to {t.max()}")
-    return t
-
-
-def _real_or_boolean(t: ArrayLike) -> NDArray[Any]:
-    try:
-        return real_array(t, "t")
-    except TypeError:
-        if isinstance(t, np.ndarray | list | tuple) and (rows := np.asarray(t)).dtype == np.bool_:
-            return rows
-        raise
-
-
-def _labels_of_rows(t: NDArray[Any]) -> NDArray[Any]:
-    """Return the labels of one-hot rows, or soft labels as float64; ValueError if a row is neither."""
-    if t.ndim == 1:  # one sample, at each step of the chapter's loop: a list takes a third of the time
-        elements = t.tolist()
-        if elements.count(1) == 1 and elements.count(0) == len(elements) - 1:
-            return np.asarray(elements.index(1))
-    else:
-        labels = t.argmax(-1)
-        # Each row has a 1, and there are no other elements than zeros.
-        ones = np.count_nonzero(t[np.arange(len(t)), labels] == 1)
-        if ones == len(t) == np.count_nonzero(t):
-            return np.asarray(labels)
-    soft = np.asarray(t, dtype=FLOAT64)
-    with np.errstate(invalid="ignore"):  # NaN and infinities, which are refused
-        least, total = np.atleast_1d(soft.min(axis=-1)), np.atleast_1d(soft.sum(axis=-1))
-    rounding = max(SUM_ROUNDING, 4 * float(np.finfo(t.dtype).eps) if t.dtype.kind == "f" else 0.0)
-    wrong = np.flatnonzero(~((least >= 0.0) & (np.abs(total - 1.0) <= rounding)))
-    if wrong.size:
-        b = wrong[0]
-        rule = "each row of t must be one-hot, or probabilities, not negative and with the sum 1"
-        raise ValueError(f"{rule}; row {b} has the sum {total[b]:g} and the least element {least[b]:g}")
-    return soft
-
-
-def _batch_of(labels: NDArray[Any], logits: Floats) -> NDArray[Any]:
-    """Return the labels as a batch, as the layer's kernels take them: integers, or soft labels of two dimensions."""
-    if labels.shape == logits.shape:
-        return np.atleast_2d(labels)
-    return labels.reshape(-1).astype(np.intp, copy=False)
 
 
 class simpleNet:  # noqa: N801, the book's name
@@ -321,11 +148,11 @@ class simpleNet:  # noqa: N801, the book's name
             If shapes do not fit, the batch is empty, a label is not in ``range(classes)``, or a row is no label.
         """
         logits = self.predict(x)
-        labels = _labels(t, logits.shape, checks_range=False)
+        labels = as_labels(t, logits.shape, checks_range=False)
         rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
-        loss = float(_layers().cross_entropy(rows, _batch_of(labels, logits)))
+        loss = float(_layers().cross_entropy(rows, as_batch(labels, logits)))
         if loss < 0.0:  # a label may be no column
-            _labels(t, logits.shape)
+            as_labels(t, logits.shape)
         return loss
 
     def objective(self, x: ArrayLike, t: ArrayLike) -> IncrementalObjective:
@@ -362,10 +189,15 @@ class simpleNet:  # noqa: N801, the book's name
         >>> net.accuracy(x, t)
         1.0
         """
+        return self._objective(x, t, private_copy)
+
+    def _objective(self, x: ArrayLike, t: ArrayLike, convert: Callable[[NDArray[Any]], Floats]) -> IncrementalObjective:
         x, weights = self._operands(x)
         logits = np.empty((*x.shape[:-1], weights.shape[1]))
-        labels = _batch_of(_labels(t, logits.shape), logits).copy()
-        return _layers().softmax_objective(np.atleast_2d(private_copy(x)), labels, weights.shape)  # type: ignore[no-any-return]
+        labels = as_batch(as_labels(t, logits.shape), logits).copy()
+        from .objectives.softmax import SoftmaxObjective
+
+        return SoftmaxObjective(np.atleast_2d(convert(x)), labels, weights.shape)
 
     def numerical_gradient(self, x: ArrayLike, t: ArrayLike, h: float = 1e-4, *, workers: int = 1) -> Floats:
         """Return the gradient of the loss with respect to `W`, by central differences of the step `h`.
@@ -382,7 +214,8 @@ class simpleNet:  # noqa: N801, the book's name
         [[ 0.21924757  0.14356243 -0.36281   ]
          [ 0.32887136  0.21534364 -0.544215  ]]
         """
-        gradient: NDArray[np.float64] = numerical_gradient(self.objective(x, t), self.W, h, workers=workers)
+        objective = self._objective(x, t, lambda x: np.asarray(x, dtype=FLOAT64, order="C"))
+        gradient: NDArray[np.float64] = numerical_gradient(objective, self.W, h, workers=workers)
         return gradient
 
     def accuracy(self, x: ArrayLike, t: ArrayLike) -> float:
@@ -401,7 +234,7 @@ class simpleNet:  # noqa: N801, the book's name
         0.5
         """
         logits = self.predict(x)
-        labels = _labels(t, logits.shape)
+        labels = as_labels(t, logits.shape)
         if labels.shape == logits.shape:
             labels = labels.argmax(-1)
         return float(np.mean((logits.argmax(-1) == labels) & ~np.isnan(logits).any(-1)))

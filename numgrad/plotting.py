@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     Pair = tuple[float, float]
     Style = dict[str, Any]
 
-__all__ = ["plot_descent", "plot_gradient_field", "plot_loss", "plot_surface", "plot_tangent", "plot_weights"]
+__all__ = [
+    "plot_descent",
+    "plot_gradient_field",
+    "plot_loss",
+    "plot_surface",
+    "plot_tangent",
+    "plot_training",
+    "plot_weights",
+    "tangent_line",
+]
 
 # Okabe and Ito's palette, which the colour-blind can tell apart.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
@@ -39,6 +48,19 @@ _VISIBLE = 0.01  # of the width of the picture: a shorter step is a few pixels, 
 _CONTOUR_DENSITY = 61  # points in each direction: the contours of a bowl look smooth, for 3,721 evaluations of f
 # The scheme, where its secant starts (in steps from the point), its colour and its line.
 _SECANTS: Any = (("forward", 0.0, COLOURS[5], "--"), ("central", -1.0, COLOURS[3], "-."))
+
+
+def tangent_line(f: Callable[[float], float], x: float) -> Callable[[Any], Any]:
+    """Return the tangent of `f` at `x`, as a function: ``t -> f(x) + numerical_diff(f, x) * (t - x)``.
+
+    Examples
+    --------
+    >>> from numgrad import function_1, tangent_line
+    >>> round(tangent_line(function_1, 5)(0.0), 9)
+    -0.25
+    """
+    slope, value = numerical_diff(f, x), f(x)
+    return lambda t: value + slope * (t - x)
 
 
 def plot_tangent(
@@ -246,6 +268,41 @@ def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> 
         ax.set_ylim(bottom=0.0)
     ax.grid(visible=True, color="0.9")
     return ax
+
+
+def plot_training(history: Any, *, ax: Axes | None = None, **keywords: Any) -> Axes:
+    """Draw the accuracies of a training on the training and on the test samples.
+
+    Parameters
+    ----------
+    history : History
+        What `train` returns.
+    ax : matplotlib Axes, optional
+        Where to draw.
+    **keywords
+        For both lines.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Examples
+    --------
+    >>> from numgrad import History
+    >>> from numgrad.plotting import plot_training
+    >>> plot_training(History([0.7], [0, 1], [0.5, 1.0], [0.5, 0.9])).get_ylabel()
+    'accuracy'
+    """
+    ax = as_axes(ax)
+    lines = (("train", history.train_accuracies, "-", COLOURS[4]), ("test", history.test_accuracies, "--", COLOURS[5]))
+    for name, accuracies, style, colour in lines:
+        defaults = {"color": colour, "linestyle": style, "label": f"{name}, at the end {accuracies[-1]:.3f}"}
+        ax.plot(history.iterations, accuracies, **merged(defaults, keywords))
+    ax.set(
+        xlabel="iteration", ylabel="accuracy", ylim=(0.0, 1.0), title="What the net has learnt, and what it can tell"
+    )
+    ax.grid(visible=True, color="0.9")
+    return legend_beside(ax)
 
 
 def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None, **keywords: Any) -> Axes:  # noqa: N803

@@ -283,7 +283,8 @@ def _run(task: _Task, sweep: Any) -> tuple[int, NDArray[np.float64], BaseExcepti
             flags |= sweep.run_range(state, start, start + length)
         except (Exception, SystemExit) as error:  # noqa: BLE001, raised where the derivative was asked for
             more = "" if length == 1 else f" to {start + length - 1}"
-            error.add_note(f"raised for {_unit(sweep.where, start)}{more} of x (flat, in C order)")
+            if not sweep.is_grouped:
+                error.add_note(f"raised for {_unit(sweep.where, start)}{more} of x (flat, in C order)")
             raised = error
             break
         start += length

@@ -35,6 +35,7 @@ class Sweep:
 
     throughput: Throughput | None = None  # None where it may not be cut, as a Python f calls for Ctrl-C itself
     cost: Hashable = "any"  # all that the time of a unit depends on; None stands for a cost that nothing is known of
+    is_grouped = False  # whether a unit is several coordinates, which share their work
     one_by_one = False  # whether in another process each unit is run by itself, since f may take long
 
     def __init__(

@@ -44,6 +44,16 @@ def test_the_digits_are_learnt_with_numerical_gradients_only(capsys):
     assert "Test accuracy 0.9" in capsys.readouterr().out
 
 
+def test_the_chapter_ends_with_a_net_of_two_layers(capsys):
+    history = demo.train_two_layers(20)
+    printed = capsys.readouterr().out
+    assert "a net of 64-50-10, 3,760 parameters" in printed
+    assert printed.count("   test accuracy 0.") == 10
+    assert f"Test accuracy {history.test_accuracies[-1]:.3f} after" in printed
+    assert "by the book's loop over the weights (a projection from 50 evaluations of the loss)" in printed
+    assert history.losses.shape == (20,)
+
+
 def test_the_digits_are_the_published_ones():
     (x, t), (x_test, t_test) = demo.load_digits()
     assert x.shape == (1437, 64)

@@ -17,7 +17,7 @@ from problems import needs_jit
 from numgrad import __main__ as main
 from numgrad.commands import demo, output, profiling
 
-SMALL = ["demo", "--iterations", "2", "--batch", "2", "--workers", "1"]
+SMALL = ["demo", "--iterations", "2", "--net-iterations", "2", "--batch", "2", "--workers", "1"]
 
 
 def test_the_demo_runs(capsys):
@@ -28,8 +28,8 @@ def test_the_demo_runs(capsys):
 def test_the_demo_draws_its_pictures_or_says_which_extra_does(capsys, tmp_path, monkeypatch):
     folder = tmp_path / "new" / "figures"
     assert main.main([*SMALL, "--figures", str(folder)]) == 0
-    assert "7 pictures in" in capsys.readouterr().out
-    names = {"tangents", "secants", "gradient_field", "surface", "descent", "loss", "weights"}
+    assert "8 pictures in" in capsys.readouterr().out
+    names = {"tangents", "secants", "gradient_field", "surface", "descent", "loss", "weights", "training"}
     assert {path.stem for path in folder.iterdir()} == names
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.iterdir())
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -41,15 +41,31 @@ def test_the_demo_draws_its_pictures_or_says_which_extra_does(capsys, tmp_path, 
 @needs_jit
 def test_profile_prints_a_table_and_writes_the_files(capsys, tmp_path):
     table, picture = tmp_path / "p.json", tmp_path / "p.png"
-    command = ["profile", "--shape", "4x3", "6x5", "--batch", "2", "--repeat", "2", "--workers", "1"]
+    command = [
+        "profile",
+        "--shape",
+        "4x3",
+        "6x5",
+        "--net",
+        "4-3-2",
+        "4-3-3-2",
+        "--batch",
+        "2",
+        "--repeat",
+        "2",
+        "--workers",
+        "1",
+    ]
     assert main.main([*command, "--json", str(table), "--plot", str(picture)]) == 0
     printed = capsys.readouterr().out
     assert "4 x 3, 12 weights" in printed
     assert "6 x 5, 30 weights" in printed
+    assert "4-3-2, 23 weights" in printed
+    assert "4-3-3-2, 35 weights" in printed
     facts = json.loads(table.read_text())
     assert facts["complete"]
     assert facts["settings"] == {"batch": 2, "h": 1e-4, "workers": 1, "repeat": 2, "budget": 10.0}
-    assert len(facts["measurements"]) == 10
+    assert len(facts["measurements"]) == 18
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.json", "p.png"]
 
@@ -65,6 +81,8 @@ def test_profile_prints_a_table_and_writes_the_files(capsys, tmp_path):
         (["profile", "--shape", "10"], "invalid shape value: '10'"),
         (["profile", "--shape", "0x10"], "must be at least 1, got 0"),
         (["profile", "--shape", "2x3x4"], "invalid shape value: '2x3x4'"),
+        (["profile", "--net", "784-10"], "must name three sizes or more, such as 784-50-10, got 784-10"),
+        (["profile", "--net", "784-x-10"], "invalid net value: '784-x-10'"),
         (["profile", "--batch", "0"], "must be at least 1, got 0"),
         (["profile", "--h", "nan"], "must be finite and positive, got nan"),
         (["profile", "--h", "1e308"], "must be finite and positive, got 1e308"),
@@ -108,6 +126,7 @@ def test_ctrl_c_is_not_lost_in_python_that_llvm_calls(monkeypatch, steps):
 
     monkeypatch.setattr(demo, "show_chapter", compiles)
     monkeypatch.setattr(demo, "train_digits", lambda *_: ([], None))
+    monkeypatch.setattr(demo, "train_two_layers", lambda *_: None)
     assert main.main(SMALL) == 130
     assert space["ended"] == [True] + [0] * (steps == 0)
     assert signal.getsignal(signal.SIGINT) is before

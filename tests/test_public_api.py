@@ -14,12 +14,13 @@ from problems import needs_jit
 import numgrad
 
 NAMES = [
-    "function_1", "numerical_diff", "function_2", "numerical_gradient", "numerical_jacobian", "jacobian_sparsity",
-    "directional_derivative", "numerical_hessian", "hessian_vector_product", "Gradient", "Jacobian", "Hessian",
-    "propagate", "Scheme", "gradient_descent", "gradient_ascent", "descent_path", "softmax", "cross_entropy_error",
-    "simpleNet", "SimpleNet", "IncrementalObjective", "SeparableObjective", "estimate_derivative",
-    "estimate_gradient", "estimate_jacobian", "estimate_hessian", "Estimate", "check_gradient", "assert_gradient",
-    "GradientCheck", "plotting", "reference",
+    "function_1", "numerical_diff", "tangent_line", "function_2", "numerical_gradient", "numerical_jacobian",
+    "jacobian_sparsity", "directional_derivative", "numerical_hessian", "hessian_vector_product", "Gradient",
+    "Jacobian", "Hessian", "propagate", "Scheme", "gradient_descent", "gradient_ascent", "descent_path", "sigmoid",
+    "relu", "softmax", "cross_entropy_error", "sum_squared_error", "simpleNet", "SimpleNet", "TwoLayerNet",
+    "MultiLayerNet", "train", "History", "IncrementalObjective", "LayerObjective", "SeparableObjective",
+    "estimate_derivative", "estimate_gradient", "estimate_jacobian", "estimate_hessian", "Estimate",
+    "check_gradient", "assert_gradient", "GradientCheck", "plotting", "reference",
 ]  # fmt: skip
 DESCENT = (
     "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False, "
@@ -28,7 +29,7 @@ DESCENT = (
 SIGNATURES = {
     "numerical_diff": "(f, x, h=0.0001, *, args=(), order=1, scheme='central', bounds=None)",
     "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None, coordinates=None, progress=False, "
-    "scheme='central', bounds=None, vectorized=False, batch_bytes=67108864)",
+    "scheme='central', bounds=None, vectorized=False, batch_bytes=67108864, points_axis=None)",
     "numerical_jacobian": "(f, x, h=0.0001, *, args=(), workers=1, out=None, sparsity=None, progress=False, "
     "scheme='central', bounds=None, vectorized=False)",
     "gradient_descent": DESCENT,

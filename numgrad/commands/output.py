@@ -28,7 +28,7 @@ class Measurement(NamedTuple):
     """What one route cost for one shape: seconds a gradient (the median of `repeats`), peak bytes, largest error."""
 
     route: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     weights: int
     seconds: float
     repeats: int

@@ -10,12 +10,14 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import numerical_diff, numerical_gradient, plotting, reference, simpleNet
+from ..networks import MultiLayerNet, TwoLayerNet
 from ..schemes import SCHEMES
 from . import output
 
@@ -41,6 +43,7 @@ class Layer:
         rng = np.random.default_rng(0)
         self.net = simpleNet((features, classes), rng=rng)
         self.net.W /= np.sqrt(features)
+        self.shape, self.size = (features, classes), self.net.W.size
         self.x, self.t = rng.uniform(0, 1, (batch, features)), rng.integers(0, classes, batch)
         self.one_hot = np.eye(classes)[self.t]
 
@@ -58,6 +61,47 @@ class Layer:
         p = reference.softmax(self.x @ self.net.W)
         label = p[np.arange(len(p)), self.t][:, None]
         return self.x.T @ ((p - self.one_hot) * label / (label + 1e-7)) / len(p)
+
+
+class Network:
+    """A net of the given sizes with random weights and data: sigmoids for one hidden layer, ReLUs for more."""
+
+    def __init__(self, sizes: tuple[int, ...], batch: int) -> None:
+        rng = np.random.default_rng(0)
+        first, *hidden, last = sizes
+        if len(hidden) == 1:
+            self.net: MultiLayerNet = TwoLayerNet(first, hidden[0], last, rng=rng)
+        else:
+            self.net = MultiLayerNet(first, hidden, last, rng=rng)
+        self.shape, self.size = sizes, self.net.flat.size
+        self.x, self.t = rng.uniform(0, 1, (batch, first)), rng.integers(0, last, batch)
+
+    def exact(self) -> Floats:
+        """Return the gradient by backpropagation, of all parameters in turn."""
+        return _joined(self.net.gradient(self.x, self.t))
+
+    def gradients(self, h: float, workers: int) -> dict[str, tuple[Any, bool]]:
+        """Return what gives the first so many partial derivatives, and whether all come at once, by route."""
+        net, x, t = self.net, self.x, self.t
+
+        def by_reference(count: int) -> Floats:
+            return reference.numerical_gradient(lambda _: net.loss(x, t), net.flat[:count], h)
+
+        def by_callable(count: int) -> Floats:
+            found: Floats = numerical_gradient(lambda _: net.loss(x, t), net.flat, h, coordinates=np.arange(count))
+            return found
+
+        by_layers = partial(net.numerical_gradient, x, t, h, workers=workers)
+        return {
+            "NumPy reference": (by_reference, False),
+            "Python callable": (by_callable, False),
+            "layers": (lambda _: _joined(by_layers()), True),
+            "NumPy backprop": (lambda _: self.exact(), True),
+        }
+
+
+def _joined(slopes: dict[str, Any]) -> Floats:
+    return np.concatenate([array.reshape(-1) for array in slopes.values()])
 
 
 class Settings(NamedTuple):
@@ -79,8 +123,10 @@ class Route(NamedTuple):
     scratch: int = 0  # bytes that compiled code allocates, out of sight of tracemalloc
 
 
-def routes(layer: Layer, h: float, workers: int, peers: bool = False) -> list[Route]:
+def routes(layer: Layer | Network, h: float, workers: int, peers: bool = False) -> list[Route]:
     """Return the routes to the gradient of the layer's loss, the NumPy reference first; of `peers`, those installed."""
+    if isinstance(layer, Network):
+        return [Route(name, *route) for name, route in layer.gradients(h, workers).items()]
     from ..objectives.layers import loss
 
     net, x, t, twin = layer.net, layer.x, layer.t, reference.SimpleNet((1, 1))
@@ -133,7 +179,7 @@ def _peer_routes(layer: Layer) -> Iterator[Route]:
 
 
 def measure(
-    route: Route, layer: Layer, repeat: int = 5, budget: float = 10.0, baseline: float | None = None
+    route: Route, layer: Layer | Network, repeat: int = 5, budget: float = 10.0, baseline: float | None = None
 ) -> output.Measurement:
     """Measure one route.
 
@@ -144,7 +190,7 @@ def measure(
     ----------
     route : Route
         The way to the gradient.
-    layer : Layer
+    layer : Layer or Network
         Whose weights the gradient belongs to.
     repeat : int, default 5
         Most gradients to compute; the median of their times counts.
@@ -157,7 +203,7 @@ def measure(
     -------
     Measurement
     """
-    size, exact = layer.net.W.size, layer.exact().reshape(-1)
+    size, exact = layer.size, layer.exact().reshape(-1)
     output.show_status(f"{route.name}: compiling")
     route.gradient(1)
     peak = _peak_bytes(route, size)
@@ -169,7 +215,7 @@ def measure(
         times.append(seconds)
     seconds = statistics.median(times) * size / count
     error, speed_up = float(np.abs(gradient - exact[:count]).max()), (baseline or seconds) / seconds
-    return output.Measurement(route.name, layer.net.W.shape, size, seconds, len(times), count, peak, error, speed_up)
+    return output.Measurement(route.name, layer.shape, size, seconds, len(times), count, peak, error, speed_up)
 
 
 def _affordable(route: Route, size: int, budget: float) -> int:
@@ -202,14 +248,14 @@ def _peak_bytes(route: Route, size: int) -> int:
 
 
 def profile(
-    shapes: list[tuple[int, int]], settings: Settings, peers: bool, json_file: Path | None, plot_file: Path | None
+    shapes: list[tuple[int, ...]], settings: Settings, peers: bool, json_file: Path | None, plot_file: Path | None
 ) -> None:
     """Measure every route for each of `shapes`, print a table as it grows, and write the files.
 
     Parameters
     ----------
-    shapes : list of pair of int
-        Features and classes of each layer.
+    shapes : list of tuple of int
+        Features and classes of each layer, or the three sizes or more of a net.
     settings : Settings
         What all measurements share.
     peers : bool
@@ -245,12 +291,14 @@ def profile(
             output.write_whole(plot_file, plotting.picture(chart, plot_file.suffix[1:], output.machine()))
 
 
-def _profile_shape(shape: tuple[int, int], settings: Settings, peers: bool, done: list[output.Measurement]) -> None:
+def _profile_shape(shape: tuple[int, ...], settings: Settings, peers: bool, done: list[output.Measurement]) -> None:
     """Measure the routes for one shape, and append each to `done` and to the printed table."""
-    name = f"{shape[0]} x {shape[1]}"
-    print(f"\n{name}, {shape[0] * shape[1]:,} weights\n{output.TABLE_HEAD}")
+    is_layer = len(shape) == 2
+    name = f"{shape[0]} x {shape[1]}" if is_layer else "-".join(map(str, shape))
+    weights = sum(n * m + (0 if is_layer else m) for n, m in pairwise(shape))
+    print(f"\n{name}, {weights:,} weights\n{output.TABLE_HEAD}")
     try:
-        layer = Layer(*shape, settings.batch)
+        layer = Layer(shape[0], shape[1], settings.batch) if is_layer else Network(shape, settings.batch)
     except (MemoryError, ValueError):
         raise MemoryError(f"a layer of {name} at batch {settings.batch} does not fit into memory") from None
     baseline, projected = None, False

@@ -206,6 +206,8 @@ class _Copy:
     If f raises, numba keeps a reference to it for ever: it `is_kept` then, and the next of its `owner` takes it over.
     """
 
+    is_kept = False  # until __init__ has come so far
+
     def __init__(self, owner: CompiledObjective, x: Floats, kind: Any) -> None:
         self.owner, self.is_kept = owner, bool(owner.kept)
         self.array: NDArray[Any] = owner.kept.pop() if owner.kept else x.astype(kind)

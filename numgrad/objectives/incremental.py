@@ -11,7 +11,7 @@ from numba import config
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import describe, is_compiled, raise_compile_error, real_array, real_number, whole_number
-from ..loops import Floats, Indices, Rule, make_central, make_directions, make_quotients
+from ..loops import Floats, Indices, Rule, central_parts, make_central, make_quotients, members_of
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, without_mask, written_through
 from ..threads import Sweep, Throughput
 from .compiled import Kernels, objective_of
@@ -83,7 +83,7 @@ class IncrementalObjective:
         if not (is_compiled(difference) or config.DISABLE_JIT):  # type: ignore[attr-defined]
             raise TypeError("difference must be compiled: decorate it with numba.njit()")
         self.value, self.prepare, self.difference = value, prepare, difference
-        # Kept here, since each call makes an _Incremental anew: the next one knows how fast the last one was.
+        # Kept here, since each call makes an Incremental anew: the next one knows how fast the last one was.
         self._throughput = Throughput()
         self._only_reads = False  # whether it is known that no function writes to x, so that nobody need look
 
@@ -97,8 +97,8 @@ class IncrementalObjective:
     def __reduce__(self) -> Any:
         return IncrementalObjective, (self.value, self.prepare, self.difference)
 
-    def _as_objective(self) -> _Incremental:
-        return _Incremental(self)
+    def _as_objective(self) -> Incremental:
+        return Incremental(self)
 
     def verify(self, x: ArrayLike, args: tuple[Any, ...] = (), *, samples: int = 32, rng: Any = None) -> None:
         """Compare differences of random coordinates with plain ones of `value`, at two steps or more.
@@ -145,7 +145,7 @@ class _Comparison:
     """Incremental and plain differences of the `chosen` coordinates, at one step after another."""
 
     def __init__(self, f: IncrementalObjective, x: NDArray[Any], args: tuple[Any, ...], chosen: Indices) -> None:
-        self.own, self.args, self.chosen, self.shape = _Incremental(f), args, chosen, x.shape
+        self.own, self.args, self.chosen, self.shape = f._as_objective(), args, chosen, x.shape
         self.memory, self.point = self.own.plain.place(x, args)[0], self.own.place(x, args)[0]
         if is_compiled(f.value):  # it reads its argument only, and other threads may read x
             self.memory = self.memory.copy()
@@ -162,7 +162,8 @@ class _Comparison:
         try:
             with np.errstate(all="ignore" if later else None):
                 sweep = self.own.sweep(self.point, self.args, Rule(make_central, (h,)), chosen, found)
-                sweep.run_range(None, 0, len(rest))
+                sweep.run_range(None, 0, sweep.size)
+                sweep.finish()
                 up, down = self._values(h, chosen, later)
         except Exception:
             if not later:
@@ -219,17 +220,17 @@ class _Comparison:
             )
 
 
-class _Incremental:
+class Incremental:
     """The kind of an `IncrementalObjective`: nothing is perturbed, and its kernel loops over `difference`."""
 
     has_descent = False
 
     def __init__(self, f: IncrementalObjective) -> None:
-        self.f, self.kernels, self.throughput = f, _kernels(f.difference), f._throughput
+        self.f, self.kernels, self.throughput = f, kernels_of(f.difference), f._throughput
         self.plain: Any = objective_of(f.value) if is_compiled(f.value) else PythonObjective(f.value)
 
     def __reduce__(self) -> Any:
-        return _Incremental, (self.f,)
+        return type(self), (self.f,)
 
     @property
     def threads(self) -> bool:
@@ -274,7 +275,7 @@ class _Incremental:
 
 
 @functools.lru_cache(maxsize=256)
-def _kernels(difference: Any) -> Kernels:
+def kernels_of(difference: Any) -> Kernels:
     """Return the loops around `difference`, which objectives over other data share."""
     return Kernels(difference, _around)
 
@@ -289,41 +290,20 @@ def _around(difference: Any, make: Any) -> Any:
     return make(evaluate, compiled())
 
 
-def _members(where: Any) -> Indices:
-    """Return the coordinates, of directions too."""
-    return where[1] if isinstance(where, tuple) else where  # type: ignore[no-any-return]
-
-
-def _central_parts(rule: Rule, where: Any) -> list[tuple[float, float]]:
-    """Return (factor, step) of the central quotients whose sum `rule` is, or nothing if it is no such sum."""
-    if rule.make is make_central:
-        return [(1.0, rule.data[0])]
-    if rule.make is not make_directions or len(where[0]) or len(where[2]) > 1:
-        return []
-    _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
-    if use_stored_distance or len(index) > 1:
-        return []
-    h = where[2].item()
-    table = dict(zip(offsets[index[0]].tolist(), weights[index[0]].tolist(), strict=True))
-    if any(table.get(-offset, 0.0) != -weight for offset, weight in table.items()):
-        return []
-    return [(2.0 * o * w / denominators[index[0]], o * h) for o, w in table.items() if o > 0.0]
-
-
 class _IncrementalSweep(Sweep):
     """Coordinates in one compiled loop over differences, or in one for each central quotient of a scheme."""
 
     def __init__(
-        self, objective: _Incremental, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats
+        self, objective: Incremental, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats
     ) -> None:
         super().__init__(objective, x, args, rule._replace(needs_value=False), where, out)  # f(x) cancels in it
-        parts = _central_parts(rule, where)
+        parts = central_parts(rule, where)
         if not parts:
             raise ValueError(
                 "an incremental objective has central differences of one step h: scheme must be 'central', 'central4', "
                 "'central6' or symmetric likewise, h a number, and bounds None"
             )
-        self.columns = x.shape[-1] if x.ndim > 1 and not len(_members(where)) else 1
+        self.columns = x.shape[-1] if x.ndim > 1 and not len(members_of(where)) else 1
         # A copy: whatever `prepare` keeps of its argument, and `difference` reads, is not the caller's memory.
         self.own = x if objective.f._only_reads else x.copy()
         self.parts = [(factor, h, objective.f.prepare(self.own, h, *args)) for factor, h in parts]
@@ -338,7 +318,7 @@ class _IncrementalSweep(Sweep):
 
     def run_range(self, _: Any, start: int, stop: int) -> int:
         """Write the quotients of the units start <= k < stop."""
-        flags, coordinates = 0, _members(self.where)
+        flags, coordinates = 0, members_of(self.where)
         total: Any = 0.0
         try:
             for factor, h, state in self.parts:

@@ -156,7 +156,7 @@ class PythonSweep(Sweep):
             objective = PythonObjective(objective.f, imaginary_part)
         if make is not make_directions and make is not make_complex_step:
             return make(objective.evaluate, loops.plain), data, where, out
-        if make is make_directions and _are_pairs(where, out):
+        if make is make_directions and self.x.__class__ is not dict and _are_pairs(where, out):
             return loops.interpreted_pairs, _data_of_pairs(objective, data), tuple(map(fast, where)), out.data
         movers: Any = ARRAY_MOVERS
         if not len(where.starts):

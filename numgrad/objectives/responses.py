@@ -1,0 +1,237 @@
+r"""All weights of a layer from few evaluations of what follows it.
+
+With ``f(W) = mean_b rows(x @ W)_b``, a step h of ``W[i, j]`` moves the pre-activation ``z[b, j]`` by ``u = h x[b, i]``,
+and the rows do not see each other. With the response of one sample to one pre-activation,
+``D_bj(u) = rows(z + u e_j)_b - rows(z - u e_j)_b``,
+
+    f(W + h e_ij) - f(W - h e_ij) = (1 / B) sum_b D_bj(h x[b, i]).
+
+D is an odd function of u. Moving column j in every row at once gives D for all samples, and its values at few steps
+give it at all: in units of the longest step of a sample, ``u_b = h max_i |x[b, i]|``, let ``t = h x[b, i] / u_b``. Then
+``D = a_bj t + c_bj t**3 + d_bj t**5``, and the sum over the batch is a matrix product for each power. It is the central
+difference for the finite step h, and not a derivative.
+
+How many powers a sample and column need, a pair, is found step by step, at t = 1, 1/2, 3/4, 1/4. The odd part D and the
+even part ``E(t) = rows(z + t u e_j) + rows(z - t u e_j) - 2 rows(z)`` at the steps so far predict both at the next
+one. If both come out, the pair is done. A kink of D may hide from the odd part, or from the even one, but not from
+both: where neither shows more than the tolerance, the fit is off by 2, 4 and 31 times as much at most after 2, 3 and 4
+steps. A pair that no fit describes is evaluated at ``h x[b, i]`` for each input that is not zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..loops import Floats, Indices
+from ..points import EPS
+
+__all__: list[str] = []  # nothing here is public
+
+# Steps of a pair, in units of its longest one, in the order in which they are tried.
+# Fixed by test_no_kink_hides_between_the_steps in tests/test_rows.py.
+NODES = np.array([1.0, 0.5, 0.75, 0.25])
+# Roundings of a difference of two values, eps each, that pass for noise. Fixed by test_it_is_the_plain_loop.
+ROUNDINGS = 8.0
+# Relative to the largest difference of a column: what a fit of two powers may be off by at the third step, for a fit of
+# three to be made of all three, as a part of h**4 and at most; a tenth of it at the fourth step. So many evaluations
+# suffice for smooth rows. Fixed by test_it_is_the_plain_loop, whose largest step asks for 1e-9, and test_evaluations.
+SMOOTH, LEAST_SMOOTH = 2e-2, 2e-10
+# Relative to the same: beyond it a third power would not help, and the pair takes its own steps.
+# Fixed by test_no_kink_hides_between_the_steps.
+ROUGH = 1e-6
+# Unit of a pre-activation: the first step of slopes with error bars, a tenth of which is next where it was no fit; the
+# longest, for noisy rows. Fixed by test_slopes_have_honest_bars in tests/test_rows.py.
+STEP, LONGEST = 1e-3, 0.1
+# Unit of a pre-activation: the steps of looks at noise, no multiples of a digit. Fixed by the same test.
+NOISE_STEPS = 0.5437e-4, 0.5437e-6
+# Pairs that are looked at for noise. No tuning: half of them decide.
+_LOOKS = 128
+# How far a slope may be off, in units of what its fit may be: a kink that no step has seen. The worst of 100,000 places
+# of a kink is 23. Fixed by test_slopes_have_honest_bars.
+UNSEEN = 32.0
+# Own steps that are made at a time: 16 arrays of 512 KiB.
+OWN_STEPS = 2**16
+
+
+def _fits() -> list[tuple[Floats, Floats, Floats]]:
+    """Return for m = 1, 2, 3: values at m nodes to coefficients, and to the odd and the even part at the next node."""
+    fits = []
+    for m in range(1, len(NODES)):
+        odd, even = (NODES[: m + 1, np.newaxis] ** (2 * np.arange(m) + first) for first in (1, 2))
+        inverse = np.linalg.inv(odd[:m])
+        fits.append((inverse, odd[m] @ inverse, even[m] @ np.linalg.inv(even[:m])))
+    return fits
+
+
+FITS = _fits()
+
+
+def eps_of(values: NDArray[Any]) -> float:
+    return max(EPS, float(np.finfo(values.dtype).eps)) if values.dtype.kind == "f" else EPS
+
+
+@dataclass
+class Block:
+    """A block of samples next to which `rows` is evaluated."""
+
+    inputs: Floats
+    z: Floats
+    length: int  # samples of one call
+    near: Callable[..., Any]
+    base: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        samples = np.arange(len(self.z))
+        self.size = np.abs(self.inputs).max(axis=1)
+        self.unit = np.where(self.size > 0.0, self.size, 1.0)[:, np.newaxis]
+        self.rowmax = np.abs(self.z).max(axis=1)
+        self.eps, self.powers = EPS, dict[int, Floats]()
+        self.sigma: float | None = None
+        self.base = self.values(samples, 0 * samples, np.zeros(len(samples)))
+        self.largest = np.abs(self.base[np.isfinite(self.base)]).max(initial=0.0)
+
+    def values(self, b: Indices, j: Indices, u: Floats) -> Floats:
+        """Return rows at ``z[b]`` moved by u in column j, from calls of so many samples."""
+        found = np.empty(len(b))
+        for first in range(0, len(b), self.length):
+            part = slice(first, first + self.length)
+            values = self.near(b[part], j[part], u[part])
+            found[part], self.eps = values, max(self.eps, eps_of(values))
+        return found
+
+    def both(self, b: Indices, j: Indices, u: Floats) -> tuple[Floats, Floats]:
+        """Return the difference and the second difference of rows for the steps u."""
+        values = self.values(np.concatenate((b, b)), np.concatenate((j, j)), np.concatenate((u, -u)))
+        up, down = values[: len(b)], values[len(b) :]
+        return up - down, up + down - 2.0 * self.base[b]
+
+    def power(self, k: int) -> Floats:
+        """Return ``t**k``, of shape (samples, inputs), for the inputs in units of the largest of the sample."""
+        if k not in self.powers:
+            t = self.inputs / self.unit
+            self.powers[k] = t if k == 1 else self.power(k - 2) * t * t
+        return self.powers[k]
+
+    def differences(self, columns: Indices, h: float) -> Floats:
+        """Return ``sum_b D_bj(h x[b, i])`` for all inputs i and some columns j."""
+        b, j = self._pairs(columns)
+        fit = self._fit(b, j, h * self.size[b], min(SMOOTH * h**4, LEAST_SMOOTH))
+        coefficients = fit.coefficients.reshape(len(FITS), len(columns), -1).transpose(0, 2, 1)
+        total: Floats = self.inputs.T @ (coefficients[0] / self.unit)
+        for m in range(1, len(coefficients)):
+            if coefficients[m].any():
+                total += self.power(2 * m + 1).T @ coefficients[m]
+        pairs = max(1, OWN_STEPS // self.inputs.shape[1])
+        for first in range(0, len(fit.rest), pairs):
+            own = fit.rest[first : first + pairs]
+            p, i = np.nonzero(self.inputs[b[own]])
+            at = own[p]
+            np.add.at(total, (i, at // len(self.z)), self.both(b[at], j[at], h * self.inputs[b[at], i])[0])
+        return total
+
+    def slopes(self, columns: Indices) -> tuple[Floats, Floats]:
+        """Return the slopes of rows in some columns, of shape (samples, columns), and their error bars.
+
+        A pair that no fit describes is asked again with a tenth of the step. The bar of the best of these covers the
+        slopes on both sides: the even part is their difference.
+        """
+        b, j = self._pairs(columns)
+        slopes, bars, rest = np.zeros(len(b)), np.full(len(b), math.inf), np.arange(len(b))
+        slopes[~np.isfinite(self.base[b])] = math.nan
+        floor, roundings = ROUNDINGS * self.noise(), ROUNDINGS * self.eps * self.largest
+        first = min(LONGEST, STEP * math.sqrt(max(1.0, floor / roundings if roundings else 1.0)))
+        for u in first * 10.0 ** -np.arange(7):
+            fit = self._fit(b[rest], j[rest], np.full(len(rest), u), LEAST_SMOOTH, floor)
+            found, bar = fit.coefficients[0] / (2.0 * u), UNSEEN * fit.bounds / (2.0 * u)
+            odd, even, left = fit.odd[:2, fit.rest], fit.even[:2, fit.rest], fit.rest
+            found[left] = odd[1] / u
+            # Half of the difference of the slopes on both sides, with the curvature and without it.
+            jump = np.maximum(np.abs(even[1]), 0.5 * np.abs(4.0 * even[1] - even[0]))
+            bar[left] = (jump + 4.0 * np.abs(odd[1] - 0.5 * odd[0])) / u
+            # Stairs are flat for a small step, and a fine structure looks smooth for a large one.
+            apart = np.abs(found - slopes[rest])
+            differs = apart > bar + bars[rest]
+            bar += np.where(differs, apart + bars[rest], 0.0)
+            better = (differs | (bar < bars[rest])) & ((fit.odd[0] != 0.0) | (np.abs(slopes[rest]) <= 2.0 * bars[rest]))
+            slopes[rest[better]], bars[rest[better]] = found[better], bar[better]
+            rest = rest[fit.rest]
+            if not len(rest):
+                break
+        return slopes.reshape(len(columns), -1).T, bars.reshape(len(columns), -1).T
+
+    def noise(self) -> float:
+        """Return the noise of rows beyond rounding, from fourth differences at random pairs, few of which meet a kink.
+
+        Rows that were rounded, or computed in single precision, would look smooth to a few steps by chance. A fine
+        structure vanishes with the step; noise does not.
+        """
+        if self.sigma is None:
+            rng, (samples, columns) = np.random.default_rng(0), self.z.shape
+            b, j = rng.integers(samples, size=_LOOKS), rng.integers(columns, size=_LOOKS)
+            self.sigma = min(self._noise_at(b, j, step) for step in NOISE_STEPS)
+        return self.sigma
+
+    def _noise_at(self, b: Indices, j: Indices, step: float) -> float:
+        offsets = np.repeat(step * np.array([-1.7, -0.7, 0.3, 1.3, 2.3]), len(b))
+        values = self.values(np.tile(b, 5), np.tile(j, 5), offsets).reshape(5, -1)
+        differences = np.abs(np.array([1.0, -4.0, 6.0, -4.0, 1.0]) @ values)
+        finite = differences[np.isfinite(differences)]
+        # The root of the sum of the squared weights, and the median of the size of a normal deviate.
+        return float(np.median(finite)) / (math.sqrt(70.0) * 0.6745) if len(finite) else 0.0
+
+    def _pairs(self, columns: Indices) -> tuple[Indices, Indices]:
+        """Return sample and column of each pair, column by column."""
+        samples = len(self.z)
+        return np.concatenate([np.arange(samples)] * len(columns)), np.repeat(columns, samples)
+
+    def _fit(self, b: Indices, j: Indices, u: Floats, smooth: float, floor: float = 0.0) -> Fit:
+        """Return the fits of pairs for the longest steps u."""
+        own, coefficients = list[Indices](), np.zeros((len(FITS), len(b)))
+        odd, even = np.zeros((2, len(NODES), len(b)))
+        (odd[0], even[0]), (odd[1], even[1]) = self.both(b, j, u), self.both(b, j, NODES[1] * u)
+        size, largest = np.abs(odd[0]), np.zeros(self.z.shape[1])
+        np.maximum.at(largest, j, np.where(np.isfinite(size), size, 0.0))
+        slope = np.divide(size, 2.0 * u, out=np.zeros(len(b)), where=u > 0.0)
+        noise = np.maximum(ROUNDINGS * self.eps * (self.largest + self.rowmax[b] * slope), floor)
+        close, finite = _misfit(1, odd, even) <= noise, np.isfinite(self.base)[b]
+        coefficients[0] = np.where(finite, np.where(close, odd[0], 0.0), math.nan)
+        rest, bounds, of_column = np.flatnonzero(~close & finite), noise.copy(), largest[j]
+        for m in (2, 3):
+            if not len(rest):
+                break
+            odd[m, rest], even[m, rest] = self.both(b[rest], j[rest], NODES[m] * u[rest])
+            error = _misfit(m, odd[:, rest], even[:, rest])
+            bounds[rest] = np.maximum(noise[rest], error)
+            flat = error <= noise[rest]
+            done = flat | (error <= (smooth if m == 2 else 0.1 * smooth) * of_column[rest])
+            coefficients[:, rest[done]] = FITS[2][0] @ odd[:3, rest[done]]
+            if m == 2:  # where noise alone is left, a power less magnifies it less
+                coefficients[:, rest[flat]] = 0.0
+                coefficients[:2, rest[flat]] = FITS[1][0] @ odd[:2, rest[flat]]
+            goes_on = ~done & (error <= ROUGH * of_column[rest])
+            own.append(rest[~done & ~goes_on])
+            rest = rest[goes_on]
+        return Fit(coefficients, bounds, np.concatenate([*own, rest]), odd, even)
+
+
+class Fit(NamedTuple):
+    """Coefficients of pairs, what each fit may be off by, the pairs that none describes, and what was measured."""
+
+    coefficients: Floats
+    bounds: Floats
+    rest: Indices
+    odd: Floats
+    even: Floats
+
+
+def _misfit(m: int, odd: Floats, even: Floats) -> Floats:
+    """Return how far the odd and the even part at node m are from what those before predict."""
+    _, next_odd, next_even = FITS[m - 1]
+    misfit: Floats = np.maximum(np.abs(odd[m] - next_odd @ odd[:m]), np.abs(even[m] - next_even @ even[:m]))
+    return misfit

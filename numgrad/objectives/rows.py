@@ -1,0 +1,394 @@
+"""LayerObjective: the mean loss of a batch as a function of the weights of a layer, whatever follows the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..arguments import ALL_COORDINATES, describe, is_compiled, raise_compile_error, real_array, whole_number
+from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
+from ..points import EPS, is_flat_float64, private_copy, without_mask
+from ..threads import Sweep, Throughput
+from .responses import Block, eps_of
+
+__all__ = ["LayerObjective"]
+
+# Numbers of a block of samples, 4 MiB, and samples of it, so that thirty arrays of pairs with the columns of a group
+# take 16 MiB. Fixed by test_memory_is_bounded.
+BLOCK, MOST = 2**19, 2**11
+# Numbers of all blocks, with the powers of their inputs, that are kept between groups of columns: 16 MiB; beyond, they
+# are made again for each group. Fixed by test_memory_is_bounded.
+KEPT = 2**21
+# Columns of a group at most, for each of which some fifty calls of NumPy are made; of two groups, threads do one each.
+# Fixed by bench_networks.py.
+GROUP, GROUPS = 32, 2
+# Roundings of a sum over samples, eps each, by which a gradient may be off. No tuning.
+SUM_ROUNDINGS = 8.0
+# Relative difference of a row's values in two companies that is no rounding: 5e5 roundings of float64.
+# Fixed by test_rows_that_see_each_other_are_named.
+COMPANY = 1e-10
+
+
+class LayerObjective:
+    """The mean loss of a batch as a function of the weights of one layer, whatever follows the layer.
+
+    ``f(W) = mean(rows(x @ W, *data))``. All its central differences take about four evaluations of `rows` for the batch
+    and each column of W, where the plain loop takes two for each weight.
+
+    Parameters
+    ----------
+    x : array_like, shape (batch, inputs)
+        What the layer receives. A C-contiguous float64 array is kept as it is, and read at each call.
+    rows : callable
+        ``rows(z, *data) -> (batch,)``: the loss of each sample, from its row of pre-activations z, of shape
+        (batch, columns). NumPy or compiled with `numba.njit`. No row may depend on another one. It is called with any
+        number of samples, in any order, on copies to which it may write; with `workers` on several threads at once.
+    data : tuple of array_like, optional
+        What else belongs to the samples, such as labels: arrays whose first axis is the batch.
+    bias : bool, default False
+        Whether W has one row more, the last one, which is added to each row of ``x @ W``.
+    batch_bytes : int, default 256 KiB
+        Memory of the pre-activations of one call of `rows` at most, if that is not less than one sample takes.
+
+    Raises
+    ------
+    TypeError
+        If `rows` is not callable, `x` is not real, or `data` is no tuple.
+    ValueError
+        If `x` is no matrix or empty, or if an array of `data` has another length than the batch. When used: if `rows`
+        returns another shape, is random, or mixes the samples; if W has another shape.
+
+    Notes
+    -----
+    The differences are those of the finite step h: to the round-off of the plain loop, and for large steps to a
+    100,000th of their truncation error. `numgrad.objectives.responses` derives them. Samples with a kink within reach
+    are evaluated at their own steps. Batch normalisation in training and dropout mix samples or are random; the first
+    gradient of an objective finds that and refuses them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import LayerObjective, numerical_gradient
+    >>> x, y = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, -1.0])
+    >>> objective = LayerObjective(x, lambda z, y: (np.tanh(z[:, 0]) - y) ** 2, (y,))
+    >>> objective.verify(np.array([[0.1], [0.2]]))
+    >>> print(numerical_gradient(objective, np.array([[0.1], [0.2]])).round(6))
+    [[1.517208]
+     [1.740933]]
+    """
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        rows: Callable[..., Any],
+        data: tuple[Any, ...] = (),
+        *,
+        bias: bool = False,
+        batch_bytes: int = 2**18,
+    ) -> None:
+        if not callable(rows):
+            raise TypeError(f"rows must be callable, got {describe(rows)}")
+        if not isinstance(data, tuple):
+            raise TypeError(f"data must be a tuple of arrays, got {describe(data)}; write data=(t,) for one")
+        x = real_array(x)
+        if x.ndim != 2 or not x.size:
+            raise ValueError(f"x must have the shape (batch, inputs) and not be empty, got {x.shape}")
+        self.x = x if is_flat_float64(x) else private_copy(x)
+        self.rows, self.bias, self.batch_bytes = rows, bool(bias), whole_number("batch_bytes", batch_bytes, 1)
+        self.data = tuple(np.asarray(array) for array in data)
+        for k, array in enumerate(self.data):
+            if array.shape[:1] != (len(x),):
+                raise ValueError(f"data[{k}] must have the length of the batch, {len(x)}, got the shape {array.shape}")
+        self._is_known = False  # whether `rows` has shown that its rows are independent
+        self._throughput = Throughput()
+
+    def __call__(self, W: ArrayLike) -> float:  # noqa: N803
+        """Return ``mean(rows(x @ W, *data))``."""
+        return self._as_objective().value(W, ())
+
+    def __repr__(self) -> str:
+        return f"LayerObjective(x of shape {self.x.shape}, {getattr(self.rows, '__name__', self.rows)})"
+
+    def _as_objective(self) -> _Layer:
+        return _Layer(self)
+
+    def verify(self, W: ArrayLike, *, samples: int = 32, rng: Any = None) -> None:  # noqa: N803
+        """Test that rows are independent, and compare differences of random weights with plain ones, at three steps.
+
+        Parameters
+        ----------
+        W : array_like
+            Where to compare. It is not changed.
+        samples : int, default 32
+            Number of weights, all of them if there are no more.
+        rng : numpy.random.Generator or seed, optional
+            What chooses them.
+
+        Raises
+        ------
+        ValueError
+            If `rows` is random or mixes the samples.
+        AssertionError
+            If some difference is off by more than the round-off of the plain one: the step, and the worst weight.
+        """
+        own = self._as_objective()
+        point = own.place(W, ())[0].copy()
+        _check_independent(self, point)
+        count = min(whole_number("samples", samples, 1), point.size)
+        chosen = np.sort(np.random.default_rng(rng).choice(point.size, count, replace=False)).astype(np.intp)
+        flat, values, whole = point.reshape(-1), np.empty((2, count)), np.empty(point.size)
+        for h in (1e-4, 1e-3, 1e-2):
+            sweep = own.sweep(point, (), Rule(make_central, (h,)), ALL_COORDINATES, whole)
+            sweep.run_range(None, 0, sweep.size)
+            for n, k in enumerate(chosen):
+                before = flat[k]
+                for row, step in zip(values, (h, -h), strict=True):
+                    flat[k] = before + step
+                    row[n] = own.value(point, ())
+                flat[k] = before
+            found, plain = whole[chosen], (values[0] - values[1]) / (2 * h)
+            error = np.abs(found - plain) - sweep.tolerance(h, np.abs(whole).max())
+            if (error > 0.0).any() or (np.isnan(found) != np.isnan(plain)).any():
+                k = int(np.nan_to_num(error, nan=np.inf).argmax())
+                where = tuple(map(int, np.unravel_index(chosen[k], point.shape)))
+                raise AssertionError(
+                    f"the difference of weight {where} is wrong for the step {h:g}: {found[k]:.17g}, plain "
+                    f"{plain[k]:.17g}"
+                )
+
+    def _inputs(self, block: slice) -> Floats:
+        """Return what the weights of a block of samples multiply: x, and 1 for the bias."""
+        x: Floats = self.x[block]
+        return np.concatenate([x, np.ones((len(x), 1))], axis=1) if self.bias else x
+
+    def _near(self, W: Floats, inputs: Floats, block: slice) -> tuple[Floats, int, Callable[..., Any]]:  # noqa: N803
+        """Return z of a block, samples of one call, and what gives rows for ``z[b]`` moved by u in column j."""
+        z, data = inputs @ W, [array[block] for array in self.data]
+
+        def near(b: Indices, j: Indices, u: Floats) -> Floats:
+            points = z.take(b, axis=0)
+            points.reshape(-1)[np.arange(0, points.size, z.shape[1]) + j] += u
+            return self._values(points, [array[b] for array in data])
+
+        return z, self._length(z), near
+
+    def _length(self, z: Floats) -> int:
+        return max(1, self.batch_bytes // z[:1].nbytes)
+
+    def _values(self, z: Floats, data: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return what `rows` returns, after checking that it is a real number a sample."""
+        count = len(z)
+        try:
+            values = np.asarray(self.rows(z, *data))
+        except Exception as error:
+            if is_compiled(self.rows):
+                raise_compile_error(error, "rows for this z and data")
+            raise
+        if values.shape != (count,):
+            raise ValueError(f"rows must return one number a sample, of shape ({count},), got the shape {values.shape}")
+        if values.dtype.kind not in "fiu":
+            raise TypeError(f"rows must return real numbers, got dtype {values.dtype}")
+        return values
+
+
+def _check_independent(f: LayerObjective, W: Floats) -> None:  # noqa: N803
+    """Raise a ValueError if `rows` is random, or if the value of a sample depends on the others of a call.
+
+    Half of the samples at a time are evaluated in another order, and together with many neighbours of one of them.
+    """
+    block = slice(0, max(2, BLOCK // max(W.shape)))
+    rng, inputs = np.random.default_rng(0), f._inputs(block)
+    z, data = inputs @ W, [array[block] for array in f.data]
+    first, again = (f._values(z.copy(), [array.copy() for array in data]) for _ in range(2))
+    if first.tobytes() != again.tobytes():
+        raise ValueError("rows is random: two calls with the same z differ; is it dropout? make it deterministic")
+    order = rng.permutation(len(z))
+    for half in (order[: len(z) // 2], order[len(z) // 2 :]):
+        if not len(half):
+            continue
+        near = max(4, len(z))
+        company = np.concatenate([np.repeat(half[0], near), half])
+        points = z[company]
+        points[:near] += 0.1 * (1.0 + np.abs(z[half[0]])) * rng.standard_normal((near, z.shape[1]))
+        try:
+            with np.errstate(all="ignore"):
+                found = f._values(points, [array[company] for array in data])
+        except (IndexError, ValueError) as error:
+            raise ValueError(
+                f"rows must take any number of samples, but not {len(company)} in place of {len(z)}: pass what belongs "
+                f"to the samples, such as labels, as data=(t,) ({type(error).__name__}: {error})"
+            ) from error
+        tolerance = max(COMPANY, 100.0 * eps_of(found)) * np.abs(first[np.isfinite(first)]).max(initial=0.0)
+        tolerance += 64 * EPS * np.abs(z[np.isfinite(z)]).max(initial=0.0)
+        if (np.abs(found[near:] - first[half]) > tolerance).any():
+            raise ValueError(
+                "the rows are not independent: the value of a sample depends on the others of the call; is it batch "
+                "normalisation, or a sum or mean over the batch? pass an IncrementalObjective, or a plain function"
+            )
+    f._is_known = True
+
+
+class _Layer:
+    """The kind of a `LayerObjective`: nothing is perturbed but copies of pre-activations."""
+
+    has_descent = False
+
+    def __init__(self, f: LayerObjective) -> None:
+        self.f = f
+
+    @property
+    def threads(self) -> bool:
+        """Whether several threads may run it: not if `rows` starts threads of its own."""
+        if not is_compiled(self.f.rows):
+            return True
+        from .compiling import captured, starts_threads
+
+        return not starts_threads(captured(self.f.rows))
+
+    def place(self, W: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: N803
+        """Return W as a C-contiguous float64 matrix; nothing perturbs it."""
+        if args:
+            raise TypeError("a LayerObjective takes no args; give it what belongs to the samples as data=(t,)")
+        array = without_mask(real_array(W, "W"))
+        inputs = self.f.x.shape[1] + self.f.bias
+        if array.ndim != 2 or len(array) != inputs or not array.size:
+            rule = f"W must have the shape ({inputs}, columns), a row for each input"
+            raise ValueError(f"{rule}{' and one for the bias' if self.f.bias else ''}, got {array.shape}")
+        return (array if is_flat_float64(array) else private_copy(array)), False
+
+    def value(self, W: Any, args: tuple[Any, ...]) -> float:  # noqa: N803
+        """Return f(W)."""
+        return float(self.returned(W, args))
+
+    def returned(self, W: Any, args: tuple[Any, ...]) -> Any:  # noqa: N803
+        """Return f(W) in the precision of `rows`, block by block."""
+        f, point = self.f, self.place(W, args)[0]
+        parts = [f._near(point, f._inputs(block), block) for block in self.blocks(point)]
+        means: list[Any] = []
+        for z, _, near in parts:
+            everyone = np.arange(len(z))
+            means.append(np.sum(near(everyone, np.zeros(len(z), np.intp), np.zeros(len(z)))))
+        return sum(means[1:], means[0]) / len(f.x)
+
+    def blocks(self, W: Floats) -> list[slice]:  # noqa: N803
+        """Return fixed blocks of samples, whatever the workers, so that bits are equal."""
+        length = max(1, min(BLOCK // max(W.shape), MOST))
+        return [slice(first, first + length) for first in range(0, len(self.f.x), length)]
+
+    def sweep(self, W: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> _LayerSweep:  # noqa: N803
+        """Return the work of `rule`, a sum of central quotients.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is another rule.
+        """
+        if rule.columns > 1:
+            raise TypeError(
+                "a layer objective has no steps of each coordinate, which an estimate with errors looks for; compare "
+                "two steps h of numerical_gradient, or pass lambda W: objective(W)"
+            )
+        return _LayerSweep(self, W, args, rule, where, out)
+
+    def slopes(self, x: Any, args: tuple[Any, ...], name: str = "") -> tuple[Floats, Floats]:  # noqa: ARG002
+        """Return the gradient, not a difference, and its error bars: sums of those of samples and columns."""
+        W, f = self.place(x, args)[0], self.f  # noqa: N806
+        if not f._is_known:
+            _check_independent(f, W)
+        total, bars = np.zeros((2, *W.shape))
+        for block in self.blocks(W):
+            inputs = f._inputs(block)
+            near = Block(inputs, *f._near(W, inputs, block))
+            for first in range(0, W.shape[1], GROUP):
+                columns = np.arange(first, min(first + GROUP, W.shape[1]))
+                slopes, errors = near.slopes(columns)
+                total[:, columns] += inputs.T @ slopes
+                bars[:, columns] += np.abs(inputs).T @ (errors + SUM_ROUNDINGS * EPS * np.abs(slopes))
+        return total / len(f.x), bars / len(f.x)
+
+    def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
+        """Return -1: there is no shortcut."""
+        return -1
+
+
+class _LayerSweep(Sweep):
+    """Groups of columns as units.
+
+    `out` has the shape (groups, inputs, columns of a group): a view of the result.
+    """
+
+    is_grouped = True
+
+    def __init__(self, objective: _Layer, W: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> None:  # noqa: N803
+        super().__init__(objective, W, args, rule._replace(needs_value=False), where, out)  # f(x) cancels in it
+        self.parts, self.result = central_parts(rule, where), out
+        if not self.parts:
+            raise ValueError(
+                "a layer objective has central differences of one step h: scheme must be 'central', 'central4', "
+                "'central6' or symmetric likewise, h a number, and bounds None"
+            )
+        if not objective.f._is_known:
+            _check_independent(objective.f, W)
+        (inputs, columns), chosen = W.shape, members_of(where)
+        widest = max(1, min(GROUP, -(-columns // GROUPS)))
+        self.width = width = next(width for width in range(widest, 0, -1) if columns % width == 0)
+        if len(chosen):
+            self.groups, self.group_of = np.unique(chosen % columns // width, return_inverse=True)
+            self.inputs, self.input_of = np.unique(chosen // columns, return_inverse=True)
+            self.out = np.empty((len(self.groups), len(self.inputs), width))
+        else:
+            self.groups, self.inputs = np.arange(columns // width), np.arange(inputs)
+            self.out = out.reshape(inputs, columns // width, width).transpose(1, 0, 2)
+        self.size, self.throughput = len(self.groups), objective.f._throughput
+        self.cost = W.shape, objective.f.x.shape, len(self.parts)
+        self.blocks, self.kept = objective.blocks(W), dict[int, Block]()
+        self.keeps = len(objective.f.x) * (columns + 4 * inputs) <= KEPT
+
+    def __reduce__(self) -> Any:
+        return _arrived, (self.objective, self.x, self.args, self.rule, self.where, len(self.result))
+
+    def thread_state(self) -> Any:
+        """Return nothing: a thread makes its own copies."""
+
+    def run_range(self, _: Any, start: int, stop: int) -> int:
+        """Write the quotients of groups of columns."""
+        flags = 0
+        for k in range(start, stop):
+            columns = self.width * self.groups[k] + np.arange(self.width)
+            total: Any = 0.0
+            for number, block in enumerate(self.blocks):
+                near = self._block(number, block)
+                for factor, h in self.parts:
+                    total = total + factor / (2.0 * h * len(self.objective.f.x)) * near.differences(columns, h)
+            self.out[k] = total[self.inputs]
+            flags |= RESPONDED if total.any() else 0
+        return flags
+
+    def tolerance(self, h: float, largest: float) -> float:
+        """Return by how much a plain difference may be another one: its round-off, and 1e-9 of the largest."""
+        near = self._block(0, self.blocks[0])
+        slope = largest / max(float(near.size.max()), EPS)  # of a pre-activation, whose rounding counts too
+        return float(64 * EPS * (near.largest + near.rowmax.max() * slope) / h + 1e-9 * largest)
+
+    def _block(self, number: int, block: slice) -> Block:
+        if number in self.kept:
+            return self.kept[number]
+        inputs = self.objective.f._inputs(block)
+        near = Block(inputs, *self.objective.f._near(self.x, inputs, block))
+        if self.keeps:
+            self.kept[number] = near
+        return near
+
+    def finish(self) -> int:
+        """Write the chosen weights to the result."""
+        if len(chosen := members_of(self.where)):
+            self.result[...] = self.out[self.group_of, self.input_of, chosen % self.x.shape[1] % self.width]
+        return 0
+
+
+def _arrived(objective: _Layer, x: Any, args: Any, rule: Rule, where: Any, size: int) -> _LayerSweep:
+    """Return a sweep where it arrived, with a result of its own."""
+    return _LayerSweep(objective, x, args, rule, where, np.empty(size))

@@ -1,0 +1,316 @@
+"""TwoLayerNet, MultiLayerNet and train: against the plain loop, backpropagation, and the book's ways to use them."""
+
+import numpy as np
+import pytest
+
+from numgrad import (
+    MultiLayerNet,
+    TwoLayerNet,
+    check_gradient,
+    cross_entropy_error,
+    function_1,
+    gradient_descent,
+    numerical_diff,
+    numerical_gradient,
+    plotting,
+    relu,
+    sigmoid,
+    simpleNet,
+    softmax,
+    sum_squared_error,
+    tangent_line,
+    train,
+)
+from numgrad.commands.demo import load_digits
+
+EPS = 2.0**-52
+NETS = {
+    "two layers": lambda: TwoLayerNet(7, 5, 4, 0.5, rng=0),
+    "relu": lambda: MultiLayerNet(7, [6, 5], 4, rng=0),
+    "sigmoid": lambda: MultiLayerNet(7, [6, 5, 4], 4, "sigmoid", "sigmoid", rng=0),
+    "tanh, decay": lambda: MultiLayerNet(7, [6], 4, "tanh", 0.7, 0.1, rng=0),
+    "no hidden layer": lambda: MultiLayerNet(7, [], 4, rng=0),
+}
+
+
+def batch(seed=0, size=9, features=7, classes=4):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((size, features)), rng.integers(0, classes, size)
+
+
+def plain(net, x, t, key, h=1e-4):
+    return numerical_gradient(lambda _: net.loss(x, t), net.params[key], h)
+
+
+@pytest.mark.parametrize("h", [1e-5, 1e-4, 1e-3, 1e-2])
+@pytest.mark.parametrize("kind", NETS)
+def test_every_difference_is_that_of_the_plain_loop(kind, h):
+    for seed in range(3):
+        net, (x, t) = NETS[kind](), batch(seed, 3 + seed)
+        net.flat[...] += 0.1 * np.random.default_rng(seed).standard_normal(net.flat.size)  # biases too
+        slopes = net.numerical_gradient(x, t, h)
+        assert list(slopes) == list(net.params)
+        for key, found in slopes.items():
+            expected = plain(net, x, t, key, h)
+            assert found.shape == expected.shape
+            error, largest = np.abs(found - expected).max(), np.abs(expected).max()
+            assert error <= 32 * EPS * (net.loss(x, t) + 8) / h + 1e-9 * largest * (h > 1e-3)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in NETS if kind != "relu"])
+def test_backpropagation_is_the_limit_of_the_differences(kind):
+    net, (x, t) = NETS[kind](), batch(1)
+    for labels in (t, np.eye(4)[t], softmax(np.random.default_rng(0).standard_normal((9, 4)))):
+        exact, slopes = net.gradient(x, labels), net.numerical_gradient(x, labels, 1e-4)
+        assert list(exact) == list(net.params)
+        for key in exact:  # third derivatives are some 100 of x cubed
+            assert np.abs(exact[key] - slopes[key]).max() <= 1e-7
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_check_gradient_passes_backpropagation_and_the_unchanged_idiom(kind):
+    net, (x, t) = NETS[kind](), batch(2)
+    assert check_gradient(lambda _: net.loss(x, t), net.gradient(x, t), net.params).ok
+    wrong = net.gradient(x, t)
+    wrong["b1"] = 1.01 * wrong["b1"]
+    assert not check_gradient(lambda _: net.loss(x, t), wrong, net.params).ok
+    slopes = numerical_gradient(lambda W: net.loss(x, t), net.params["W1"])
+    assert np.abs(slopes - net.gradient(x, t)["W1"]).max() <= 1e-6
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_all_weights_are_checked_through_the_objective(kind):
+    for seed in range(4):
+        net, (x, t) = NETS[kind](), batch(seed)
+        net.flat[...] += 0.1 * np.random.default_rng(seed).standard_normal(net.flat.size)  # or dead units make kinks
+        f, exact = net.objective(x, t), net.gradient(x, t)
+        assert f(net.params) == net.loss(x, t)
+        saved = net.flat.tobytes()
+        check = check_gradient(f, exact, net.params, rtol=1e-7)
+        assert check.ok, str(check)
+        assert check.checked == net.flat.size
+        for key in exact:
+            wrong = {**exact, key: exact[key].copy()}
+            wrong[key].reshape(-1)[0] = wrong[key].reshape(-1)[0] * 1.001 + 1e-5
+            check = check_gradient(f, wrong, net.params)
+            assert [name for name, array in check.arrays.items() if not array.ok] == [key]
+        assert net.flat.tobytes() == saved
+
+
+def test_relu_nets_with_kinks_next_to_x_have_honest_bars():
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        net = MultiLayerNet(20, [16, 12], 5, rng=seed)
+        x, t = np.round(rng.standard_normal((30, 20)), 1), rng.integers(0, 5, 30)
+        assert check_gradient(net.objective(x, t), net.gradient(x, t), net.params, rtol=1e-7).ok
+    x[...], net.params["W1"][...] = 0.0, 0.0  # every first pre-activation is a kink
+    assert check_gradient(net.objective(x, t), net.gradient(x, t), net.params).arrays["W1"].failed == 0
+
+
+def test_large_nets_agree_on_random_weights():
+    rng = np.random.default_rng(3)
+    x, t = rng.uniform(0, 1, (20, 100)), rng.integers(0, 10, 20)
+    for net in (TwoLayerNet(100, 30, 10, rng=0), MultiLayerNet(100, [40, 30], 10, rng=0)):
+        slopes = net.numerical_gradient(x, t)
+        for key, array in net.params.items():
+            chosen = rng.choice(array.size, min(40, array.size), replace=False)
+            expected = numerical_gradient(lambda _, net=net: net.loss(x, t), array, coordinates=chosen)
+            assert np.abs(slopes[key].ravel()[chosen] - expected).max() <= 32 * EPS * 10 / 1e-4
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_two_threads_give_the_same_bits(kind):
+    net, (x, t) = NETS[kind](), batch(4)
+    one, two = net.numerical_gradient(x, t), net.numerical_gradient(x, t, workers=2)
+    assert all(one[key].tobytes() == two[key].tobytes() for key in one)
+
+
+@pytest.mark.parametrize("kind", ["two layers", "relu"])
+def test_hard_cases(kind):
+    net, (x, t) = NETS[kind](), batch(5)
+    x[0], x[1], x[2] = 0.0, 1e-9, 1e3 * x[2]
+    expected = {key: plain(net, x, t, key) for key in net.params}
+    found = net.numerical_gradient(x, t)
+    for key in found:  # steps of 0.1 in a pre-activation: a large truncation error, which both have
+        assert np.abs(found[key] - expected[key]).max() <= 1e-9 * np.abs(expected[key]).max() + 1e-10
+    for key in ("W1", "b1"):
+        net.params[key][...] = -50.0  # dead, or saturated
+    x = np.abs(x)
+    assert max(np.abs(net.numerical_gradient(x, t)[key] - plain(net, x, t, key)).max() for key in net.params) <= 1e-9
+    net.params["W2"][...] *= 1e4
+    assert all(np.isfinite(array).all() for array in net.numerical_gradient(x, t).values())
+
+
+def test_forms_of_data():
+    net, (x, t) = NETS["two layers"](), batch(6)
+    expected = net.numerical_gradient(x, t)
+    forms = [(x.tolist(), t.tolist()), (np.asfortranarray(x), np.eye(4, dtype=int)[t]), (x, np.eye(4, dtype=bool)[t])]
+    for form in forms:
+        found = net.numerical_gradient(*form)
+        assert max(np.abs(found[key] - expected[key]).max() for key in found) <= 1e-12 / 1e-4
+        assert net.loss(*form) == pytest.approx(net.loss(x, t), rel=4 * EPS)
+        assert net.accuracy(*form) == net.accuracy(x, t)
+    one, of_batch = net.numerical_gradient(x[0], t[0]), net.numerical_gradient(x[:1], t[:1])
+    assert all(one[key].tobytes() == of_batch[key].tobytes() for key in one)
+    assert net.predict(x[0]).shape == (4,)
+    narrow = net.loss(x.astype(np.float32), t)
+    assert narrow == net.loss(x.astype(np.float32).astype(float), t)
+
+
+def test_the_two_layer_net_is_the_books():
+    np.random.seed(3)
+    net = TwoLayerNet(3, 2, 4)
+    np.random.seed(3)
+    for key, shape in (("W1", (3, 2)), ("W2", (2, 4))):
+        assert net.params[key].tobytes() == (0.01 * np.random.randn(*shape)).tobytes()
+        assert not net.params[key.replace("W", "b")].any()
+    x, t = batch(7, 5, 3)
+    y = net.predict(x)
+    hidden = 1 / (1 + np.exp(-(x @ net.params["W1"] + net.params["b1"])))
+    assert np.abs(y - softmax(hidden @ net.params["W2"] + net.params["b2"])).max() <= 4 * EPS
+    assert net.loss(x, t) == pytest.approx(cross_entropy_error(y, t), rel=8 * EPS)
+    assert net.accuracy(x, t) == np.mean(y.argmax(axis=1) == t)
+    assert TwoLayerNet(3, 2, 4, rng=5).params["W1"].tobytes() == TwoLayerNet(3, 2, 4, rng=5).params["W1"].tobytes()
+    assert repr(net) == "TwoLayerNet(3-2-4, sigmoid)"
+
+
+def test_initial_deviations():
+    for name, gain in (("relu", 2), ("he", 2), ("He", 2), ("sigmoid", 1), ("xavier", 1)):
+        W = MultiLayerNet(400, [300], 3, weight_init_std=name, rng=0).params["W1"]
+        assert W.std() == pytest.approx(np.sqrt(gain / 400), rel=0.02)
+    assert MultiLayerNet(400, [300], 3, weight_init_std=0.3, rng=0).params["W1"].std() == pytest.approx(0.3, rel=0.02)
+
+
+def test_params_are_views_of_one_buffer_and_may_be_replaced():
+    net, (x, t) = NETS["two layers"](), batch(8)
+    flat = net.flat
+    assert flat is net.flat
+    assert flat.size == sum(array.size for array in net.params.values())
+    flat[0] = 7.0
+    assert net.params["W1"][0, 0] == 7.0
+    net.params["W1"] = np.ones((7, 5), np.float32)
+    loss = net.loss(x, t)
+    assert net.flat is not flat
+    assert net.flat[:35].tolist() == [1.0] * 35
+    net.flat[:35] = 0.0
+    assert net.loss(x, t) != loss
+    net.params["b2"] -= 1.0  # in place
+    assert net.flat[-4:].tolist() == [-1.0] * 4
+    net.params["W1"], net.params["b1"] = np.ones((7, 3)), np.zeros(3)
+    net.params["W2"] = np.ones((3, 4))
+    assert net.numerical_gradient(x, t)["W1"].shape == (7, 3)
+    assert repr(net) == "TwoLayerNet(7-3-4, sigmoid)"
+    net.params["W1"] = np.ones((7, 5))
+    with pytest.raises(ValueError, match=r"shapes|mismatch"):
+        net.loss(x, t)
+    net.params["W1"] = "weights"
+    with pytest.raises(TypeError, match="W1 must hold real numbers"):
+        net.loss(x, t)
+
+
+def test_a_descent_moves_all_parameters_at_once():
+    net, (x, t) = NETS["two layers"](), batch(9)
+    before = net.loss(x, t)
+    assert gradient_descent(lambda _: net.loss(x, t), net.flat, 0.5, 20) is net.flat
+    assert net.loss(x, t) < 0.9 * before
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: TwoLayerNet(0, 2, 3), ValueError, "input_size must be at least 1, got 0"),
+        (lambda: TwoLayerNet(2, 2.5, 3), TypeError, "hidden_size must be an integer"),
+        (lambda: TwoLayerNet(2, 2, 3, np.nan), ValueError, "weight_init_std must be finite"),
+        (lambda: MultiLayerNet(2, 5, 3), TypeError, "hidden_size_list must be a sequence of integers, got int 5"),
+        (lambda: MultiLayerNet(2, [0], 3), ValueError, "a hidden size must be at least 1"),
+        (lambda: MultiLayerNet(2, [2], 3, "step"), ValueError, "activation must be one of sigmoid, relu, tanh, got"),
+        (lambda: MultiLayerNet(2, [2], 3, weight_init_std="small"), ValueError, "weight_init_std must be a number or"),
+        (lambda: TwoLayerNet(2, 2, 3).loss([1.0], 0), ValueError, r"x must have the shape \(2,\) or \(batch, 2\)"),
+        (lambda: TwoLayerNet(2, 2, 3).loss(np.ones((0, 2)), []), ValueError, "not be empty"),
+        (lambda: TwoLayerNet(2, 2, 3).gradient([1.0, 2.0], 3), ValueError, r"labels must be in range\(3\)"),
+        (lambda: TwoLayerNet(2, 2, 3).numerical_gradient([1.0, 2.0], 0.5), TypeError, "labels must be integers"),
+        (lambda: TwoLayerNet(2, 2, 3).numerical_gradient([1.0, 2.0], 0, -1.0), ValueError, "h must be finite and pos"),
+    ],
+)
+def test_misuse(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_the_functions_of_the_chapter():
+    assert sigmoid(0.0) == 0.5
+    x = np.linspace(-30, 30, 61)
+    assert np.abs(sigmoid(x) - 0.5 * (1 + np.tanh(0.5 * x))).max() <= 2 * EPS
+    with np.errstate(over="raise", invalid="raise"):
+        assert sigmoid(np.array([-1e300, 1e300])).tolist() == [pytest.approx(0.0, abs=1e-300), 1.0]
+    assert np.isnan(sigmoid(np.nan))
+    assert relu([-1, 0, 2]).tolist() == [0.0, 0.0, 2.0]
+    assert sum_squared_error([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0], np.eye(10)[2]) == pytest.approx(
+        0.0975
+    )
+    with pytest.raises(ValueError, match=r"one shape, got \(2,\) and \(3,\)"):
+        sum_squared_error([1.0, 2.0], [1.0, 2.0, 3.0])
+    line, slope = tangent_line(function_1, 5), numerical_diff(function_1, 5)
+    assert line(5) == function_1(5)
+    assert line(np.array([6.0]))[0] - line(5) == pytest.approx(slope)
+
+
+@pytest.mark.parametrize("gradient", ["numerical", "backprop"])
+def test_training_learns_the_digits(gradient):
+    digits = [*load_digits()[0], *load_digits()[1]]
+    net, losses = TwoLayerNet(64, 20, 10, rng=0), []
+    history = train(
+        net, *digits, iterations=120, batch_size=50, lr=1.0, gradient=gradient, rng=0,
+        progress=lambda *counts: losses.append(counts),
+    )  # fmt: skip
+    assert losses[-1] == (120, 120)
+    assert history.losses.shape == (120,)
+    assert history.iterations.tolist() == [0, 28, 56, 84, 112, 120]
+    assert history.test_accuracies[-1] == net.accuracy(*digits[2:])
+    assert history.test_accuracies[-1] > 0.6 > 0.2 > history.test_accuracies[0]
+    assert np.mean(history.losses[-10:]) < 0.8 * np.mean(history.losses[:10])
+    again = train(TwoLayerNet(64, 20, 10, rng=0), *digits, epochs=1, batch_size=50, lr=1.0, gradient=gradient, rng=0)
+    assert again.losses.tobytes() == history.losses[:28].tobytes()
+    assert len(plotting.plot_training(history).lines) == 2
+
+
+def test_training_takes_batches_from_numpys_global_state_as_in_the_book():
+    x, t = batch(10, 30)
+    np.random.seed(1)
+    first = train(NETS["two layers"](), x, t, x, t, iterations=3, batch_size=5)
+    np.random.seed(1)
+    net = NETS["two layers"]()
+    for _ in range(3):
+        chosen = np.random.choice(30, 5)
+        for key, slope in net.numerical_gradient(x[chosen], t[chosen]).items():
+            net.params[key] -= 0.1 * slope
+    assert first.losses[-1] == net.loss(x[chosen], t[chosen])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ValueError, "takes either epochs or iterations"),
+        ({"epochs": 1, "iterations": 1}, ValueError, "takes either epochs or iterations"),
+        ({"epochs": -1}, ValueError, "epochs must be at least 0"),
+        ({"epochs": 1, "lr": np.inf}, ValueError, "lr must be finite"),
+        ({"epochs": 1, "batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"epochs": 1, "gradient": "exact"}, ValueError, "gradient must be 'numerical' or 'backprop', got 'exact'"),
+        ({"epochs": 1, "progress": 3}, TypeError, "progress must be a bool or a callable"),
+    ],
+)
+def test_misuse_of_train(options, error, message):
+    x, t = batch(11)
+    with pytest.raises(error, match=message):
+        train(NETS["two layers"](), x, t, x, t, **options)
+    with pytest.raises(ValueError, match="x and t must have one length, got 9 and 8"):
+        train(NETS["two layers"](), x, t[1:], x, t, epochs=1)
+
+
+def test_a_simple_net_is_a_layer_objective_too():
+    from numgrad import LayerObjective
+    from numgrad.networks import losses_of
+
+    net, (x, t) = simpleNet((7, 4), rng=0), batch(12)
+    found = numerical_gradient(LayerObjective(x, losses_of, (t,)), net.W)
+    assert np.abs(found - net.numerical_gradient(x, t)).max() <= 32 * EPS * 10 / 1e-4

@@ -1,0 +1,532 @@
+"""LayerObjective against the plain loop, 50-digit arithmetic, and all that may be wrong with rows."""
+
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+from problems import needs_jit
+from test_layers import losses_in_50_digits
+
+from numgrad import LayerObjective, check_gradient, estimate_gradient, gradient_descent, numerical_gradient
+from numgrad.objectives import responses
+from numgrad.objectives import rows as module
+
+EPS = 2.0**-52
+
+
+def sigmoid(z):
+    return 1.0 / (1.0 + np.exp(-z))
+
+
+def cross_entropy(z, t):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return -np.log(e[np.arange(len(z)), t % z.shape[1]] / e.sum(axis=1) + 1e-7)
+
+
+def behind(act, V):
+    return lambda z, t: cross_entropy(act(z) @ V, t)
+
+
+def kinds(V):
+    return {
+        "softmax": cross_entropy,
+        "sigmoid": behind(sigmoid, V),
+        "tanh": behind(np.tanh, V),
+        "relu": behind(lambda z: np.maximum(z, 0.0), V),
+        "leaky": behind(lambda z: np.maximum(z, 0.999 * z), V),
+        "squares": lambda z, t: ((z - t[:, None]) ** 2).sum(axis=1),
+        "hinge": lambda z, t: np.maximum(0.0, 1.0 + z - z[np.arange(len(z)), t % z.shape[1]][:, None]).sum(axis=1),
+        "cubes of relus": lambda z, t: (np.maximum(z, 0.0) ** 3).sum(axis=1) + t,
+    }
+
+
+KINDS = list(kinds(np.ones((1, 1))))
+
+
+def problem(seed, batch=8, inputs=6, columns=5, scale=1.0):
+    rng = np.random.default_rng(seed)
+    x = scale * rng.standard_normal((batch, inputs))
+    x[rng.random(x.shape) < 0.2] = 0.0
+    W = rng.standard_normal((inputs, columns)) / (scale * np.sqrt(inputs))
+    return x, W, rng.integers(0, 100, batch), kinds(rng.standard_normal((columns, 4)))
+
+
+def plain_gradient(x, W, rows, data, h):
+    return numerical_gradient(lambda W: np.mean(rows(x @ W, *data)), W, h)
+
+
+def round_off(x, W, values, gradient, h):
+    """Return the rounding of both: a few of a value, and of a pre-activation where the loss depends on it."""
+    return EPS * (16 * np.abs(values).max() + 8 * np.abs(x @ W).max() * np.abs(gradient).max() / np.abs(x).max()) / h
+
+
+def assert_is_the_plain_loop(x, W, rows, data, h, roundings=1):
+    found, plain = numerical_gradient(LayerObjective(x, rows, data), W, h), plain_gradient(x, W, rows, data, h)
+    largest = np.abs(plain).max()
+    error = np.abs(found - plain).max()
+    assert error <= roundings * round_off(x, W, rows(x @ W, *data), plain, h) + 1e-9 * largest * (h > 1e-3)
+
+
+@pytest.mark.parametrize("h", [1e-5, 1e-4, 1e-3, 1e-2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_the_plain_loop(kind, h):
+    for seed in range(6):
+        x, W, t, rows = problem(seed, *np.random.default_rng(seed).integers([1, 1, 2], [10, 8, 8]))
+        if np.abs(x).max() > 0.0:
+            assert_is_the_plain_loop(x, W, rows[kind], (t,), h)
+
+
+@pytest.mark.parametrize("h", [1e-4, 1e-3, 1e-2])
+@pytest.mark.parametrize("change", [1e-9, 1e-6, 1e-3, 1.0])
+def test_no_kink_hides_between_the_steps(change, h):
+    x, W = np.array([[1.0, 0.3, -0.77, 0.9]]), np.zeros((4, 1))
+    weak = [1 / 3, 0.2, 0.636, 0.6735, 0.257, 0.65591, 0.7037, 0.5, 0.75, 0.25, 1.0, 1e-9, 0.0, -0.7083]
+    for place in [*weak, *np.random.default_rng(0).uniform(-1, 1, 40)]:
+
+        def rows(z, place=place):
+            return np.sin(z[:, 0] + 0.3) + change * np.maximum(z[:, 0] - place * h, 0.0)
+
+        # What passes for noise, 8 roundings, hides a kink that the fit is off by four times as much for.
+        assert_is_the_plain_loop(x, W, rows, (), h, roundings=3)
+
+
+@pytest.mark.filterwarnings("ignore:the step h=")  # of the plain loop, whose weights are 1e9
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid", "relu"])
+@pytest.mark.parametrize("scale", [1e-9, 1e3])
+def test_inputs_of_any_size(kind, scale):
+    x, W, t, rows = problem(1, scale=scale)
+    h = 1e-4 / max(1.0, scale)
+    assert_is_the_plain_loop(x, W, rows[kind], (t,), h)
+    x[0] *= 1e-6 / scale
+    x[1] = 0.0
+    assert_is_the_plain_loop(x, W, rows[kind], (t,), h)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_beyond_every_series_is_the_plain_loops(kind):
+    x, W, t, rows = problem(2)
+    found = numerical_gradient(LayerObjective(x, rows[kind], (t,)), W, 0.5)
+    plain = plain_gradient(x, W, rows[kind], (t,), 0.5)
+    # A 100,000th of the truncation error: 0.5**2 / 6 of the third derivative, which is no larger than x**3 allows.
+    assert np.abs(found - plain).max() <= 1e-6 * np.abs(plain).max()
+
+
+@pytest.mark.parametrize("h", [1e-4, 0.5])
+def test_a_softmax_layer_agrees_with_50_digits(h):
+    x, W, t, rows = problem(3, 4, 3, 4)
+    t = t % 4
+    found = numerical_gradient(LayerObjective(x, rows["softmax"], (t,)), W, h)
+    for i, j in np.ndindex(W.shape):
+        plus, minus = losses_in_50_digits(W, x, t, i, j, h)
+        assert abs(found[i, j] - float((plus - minus) / (2 * h))) <= 32 * EPS * float(abs(plus)) / h + 1e-7 * (h > 0.1)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid", "relu"])
+def test_a_bias_is_a_last_row(kind):
+    x, W, t, rows = problem(4)
+    W = np.vstack([W, np.linspace(-1, 1, W.shape[1])])
+    with_ones = np.hstack([x, np.ones((len(x), 1))])
+    f = LayerObjective(x, rows[kind], (t,), bias=True)
+    assert f(W) == pytest.approx(np.mean(rows[kind](with_ones @ W, t)), rel=8 * EPS)
+    found, plain = numerical_gradient(f, W), plain_gradient(with_ones, W, rows[kind], (t,), 1e-4)
+    assert np.abs(found - plain).max() <= round_off(with_ones, W, rows[kind](with_ones @ W, t), plain, 1e-4)
+    f.verify(W)
+
+
+@pytest.mark.parametrize("scheme", ["central4", "central6"])
+def test_schemes_of_central_quotients(scheme):
+    x, W, t, rows = problem(5)
+    f = LayerObjective(x, rows["tanh"], (t,))
+    exact = numerical_gradient(lambda W: np.mean(rows["tanh"](x @ W, t)), W, 1e-3, scheme=scheme)
+    assert np.abs(numerical_gradient(f, W, 1e-3, scheme=scheme) - exact).max() <= 1e-11
+    for options in ({"h": "auto"}, {"scheme": "forward"}, {"bounds": (-9.0, 9.0)}, {"h": np.full(W.shape, 1e-4)}):
+        with pytest.raises(ValueError, match="a layer objective has central differences of one step h"):
+            numerical_gradient(f, W, **options)
+    with pytest.raises(TypeError, match="a layer objective has no steps of each coordinate"):
+        estimate_gradient(f, W)
+
+
+def test_chosen_weights_have_the_bits_of_all():
+    x, W, t, rows = problem(6, columns=7)
+    f = LayerObjective(x, rows["relu"], (t,))
+    whole = numerical_gradient(f, W, 1e-2)
+    chosen = np.array([41, 3, 3, 17, 0])
+    assert numerical_gradient(f, W, 1e-2, coordinates=chosen).tobytes() == whole.ravel()[chosen].tobytes()
+    out = np.full(W.shape, np.nan)
+    assert numerical_gradient(f, W, 1e-2, out=out) is out
+    assert out.tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("workers", [2, map])
+def test_workers_give_the_same_bits(workers, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 200)  # several blocks of samples
+    x, W, t, rows = problem(7, 60, 9, 24)
+    f = LayerObjective(x, rows["relu"], (t,))
+    whole = numerical_gradient(f, W, 1e-3)
+    assert numerical_gradient(f, W, 1e-3, workers=workers).tobytes() == whole.tobytes()
+    chosen = np.array([100, 7, 50])
+    some = numerical_gradient(f, W, 1e-3, workers=workers, coordinates=chosen)
+    assert some.tobytes() == whole.ravel()[chosen].tobytes()
+    monkeypatch.setattr(module, "KEPT", 0)  # blocks are made again for each group
+    assert numerical_gradient(f, W, 1e-3, workers=workers).tobytes() == whole.tobytes()
+
+
+def test_progress_counts_weights():
+    x, W, t, rows = problem(8)
+    seen = []
+    numerical_gradient(LayerObjective(x, rows["tanh"], (t,)), W, progress=lambda *counts: seen.append(counts))
+    assert seen[-1] == (30, 30)
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid", "tanh"])
+@pytest.mark.parametrize(("h", "most"), [(1e-4, 6), (1e-2, 6)])
+def test_evaluations(kind, h, most):
+    rng, count = np.random.default_rng(9), [0]
+    x, W, t = rng.uniform(0, 1, (50, 30)), rng.standard_normal((30, 40)) / 6, rng.integers(0, 10, 50)
+    rows = kinds(rng.standard_normal((40, 10)) / 6)[kind]
+
+    def counted(z, t):
+        count[0] += len(z)
+        return rows(z, t)
+
+    f = LayerObjective(x, counted, (t,))
+    numerical_gradient(f, W, h)
+    count[0] = 0
+    numerical_gradient(f, W, h)
+    assert count[0] / 50 <= most * 40 + 1
+
+
+def test_a_layer_of_relus_takes_its_own_steps_only_at_kinks():
+    rng, count = np.random.default_rng(10), [0]
+    x, W, t = rng.uniform(0, 1, (50, 30)), rng.standard_normal((30, 40)) / 5, rng.integers(0, 10, 50)
+    rows = kinds(rng.standard_normal((40, 10)) / 6)["relu"]
+
+    def counted(z, t):
+        count[0] += len(z)
+        return rows(z, t)
+
+    numerical_gradient(LayerObjective(x, counted, (t,)), W, 1e-4)
+    assert count[0] / 50 <= 7 * 40
+
+
+@pytest.mark.parametrize("kind", ["relu", "sigmoid"])
+def test_dead_and_saturated_units_have_no_slope(kind):
+    x, W, t, rows = problem(11)
+    x, W = np.abs(x) + 0.1, -40.0 * np.ones_like(W)
+    gradient = numerical_gradient(LayerObjective(x, rows[kind], (t,)), W)
+    assert not gradient.any() if kind == "relu" else np.abs(gradient).max() <= 1e-9
+
+
+def test_one_class_and_huge_logits():
+    x = np.array([[1.0], [3.0]])
+    f = LayerObjective(x, cross_entropy, (np.array([0, 0]),))
+    assert numerical_gradient(f, np.array([[2.0]])).tolist() == [[0.0]]
+    W = np.array([[800.0, -800.0]])
+    assert_is_the_plain_loop(x, W, cross_entropy, (np.array([0, 1]),), 1e-4)
+
+
+def test_a_value_that_is_not_finite_is_not_finite_in_the_gradient():
+    x, W, t, rows = problem(12)
+    x[2, 1] = np.nan
+    with np.errstate(all="ignore"):
+        assert np.isnan(numerical_gradient(LayerObjective(x, rows["softmax"], (t,)), W)).all()
+
+
+@pytest.mark.parametrize("kind", ["softmax", "relu"])
+def test_other_kinds_of_data(kind):
+    x, W, t, rows = problem(13)
+    expected = numerical_gradient(LayerObjective(x, rows[kind], (t,)), W).tobytes()
+    forms = np.asfortranarray(x), x.astype(">f8"), x.tolist(), np.repeat(x, 2, axis=1)[:, ::2]
+    for form in forms:
+        assert numerical_gradient(LayerObjective(form, rows[kind], (t.tolist(),)), W).tobytes() == expected
+    narrow = LayerObjective(x.astype(np.float32), rows[kind], (t,))
+    wide = LayerObjective(x.astype(np.float32).astype(float), rows[kind], (t,))
+    assert numerical_gradient(narrow, W).tobytes() == numerical_gradient(wide, W).tobytes()
+    assert numerical_gradient(wide, np.asfortranarray(W)).tobytes() == numerical_gradient(wide, W).tobytes()
+    assert numerical_gradient(wide, W.tolist()).tobytes() == numerical_gradient(wide, W).tobytes()
+
+
+def test_rows_of_float32_are_judged_by_their_own_precision():
+    x, W, t, rows = problem(14)
+    count = [0]
+
+    def narrow(z, t):
+        count[0] += len(z)
+        return rows["softmax"](z.astype(np.float32), t)
+
+    f = LayerObjective(x, narrow, (t,))
+    gradient = numerical_gradient(f, W, 1e-2)
+    assert np.abs(gradient - numerical_gradient(LayerObjective(x, rows["softmax"], (t,)), W, 1e-2)).max() <= 1e-4
+    assert count[0] <= 8 * 8 * 5 + 100
+
+
+@needs_jit
+def test_compiled_rows():
+    from numba import njit
+
+    x, W, t, _ = problem(15)
+
+    def squares(z, t):
+        values = np.empty(len(z))
+        for b in range(len(z)):
+            values[b] = 0.0
+            for j in range(z.shape[1]):
+                values[b] += (z[b, j] - t[b]) ** 2
+        return values
+
+    squares, parallel = njit()(squares), njit(parallel=True)(squares)
+
+    plain = plain_gradient(x, W, lambda z, t: ((z - t[:, None]) ** 2).sum(axis=1), (t,), 1e-4)
+    found = numerical_gradient(LayerObjective(x, squares, (t,)), W, workers=2)
+    assert np.abs(found - plain).max() <= 1e-6
+    with pytest.raises(TypeError, match="starts threads"):
+        numerical_gradient(LayerObjective(x, parallel, (t,)), W, workers=2)
+    with pytest.raises(TypeError, match="numba cannot compile rows for this z and data"):
+        numerical_gradient(LayerObjective(x, njit()(lambda z: z.nothing)), W)
+
+
+def test_rows_may_write_to_what_they_are_given():
+    x, W, t, rows = problem(16)
+
+    def writing(z, t):
+        values = rows["tanh"](z, t)
+        z[...], t[...] = np.nan, 0
+        return values
+
+    saved = x.copy(), t.copy(), W.copy()
+    f = LayerObjective(x, writing, (t,))
+    assert f(W) == LayerObjective(x, rows["tanh"], (t,))(W)
+    found = numerical_gradient(f, W)
+    assert found.tobytes() == numerical_gradient(LayerObjective(x, rows["tanh"], (t,)), W).tobytes()
+    f.verify(W)
+    assert [a.tobytes() for a in saved] == [a.tobytes() for a in (x, t, W)]
+
+
+def batch_norm(strength):
+    return lambda z: np.tanh(z - strength * z.mean(axis=0)).sum(axis=1)
+
+
+MIXING = {
+    "batch normalisation": lambda z: np.tanh((z - z.mean(axis=0)) / (z.std(axis=0) + 1e-5)).sum(axis=1),
+    "weak batch normalisation": batch_norm(1e-6),
+    "mean over the batch": lambda z: z.sum(axis=1) / len(z),
+    "sum over the batch": lambda z: np.exp(z).sum(axis=1) / np.exp(z).sum(),
+    "maximum over the batch": lambda z: z.sum(axis=1) / np.abs(z).max(),
+    "cumulative sum": lambda z: np.cumsum(z.sum(axis=1)),
+}
+
+
+@pytest.mark.parametrize("kind", MIXING)
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_rows_that_see_each_other_are_named(kind, batch):
+    x, W, *_ = problem(17, batch)
+    f = LayerObjective(x, MIXING[kind])
+    for use in (lambda: numerical_gradient(f, W), lambda: f.verify(W), lambda: gradient_descent(f, W.copy())):
+        with pytest.raises(ValueError, match=r"rows are not independent.*batch normalisation"):
+            use()
+
+
+def test_layer_normalisation_is_independent():
+    x, W, *_ = problem(18)
+
+    def rows(z):
+        return np.tanh((z - z.mean(axis=1, keepdims=True)) / (z.std(axis=1, keepdims=True) + 1e-5))[:, 0] ** 2
+
+    LayerObjective(x, rows).verify(W)
+    assert_is_the_plain_loop(x, W, rows, (), 1e-4)
+
+
+def test_random_rows_are_named():
+    x, W, *_ = problem(19)
+    rng = np.random.default_rng(0)
+    f = LayerObjective(x, lambda z: (z * (rng.random(z.shape) < 0.5)).sum(axis=1))
+    for use in (lambda: numerical_gradient(f, W), lambda: f.verify(W)):
+        with pytest.raises(ValueError, match=r"rows is random: .* dropout"):
+            use()
+
+
+def test_labels_of_a_closure_are_named():
+    x, W, t, rows = problem(20)
+    with pytest.raises(ValueError, match=r"rows must take any number of samples.* data=\(t,\)"):
+        numerical_gradient(LayerObjective(x, lambda z: rows["softmax"](z, t)), W)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        (lambda z: z, ValueError, r"rows must return one number a sample, of shape \(8,\), got the shape \(8, 5\)"),
+        (lambda z: z.sum(), ValueError, r"got the shape \(\)"),
+        (lambda z: z.sum(axis=1) * 1j, TypeError, "rows must return real numbers, got dtype complex128"),
+        (lambda z: 1 / 0, ZeroDivisionError, "division by zero"),
+    ],
+)
+def test_what_rows_may_return(rows, error, message):
+    x, W, *_ = problem(21)
+    f = LayerObjective(x, rows)
+    for use in (lambda: f(W), lambda: numerical_gradient(f, W), lambda: f.verify(W)):
+        with pytest.raises(error, match=message):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([[1.0]], None), TypeError, "rows must be callable"),
+        (([1.0], len), ValueError, r"x must have the shape \(batch, inputs\)"),
+        ((np.empty((0, 2)), len), ValueError, "not be empty"),
+        (([[1j]], len), TypeError, "x must hold real numbers"),
+        (([[1.0]], len, np.ones(1)), TypeError, "data must be a tuple of arrays"),
+        (([[1.0]], len, (np.ones(2),)), ValueError, r"data\[0\] must have the length of the batch, 1"),
+    ],
+)
+def test_misuse(arguments, error, message):
+    with pytest.raises(error, match=message):
+        LayerObjective(*arguments)
+
+
+def test_weights_that_do_not_fit():
+    x, W, *_ = problem(22)
+    f = LayerObjective(x, lambda z: z.sum(axis=1), bias=True)
+    for use in (lambda W: f(W), lambda W: numerical_gradient(f, W)):
+        with pytest.raises(
+            ValueError, match=r"W must have the shape \(7, columns\), a row for each input and one for the"
+        ):
+            use(W)
+        with pytest.raises(TypeError, match="W must hold real numbers"):
+            use(W * 1j)
+    with pytest.raises(TypeError, match="takes no args"):
+        numerical_gradient(f, np.ones((7, 2)), args=(1,))
+    # Another number of columns is another layer.
+    assert numerical_gradient(f, np.ones((7, 2))).shape == (7, 2)
+
+
+def test_descents_and_checks():
+    x, W, t, rows = problem(23, 20)
+    f, start = LayerObjective(x, rows["sigmoid"], (t,)), W.copy()
+    assert gradient_descent(f, W, 0.5, 30) is W
+    plain = gradient_descent(lambda W: np.mean(rows["sigmoid"](x @ W, t)), start.copy(), 0.5, 30)
+    assert np.abs(W - plain).max() <= 1e-9
+    assert check_gradient(f, numerical_gradient(f, W, 1e-5), W).ok
+    assert not check_gradient(f, numerical_gradient(f, W, 1e-5) * 1.01, W).ok
+
+
+SLOPES = {  # of functions of z with a kink at 0, and the slope of each
+    "sine": (lambda z: np.sin(3.0 * z + 1.0), lambda z: 3.0 * np.cos(3.0 * z + 1.0)),
+    "exponential": (lambda z: np.exp(z), np.exp),
+    "relu": (lambda z: np.maximum(z, 0.0), lambda z: (z > 0.0) * 1.0),
+    "weak kink": (lambda z: np.cos(z) + 1e-6 * np.abs(z), lambda z: 1e-6 * np.sign(z) - np.sin(z)),
+    "kink in a curve": (
+        lambda z: np.tanh(z) + 0.3 * np.maximum(z, 0.0),
+        lambda z: np.cosh(z) ** -2.0 + 0.3 * (z > 0.0),
+    ),
+    "fine": (lambda z: np.sin(1e4 * z), lambda z: 1e4 * np.cos(1e4 * z)),
+    "rounded": (lambda z: np.round(np.sin(z), 7), np.cos),
+    "float32": (lambda z: np.sin(z).astype(np.float32), np.cos),
+}
+
+
+@pytest.mark.parametrize("kind", SLOPES)
+def test_slopes_have_honest_bars(kind):
+    g, slope = SLOPES[kind]
+    rng = np.random.default_rng(27)
+    z = rng.choice([-1.0, 1.0], 2000) * 10.0 ** rng.uniform(-9, 1, 2000)
+    z = np.clip(z, -3.0, 3.0) if kind not in ("rounded", "float32") else rng.uniform(-3.0, 3.0, 2000)
+    f = LayerObjective(z[:, None], lambda z: g(z[:, 0]))
+    block = responses.Block(f.x, *f._near(np.ones((1, 1)), f.x, slice(None)))
+    found, bars = (values[:, 0] for values in block.slopes(np.array([0])))
+    assert (np.abs(found - slope(z)) <= bars + 4 * EPS).all()
+    if kind in ("sine", "exponential"):
+        assert bars.max() <= 2e-10 * max(1.0, np.abs(slope(z)).max())
+    if kind in ("relu", "kink in a curve"):
+        assert (bars <= 1e-6)[np.abs(z) > 1e-6].all()
+    gradient, errors = f._as_objective().slopes(np.ones((1, 1)), ())
+    assert abs(gradient[0, 0] - np.mean(slope(z) * z)) <= errors[0, 0]
+
+
+def test_the_bar_at_a_kink_covers_the_slopes_on_both_sides():
+    f = LayerObjective([[0.5], [1.0], [-2.0]], lambda z: np.abs(z[:, 0] - 0.5) + 2.0 * z[:, 0])
+    block = responses.Block(f.x, *f._near(np.ones((1, 1)), f.x, slice(None)))
+    slopes, bars = block.slopes(np.array([0]))
+    assert slopes[:, 0] == pytest.approx([2.0, 3.0, 1.0])
+    assert bars[0, 0] == pytest.approx(1.0)
+    assert bars[1:].max() <= 1e-9
+    for claim in (1, 2, 3):  # as a slope of the first sample
+        assert check_gradient(f, [[(0.5 * claim + 3.0 - 2.0) / 3.0]], np.ones((1, 1)))
+    assert not check_gradient(f, [[(0.5 * 3.1 + 3.0 - 2.0) / 3.0]], np.ones((1, 1)))
+
+
+def test_a_check_takes_a_few_evaluations_a_column():
+    x, W, t, rows = problem(28, 40, 30, 6)
+    for kind in ("softmax", "sigmoid", "relu"):
+        count = [0]
+
+        def counted(z, t, kind=kind, count=count):
+            count[0] += len(z)
+            return rows[kind](z, t)
+
+        f = LayerObjective(x, counted, (t,))
+        exact = f._as_objective().slopes(W, ())[0]
+        count[0] = 0
+        assert check_gradient(f, exact, W).ok
+        assert count[0] <= 40 * (12 * 6 + 4)
+        wrong = exact.copy()
+        wrong[3, 2] *= 1.001
+        check = check_gradient(f, wrong, W)
+        assert check.worst.index == (3, 2)
+        assert check.arrays[""].failed == 1
+        assert check_gradient(f, exact, W, h=1e-4).ok  # by steps
+        assert check_gradient(f, exact, W, samples=5, rng=0).checked == 5
+        assert check_gradient(f, exact, W, directions=3, rng=0).ok
+
+
+def test_verify_finds_a_wrong_difference(monkeypatch):
+    x, W, t, rows = problem(24)
+    f = LayerObjective(x, rows["tanh"], (t,))
+    f.verify(W, samples=30)
+    monkeypatch.setattr(responses.Block, "power", lambda self, k: 2.0 * self.inputs)
+    with pytest.raises(AssertionError, match=r"the difference of weight \(\d, \d\) is wrong for the step"):
+        f.verify(W, samples=30)
+
+
+def test_an_objective_travels():
+    x, W, *_ = problem(25)
+    f = LayerObjective(x, module_rows)
+    again = pickle.loads(pickle.dumps(f))
+    assert numerical_gradient(again, W).tobytes() == numerical_gradient(f, W).tobytes()
+    assert repr(f) == "LayerObjective(x of shape (8, 6), module_rows)"
+
+
+def module_rows(z):
+    return np.tanh(z).sum(axis=1)
+
+
+def test_ctrl_c_passes_through():
+    x, W, *_ = problem(26)
+    calls = []
+
+    def rows(z):
+        calls.append(0)
+        if len(calls) > 6:
+            raise KeyboardInterrupt
+        return z.sum(axis=1)
+
+    with pytest.raises(KeyboardInterrupt):
+        numerical_gradient(LayerObjective(x, rows), W, workers=2)
+
+
+@pytest.mark.parametrize(
+    ("batch", "inputs", "columns"), [(3000, 50, 60), (600, 2000, 20), (6000, 500, 2), (60_000, 4, 8), (40, 300, 1500)]
+)
+def test_memory_is_bounded(batch, inputs, columns):
+    rng = np.random.default_rng(0)
+    x, W = rng.uniform(0, 1, (batch, inputs)), rng.standard_normal((inputs, columns)) / inputs
+    f = LayerObjective(x, lambda z: (z * z).sum(axis=1), bias=False)
+    chosen = np.arange(0, columns, 17) if columns > 1000 else None
+    numerical_gradient(f, W, 1e-2, coordinates=np.arange(1))
+    tracemalloc.start()
+    gradient = numerical_gradient(f, W, 1e-2, coordinates=chosen, workers=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - gradient.nbytes <= 64 * 2**20
