@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from .callables import Gradient, Hessian, Jacobian
     from .checking import GradientCheck, assert_gradient, check_gradient
     from .descent import descent_path, gradient_ascent, gradient_descent
+    from .elementwise import numerical_diff
     from .estimated_matrices import estimate_hessian, estimate_jacobian
     from .estimates import Estimate, estimate_derivative, estimate_gradient
     from .functions import cross_entropy_error, function_1, function_2, relu, sigmoid, softmax, sum_squared_error
-    from .gradient import numerical_diff, numerical_gradient
+    from .gradient import numerical_gradient
     from .hessian import hessian_vector_product, numerical_hessian
     from .jacobian import directional_derivative, numerical_jacobian
     from .nets import SimpleNet, simpleNet
@@ -78,7 +79,7 @@ __all__ = [
 # The module of each of them, which is imported when the name is asked for, so that importing numgrad waits for none.
 _MODULES = {
     "function_1": "functions",
-    "numerical_diff": "gradient",
+    "numerical_diff": "elementwise",
     "tangent_line": "plotting",
     "function_2": "functions",
     "numerical_gradient": "gradient",

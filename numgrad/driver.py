@@ -28,6 +28,7 @@ __all__: list[str] = []  # nothing here is public
 # Fixed by test_few_digits_of_f_are_warned_of_once in tests/test_gradient.py.
 _FEW_DIGITS = 1e-3
 
+Function: TypeAlias = "Callable[..., Any]"
 Workers: TypeAlias = "int | Engine"
 Progress: TypeAlias = "bool | Callable[[int, int], object]"
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .arguments import describe, finite_real, positive_step, whole_number
-from .gradient import numerical_diff, numerical_gradient
+from .elementwise import numerical_diff
+from .gradient import numerical_gradient
 
 if TYPE_CHECKING:
     from pathlib import Path

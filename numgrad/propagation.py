@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import real_array
-from .gradient import numerical_diff
+from .elementwise import numerical_diff
 from .jacobian import numerical_jacobian
 from .loops import Floats
 from .points import private_copy, scales

@@ -29,7 +29,7 @@ DESCENT = (
 SIGNATURES = {
     "numerical_diff": "(f, x, h=0.0001, *, args=(), order=1, scheme='central', bounds=None)",
     "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None, coordinates=None, progress=False, "
-    "scheme='central', bounds=None, vectorized=False, batch_bytes=67108864, points_axis=None)",
+    "scheme='central', bounds=None, vectorized=False, batch_bytes=67108864, points_axis=None, resume=False)",
     "numerical_jacobian": "(f, x, h=0.0001, *, args=(), workers=1, out=None, sparsity=None, progress=False, "
     "scheme='central', bounds=None, vectorized=False)",
     "gradient_descent": DESCENT,

@@ -15,8 +15,9 @@ import numpy as np
 
 from .. import plotting, reference
 from ..descent import descent_path, gradient_descent
+from ..elementwise import numerical_diff
 from ..functions import function_1, function_2
-from ..gradient import numerical_diff, numerical_gradient
+from ..gradient import numerical_gradient
 from ..loops import Floats, Indices
 from ..nets import simpleNet
 from ..networks import TwoLayerNet

@@ -144,9 +144,8 @@ def make_changes(evaluate: Any, decorate: Any, form: Form) -> Any:
     return changes
 
 
-def make_curvatures(evaluate: Any, decorate: Any, form: Form) -> Any:
-    """Return the loop over elements that writes the second derivatives of each, the upper triangle by rows."""
-    uncounted, (length_of, read, move, written) = decorate(_uncounted), _readers(decorate, form)
+def _make_second(evaluate: Any, decorate: Any, move: Any) -> Any:
+    """Return what adds the values of an element on both sides, along one coordinate or along two."""
 
     def second(z: Any, length: int, place: Any, moves: Any, data: Any, args: Any) -> float:
         """Return ``f(z + d) + f(z - d)`` for d that moves one coordinate, or two if p is not q."""
@@ -160,7 +159,14 @@ def make_curvatures(evaluate: Any, decorate: Any, form: Form) -> Any:
         move(z, length, members, first, p, one)
         return total
 
-    both_sides = decorate(second)
+    return decorate(second)
+
+
+def make_curvatures(evaluate: Any, decorate: Any, form: Form) -> Any:
+    """Return the loop over elements that writes the second derivatives of each, the upper triangle by rows."""
+    uncounted, (length_of, read, move, written) = decorate(_uncounted), _readers(decorate, form)
+
+    both_sides = _make_second(evaluate, decorate, move)
 
     def curvatures(state: Any, lengths: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
         """Write ``(g(a + b) - g(a) - g(b)) / 2 h_a h_b`` for ``g(d) = f(z + d) - 2 f(z) + f(z - d)``."""

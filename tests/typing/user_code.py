@@ -1,6 +1,7 @@
 # pyright: strict
 """Code as a user writes it, for test_typing.py: an error is expected in each line that says so, and in no other."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -54,3 +55,11 @@ net = simpleNet((64, 10), rng=0)
 assert_type(net.numerical_gradient(np.zeros((5, 64)), np.arange(5)), Floats)
 net.objective(np.zeros(64))  # error: the labels are missing
 Path(numgrad.__version__)
+
+# What an optimizer wants of `jac` and `hess`.
+jac: Callable[..., Floats] = numgrad.Gradient(f)
+hess: Callable[..., Any] = numgrad.Hessian(f)
+slopes: Floats = numgrad.Gradient(f)(x)
+assert_type(numgrad.numerical_hessian(f, x, sparsity=None), Any)
+numgrad.numerical_jacobean(slope, x)  # error: a function of this name does not exist
+numgrad.gradient_descent({"W": x}, x)  # error: f is a dict

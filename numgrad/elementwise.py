@@ -1,0 +1,215 @@
+"""numerical_diff: the derivative of a function of one variable, element by element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import arguments, driver
+from .analytic import check_analytic
+from .arguments import describe, is_compiled, raise_compile_error, real_array, real_number
+from .driver import differentiate
+from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
+from .objectives.python import PythonObjective
+from .points import LOSS_EPS, private_copy
+from .schemes import AnyScheme, Bounds, StepSize, rule_at
+
+__all__ = ["numerical_diff"]
+
+
+# Unit of x: the default step, the book's. An object of its own, so that the default can stand for 'auto' where the
+# order is higher, and a 1e-4 that is passed for itself. Fixed by
+# test_the_default_step_of_higher_orders_is_automatic in tests/test_schemes.py.
+BOOK_STEP = float("1e-4")
+
+
+@overload
+def numerical_diff(
+    f: Callable[..., Any],
+    x: float,
+    h: StepSize = BOOK_STEP,
+    *,
+    args: tuple[Any, ...] = (),
+    order: int = 1,
+    scheme: AnyScheme = "central",
+    bounds: Bounds | None = None,
+) -> float: ...
+@overload
+def numerical_diff(
+    f: Callable[..., Any],
+    x: ArrayLike,
+    h: StepSize = BOOK_STEP,
+    *,
+    args: tuple[Any, ...] = (),
+    order: int = 1,
+    scheme: AnyScheme = "central",
+    bounds: Bounds | None = None,
+) -> NDArray[np.float64]: ...
+def numerical_diff(
+    f: Callable[..., Any],
+    x: ArrayLike,
+    h: StepSize = BOOK_STEP,
+    *,
+    args: tuple[Any, ...] = (),
+    order: int = 1,
+    scheme: AnyScheme = "central",
+    bounds: Bounds | None = None,
+) -> Any:
+    """Return the derivative of `f` at `x`, of any order, by a finite difference.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args)``: a float for a float. For an array it works elementwise and returns an array of the same shape.
+        It may be compiled with `numba.njit`.
+    x : float or array_like
+        Where the derivative is taken. Lists become arrays; f receives a float, or a float64 array of x's shape.
+    h : float, 'auto' or array_like, default 1e-4
+        Step, in the unit of x, as for `numerical_gradient`. For a higher `order` the default stands for 'auto', since
+        1e-4 would leave little but round-off of a third derivative; that takes ``eps**(1 / (accuracy + order))`` of
+        each magnitude for a scheme of that order of accuracy. A step that is passed is taken.
+    args : tuple, optional
+        Further arguments of `f`.
+    order : int, default 1
+        Which derivative: 2 for the second.
+    scheme : str or Scheme, default 'central'
+        As for `numerical_gradient`. For a higher `order` the names stand for the shortest symmetric stencils of
+        accuracy 2, 4 and 6, and for one-sided ones of accuracy 1; a `Scheme` must be for the derivative `order`.
+    bounds : pair of array_like, optional
+        As for `numerical_gradient`.
+
+    Returns
+    -------
+    float or ndarray of float64
+        The derivative, in the unit of f per unit of x to the power of `order`, of the shape of x. `x` is not changed.
+
+    Raises
+    ------
+    TypeError
+        If `f` is not callable, if `x` or what `f` returns is not real, if `args` is no tuple or `order` no integer, or
+        if `h` is not a real number; if scheme is 'complex' and `f` returns a real number for a complex one.
+    ValueError
+        If `h` is not finite and positive, or if `f` returns another shape than that of x; if `order` is below 1; if
+        `scheme` is unknown, for another derivative, or 'complex' for a higher one; if `x` lies outside the bounds or
+        they leave no room.
+
+    Warns
+    -----
+    RuntimeWarning
+        If `h` loses more than a thousandth of itself where it is added to some element of `x`.
+
+    Notes
+    -----
+    ``(f(x + h) - f(x - h)) / (2 h)``, with a truncation error of ``h**2 / 6 * |f'''|`` and a round-off error of
+    about ``eps * |f| / h``. Two evaluations; as many as a scheme has offsets for another one.
+
+    The second derivative is ``(f(x + h) - 2 f(x) + f(x - h)) / h**2``, with the errors ``h**2 / 12 * |f''''|`` and
+    ``4 eps * |f| / h**2``, by three evaluations. The weights of higher ones are Fornberg's, in whole numbers. The step
+    is then the distance of x and the next point as they are stored.
+
+    References
+    ----------
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.3.1. Fornberg, B., *Generation of finite difference
+    formulas on arbitrarily spaced grids*, Mathematics of Computation 51, 1988.
+
+    Examples
+    --------
+    >>> from numgrad import numerical_diff
+    >>> numerical_diff(lambda x: 0.01 * x**2 + 0.1 * x, 5)
+    0.1999999999990898
+    >>> round(numerical_diff(lambda x: x**3, 2.0, order=2), 5)
+    12.0
+    """
+    if not callable(f):
+        raise TypeError(f"f must be callable, got {describe(f)}")
+    if args.__class__ is not tuple or args:
+        driver.as_objective(f, args)  # which checks them
+    call = (lambda x: f(x, *args)) if args else f
+    point, order = private_copy(real_array(x)), arguments.whole_number("order", order, 1)
+    if h is BOOK_STEP and order > 1:
+        h = "auto"
+    rule, where = rule_at(point, h, scheme, bounds, derivative=order)
+    is_scalar = not isinstance(x, np.ndarray) and not point.ndim
+    try:
+        if rule.make is make_complex_step:
+            quotient, lost = _complex(call, float(point) if is_scalar else point, np.abs(where.lengths)), False
+            check_analytic(f, point, args, None, bounds, (lambda z, *args: f(z.item(), *args)) if is_scalar else None)
+        elif rule.make is make_central:
+            quotient, lost = _central(call, float(point) if is_scalar else point, rule.data[0])
+        else:
+            quotient = _linear(call, point, (rule, where, order), is_scalar)
+            lost = bool((np.abs(point).ravel() * rule.data[1] > np.abs(where.lengths)).any())
+    except Exception as error:
+        if is_compiled(f):
+            raise_compile_error(error)
+        raise
+    if lost:
+        driver.warn_of(STEP_LOST, h, False, point)
+    return float(quotient) if is_scalar else quotient
+
+
+def _central(f: Callable[[Any], Any], x: Any, h: float) -> tuple[Any, bool]:
+    """Return the quotients of the default scheme, with the bits of the reference, and whether a step was lost."""
+    if isinstance(x, float):
+        return (real_number(f(x + h)) - real_number(f(x - h))) / (2 * h), abs(x) * LOSS_EPS > h
+    plus, minus = _real_values(f(x + h), x), _real_values(f(x - h), x)
+    with np.errstate(all="ignore"):
+        return (plus - minus) / (2 * h), bool((np.abs(x) * LOSS_EPS > h).any())
+
+
+def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:
+    """Return the quotients of the complex step."""
+    if isinstance(x, float):
+        return arguments.imaginary_part(f(complex(x, steps.item()))) / steps.item()
+    steps = steps if len(steps) == 1 and x.ndim else steps.reshape(x.shape)
+    return _imaginary_values(f(x + 1j * steps), x) / steps
+
+
+def _linear(f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, int], is_scalar: bool) -> Any:
+    """Return the quotients of another scheme: a direction for each offset, along which all elements move together."""
+    rule, where, order = plan
+    _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
+    n, flat, offsets, weights = x.size, x.ravel(), offsets.T[:, index], weights.T[:, index]  # a column an element
+    counts = weights.any(axis=1) | (n == 0)
+    offsets, weights = offsets[counts], weights[counts]
+    if is_scalar:
+        objective = PythonObjective(lambda point: f(point.item()))
+    else:
+        objective = PythonObjective(lambda point: f(point.copy()), lambda values: _real_values(values, x).ravel())
+    moved, values, one = offsets * where.lengths, np.empty((len(offsets), n)), np.ones((1, 1))
+    members, lengths = (np.broadcast_to(each, values.shape).ravel() for each in (np.arange(n), moved))
+    directions = Directions(n * np.arange(len(values) + 1), members, lengths)
+    # The loop gives f at each offset, with the weight 1; an element has a step and a weight of its own.
+    data = math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False
+    differentiate(objective, x, (), (Rule(make_directions, data, columns=n), directions), values)
+    with np.errstate(all="ignore"):
+        terms = weights * values if len(index) == 1 else np.where(weights == 0.0, 0.0, weights * values)
+        divisors = denominators[index] * where.lengths
+        if use_stored_distance:
+            divisors = (weights * ((flat + moved) - flat)).sum(axis=0)
+        quotients = terms.sum(axis=0) / divisors
+        for _ in range(order - 1):  # one at a time: a power of a small step would be 0
+            quotients = quotients / where.lengths
+        return quotients.reshape(x.shape)[()]
+
+
+def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:
+    """Return a copy of what `f` returned, since it may return the same buffer again."""
+    return _of_shape_of(x, private_copy(real_array(returned, "what f returns")))
+
+
+def _imaginary_values(returned: Any, x: Floats) -> NDArray[np.float64]:
+    values = np.asarray(returned)
+    if values.dtype.kind != "c":
+        arguments.imaginary_part(returned)  # says what is wrong with it
+    return _of_shape_of(x, values.imag.astype(np.float64))
+
+
+def _of_shape_of(x: Floats, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    if values.shape != x.shape:
+        raise ValueError(f"f must be elementwise: x has the shape {x.shape}, f(x) has {values.shape}")
+    return values
