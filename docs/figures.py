@@ -1,8 +1,9 @@
 """Draw every figure and write every table of the README and of docs anew: ``python docs/figures.py [NAME ...]``.
 
 A table is written between the lines ``<!-- table: NAME -->`` and ``<!-- end -->`` of the README and of the pages of
-docs. The names are descent, profile, steps (figures), scaling and speed (tables). All take some three minutes; run them
-on an idle machine, with the extra `bench` installed. BLAS has one thread: on a shared machine, two wait for each other.
+docs. The names are descent, profile, steps (figures), peers, scaling and speed (tables). All take four minutes. Run
+them on an idle machine, with the extra `bench` installed. BLAS has one thread: on a shared machine, two wait for each
+other.
 """
 
 import os
@@ -113,8 +114,33 @@ def speed():
     return lines
 
 
+def peers():
+    """Return the lines of the table of peers: the routes of the benchmarks, each beside numgrad's for the same f."""
+    sys.path.insert(0, str(DOCS.parent / "benchmarks"))
+    import bench_estimates
+    import bench_peers
+
+    def row(name, peer, slow, fast):
+        base, ours = fastest(slow, fast)
+        errors = [float(np.max(np.abs(side() - bench_estimates.EXACT))) for side in (slow, fast)]
+        ratios = [float(f"{ratio:.2g}") for ratio in (base / ours, errors[0] / errors[1])]
+        faster, larger = (f"{ratio:,g}x" if ratio >= 1 else f"**{ratio:,g}x**" for ratio in ratios)
+        return f"| {name} | `{peer}` | {faster} | {larger} |"
+
+    lines = ["| numgrad, n = 100 | peer | faster | the peer's error / numgrad's |", "|---|---|---|---|"]
+    for kind, f in (("NumPy f", bench_peers.numpy_f), ("compiled f", bench_peers.compiled_f)):
+        peer, name = "scipy.optimize.approx_fprime", f"`numerical_gradient`, forward, {kind}"
+        sides = (bench_peers.ROUTES[route](f, bench_estimates.X) for route in (peer, "numgrad, forward"))
+        lines.append(row(name, peer, *sides))
+    f, (ours, *routes) = bench_peers.compiled_f, bench_estimates.ROUTES.values()
+    names = ("scipy.differentiate.jacobian", "numdifftools.Gradient", "jacobi.jacobi")
+    for peer, route in zip(names, routes, strict=True):
+        lines.append(row("`estimate_gradient`, compiled f", peer, route(f), ours(f)))
+    return lines
+
+
 FIGURES = {"descent": descent, "profile": profile, "steps": steps}
-TABLES = {"scaling": scaling.table, "speed": speed}
+TABLES = {"peers": peers, "scaling": scaling.table, "speed": speed}
 
 
 def write_table(name, lines):

@@ -12,6 +12,7 @@ import numgrad
 from numgrad import __main__ as main
 
 ROOT = Path(__file__).parents[1]
+README, TRANSLATIONS = ROOT / "README.md", sorted((ROOT / "docs").glob("README.*.md"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "numgrad").rglob("*.py")), *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -56,3 +57,31 @@ def test_what_the_commands_of_the_readme_leave_is_ignored():
     written = re.findall(r"--(?:plot|json|figures) ([\w./]+)", (ROOT / "README.md").read_text())
     left = {*written, ".venv/x", ".coverage", "build/x", "docs/_build/x", ".pytest_cache/x"}
     assert {name for name in left if git("check-ignore", "-q", name).returncode} == set()
+
+
+def code_of(path):
+    """Return what a reader can run: code without comments, which are translated, calls in tables, and commands."""
+    text = path.read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    calls = [re.findall(r"`(\w+\([^`]*\))`", line) for line in text.splitlines() if line.startswith("|")]
+    commands = re.findall(r"^ {4}(python .*)", text, re.MULTILINE)
+    return [re.sub(r"  # (?!doctest).*", "", block) for block in blocks], [row for row in calls if row], commands
+
+
+@pytest.mark.parametrize("path", TRANSLATIONS, ids=lambda path: path.name)
+def test_a_translated_readme_has_the_code_of_the_english_one(path):
+    assert code_of(path) == code_of(README)
+
+
+def test_there_are_translations_and_the_readme_is_short_and_names_them():
+    assert [path.name for path in TRANSLATIONS] == ["README.ja.md", "README.ko.md"]
+    text = README.read_text()
+    assert all(f"(docs/{path.name})" in text for path in TRANSLATIONS)
+    assert len(text.splitlines()) <= 200
+    assert len(text.split()) <= 1500
+
+
+def test_links_of_the_readmes_lead_to_files():
+    for path in (README, *TRANSLATIONS):
+        targets = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
+        assert [target for target in targets if not (path.parent / target).exists()] == []
