@@ -177,7 +177,7 @@ def memory_of(value: Any) -> NDArray[Any] | None:
         return None
 
 
-JACOBIAN = "; numerical_jacobian(f, x) gives the derivatives of each of its elements"
+JACOBIAN = "; numerical_jacobian(f, x) gives the derivatives of each element, points_axis=0 gradients at several points"
 
 
 def real_number(value: Any) -> float:

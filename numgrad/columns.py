@@ -95,10 +95,11 @@ class Problem:
             check_analytic(self.f, self.point, options.args, None, options.bounds, self._mixed)
         return flags
 
-    def values(self, where: Directions) -> NDArray[Any]:
-        """Return f where some coordinates have moved, as flat outputs: a row for each direction."""
-        count = max(0, len(where.starts) - 1) or len(where.members)
-        rows, one = np.empty((count, self.width)), np.ones((1, 1))
+    def values(self, where: Directions, rows: Floats | None = None) -> NDArray[Any]:
+        """Return f where some coordinates have moved, as flat outputs: a row for each direction, those of `rows`."""
+        one = np.ones((1, 1))
+        if rows is None:
+            rows = np.empty((max(0, len(where.starts) - 1) or len(where.members), self.width))
         rule = Rule(make_directions, (math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False))
         self.differentiate((rule, where), rows)
         return rows.view(self.base.dtype)

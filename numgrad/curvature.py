@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,13 @@ __all__: list[str] = []  # nothing here is public
 # Fixed by test_hessian_error in benchmarks/bench_hessian.py.
 LONGER = 2.0
 
+# Of |x|: a coordinate below it may be small for f, and its step then longer. Others cannot gain two digits by a step of
+# the magnitude 1. Fixed, as the next one, by the tests of small coordinates in tests/test_hessian.py.
+_SMALL = 0.1
+# Spacings of f by which a second difference may be off: its weights are 1, 2 and 1.
+_ROUNDING = 4.0
+# Part of the largest second derivative from which on the rounding of f is worth a warning, as for gradients.
+_FEW_DIGITS = 1e-3
 # Spacings of f by which a sum of its values may be off, by the way in which it is rounded.
 # Fixed, as the next three, by test_a_missing_pair_is_found_and_no_other in tests/test_hessian.py.
 _ROUNDED = 64.0
@@ -38,15 +46,20 @@ class SecondDifferences:
     """An f at a point: its kind, the memory that is perturbed, and the steps and the rule of second differences."""
 
     def __init__(self, f: Any, x: Any, h: Any, args: tuple[Any, ...], scheme: Any, bounds: Bounds | None) -> None:
-        self.objective, self.args, self.h = driver.as_objective(f, args), args, h
+        self.objective, self.args, self.h, self.scheme = driver.as_objective(f, args), args, h, scheme
         self.point, self.private = self.objective.place(x, args)
         self.plain = plain = self.point.view(np.ndarray)
         self.value, self.eps = driver.eps_of_values(self.objective, self.point, args) if plain.size else (math.nan, EPS)
         steps = (LONGER if isinstance(h, str) else 1.0) * steps_of(plain, h, scheme, self.eps)
         self.steps, self.inside = stored_steps(plain, np.broadcast_to(steps, plain.size)), np.ones(plain.size, np.bool_)
         self.rule = linear_rule(scheme, 1 if bounds is None else scheme.order + 3, False, 0.0)
-        if bounds is not None:
-            self.steps, self.inside = _within(plain, self.steps, scheme, limits(plain, bounds))
+        self.ends = None if bounds is None else limits(plain, bounds)
+        if self.ends is not None:
+            self.steps, self.inside = _within(plain, self.steps, scheme, self.ends)
+        if self.value != self.value and plain.size:
+            self.value = self.objective.value(self.point, args)
+        # By coordinate, how far its second difference may be off.
+        self.noise = np.full(plain.size, _ROUNDING * self.eps * abs(self.value))
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 
@@ -64,13 +77,79 @@ class SecondDifferences:
     def along(self, pairs: tuple[Indices, Indices], workers: Workers, progress: Progress) -> Floats:
         """Return the second differences along each coordinate, and then along each of the pairs."""
         n = self.point.size
-        members = np.concatenate([np.arange(n), np.stack(pairs, 1).reshape(-1)])
-        starts = np.concatenate([np.arange(n), np.arange(n, len(members) + 1, 2)])
-        inside = np.concatenate([self.inside, self.inside[pairs[0]] & self.inside[pairs[1]]])
-        found, flags = self.differences(Directions(starts, members, self.steps[members]), inside, workers, progress)
+        found, flags = self._differences(np.arange(n), pairs, workers, progress)
         ignored = driver.seems_ignored(self.objective, self.private, workers, flags, found)
         warn_of(self.objective, (self.point, self.args), (self.h, self.steps), ignored)
+        if isinstance(self.h, str) and (longer := self._lengthen(found)).any():
+            again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
+            chosen = pairs[0][again], pairs[1][again]
+            found[n + again] = self._differences(np.empty(0, np.intp), chosen, workers, False)[0]
         return found
+
+    def _differences(
+        self, alone: Indices, pairs: tuple[Indices, Indices], workers: Workers, progress: Progress
+    ) -> tuple[Floats, int]:
+        """Return the second differences along coordinates alone, and then along pairs of them."""
+        members = np.concatenate([alone, np.stack(pairs, 1).reshape(-1)])
+        starts = np.concatenate([np.arange(len(alone)), np.arange(len(alone), len(members) + 1, 2)])
+        inside = np.concatenate([self.inside[alone], self.inside[pairs[0]] & self.inside[pairs[1]]])
+        return self.differences(Directions(starts, members, self.steps[members]), inside, workers, progress)
+
+    def _lengthen(self, found: Floats) -> NDArray[Any]:
+        """Take longer steps where a small coordinate hardly changes f, write those differences, and tell where."""
+        scale, enough = scales(self.plain), math.sqrt(0.25 / math.sqrt(self.eps))
+        longer = np.zeros(self.plain.size, np.bool_)
+        for i in np.flatnonzero((np.abs(found[: len(scale)]) < enough * self.noise) & (scale < _SMALL)):
+            longest, first = abs(self.steps[i]) / scale[i], self.steps[i]
+            while abs(found[i]) < enough * self.noise[i] and abs(self.steps[i]) < longest:
+                # The square of the factor makes of too little no more than what truncation and rounding share.
+                with np.errstate(all="ignore"):
+                    factor = min(math.sqrt(enough), float(np.sqrt(2.0 * enough * self.noise[i] / abs(found[i]))))
+                if not self._try_longer(int(i), min(factor * abs(self.steps[i]), longest), found):
+                    break
+            longer[i] = self.steps[i] != first
+        return longer
+
+    def _try_longer(self, i: int, step: float, found: Floats) -> bool:
+        """Take a longer step for coordinate i; tell whether f is defined there, and curved as rounding allows.
+
+        An f that raises there is not defined there.
+        """
+        known, place = (self.steps[i], self.inside[i]), slice(i, i + 1)
+        flat = self.plain.reshape(-1)[place]
+        steps, inside = stored_steps(flat, np.array([step])), self.inside[place]
+        with suppress(ValueError):
+            if self.ends is not None:
+                steps, inside = _within(flat, steps, self.scheme, (self.ends[0][place], self.ends[1][place]))
+        if not abs(steps[0]) > abs(known[0]):
+            return False
+        self.steps[i], self.inside[i], alone = steps[0], inside[0], np.array([i])
+        with suppress(Exception), np.errstate(all="ignore"):
+            (difference,), _ = self._differences(alone, (alone[:0], alone[:0]), 1, False)
+            change = difference / self.steps[i] ** 2 - found[i] / known[0] ** 2
+            at_end = self.values([alone])[0]
+            if abs(change) <= _ROUNDING * self.noise[i] / known[0] ** 2 and np.isfinite(at_end):
+                found[i], self.noise[i] = difference, _ROUNDING * self.eps * max(abs(self.value), abs(at_end))
+                return True
+        self.steps[i], self.inside[i] = known
+        return False
+
+    def warn_of_rounding(self, *derivatives: Floats) -> None:
+        """Warn if the rounding of f is more than a thousandth of the largest second derivative, or hides it."""
+        with np.errstate(all="ignore"):
+            errors = self.noise / self.steps**2
+            # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
+            hidden = float(np.min(errors * np.maximum(scales(self.plain), 1.0) ** 2, initial=math.inf))
+        error = float(np.max(errors, initial=0.0))
+        largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
+        if not _FEW_DIGITS * largest < error < math.inf or (not largest and hidden < _FEW_DIGITS * abs(self.value)):
+            return
+        digits = max(0, round(-math.log10(error / largest))) if largest else 0
+        cure = "subtract from f what does not change, pass longer steps h, or a gradient"
+        driver.warn(
+            f"about {digits} digits of the Hessian are right: the rounding of f, 4 eps |f| / h**2 = {error:.1g}, is to "
+            f"be compared with {largest:.1g}; {cure if isinstance(self.h, str) else 'pass h=' + repr('auto')}"
+        )
 
     def check(self, found: Floats, pairs: tuple[Indices, Indices]) -> None:
         """Raise a ValueError if f couples coordinates for which there is no pair.

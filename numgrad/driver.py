@@ -189,14 +189,19 @@ def check_progress(progress: Progress) -> None:
 def reporting(progress: Progress, total: int, unit: str = "coordinate", size: int = 1) -> Iterator[Report | None]:
     """Give what is to be called with the number of coordinates done: a tqdm bar's, the user's own, or None.
 
-    A bar counts each `unit`, of so many coordinates, and shows the time left.
+    A bar counts each `unit`, of so many coordinates, and shows the time left, and the loss where it is handed on.
     """
     if progress is True:
         with _tqdm()(total=total // size, unit=unit, unit_scale=True) as bar:
-            # tqdm wants what was added, and counts itself.
-            yield lambda done: bar.update(done // size - bar.n)
+
+            def show(done: int, loss: float | None = None) -> None:
+                if loss is not None:
+                    bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+                bar.update(done // size - bar.n)  # tqdm wants what was added, and counts itself
+
+            yield show
     elif callable(progress):
-        yield lambda done: progress(done, total)
+        yield lambda done, *_: progress(done, total)
     else:
         yield None
 

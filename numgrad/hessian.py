@@ -52,8 +52,9 @@ def numerical_hessian(
     h : float, 'auto' or array_like, default 'auto'
         Step, in the unit of x, as for `numerical_gradient`. 'auto' takes ``2 eps**(1 / (order + 2))`` of each
         coordinate's magnitude (of 1 where that is 0), with the eps of the coarser precision of `x` and of what `f`
-        returns, or ``eps**(1 / (order + 1))`` with a `gradient`. Steps for values are rounded to distances of points
-        as they are stored.
+        returns, or ``eps**(1 / (order + 1))`` with a `gradient`. A coordinate whose step hardly changes f moves by a
+        longer one, up to that of the magnitude 1. Steps for values are rounded to distances of points as they are
+        stored.
     args : tuple, optional
         Further arguments of `f` and of `gradient`.
     workers : int or map-like callable, default 1
@@ -96,7 +97,8 @@ def numerical_hessian(
     Warns
     -----
     RuntimeWarning
-        If a step is lost where it is added to some coordinate; if `f` saw a private copy and does not respond to it.
+        If a step is lost where it is added to some coordinate; if `f` saw a private copy and does not respond to it; if
+        the rounding of `f` is more than a thousandth of the largest element, so that it has less than three digits.
 
     Notes
     -----
@@ -106,6 +108,11 @@ def numerical_hessian(
     each pair would take. The truncation error is h**2 times some fourth derivatives, the round-off error about ``4 eps
     |f| / h**2``. For a smooth f of which that is too much, 'central6' takes three times as many evaluations, and much
     longer steps. A pattern with p pairs takes ``2 (n + p) + 3`` evaluations, a `gradient` ``2n + 1`` of itself.
+
+    A coordinate x_i may be tiny where f is of the magnitude 1, and 'auto' would see round-off only. Where ``|x_i| <
+    0.1`` and the second difference along it is below some 4000 times the rounding ``4 eps |f|``, its step grows until
+    it is not, or is that of the magnitude 1, or f is not finite, raises, or bends by more than rounding explains. That
+    takes up to three evaluations for each of a few steps, and two more for each pair of the coordinate.
 
     References
     ----------
@@ -144,6 +151,7 @@ def numerical_hessian(
     with np.errstate(all="ignore"):
         diagonal = found[:n] / problem.steps / problem.steps
         mixed = mixed_of(found, n, pairs) / (2.0 * problem.steps[pairs[0]]) / problem.steps[pairs[1]]
+    problem.warn_of_rounding(diagonal, mixed)
     if sparsity is not None:
         problem.check(found, pairs)
         return _symmetric(diagonal, mixed, pairs)

@@ -288,7 +288,8 @@ def make_columns(evaluate: Any, decorate: Decorator, movers: Any) -> Loop:
         base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data
         (starts, _, lengths), flags = where, 0
         for k in range(start, stop):
-            flags |= restore(point, origin, where, k, 0.0, eps)  # what f wrote to it before, the rest would hide
+            if k > start:  # what f wrote to it before, the rest would hide
+                flags |= restore(point, origin, where, k, 0.0, eps)
             row, width, offset, count = scheme_index[k if len(scheme_index) > 1 else 0], 0.0, 0.0, 0
             for m in range(len(offsets[row])):
                 weight = weights[row][m]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import describe
+from .arguments import ALL_COORDINATES, describe
 from .bounds import Bounds
 from .columns import Options, Problem
 from .driver import Progress, Workers
@@ -24,6 +25,8 @@ _known: tuple[Pattern, ...] = ()
 # Part of what the entries of a row change f by from which on a change by something else is looked into: h itself makes
 # 1e-4 of a curved f. Fixed by test_a_missing_entry_is_found in tests/test_sparsity.py.
 _SUSPICIOUS = 1e-3
+# Spacings of the floats of an output for which a change is not looked into. Fixed by the same test.
+_FAINT = 64.0
 # Rows that are looked into at most, those with the largest change first, for an evaluation each.
 _SUSPECTS = 8
 # Spacings of the floats by which an output may change with a coordinate on which it does not depend, since a sum or a
@@ -70,13 +73,21 @@ class Pattern:
 
         rng = np.random.default_rng(0)
         self.direction = rng.uniform(0.25, 1.0, self.shape[1]) * rng.choice([-1.0, 1.0], self.shape[1])
-        self.positions = self.places(self.colours)
+        self._kept: list[Floats] = []
 
-    def places(self, groups: Indices) -> Indices:
-        """Return where the entries are in the flat table of outputs by group."""
-        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.starts))
-        places: Indices = groups[self.columns] * self.shape[0] + rows
-        return places
+    @contextmanager
+    def memory(self, rows: int, width: int) -> Iterator[Floats]:
+        """Give memory for outputs, that of the last time if it fits: new pages take longer than all that is written.
+
+        What one thread has is not there for another. Fixed by test_sparse_compiled in benchmarks/bench_jacobian.py.
+        """
+        table = np.empty((0, 0))
+        with suppress(IndexError):
+            table = self._kept.pop()
+        if table.shape != (rows, width):
+            table = np.empty((rows, width))
+        yield table
+        self._kept[:] = [table]
 
     def filled(self, entries: NDArray[Any]) -> Any:
         """Return the csr_array of these entries, with an index of its own."""
@@ -144,48 +155,69 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
 
 
 class _Moves(NamedTuple):
-    """How the groups of columns move, and where that puts the entries.
+    """How the groups of columns move, and the group of each column.
 
     With an empty `divisors` the loop divides; else each column has a divisor of its own.
     """
 
     plan: tuple[Rule, Directions]
-    places: Indices
+    groups: Indices
     divisors: Floats
 
 
 def _moves_of(problem: Problem, pattern: Pattern) -> _Moves:
     """Return how the groups of a pattern move, each member by its own step and to its own side."""
-    (rule, where), places = problem.plan, pattern.positions
-    base, _, offsets, weights, index, denominators, use_stored_distance = rule.data
+    (rule, where), groups = problem.plan, pattern.colours
+    base, eps, offsets, weights, index, denominators, use_stored_distance = rule.data
     steps, starts, members, rows = where.lengths, pattern.bounds, pattern.members, index
     if len(index) > 1:  # next to a bound a scheme has stand-ins: the columns of a group have the same one
         keys, groups = np.unique(pattern.colours * len(offsets) + index, return_inverse=True)
-        members, places, rows = np.argsort(groups, kind="stable"), pattern.places(groups), keys % len(offsets)
+        members, rows = np.argsort(groups, kind="stable"), keys % len(offsets)
         starts = np.append(0, np.cumsum(np.bincount(groups))).astype(np.intp)
     divisors, scale = denominators[index] * np.abs(steps), np.ones(len(offsets))
     if (use_stored_distance or is_narrow(problem.point)) and rule.make is not make_complex_step:
         divisors = _stored(problem, offsets[index].T, weights[index].T, steps)
     if len(divisors) == 1:
         scale, divisors = scale * divisors, np.empty(0)
-    rule = rule._replace(data=(base, 0.0, offsets, weights, rows, scale, False))
-    return _Moves((rule, Directions(starts, members, steps if len(steps) == 1 else steps[members])), places, divisors)
+    rule = rule._replace(data=(base, eps, offsets, weights, rows, scale, False))
+    return _Moves((rule, Directions(starts, members, steps if len(steps) == 1 else steps[members])), groups, divisors)
 
 
 def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
-    """Return the Jacobian of a problem as a csr_array; ValueError if f depends on what the pattern has no entry for."""
-    moves, steps, eps = _moves_of(problem, pattern), np.abs(problem.plan[1].lengths), problem.plan[0].data[1]
-    table = np.empty((len(moves.plan[1].starts) - 1, problem.width))
-    flags = problem.differentiate(moves.plan, table, problem.options.progress)
-    entries = table.view(problem.base.dtype).reshape(-1).take(moves.places)
-    if len(moves.divisors):
+    """Return the Jacobian of a problem as a csr_array; ValueError if f depends on what the pattern has no entry for.
+
+    One evaluation along a random direction v verifies it: what f changes by should be J v.
+    """
+    from .objectives import patterns
+
+    moves, steps, base = _moves_of(problem, pattern), np.abs(problem.plan[1].lengths), problem.base.reshape(-1)
+    if problem.plan[0].make is make_complex_step:
+        steps = np.cbrt(problem.eps) * scales(np.asarray(problem.point))
+    v, entries = problem.inside(steps * pattern.direction), np.empty(len(pattern.columns), base.dtype)
+    with pattern.memory(len(moves.plan[1].starts), problem.width) as table:
+        flags = problem.differentiate(moves.plan, table[:-1], problem.options.progress)
+        if not problem.objective.has_descent:  # the loops of Python say nothing of the members of a group
+            flags |= _flags_of_steps(problem)
+        forth = problem.values(_together(v), table[-1:])[0]
         with np.errstate(all="ignore"):
-            entries /= moves.divisors.take(pattern.columns)
-    if eps and (np.abs(np.asarray(problem.point, np.float64)).reshape(-1) * eps > steps).any():
-        flags |= STEP_LOST
-    problem.warn(flags, entries)
-    _check(problem, pattern, entries, steps)
-    return pattern.filled(entries)
+            index, limits = (pattern.starts, pattern.columns, moves.groups), (_SUSPICIOUS, _FAINT * problem.eps)
+            deviates = patterns.fill(index, table.view(base.dtype), moves.divisors, v, base, limits, entries)
+        problem.warn(flags, entries)
+        found = pattern.filled(entries)
+        if deviates and v.size:
+            _check(problem, found, v, forth)
+    return found
+
+
+def _flags_of_steps(problem: Problem) -> int:
+    """Return whether a step is lost where it is added to some coordinate."""
+    eps, x = problem.plan[0].data[1], np.asarray(problem.point, np.float64).reshape(-1)
+    return STEP_LOST if eps and (np.abs(x) * eps > np.abs(problem.plan[1].lengths)).any() else 0
+
+
+def _together(lengths: Floats) -> Directions:
+    """Return the direction along which all coordinates move."""
+    return Directions(np.array([0, len(lengths)]), ALL_COORDINATES, lengths)
 
 
 def _stored(problem: Problem, offsets: Floats, weights: Floats, steps: Floats) -> Floats:
@@ -197,42 +229,26 @@ def _stored(problem: Problem, offsets: Floats, weights: Floats, steps: Floats) -
     return np.where(divisors == 0.0, np.nan, divisors)
 
 
-def _check(problem: Problem, pattern: Pattern, entries: NDArray[Any], steps: Floats) -> None:
-    """Raise a ValueError if outputs change with coordinates for which the pattern has no entry.
+def _check(problem: Problem, jacobian: Any, v: Floats, forth: NDArray[Any]) -> None:
+    """Raise a ValueError if outputs change with coordinates for which the Jacobian has no entry.
 
-    One evaluation along a random direction v: what f changes by should be J v. Only where it is not, and f not just
-    curved, which an evaluation on the other side shows, coordinates without an entry are moved for themselves: then
-    an output must not change at all, but for rounding and noise.
+    Only where f changes along v by other than J v, and is not just curved, which an evaluation on the other side shows,
+    coordinates without an entry are moved for themselves: then an output must not change at all, but for rounding and
+    noise.
     """
-    from .objectives import patterns
-
-    n, base = problem.point.size, problem.base.reshape(-1)
-    if not n * base.size:
-        return
-
-    def moved(lengths: Floats) -> Any:
-        return problem.values(Directions(np.array([0, n]), np.empty(0, np.intp), lengths))[0]
-
-    if problem.plan[0].make is make_complex_step:
-        steps = np.cbrt(problem.eps) * scales(np.asarray(problem.point))
-    v, expected, size = problem.inside(steps * pattern.direction), np.zeros_like(base), np.empty(base.size)
-    patterns.products(pattern.starts, pattern.columns, entries, v, expected, size)
+    base, back = problem.base.reshape(-1), problem.inside(-v)
     with np.errstate(all="ignore"):
-        rounding = problem.eps * np.abs(base)
-        change = moved(v) - base
-        suspicious = np.abs(change - expected) - _SUSPICIOUS * size - 64 * rounding
-        if not (suspicious > 0.0).any():
-            return
-        back = problem.inside(-v)
+        expected, size = jacobian @ v, abs(jacobian) @ np.abs(v)
+        rounding, change = problem.eps * np.abs(base), forth - base
         if np.allclose(back, -v, rtol=1e-6, atol=0.0):  # the half of both sides is free of the curvature of f
-            change = (change - (moved(back) - base)) / 2
-            suspicious = np.abs(change - expected) - _SUSPICIOUS * size - 64 * rounding
-        noise = _noise(lambda: np.nan_to_num(np.abs(moved(0.0 * v) - base)).max())
+            change = (change - (problem.values(_together(back))[0] - base)) / 2
+        suspicious = np.abs(change - expected) - _SUSPICIOUS * size - _FAINT * rounding
+        noise = _noise(lambda: np.nan_to_num(np.abs(problem.values(_together(0.0 * v))[0] - base)).max(initial=0.0))
         allowed = _ROUNDED * (rounding + problem.eps * size) + _NOISY * noise
-        allowed += 8 * problem.eps * np.nan_to_num(np.abs(base), posinf=0.0).max()
+        allowed += 8 * problem.eps * np.nan_to_num(np.abs(base), posinf=0.0).max(initial=0.0)
     for i in np.argsort(-np.nan_to_num(suspicious, nan=-1.0), kind="stable")[:_SUSPECTS]:
         if suspicious[i] > 0.0:
-            _look_into(problem, pattern, int(i), v, float(allowed[i]))
+            _look_into(problem, jacobian, int(i), v, float(allowed[i]))
 
 
 def _noise(sample: Callable[[], Any]) -> float:
@@ -241,9 +257,9 @@ def _noise(sample: Callable[[], Any]) -> float:
     return max(first, *(float(sample()) for _ in range(4))) if first else 0.0
 
 
-def _look_into(problem: Problem, pattern: Pattern, i: int, v: Floats, allowed: float) -> None:
+def _look_into(problem: Problem, jacobian: Any, i: int, v: Floats, allowed: float) -> None:
     """Raise a ValueError that names a coordinate without an entry with which output i changes, if there is one."""
-    own, base = pattern.columns[pattern.starts[i] : pattern.starts[i + 1]], problem.base.reshape(-1)[i]
+    own, base = jacobian.indices[jacobian.indptr[i] : jacobian.indptr[i + 1]], problem.base.reshape(-1)[i]
 
     def changes(members: Indices) -> bool:
         moves = Directions(np.array([0, len(members)]), members, v[members])
@@ -329,7 +345,7 @@ def jacobian_sparsity(
     signs = rng.choice([-1.0, 1.0], n)
     sizes = _PROBE * scales(np.asarray(problem.point)) * rng.uniform(0.6, 1.0, n)
     far, near = problem.inside(signs * sizes), problem.inside(0.5 * signs * sizes)
-    at_far = problem.values(Directions(np.array([0, n]), np.empty(0, np.intp), far))[0] if n else base
+    at_far = problem.values(Directions(np.array([0, n]), ALL_COORDINATES, far))[0] if n else base
     rows, columns = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
     block = max(1, 2**22 // max(1, base.size, n))  # 32 MiB of outputs, and of displacements, at a time
     for first in range(0, n, block):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 __all__: list[str] = []  # nothing here is public
 
-Report = Callable[[int], object]
+Report = Callable[..., object]  # of the number of units done, and of the loss where it is known
 
 # Seconds of compiled work between two looks at the keyboard: Ctrl-C feels prompt, and twenty calls a second cost
 # nothing. Fixed by test_ctrl_c_stops_a_compiled_gradient_within_a_second in tests/test_gradient.py.

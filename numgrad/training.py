@@ -107,6 +107,8 @@ def train(
     >>> bool(history.test_accuracies[-1] > 0.95)
     True
     """
+    if not (hasattr(net, "params") and hasattr(net, _GRADIENTS.get(gradient, "params"))):
+        raise TypeError(f"net must have a dict params and its gradient, as TwoLayerNet has, got {type(net).__name__}")
     rows, labels, lr = real_array(x), np.asarray(t), finite_real("lr", lr)
     if len(rows) != len(labels):
         raise ValueError(f"x and t must have one length, got {len(rows)} and {len(labels)}")
@@ -132,6 +134,6 @@ def train(
                 array -= lr * slopes[key]
             losses[k] = net.loss(rows[batch], labels[batch])
             if report:
-                report(k + 1)
+                report(k + 1, losses[k])
     at, *accuracies = (np.array(column) for column in zip(*scores, strict=True))
     return History(losses, at, *accuracies)

@@ -126,6 +126,93 @@ def test_a_quadratic_form_has_no_truncation_error(n, seed, power, scheme):
     assert found.tolist() == (a + a.T).astype(float).tolist()
 
 
+# Of an x that may be tiny and a y of the magnitude 1, with the second derivatives by (x, x), (x, y) and (y, y).
+SMOOTH = {
+    "exp": (lambda x: math.exp(x[0]) + x[1] ** 2, lambda x, y: (math.exp(x), 0.0, 2.0)),
+    "sin": (lambda x: math.sin(1.0 + x[0]) * x[1], lambda x, y: (-math.sin(1.0 + x) * y, math.cos(1.0 + x), 0.0)),
+    "quadratic": (lambda x: 1.0 + x[0] ** 2 - 3.0 * x[0] * x[1], lambda x, y: (2.0, -3.0, 0.0)),
+    "product": (lambda x: 1.0 + x[0] * x[1], lambda x, y: (0.0, 1.0, 0.0)),
+    "linear": (lambda x: 2.0 + 3.0 * x[0] + x[1] ** 2, lambda x, y: (0.0, 0.0, 2.0)),
+}
+TINY = [sign * size for size in (1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 1e-2) for sign in (1.0, -1.0)]
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-5])
+@pytest.mark.parametrize("scheme", ["central", "forward", "central4", "central6"])
+@pytest.mark.parametrize("name", SMOOTH)
+def test_a_coordinate_may_be_tiny_where_f_is_not(name, scheme, unit):
+    f, exact = SMOOTH[name]
+    for x in TINY if unit == 1.0 else TINY[::3]:
+        # Where the unit is 1e-5, f bends within 1e-5, far before the step has grown to that of the magnitude 1.
+        found = numerical_hessian(lambda p: f([p[0] / unit, p[1]]), np.array([x * unit, 1.3]), scheme=scheme)
+        found = found * np.outer([unit, 1.0], [unit, 1.0])
+        xx, xy, yy = exact(x, 1.3)
+        # The step ends where 4 eps |f| is 1/4096 of the second difference, and truncation is what these two share.
+        assert np.abs(found - [[xx, xy], [xy, yy]]).max() < 10 * max(map(abs, (xx, xy, yy))) / 4096
+
+
+def test_a_step_grows_only_where_f_allows_it():
+    def edge(x):
+        return math.log(x[0]) + math.sqrt(x[0]) + x[1] ** 2
+
+    for x in (1e-12, 1e-6, 1e-3):
+        for constant, digits in ((0.0, 1e-6), (1e4, 1e-3)):  # with which the first step says less and less of it
+            found = numerical_hessian(lambda p, c=constant: edge(p) + c, np.array([x, 2.0]))
+            exact = -1.0 / x**2 - 0.25 * x**-1.5
+            assert abs(found[0, 0] / exact - 1.0) < digits
+    # Where a longer step raises, the result is that of the step that did not: with few digits, which is said.
+    with pytest.warns(RuntimeWarning, match=r"about \d digits of the Hessian are right: the rounding of f, 4 eps"):
+        numerical_hessian(lambda p: math.sqrt(p[0]) + 1e9, np.array([1e-6]))
+
+
+def test_a_step_that_grows_stays_within_the_bounds():
+    def f(x):
+        assert (x >= 0.0).all()
+        assert (x <= 1e-3).all()
+        return np.exp(x[0]) + 10.0 * x[0] * x[1]
+
+    for x in ([1e-7, 1e-8], [0.0, 1e-9], [1e-3, 1e-3 - 1e-9]):
+        found = numerical_hessian(f, np.array(x), bounds=(0.0, 1e-3))
+        assert np.abs(found - [[1.0, 10.0], [10.0, 0.0]]).max() < 10.0 / 4096
+
+
+def test_evaluations_for_tiny_coordinates_are_few_and_the_memory_is_restored(route):
+    calls, x = [], np.array([1e-9, 0.7, 1e-3, 3.0])
+
+    def f(x):
+        calls.append(None)
+        return rosenbrock(x + 0.5)
+
+    before = x.tobytes()
+    found = numerical_hessian(f, x)
+    # 21 are the least. 1e-9 is differenced anew by five steps, 1e-3 by one or two, and the six pairs but one again.
+    assert 21 < len(calls) <= 21 + 3 * 7 + 2 * 5
+    assert x.tobytes() == before
+    assert numerical_hessian(route, x + 0.5).shape == (4, 4)
+    exact = rosenbrock_hessian(x + 0.5)
+    assert np.abs(found - exact).max() < 1e-3 * np.abs(exact).max()
+
+
+def test_compiled_and_python_take_the_same_longer_steps():
+    def f(x):
+        return np.exp(x[0]) * x[1] + np.sin(x[2])
+
+    x = np.array([1e-8, 1.5, -1e-5])
+    assert numerical_hessian(f, x).tobytes() == numerical_hessian(compiled(f), x).tobytes()
+    entries = numerical_hessian(f, x, sparsity=[[0, 1], [1], [2]]).toarray()
+    assert entries.tobytes() == (numerical_hessian(f, x) * [[1, 1, 0], [1, 1, 0], [0, 0, 1]]).tobytes()
+
+
+def test_rounding_that_leaves_fewer_than_three_digits_is_warned_of():
+    message = r"about 0 digits of the Hessian are right: .* is to be compared with .*; pass h='auto'$"
+    with pytest.warns(RuntimeWarning, match=message):
+        numerical_hessian(rosenbrock, np.array([1.1, 2.0]), 1e-9)
+    with pytest.warns(RuntimeWarning, match=message):  # all elements come out as 0
+        numerical_hessian(rosenbrock, np.array([1.0, 2.0]), 1e-9)
+    with pytest.warns(RuntimeWarning, match="subtract from f what does not change, pass longer steps h, or a gradient"):
+        numerical_hessian(lambda x: 1e6 + x[0] ** 2, np.array([1.0]))
+
+
 def test_forward_and_backward_are_of_the_first_order():
     for scheme in ("forward", "backward"):
         f, x, exact = CASES["sin(xy)"]
@@ -176,7 +263,8 @@ def test_steps_follow_the_magnitude_and_the_precision():
     found = numerical_hessian(lambda _: float(np.exp(narrow.astype(float)).prod()), narrow)
     assert found == pytest.approx(np.full((2, 2), math.exp(narrow.astype(float).sum())), rel=3e-3)
     assert narrow.tobytes() == before
-    found = numerical_hessian(lambda x: np.float32(np.exp(x).prod()), np.array([0.3, -1.1]))
+    with pytest.warns(RuntimeWarning, match="about 2 digits of the Hessian are right"):
+        found = numerical_hessian(lambda x: np.float32(np.exp(x).prod()), np.array([0.3, -1.1]))
     assert found == pytest.approx(np.full((2, 2), math.exp(-0.8)), rel=1e-2)
 
 
@@ -391,9 +479,10 @@ def test_bounds_without_room_are_refused():
         numerical_hessian(rosenbrock, POINT, bounds=(3.0, 4.0))
     narrow = POINT.astype(np.float32)
     seen = []
-    numerical_hessian(
-        lambda x: seen.append(x.copy()) or rosenbrock(x), narrow, bounds=(narrow, narrow + np.float32(1e-3))
-    )
+    with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):  # of a step of 1e-3 at most
+        numerical_hessian(
+            lambda x: seen.append(x.copy()) or rosenbrock(x), narrow, bounds=(narrow, narrow + np.float32(1e-3))
+        )
     assert (np.min(seen, axis=0) >= narrow).all()
     assert (np.max(seen, axis=0) <= narrow + np.float32(1e-3)).all()
 

@@ -314,3 +314,16 @@ def test_a_simple_net_is_a_layer_objective_too():
     net, (x, t) = simpleNet((7, 4), rng=0), batch(12)
     found = numerical_gradient(LayerObjective(x, losses_of, (t,)), net.W)
     assert np.abs(found - net.numerical_gradient(x, t)).max() <= 32 * EPS * 10 / 1e-4
+
+
+@pytest.mark.parametrize("gradient", ["numerical", "backprop"])
+def test_a_net_without_params_is_no_net_to_train(gradient):
+    with pytest.raises(TypeError, match="net must have a dict params and its gradient"):
+        train(simpleNet((4, 3)), np.zeros((5, 4)), np.zeros(5, int), [], [], iterations=1, gradient=gradient)
+
+
+def test_the_bar_of_a_training_shows_the_loss(capsys):
+    net = TwoLayerNet(4, 3, 2, rng=0)
+    x, t = np.random.default_rng(0).standard_normal((20, 4)), np.arange(20) % 2
+    history = train(net, x, t, x, t, iterations=3, batch_size=10, progress=True, rng=0)
+    assert f"loss={history.losses[-1]:.4g}" in capsys.readouterr().err

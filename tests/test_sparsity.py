@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -213,6 +214,27 @@ def test_the_colours_of_a_pattern_are_found_once():
     assert as_pattern(given, (30, 30)).count == 3
     given.indices[0] = 5  # it was changed in place: the kept one is of what it was
     assert 5 in as_pattern(given, (30, 30)).columns[:2]
+
+
+def test_the_memory_that_a_pattern_keeps_is_lent_to_one_at_a_time():
+    given, inner = tridiagonal(30), []
+
+    def f(x):
+        if len(inner) < 4:  # at x, and while the memory of the outer call is in use
+            inner.append(None)
+            inner[-1] = numerical_jacobian(chain, X.copy(), sparsity=given)
+        return chain(x)
+
+    expected = numerical_jacobian(chain, X.copy(), sparsity=given)
+    before = expected.data.tobytes()
+    assert numerical_jacobian(f, X.copy(), sparsity=given).data.tobytes() == before
+    assert [found.data.tobytes() for found in inner] == 4 * [before]
+    other = numerical_jacobian(lambda x: 1j * chain(x), X.copy(), sparsity=given)  # takes more of it
+    assert np.abs(other.toarray() - 1j * expected.toarray()).max() < 1e-9
+    with ThreadPoolExecutor(4) as pool:
+        many = pool.map(lambda _: numerical_jacobian(chain, X.copy(), sparsity=given).data.tobytes(), range(40))
+        assert set(many) == {before}
+    assert expected.data.tobytes() == before
 
 
 CURVED = {

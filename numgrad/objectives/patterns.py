@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .compiling import compiled
 
 __all__: list[str] = []  # nothing here is public
@@ -46,12 +48,24 @@ def colour(starts: Any, rows: Any, order: Any, taken: Any, colours: Any) -> int:
 
 
 @compiled(cache=True)
-def products(starts: Any, columns: Any, entries: Any, v: Any, expected: Any, size: Any) -> None:
-    """Write J v, and the same of magnitudes, for the entries of J by rows."""
+def fill(pattern: Any, table: Any, divisors: Any, v: Any, base: Any, limits: Any, entries: Any) -> bool:
+    """Write the entries of J by rows; tell whether some output changes along `v` by other than J v.
+
+    `table` has the outputs by group, and those at ``x + v`` last. The `limits` are a share of the magnitude of J v, and
+    of `base`. Without `divisors` all are 1. One pass, for the outputs of a large J are far apart in memory.
+    """
+    (starts, columns, groups), (share, faint) = pattern, limits
+    last, stop, deviates = len(table) - 1, starts[0], False
     for i in range(len(starts) - 1):
-        total, magnitude = expected[i], 0.0
-        for p in range(starts[i], starts[i + 1]):
-            term = entries[p] * v[columns[p]]
-            total += term
-            magnitude += abs(term)
-        expected[i], size[i] = total, magnitude
+        expected, size, first, stop = 0.0 * base[i], 0.0, stop, starts[i + 1]
+        for p in range(first, stop):
+            j = np.uintp(columns[p])  # without a sign nothing asks whether it counts from the end
+            entry = table[np.uintp(groups[j]), i]
+            if len(divisors):
+                entry = entry / divisors[j]
+            entries[p] = entry
+            term = entry * v[j]
+            expected += term
+            size += abs(term)
+        deviates |= abs(table[last, i] - base[i] - expected) > share * size + faint * abs(base[i])
+    return deviates
