@@ -54,14 +54,21 @@ templates_path = ["_templates"]
 # The public names by topic, in the order of the page. A name that is missing here stands under the last title.
 TOPICS = {
     "Derivatives": [
-        "numerical_diff", "numerical_gradient", "numerical_jacobian", "numerical_hessian", "Gradient", "Jacobian",
-        "Hessian", "Scheme",
+        "numerical_diff", "numerical_gradient", "numerical_jacobian", "numerical_hessian", "directional_derivative",
+        "hessian_vector_product", "jacobian_sparsity", "Scheme",
     ],
-    "Error bars": ["estimate_derivative", "estimate_gradient", "Estimate"],
+    "Derivatives as functions": ["Gradient", "Jacobian", "Hessian"],
+    "Error bars": [
+        "estimate_derivative", "estimate_gradient", "estimate_jacobian", "estimate_hessian", "Estimate", "propagate",
+    ],
     "Checks": ["check_gradient", "assert_gradient", "GradientCheck"],
     "Descents": ["gradient_descent", "gradient_ascent", "descent_path"],
-    "Networks": ["simpleNet", "SimpleNet", "TwoLayerNet", "MultiLayerNet", "softmax", "cross_entropy_error"],
-    "Objectives": ["IncrementalObjective", "LayerObjective", "SeparableObjective", "function_1", "function_2"],
+    "Networks": ["simpleNet", "SimpleNet", "TwoLayerNet", "MultiLayerNet", "train", "History"],
+    "Objectives": ["LayerObjective", "SeparableObjective", "IncrementalObjective"],
+    "Functions of the book": [
+        "function_1", "function_2", "tangent_line", "sigmoid", "relu", "softmax", "cross_entropy_error",
+        "sum_squared_error",
+    ],
     "Modules": ["plotting", "reference"],
     "Further names": [],
 }  # fmt: skip

@@ -13,8 +13,11 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
 # What the output of each must hold, and the library that it needs beside numgrad.
 PRINTED = {
+    "check_torch_module.py": ("317 weights, each of them checked", "torch"),
     "dask_cluster.py": ("the bits of one process: True", "distributed"),
     "profile_my_function.py": ("compiled f, central4", "numba"),
+    "scipy_fit.py": ("rate 1.3185 +- 0.0232", "scipy"),
+    "two_layer_net.py": ("gradient check passed: 3760 of 3760 checked", "numpy"),
 }
 
 
@@ -22,17 +25,38 @@ def test_each_example_is_tested():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(PRINTED)
 
 
+def run(command, folder):
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | ({"PYTHONPATH": path} if (ROOT / "numgrad").is_dir() else {})
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, cwd=folder, env=environment, check=False
+    )
+
+
 @needs_jit
 @pytest.mark.parametrize("name", PRINTED)
 def test_an_example_runs_as_it_is(name, tmp_path):
     text, library = PRINTED[name]
     pytest.importorskip(library)
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | ({"PYTHONPATH": path} if (ROOT / "numgrad").is_dir() else {})
-    command = [sys.executable, EXAMPLES / name]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    result = run([EXAMPLES / name], tmp_path)
     assert result.returncode == 0, result.stderr
     assert text in result.stdout
+
+
+def test_the_example_of_torch_says_in_one_line_that_torch_is_missing(tmp_path):
+    code = "import runpy, sys; sys.modules['torch'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    result = run(["-c", code, EXAMPLES / "check_torch_module.py"], tmp_path)
+    assert result.returncode == 1
+    assert result.stdout + result.stderr == "check_torch_module.py needs torch: python -m pip install torch\n"
+
+
+def test_the_page_of_checks_shows_what_the_example_of_torch_prints(tmp_path):
+    pytest.importorskip("torch")
+    shown = (ROOT / "docs" / "howto" / "check.md").read_text()
+    printed = run([EXAMPLES / "check_torch_module.py"], tmp_path).stdout.splitlines()
+    judged = [line for line in printed if line.startswith(("gradient check", "hint", "317"))]
+    assert len(judged) == 5
+    assert all(line in shown for line in judged)
 
 
 def test_the_table_of_scaling_is_that_which_its_script_computes():
