@@ -23,6 +23,7 @@ from .points import EPS, private_copy, resolution
 from .replays import make_estimates_of_outputs
 from .ridders import COLUMNS, make_estimates, make_guarded_estimates
 from .schemes import Bounds, limits
+from .tables import MOST_ROWS, table
 
 __all__ = ["Estimate", "estimate_derivative", "estimate_gradient"]
 
@@ -83,9 +84,17 @@ class Estimate(Generic[Number]):
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
 
     def _repr_html_(self) -> str:
-        from html import escape  # a tenth of what importing numgrad takes
-
-        return f"<pre>{escape(str(self))}</pre>"
+        value, error, converged = map(np.ravel, (self.value, self.error, self.converged))
+        size = np.abs(value)
+        relative = np.divide(error, size, out=np.where(error > 0.0, np.inf, 0.0), where=(size > 0.0) & (error < np.inf))
+        places = np.lexsort((-error, -relative, converged))[:MOST_ROWS]
+        rows = [
+            (_named(index), concise(value[k], error[k]), f"{error[k]:.1e}", "yes" if converged[k] else "no")
+            for k in places
+            for index in [np.unravel_index(k, np.shape(self.value)) if np.ndim(self.value) else ()]
+        ]
+        caption = f"{int(np.sum(converged)):,} of {value.size:,} converged, {self.evaluations:,} evaluations"
+        return table(("index", "value", "error", "converged"), rows, value.size, caption=caption)
 
     def __repr__(self) -> str:
         if np.ndim(self.value) == 0:
@@ -96,7 +105,7 @@ class Estimate(Generic[Number]):
     def __str__(self) -> str:
         if np.ndim(self.value) == 0:
             return concise(float(self.value), float(self.error))
-        names = [f"({', '.join(map(str, index))})" for index in islice(np.ndindex(np.shape(self.value)), _ROWS)]
+        names = [_named(index) for index in islice(np.ndindex(np.shape(self.value)), _ROWS)]
         width = max(map(len, names), default=0)
         columns = map(np.ravel, (self.value, self.error, self.converged))
         lines = [
@@ -109,6 +118,10 @@ class Estimate(Generic[Number]):
         if not np.all(self.converged):
             lines.append(f"{np.size(self.value) - int(np.sum(self.converged))} did not converge (?)")
         return "\n".join(lines)
+
+
+def _named(index: tuple[Any, ...]) -> str:
+    return f"({', '.join(map(str, index))})"
 
 
 def concise(value: float, error: float) -> str:

@@ -1,39 +1,40 @@
-"""The chapter's pictures. matplotlib is imported when one is drawn: ``python -m pip install matplotlib``.
+"""Pictures of the chapter, of checks and of patterns, by matplotlib, which is imported when one is drawn.
 
-Each function draws on ``ax``, or on a new figure that shows inline in a notebook, and returns the Axes. Further keyword
-arguments go to the matplotlib artist that carries the data.
+Each function draws on ``ax``, or on a new figure that shows inline in a notebook, and returns the Axes. Colours and
+sizes are those of the user's style. Further keyword arguments go to the matplotlib artist that carries the data.
 """
 
 from __future__ import annotations
 
-import importlib
-import io
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arguments import describe, finite_real, positive_step, whole_number
 from .elementwise import numerical_diff
 from .gradient import numerical_gradient
+from .pictures import Pair, Style, as_axes, legend_beside, matplotlib_part, merged
+from .points import EPS
+from .reports import relative
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
-    from .loops import Floats
+    from .loops import Floats, Indices
+    from .reports import Comparison, GradientCheck
 
     Function = Callable[..., Any]
     Iterates = ArrayLike | Mapping[float, ArrayLike]
-    Pair = tuple[float, float]
-    Style = dict[str, Any]
 
 __all__ = [
+    "plot_check",
     "plot_descent",
     "plot_gradient_field",
     "plot_loss",
+    "plot_sparsity",
     "plot_surface",
     "plot_tangent",
     "plot_training",
@@ -41,14 +42,13 @@ __all__ = [
     "tangent_line",
 ]
 
-# Okabe and Ito's palette, which the colour-blind can tell apart.
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
-
-_DPI = 100  # pixels an inch, whatever the user's settings: a file then has the same size on every machine
 _VISIBLE = 0.01  # of the width of the picture: a shorter step is a few pixels, and its secant looks like the tangent
 _CONTOUR_DENSITY = 61  # points in each direction: the contours of a bowl look smooth, for 3,721 evaluations of f
-# The scheme, where its secant starts (in steps from the point), its colour and its line.
-_SECANTS: Any = (("forward", 0.0, COLOURS[5], "--"), ("central", -1.0, COLOURS[3], "-."))
+# The scheme, where its secant starts (in steps from the point), its colour in the user's cycle, and its line.
+_SECANTS: Any = (("forward", 0.0, "C3", "--"), ("central", -1.0, "C2", "-."))
+_CELLS = 200  # of a heat map, in each direction: each is two pixels or more of a figure of the usual size
+_MARKED = 500  # crosses on a heat map: more hide it
+_CYCLE = 10  # colours that a cycle has by default, the names of which are C0 to C9
 
 
 def tangent_line(f: Callable[[float], float], x: float) -> Callable[[Any], Any]:
@@ -100,9 +100,9 @@ def plot_tangent(
     h, ax = positive_step(h), as_axes(ax)
     visible = h >= _VISIBLE * (high - low)
     grid = np.linspace(low, high, 401)
-    ax.plot(grid, [f(float(x)) for x in grid], **merged({"color": COLOURS[0], "label": "f"}, keywords))
+    ax.plot(grid, [f(float(x)) for x in grid], **merged({"color": "C0", "label": "f"}, keywords))
     for k, point in enumerate(np.atleast_1d(np.asarray(at, dtype=float)).tolist()):
-        value, colour = f(point), COLOURS[4 - k % 2]
+        value, colour = f(point), ("C1", "C4")[k % 2]
         slope = numerical_diff(f, point, 1e-4 if visible else h)
         ax.axline((point, value), slope=slope, color=colour, label=f"tangent at {point:g}: slope {slope:.6g}")
         ax.plot([point], [value], "o", color=colour)
@@ -111,7 +111,7 @@ def plot_tangent(
             ys = [f(x) for x in xs]
             ax.axline((xs[0], ys[0]), slope=slope, color=colour, linestyle=dashes)
             label = f"{scheme} difference, h = {h:g}: slope {slope:.6g}"
-            ax.plot(xs, ys, "s", color=colour, markersize=4, label=label)
+            ax.plot(xs, ys, "s", color=colour, label=label)
     title = "The central difference is nearly parallel to the tangent" if visible else "A function and its tangents"
     ax.set(xlim=(low, high), xlabel="x", ylabel="f(x)", title=title)
     return legend_beside(ax)
@@ -150,7 +150,7 @@ def plot_gradient_field(
     _contours(f, xlim, ylim, ax)
     xs, ys, points = _table(lambda x: x, xlim, ylim, density)
     slopes = -numerical_gradient(f, points.reshape(-1, 2), points_axis=0).reshape(points.shape)
-    style = merged({"color": COLOURS[4], "angles": "xy", "width": 0.004}, keywords, "Collection")
+    style = merged({"color": _ink(ax), "angles": "xy"}, keywords, "Collection")
     ax.quiver(xs, ys, slopes[..., 0], slopes[..., 1], **style)
     ax.set(title="The negative gradient points downhill")
     return ax
@@ -231,7 +231,7 @@ def plot_surface(
     if not hasattr(solid, "plot_surface"):
         raise ValueError("ax must have three dimensions: figure.add_subplot(projection='3d')")
     xs, ys, values = _table(lambda x: float(f(x)), xlim, ylim, density)
-    style = {"cmap": "cividis", "linewidth": 0.2, "edgecolor": "0.3", "rcount": density, "ccount": density} | keywords
+    style = {"cmap": matplotlib_part().rcParams["image.cmap"], "rcount": density, "ccount": density} | keywords
     solid.plot_surface(*np.meshgrid(xs, ys), values, **style)
     solid.set(xlabel="x[0]", ylabel="x[1]", zlabel="f(x)", title="The bowl that the descent goes down")
     return solid  # type: ignore[no-any-return]
@@ -263,11 +263,10 @@ def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> 
     if values.ndim != 1:
         raise ValueError(f"losses must be one-dimensional, got the shape {values.shape}")
     ax = as_axes(ax)
-    ax.plot(np.arange(1, len(values) + 1), values, **merged({"color": COLOURS[4]}, keywords))
+    ax.plot(np.arange(1, len(values) + 1), values, **merged({}, keywords))
     ax.set(xlabel="iteration", ylabel="loss (nats)", title="The loss falls as the weights learn")
     if values.size and np.nanmin(values) >= 0.0:
         ax.set_ylim(bottom=0.0)
-    ax.grid(visible=True, color="0.9")
     return ax
 
 
@@ -295,14 +294,13 @@ def plot_training(history: Any, *, ax: Axes | None = None, **keywords: Any) -> A
     'accuracy'
     """
     ax = as_axes(ax)
-    lines = (("train", history.train_accuracies, "-", COLOURS[4]), ("test", history.test_accuracies, "--", COLOURS[5]))
-    for name, accuracies, style, colour in lines:
-        defaults = {"color": colour, "linestyle": style, "label": f"{name}, at the end {accuracies[-1]:.3f}"}
+    lines = (("train", history.train_accuracies, "-"), ("test", history.test_accuracies, "--"))
+    for name, accuracies, style in lines:
+        defaults = {"linestyle": style, "label": f"{name}, at the end {accuracies[-1]:.3f}"}
         ax.plot(history.iterations, accuracies, **merged(defaults, keywords))
     ax.set(
         xlabel="iteration", ylabel="accuracy", ylim=(0.0, 1.0), title="What the net has learnt, and what it can tell"
     )
-    ax.grid(visible=True, color="0.9")
     return legend_beside(ax)
 
 
@@ -343,7 +341,9 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     for k in range(classes):
         top, left = k // across * (rows + 1), k % across * (columns + 1)
         mosaic[top : top + rows, left : left + columns] = weights[:, k].reshape(shape)
-        ax.annotate(str(k), (left, top), xytext=(1, -1), textcoords="offset points", va="top", fontsize=9)
+        ax.annotate(
+            str(k), (left, top), xytext=(1, -1), textcoords="offset points", va="top", fontsize="small", color="black"
+        )
     largest = float(np.max(np.abs(weights))) or 1.0
     limits = {} if "norm" in keywords else {"vmin": -largest, "vmax": largest}
     style: Style = {"cmap": "RdBu"} | limits | keywords
@@ -353,78 +353,143 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     return ax
 
 
-def as_axes(ax: Any, **options: Any) -> Axes:
-    """Return `ax`, or the Axes of a new figure that a notebook shows."""
-    if ax is None:
-        ax = _matplotlib("pyplot").figure(layout="constrained").add_subplot(**options)
-    if not isinstance(ax, _matplotlib("axes").Axes):
-        raise TypeError(f"ax must be a matplotlib Axes, got {describe(ax)}")
-    return ax  # type: ignore[no-any-return]
-
-
-def merged(defaults: Style, keywords: Style, artist: Literal["Line2D", "Collection"] = "Line2D") -> Style:
-    """Return the defaults with the user's keywords over them, whatever alias (c, lw, ls) these use."""
-    kind = _matplotlib("lines").Line2D if artist == "Line2D" else _matplotlib("collections").Collection
-    return {**defaults, **_matplotlib("cbook").normalize_kwargs(keywords, kind)}
-
-
-def legend_beside(ax: Axes) -> Axes:
-    """Add a legend beside the data, and return the Axes."""
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
-    return ax
-
-
-def check_format(file: Path | None) -> None:
-    """Raise unless matplotlib can write such a picture; None stands for a picture that nobody asked for.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    OSError
-        If matplotlib does not know the suffix.
-    """
-    if file is None:
-        return
-    known = _matplotlib("backend_bases").FigureCanvasBase.get_supported_filetypes()
-    if file.suffix[1:] not in known:
-        raise OSError(f"cannot draw {file}: its suffix must be one of {', '.join(sorted(known))}")
-
-
-def picture(
-    draw: Function, file_format: str, note: str = "", *, size: Pair = (8.0, 5.0), panels: int = 1, **axes: Any
-) -> bytes:
-    """Return a picture as the bytes of a file. No window opens.
+def plot_check(check: GradientCheck, name: str | None = None, *, ax: Axes | None = None, **keywords: Any) -> Axes:
+    """Draw where a gradient is wrong: the relative errors of an array as a heat map, with a cross where one is wrong.
 
     Parameters
     ----------
-    draw : callable
-        ``draw(ax=ax)`` draws on a new Axes, or on an array of them if there are several panels.
-    file_format : str
-        A suffix, such as ``"png"``.
-    note : str, default ""
-        A line in small letters in the lower right corner.
-    size : pair of float, default (8.0, 5.0)
-        Width and height in inches.
-    panels : int, default 1
-        Number of Axes, side by side.
-    **axes
-        For each Axes, such as ``projection="3d"``.
+    check : GradientCheck
+        What `check_gradient` found, coordinate by coordinate.
+    name : str, optional
+        The array of a dict, such as ``"W1"``. Default: the one that holds the worst coordinate.
+    ax : matplotlib Axes, optional
+        Where to draw.
+    **keywords
+        For ``Axes.imshow``.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If `check` has no array of that name, or was made along directions, which have no place in an array.
+
+    Notes
+    -----
+    The rows are those of the first axis; further axes are joined, and a vector is one row. An array of more than 200
+    rows or columns is drawn as the largest error in each cell of a grid. Places that were not checked stay empty. The
+    line in the colour bar is the tolerance rtol. Where more than 500 are wrong, there are no crosses.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import check_gradient
+    >>> from numgrad.plotting import plot_check
+    >>> W = np.arange(1.0, 7.0).reshape(2, 3)
+    >>> check = check_gradient(lambda W: np.sum(W**3), lambda W: 3 * W**2 + (W == 5), W)
+    >>> plot_check(check).get_title()
+    'x: 1 of 6 wrong'
     """
-    # A figure that no window and no backend knows of.
-    figure, memory = _matplotlib("figure").Figure(size, _DPI, layout="constrained"), io.BytesIO()
-    draw(ax=figure.subplots(1, panels, subplot_kw=axes))
-    figure.text(0.995, 0.005, note, fontsize=6, ha="right", va="bottom", color="0.4")
-    figure.savefig(memory, format=file_format)
-    return memory.getvalue()
+    part, ax = _part_of(check, name), as_axes(ax)
+    with np.errstate(all="ignore"):  # of what is not finite
+        errors = relative(part.candidate, part.numerical, (check.rtol, 0.0 if part.is_small else check.atol))
+    shape = (part.shape[0] if len(part.shape) > 1 else 1, math.prod(part.shape[1:] or part.shape))
+    finite = errors[np.isfinite(errors) & (errors > 0.0)]
+    low = max(EPS, min(finite.min(initial=1.0), check.rtol / 10))
+    high = max(finite.max(initial=0.0), check.rtol, 10 * low)
+    rows, columns = np.divmod(part.chosen, shape[1])
+    norm = {} if {"norm", "vmin", "vmax"} & keywords.keys() else {"norm": matplotlib_part("colors").LogNorm(low, high)}
+    image = _heat_map(ax, shape, (rows, columns, np.clip(errors, low, high)), norm | keywords)
+    bar = ax.figure.colorbar(image, ax=ax, label="relative error (line: rtol)")
+    bar.ax.axhline(check.rtol, color=_ink(ax))
+    wrong = np.flatnonzero(part.failed)
+    if len(wrong) <= _MARKED:
+        ax.plot(columns[wrong], rows[wrong], "x", color="red")  # seen on all the colours of the usual maps
+    ax.set_title(f"{part.name or 'x'}: {len(wrong):,} of {len(errors):,} wrong")
+    return ax
 
 
-def _matplotlib(module: str) -> Any:
-    """Return a module of matplotlib, or raise an ImportError that says how to install it."""
-    try:
-        return importlib.import_module(f"matplotlib.{module}")
-    except ImportError:
-        raise ImportError("pictures are drawn by matplotlib: python -m pip install matplotlib") from None
+def plot_sparsity(pattern: Any, *, ax: Axes | None = None, **keywords: Any) -> Axes:
+    """Draw the entries of a sparse Jacobian in the colours of their columns: those of one colour move together.
+
+    Parameters
+    ----------
+    pattern : array_like of bool, scipy sparse array or list of index arrays
+        What `jacobian_sparsity` returns, or any `sparsity` that `numerical_jacobian` takes.
+    ax : matplotlib Axes, optional
+        Where to draw.
+    **keywords
+        For ``Axes.imshow``.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    TypeError
+        If `pattern` is no pattern.
+    ValueError
+        If `pattern` has no entries.
+    ImportError
+        If scipy or matplotlib is not installed.
+
+    Notes
+    -----
+    A pattern of more than 200 rows or columns is drawn in cells, each in the colour of one of its entries.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad.plotting import plot_sparsity
+    >>> plot_sparsity(np.eye(4) + np.eye(4, k=1)).get_title()
+    '7 entries in 2 colours'
+    """
+    from .sparsity import coloured
+
+    given = coloured(pattern)
+    if not given.columns.size:
+        raise ValueError("pattern must have an entry, got none")
+    ax, rows = as_axes(ax), np.repeat(np.arange(given.shape[0]), np.diff(given.starts))
+    style: Style = {"vmin": -0.5, "vmax": given.count - 0.5}
+    if given.count <= _CYCLE:
+        style["cmap"] = matplotlib_part("colors").ListedColormap([f"C{k}" for k in range(given.count)])
+    _heat_map(ax, given.shape, (rows, given.columns, given.colours[given.columns]), style | keywords)
+    ax.set(title=f"{len(rows):,} entries in {given.count} colours", xlabel="column (coordinate)", ylabel="row (output)")
+    return ax
+
+
+def _part_of(check: GradientCheck, name: str | None) -> Comparison:
+    """Return the comparison of the array of that name, or of the one with the worst coordinate."""
+    parts = {part.name: part for part in check.comparisons if not part.is_direction and len(part.chosen)}
+    if not parts:
+        raise ValueError("check must hold coordinates to draw; one along directions, or of an empty x, has none")
+    if name is None:
+        name = check.worst.name if check.worst else next(iter(parts))
+    if name not in parts:
+        raise ValueError(f"name must be one of {', '.join(map(repr, parts))}, got {name!r}")
+    return parts[name]
+
+
+def _heat_map(ax: Axes, shape: tuple[int, int], entries: tuple[Indices, Indices, Any], style: Style) -> Any:
+    """Draw the largest value in each cell of a grid over a matrix, which is the matrix itself where that is small."""
+    size, (rows, columns, values) = np.minimum(shape, _CELLS), entries
+    table = np.full(size, -np.inf)
+    np.maximum.at(table, (rows * size[0] // shape[0], columns * size[1] // shape[1]), values)
+    extent = (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
+    defaults: Style = {"extent": extent, "interpolation": "nearest", "aspect": "auto"}
+    image = ax.imshow(np.ma.masked_equal(table, -np.inf), **(defaults | style))
+    ax.set(xlabel="column", ylabel="row") if shape[0] > 1 else ax.set(xlabel="index", yticks=[])
+    for axis in (ax.xaxis, ax.yaxis)[: shape[0]]:
+        axis.set_major_locator(matplotlib_part("ticker").MaxNLocator("auto", integer=True))
+    return image
+
+
+def _ink(ax: Axes) -> Any:
+    """Return the colour in which the user's style writes, and which its background does not hide."""
+    return ax.xaxis.label.get_color()
 
 
 def _panels(ax: Any, count: int) -> NDArray[Any]:
@@ -432,7 +497,8 @@ def _panels(ax: Any, count: int) -> NDArray[Any]:
     if not count:
         raise ValueError("path must hold at least one path")
     if ax is None:
-        _, ax = _matplotlib("pyplot").subplots(1, count, figsize=(4.0 * count, 4.5), layout="constrained")  # inches
+        size = np.multiply(matplotlib_part().rcParams["figure.figsize"], (0.6 * count, 1.0))  # of the user's style
+        _, ax = matplotlib_part("pyplot").subplots(1, count, figsize=size, layout="constrained")
     panels = np.asarray(ax, dtype=object).reshape(-1)
     if panels.size != count:
         raise ValueError(f"ax must hold {count} Axes, one for each path")
@@ -454,14 +520,15 @@ def _plot_path(f: Function, path: ArrayLike, xlim: Any, ylim: Any, ax: Any, keyw
         raise ValueError(f"the first iterate, {points[0].tolist()}, must lie within xlim and ylim")
     count = len(points) if inside.all() else int(np.argmin(inside))  # iterates before the first one outside
     last = points[count - 1]
-    ax.plot(*points[:count].T, **merged({"color": COLOURS[5], "marker": ".", "linewidth": 1.0}, keywords))
-    ax.plot(*points[0], "o", color=COLOURS[0], markersize=8, label="start")
+    (line,) = ax.plot(*points[:count].T, **merged({"color": "C3", "marker": "."}, keywords))
+    size = line.get_markersize()
+    ax.plot(*points[0], "o", color=_ink(ax), markersize=1.5 * size, label="start")
     if count == len(points):
-        ax.plot(*last, "*", color=COLOURS[0], markersize=14, label="end")
+        ax.plot(*last, "*", color=_ink(ax), markersize=2.5 * size, label="end")
         outcome = f"{count - 1} iterations"
     else:
         border = _border(last, points[count], low, high)
-        ax.annotate("", border, last, arrowprops={"arrowstyle": "->", "color": COLOURS[5]})
+        ax.annotate("", border, last, arrowprops={"arrowstyle": "->", "color": line.get_color()})
         outcome = f"leaves at {count}, |x| up to {np.max(np.abs(points)):.1e}"
     return legend_beside(ax), outcome
 
@@ -495,5 +562,5 @@ def _border(inside: Floats, outside: Floats, low: Floats, high: Floats) -> Float
 def _contours(f: Function, xlim: Any, ylim: Any, ax: Axes) -> None:
     """Draw the contours of a function of two variables."""
     table = _table(lambda x: float(f(x)), xlim, ylim, _CONTOUR_DENSITY)
-    ax.contour(*table, levels=8, cmap="cividis", linewidths=0.8, alpha=0.7)
+    ax.contour(*table, levels=8, alpha=0.7)
     ax.set(xlabel="x[0]", ylabel="x[1]", xlim=xlim, ylim=ylim, aspect="equal")

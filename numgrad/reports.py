@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .tables import table
+
 __all__ = ["ArrayCheck", "Comparison", "GradientCheck", "Tolerances", "Worst", "relative", "report"]
 
 Floats = NDArray[np.float64]
@@ -31,6 +33,7 @@ _UNJUDGED = 0.5
 _LARGEST_BATCH = 1e7
 _NOISY, _NOTHING = "too noisy to judge", "nothing was judged"
 _ADVICE = "the error bars exceed the derivatives; use float64, a larger step h=, or a fixed seed"
+_HEAD = ("array", "failed", "checked", "total", "max relative error")
 _ROW = "{:12} {:>8} {:>8} {:>10} {:>20}"  # of the printed table
 
 
@@ -87,6 +90,9 @@ class GradientCheck:
     unjudged : int
         Values that their error bars exceed. They pass where the larger part of an array is judged, or the array as a
         whole; `strict` refuses them.
+    comparisons : tuple of Comparison
+        For each array the numbers that were compared: its name and shape, the flat coordinates `chosen`, `candidate`,
+        `numerical` and its `error`, and which `failed`. `plotting.plot_check` draws them.
 
     Examples
     --------
@@ -111,6 +117,7 @@ class GradientCheck:
     verdict: str = "passed"
     subgradients: int = 0
     unjudged: int = 0
+    comparisons: tuple[Comparison, ...] = field(default=(), compare=False)
 
     def __bool__(self) -> bool:
         return self.ok
@@ -119,15 +126,18 @@ class GradientCheck:
         return f"GradientCheck(ok={self.ok}, max_relative_error={self.max_relative_error:.1e}, checked={self.checked})"
 
     def __str__(self) -> str:
+        rows = [_ROW.format(name or "x", *_numbers(part)) for name, part in self.arrays.items()]
+        return "\n".join([self._caption(), _ROW.format(*_HEAD), *rows, *self._notes()])
+
+    def _caption(self) -> str:
         checked = f"{self.checked} of {self.total} checked, rtol {self.rtol:.1e}, atol {self.atol:.1e}"
         verdict = "passed" if self.ok else "FAILED"
         if self.verdict not in {"passed", "failed"}:
             verdict += f" ({self.verdict})"
-        lines = [f"gradient check {verdict}: {checked}"]
-        lines.append(_ROW.format("array", "failed", "checked", "total", "max relative error"))
-        for name, part in self.arrays.items():
-            error = "-" if math.isnan(part.max_relative_error) else f"{part.max_relative_error:.2e}"
-            lines.append(_ROW.format(name or "x", part.failed, part.checked, part.total, error))
+        return f"gradient check {verdict}: {checked}"
+
+    def _notes(self) -> list[str]:
+        lines = list[str]()
         if (at := self.worst) is not None:
             where = f"worst: {at.name}[{', '.join(map(str, at.index))}]"
             lines.append(f"{where}: candidate {at.candidate:.9g}, numerical {at.numerical:.9g} +- {at.error:.1e}")
@@ -139,17 +149,28 @@ class GradientCheck:
             )
         if self.unjudged:
             lines.append(f"{self.unjudged} have error bars wider than themselves, and say nothing")
-        lines += [f"hint: {hint}" for hint in self.hints]
-        return "\n".join(lines)
+        return lines + [f"hint: {hint}" for hint in self.hints]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as what JSON can write, but for numbers that are not finite."""
-        return asdict(self)
+        """Return all but the comparisons as what JSON can write, but for numbers that are not finite."""
+        found = asdict(replace(self, comparisons=()))
+        del found["comparisons"]
+        return found
 
     def _repr_html_(self) -> str:
-        from html import escape  # a tenth of what importing numgrad takes
+        names = sorted(self.arrays, key=lambda name: _badness(self.arrays[name]), reverse=True)
+        rows = [(name or "x", *_numbers(self.arrays[name])) for name in names]
+        return table(_HEAD, rows, caption=self._caption(), notes=self._notes())
 
-        return f"<pre>{escape(str(self))}</pre>"
+
+def _numbers(part: ArrayCheck) -> tuple[Any, ...]:
+    """Return the row of an array in a table, without its name."""
+    error = "-" if math.isnan(part.max_relative_error) else f"{part.max_relative_error:.2e}"
+    return part.failed, part.checked, part.total, error
+
+
+def _badness(part: ArrayCheck) -> tuple[bool, int, float]:
+    return not part.ok, part.failed, -1.0 if math.isnan(part.max_relative_error) else part.max_relative_error
 
 
 class Comparison(NamedTuple):
@@ -188,7 +209,10 @@ def relative(candidate: Floats, numerical: Floats, tolerances: Tolerances) -> Fl
 def report(
     total: int, parts: list[Comparison], tolerances: Tolerances, notes: list[str], strict: bool
 ) -> GradientCheck:
-    """Return the result of a check of `total` coordinates, with notes on f or the candidate as a whole."""
+    """Return the result of a check of `total` coordinates, with notes on f or the candidate as a whole.
+
+    `parts` become part of it, with what failed after all.
+    """
     arrays, found, places, is_all_small = dict[str, ArrayCheck](), list[str](), list[_Ranked](), True
     unknown = explained = unjudged = subgradients = 0
     for part in parts:
@@ -206,6 +230,7 @@ def report(
         subgradients += int((part.kink & ~failed).sum())
         unjudged += int(hidden.sum())
         places.append(_worst(part, errors, failed))
+        part.failed[:] = failed
     checked = sum(part.checked for part in arrays.values())
     verdict = "passed" if all(part.ok for part in arrays.values()) else "failed"
     if verdict == "passed" and unknown > _UNJUDGED * checked:
@@ -217,8 +242,8 @@ def report(
     ok = verdict in {"passed", _NOTHING} and not (strict and (verdict == _NOTHING or unjudged))
     largest = max((part.max_relative_error for part in arrays.values() if part.checked), default=math.nan)
     worst = max(places, key=lambda ranked: ranked[0], default=((0.0, 0.0), None))[1]
-    numbers, hints = (checked, total, explained, *tolerances), list(dict.fromkeys(found + notes))
-    return GradientCheck(ok, largest, worst, *numbers, arrays, tuple(hints), verdict, subgradients, unjudged)
+    numbers, texts = (checked, total, explained, *tolerances), tuple(dict.fromkeys(found + notes))
+    return GradientCheck(ok, largest, worst, *numbers, arrays, texts, verdict, subgradients, unjudged, tuple(parts))
 
 
 def _exceeds(part: Comparison, atol: float) -> Flags:

@@ -34,6 +34,8 @@ _SUSPECTS = 8
 _ROUNDED = 1024
 # Times the noise of an f that is random, of five values, by which it may change.
 _NOISY = 10
+# Columns, more than any pattern has: a list does not tell how many it has.
+_WIDEST = 2**62
 # Relative to x: by how much coordinates move where a pattern is sought.
 _PROBE = 1e-3
 
@@ -123,6 +125,14 @@ def as_pattern(sparsity: Any, shape: tuple[int, int]) -> Pattern:
     if sparsity.shape != shape:
         raise ValueError(f"sparsity must have the shape (f(x).size, x.size), {shape}, got {sparsity.shape}")
     return sparsity  # type: ignore[no-any-return]
+
+
+def coloured(sparsity: Any) -> Pattern:
+    """Return a pattern with its colours; that of a list is as wide as its columns ask for."""
+    given = entries_of(sparsity, (0, _WIDEST))
+    if given.shape[1] == _WIDEST:
+        given.resize((given.shape[0], 1 + int(given.indices.max(initial=0))))
+    return Pattern(given)
 
 
 def _is_same(known: tuple[NDArray[Any], ...], given: Any) -> bool:

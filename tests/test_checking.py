@@ -716,4 +716,20 @@ def test_a_check_is_what_it_found():
     assert bool(check) is check.ok is False
     assert check.to_dict()["worst"]["index"] == check.worst.index
     assert check.to_dict()["arrays"][""]["failed"] == 4
-    assert check._repr_html_() == f"<pre>{check}</pre>"
+    assert "comparisons" not in check.to_dict()
+    assert check.comparisons[0].failed.sum() == 4
+
+
+def test_tables_are_short_and_begin_with_the_worst():
+    names = [f"W{k}" for k in range(30)] + ["<script>alert('1')</script>"]
+    x = {name: np.arange(1.0, 4.0) for name in names}
+    slopes = {name: np.cos(array) for name, array in x.items()}
+    slopes["W7"] = -slopes["W7"]
+    slopes[names[-1]] = slopes[names[-1]] + [0.0, 0.0, 1.0]
+    html = check_gradient(lambda x: float(sum(np.sin(array).sum() for array in x.values())), slopes, x)._repr_html_()
+    assert "<script" not in html
+    first, second = re.findall(r'<th style="text-align: left">(.*?)</th>', html)[1:3]
+    assert (first, second) == ("W7", "&lt;script&gt;alert(&#x27;1&#x27;)&lt;/script&gt;")
+    assert html.count("<tr>") == 21
+    assert "... and 11 more" in html
+    assert "hint: W7: the sign is wrong" in html

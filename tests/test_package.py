@@ -39,7 +39,7 @@ def test_the_console_script_is_the_command_line():
 def test_the_extras_are_these_and_all_holds_what_a_user_may_want():
     extras = PROJECT["optional-dependencies"]
     assert set(extras) == {"all", "bench", "docs", "parallel", "plot", "progress", "test"}
-    assert extras["all"] == [f"{PROJECT['name']}[parallel,plot,progress]"]
+    assert extras["all"] == [f"{PROJECT['name']}[parallel,plot,progress]", "scipy>=1.13"]
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,5 +1,6 @@
 """Pictures: their structure, not their pixels."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import AxLine
 from matplotlib.quiver import Quiver
+from scipy.sparse import csr_array
 
-from numgrad import descent_path, function_1, function_2, plotting
+from numgrad import History, check_gradient, descent_path, function_1, function_2, pictures, plotting
 from numgrad.commands import profiling
 from numgrad.commands.output import Measurement
 
@@ -47,7 +49,7 @@ def test_a_profile_is_a_line_a_route_hollow_where_projected():
 
 
 def test_the_picture_names_the_machine():
-    assert b"<!-- the machine -->" in plotting.picture(lambda ax: ax.plot([1]), "svg", "the machine")
+    assert b"<!-- the machine -->" in pictures.picture(lambda ax: ax.plot([1]), "svg", "the machine")
 
 
 def test_steps_are_a_line_a_scheme():
@@ -191,13 +193,92 @@ def test_misuse(draw, error, message):
 
 
 def test_unknown_formats_are_refused():
-    plotting.check_format(Path("picture.png"))
+    pictures.check_format(Path("picture.png"))
     with pytest.raises(OSError, match="its suffix must be one of"):
-        plotting.check_format(Path("picture"))
+        pictures.check_format(Path("picture"))
 
 
 def test_without_matplotlib_the_error_names_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
     with pytest.raises(ImportError, match=r"pip install matplotlib$"):
-        plotting.check_format(Path("picture.png"))
+        pictures.check_format(Path("picture.png"))
+
+
+def wrong_in_one_row(W):
+    slopes = np.cos(W)
+    slopes[2] *= 2.0
+    return slopes
+
+
+def test_a_check_is_drawn_where_it_is_wrong():
+    x = {"W": np.ones((4, 3)), "b": np.ones(5), "K": np.ones((2, 3, 2))}
+    slopes = {"W": wrong_in_one_row(x["W"]), "b": np.cos(x["b"]), "K": np.cos(x["K"])}
+    check = check_gradient(lambda x: float(sum(np.sin(array).sum() for array in x.values())), slopes, x)
+    ax = plotting.plot_check(check, ax=axes(), cmap="gray")
+    errors = ax.images[0].get_array()
+    assert errors.shape == (4, 3)
+    assert np.allclose(errors[2], 0.5, rtol=1e-6)
+    assert errors[[0, 1, 3]].max() < 1e-5
+    assert ax.lines[0].get_xydata().tolist() == [[0, 2], [1, 2], [2, 2]]
+    assert (ax.get_title(), ax.images[0].get_cmap().name) == ("W: 3 of 12 wrong", "gray")
+    assert plotting.plot_check(check, "b", ax=axes()).images[0].get_array().shape == (1, 5)
+    assert plotting.plot_check(check, "K", ax=axes()).images[0].get_array().shape == (2, 6)
+    with pytest.raises(ValueError, match="name must be one of 'W', 'b', 'K', got 'c'"):
+        plotting.plot_check(check, "c")
+
+
+def test_one_wrong_place_of_a_large_matrix_is_seen_and_what_was_not_checked_is_empty():
+    x = np.ones((401, 3))
+    slopes = np.cos(x)
+    slopes[400, 2] = np.inf
+    chosen = np.r_[0:3, 1198:1203]
+    check = check_gradient(lambda x: float(np.sin(x).sum()), slopes, x, coordinates=chosen)
+    ax = plotting.plot_check(check, ax=axes())
+    table = ax.images[0].get_array()
+    assert table.shape == (200, 3)
+    assert table.count() == 6  # the last rows share a cell
+    assert ax.lines[0].get_xydata().tolist() == [[2, 400]]
+    ax = plotting.plot_check(check_gradient(lambda x: float(np.sin(x).sum()), 2 * np.cos(x), x), ax=axes())
+    assert ax.get_title() == "x: 1,203 of 1,203 wrong"
+    assert not ax.lines
+    with pytest.raises(ValueError, match="along directions"):
+        plotting.plot_check(check_gradient(lambda x: float(np.sin(x).sum()), np.cos(x), x, directions=2))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_array, lambda table: [np.flatnonzero(row) for row in table]])
+def test_a_pattern_has_the_colours_of_its_columns(kind):
+    table = np.eye(6) + np.eye(6, k=1) + np.eye(6, k=-1) != 0
+    ax = plotting.plot_sparsity(kind(table), ax=axes())
+    cells = ax.images[0].get_array()
+    assert (~cells.mask == table).all()
+    colours = [set(column.compressed()) for column in cells.T]
+    assert all(len(own) == 1 for own in colours)
+    assert len(set.union(*colours)) == 3
+    assert all(colours[k] != colours[m] for k in range(6) for m in range(k + 1, min(k + 3, 6)))
+    assert ax.get_title() == "16 entries in 3 colours"
+
+
+def test_patterns_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="pattern must have an entry, got none"):
+        plotting.plot_sparsity(np.zeros((2, 2), bool))
+    with pytest.raises(TypeError, match="sparsity must be a boolean array"):
+        plotting.plot_sparsity(3)
+    ax = plotting.plot_sparsity(np.ones((12, 12), bool), ax=axes())  # more colours than a cycle has
+    assert ax.images[0].get_cmap().name == mpl.rcParams["image.cmap"]
+
+
+def test_the_style_of_the_user_is_followed_and_left_alone():
+    with mpl.rc_context({"axes.prop_cycle": mpl.cycler(color=["#123456", "#654321"]), "lines.linewidth": 7.0}):
+        before = dict(mpl.rcParams)
+        ax = plotting.plot_loss([2.0, 1.0], ax=axes())
+        assert (ax.lines[0].get_color(), ax.lines[0].get_linewidth()) == ("#123456", 7.0)
+        ax = plotting.plot_training(History([1.0], [0, 1], [0.5, 1.0], [0.5, 0.9]), ax=axes())
+        assert [line.get_color() for line in ax.lines] == ["#123456", "#654321"]
+        plotting.plot_descent(function_2, [[1.0, 1.0], [0.0, 0.0]], ax=axes())
+        assert dict(mpl.rcParams) == before
+
+
+def test_the_module_is_an_attribute_of_the_package():
+    code = "import numgrad, sys; assert 'matplotlib' not in sys.modules; numgrad.plotting.plot_descent"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -31,7 +31,12 @@ def main():
     data = (t, model(t, 2.5, 1.3) + rng.normal(0.0, sigma, t.size), sigma)
 
     by_hessian = minimize(
-        half_square, start, args=data, method="trust-exact", jac=Gradient(half_square, "auto"), hess=Hessian(half_square)
+        half_square,
+        start,
+        args=data,
+        method="trust-exact",
+        jac=Gradient(half_square, "auto"),
+        hess=Hessian(half_square),
     )
     by_residuals = least_squares(residuals, start, args=data, jac=Jacobian(residuals, "auto"))
     by_curve, covariance = curve_fit(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import plotting, reference
+from .. import pictures, plotting, reference
 from ..descent import descent_path, gradient_descent
 from ..elementwise import numerical_diff
 from ..functions import function_1, function_2
@@ -173,7 +173,7 @@ def draw(directory: Path, paths: dict[float, Floats], losses: list[float], weigh
         (on(plotting.plot_training, history), {}),
     )
     for name, (draw_on, options) in zip(_PICTURES, drawn, strict=True):
-        write_whole(directory / f"{name}.png", plotting.picture(draw_on, "png", **options))
+        write_whole(directory / f"{name}.png", pictures.picture(draw_on, "png", **options))
     print(f"\n{len(drawn)} pictures in {directory}: {', '.join(_PICTURES)}")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import numerical_diff, numerical_gradient, plotting, reference, simpleNet
+from .. import numerical_diff, numerical_gradient, pictures, reference, simpleNet
 from ..networks import MultiLayerNet, TwoLayerNet
 from ..schemes import SCHEMES
 from . import output
@@ -273,7 +273,7 @@ def profile(
         After Ctrl-C, when the files hold what was finished.
     """
     output.check_writable(json_file, plot_file)
-    plotting.check_format(plot_file)
+    pictures.check_format(plot_file)
     done: list[output.Measurement] = []
     complete, threads = False, f"{settings.workers} thread{'s' * (settings.workers > 1)}"
     print(f"{output.machine()}; batch {settings.batch}, h = {settings.h:g}, {threads}")
@@ -288,7 +288,7 @@ def profile(
             output.write_whole(json_file, json.dumps(facts | {"measurements": rows}, indent=1).encode() + b"\n")
         if plot_file is not None and done:
             chart = partial(plot_profile, done)
-            output.write_whole(plot_file, plotting.picture(chart, plot_file.suffix[1:], output.machine()))
+            output.write_whole(plot_file, pictures.picture(chart, plot_file.suffix[1:], output.machine()))
 
 
 def _profile_shape(shape: tuple[int, ...], settings: Settings, peers: bool, done: list[output.Measurement]) -> None:
@@ -329,7 +329,7 @@ def compare_steps(plot_file: Path | None) -> None:
         As `profile`, for `plot_file`.
     """
     output.check_writable(plot_file)
-    plotting.check_format(plot_file)
+    pictures.check_format(plot_file)
     steps = [10.0**-k for k in range(1, 13)]
     names: list[Any] = [*SCHEMES, "complex"]
     errors = {name: [abs(numerical_diff(np.exp, 1.0, h, scheme=name) / np.e - 1) for h in steps] for name in names}
@@ -337,7 +337,7 @@ def compare_steps(plot_file: Path | None) -> None:
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
-        output.write_whole(plot_file, plotting.picture(partial(plot_steps, steps, errors), plot_file.suffix[1:]))
+        output.write_whole(plot_file, pictures.picture(partial(plot_steps, steps, errors), plot_file.suffix[1:]))
 
 
 def plot_steps(steps: list[float], errors: dict[str, list[float]], ax: Axes) -> None:
@@ -365,11 +365,11 @@ def plot_profile(measurements: Sequence[output.Measurement], ax: Axes) -> None:
 
 def _style(k: int) -> dict[str, Any]:
     """Return the colour and the mark of line k."""
-    return {"color": plotting.COLOURS[k % len(plotting.COLOURS)], "marker": _MARKS[k % len(_MARKS)]}
+    return {"color": pictures.COLOURS[k % len(pictures.COLOURS)], "marker": _MARKS[k % len(_MARKS)]}
 
 
 def _log_log(ax: Axes, **texts: str) -> None:
     """Make both axes logarithmic, and add the texts, a grid and a legend."""
     ax.set(xscale="log", yscale="log", **texts)
     ax.grid(visible=True, which="major", color="0.9")
-    plotting.legend_beside(ax)
+    pictures.legend_beside(ax)

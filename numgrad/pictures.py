@@ -1,0 +1,99 @@
+"""What every picture needs: Axes, the user's keywords and settings, files. matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from .arguments import describe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+__all__: list[str] = []  # nothing here is public
+
+Pair = tuple[float, float]
+Style = dict[str, Any]
+
+# Okabe and Ito's palette, which the colour-blind can tell apart, for the many lines in the pictures of the commands.
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+
+_DPI = 100  # pixels an inch, whatever the user's settings: a file then has the same size on every machine
+
+
+def as_axes(ax: Any, **options: Any) -> Axes:
+    """Return `ax`, or the Axes of a new figure that a notebook shows."""
+    if ax is None:
+        ax = matplotlib_part("pyplot").figure(layout="constrained").add_subplot(**options)
+    if not isinstance(ax, matplotlib_part("axes").Axes):
+        raise TypeError(f"ax must be a matplotlib Axes, got {describe(ax)}")
+    return ax  # type: ignore[no-any-return]
+
+
+def merged(defaults: Style, keywords: Style, artist: Literal["Line2D", "Collection"] = "Line2D") -> Style:
+    """Return the defaults with the user's keywords over them, whatever alias (c, lw, ls) these use."""
+    kind = matplotlib_part("lines").Line2D if artist == "Line2D" else matplotlib_part("collections").Collection
+    return {**defaults, **matplotlib_part("cbook").normalize_kwargs(keywords, kind)}
+
+
+def legend_beside(ax: Axes) -> Axes:
+    """Add a legend beside the data, and return the Axes."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
+    return ax
+
+
+def check_format(file: Path | None) -> None:
+    """Raise unless matplotlib can write such a picture; None stands for a picture that nobody asked for.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    OSError
+        If matplotlib does not know the suffix.
+    """
+    if file is None:
+        return
+    known = matplotlib_part("backend_bases").FigureCanvasBase.get_supported_filetypes()
+    if file.suffix[1:] not in known:
+        raise OSError(f"cannot draw {file}: its suffix must be one of {', '.join(sorted(known))}")
+
+
+def picture(
+    draw: Callable[..., Any], file_format: str, note: str = "", *, size: Pair = (8.0, 5.0), panels: int = 1, **axes: Any
+) -> bytes:
+    """Return a picture as the bytes of a file. No window opens.
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(ax=ax)`` draws on a new Axes, or on an array of them if there are several panels.
+    file_format : str
+        A suffix, such as ``"png"``.
+    note : str, default ""
+        A line in small letters in the lower right corner.
+    size : pair of float, default (8.0, 5.0)
+        Width and height in inches.
+    panels : int, default 1
+        Number of Axes, side by side.
+    **axes
+        For each Axes, such as ``projection="3d"``.
+    """
+    # A figure that no window and no backend knows of.
+    figure, memory = matplotlib_part("figure").Figure(size, _DPI, layout="constrained"), io.BytesIO()
+    draw(ax=figure.subplots(1, panels, subplot_kw=axes))
+    figure.text(0.995, 0.005, note, fontsize=6, ha="right", va="bottom", color="0.4")
+    figure.savefig(memory, format=file_format)
+    return memory.getvalue()
+
+
+def matplotlib_part(module: str = "") -> Any:
+    """Return matplotlib, or a module of it, or raise an ImportError that says how to install it."""
+    try:
+        return importlib.import_module(f"matplotlib.{module}".rstrip("."))
+    except ImportError:
+        raise ImportError("pictures are drawn by matplotlib: python -m pip install matplotlib") from None
