@@ -250,6 +250,9 @@ def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Toler
             part.failed[others] = ~(np.abs(part.candidate - part.numerical) <= part.error)[others]
             break
         start = int(np.median(found.rung)) if start is None else start
+    if part.failed.any() and (floor := sides.moved_by_storing()):
+        near = np.abs(part.candidate - part.numerical) <= floor
+        part.error[near & part.failed], part.failed[near] = floor, False
     return part
 
 
@@ -300,7 +303,7 @@ def _climbed_along(
     nearest = _STORED * least.max(initial=0.0) * np.ones(len(steps))
     rounding = 0.25 * np.abs(moved) @ least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
     lines = Lines(claims, steps, nearest, farthest, rounding, rms(claims))
-    ladder = Ladder(lines, lambda which, h: sides.along(moved[which], h), sides.noise)
+    ladder = Ladder(lines, lambda which, h: sides.along(moved[which], h), sides.noise_of_all)
     return ladder.judge(rtol, start), claims
 
 

@@ -12,10 +12,10 @@ from . import driver
 from .analytic import check_analytic
 from .arguments import describe
 from .driver import Progress, Workers
-from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule, make_complex_step, make_directions
+from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step, make_directions
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs
-from .points import EPS, LOSS_EPS, is_narrow
+from .points import EPS, is_narrow, resolution
 from .schemes import AnyScheme, Bounds, as_scheme, limits, rule_at
 
 __all__: list[str] = []  # nothing here is public
@@ -46,6 +46,7 @@ class Options(NamedTuple):
     bounds: Bounds | None = None
     vectorized: bool = False
     fills: bool | tuple[int, ...] = False
+    resume: bool = False
 
 
 class Problem:
@@ -80,6 +81,12 @@ class Problem:
             )
         if h.__class__ is str and self.eps != EPS:
             self.plan = rule_at(self.point, h, scheme, options.bounds, None, self.eps)
+
+    def only(self, chosen: Indices) -> tuple[Rule, Any]:
+        """Return the plan of some coordinates."""
+        scheme: Any = as_scheme(self.options.scheme)
+        eps = self.eps if self.h.__class__ is str else EPS
+        return rule_at(self.point, self.h, scheme, self.options.bounds, chosen, eps)
 
     def differentiate(self, plan: tuple[Rule, Any], rows: Floats, progress: Progress = False) -> int:
         """Write what a plan makes of f to the rows, one a direction, and return flags."""
@@ -129,8 +136,10 @@ class Problem:
         )
         with np.errstate(all="ignore"):
             rows[moving] = found / (denominators[index] * np.abs(where.lengths))[:, np.newaxis]
-        lost = self.is_complex or (x * LOSS_EPS <= longest[moving, np.newaxis] * sizes[moving]) & (sizes[moving] > 0.0)
-        return rows, flags if np.all(np.any(lost, axis=-1)) else flags | STEP_LOST
+            # Of points that are stored in fewer digits a thousandth goes sooner.
+            lost = x * (1e3 * resolution(np.asarray(self.point))) > longest[moving, np.newaxis] * sizes[moving]
+            kept = self.is_complex or (~lost & (sizes[moving] > 0.0))
+        return rows, flags if np.all(np.any(kept, axis=-1)) else flags | STEP_LOST
 
     def _ends(self, vectors: Floats) -> Any:
         """Return between which numbers t each line ``x + t v`` stays within the bounds."""

@@ -64,36 +64,54 @@ class SecondDifferences:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 
     def differences(
-        self, where: Directions, inside: NDArray[Any], workers: Workers = 1, progress: Progress = False
+        self,
+        where: Directions,
+        inside: NDArray[Any],
+        workers: Workers = 1,
+        progress: Progress = False,
+        out: Floats | None = None,
     ) -> tuple[Floats, int]:
         """Return the second differences along directions, one-sided where one is not `inside` the bounds."""
         *data, denominators, stored = self.rule.data
         if len(denominators) > 1:
             # The last row of the table reaches to one side alone: that to which the steps point.
             data[4] = np.where(inside, 0, len(denominators) - 1)
-        rule, found = self.rule._replace(data=(*data, denominators, stored)), np.empty(len(where.starts) - 1)
+        rule, found = self.rule._replace(data=(*data, denominators, stored)), out
+        if found is None:
+            found = np.empty(len(where.starts) - 1)
         return found, differentiate(self.objective, self.point, self.args, (rule, where), found, workers, progress)
 
-    def along(self, pairs: tuple[Indices, Indices], workers: Workers, progress: Progress) -> Floats:
-        """Return the second differences along each coordinate, and then along each of the pairs."""
+    def along(self, pairs: tuple[Indices, Indices], workers: Workers, progress: Progress, found: Floats) -> None:
+        """Write the second differences along each coordinate, and then along each of the pairs, to `found`."""
         n = self.point.size
-        found, flags = self._differences(np.arange(n), pairs, workers, progress)
+        _, flags = self._differences(np.arange(n), pairs, workers, progress, found)
         ignored = driver.seems_ignored(self.objective, self.private, workers, flags, found)
         warn_of(self.objective, (self.point, self.args), (self.h, self.steps), ignored)
         if isinstance(self.h, str) and (longer := self._lengthen(found)).any():
             again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
             chosen = pairs[0][again], pairs[1][again]
             found[n + again] = self._differences(np.empty(0, np.intp), chosen, workers, False)[0]
-        return found
+
+    def derivatives(self, found: Floats, pairs: tuple[Indices, Indices]) -> tuple[Floats, Floats]:
+        """Return the second derivatives by each coordinate, and the mixed ones of the pairs."""
+        n, (i, j) = self.point.size, pairs
+        with np.errstate(all="ignore"):
+            mixed = mixed_of(found, n, pairs) / (2.0 * self.steps[i]) / self.steps[j]
+            return found[:n] / self.steps / self.steps, mixed
 
     def _differences(
-        self, alone: Indices, pairs: tuple[Indices, Indices], workers: Workers, progress: Progress
+        self,
+        alone: Indices,
+        pairs: tuple[Indices, Indices],
+        workers: Workers,
+        progress: Progress,
+        out: Floats | None = None,
     ) -> tuple[Floats, int]:
         """Return the second differences along coordinates alone, and then along pairs of them."""
         members = np.concatenate([alone, np.stack(pairs, 1).reshape(-1)])
         starts = np.concatenate([np.arange(len(alone)), np.arange(len(alone), len(members) + 1, 2)])
         inside = np.concatenate([self.inside[alone], self.inside[pairs[0]] & self.inside[pairs[1]]])
-        return self.differences(Directions(starts, members, self.steps[members]), inside, workers, progress)
+        return self.differences(Directions(starts, members, self.steps[members]), inside, workers, progress, out)
 
     def _lengthen(self, found: Floats) -> NDArray[Any]:
         """Take longer steps where a small coordinate hardly changes f, write those differences, and tell where."""

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import describe, real_array
-from .curvature import LONGER, SecondDifferences, mixed_of, warn_of
+from .curvature import LONGER, SecondDifferences, warn_of
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient
 from .jacobian import numerical_jacobian
@@ -37,6 +37,7 @@ def numerical_hessian(
     progress: Progress = False,
     scheme: AnyScheme = "central",
     bounds: Bounds | None = None,
+    resume: bool = False,
 ) -> Any:
     """Return the Hessian of `f` at `x`, the matrix of its second derivatives, by finite differences.
 
@@ -67,7 +68,8 @@ def numerical_hessian(
         ``gradient(x, *args)``: the gradient of `f`, of the shape of `x`. The Hessian is then its Jacobian, by
         `numerical_jacobian`, made symmetric.
     out : ndarray of float64, optional
-        Where to write the result: C-contiguous, of the shape of the result.
+        Where to write the result: C-contiguous, of the shape of the result. After an exception it holds the second
+        derivatives that were finished, and NaN for the others; with a `gradient` NaN alone.
     progress : bool or callable, default False
         As for `numerical_gradient`, in ``n (n + 1) / 2`` directions.
     scheme : str or Scheme, default 'central'
@@ -76,6 +78,10 @@ def numerical_hessian(
     bounds : pair of array_like, optional
         As for `numerical_gradient`: f is evaluated at no point outside. Near a bound the differences turn one-sided and
         keep their order; where there is no room even for these, the step becomes smaller.
+
+    resume : bool, default False
+        If true, only those pairs are evaluated that are NaN in `out`, beside each coordinate alone; not with a
+        `gradient`.
 
     Returns
     -------
@@ -136,8 +142,11 @@ def numerical_hessian(
     driver.check_progress(progress)
     if out is not None and sparsity is not None:
         raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
-    full = (*np.shape(x), *np.shape(x))
+    full = 2 * real_array(x).shape
+    if resume and (out is None or gradient is not None):
+        raise ValueError("resume=True goes on with what is in out, from values of f; pass out, and no gradient")
     hessian = np.empty(0) if sparsity is not None else arguments.result_buffer(out, full, x, args)
+    hessian[...] = hessian if resume else math.nan
     if gradient is not None:
         jacobian = _jacobian(gradient, x, h, sparsity, (args, workers, progress, scheme, bounds))
         if sparsity is not None:
@@ -145,20 +154,35 @@ def numerical_hessian(
         hessian[...] = jacobian.reshape(full)
         return hessian
     problem = SecondDifferences(f, x, h, args, as_scheme(scheme, 2), bounds)
-    n = problem.point.size
-    pairs = np.triu_indices(n, 1) if sparsity is None else _pairs(sparsity, n)
-    found = problem.along(pairs, driver.as_workers(workers, problem.objective), progress)
-    with np.errstate(all="ignore"):
-        diagonal = found[:n] / problem.steps / problem.steps
-        mixed = mixed_of(found, n, pairs) / (2.0 * problem.steps[pairs[0]]) / problem.steps[pairs[1]]
-    problem.warn_of_rounding(diagonal, mixed)
+    workers, n = driver.as_workers(workers, problem.objective), problem.point.size
     if sparsity is not None:
+        pairs = _pairs(sparsity, n)
+        found = np.empty(n + len(pairs[0]))
+        problem.along(pairs, workers, progress, found)
+        diagonal, mixed = problem.derivatives(found, pairs)
+        problem.warn_of_rounding(diagonal, mixed)
         problem.check(found, pairs)
         return _symmetric(diagonal, mixed, pairs)
-    matrix = hessian.reshape(n, n)
-    matrix[np.diag_indices(n)] = diagonal
-    matrix[pairs] = matrix.T[pairs] = mixed
+    _write(hessian.reshape(n, n), problem, (workers, progress), resume)
     return hessian
+
+
+def _write(matrix: Floats, problem: SecondDifferences, how: tuple[Workers, Progress], resume: bool) -> None:
+    """Write the Hessian from values of f, and NaN for what is not finished; to resume, where it is NaN."""
+    n, pairs = len(matrix), np.triu_indices(len(matrix), 1)
+    if resume:
+        missing = np.isnan(matrix[pairs])
+        pairs = pairs[0][missing], pairs[1][missing]
+        if not (missing.any() or np.isnan(matrix.diagonal()).any()):
+            return
+    found = np.full(n + len(pairs[0]), math.nan)
+    try:
+        problem.along(pairs, *how, found)
+    finally:
+        diagonal, mixed = problem.derivatives(found, pairs)
+        matrix[np.diag_indices(n)] = diagonal
+        matrix[pairs] = matrix.T[pairs] = mixed
+    problem.warn_of_rounding(diagonal, mixed)
 
 
 def _own_hessian(problem: SecondDifferences, workers: Workers, progress: Progress) -> Any:
@@ -298,9 +322,11 @@ def hessian_vector_product(
         objective.place(point, args)  # refuses what f would not see change
         eps = driver.eps_of_values(objective, point, args)[1] if is_auto else EPS
     known, factor = as_scheme("central", derivative), LONGER if is_auto and derivative == 2 else 1.0
+    power = math.frexp(float(np.abs(direction).max()))[1]  # so that no quotient below overflows
+    direction = np.ldexp(direction, -power)
     for _ in range(2):
         steps = stored_steps(plain, np.broadcast_to(factor * steps_of(plain, h, known, eps), plain.size))
-        with np.errstate(divide="ignore"):
+        with np.errstate(all="ignore"):
             length = 1.0 / float(np.max(np.abs(direction.reshape(-1)) / steps))
         slopes = gradient or partial(_slopes, f, None if derivative == 1 else steps, workers)
         change, found = _change(slopes, point, length * direction.reshape(-1), args)
@@ -309,7 +335,7 @@ def hessian_vector_product(
         eps = found  # once more, since what is returned has fewer digits
     warn_of(objective, (point, args), (h, steps), private and not change.any())
     with np.errstate(all="ignore"):
-        return (change / (2.0 * length)).reshape(plain.shape)
+        return np.ldexp(change / (2.0 * length), power).reshape(plain.shape)
 
 
 def _is_cheap(f: Any) -> bool:

@@ -30,6 +30,7 @@ def numerical_jacobian(
     scheme: AnyScheme = "central",
     bounds: Bounds | None = None,
     vectorized: bool = False,
+    resume: bool = False,
 ) -> Any:
     """Return the Jacobian of `f` at `x` by finite differences, one coordinate at a time.
 
@@ -51,6 +52,7 @@ def numerical_jacobian(
         the same to the last bit.
     out : ndarray, optional
         Where to write the result: C-contiguous, of its shape, float64, or complex128 if `f` returns complex numbers.
+        After an exception it holds the columns that were finished, and NaN for the others.
     sparsity : array_like of bool, scipy sparse array or list of index arrays, optional
         Which outputs depend on which coordinates, of shape ``(f(x).size, x.size)``. What a sparse array stores is an
         entry, whatever its value. A list has an array for each row, of the columns of its entries. Columns that share
@@ -64,6 +66,9 @@ def numerical_jacobian(
     vectorized : bool, default False
         If true, `f` receives a batch of points, of shape ``(k, *x.shape)``, and returns an array of shape
         ``(k, *f(x).shape)``.
+
+    resume : bool, default False
+        If true, only those columns are evaluated that hold a NaN in `out`.
 
     Returns
     -------
@@ -112,7 +117,9 @@ def numerical_jacobian(
     [[ 4.  3.]
      [ 1. -1.]]
     """
-    return jacobian_of(f, x, h, Options(args, workers, out, sparsity, progress, scheme, bounds, vectorized))
+    return jacobian_of(
+        f, x, h, Options(args, workers, out, sparsity, progress, scheme, bounds, vectorized, resume=resume)
+    )
 
 
 def jacobian_of(f: Any, x: Any, h: Any, options: Options, known: Problem | None = None) -> Any:
@@ -126,17 +133,28 @@ def jacobian_of(f: Any, x: Any, h: Any, options: Options, known: Problem | None 
             raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
         return sparse_jacobian(problem, as_pattern(options.sparsity, (base.size, point.size)))
     shape = (*base.shape, *point.shape)
-    if out is not None:
-        arguments.result_buffer(out, shape, x, options.args, base.dtype)
-    rows = np.empty((point.size, floats(base).size))
-    flags = problem.differentiate(problem.plan, rows, options.progress)
-    axes = *range(point.ndim, len(shape)), *range(point.ndim)
-    jacobian = rows.view(base.dtype).reshape((*point.shape, *base.shape)).transpose(axes)
-    problem.warn(flags, rows)
+    if out is None and options.resume:
+        raise ValueError("resume=True goes on with what is in out; pass the array of the Jacobian that was broken off")
     if out is None:
-        return jacobian
-    out[...] = jacobian
-    return out
+        rows = np.empty((point.size, floats(base).size))
+        problem.warn(problem.differentiate(problem.plan, rows, options.progress), rows)
+        axes = *range(point.ndim, len(shape)), *range(point.ndim)
+        return rows.view(base.dtype).reshape((*point.shape, *base.shape)).transpose(axes)
+    result = arguments.result_buffer(out, shape, x, options.args, base.dtype)
+    _write(result.view(np.ndarray).reshape(base.size, point.size), problem)
+    return result
+
+
+def _write(columns: NDArray[Any], problem: Problem) -> None:
+    """Write the columns of a Jacobian, and NaN for those that are not finished; to resume, those with a NaN."""
+    resume = problem.options.resume
+    chosen = np.flatnonzero(np.isnan(columns).any(axis=0)) if resume else np.arange(columns.shape[1])
+    rows = np.full((len(chosen), problem.width), np.nan)
+    try:
+        flags = problem.differentiate(problem.only(chosen) if resume else problem.plan, rows, problem.options.progress)
+    finally:
+        columns[:, chosen] = rows.view(columns.dtype).T
+    problem.warn(flags, rows)
 
 
 def directional_derivative(

@@ -45,6 +45,11 @@ _SAME, _JUMP = 0.3, 0.05
 _QUIET = 0.1
 # Power of 2, of the first step: the spacing at which the noise of f is measured; it grows by 4 so many times at most.
 _SPACING, _GROWTHS = -24, 18
+# Part of the third differences, for a noise of 1, that the fifth ones of a smooth f are at most.
+_ROUGH = 0.1
+# Part of a step by which a longer one tells stairs, and part of a smooth change up to which f stays the same there.
+# Fixed by "x in float32" and "x in float16".
+_FURTHER, _FLAT = 2.0**-14, 0.25
 # Part of a step in the values of f that counts as a standard deviation: a uniform error has 0.29.
 _OF_QUANTUM = 0.3
 
@@ -70,23 +75,36 @@ class Judged(NamedTuple):
     rung: Indices
 
 
-def noise_of(value_at: Callable[[float], float], base: float) -> float:
+def noise_of(value_at: Callable[[float], float], base: float, growths: int = 0) -> float:
     """Return the standard deviation of f, from a table of differences of 7 values along a line.
 
-    ``value_at(t)`` is f for t spacings. Values that stay equal over some spacings are stairs, whose height counts.
+    ``value_at(t)`` is f for t spacings. Values that stay equal over some spacings are stairs, whose height counts; then
+    it looks farther away so many times, while that does not look smooth, for more coordinates to climb theirs.
     """
     spacing, is_stair = 1.0, False
     for _ in range(_GROWTHS):
         if (change := value_at(3.0 * spacing) - base) != 0.0:
             break
         spacing, is_stair = 4.0 * spacing, True
+    found = [_levels(value_at, base, spacing)]
+    if is_stair:  # which hid a quarter of the change
+        found.append([_OF_QUANTUM * 0.25 * abs(change)] * 3)
+    for _ in range(growths if is_stair else 0):
+        spacing *= 16.0
+        levels = _levels(value_at, base, spacing)
+        if not levels[2] > _ROUGH * levels[0]:
+            break
+        found.append(levels)
+    return max(float(np.median(levels)) for levels in found)
+
+
+def _levels(value_at: Callable[[float], float], base: float, spacing: float) -> list[float]:
+    """Return what the third, fourth and fifth differences take for the standard deviation of f."""
     values = np.array([value_at(j * spacing) if j else base for j in range(-3, 4)])
     size = float(np.abs(values).max()) or 1.0  # the squares of what f returns may overflow
     tables = ((np.diff(values / size, order), math.comb(2 * order, order)) for order in (3, 4, 5))
-    level = size * float(np.median([math.sqrt(float(np.mean(table**2)) / scale) for table, scale in tables]))
-    if is_stair:  # which hid a quarter of the change
-        level = max(level, _OF_QUANTUM * 0.25 * abs(change))
-    return level if math.isfinite(level) else 0.0
+    levels = [size * math.sqrt(float(np.mean(table**2)) / scale) for table, scale in tables]
+    return [level if math.isfinite(level) else 0.0 for level in levels]
 
 
 def spacings(steps: Floats, least: Floats) -> Floats:
@@ -105,6 +123,7 @@ class Ladder:
         self.slopes, self.jumps = np.full((2, *self.steps.shape), np.nan)
         self.asked = np.zeros(self.steps.shape, np.bool_)
         self.allowed = (self.steps <= lines.farthest) & (self.steps >= lines.nearest)
+        self.stairs = np.zeros(self.steps.shape[1], np.intp)  # 1 where f has some, 2 where there is no more to ask
 
     def first(self) -> Indices:
         """Return the row of each line where noise leaves a tenth of its slope, or the last but one."""
@@ -124,6 +143,41 @@ class Ladder:
         if len(lines):
             self.asked[rows, lines] = True
             self.slopes[rows, lines], self.jumps[rows, lines] = self.ask(lines, self.steps[rows, lines])
+
+    def look_for_stairs(self, failed: Flags) -> bool:
+        """Look whether f has stairs, as where it stores x in fewer digits, and tell whether that changed anything.
+
+        On stairs a step hardly longer changes nothing. Their height, which the lowest rung shows that is not flat, is
+        noise to the other rungs. Where f is flat at all rungs, the next larger one is asked for.
+        """
+        index, lines, before = np.arange(len(self.rungs))[:, np.newaxis], np.arange(len(failed)), self.asked.sum()
+        heights = np.where(self.asked, self.steps * (np.abs(self.slopes) + 0.5 * np.abs(self.jumps)), 0.0)
+        moved, low = heights > 0.0, self.asked.argmax(axis=0)
+        first, is_flat = moved.argmax(axis=0), ~moved.any(axis=0)
+        above = np.minimum(index[-1] - self.asked[::-1].argmax(axis=0) + 1, index[-1])
+        self.fill(above, failed & is_flat & self.allowed[above, lines])
+        which = np.flatnonzero(failed & ~is_flat & (self.stairs == 0))
+        if len(which):
+            self.stairs[which] = np.where(self._stays(first[which], which), 1, 2)
+        last = np.where(self.asked & (index < first), index, -1).max(axis=0)  # of the flat ones
+        below = np.where(last < 0, low - 1, (last + first) // 2)
+        more = (last < first - 1) & (below >= 0) & self.allowed[below, lines]
+        self.fill(below, more & (self.stairs == 1))
+        done = ~more & (self.stairs == 1)
+        height = np.where(moved, heights, np.inf).min(axis=0)
+        self.noise[:, done] = np.fmax(self.noise, height / self.steps)[:, done]
+        self.stairs[done] = 2
+        return bool(len(which) or done.any() or self.asked.sum() > before)
+
+    def _stays(self, rows: Indices, which: Indices) -> Flags:
+        """Tell whether a step hardly longer than those of `rows` changes nothing on both sides."""
+        steps = self.steps[rows, which]
+        half, bend = self.slopes[rows, which] * steps, 0.5 * self.jumps[rows, which] * steps
+        slopes, jumps = self.ask(which, (1.0 + _FURTHER) * steps)
+        further, further_bend = (1.0 + _FURTHER) * steps * slopes, (1.0 + _FURTHER) * 0.5 * steps * jumps
+        change = np.abs(further - half) + np.abs(further_bend - bend)  # of the side that changes more
+        stays: Flags = change <= _FLAT * _FURTHER * (np.abs(half) + np.abs(bend))
+        return stays
 
     def bars(self) -> Floats:
         """Return the error bars of all rungs, which are infinite without the next larger step."""
@@ -159,6 +213,8 @@ class Ladder:
         for _ in range(len(self.rungs)):
             slope, error, rows, bars = self.best()
             failed, gap = self._fails(slope, error, rtol)
+            if self.look_for_stairs(failed):
+                continue
             low, before = self.asked.argmax(axis=0), self.asked.sum()
             down, denied = self._down(failed, gap, error, low, bars)
             # Where it seems wrong for sure, f may have a finer structure: the smallest step that noise allows tells.

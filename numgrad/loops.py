@@ -111,7 +111,8 @@ def make_central(evaluate: Any, decorate: Decorator = plain) -> Loop:  # noqa: A
 # A loop of its own: `make_central` with PythonObjective.evaluate takes two Python calls more for each value of f.
 # Fixed by test_python_f_against_its_bare_calls in benchmarks/bench_gradient.py.
 # Its end reads the last coordinate back, for the restoration hides what f wrote there: an f that writes to this one
-# alone is found by nothing else. What f wrote to another one in its last call is left, and `is_unchanged` finds that.
+# alone is found by nothing else. What f wrote to another one is left, since what is restored is what was there, and
+# `is_unchanged` finds that; memory of few digits or of any layout has its numbers elsewhere, and is not looked at so.
 def interpreted_central(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
     """Do what the loop of `make_central` does, in the interpreter: f is called at once, its floats taken as they are.
 
@@ -119,10 +120,11 @@ def interpreted_central(state: Any, data: Any, args: Any, where: Any, start: int
     the distance of the points as they are stored is what to divide by.
     """
     (x, point, origin), (f, as_number, h, eps, is_narrow) = state, data
+    known = point if point.__class__ is memoryview else origin
     width, coarse, lost, responded, float64 = 2 * h, h / eps, 0, 0, np.float64
     call = (lambda x: f(x, *args)) if args else f
     for k, i in enumerate(where[start:stop] if len(where) else range(start, stop), start):
-        value = origin[i]
+        value = known[i]
         if value > coarse or value < -coarse:
             lost = STEP_LOST
         point[i] = value + h
@@ -163,13 +165,13 @@ def interpreted_pairs(state: Any, data: Any, args: Any, where: Any, start: int, 
     (x, point, origin), (f, as_number, base, rows, scheme_index, denominators) = state, data
     (starts, members, lengths), flags, float64 = where, 0, np.float64
     call, several = (lambda x: f(x, *args)) if args else f, len(scheme_index) > 1
-    row = scheme_index[0]
+    row, known = scheme_index[0], point if point.__class__ is memoryview else origin
     for k in range(start, stop):
         if several:
             row = scheme_index[k]
         first, last = starts[k], starts[k + 1] - 1  # the same if it is alone: it then moves to the same place twice
         i, j, along_i, along_j = members[first], members[last], lengths[first], lengths[last]
-        total, at_i, at_j = 0.0, origin[i], origin[j]
+        total, at_i, at_j = 0.0, known[i], known[j]
         for offset, weight in rows[row]:
             value = base
             if offset != 0.0:

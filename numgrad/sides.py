@@ -34,6 +34,10 @@ _ROOM = 64.0
 # Part of max(|x|, 1), and multiple of the root mean square of its array, that no step exceeds: f is another there.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
 _FARTHEST, _OF_ARRAY = 0.25, 2.0
+# Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth of
+# coordinates that then moves. Fixed by "x in float32, directions" of tests/check_kinds.py.
+_LOOKS = 3
+_BITS = (8, 11, 24)  # of bfloat16, float16 and float32
 
 
 def _candidate(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "") -> Iterator[NDArray[Any]]:
@@ -168,8 +172,10 @@ class Sides:
             except ValueError:
                 raise ValueError(f"h of shape {given.shape} does not broadcast to x of shape {memory.shape}") from None
         magnitude = np.abs(np.asarray(memory, np.float64))  # of the plain array: a subclass may do more
-        steps: Floats = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(magnitude), magnitude, 1.0), 1.0).reshape(-1)
-        return steps
+        steps = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(magnitude), magnitude, 1.0), 1.0).reshape(-1)
+        # Powers of 2: where f stores x in fewer digits, x + h and x - h are rounded alike.
+        powers: Floats = np.exp2(np.rint(np.log2(steps)))
+        return powers
 
     def objective_of(
         self, name: str | None, objective: driver.Objective
@@ -260,18 +266,43 @@ class Sides:
         if random := abs(again - self.value) if math.isfinite(again) else 0.0:
             note = f"f is random: two values at x differ by {random:.1e}; fix its seed, or turn its dropout off"
             self.notes.append(note)
-        rng, parts = np.random.default_rng(0), (self.steps.values(), self.least.values())
-        steps = spacings(*(np.concatenate(list(part)) for part in parts)) * self.room()
+        parts = (self.steps.values(), self.least.values())
+        steps = spacings(*(np.concatenate(list(part)) for part in parts))
         found = [self.least_noise, random]
-        for signs in rng.choice([-1.0, 1.0], (2, self.size)):
-            line = self.untied(signs * steps)
+        return max(*found, *(self._noise_along(steps, signs) for signs in self._signs[:2]))
 
-            def value_at(t: float, line: Floats = line) -> float:
-                where = Directions(np.array([0, self.size]), np.arange(self.size), t * line)
-                return float(self.values(None, where)[0])
+    @cached_property
+    def noise_of_all(self) -> float:
+        """The same where all coordinates move: it has the noise of an f that stores all of x in fewer digits."""
+        least = np.concatenate(list(self.least.values()))
+        return max(self.noise, self._noise_along(spacings(0.0 * least, least), self._signs[2], _LOOKS))
 
-            found.append(noise_of(value_at, self.value))
-        return max(found)
+    def moved_by_storing(self) -> float:
+        """Return by how much slopes differ if f rounds all of x to fewer bits, as a net that casts its weights, else 0.
+
+        The slopes of f are then those at the rounded x, where f has the value that it has at x.
+        """
+        x = np.concatenate([np.asarray(array, np.float64).reshape(-1) for array in self.x.values()])
+        parts, powers = np.frexp(x)
+        for bits in _BITS:
+            moves = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits) - x
+            where = Directions(np.array([0, x.size]), np.arange(x.size), moves)
+            if moves.any() and float(self.values(None, where)[0]) == self.value:
+                return float(np.ldexp(np.abs(self.whole).max(), 1 - bits))
+        return 0.0
+
+    @property
+    def _signs(self) -> Floats:
+        return np.random.default_rng(0).choice([-1.0, 1.0], (3, self.size))
+
+    def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0) -> float:
+        line = self.untied(signs * steps * self.room())
+
+        def value_at(t: float) -> float:
+            where = Directions(np.array([0, self.size]), np.arange(self.size), t * line)
+            return float(self.values(None, where)[0])
+
+        return noise_of(value_at, self.value, growths)
 
     def untied(self, vectors: Floats) -> Floats:
         """Return flat vectors with the components of elements that share memory added up, in each of these."""

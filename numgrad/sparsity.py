@@ -145,7 +145,7 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
     if sparse.issparse(sparsity):
         return sparsity.tocsr()
     if isinstance(sparsity, Sequence) and not all(np.asarray(row).dtype == np.bool_ for row in sparsity):
-        rows = [np.asarray(row, np.intp if len(row) == 0 else None).reshape(-1) for row in sparsity]
+        rows = [np.asarray(row, np.intp if np.size(row) == 0 else None).reshape(-1) for row in sparsity]
         columns = np.concatenate(rows) if rows else np.empty(0, np.intp)
         if columns.dtype.kind not in "iu":
             raise TypeError(f"sparsity as a list has the columns of each row, as integers, got dtype {columns.dtype}")
@@ -155,7 +155,10 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
             )
         starts = np.append(0, np.cumsum([row.size for row in rows])).astype(np.intp)
         return sparse.csr_array((np.ones(columns.size, np.int8), columns, starts), shape=(len(rows), shape[1]))
-    array = np.asarray(sparsity)
+    try:
+        array = np.asarray(sparsity)
+    except ValueError:
+        raise ValueError("sparsity as a list of bool must have rows of one length") from None
     if array.dtype.kind not in "biuf" or array.ndim != 2:
         raise TypeError(
             f"sparsity must be a boolean array, a scipy sparse array or a list of columns a row, "
@@ -334,6 +337,8 @@ def jacobian_sparsity(
     way back: the outputs that change are its entries. One evaluation for each coordinate, two for each colour and a few
     more, by which the pattern is verified as `numerical_jacobian` does. A dependence that shows elsewhere only, as in
     the branch of an ``if`` that is not taken near `x`, is not found. Take the union of the patterns of several points.
+    NaN in place of numbers is not tried: comparisons and maxima swallow it, solvers and integrators raise or run on,
+    and a product with a constant 0 hands it on where nothing depends.
 
     References
     ----------

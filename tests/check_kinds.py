@@ -48,6 +48,22 @@ def float32_inside(rng):
     return f, a * b * np.cos(b * x), x
 
 
+def stored(rng, cast):
+    """Return a problem that stores its x in fewer digits, and computes on in float64; some x are next to 0."""
+    f, g, x = smooth(rng, length=1e4 if cast is np.rint else 1.0)
+    if rng.integers(2) and cast is not np.rint:
+        y = np.where(rng.integers(4, size=20) == 0, 0.0, x)
+        a = rng.uniform(0.5, 2.0, 20)
+        f, g, x = lambda x: float(np.sum(a * np.exp(x / 2))), a * np.exp(y / 2) / 2, y
+    return lambda x: f(cast(x).astype(np.float64)), g, x
+
+
+def net_of_stored(rng, dtype=np.float32):
+    """Return a net in float64 that stores its weights in less."""
+    loss, gradient, params = net(rng, kind=str(rng.choice(list(ACTIVATIONS))), sizes=(12, 10, 5))
+    return lambda p: loss({name: w.astype(dtype).astype(np.float64) for name, w in p.items()}), gradient, params
+
+
 def scaled(rng):
     return smooth(rng, length=10.0 ** rng.uniform(-9, 9))
 
@@ -137,6 +153,13 @@ def ends_near(rng):
     return lambda x: float(np.sum(a * k(x))), a * g(x), x
 
 
+CASTS = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "six decimals": partial(np.round, decimals=6),
+    "three decimals": partial(np.round, decimals=3),
+    "whole numbers": np.rint,
+}
 # Every kind: what makes a problem, and how it is checked.
 KINDS = {
     "smooth": (smooth, {}),
@@ -144,6 +167,10 @@ KINDS = {
     **{f"noise {size:g}": (partial(noisy, size=size), {}) for size in (1e-9, 1e-6, 1e-3)},
     **{f"rounded to {digits}": (partial(rounded, digits=digits), {}) for digits in (6, 3)},
     "float32 inside": (float32_inside, {}),
+    **{f"x in {name}": (partial(stored, cast=cast), {}) for name, cast in CASTS.items()},
+    "x in float32, directions": (partial(stored, cast=np.float32), {"directions": 3}),
+    "nets of x in float32": (net_of_stored, {}),
+    "nets of x in float32, directions": (net_of_stored, {"directions": 3}),
     "x of any scale": (scaled, {}),
     "x far away": (far_away, {}),
     "kinks near": (kinks_near, {}),

@@ -95,6 +95,23 @@ def float32_nets(rng):
     return Entry("float32 net", f, None, float(flat[i]), exact)
 
 
+def stored(rng):
+    """Functions that store x in fewer digits: in another precision, to some decimals, on a grid, as whole numbers."""
+    (name, g, exact), x, decimals = any_of(rng, SMOOTH), sign(rng) * 10 ** rng.uniform(-1, 0.5), int(rng.integers(2, 9))
+    grid, size = 10 ** rng.uniform(-9, -2), 10 ** rng.uniform(2, 6)
+    how = any_of(rng, ["float32", "float16", "decimals", "grid", "whole"])
+    f = {
+        "float32": lambda t: g(float(np.float32(t))),
+        "float16": lambda t: g(float(np.float16(t))),
+        "decimals": lambda t: g(round(t, decimals)),
+        "grid": lambda t: g(grid * math.floor(t / grid)),
+        "whole": lambda t: g(int(t) / size),
+    }[how]
+    if how != "whole":
+        return Entry(f"{name} of {how} x", f, exact, x)
+    return Entry(f"{name} of whole x", f, lambda t: exact(t / m.mpf(size)), size * x)
+
+
 def rounded(rng):
     (name, g, exact), digits = any_of(rng, SMOOTH), int(rng.integers(3, 12))
     return Entry(
@@ -310,6 +327,7 @@ KINDS = {
     "float32": float32,
     "float32 next to 0": small_float32,
     "float32 nets": float32_nets,
+    "stored": stored,
     "rounded": rounded,
     "iterated": iterated,
     "few iterations": few_iterations,

@@ -1,5 +1,6 @@
 """What the tests share: objectives with exact gradients, the error bound of a central difference, faults."""
 
+import functools
 import os
 import signal
 import sys
@@ -33,6 +34,12 @@ def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
     twin = types.FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
     KNOWN_COMPILED[id(twin)] = CompiledObjective(twin)
     return twin
+
+
+@functools.cache
+def compiled_once(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of a module, once for all tests: each takes its loops seconds to compile."""
+    return compiled(f)
 
 
 @dataclass(frozen=True)

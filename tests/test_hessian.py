@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import compiled, needs_jit
+from problems import compiled, compiled_once, needs_jit
 
 from numgrad import Scheme, hessian_vector_product, numerical_gradient, numerical_hessian, simpleNet
 
@@ -220,15 +220,16 @@ def test_forward_and_backward_are_of_the_first_order():
         assert 1.7 < errors[0] / errors[1] < 2.3
 
 
+def sines(x):
+    total = 0.0
+    for i in range(x.size):
+        total += np.sin(x[i] + 0.5 * x[i - 1])
+    return total
+
+
 @pytest.mark.parametrize("name", ["central", "central4", "central6"])
 def test_the_error_falls_with_the_order_of_the_scheme(route, name):
     order = {"central": 2, "central4": 4, "central6": 6}[name]
-
-    def f(x):
-        total = 0.0
-        for i in range(x.size):
-            total += np.sin(x[i] + 0.5 * x[i - 1])
-        return total
 
     def exact(x):
         total = np.zeros((x.size, x.size))
@@ -238,7 +239,7 @@ def test_the_error_falls_with_the_order_of_the_scheme(route, name):
             total -= np.sin(row @ x) * np.outer(row, row)
         return total
 
-    f = compiled(f) if route is ROUTES["compiled"] else f
+    f = compiled_once(sines) if route is ROUTES["compiled"] else sines
     errors = [np.abs(numerical_hessian(f, POINT, h, scheme=name) - exact(POINT)).max() for h in (0.2, 0.1)]
     assert order - 0.3 < np.log2(errors[0] / errors[1]) < order + 0.3
 
@@ -278,16 +279,18 @@ def test_not_a_number_stays_in_its_place():
     assert root[1, 1] == pytest.approx(2.0, abs=1e-6)
 
 
+def cubic(x):
+    """An f of operations that are rounded alike everywhere."""
+    total = 0.0
+    for i in range(x.size):
+        total += x[i] * x[i] * x[i - 1] - 2.0 * x[i]
+    return total
+
+
 @pytest.mark.parametrize("scheme", ["central", "central4", "forward"])
 @pytest.mark.parametrize("bounds", [None, (POINT, POINT + 1.0)], ids=["free", "bounded"])
 def test_both_routes_agree_bit_for_bit(scheme, bounds):
-    def cubic(x):  # of operations that are rounded alike everywhere
-        total = 0.0
-        for i in range(x.size):
-            total += x[i] * x[i] * x[i - 1] - 2.0 * x[i]
-        return total
-
-    found = [numerical_hessian(f, POINT, scheme=scheme, bounds=bounds) for f in (cubic, compiled(cubic))]
+    found = [numerical_hessian(f, POINT, scheme=scheme, bounds=bounds) for f in (cubic, compiled_once(cubic))]
     assert found[0].tobytes() == found[1].tobytes()
 
 
@@ -371,20 +374,35 @@ def test_what_f_raises_arrives_and_the_memory_is_restored(route):
     assert x.tobytes() == POINT.tobytes()
 
 
+def writes(x, index):
+    x[index] = 0.25
+    return x[0] * x[3] * x[-1]
+
+
 @pytest.mark.parametrize("index", [0, 3, -1])
 def test_an_f_that_writes_to_its_argument_is_found(route, index):
-    def writes(x):
-        x[index] = 0.25
-        return x[0] * x[3] * x[-1]
-
-    f = compiled(writes) if route is ROUTES["compiled"] else writes
+    f = compiled_once(writes) if route is ROUTES["compiled"] else writes
     x = POINT.copy()
     for h in ("auto", 1e-3):
         with pytest.raises(ValueError, match="f writes to its argument"):
-            numerical_hessian(f, x, h)
+            numerical_hessian(f, x, h, args=(index,))
         with pytest.raises(ValueError, match="f writes to its argument"):
-            hessian_vector_product(f, x, np.ones(7), h)
+            hessian_vector_product(f, x, np.ones(7), h, args=(index,))
     assert x.tobytes() == POINT.tobytes()
+
+
+@pytest.mark.parametrize("kind", [float, np.float32])
+@pytest.mark.parametrize("derivatives", [numerical_gradient, numerical_hessian])
+def test_an_f_that_writes_to_another_coordinate_near_x_only_is_found(derivatives, kind):
+    def f(x):
+        if x[0] != 1.0:
+            x[1] += 1e-3 if kind is np.float32 else 1e-9
+        return float(x @ x)
+
+    x = np.array([1.0, 2.0, 3.0], kind)
+    with pytest.raises(ValueError, match="f writes to its argument"):
+        derivatives(f, x)
+    assert x.tolist() == [1.0, 2.0, 3.0]
 
 
 def test_the_result_goes_where_it_is_asked_for():
@@ -491,7 +509,7 @@ def test_bounds_without_room_are_refused():
 
 
 def test_the_jacobian_of_a_gradient_made_symmetric(route):
-    gradient, calls = compiled(rosenbrock_gradient) if route is ROUTES["compiled"] else rosenbrock_gradient, []
+    gradient, calls = compiled_once(rosenbrock_gradient) if route is ROUTES["compiled"] else rosenbrock_gradient, []
     found = numerical_hessian(route, POINT, gradient=gradient)
     # The cube root of eps: round-off of the gradient, some 1000, over 6e-6 of x, and as much for the truncation.
     assert np.abs(found - rosenbrock_hessian(POINT)).max() <= 100.0 * EPS ** (2 / 3) * 1000.0
@@ -597,7 +615,7 @@ def test_products_by_values_and_by_gradients(route, v):
     exact = rosenbrock_hessian(POINT) @ v
     scale = np.abs(v).max()
     assert np.abs(hessian_vector_product(route, POINT, v) - exact).max() <= 5e-3 * scale
-    gradient = compiled(rosenbrock_gradient) if route is ROUTES["compiled"] else rosenbrock_gradient
+    gradient = compiled_once(rosenbrock_gradient) if route is ROUTES["compiled"] else rosenbrock_gradient
     assert np.abs(hessian_vector_product(route, POINT, v, gradient=gradient) - exact).max() <= 1e-5 * scale
     lists = hessian_vector_product(route, POINT.tolist(), v.tolist(), gradient=gradient)
     assert np.abs(lists - exact).max() <= 1e-5 * scale
@@ -608,6 +626,15 @@ def test_a_product_with_zeros_is_zeros_and_evaluates_nothing():
         raise AssertionError
 
     assert hessian_vector_product(never, POINT, np.zeros(7)).tolist() == [0.0] * 7
+
+
+def test_products_with_vectors_of_any_length():
+    f, x, v = CASES["xyz + exp(x) y"][0], np.array([3.0, 5.0, 7.0]), np.array([1.0, 0.0, -0.5])
+    expected = hessian_vector_product(f, x, v)
+    for power in (-1000, -30, 30, 900):  # exact
+        assert hessian_vector_product(f, x, np.ldexp(v, power)).tolist() == np.ldexp(expected, power).tolist()
+    assert np.abs(hessian_vector_product(f, x, [1e-320, 0.0, 0.0])).max() < 1e-317
+    assert np.isinf(hessian_vector_product(f, x, [1e308, 0.0, 0.0])).all()
 
 
 def test_products_of_the_chapters_net_and_of_single_precision():

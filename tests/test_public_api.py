@@ -31,7 +31,7 @@ SIGNATURES = {
     "numerical_gradient": "(f, x, h=0.0001, *, args=(), workers=1, out=None, coordinates=None, progress=False, "
     "scheme='central', bounds=None, vectorized=False, batch_bytes=67108864, points_axis=None, resume=False)",
     "numerical_jacobian": "(f, x, h=0.0001, *, args=(), workers=1, out=None, sparsity=None, progress=False, "
-    "scheme='central', bounds=None, vectorized=False)",
+    "scheme='central', bounds=None, vectorized=False, resume=False)",
     "gradient_descent": DESCENT,
     "gradient_ascent": DESCENT,
     "descent_path": DESCENT,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from problems import compiled
 
-from numgrad import numerical_gradient
+from numgrad import numerical_gradient, numerical_hessian, numerical_jacobian
 
 X = np.linspace(0.5, 2.0, 30)
 
@@ -173,3 +173,69 @@ def test_a_scheduler_that_stops_half_way_leaves_what_came_back():
     with distributed.LocalCluster(n_workers=2, **options) as again, distributed.Client(again) as client:
         numerical_gradient(f, X, out=out, workers=client.get_executor().map, resume=True)
     assert out.tobytes() == expected().tobytes()
+
+
+def outputs(f):
+    return lambda x: np.array([f(x), x[0] * x[-1]])
+
+
+@pytest.mark.parametrize("options", [{}, {"scheme": "forward"}, {"h": "auto"}, {"bounds": (0.5, 2.0)}])
+def test_a_jacobian_is_kept_by_columns_and_resumed(options):
+    expected, out = numerical_jacobian(outputs(Failing()), X, **options), np.full((2, 30), 7.0)
+    with pytest.raises(RuntimeError):
+        numerical_jacobian(outputs(Failing(20)), X, out=out, **options)
+    finished = ~np.isnan(out).any(axis=0)
+    assert 5 < finished.sum() < 25
+    assert np.isnan(out[:, ~finished]).all()
+    assert out[:, finished].tobytes() == expected[:, finished].tobytes()
+    rest = Failing()
+    assert numerical_jacobian(outputs(rest), X, out=out, resume=True, **options) is out
+    assert np.ascontiguousarray(expected).tobytes() == out.tobytes()
+    assert rest.count <= 2 * (30 - finished.sum()) + 3
+
+
+def test_a_complex_jacobian_is_resumed():
+    def f(x):
+        return np.exp(1j * x)
+
+    expected = numerical_jacobian(f, X)
+    out = np.ascontiguousarray(expected)
+    out[:, 3:9] = np.nan
+    numerical_jacobian(f, X, out=out, resume=True)
+    assert out.tobytes() == np.ascontiguousarray(expected).tobytes()
+
+
+@pytest.mark.parametrize("workers", [1, map])
+def test_a_hessian_is_kept_and_resumed(workers):
+    x, out, whole = X[:8].copy(), np.full((8, 8), 7.0), Failing()
+    expected = numerical_hessian(whole, x)
+    with pytest.raises(RuntimeError):
+        numerical_hessian(Failing(whole.count * 2 // 3), x, out=out, workers=workers)
+    finished = ~np.isnan(out)
+    assert 8 < finished.sum() < 64
+    assert (finished == finished.T).all()
+    assert out[finished].tobytes() == expected[finished].tobytes()
+    rest = Failing()
+    assert numerical_hessian(rest, x, out=out, resume=True) is out
+    assert out.tobytes() == expected.tobytes()
+    assert rest.count < whole.count * 3 // 4
+    done = Failing()
+    numerical_hessian(done, x, out=out, resume=True)
+    assert done.count <= 1
+
+
+def test_what_fails_at_x_leaves_nothing_finished():
+    for derivative, shape in ((numerical_jacobian, (2, 30)), (numerical_hessian, (30, 30))):
+        out = np.full(shape, np.nan)
+        with pytest.raises(RuntimeError):
+            derivative(outputs(Failing(1)) if derivative is numerical_jacobian else Failing(1), X, out=out)
+        assert np.isnan(out).all()
+
+
+def test_misuse_of_matrices():
+    with pytest.raises(ValueError, match="resume=True goes on with what is in out"):
+        numerical_jacobian(outputs(Failing()), X, resume=True)
+    with pytest.raises(ValueError, match="resume=True goes on with what is in out"):
+        numerical_hessian(Failing(), X, resume=True)
+    with pytest.raises(ValueError, match="pass out, and no gradient"):
+        numerical_hessian(Failing(), X, gradient=lambda x: 3 * x**2, out=np.empty((30, 30)), resume=True)

@@ -138,6 +138,8 @@ def test_a_pattern_may_have_any_form(make):
         ([[0, 31]] * 30, ValueError, r"columns of sparsity must be in range\(30\), got 0 to 31"),
         ([[0.5]] * 30, TypeError, "as integers, got dtype float64"),
         ("abc", TypeError, "sparsity"),
+        ([None] * 30, TypeError, "as integers, got dtype object"),
+        ([[True], [True, False]], ValueError, "sparsity as a list of bool must have rows of one length"),
         (3.0, TypeError, "sparsity must be a boolean array, a scipy sparse array or a list of columns a row"),
     ],
 )
@@ -404,6 +406,15 @@ def test_what_is_no_direction_is_named(v, said):
 def test_a_step_lost_in_every_coordinate_of_a_direction_is_warned_of():
     with pytest.warns(RuntimeWarning, match="the step"):
         directional_derivative(np.sum, np.full(3, 1e14), np.ones(3))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_a_direction_of_which_narrow_memory_loses_a_thousandth_is_warned_of(kind):
+    with pytest.warns(RuntimeWarning, match="the step"):
+        directional_derivative(lambda x: float(np.sum(x * x)), np.array([1.0, 2.0], kind), [1.0, 1.0])
+    if kind is np.float32:
+        wide = np.array([1.0, 2.0], kind)
+        assert directional_derivative(lambda x: float(np.sum(x.astype(float) ** 2)), wide, [1, 1], 2.0**-4) == 6.0
 
 
 @needs_jit

@@ -1,4 +1,4 @@
-"""Train the book's net of two layers on handwritten digits by numerical gradients: ``python two_layer_net.py [ITERATIONS]``.
+"""Train the book's net of two layers on digits by numerical gradients: ``python two_layer_net.py [ITERATIONS]``.
 
 It ends with a check of the net's backprop, of all weights.
 """
