@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from . import plotting, reference
     from .callables import Gradient, Hessian, Jacobian
     from .checking import GradientCheck, assert_gradient, check_gradient
+    from .containers import labels
     from .descent import descent_path, gradient_ascent, gradient_descent
     from .elementwise import numerical_diff
     from .estimated_matrices import estimate_hessian, estimate_jacobian
@@ -46,6 +47,7 @@ __all__ = [
     "Jacobian",
     "Hessian",
     "propagate",
+    "labels",
     "Scheme",
     "gradient_descent",
     "gradient_ascent",
@@ -92,6 +94,7 @@ _MODULES = {
     "Jacobian": "callables",
     "Hessian": "callables",
     "propagate": "propagation",
+    "labels": "containers",
     "Scheme": "schemes",
     "gradient_descent": "descent",
     "gradient_ascent": "descent",

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 
 from . import __version__, check_gradient
-from .commands import demo, output, profiling
+from .commands import demo, output, profiling, results, subjects
 
 # The last two are 128 and the number of the signal, as of a program that a signal has ended.
 _CODES = (
-    "Exit codes: 0 done, and a gradient that was checked has passed; 1 it has failed; 2 the command could not be run; "
+    "Exit codes: 0 done, and a gradient that was checked has passed; 1 it has failed, or a profile is slower than the "
+    "one compared with; 2 the command could not be run; "
     "130 after Ctrl-C; 141 if nobody reads what it prints."
 )
 # Seconds between two looks whether LLVM has ended: a person sees no delay.
@@ -126,11 +127,34 @@ def _demo(options: argparse.Namespace) -> None:
             print(f"\nno figures: {error}")
 
 
-def _profile(options: argparse.Namespace) -> None:
-    """Run the profile."""
+def _profile(options: argparse.Namespace) -> int:
+    """Run the profile, and return 1 if a row is slower than in the one to compare with."""
     settings = profiling.Settings(options.batch, options.h, options.workers, options.repeat, options.budget)
-    shapes = [*(options.shape or []), *(options.net or [])] or [(784, 10)]
-    profiling.profile(shapes, settings, options.peers, options.json, options.plot)
+    shapes: Any = [*(options.shape or []), *(options.net or [])]
+    if (options.function is None) != (options.at is None):
+        raise argparse.ArgumentTypeError("--function and --at go together: --function MODULE:NAME --at x.npy")
+    if options.function is not None:
+        if shapes:
+            raise argparse.ArgumentTypeError("--function goes without --shape and --net")
+        sys.path.insert(0, os.getcwd())
+        f, x = _function(options.function), _point(options.at)
+        shapes = subjects.functions(options.function, f, x, options.budget)
+    old = None if options.compare is None else results.read(options.compare)
+    if old is not None:
+        results.check_settings(old, settings._asdict())
+    rest = settings, options.peers, options.json, options.plot
+    new = _judged("profile", profiling.profile, shapes or [(784, 10)], *rest)
+    return 0 if old is None else int(results.compare(old, new) > 0)
+
+
+def _judged(name: str, run: Any, *arguments: Any, **options: Any) -> Any:
+    """Return what a command returns that calls functions of the user's, and tell of their errors, and of their exit."""
+    try:
+        return run(*arguments, **options)
+    except (KeyboardInterrupt, OSError, ImportError, MemoryError):
+        raise
+    except BaseException as error:  # 0 and 1 are the exit codes of what was judged
+        raise argparse.ArgumentTypeError(f"the {name} itself failed: {type(error).__name__}: {error}") from error
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -138,13 +162,8 @@ def _check(options: argparse.Namespace) -> int:
     sys.path.insert(0, os.getcwd())
     f, gradient, x = _function(options.function), _function(options.gradient), _point(options.at)
     kinds = {"samples": options.samples, "directions": options.directions}
-    try:
-        tolerances = {"rtol": options.rtol, "atol": options.atol, "h": options.h, "strict": options.strict}
-        check = check_gradient(f, gradient, x, **kinds, **tolerances, rng=options.seed)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # f's own too, and its exit: 0 and 1 are the exit codes of what was judged
-        raise argparse.ArgumentTypeError(f"the check itself failed: {type(error).__name__}: {error}") from error
+    tolerances = {"rtol": options.rtol, "atol": options.atol, "h": options.h, "strict": options.strict}
+    check = _judged("check", check_gradient, f, gradient, x, **kinds, **tolerances, rng=options.seed)
     print(check)
     return 0 if check.ok else 1
 
@@ -219,7 +238,7 @@ _net.__name__ = "net"
 # What runs each command, and its line in the help.
 _COMMANDS = {
     "demo": (_demo, "walk through the chapter, then train on handwritten digits"),
-    "profile": (_profile, "time the gradient of the weights of a layer, or of a net, by every route"),
+    "profile": (_profile, "time the derivatives of a layer, of a net or of your function, by every route"),
     "check": (_check, "compare a gradient with central differences; exits with 1 if it fails"),
     "steps": (_steps, "the error of exp' at 1 against the step, for every scheme"),
 }
@@ -237,12 +256,15 @@ _OPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("demo", "--workers", "threads (%(default)s, one a core)", _THREADS),
     ("profile", "--shape", "shapes of weight matrices (784x10)", _SHAPES),
     ("profile", "--net", "sizes of nets with hidden layers, such as 784-50-10", _NETS),
+    ("profile", "--function", "your f(x) instead: gradient and Hessian, or Jacobian", {"metavar": "MODULE:FUNCTION"}),
+    ("profile", "--at", "its point, such as '[3.0, 4.0]'", {"metavar": "FILE.npy|LIST"}),
     ("profile", "--batch", "samples a gradient (%(default)s)", {"type": _positive, "default": 100}),
     ("profile", "--h", "step of the differences (%(default)s)", {"type": _positive_real, "default": 1e-4}),
     ("profile", "--repeat", "gradients a route, of which the median counts (5)", {"type": _positive, "default": 5}),
     ("profile", "--budget", _BUDGET, {"type": _positive_real, "default": 10.0, "metavar": "SECONDS"}),
     ("profile", "--peers", "also scipy, numdifftools and jacobi, where installed", {"action": "store_true"}),
     ("profile", "--json", "write the measurements there", {"type": Path, "metavar": "FILE"}),
+    ("profile", "--compare", "exit with 1 if rows are slower than in that file", {"type": Path, "metavar": "OLD.json"}),
     ("profile", "--plot", "draw time against weights (takes matplotlib)", {"type": Path, "metavar": "FILE.png"}),
     ("profile", "--workers", "threads (%(default)s, one a core)", _THREADS),
     ("check", "function", "the objective f(x)", {"metavar": "MODULE:FUNCTION"}),

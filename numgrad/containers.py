@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .arguments import raise_argument_changed, real_array
 from .points import preserving, written_through
 
-__all__: list[str] = []  # nothing here is public
+__all__ = ["labels"]
 
 
 def is_tree(value: Any) -> bool:
@@ -111,7 +111,35 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def labels(x: Any) -> list[str]:
-    """Return the name of each coordinate of all arrays of `x`, in C order: W1[0, 3], b[2], x[0]."""
+    """Return the name of each coordinate of all arrays of `x`, in C order, as a Hessian or `coordinates` counts them.
+
+    Parameters
+    ----------
+    x : array_like, or dicts, lists and tuples of arrays, or a Series or DataFrame of pandas
+        Parameters, as for `numerical_gradient`; they are not read.
+
+    Returns
+    -------
+    list of str
+        One name for each coordinate; of a Series its labels.
+
+    Raises
+    ------
+    TypeError
+        If a key of a dict is no string.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import labels, numerical_hessian
+    >>> x = {"W": np.array([[1.0, 2.0]]), "b": np.array([3.0])}
+    >>> labels(x)
+    ['W[0, 0]', 'W[0, 1]', 'b[0]']
+    >>> print(numerical_hessian(lambda p: np.sum(p["W"]) ** 2 * p["b"][0], x).round(4) + 0.0)
+    [[6. 6. 6.]
+     [6. 6. 6.]
+     [6. 6. 0.]]
+    """
     found = []
     for path, part in leaves(x):
         name, columns = named(path) or "x", getattr(part, "columns", None)

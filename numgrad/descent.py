@@ -340,7 +340,7 @@ def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> 
     slopes = {name: np.empty(part.x.size) for name, part in parts.items()}
     moving, flags = whole.apart(), dict.fromkeys(parts, 0)
     x, size = whole.container(), sum(map(len, slopes.values()))
-    with driver.reporting(progress, step_num * size) as report:
+    with driver.reporting(progress, step_num * size, "iteration", max(1, size)) as report:
         for k in range(step_num):
 
             def differentiate(_: Any, __: Any, name: str, first: int, k: int = k) -> None:

@@ -27,6 +27,8 @@ __all__: list[str] = []  # nothing here is public
 # Relative error of a gradient from which on it is worth a warning: three digits are what float32 has to give at best.
 # Fixed by test_few_digits_of_f_are_warned_of_once in tests/test_gradient.py.
 _FEW_DIGITS = 1e-3
+# Units from which on a bar counts in thousands, which take as many letters.
+_LONG = 10**4
 
 Function: TypeAlias = "Callable[..., Any]"
 Workers: TypeAlias = "int | Engine"
@@ -186,22 +188,26 @@ def check_progress(progress: Progress) -> None:
 
 
 @contextmanager
-def reporting(progress: Progress, total: int, unit: str = "coordinate", size: int = 1) -> Iterator[Report | None]:
+def reporting(
+    progress: Progress, total: int, unit: str = "coordinate", size: int = 1
+) -> Iterator[Callable[..., object] | None]:
     """Give what is to be called with the number of coordinates done: a tqdm bar's, the user's own, or None.
 
-    A bar counts each `unit`, of so many coordinates, and shows the time left, and the loss where it is handed on.
+    A bar counts each `unit`, of so many coordinates, and shows the time left and a note, such as the loss, that may
+    be given after the number.
     """
     if progress is True:
-        with _tqdm()(total=total // size, unit=unit, unit_scale=True) as bar:
+        count = total // size
+        with _tqdm()(total=count, unit=unit, unit_scale=count >= _LONG) as bar:
 
-            def show(done: int, loss: float | None = None) -> None:
-                if loss is not None:
-                    bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+            def show(done: int, note: str = "") -> None:
+                if note:
+                    bar.set_postfix_str(note, refresh=False)
                 bar.update(done // size - bar.n)  # tqdm wants what was added, and counts itself
 
             yield show
     elif callable(progress):
-        yield lambda done, *_: progress(done, total)
+        yield lambda done, _="": progress(done, total)
     else:
         yield None
 

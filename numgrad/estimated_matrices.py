@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, describe, is_compiled, real_number
+from .containers import is_container, is_labelled
 from .driver import Progress, Workers, differentiate
 from .estimates import (
     Estimate,
@@ -21,6 +22,8 @@ from .estimates import (
     plan_estimates,
     reach_of,
 )
+from .gradient import takes_containers
+from .joined import Joined
 from .loops import Directions, Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
@@ -134,7 +137,8 @@ def estimate_hessian(
     -------
     Estimate
         Of symmetric matrices of shape ``(x.size, x.size)``, in the unit of f per squared unit of x; a step is that of
-        the line on which the element was found, in the unit of its first coordinate.
+        the line on which the element was found, in the unit of its first coordinate. For `x` in a container they are
+        over all its arrays in turn, whose names `labels` returns.
 
     Raises
     ------
@@ -165,6 +169,12 @@ def estimate_hessian(
     >>> bool((abs(hessian.value - [[4, 6], [6, 0]]) <= hessian.error).all())
     True
     """
+    if x.__class__ is not np.ndarray and is_container(x) and not is_labelled(x) and takes_containers(f, args, x):
+        joined = Joined(x)
+        own: dict[str, Any] = {"args": args, "workers": workers, "progress": progress, "rtol": rtol, "atol": atol}
+        own["first_step"] = None if first_step is None else joined.numbers(first_step, "first_step")
+        own["bounds"] = joined.limits(bounds)
+        return joined.run(lambda: estimate_hessian(joined.of(f), joined.flat, **own))  # type: ignore[no-any-return]
     known = _python_or_compiled(f, args)
     driver.check_progress(progress)
     point, private = known.place(x, args)

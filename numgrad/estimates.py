@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -15,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, as_coordinates, describe, finite_real, is_compiled, real_array, real_number
+from .containers import Container, is_container, is_tree, labels, leaves, read_only
 from .driver import Progress, Workers, differentiate
+from .gradient import takes_containers
 from .loops import Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
@@ -81,43 +82,69 @@ class Estimate(Generic[Number]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as a dict of numbers and lists, as JSON takes them."""
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+        return {name: _plain(value) for name, value in vars(self).items()}
 
     def _repr_html_(self) -> str:
-        value, error, converged = map(np.ravel, (self.value, self.error, self.converged))
+        value, error, converged = map(_flat, (self.value, self.error, self.converged))
         size = np.abs(value)
         relative = np.divide(error, size, out=np.where(error > 0.0, np.inf, 0.0), where=(size > 0.0) & (error < np.inf))
         places = np.lexsort((-error, -relative, converged))[:MOST_ROWS]
         rows = [
-            (_named(index), concise(value[k], error[k]), f"{error[k]:.1e}", "yes" if converged[k] else "no")
-            for k in places
-            for index in [np.unravel_index(k, np.shape(self.value)) if np.ndim(self.value) else ()]
+            (name, concise(value[k], error[k]), f"{error[k]:.1e}", "yes" if converged[k] else "no")
+            for k, name in zip(places, self._names(places), strict=True)
         ]
         caption = f"{int(np.sum(converged)):,} of {value.size:,} converged, {self.evaluations:,} evaluations"
         return table(("index", "value", "error", "converged"), rows, value.size, caption=caption)
 
     def __repr__(self) -> str:
-        if np.ndim(self.value) == 0:
+        if self._is_number():
             return f"Estimate({self})"
-        worst = f"largest error {np.max(self.error):.1e}" if np.size(self.value) else "empty"
-        return f"Estimate(shape {np.shape(self.value)}, {worst}, {int(np.sum(self.converged))} converged)"
+        error, converged = map(_flat, (self.error, self.converged))
+        worst = f"largest error {np.max(error):.1e}" if error.size else "empty"
+        shape = f"of a {type(self.value).__name__}" if is_container(self.value) else f"shape {np.shape(self.value)}"
+        return f"Estimate({shape}, {worst}, {int(np.sum(converged))} converged)"
 
     def __str__(self) -> str:
-        if np.ndim(self.value) == 0:
+        if self._is_number():
             return concise(float(self.value), float(self.error))
-        names = [_named(index) for index in islice(np.ndindex(np.shape(self.value)), _ROWS)]
+        names = self._names(range(min(_ROWS, _flat(self.value).size)))
         width = max(map(len, names), default=0)
-        columns = map(np.ravel, (self.value, self.error, self.converged))
+        columns = values, errors, converged = tuple(map(_flat, (self.value, self.error, self.converged)))
         lines = [
-            f"{name:{width}}  {concise(value, error)}{'' if converged else '  ?'}"
-            for name, value, error, converged in zip(names, *columns, strict=False)
+            f"{name:{width}}  {concise(value, error)}{'' if is_good else '  ?'}"
+            for name, value, error, is_good in zip(names, *columns, strict=False)
         ]
-        more = np.size(self.value) - len(lines)
-        if more > 0:
-            lines.append(f"... and {more} more; largest error {np.max(self.error):.1e}")
-        if not np.all(self.converged):
-            lines.append(f"{np.size(self.value) - int(np.sum(self.converged))} did not converge (?)")
+        if values.size > len(lines):
+            lines.append(f"... and {values.size - len(lines)} more; largest error {np.max(errors):.1e}")
+        if not converged.all():
+            lines.append(f"{values.size - int(converged.sum())} did not converge (?)")
         return "\n".join(lines)
+
+    def _names(self, places: Iterable[int]) -> list[str]:
+        """Return the names of some elements, of all in C order."""
+        if is_container(self.value):
+            known = labels(self.value)
+            return [known[k] for k in places]
+        shape = np.shape(self.value)
+        return [_named(np.unravel_index(k, shape) if shape else ()) for k in places]
+
+    def _is_number(self) -> bool:
+        return not is_container(self.value) and np.ndim(self.value) == 0
+
+
+def _flat(value: Any) -> NDArray[Any]:
+    """Return all elements of an array, or of the arrays of a container."""
+    return np.concatenate([np.empty(0, np.bool_), *(np.ravel(part) for _, part in leaves(value))])
+
+
+def _plain(value: Any) -> Any:
+    """Return an array, or the arrays of a container, as numbers, lists and dicts."""
+    if is_tree(value):
+        named = [
+            (key, _plain(part)) for key, part in (value.items() if isinstance(value, Mapping) else enumerate(value))
+        ]
+        return dict(named) if isinstance(value, Mapping) else [part for _, part in named]
+    return np.asarray(value).tolist()
 
 
 def _named(index: tuple[Any, ...]) -> str:
@@ -368,12 +395,14 @@ def estimate_gradient(
     x, args, workers, coordinates, progress
         As for `numerical_gradient`; `x` is perturbed in place likewise, and restored.
     bounds, rtol, atol, first_step
-        As for `estimate_derivative`; bounds and first steps broadcast to `x`.
+        As for `estimate_derivative`; bounds and first steps broadcast to `x`. For arrays in a container, one for all of
+        them, or a dict by their names.
 
     Returns
     -------
     Estimate
-        Of arrays of the shape of `x`, or with `coordinates` of one-dimensional ones.
+        Of arrays of the shape of `x`, or with `coordinates` of one-dimensional ones. For a container, `value`,
+        `error`, `step` and `converged` are containers of the same structure.
 
     Raises
     ------
@@ -397,6 +426,10 @@ def estimate_gradient(
     (0)  12.00000000000000(5)
     (1)  9.00000000000000(5)
     """
+    if x.__class__ is not np.ndarray and is_container(x):
+        options: dict[str, Any] = {"args": args, "workers": workers, "rtol": rtol, "atol": atol}
+        options |= {"coordinates": coordinates, "progress": progress, "bounds": bounds, "first_step": first_step}
+        return _of_container(f, x, options)
     objective = driver.as_objective(f, args)
     driver.check_progress(progress)
     point, private = objective.place(x, args)
@@ -409,6 +442,39 @@ def estimate_gradient(
     ignored = coordinates is None and driver.seems_ignored(objective, private, workers, flags, rows[:, 0])
     driver.warn_of(flags, math.nan, ignored, point)
     return estimate_of_rows(rows, shape, min(len(rows), 1), goals)
+
+
+def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Estimate[Any]:
+    """Return the estimates with respect to all arrays of `x` in its structure, or at flat coordinates of all arrays."""
+    is_python, whole = takes_containers(f, options["args"], x), Container(x)
+    args, coordinates, progress = (options.pop(name) for name in ("args", "coordinates", "progress"))
+    driver.check_progress(progress)
+    bounds, steps = (whole.own(options.pop(name), name) for name in ("bounds", "first_step"))
+    size = sum(memory.size for memory in whole.arrays.values())
+    chosen = np.arange(size) if coordinates is None else as_coordinates(coordinates, size)
+    found, places = list[Estimate[Any]](), [np.empty(0, np.intp)]
+
+    def write(function: Any, memory: NDArray[Any], name: str, first: int) -> None:
+        own: dict[str, Any] = {"bounds": bounds[name], "first_step": steps[name]}
+        own["progress"] = driver.after(report, sum(map(len, places)))
+        places.append(np.flatnonzero((first <= chosen) & (chosen < first + memory.size)))
+        if coordinates is not None:
+            own["coordinates"] = chosen[places[-1]] - first
+        given = read_only(memory) if name in whole.copies else memory
+        if not is_python:  # a compiled f, of the numbers of a pandas object
+            function, own = f, own | {"args": args}
+        found.append(estimate_gradient(function, given, **own, **options))
+
+    with driver.reporting(progress, len(chosen)) as report:
+        whole.each(f, args, write)
+    columns = [[getattr(part, name) for part in found] for name in ("value", "error", "step", "converged")]
+    if coordinates is None:
+        parts = [whole.like(column) for column in columns]
+    else:
+        order = np.argsort(np.concatenate(places))
+        parts = [np.concatenate(column)[order] for column in columns]
+    value, error, step, converged = parts
+    return Estimate(value, error, step, sum(part.evaluations for part in found), converged)
 
 
 def estimate_of_outputs(

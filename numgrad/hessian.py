@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import describe, real_array
+from .containers import is_container, is_labelled
 from .curvature import LONGER, SecondDifferences, warn_of
 from .driver import Progress, Workers, differentiate
-from .gradient import numerical_gradient
+from .gradient import numerical_gradient, takes_containers
 from .jacobian import numerical_jacobian
+from .joined import Joined
 from .loops import Directions, Floats, Indices, Rule, make_directions
 from .objectives.python import PythonObjective
 from .points import EPS, private_copy, resolution
@@ -49,7 +51,8 @@ def numerical_hessian(
         `IncrementalObjective` the gradient is taken, by `numerical_gradient`.
     x : array_like
         Where the Hessian is taken, as for `numerical_gradient`: a writable floating array is perturbed in place by a
-        Python `f`, and is bit for bit what it was after any exit.
+        Python `f`, and is bit for bit what it was after any exit. Or arrays in a container, as for
+        `numerical_gradient`: the Hessian is then that over all of them in turn, whose names `labels` returns.
     h : float, 'auto' or array_like, default 'auto'
         Step, in the unit of x, as for `numerical_gradient`. 'auto' takes ``2 eps**(1 / (order + 2))`` of each
         coordinate's magnitude (of 1 where that is 0), with the eps of the coarser precision of `x` and of what `f`
@@ -133,6 +136,17 @@ def numerical_hessian(
     [[8. 6.]
      [6. 0.]]
     """
+    if (
+        x.__class__ is not np.ndarray
+        and is_container(x)
+        and not is_labelled(x)
+        and takes_containers(gradient or f, args, x)
+    ):
+        joined = Joined(x)
+        own: dict[str, Any] = {"sparsity": sparsity, "out": out, "progress": progress, "scheme": scheme}
+        own |= {"args": args, "workers": workers, "bounds": joined.limits(bounds)}
+        own["gradient"] = None if gradient is None else joined.of(gradient, True)
+        return joined.run(lambda: numerical_hessian(joined.of(f), joined.flat, joined.numbers(h, "h"), **own))
     if gradient is None and sparsity is None and hasattr(f.__class__, "_hessian"):
         if out is not None or bounds is not None or as_scheme(scheme, 2) != as_scheme("central", 2):
             raise ValueError(f"the Hessian of {f} is a csr_array by central differences: no out, scheme or bounds")

@@ -18,7 +18,7 @@ def table(
 
     def line(tag: str, cells: Sequence[Any]) -> str:
         name, *others = (escape(str(cell)) for cell in cells)
-        rest = "".join(f'<{tag} style="text-align: right">{cell}</{tag}>' for cell in others)
+        rest = "".join(f'<{tag} style="text-align: right; padding-left: 1em">{cell}</{tag}>' for cell in others)
         return f'<tr><th style="text-align: left">{name}</th>{rest}</tr>'
 
     shown = rows[:MOST_ROWS]

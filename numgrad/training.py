@@ -134,6 +134,6 @@ def train(
                 array -= lr * slopes[key]
             losses[k] = net.loss(rows[batch], labels[batch])
             if report:
-                report(k + 1, losses[k])
+                report(k + 1, f"loss {losses[k]:.3g}")
     at, *accuracies = (np.array(column) for column in zip(*scores, strict=True))
     return History(losses, at, *accuracies)

@@ -7,10 +7,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from problems import compiled, needs_jit
+from problems import JIT, compiled, needs_jit
 
-from numgrad import check_gradient, descent_path, gradient_ascent, gradient_descent, numerical_gradient, reference
-from numgrad.containers import Container, OfOneArray, is_container, labels
+from numgrad import (
+    check_gradient,
+    descent_path,
+    estimate_gradient,
+    estimate_hessian,
+    gradient_ascent,
+    gradient_descent,
+    labels,
+    numerical_gradient,
+    numerical_hessian,
+    reference,
+)
+from numgrad.containers import Container, OfOneArray, is_container
 
 X, T = np.array([[0.6, 0.9], [0.1, -0.4], [1.0, 0.2]]), np.array([2, 0, 1])
 
@@ -211,6 +222,89 @@ def test_a_copy_to_which_nothing_responds_is_warned_of():
     b.flags.writeable = False
     with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
         numerical_gradient(lambda _: loss(W, b), {"W": W, "b": b})
+
+
+# --- estimates and Hessians ------------------------------------------------------------------------------------------
+
+
+def test_estimates_have_the_structure_of_x_and_the_bits_of_each_array(kind):
+    make, parts = kind
+    W, b = arrays()
+    before = W.tobytes(), b.tobytes()
+    f = lambda p: loss(*parts(p))  # noqa: E731
+    found = estimate_gradient(f, make(W, b))
+    alone = estimate_gradient(lambda w: loss(w, b), W), estimate_gradient(lambda v: loss(W, v), b)
+    for name in ("value", "error", "step", "converged"):
+        for got, one in zip(parts(getattr(found, name)), alone, strict=True):
+            assert got.tobytes() == getattr(one, name).tobytes()
+    assert found.evaluations == sum(one.evaluations for one in alone)
+    assert (W.tobytes(), b.tobytes()) == before
+    chosen = estimate_gradient(f, make(W, b), coordinates=[7, 0, 7])
+    assert np.array_equal(chosen.value, [alone[1].value[1], alone[0].value[0, 0], alone[1].value[1]])
+    assert f"{found!r}".startswith(f"Estimate(of a {type(found.value).__name__}, largest error ")
+    assert str(found).splitlines()[7].startswith(labels(make(W, b))[7])
+    assert "more; largest error" not in str(found)
+
+
+def test_estimates_as_plain_numbers_and_of_a_series():
+    pandas = pytest.importorskip("pandas")
+    found = estimate_gradient(lambda p: p["a"] ** 2 + p["w"][0] @ p["w"][0], {"a": 3.0, "w": [np.array([1.0, 2.0])]})
+    assert found.to_dict()["value"] == {"a": found.value["a"].item(), "w": [found.value["w"][0].tolist()]}
+    series = estimate_gradient(lambda s: s["a"] ** 2 * s["b"], pandas.Series([1.0, 2.0], ["a", "b"]))
+    assert list(series.value.index) == ["a", "b"]
+    assert str(series).startswith("a  4.0")
+    if JIT:
+        plain = estimate_gradient(compiled(lambda x: x[0] ** 2 * x[1]), pandas.Series([1.0, 2.0], ["a", "b"]))
+        assert list(plain.value.index) == ["a", "b"]
+        assert abs(plain.value["a"] - 4.0) <= plain.error["a"]
+
+
+def test_hessians_are_over_all_arrays_in_turn(kind):
+    make, parts = kind
+    W, b = arrays()
+    flat, before = np.concatenate([W.reshape(-1), b]), (W.tobytes(), b.tobytes())
+    x, of_flat = make(W, b), lambda v: loss(v[:6].reshape(2, 3), v[6:])
+    expected = numerical_hessian(of_flat, flat)
+    assert numerical_hessian(lambda p: loss(*parts(p)), x).tobytes() == expected.tobytes()
+    assert numerical_hessian(lambda _: loss(W, b), x).tobytes() == expected.tobytes()
+    gradient = lambda p: numerical_gradient(lambda q: loss(*parts(q)), p, scheme="central4")  # noqa: E731
+    assert np.allclose(numerical_hessian(None, x, gradient=gradient), expected, atol=1e-5)
+    ours, plain = estimate_hessian(lambda p: loss(*parts(p)), x), estimate_hessian(of_flat, flat)
+    assert ours.value.tobytes() == plain.value.tobytes()
+    assert (W.tobytes(), b.tobytes()) == before
+
+
+def test_steps_and_bounds_of_a_hessian_are_those_of_each_array():
+    seen, x = [], {"W": np.array([[1.0, 2.0]]), "b": np.array([3.0], np.float32), "n": 2}
+
+    def f(p):
+        seen.append(float(p["b"][0]))
+        return np.sum(p["W"] ** 2) * p["b"][0] + p["n"] ** 2
+
+    found = numerical_hessian(f, x, {"W": 1e-3, "b": 0.25, "n": 0.5}, bounds={"W": None, "b": (3, 4), "n": (0, 9)})
+    assert np.allclose(found, [[6, 0, 2, 0], [0, 6, 4, 0], [2, 4, 0, 0], [0, 0, 0, 2]], atol=1e-6)
+    assert (min(seen), max(seen)) == (3.0, 3.75)
+    assert estimate_hessian(f, x, bounds=(0, 9), first_step={"W": 0.1, "b": 0.1, "n": 0.1}).converged[0, 0]
+    assert (x["b"].dtype, x["b"][0], x["n"]) == (np.float32, 3.0, 2)
+    assert numerical_hessian(lambda p: 1.0, {}).shape == (0, 0)
+
+
+def test_misuse_of_hessians_of_containers_leaves_the_memory():
+    W, b = arrays()
+    before = W.tobytes(), b.tobytes()
+    f, x = lambda p: loss(**p), {"W": W, "b": b}
+    for error, message, call in [
+        (ValueError, "h must be one for all arrays, or have the keys", lambda: numerical_hessian(f, x, {"W": 1.0})),
+        (ValueError, "bounds must be one for all", lambda: estimate_gradient(f, x, bounds={"b": (0, 1)})),
+        (ValueError, "f writes to its argument", lambda: numerical_hessian(lambda p: p["W"].__iadd__(1).sum(), x)),
+        (ValueError, "shape of x, \\(9,\\)", lambda: numerical_hessian(f, x, gradient=lambda p: {"W": p["W"]})),
+        (TypeError, "x\\['W'\\] must hold real", lambda: numerical_hessian(f, {"W": W + 1j})),
+        (TypeError, "keys of x must be strings", lambda: estimate_hessian(f, {1: W})),
+        (ZeroDivisionError, "zero", lambda: numerical_hessian(lambda p: 1 // int(p["W"][0, 0] > 1e9), x)),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
+        assert (W.tobytes(), b.tobytes()) == before
 
 
 # --- descents --------------------------------------------------------------------------------------------------------

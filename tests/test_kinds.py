@@ -224,7 +224,7 @@ def test_an_estimate_unpacks_and_travels():
     assert estimate.to_dict() == {
         "value": value, "error": error, "step": estimate.step, "evaluations": estimate.evaluations, "converged": True,
     }  # fmt: skip
-    assert f'<td style="text-align: right">{estimate}</td>' in estimate._repr_html_()
+    assert f'<td style="text-align: right; padding-left: 1em">{estimate}</td>' in estimate._repr_html_()
     html = estimate_gradient(lambda x: float(np.sin(x).sum() + 1e-3 * abs(x[29] - 0.7)), np.full(30, 0.7))._repr_html_()
     assert html.index("(29)") < html.index("(0)")
     assert html.count("<tr>") == 21

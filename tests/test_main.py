@@ -196,6 +196,7 @@ def module(tmp_path, monkeypatch):
         "number = 3\n"
         "def exits(x): return 1 / 0\n"
         "def leaves(x): raise SystemExit(0)\n"
+        "def says(x): return 'a'\n"
         "def ends(x): raise GeneratorExit\n"
         "def infinite(x): return x + float('inf')\n"
     )
@@ -206,6 +207,64 @@ def module(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", sys.path.copy())
     yield
     sys.modules.pop("cubes", None)
+
+
+def test_profile_compares_a_function_with_what_it_took_before(module, capsys, tmp_path):
+    np.save("x.npy", np.array([3.0, 4.0]))
+    command = ["profile", "--function", "cubes:f", "--at", "x.npy", "--workers", "1", "--repeat", "3", "--budget", "60"]
+    assert main.main([*command, "--json", "new.json"]) == 0
+    printed = capsys.readouterr().out
+    assert "gradient of cubes:f, 2 coordinates" in printed
+    assert "Hessian of cubes:f, 2 coordinates" in printed
+    facts = json.loads(Path("new.json").read_text())
+    assert {"date", "versions", "blas_threads", "machine"} <= facts.keys()
+    assert facts["versions"]["numpy"] == np.__version__
+    row = facts["measurements"][0]
+    assert (row["subject"], len(row["samples"]), len(row["quartiles"])) == ("gradient of cubes:f", 3, 3)
+    for factor, code in ((1e-3, 1), (1e3, 0)):
+        for row in facts["measurements"]:
+            row["samples"] = [factor * seconds for seconds in row["samples"]]
+        Path("old.json").write_text(json.dumps(facts))
+        assert main.main([*command, "--compare", "old.json"]) == code
+        printed = capsys.readouterr().out
+        assert f"against {facts['date']}" in printed
+        assert printed.count("SLOWER" if code else "faster") == len(facts["measurements"])
+        facts = json.loads(Path("new.json").read_text())
+
+
+F = ["--function", "cubes:f", "--at"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (F[:2], "--function and --at go together: --function MODULE:NAME --at x.npy"),
+        (["--at", "[1]"], "--function and --at go together"),
+        ([*F, "[1]", "--shape", "2x3"], "--function goes without --shape and --net"),
+        ([*F, "[1"], "cannot read a point from"),
+        (["--function", "cubes:no", "--at", "[1]"], "cannot find cubes:no"),
+        (
+            ["--function", "cubes:exits", "--at", "[1]"],
+            "the profile itself failed: ZeroDivisionError: division by zero",
+        ),
+        (["--function", "cubes:leaves", "--at", "[1]"], "the profile itself failed: SystemExit: 0"),
+        (["--function", "cubes:says", "--at", "[1]"], "the profile itself failed: TypeError: .*f must return"),
+        (["--compare", "no.json"], "No such file or directory: 'no.json'"),
+        (
+            ["--compare", "cubes.py"],
+            "cannot read a profile from cubes.py: it must be what numgrad profile --json writes",
+        ),
+        (["--compare", "old.json", "--batch", "3"], "profiles of different settings: --batch was 2, is 3"),
+        ([*F, "[1, 2]", "--batch", "2", "--workers", "1", "--compare", "old.json"], "have no row in common"),
+    ],
+)
+def test_profile_misused_exits_with_2(module, capsys, arguments, message):
+    settings = {"batch": 2, "h": 1e-4, "workers": 1}
+    Path("old.json").write_text(json.dumps({"settings": settings, "date": "", "machine": "", "measurements": []}))
+    with pytest.raises(SystemExit) as caught:
+        main.main(["profile", "--budget", "0.1", *arguments])
+    assert caught.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(("gradient", "code"), [("right", 0), ("wrong", 1)])

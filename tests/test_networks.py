@@ -326,4 +326,4 @@ def test_the_bar_of_a_training_shows_the_loss(capsys):
     net = TwoLayerNet(4, 3, 2, rng=0)
     x, t = np.random.default_rng(0).standard_normal((20, 4)), np.arange(20) % 2
     history = train(net, x, t, x, t, iterations=3, batch_size=10, progress=True, rng=0)
-    assert f"loss={history.losses[-1]:.4g}" in capsys.readouterr().err
+    assert f"loss {history.losses[-1]:.3g}" in capsys.readouterr().err

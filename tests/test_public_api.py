@@ -16,11 +16,11 @@ import numgrad
 NAMES = [
     "function_1", "numerical_diff", "tangent_line", "function_2", "numerical_gradient", "numerical_jacobian",
     "jacobian_sparsity", "directional_derivative", "numerical_hessian", "hessian_vector_product", "Gradient",
-    "Jacobian", "Hessian", "propagate", "Scheme", "gradient_descent", "gradient_ascent", "descent_path", "sigmoid",
-    "relu", "softmax", "cross_entropy_error", "sum_squared_error", "simpleNet", "SimpleNet", "TwoLayerNet",
-    "MultiLayerNet", "train", "History", "IncrementalObjective", "LayerObjective", "SeparableObjective",
-    "estimate_derivative", "estimate_gradient", "estimate_jacobian", "estimate_hessian", "Estimate",
-    "check_gradient", "assert_gradient", "GradientCheck", "plotting", "reference",
+    "Jacobian", "Hessian", "propagate", "labels", "Scheme", "gradient_descent", "gradient_ascent", "descent_path",
+    "sigmoid", "relu", "softmax", "cross_entropy_error", "sum_squared_error", "simpleNet", "SimpleNet",
+    "TwoLayerNet", "MultiLayerNet", "train", "History", "IncrementalObjective", "LayerObjective",
+    "SeparableObjective", "estimate_derivative", "estimate_gradient", "estimate_jacobian", "estimate_hessian",
+    "Estimate", "check_gradient", "assert_gradient", "GradientCheck", "plotting", "reference",
 ]  # fmt: skip
 DESCENT = (
     "(f, init_x, lr=0.01, step_num=100, *, h=0.0001, args=(), workers=1, callback=None, progress=False, "

@@ -32,7 +32,7 @@ def main():
         "compiled f, 2 threads": lambda: numerical_gradient(compiled, x, workers=2),
         "compiled f, central4": lambda: numerical_gradient(compiled, x, "auto", scheme="central4"),
     }
-    truth = estimate_gradient(compiled, x)
+    truth = estimate_gradient(f, x)
     print(f"{'route':24}{'ms':>8}{'difference':>13}   (the estimate's own error is {truth.error.max():.0e})")
     for name, gradient in routes.items():
         difference = np.abs(gradient() - truth.value).max()  # the first call compiles

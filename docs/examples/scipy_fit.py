@@ -30,14 +30,8 @@ def main():
     t = np.linspace(0.0, 4.0, 50)
     data = (t, model(t, 2.5, 1.3) + rng.normal(0.0, sigma, t.size), sigma)
 
-    by_hessian = minimize(
-        half_square,
-        start,
-        args=data,
-        method="trust-exact",
-        jac=Gradient(half_square, "auto"),
-        hess=Hessian(half_square),
-    )
+    derivatives = {"jac": Gradient(half_square, "auto"), "hess": Hessian(half_square)}
+    by_hessian = minimize(half_square, start, args=data, method="trust-exact", **derivatives)
     by_residuals = least_squares(residuals, start, args=data, jac=Jacobian(residuals, "auto"))
     by_curve, covariance = curve_fit(
         model, t, data[1], start, sigma=np.full(t.size, sigma), absolute_sigma=True, jac=Jacobian(model).by_parameters

@@ -20,8 +20,9 @@ __all__: list[str] = []  # nothing here is public
 
 DURATIONS = (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))  # in seconds
 SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0))  # in bytes
-_COLUMNS = "{:18}{:>12}{:>14}{:>14}{:>16}{:>12}"  # widths in characters
-TABLE_HEAD = _COLUMNS.format("route", "time", "per weight", "peak memory", "largest error", "speed-up")
+HEAD = ("route", "time", "quartiles", "per weight", "peak memory", "largest error", "speed-up")
+_COLUMNS = "{:18}{:>10}{:>19}{:>12}{:>13}{:>15}{:>10}"  # widths in characters
+TABLE_HEAD = _COLUMNS.format(*HEAD)
 
 
 class Measurement(NamedTuple):
@@ -35,7 +36,15 @@ class Measurement(NamedTuple):
     coordinates: int  # that were computed; fewer than there are weights make `seconds` a projection
     peak_bytes: int
     largest_error: float
-    speed_up: float  # against the NumPy reference
+    speed_up: float  # against the first route
+    subject: str = ""  # what was differentiated
+    samples: tuple[float, ...] = ()  # seconds of each repeat, projected likewise
+
+    @property
+    def quartiles(self) -> tuple[float, float, float]:
+        """Return the lower quartile of the samples, their median and the upper quartile, in seconds."""
+        lower, median, upper = np.quantile(self.samples or [self.seconds], [0.25, 0.5, 0.75]).tolist()
+        return lower, median, upper
 
     @property
     def projected(self) -> bool:
@@ -43,9 +52,15 @@ class Measurement(NamedTuple):
         return self.coordinates < self.weights
 
     def __str__(self) -> str:
-        return _COLUMNS.format(
+        return _COLUMNS.format(*self.cells())
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells of its row in a table."""
+        lower, _, upper = (with_unit(seconds, DURATIONS) for seconds in self.quartiles)
+        return (
             self.route,
             "~" * self.projected + with_unit(self.seconds, DURATIONS),
+            f"{lower} - {upper}" if len(self.samples) > 1 else "-",
             with_unit(self.seconds / self.weights, DURATIONS),
             with_unit(self.peak_bytes, SIZES),
             f"{self.largest_error:.1e}",
