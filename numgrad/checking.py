@@ -91,9 +91,10 @@ def check_gradient(
     coordinates : array_like of int, optional
         Check these flat coordinates; those of a nested `x` are counted through its arrays.
     bounds : pair of array_like, optional
-        As for `numerical_gradient`; of a nested `x`, the bounds of each of its arrays.
+        As for `numerical_gradient`; of a nested `x`, the bounds of each of its arrays, or a dict by their names.
     h : float or array_like, optional
-        The first step. Default: ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger.
+        The first step, or for a nested `x` a dict of them by the names of its arrays. Default: the power of 2 next to
+        ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger.
     strict : bool, default False
         Whether a check fails where some coordinate, or nothing, could be judged.
 
@@ -115,7 +116,9 @@ def check_gradient(
     of steps, each 4 times the one below, is climbed: down while f has kinks, or a structure finer than the step, up
     while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink of f a candidate
     between the slopes on both sides passes, as a subgradient. Where noise leaves bars wider than rtol, values of f
-    along the candidate, and along what is left of the difference, judge the array as a whole. If most bars are as large
+    along the candidate, and along what is left of the difference, judge the array as a whole. Where f stores x in fewer
+    digits, as a net that casts its weights to float32, it has stairs: their height is noise, and slopes may differ by
+    the spacing of what is stored. If most bars are as large
     as the derivatives, the check is too noisy to judge, fails, and says so. If nothing exceeds atol, or in a gradient
     below 1e-8 its own error bar, nothing was judged: the check passes, as for an empty `x` or an f that is constant,
     and says so; `strict` refuses it. What a check cannot tell: an error below its bar, and a slope between those of a

@@ -103,6 +103,21 @@ def relabelled(like: Any, values: NDArray[Any]) -> Any:
     return type(like)(values, index=like.index, copy=False, **more)
 
 
+def flat_of(value: Any) -> NDArray[Any]:
+    """Return all elements of an array, or of the arrays of a container."""
+    return np.concatenate([np.empty(0, np.bool_), *(np.ravel(part) for _, part in leaves(value))])
+
+
+def plain_of(value: Any) -> Any:
+    """Return an array, or the arrays of a container, as numbers, lists and dicts."""
+    if is_tree(value):
+        pairs = [
+            (key, plain_of(part)) for key, part in (value.items() if isinstance(value, Mapping) else enumerate(value))
+        ]
+        return dict(pairs) if isinstance(value, Mapping) else [part for _, part in pairs]
+    return np.asarray(value).tolist()
+
+
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """Return a view that nobody can write to."""
     view = array.view()

@@ -13,8 +13,8 @@ from . import driver
 from .arguments import ALL_COORDINATES, describe, is_compiled, real_number
 from .containers import is_container, is_labelled
 from .driver import Progress, Workers, differentiate
+from .estimate import Estimate
 from .estimates import (
-    Estimate,
     checked_goals,
     estimate_of_outputs,
     good_enough,
@@ -156,7 +156,9 @@ def estimate_hessian(
 
     The error is an estimate, no bound. At 1,000 random points of each of 13 kinds (smooth, float32, rounded, noisy and
     others) at least 98.9 % of the true errors are within ten reported ones; ``python tests/test_estimated_matrices.py
-    1000`` prints the table. An f that changes over a length far below a coordinate needs `first_step`.
+    1000`` prints the table. An f that changes over a length far below a coordinate needs `first_step`. Of an f
+    that stores `x` itself in fewer digits, as float32 or rounded decimals, the error is too small at some points in a
+    hundred: let `f` keep float64, or pass a step of your own to `numerical_hessian`.
 
     Examples
     --------

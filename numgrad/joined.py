@@ -25,6 +25,8 @@ class Joined:
 
     def __init__(self, x: Any) -> None:
         self.whole = Container(x)
+        if twice := [name for name in self.whole.arrays if name not in self.whole.apart()]:
+            raise ValueError(f"{twice[0]} is given twice, so that it has no derivative of its own; pass it once")
         arrays = self.whole.views.values()
         self.flat: NDArray[Any] = np.concatenate([np.empty(0, np.float16), *(part.reshape(-1) for part in arrays)])
         self.flat = self.flat.astype(self.flat.dtype.newbyteorder("=") if len(arrays) else np.float64)

@@ -123,7 +123,8 @@ class Ladder:
         self.slopes, self.jumps = np.full((2, *self.steps.shape), np.nan)
         self.asked = np.zeros(self.steps.shape, np.bool_)
         self.allowed = (self.steps <= lines.farthest) & (self.steps >= lines.nearest)
-        self.stairs = np.zeros(self.steps.shape[1], np.intp)  # 1 where f has some, 2 where there is no more to ask
+        # 1 where f has stairs, 2 where their height is known, -1 where it has none.
+        self.stairs = np.zeros(self.steps.shape[1], np.intp)
 
     def first(self) -> Indices:
         """Return the row of each line where noise leaves a tenth of its slope, or the last but one."""
@@ -158,7 +159,7 @@ class Ladder:
         self.fill(above, failed & is_flat & self.allowed[above, lines])
         which = np.flatnonzero(failed & ~is_flat & (self.stairs == 0))
         if len(which):
-            self.stairs[which] = np.where(self._stays(first[which], which), 1, 2)
+            self.stairs[which] = np.where(self._stays(first[which], which), 1, -1)
         last = np.where(self.asked & (index < first), index, -1).max(axis=0)  # of the flat ones
         below = np.where(last < 0, low - 1, (last + first) // 2)
         more = (last < first - 1) & (below >= 0) & self.allowed[below, lines]
@@ -224,7 +225,8 @@ class Ladder:
             self.fill(quiet.argmax(axis=0) + 1, denied)
             self.fill(low - 1, down)
             above = ~self.asked & self.allowed & (index > rows)
-            noisy = self._is_vague(slope, error) & (error <= 1.01 * self.noise[rows, lines])
+            noisy = (error <= 1.01 * self.noise[rows, lines]) | (self.stairs == 2)
+            noisy &= self._is_vague(slope, error)
             self.fill(above.argmax(axis=0), above.any(axis=0) & noisy & ~down & ~denied)
             if self.asked.sum() == before:
                 break

@@ -44,6 +44,8 @@ def _candidate(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = 
     """Yield the parts of the candidate as copies, since f may change them, in the order of the leaves of x."""
     label = f"gradient{path}"
     if not is_tree(x):
+        if is_labelled(x) and is_labelled(gradient) and _is_reordered(gradient.axes, x.axes):
+            raise ValueError(f"{label} must have the labels of x in their order; pass gradient.reindex_like(x)")
         yield _part(gradient, next(held).shape, label)
         return
     if isinstance(x, Mapping):
@@ -59,6 +61,12 @@ def _candidate(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = 
         raise ValueError(f"{label} must be a list of {len(x)} parts as x, got {describe(gradient)}")
     for key in x if isinstance(x, Mapping) else range(len(x)):
         yield from _candidate(gradient[key], x[key], held, f"{path}[{key!r}]")
+
+
+def _is_reordered(axes: Any, others: Any) -> bool:
+    """Tell whether there are the same labels in another order; other ones may be none of the user's own."""
+    ours, theirs = list(map(list, axes)), list(map(list, others))
+    return ours != theirs and list(map(set, ours)) == list(map(set, theirs))
 
 
 def _shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
@@ -152,9 +160,10 @@ class Sides:
         self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
         largest = max((float(np.max(np.abs(a))) for a in self.candidate.values() if a.size), default=0.0)
         self.floor = self.eps * largest if math.isfinite(largest) else 0.0
-        self.steps = {name: self._steps(memory, h) for name, memory in self.x.items()}
-        self.bounds = bounds
-        self.ends = {} if bounds is None else {name: limits(np.asarray(a), bounds) for name, a in self.x.items()}
+        given, self.bounds = self.whole_x.own(h, "h"), self.whole_x.own(bounds, "bounds")
+        self.steps = {name: self._steps(memory, given[name]) for name, memory in self.x.items()}
+        bounded = ((name, own) for name, own in self.bounds.items() if own is not None)
+        self.ends = {name: limits(np.asarray(self.x[name]), own) for name, own in bounded}
 
     @cached_property
     def least(self) -> dict[str, Floats]:
@@ -210,7 +219,7 @@ class Sides:
         if not _has_steps(objective):
             h = float(np.median(h)) if h.size else 1.0
         out = np.empty(len(own))
-        plan = rule_at(memory, h, "central", self.bounds, own)
+        plan = rule_at(memory, h, "central", self.bounds[name], own)
         differentiate(objective, memory, args, plan, out, self.workers, progress)
         return out
 

@@ -31,7 +31,7 @@ UNTOLD = {
     "rounded to 3",
     "rounded to 6",
 }
-MOST = {"x far away": 40, "x in float32, directions": 30, "nets of x in float32, directions": 30}
+MOST = {"x far away": 40, "x in float16": 20, "x in float32, directions": 30, "nets of x in float32, directions": 30}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "float32 nets, std 0.01"])

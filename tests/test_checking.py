@@ -733,3 +733,54 @@ def test_tables_are_short_and_begin_with_the_worst():
     assert html.count("<tr>") == 21
     assert "... and 11 more" in html
     assert "hint: W7: the sign is wrong" in html
+
+
+def test_steps_and_bounds_of_arrays_are_taken_by_their_names():
+    seen, x = [], {"a": np.array([1.0, 2.0]), "b": np.array([3.0])}
+
+    def f(p):
+        seen.append((float(p["a"][0]), float(p["b"][0])))
+        return float(p["a"] @ p["a"] * p["b"][0])
+
+    right = {"a": 6 * x["a"], "b": [x["a"] @ x["a"]]}
+    assert check_gradient(f, right, x, h={"a": 0.25, "b": 0.5}, bounds={"a": None, "b": (0, 3)})
+    assert np.max(seen, axis=0).tolist() == [1.5, 3.0]
+    with pytest.raises(ValueError, match="h must be one for all arrays, or have the keys"):
+        check_gradient(f, right, x, h={"a": 0.25})
+
+
+def test_labels_of_a_candidate_are_those_of_x():
+    pandas = pytest.importorskip("pandas")
+    x = pandas.Series([1.0, 2.0], ["a", "b"])
+    right = pandas.Series([4.0, 2.0], ["b", "a"])
+    with pytest.raises(ValueError, match="must have the labels of x in their order"):
+        check_gradient(lambda s: s @ s, right, x)
+    assert check_gradient(lambda s: s @ s, right.reindex_like(x), x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_an_f_that_stores_its_parameters_in_fewer_digits(dtype):
+    rng = np.random.default_rng(1)
+    x, y = {"W": rng.normal(size=(4, 3)), "b": np.zeros(3)}, rng.normal(size=(6, 4))
+
+    def f(p):
+        small = {name: array.astype(dtype).astype(np.float64) for name, array in p.items()}
+        return float(np.sum(np.tanh(y @ small["W"] + small["b"])))
+
+    slope = 1 - np.tanh(y @ x["W"] + x["b"]) ** 2
+    right = {"W": y.T @ slope, "b": slope.sum(axis=0)}
+    assert check_gradient(f, right, x)
+    assert check_gradient(f, right, x, directions=4, rng=0)
+    wrong = right["W"].copy()
+    wrong[0] *= 2.0
+    assert not check_gradient(f, right | {"W": wrong}, x)
+    assert not check_gradient(f, right | {"b": -right["b"]}, x, directions=4, rng=0)
+
+
+def test_a_dead_unit_is_no_stair():
+    x = np.array([0.5, -1e-4, -0.3, -3.0])
+    right = (x > 0).astype(float)
+    f = lambda x: float(np.sum(np.maximum(x, 0.0)))  # noqa: E731
+    assert check_gradient(f, right, x)
+    check = check_gradient(f, np.ones(4), x)
+    assert check.arrays[""].failed == 3

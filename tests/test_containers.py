@@ -299,6 +299,8 @@ def test_misuse_of_hessians_of_containers_leaves_the_memory():
         (ValueError, "f writes to its argument", lambda: numerical_hessian(lambda p: p["W"].__iadd__(1).sum(), x)),
         (ValueError, "shape of x, \\(9,\\)", lambda: numerical_hessian(f, x, gradient=lambda p: {"W": p["W"]})),
         (TypeError, "x\\['W'\\] must hold real", lambda: numerical_hessian(f, {"W": W + 1j})),
+        (ValueError, "b is given twice", lambda: numerical_hessian(f, {"a": W, "b": W})),
+        (ValueError, "share memory", lambda: numerical_hessian(f, {"a": W[:, :2], "b": W[:, 1:]})),
         (TypeError, "keys of x must be strings", lambda: estimate_hessian(f, {1: W})),
         (ZeroDivisionError, "zero", lambda: numerical_hessian(lambda p: 1 // int(p["W"][0, 0] > 1e9), x)),
     ]:

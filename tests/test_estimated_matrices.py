@@ -14,8 +14,9 @@ from numgrad import estimate_derivative, estimate_gradient, estimate_hessian, es
 
 EPS = 2.0**-52
 X = np.array([0.3, 0.4, 1.2])
-# Entries of these kinds have no model of f; a kink at x has no second derivative.
-WITHOUT_SECOND = {"float32 nets", "iterated", "few iterations", "kinks"}
+# Entries of these kinds have no model of f; a kink at x has no second derivative. Where f stores x in fewer digits, the
+# error of a second derivative is too small at some 15 of 100 points, as the docstring says.
+WITHOUT_SECOND = {"float32 nets", "iterated", "few iterations", "kinks", "stored"}
 
 
 def of_all_sizes(x):
