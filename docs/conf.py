@@ -59,7 +59,8 @@ TOPICS = {
     ],
     "Derivatives as functions": ["Gradient", "Jacobian", "Hessian"],
     "Error bars": [
-        "estimate_derivative", "estimate_gradient", "estimate_jacobian", "estimate_hessian", "Estimate", "propagate",
+        "estimate_derivative", "estimate_gradient", "estimate_jacobian", "estimate_hessian", "Estimate",
+        "propagate", "labels",
     ],
     "Checks": ["check_gradient", "assert_gradient", "GradientCheck"],
     "Descents": ["gradient_descent", "gradient_ascent", "descent_path"],
