@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Hashable
@@ -164,8 +163,8 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
 
     started, finished, errors = list[int](), list[None](), SimpleQueue[BaseException | None]()
     # A second Ctrl-C may end the wait for the threads, which hence write to memory that nobody else is given.
-    sweep, first = ranges.sweep, ranges.start
-    result, sweep.out = sweep.out, np.full_like(sweep.out, math.nan)
+    sweep = ranges.sweep
+    result, sweep.out = sweep.out, sweep.out.copy()  # with what is done, wherever it stands
 
     def work(rank: int) -> None:
         raised = None
@@ -189,4 +188,4 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
         ranges.ended = True
         while len(finished) < len(started):  # they read x, which may change after the return
             sleep(0.001)
-        result[first:], sweep.out = sweep.out[first:], result
+        result[...], sweep.out = sweep.out, result

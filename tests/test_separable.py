@@ -16,6 +16,7 @@ from numgrad import (
     numerical_gradient,
     numerical_hessian,
     reference,
+    threads,
 )
 
 EPS = float(np.finfo(float).eps)
@@ -257,6 +258,18 @@ def test_an_element_that_cannot_be_compiled():
 
     with pytest.raises(TypeError, match="numba cannot compile element"):
         numerical_gradient(SeparableObjective(wrong, [[0]]), np.ones(1))
+
+
+@needs_scipy
+def test_threads_keep_the_second_derivatives_that_were_done_before(monkeypatch):
+    # Any work is long enough for threads, which begin after the first element, and that has several entries.
+    monkeypatch.setattr(threads, "INTERRUPT_INTERVAL", 1e-9)
+    x, expected = np.random.default_rng(9).standard_normal(9), None
+    for _ in range(5):
+        found = numerical_hessian(ragged()[0], x, workers=3).toarray()
+        expected = found if expected is None else expected
+        assert not np.isnan(found).any()
+        assert found.tobytes() == expected.tobytes()
 
 
 @needs_scipy
