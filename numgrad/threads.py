@@ -174,14 +174,19 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
             raised = error
         finished.append(None)
         errors.put(raised)
+        del raised  # its traceback holds this frame, and what that holds, until the collector of cycles comes
 
     try:
         # C again: no thread that was started goes uncounted.
         started.extend(map(start_new_thread, repeat(work), zip(range(1, len(states)))))
         ranges.work(states[0], report)
         for _ in started:
-            if (error := errors.get()) is not None:
-                raise error
+            error = errors.get()
+            try:
+                if error is not None:
+                    raise error
+            finally:
+                del error  # as above
         if report:
             report(ranges.done)
     finally:

@@ -4,6 +4,7 @@ Dispatchers are built by hand, so that this runs without the compiler too.
 """
 
 import fractions
+import gc
 import sys
 import threading
 import time
@@ -421,6 +422,31 @@ def test_an_f_that_raises_leaves_neither_copies_nor_references(workers, scheme):
     assert sys.getrefcount(x) == references
     assert 1 <= len(objective.kept) <= workers
     assert all(copy.shape == x.shape for copy in objective.kept)
+
+
+@needs_jit
+def test_what_a_thread_raises_is_freed_without_the_collector():
+    @njit
+    def fails(x):
+        if x[40_000] != 1.0:
+            raise ValueError("mine")
+        return x[0]
+
+    x = np.ones(50_000)
+    gc.disable()
+    try:
+        for _ in range(20):
+            out = np.empty(x.shape)
+            own = sys.getrefcount(out)
+            with pytest.raises(ValueError, match="mine"):
+                numerical_gradient(fails, x, scheme="forward", workers=2, out=out)
+            for _ in range(1000):  # the last frames of threads may live on for a moment
+                if sys.getrefcount(out) == own:
+                    break
+                time.sleep(0.001)
+            assert sys.getrefcount(out) == own
+    finally:
+        gc.enable()
 
 
 @needs_jit
