@@ -16,7 +16,7 @@ from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs
 from .points import EPS, is_narrow, resolution
-from .schemes import AnyScheme, Bounds, as_scheme, limits, rule_at
+from .schemes import SPARE_ROOM, AnyScheme, Bounds, as_scheme, limits, rule_at
 
 __all__: list[str] = []  # nothing here is public
 
@@ -24,8 +24,6 @@ __all__: list[str] = []  # nothing here is public
 _BATCH_BYTES = 2**26
 # The longest t of a line ``x + t v`` along a tiny v: with the offsets of any scheme it stays finite.
 _LONGEST = 1e300
-# Relative: what a displacement next to a bound leaves for the rounding of the room.
-_SPARE_ROOM = 1e-9
 
 
 class Options(NamedTuple):
@@ -158,7 +156,7 @@ class Problem:
             return lengths
         x = np.asarray(self.point).reshape(-1).astype(np.float64)
         low, high = (-np.inf, np.inf) if self.options.bounds is None else limits(self.point, self.options.bounds)
-        low, high = ((1 - _SPARE_ROOM) * (end - x) for end in (low, high))
+        low, high = ((1 - SPARE_ROOM) * (end - x) for end in (low, high))
         moved = np.clip(lengths, low, high)
         moved = np.where(np.abs(moved) < 0.5 * np.abs(lengths), np.clip(-lengths, low, high), moved)
         return moved if not is_narrow(self.point) else (x + moved).astype(self.point.dtype).astype(np.float64) - x

@@ -298,12 +298,6 @@ def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Float
         raise ValueError(f"h of shape {steps.shape} does not broadcast to x of shape {x.shape}") from None
 
 
-def _ends_of_numbers(x: NDArray[Any]) -> tuple[Floats, Floats] | None:
-    """Return bounds where x + h may overflow, else None."""
-    largest = float(np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).max)
-    return limits(x, (-largest, largest)) if x.size and 0.01 * largest < np.abs(x).max() <= largest else None
-
-
 def stored_steps(x: NDArray[Any], steps: Floats) -> Floats:
     """Return how far each coordinate of the plain array `x` comes by a step away from 0, as the points are stored.
 

@@ -476,10 +476,10 @@ def test_without_a_folder_for_its_cache_a_kernel_is_compiled_all_the_same(monkey
 def test_the_one_compile_policy(monkeypatch):
     monkeypatch.setattr(compiling, "njit", lambda **options: lambda kernel: options)
     assert compiling.compiled()(len) == {"nogil": True, "error_model": "numpy"}
-    options = compiling.compiled(**compiling.INLINE, **compiling.REORDER, **compiling.PASTE)(len)
+    options = compiling.compiled(**compiling.INLINE, **compiling.PASTE)(len)
     assert options["forceinline"]
     assert options["inline"] == "always"
-    assert options["fastmath"] == {"reassoc", "contract", "nsz"}
+    assert "fastmath" not in options  # IEEE order, around any function
 
 
 @needs_jit

@@ -28,10 +28,8 @@ __all__: list[str] = []  # nothing here is public
 Kernel = Callable[..., Any]
 Decorator = Callable[[Kernel], Kernel]
 
-# Options of `compiled`. Sums may be reordered and contracted, so that they vectorise: not around a user's function.
-REORDER: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz"}}
-# LLVM copies the function into its callers whatever its size, for where handing over its arguments and counting
-# references to them would take longer than what it does.
+# Options of `compiled`. By this one LLVM copies the function into its callers whatever its size, for where handing over
+# its arguments and counting references to them would take longer than what it does.
 INLINE: dict[str, Any] = {"forceinline": True}
 # numba does so before it compiles, which takes a fifth less time than to compile two functions.
 PASTE: dict[str, Any] = {"inline": "always"}
