@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .functions import cross_entropy_error, function_1, function_2, relu, sigmoid, softmax, sum_squared_error
     from .gradient import numerical_gradient
     from .hessian import hessian_vector_product, numerical_hessian
-    from .jacobian import directional_derivative, numerical_jacobian
+    from .jacobian import directional_derivative, jacobian_sparsity, numerical_jacobian
     from .nets import SimpleNet, simpleNet
     from .networks import MultiLayerNet, TwoLayerNet
     from .objectives.incremental import IncrementalObjective
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .plotting import tangent_line
     from .propagation import propagate
     from .schemes import Scheme
-    from .sparsity import jacobian_sparsity
     from .training import History, train
 
 __version__ = "0.2.0"
@@ -87,7 +86,7 @@ _MODULES = {
     "function_2": "functions",
     "numerical_gradient": "gradient",
     "numerical_jacobian": "jacobian",
-    "jacobian_sparsity": "sparsity",
+    "jacobian_sparsity": "jacobian",
     "directional_derivative": "jacobian",
     "numerical_hessian": "hessian",
     "hessian_vector_product": "hessian",

@@ -11,12 +11,11 @@ from numpy.typing import ArrayLike
 from . import arguments, driver
 from .analytic import check_analytic
 from .bounds import Bounds
-from .columns import Options, Problem
 from .containers import Container, is_container, renewed
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient, takes_containers
 from .hessian import hessian_vector_product, numerical_hessian
-from .jacobian import jacobian_of, numerical_jacobian
+from .jacobian import Options, Problem, jacobian_of, numerical_jacobian
 from .loops import RESPONDED, Floats, make_complex_step
 from .objectives.python import PythonObjective
 from .points import is_narrow
@@ -240,10 +239,8 @@ class Jacobian(_Derivative):
 
     def value_and_jacobian(self, x: Any, *args: Any) -> tuple[Any, Any]:
         """Return f(x), as an array of floats, and the Jacobian at `x`; f is evaluated once at `x` for both."""
-        h, options = self.options["h"], Options(args=args, **self._rest)
-        problem = Problem(self.f, x, h, options)
-        jacobian = jacobian_of(self.f, x, h, options, problem)
-        return problem.base, jacobian
+        problem = Problem(self.f, x, self.options["h"], Options(args=args, **self._rest))
+        return problem.base, problem.jacobian()
 
     def by_parameters(self, x: Any, *parameters: float) -> Any:
         """Return the derivatives of ``f(x, *parameters)`` by the parameters, as `scipy.optimize.curve_fit` takes them.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from .arguments import ALL_COORDINATES, describe
-from .bounds import Bounds
-from .columns import Options, Problem
-from .driver import Progress, Workers
+from .arguments import describe
 from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
 from .points import is_narrow, scales
 
-__all__ = ["jacobian_sparsity"]
+if TYPE_CHECKING:
+    from .jacobian import Problem
+
+__all__: list[str] = []  # nothing here is public
 
 # Patterns that are kept with their colours, for solvers that ask again and again: an n = 100,000 is coloured in the
 # time of some 20 evaluations. Fixed by test_the_colours_of_a_pattern_are_found_once in tests/test_sparsity.py.
@@ -36,8 +36,6 @@ _ROUNDED = 1024
 _NOISY = 10
 # Columns, more than any pattern has: a list does not tell how many it has.
 _WIDEST = 2**62
-# Relative to x: by how much coordinates move where a pattern is sought.
-_PROBE = 1e-3
 
 
 class Pattern:
@@ -98,7 +96,7 @@ class Pattern:
         return csr_array((entries, self.columns.copy(), self.starts.copy()), shape=self.shape)
 
 
-def _scipy_sparse() -> Any:
+def scipy_sparse() -> Any:
     try:
         import scipy.sparse
     except ImportError:
@@ -141,7 +139,7 @@ def _is_same(known: tuple[NDArray[Any], ...], given: Any) -> bool:
 
 def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
     """Return the entries as a csr_array; what a sparse array stores is an entry, whatever its value."""
-    sparse = _scipy_sparse()
+    sparse = scipy_sparse()
     if sparse.issparse(sparsity):
         return sparsity.tocsr()
     if isinstance(sparsity, Sequence) and not all(np.asarray(row).dtype == np.bool_ for row in sparsity):
@@ -211,7 +209,7 @@ def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
         flags = problem.differentiate(moves.plan, table[:-1], problem.options.progress)
         if not problem.objective.has_descent:  # the loops of Python say nothing of the members of a group
             flags |= _flags_of_steps(problem)
-        forth = problem.values(_together(v), table[-1:])[0]
+        forth = problem.moved(v, rows=table[-1:])
         with np.errstate(all="ignore"):
             index, limits = (pattern.starts, pattern.columns, moves.groups), (_SUSPICIOUS, _FAINT * problem.eps)
             deviates = patterns.fill(index, table.view(base.dtype), moves.divisors, v, base, limits, entries)
@@ -226,11 +224,6 @@ def _flags_of_steps(problem: Problem) -> int:
     """Return whether a step is lost where it is added to some coordinate."""
     eps, x = problem.plan[0].data[1], np.asarray(problem.point, np.float64).reshape(-1)
     return STEP_LOST if eps and (np.abs(x) * eps > np.abs(problem.plan[1].lengths)).any() else 0
-
-
-def _together(lengths: Floats) -> Directions:
-    """Return the direction along which all coordinates move."""
-    return Directions(np.array([0, len(lengths)]), ALL_COORDINATES, lengths)
 
 
 def _stored(problem: Problem, offsets: Floats, weights: Floats, steps: Floats) -> Floats:
@@ -254,9 +247,9 @@ def _check(problem: Problem, jacobian: Any, v: Floats, forth: NDArray[Any]) -> N
         expected, size = jacobian @ v, abs(jacobian) @ np.abs(v)
         rounding, change = problem.eps * np.abs(base), forth - base
         if np.allclose(back, -v, rtol=1e-6, atol=0.0):  # the half of both sides is free of the curvature of f
-            change = (change - (problem.values(_together(back))[0] - base)) / 2
+            change = (change - (problem.moved(back) - base)) / 2
         suspicious = np.abs(change - expected) - _SUSPICIOUS * size - _FAINT * rounding
-        noise = _noise(lambda: np.nan_to_num(np.abs(problem.values(_together(0.0 * v))[0] - base)).max(initial=0.0))
+        noise = _noise(lambda: np.nan_to_num(np.abs(problem.moved(0.0 * v) - base)).max(initial=0.0))
         allowed = _ROUNDED * (rounding + problem.eps * size) + _NOISY * noise
         allowed += 8 * problem.eps * np.nan_to_num(np.abs(base), posinf=0.0).max(initial=0.0)
     for i in np.argsort(-np.nan_to_num(suspicious, nan=-1.0), kind="stable")[:_SUSPECTS]:
@@ -275,8 +268,7 @@ def _look_into(problem: Problem, jacobian: Any, i: int, v: Floats, allowed: floa
     own, base = jacobian.indices[jacobian.indptr[i] : jacobian.indptr[i + 1]], problem.base.reshape(-1)[i]
 
     def changes(members: Indices) -> bool:
-        moves = Directions(np.array([0, len(members)]), members, v[members])
-        return bool(abs(problem.values(moves)[0, i] - base) > allowed)
+        return bool(abs(problem.moved(v[members], members)[i] - base) > allowed)
 
     others = np.setdiff1d(np.arange(v.size), own)
     if not len(others) or not changes(others):
@@ -289,89 +281,3 @@ def _look_into(problem: Problem, jacobian: Any, i: int, v: Floats, allowed: floa
         f"sparsity is too small: output {i} changes with {named}, for which it has no entry; "
         f"numgrad.jacobian_sparsity(f, x) looks for all"
     )
-
-
-def jacobian_sparsity(
-    f: Callable[..., Any],
-    x: ArrayLike,
-    *,
-    args: tuple[Any, ...] = (),
-    workers: Workers = 1,
-    progress: Progress = False,
-    bounds: Bounds | None = None,
-) -> Any:
-    """Find which outputs of `f` depend on which coordinates, for the `sparsity` of `numerical_jacobian`: a heuristic.
-
-    Parameters
-    ----------
-    f : callable
-        As for `numerical_jacobian`.
-    x : array_like
-        A point near which `f` is looked at, as for `numerical_jacobian`; perturbed in place and restored likewise.
-    args : tuple, optional
-        Further arguments of `f`.
-    workers : int or map-like callable, default 1
-        As for `numerical_jacobian`.
-    progress : bool or callable, default False
-        As for `numerical_jacobian`.
-    bounds : pair of array_like, optional
-        As for `numerical_jacobian`.
-
-    Returns
-    -------
-    scipy.sparse.csr_array of bool
-        The entries that were found, of shape ``(f(x).size, x.size)``.
-
-    Raises
-    ------
-    TypeError
-        As `numerical_jacobian`.
-    ValueError
-        If the pattern that was found proves too small for the Jacobian at `x`; else as `numerical_jacobian`.
-    ImportError
-        If scipy is not installed.
-
-    Notes
-    -----
-    All coordinates are moved to a random place nearby, by up to a thousandth of their size, and then each one half the
-    way back: the outputs that change are its entries. One evaluation for each coordinate, two for each colour and a few
-    more, by which the pattern is verified as `numerical_jacobian` does. A dependence that shows elsewhere only, as in
-    the branch of an ``if`` that is not taken near `x`, is not found. Take the union of the patterns of several points.
-    NaN in place of numbers is not tried: comparisons and maxima swallow it, solvers and integrators raise or run on,
-    and a product with a constant 0 hands it on where nothing depends.
-
-    References
-    ----------
-    Curtis, A., Powell, M. and Reid, J., *On the estimation of sparse Jacobian matrices*, IMA Journal of Applied
-    Mathematics 13, 1974.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numgrad import jacobian_sparsity
-    >>> print(jacobian_sparsity(lambda x: x[1:] - x[:-1] ** 2, np.ones(4)).toarray().astype(int))
-    [[1 1 0 0]
-     [0 1 1 0]
-     [0 0 1 1]]
-    """
-    sparse = _scipy_sparse()
-    problem = Problem(f, x, 1e-4, Options(args, workers, progress=progress, bounds=bounds))
-    n, base, rng = problem.point.size, problem.base.reshape(-1), np.random.default_rng(0)
-    signs = rng.choice([-1.0, 1.0], n)
-    sizes = _PROBE * scales(np.asarray(problem.point)) * rng.uniform(0.6, 1.0, n)
-    far, near = problem.inside(signs * sizes), problem.inside(0.5 * signs * sizes)
-    at_far = problem.values(Directions(np.array([0, n]), ALL_COORDINATES, far))[0] if n else base
-    rows, columns = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
-    block = max(1, 2**22 // max(1, base.size, n))  # 32 MiB of outputs, and of displacements, at a time
-    for first in range(0, n, block):
-        chosen = np.arange(first, min(first + block, n))
-        lengths, starts = np.tile(far, (len(chosen), 1)), n * np.arange(len(chosen) + 1)
-        lengths[np.arange(len(chosen)), chosen] = near[chosen]
-        found = problem.values(Directions(starts, np.tile(np.arange(n), len(chosen)), lengths.reshape(-1)))
-        by, outputs = np.nonzero((found != at_far) & ~(np.isnan(found) & np.isnan(at_far)))
-        rows.append(outputs)
-        columns.append(chosen[by])
-    at = np.concatenate(rows), np.concatenate(columns)
-    pattern = sparse.csr_array((np.ones(len(at[0]), np.bool_), at), shape=(base.size, n))
-    sparse_jacobian(problem, as_pattern(pattern, pattern.shape))
-    return pattern
