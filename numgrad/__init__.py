@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from .gradient import numerical_gradient
     from .hessian import hessian_vector_product, numerical_hessian
     from .jacobian import directional_derivative, jacobian_sparsity, numerical_jacobian
-    from .nets import SimpleNet, simpleNet
-    from .networks import MultiLayerNet, TwoLayerNet
+    from .nets import MultiLayerNet, SimpleNet, TwoLayerNet, simpleNet
     from .objectives.incremental import IncrementalObjective
     from .objectives.rows import LayerObjective
     from .objectives.separable import SeparableObjective
@@ -106,8 +105,8 @@ _MODULES = {
     "sum_squared_error": "functions",
     "simpleNet": "nets",
     "SimpleNet": "nets",
-    "TwoLayerNet": "networks",
-    "MultiLayerNet": "networks",
+    "TwoLayerNet": "nets",
+    "MultiLayerNet": "nets",
     "train": "training",
     "History": "training",
     "IncrementalObjective": "objectives.incremental",

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__, check_gradient
-from .commands import demo, output, profiling, results, subjects
+from .commands import demo, output, profiling, subjects
 
 # The last two are 128 and the number of the signal, as of a program that a signal has ended.
 _CODES = (
@@ -139,12 +139,12 @@ def _profile(options: argparse.Namespace) -> int:
         sys.path.insert(0, os.getcwd())
         f, x = _function(options.function), _point(options.at)
         shapes = subjects.functions(options.function, f, x, options.budget)
-    old = None if options.compare is None else results.read(options.compare)
+    old = None if options.compare is None else output.read_profile(options.compare)
     if old is not None:
-        results.check_settings(old, settings._asdict())
+        output.check_settings(old, settings._asdict())
     rest = settings, options.peers, options.json, options.plot
     new = _judged("profile", profiling.profile, shapes or [(784, 10)], *rest)
-    return 0 if old is None else int(results.compare(old, new) > 0)
+    return 0 if old is None else int(output.compare(old, new) > 0)
 
 
 def _judged(name: str, run: Any, *arguments: Any, **options: Any) -> Any:

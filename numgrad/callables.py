@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,19 @@ class _Derivative:
     `public` is the function that it calls.
     """
 
-    def __init__(self, public: Callable[..., Any], f: Callable[..., Any], options: dict[str, Any]) -> None:
+    def _take(self, public: Callable[..., Any], given: dict[str, Any]) -> None:
+        """Keep what `__init__` was given, and check it, as far as it does not depend on the point."""
+        self.f = given.pop("f")
+        self.options = options = {name: value for name, value in given.items() if name != "self"}
         vectorized = options.get("vectorized", False)
         batch_bytes = arguments.whole_number("batch_bytes", options.get("batch_bytes", 1), 1) if vectorized else 0
-        self.f, self.objective = f, driver.as_objective(f, (), batch_bytes)
+        self.objective = driver.as_objective(self.f, (), batch_bytes)
         driver.as_workers(options["workers"], self.objective)
         # What the point decides, as the shape of h, is checked at each call.
         step = 1e-4 if isinstance(options["h"], np.ndarray | list | Mapping) else options["h"]
         public(_zero, np.empty(0), step, scheme=options["scheme"], progress=options["progress"])
-        self.options = options
-        made: Any = type(self).__init__
-        defaults = {"h": made.__defaults__[0], **made.__kwdefaults__}
-        self.given = {name: value for name, value in self.options.items() if value is not defaults[name]}
+        defaults = signature(type(self)).parameters
+        self.given = {name: value for name, value in options.items() if value is not defaults[name].default}
 
     def __reduce__(self) -> Any:
         return _made, (type(self), self.f, self.given)
@@ -111,17 +113,7 @@ class Gradient(_Derivative):
         vectorized: bool = False,
         batch_bytes: int = 2**26,
     ) -> None:
-        options = {
-            "h": h,
-            "workers": workers,
-            "coordinates": coordinates,
-            "progress": progress,
-            "scheme": scheme,
-            "bounds": bounds,
-            "vectorized": vectorized,
-            "batch_bytes": batch_bytes,
-        }
-        super().__init__(numerical_gradient, f, options)
+        self._take(numerical_gradient, locals())
         # What changes nothing of a call at one point; batch_bytes counts for a vectorized f alone.
         is_usual = not self.given.keys() - {"h", "batch_bytes"}
         self._prepared = prepare(self.objective, h, self._warn) if is_usual else leave
@@ -218,20 +210,10 @@ class Jacobian(_Derivative):
         vectorized: bool = False,
         fills: bool | tuple[int, ...] = False,
     ) -> None:
-        options = {
-            "h": h,
-            "workers": workers,
-            "sparsity": sparsity,
-            "progress": progress,
-            "scheme": scheme,
-            "bounds": bounds,
-            "vectorized": vectorized,
-            "fills": fills,
-        }
-        super().__init__(numerical_jacobian, f, options)
+        self._take(numerical_jacobian, locals())
         if fills is not False and not self.objective.has_descent:
             raise TypeError(f"fills=True needs a compiled f, got {arguments.describe(f)}; let f return an array")
-        self._rest = {name: value for name, value in options.items() if name != "h"}
+        self._rest = {name: value for name, value in self.options.items() if name != "h"}
 
     def __call__(self, x: Any, *args: Any) -> Any:
         """Return the Jacobian at `x`, as `numerical_jacobian` does."""
@@ -291,16 +273,7 @@ class Hessian(_Derivative):
         scheme: AnyScheme = "central",
         bounds: Bounds | None = None,
     ) -> None:
-        options = {
-            "h": h,
-            "workers": workers,
-            "sparsity": sparsity,
-            "gradient": gradient,
-            "progress": progress,
-            "scheme": scheme,
-            "bounds": bounds,
-        }
-        super().__init__(numerical_hessian, f, options)
+        self._take(numerical_hessian, locals())
 
     def __call__(self, x: Any, *args: Any) -> Any:
         """Return the Hessian at `x`, as `numerical_hessian` does."""

@@ -18,10 +18,11 @@ from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient, takes_containers
 from .jacobian import numerical_jacobian
 from .joined import Joined
-from .loops import Directions, Floats, Indices, Rule, make_directions
+from .loops import Directions, Floats, Rule, make_directions
 from .objectives.python import PythonObjective
 from .points import EPS, private_copy, resolution
 from .schemes import AnyScheme, Bounds, StepSize, as_scheme, steps_of, stored_steps
+from .sparsity import entries_of
 
 __all__ = ["hessian_vector_product", "numerical_hessian"]
 
@@ -136,49 +137,65 @@ def numerical_hessian(
     [[8. 6.]
      [6. 0.]]
     """
-    if (
-        x.__class__ is not np.ndarray
-        and is_container(x)
-        and not is_labelled(x)
-        and takes_containers(gradient or f, args, x)
-    ):
-        joined = Joined(x)
-        own: dict[str, Any] = {"sparsity": sparsity, "out": out, "progress": progress, "scheme": scheme}
-        own |= {"args": args, "workers": workers, "bounds": joined.limits(bounds)}
-        own["gradient"] = None if gradient is None else joined.of(gradient, True)
-        return joined.run(lambda: numerical_hessian(joined.of(f), joined.flat, joined.numbers(h, "h"), **own))
+    parts = x.__class__ is not np.ndarray and is_container(x) and not is_labelled(x)
+    if parts and takes_containers(gradient or f, args, x):
+        options = {"sparsity": sparsity, "out": out, "args": args, "workers": workers, "progress": progress}
+        return _of_container(f, x, h, gradient, options | {"scheme": scheme, "bounds": bounds})
     if gradient is None and sparsity is None and hasattr(f.__class__, "_hessian"):
-        if out is not None or bounds is not None or as_scheme(scheme, 2) != as_scheme("central", 2):
-            raise ValueError(f"the Hessian of {f} is a csr_array by central differences: no out, scheme or bounds")
-        return _own_hessian(SecondDifferences(f, x, h, args, as_scheme(scheme, 2), None), workers, progress)
+        return _own_hessian(f, x, h, (args, out, scheme, bounds), workers, progress)
     if gradient is None and _is_cheap(f):
         gradient, workers = partial(_slopes, f, None, workers), 1
     driver.check_progress(progress)
-    if out is not None and sparsity is not None:
-        raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
-    full = 2 * real_array(x).shape
     if resume and (out is None or gradient is not None):
         raise ValueError("resume=True goes on with what is in out, from values of f; pass out, and no gradient")
-    hessian = np.empty(0) if sparsity is not None else arguments.result_buffer(out, full, x, args)
-    hessian[...] = hessian if resume else math.nan
+    hessian = _memory(x, args, out, sparsity is not None, resume)
     if gradient is not None:
-        jacobian = _jacobian(gradient, x, h, sparsity, (args, workers, progress, scheme, bounds))
-        if sparsity is not None:
-            return jacobian
-        hessian[...] = jacobian.reshape(full)
+        found = _jacobian(gradient, x, h, sparsity, (args, workers, progress, scheme, bounds))
+        if hessian is None:
+            return found
+        hessian[...] = found.reshape(hessian.shape)
         return hessian
     problem = SecondDifferences(f, x, h, args, as_scheme(scheme, 2), bounds)
     workers, n = driver.as_workers(workers, problem.objective), problem.point.size
-    if sparsity is not None:
-        pairs = _pairs(sparsity, n)
-        found = np.empty(n + len(pairs[0]))
-        problem.along(pairs, workers, progress, found)
-        diagonal, mixed = problem.derivatives(found, pairs)
-        problem.warn_of_rounding(diagonal, mixed)
-        problem.check(found, pairs)
-        return _symmetric(diagonal, mixed, pairs)
+    if hessian is None:
+        return _of_pairs(problem, sparsity, workers, progress)
     _write(hessian.reshape(n, n), problem, (workers, progress), resume)
     return hessian
+
+
+def _memory(x: Any, args: Any, out: Any, is_sparse: bool, resume: bool) -> NDArray[Any] | None:
+    """Return where a Hessian is written, NaN unless it is to `resume`; None for a sparse one."""
+    if out is not None and is_sparse:
+        raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
+    if is_sparse:
+        return None
+    hessian = arguments.result_buffer(out, 2 * real_array(x).shape, x, args)
+    hessian[...] = hessian if resume else math.nan
+    return hessian
+
+
+def _of_container(f: Any, x: Any, h: Any, gradient: Any, options: dict[str, Any]) -> Any:
+    """Return the Hessian over all arrays of a container in turn, as that of a flat array."""
+    joined = Joined(x)
+    options["bounds"] = joined.limits(options["bounds"])
+    options["gradient"] = None if gradient is None else joined.of(gradient, True)
+    return joined.run(lambda: numerical_hessian(joined.of(f), joined.flat, joined.numbers(h, "h"), **options))
+
+
+def _of_pairs(problem: SecondDifferences, sparsity: Any, workers: Workers, progress: Progress) -> Any:
+    """Return the Hessian from values of f where a pattern has entries, as a csr_array; ValueError if f has others."""
+    from scipy.sparse import csr_array, triu
+
+    n = problem.point.size
+    above = triu(_pattern(sparsity, n), 1, "coo")
+    pairs = i, j = above.row.astype(np.intp), above.col.astype(np.intp)
+    found = np.empty(n + len(i))
+    problem.along(pairs, workers, progress, found)
+    diagonal, mixed = problem.derivatives(found, pairs)
+    problem.warn_of_rounding(diagonal, mixed)
+    problem.check(found, pairs)
+    at = np.concatenate([np.arange(n), i, j]), np.concatenate([np.arange(n), j, i])
+    return csr_array((np.concatenate([diagonal, mixed, mixed]), at), shape=(n, n))
 
 
 def _write(matrix: Floats, problem: SecondDifferences, how: tuple[Workers, Progress], resume: bool) -> None:
@@ -199,28 +216,22 @@ def _write(matrix: Floats, problem: SecondDifferences, how: tuple[Workers, Progr
     problem.warn_of_rounding(diagonal, mixed)
 
 
-def _own_hessian(problem: SecondDifferences, workers: Workers, progress: Progress) -> Any:
+def _own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Workers, progress: Progress) -> Any:
     """Return the Hessian that an objective gives itself."""
+    (args, out, scheme, bounds), central = options, as_scheme("central", 2)
+    if out is not None or bounds is not None or as_scheme(scheme, 2) != central:
+        raise ValueError(f"the Hessian of {f} is a csr_array by central differences: no out, scheme or bounds")
+    problem = SecondDifferences(f, x, h, args, central, None)
     driver.check_progress(progress)
-    objective: Any = problem.objective
-    workers = driver.as_workers(workers, objective)
-    found = objective.f._hessian(problem.plain, problem.steps, problem.args, workers, progress)
-    warn_of(objective, (problem.point, problem.args), (problem.h, problem.steps), ignored=False)
+    workers = driver.as_workers(workers, problem.objective)
+    found = f._hessian(problem.plain, problem.steps, args, workers, progress)
+    warn_of(problem.objective, (problem.point, args), (h, problem.steps), ignored=False)
     return found
-
-
-def _pairs(sparsity: Any, n: int) -> tuple[Indices, Indices]:
-    """Return the pairs of coordinates above the diagonal for which the pattern or its transpose has an entry."""
-    entries = _pattern(sparsity, n).tocoo()
-    above = entries.row < entries.col
-    return entries.row[above].astype(np.intp), entries.col[above].astype(np.intp)
 
 
 def _pattern(sparsity: Any, n: int) -> Any:
     """Return a pattern, its transpose and the diagonal as one csr_array."""
     from scipy.sparse import eye_array
-
-    from .sparsity import entries_of
 
     entries = entries_of(sparsity, (n, n))
     if entries.shape != (n, n):
@@ -228,15 +239,6 @@ def _pattern(sparsity: Any, n: int) -> Any:
     entries = entries.astype(np.int8)
     entries.data[:] = 1
     return (entries + entries.T + eye_array(n, dtype=np.int8)).tocsr()
-
-
-def _symmetric(diagonal: Floats, mixed: Floats, pairs: tuple[Indices, Indices]) -> Any:
-    """Return the csr_array of a diagonal, of what is above it, and of the same below it."""
-    from scipy.sparse import csr_array
-
-    n, (i, j) = np.arange(len(diagonal)), pairs
-    at = np.concatenate([n, i, j]), np.concatenate([n, j, i])
-    return csr_array((np.concatenate([diagonal, mixed, mixed]), at), shape=(len(n), len(n)))
 
 
 def _jacobian(gradient: Any, x: Any, h: Any, sparsity: Any, options: tuple[Any, ...]) -> Any:

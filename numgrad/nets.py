@@ -1,26 +1,40 @@
-"""simpleNet, the book's net of one linear layer."""
+"""The book's nets, simpleNet, TwoLayerNet and MultiLayerNet: numerical gradients of all weights, backpropagation."""
 
 from __future__ import annotations
 
+import copy
 import functools
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from .arguments import FLOAT64, real_array, whole_number
-from .functions import as_batch, as_labels
+from .arguments import FLOAT64, describe, finite_real, real_array, whole_number
+from .functions import as_batch, as_labels, labels_of, relu, sigmoid, softmax
 from .gradient import numerical_gradient
+from .loops import Floats, Indices
+from .objectives.python import PythonObjective
+from .objectives.rows import LayerObjective
 from .points import private_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from .loops import Floats
     from .objectives.incremental import IncrementalObjective
 
-__all__ = ["SimpleNet", "simpleNet"]
+__all__ = ["MultiLayerNet", "SimpleNet", "TwoLayerNet", "simpleNet"]
+
+Params = dict[str, NDArray[Any]]
+# Of each activation: itself, and its slope from its value.
+_ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "sigmoid": (sigmoid, lambda a: a * (1.0 - a)),
+    "relu": (relu, lambda a: (a > 0.0).astype(np.float64)),
+    "tanh": (np.tanh, lambda a: 1.0 - a * a),
+}
+# The names of initial standard deviations: their squares times the number of inputs, after He and after Glorot.
+_GAINS = {"relu": 2.0, "he": 2.0, "sigmoid": 1.0, "xavier": 1.0, "tanh": 1.0}
+# Classes up to which rows are so short that NumPy spends its time between them. Fixed by bench_networks.py.
+_FEW = 32
 
 
 @functools.cache
@@ -29,6 +43,12 @@ def _layers() -> Any:
     from .objectives import layers
 
     return layers
+
+
+def _accuracy(logits: Floats, labels: NDArray[Any]) -> float:
+    """Return the fraction of the rows whose largest logit is that of the label; none that is NaN is right."""
+    labels = labels.argmax(axis=1) if labels.ndim == 2 else labels
+    return float(np.mean((logits.argmax(axis=1) == labels) & ~np.isnan(logits).any(axis=1)))
 
 
 class simpleNet:  # noqa: N801, the book's name
@@ -234,10 +254,374 @@ class simpleNet:  # noqa: N801, the book's name
         0.5
         """
         logits = self.predict(x)
-        labels = as_labels(t, logits.shape)
-        if labels.shape == logits.shape:
-            labels = labels.argmax(-1)
-        return float(np.mean((logits.argmax(-1) == labels) & ~np.isnan(logits).any(-1)))
+        return _accuracy(np.atleast_2d(logits), labels_of(t, logits))
 
 
 SimpleNet = simpleNet
+
+
+def losses_of(z: Floats, t: NDArray[Any]) -> Floats:
+    """Return the cross-entropy of each row of logits with its label, or with its soft labels."""
+    # Of few classes, the maximum of each row takes NumPy a quarter of the time in the other order.
+    top = z.max(axis=1) if z.shape[1] > _FEW else np.ascontiguousarray(z.T).max(axis=0)
+    powers = z - top[:, np.newaxis]
+    np.exp(powers, out=powers)
+    total = powers @ np.ones(z.shape[1])
+    if t.ndim == 1:
+        return -np.log(powers[np.arange(len(z)), t] / total + 1e-7)  # type: ignore[no-any-return]
+    return -np.sum(t * np.log(powers / total[:, np.newaxis] + 1e-7), axis=1)  # type: ignore[no-any-return]
+
+
+class _HiddenLayer(LayerObjective):
+    """A layer whose next operation after the activation is linear too: a move changes what follows by rank 1.
+
+    `rows` takes the pre-activations of the next layer, of weights V and biases c.
+    """
+
+    def __init__(self, x: Floats, data: tuple[Any, ...], act: Any, after: tuple[Floats, Floats], rows: Any) -> None:
+        super().__init__(x, rows, data, bias=True)
+        self._act, self._after, self._is_known = act, after, True
+
+    def _near(self, W: Floats, inputs: Floats, block: slice) -> tuple[Floats, int, Callable[..., Any]]:  # noqa: N803
+        (V, c), z, data = self._after, inputs @ W, [array[block] for array in self.data]  # noqa: N806
+        a = self._act(z)
+        y, flat_z, flat_a = a @ V + c, z.reshape(-1), a.reshape(-1)
+
+        def near(b: Indices, j: Indices, u: Floats) -> Floats:
+            at = b * z.shape[1] + j
+            points = V.take(j, axis=0)
+            points *= (self._act(flat_z[at] + u) - flat_a[at])[:, np.newaxis]
+            points += y.take(b, axis=0)
+            return self._values(points, [array[b] for array in data])
+
+        return z, self._length(y), near
+
+
+class MultiLayerNet:
+    """The net of the book's chapter 6: linear layers with activations between, and a softmax cross-entropy loss.
+
+    Parameters
+    ----------
+    input_size : int
+        Number of features.
+    hidden_size_list : sequence of int
+        Number of units of each hidden layer.
+    output_size : int
+        Number of classes.
+    activation : {'relu', 'sigmoid', 'tanh'}, default 'relu'
+        What follows each hidden layer.
+    weight_init_std : float or str, default 'relu'
+        Standard deviation of the weights, or 'relu' or 'he' for ``sqrt(2 / inputs)``, 'sigmoid' or 'xavier' for
+        ``sqrt(1 / inputs)``, of the layer at hand. Biases begin at 0.
+    weight_decay_lambda : float, default 0
+        Factor of ``sum(W**2) / 2`` over all weights, which is added to the loss.
+    rng : numpy.random.Generator or seed, optional
+        Source of the weights. Without it they come from `numpy.random.randn`, as in the book.
+
+    Attributes
+    ----------
+    params : dict of ndarray
+        'W1', 'b1', 'W2', ...: float64 arrays, which are read at each call. They are views of one buffer, `flat`. An
+        array may be replaced by another one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is no integer from 1, or an option has no such value.
+
+    References
+    ----------
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, chapters 4 to 6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import MultiLayerNet
+    >>> net = MultiLayerNet(6, [8, 5], 3, rng=0)
+    >>> x, t = np.random.default_rng(1).standard_normal((4, 6)), np.array([0, 2, 1, 2])
+    >>> slopes, exact = net.numerical_gradient(x, t), net.gradient(x, t)
+    >>> bool(max(np.abs(slopes[key] - exact[key]).max() for key in net.params) < 1e-8)
+    True
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size_list: Sequence[int],
+        output_size: int,
+        activation: str = "relu",
+        weight_init_std: float | str = "relu",
+        weight_decay_lambda: float = 0.0,
+        *,
+        rng: Any = None,
+    ) -> None:
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
+        if isinstance(hidden_size_list, str) or not isinstance(hidden_size_list, Sequence):
+            raise TypeError(f"hidden_size_list must be a sequence of integers, got {describe(hidden_size_list)}")
+        sizes = [whole_number("input_size", input_size, 1)]
+        sizes += [whole_number("a hidden size", size, 1) for size in hidden_size_list]
+        sizes += [whole_number("output_size", output_size, 1)]
+        self.activation, self.weight_decay_lambda = activation, finite_real("weight_decay_lambda", weight_decay_lambda)
+        source = None if rng is None else np.random.default_rng(rng)
+        self.params: Params = {}
+        for k, shape in enumerate(pairwise(sizes), 1):
+            self.params[f"W{k}"] = _std(weight_init_std, shape[0]) * (
+                np.random.randn(*shape) if source is None else source.standard_normal(shape)
+            )
+            self.params[f"b{k}"] = np.zeros(shape[1])
+        self._depth, self._flat, self._views = len(sizes) - 1, np.empty(0), dict[str, Any]()
+        self.flat  # noqa: B018, it makes the buffer
+
+    def __repr__(self) -> str:
+        sizes = [len(self.params["W1"]), *(len(self.params[f"b{k}"]) for k in range(1, self._depth + 1))]
+        return f"{type(self).__name__}({'-'.join(map(str, sizes))}, {self.activation})"
+
+    @property
+    def flat(self) -> Floats:
+        """All parameters as one float64 array, of which `params` holds views; made anew if one was replaced."""
+        if any(self.params.get(key) is not view for key, view in self._views.items()) or not self._views:
+            arrays, first, self._views = self._arrays(), 0, {}
+            self._flat = np.concatenate([array.reshape(-1) for array in arrays.values()])
+            for key, array in arrays.items():
+                self._views[key] = self._flat[first : first + array.size].reshape(array.shape)
+                first += array.size
+            self.params.update(self._views)
+        return self._flat
+
+    def _arrays(self) -> Params:
+        """Return the parameters as float64 arrays, as they are now."""
+        return {key: np.asarray(real_array(value, key), dtype=FLOAT64) for key, value in self.params.items()}
+
+    def _forward(self, x: ArrayLike) -> tuple[list[Floats], bool]:
+        """Return the inputs of each layer and the logits, as batches, and whether `x` is a single sample."""
+        rows, act = np.asarray(real_array(x), dtype=FLOAT64), _ACTIVATIONS[self.activation][0]
+        params = self._arrays()
+        features = len(params["W1"])
+        if not 1 <= rows.ndim <= 2 or rows.shape[-1] != features or not rows.size:
+            rule = f"x must have the shape ({features},) or (batch, {features}) and not be empty"
+            raise ValueError(f"{rule}, got {rows.shape}")
+        values = [np.atleast_2d(rows)]
+        for k in range(1, self._depth + 1):
+            z = values[-1] @ params[f"W{k}"] + params[f"b{k}"]
+            values.append(act(z) if k < self._depth else z)
+        return values, rows.ndim == 1
+
+    def _prepared(self, x: ArrayLike, t: ArrayLike) -> tuple[list[Floats], NDArray[Any]]:
+        """Return the inputs of each layer and the logits, and the labels of the batch."""
+        values, is_one = self._forward(x)
+        return values, labels_of(t, values[-1][0] if is_one else values[-1])
+
+    def predict(self, x: ArrayLike) -> Floats:
+        """Return the logits of one sample or of a batch, of shape (classes,) or (batch, classes)."""
+        values, is_one = self._forward(x)
+        return values[-1][0] if is_one else values[-1]
+
+    def loss(self, x: ArrayLike, t: ArrayLike) -> float:
+        """Return the mean softmax cross-entropy of a batch with its labels, and the weight decay.
+
+        Parameters
+        ----------
+        x : array_like
+            One sample of shape (features,) or a batch of shape (batch, features).
+        t : array_like
+            Integer labels, one-hot rows or soft labels, as `cross_entropy_error` takes them.
+
+        Returns
+        -------
+        float
+            In nats.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `cross_entropy_error`; a ValueError also if `x` has another number of features.
+        """
+        values, labels = self._prepared(x, t)
+        loss = float(losses_of(values[-1], labels).mean())
+        if self.weight_decay_lambda:
+            squares = sum(float(np.sum(self.params[f"W{k}"] ** 2)) for k in range(1, self._depth + 1))
+            loss += 0.5 * self.weight_decay_lambda * squares
+        return loss
+
+    def accuracy(self, x: ArrayLike, t: ArrayLike) -> float:
+        """Return the fraction of the samples whose largest logit is that of the label, the likeliest of a soft one."""
+        values, labels = self._prepared(x, t)
+        return _accuracy(values[-1], labels)
+
+    def objective(self, x: ArrayLike, t: ArrayLike) -> NetObjective:
+        """Return the loss of these data as a function of the parameters, a dict as `params`.
+
+        `check_gradient` knows its slopes for each sample and unit, and hence those of all weights with error bars, for
+        about two numerical gradients of the net.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numgrad import TwoLayerNet, check_gradient
+        >>> net = TwoLayerNet(784, 50, 10, rng=0)
+        >>> x, t = np.random.default_rng(0).uniform(0, 1, (100, 784)), np.arange(100) % 10
+        >>> check_gradient(net.objective(x, t), net.gradient(x, t), net.params).ok
+        True
+        """
+        return NetObjective(self, x, t)
+
+    def numerical_gradient(self, x: ArrayLike, t: ArrayLike, h: float = 1e-4, *, workers: int = 1) -> Params:
+        """Return all central differences of the loss, as a dict with the keys of `params`.
+
+        Parameters
+        ----------
+        x, t : array_like
+            As for `loss`.
+        h : float, default 1e-4
+            Step, in the unit of the weights.
+        workers : int, default 1
+            Threads, which pay for slow layers only.
+
+        Returns
+        -------
+        dict of ndarray
+            What ``numerical_gradient(lambda W: net.loss(x, t), net.params["W1"], h)`` gives for each array, to
+            round-off, from some four evaluations of what follows each unit in place of two for each weight.
+
+        Notes
+        -----
+        Each layer is a `LayerObjective`. Of a hidden layer, the next operation is linear too, so that a move of a unit
+        changes the next pre-activations by rank 1.
+        """
+        values, labels = self._prepared(x, t)
+        slopes = {}
+        for k in range(1, self._depth + 1):
+            weights = np.vstack([self.params[f"W{k}"], self.params[f"b{k}"]])
+            both = numerical_gradient(self._layer(k, values, labels), weights, h, workers=workers)
+            # The difference of a square is exact, of any step.
+            slopes[f"W{k}"], slopes[f"b{k}"] = both[:-1] + self.weight_decay_lambda * weights[:-1], both[-1]
+        return slopes
+
+    def _layer(self, k: int, values: list[Floats], labels: NDArray[Any]) -> LayerObjective:
+        """Return the loss without decay as a function of the weights of layer k and, as a last row, its biases."""
+        if k == self._depth:
+            last = LayerObjective(values[k - 1], losses_of, (labels,), bias=True)
+            last._is_known = True
+            return last
+        act, params = _ACTIVATIONS[self.activation][0], self._arrays()
+        after = [(params[f"W{i}"], params[f"b{i}"]) for i in range(k + 1, self._depth + 1)]
+
+        def rows(z: Floats, t: NDArray[Any]) -> Floats:
+            for V, c in after[1:]:  # noqa: N806
+                z = act(z) @ V + c
+            return losses_of(z, t)
+
+        return _HiddenLayer(values[k - 1], (labels,), act, after[0], rows)
+
+    def gradient(self, x: ArrayLike, t: ArrayLike) -> Params:
+        """Return the exact gradient of the loss by backpropagation, the offset 1e-7 of its logarithm included.
+
+        Parameters, errors: as `loss`.
+        """
+        values, labels = self._prepared(x, t)
+        p = softmax(values[-1])
+        shares = -(labels if labels.ndim == 2 else np.eye(p.shape[1])[labels]) / (p + 1e-7) / len(p)
+        delta = p * (shares - np.sum(shares * p, axis=1, keepdims=True))
+        slopes: Params = {}
+        for k in range(self._depth, 0, -1):
+            weights = self.params[f"W{k}"]
+            slopes[f"W{k}"] = values[k - 1].T @ delta + self.weight_decay_lambda * weights
+            slopes[f"b{k}"] = delta.sum(axis=0)
+            if k > 1:
+                delta = delta @ weights.T * _ACTIVATIONS[self.activation][1](values[k - 1])
+        return {key: slopes[key] for key in self.params}
+
+
+class NetObjective:
+    """The loss of a net for some data as a function of a dict of parameters, with the keys of `net.params`."""
+
+    def __init__(self, net: MultiLayerNet, x: ArrayLike, t: ArrayLike) -> None:
+        self.net, self.x, self.t = copy.copy(net), x, t
+
+    def __call__(self, params: Params) -> float:
+        """Return the loss for these parameters."""
+        self.net.params = params
+        return self.net.loss(self.x, self.t)
+
+    def _as_objective(self) -> _NetKind:
+        return _NetKind(self)
+
+
+class _NetKind(PythonObjective):
+    """The kind of a `NetObjective`: a Python f, whose slopes are known with error bars."""
+
+    def __init__(self, f: Any) -> None:
+        super().__init__(f)
+        self._slopes: dict[int, tuple[Floats, Floats]] = {}  # by layer: of its weights and its biases together
+
+    def slopes(self, params: Params, args: tuple[Any, ...], name: str) -> tuple[Floats, Floats]:
+        """Return the gradient with respect to one array, and its error bars."""
+        f: Any = self.f
+        f.net.params, k, is_weight = params, int(name[1:]), name.startswith("W")
+        weights = np.vstack([params[f"W{k}"], params[f"b{k}"]])
+        if k not in self._slopes:
+            values, labels = f.net._prepared(f.x, f.t)
+            self._slopes[k] = f.net._layer(k, values, labels)._as_objective().slopes(weights, args)
+        found, bars = (both[:-1] if is_weight else both[-1] for both in self._slopes[k])
+        return found + f.net.weight_decay_lambda * weights[:-1] if is_weight else found, bars
+
+
+def _std(weight_init_std: float | str, inputs: int) -> float:
+    """Return the standard deviation of the weights of a layer of so many inputs."""
+    if not isinstance(weight_init_std, str):
+        return finite_real("weight_init_std", weight_init_std)
+    if weight_init_std.lower() not in _GAINS:
+        raise ValueError(f"weight_init_std must be a number or one of {', '.join(_GAINS)}, got {weight_init_std!r}")
+    return float(np.sqrt(_GAINS[weight_init_std.lower()] / inputs))
+
+
+class TwoLayerNet(MultiLayerNet):
+    """The net of the book's chapter 4: a sigmoid layer, a linear layer, softmax and the cross-entropy loss.
+
+    Parameters
+    ----------
+    input_size, hidden_size, output_size : int
+        Number of features, of hidden units and of classes.
+    weight_init_std : float, default 0.01
+        Standard deviation of the weights. Biases begin at 0.
+    rng : numpy.random.Generator or seed, optional
+        Source of the weights. Without it they come from `numpy.random.randn`, as in the book, so that
+        `numpy.random.seed` reproduces them.
+
+    Attributes
+    ----------
+    params : dict of ndarray
+        'W1', 'b1', 'W2' and 'b2', as of `MultiLayerNet`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is no integer from 1, or `weight_init_std` is not a finite number.
+
+    References
+    ----------
+    Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numgrad import TwoLayerNet, numerical_gradient
+    >>> net = TwoLayerNet(784, 100, 10, rng=0)
+    >>> x, t = np.random.default_rng(0).uniform(0, 1, (100, 784)), np.arange(100) % 10
+    >>> slopes = net.numerical_gradient(x, t)
+    >>> {key: array.shape for key, array in slopes.items()}
+    {'W1': (784, 100), 'b1': (100,), 'W2': (100, 10), 'b2': (10,)}
+    >>> bool(np.abs(slopes["b1"] - numerical_gradient(lambda b: net.loss(x, t), net.params["b1"])).max() < 1e-10)
+    True
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, output_size: int, weight_init_std: float = 0.01, *, rng: Any = None
+    ) -> None:
+        hidden = whole_number("hidden_size", hidden_size, 1)
+        super().__init__(input_size, [hidden], output_size, "sigmoid", weight_init_std, rng=rng)
+
+    def predict(self, x: ArrayLike) -> Floats:
+        """Return the probabilities of one sample or of a batch, of shape (classes,) or (batch, classes)."""
+        return softmax(super().predict(x))

@@ -153,7 +153,7 @@ def test_ctrl_c_keeps_what_profile_has_finished(monkeypatch, capsys, tmp_path):
         yield profiling.Route("NumPy backprop", lambda count: layer.backprop().reshape(-1), whole=True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(profiling, "routes", two_routes)
+    monkeypatch.setattr(profiling.Layer, "routes", two_routes)
     file = tmp_path / "p.json"
     assert main.main(["profile", "--shape", "4x3", "--batch", "2", "--json", str(file)]) == 130
     printed = capsys.readouterr().out

@@ -309,7 +309,7 @@ def test_misuse_of_train(options, error, message):
 
 def test_a_simple_net_is_a_layer_objective_too():
     from numgrad import LayerObjective
-    from numgrad.networks import losses_of
+    from numgrad.nets import losses_of
 
     net, (x, t) = simpleNet((7, 4), rng=0), batch(12)
     found = numerical_gradient(LayerObjective(x, losses_of, (t,)), net.W)

@@ -5,7 +5,7 @@ import pytest
 from numba import njit
 from problems import needs_jit
 
-from numgrad.commands import output, profiling, results, subjects
+from numgrad.commands import output, profiling, subjects
 
 NAMES = ["NumPy reference", "Python callable", "compiled", "incremental", "NumPy backprop"]
 
@@ -18,7 +18,7 @@ def layer():
 @needs_jit
 def test_every_route_gives_the_gradient_and_its_beginning(layer):
     exact, before = layer.exact().reshape(-1), layer.net.W.tobytes()
-    routes = profiling.routes(layer, 1e-4, 2)
+    routes = list(layer.routes(1e-4, 2, False))
     assert [route.name for route in routes] == NAMES
     for route in routes:
         for count in (30, 7):
@@ -43,7 +43,7 @@ def test_the_peers_that_are_installed_give_the_gradient_too(layer):
 
 
 def test_a_route_within_the_budget_is_measured_whole(layer):
-    row = profiling.measure(profiling.routes(layer, 1e-4, 1)[0], layer, repeat=3, baseline=1.0)
+    row = profiling.measure(next(layer.routes(1e-4, 1, False)), layer, repeat=3, baseline=1.0)
     assert (row.route, row.shape, row.weights) == ("NumPy reference", (6, 5), 30)
     assert (row.coordinates, row.repeats, row.projected) == (30, 3, False)
     assert 0 < row.largest_error < 1e-8
@@ -130,7 +130,7 @@ def test_the_derivatives_of_a_function_of_ones_own(f, kinds, kind):
             "Jacobian": lambda x: np.diag(np.cos(x) * x[::-1]) + (np.diag(np.sin(x)) @ np.eye(5)[::-1]),
         }[subject.kind](x)
         assert np.allclose(subject.exact(5), exact, rtol=1e-7, atol=1e-7)
-        routes = profiling.routes(subject, 1e-4, 1, peers=True)
+        routes = list(subject.routes(1e-4, 1, True))
         assert ("compiled" in [route.name for route in routes]) == (kind == "compiled")
         for route in routes:
             assert np.allclose(route.gradient(5), exact.reshape(-1), rtol=1e-4, atol=1e-4), route.name
@@ -168,12 +168,12 @@ def row_of(samples, route="compiled"):
     ],
 )
 def test_what_is_slower_beyond_the_spread_is_found(old, new, word):
-    assert results.verdict(row_of(old), row_of(new)) == word
+    assert output.verdict(row_of(old), row_of(new)) == word
 
 
 def test_a_profile_is_a_table_with_the_slowest_first():
     rows = [row_of((1.0, 2.0, 3.0), f"<b>{k}") for k in range(25)] + [row_of((7.0,) * 3, "slow")]
-    html = results.Profile(results.facts(), rows)._repr_html_()
+    html = output.Profile(output.facts(), rows)._repr_html_()
     assert "<b>" not in html
     assert html.index("slow") < html.index("&lt;b&gt;0")
     assert html.count("<tr>") == 21

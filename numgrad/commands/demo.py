@@ -13,15 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from .. import pictures, plotting, reference
-from ..descent import descent_path, gradient_descent
-from ..elementwise import numerical_diff
-from ..functions import function_1, function_2
-from ..gradient import numerical_gradient
+from .. import (
+    History,
+    TwoLayerNet,
+    descent_path,
+    function_1,
+    function_2,
+    gradient_descent,
+    numerical_diff,
+    numerical_gradient,
+    pictures,
+    plotting,
+    reference,
+    simpleNet,
+    train,
+)
 from ..loops import Floats, Indices
-from ..nets import simpleNet
-from ..networks import TwoLayerNet
-from ..training import History, train
 from .output import check_writable, warnings_below, write_whole
 
 __all__: list[str] = []  # nothing here is public

@@ -15,8 +15,7 @@ import numpy as np
 from .. import numerical_diff, pictures
 from ..schemes import SCHEMES
 from . import output
-from .results import Profile, facts
-from .subjects import Layer, Network, Route, Subject, routes
+from .subjects import Layer, Network, Route, Subject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +69,7 @@ def measure(
     -------
     Measurement
     """
-    size = layer.size
+    size = layer.flat.size
     output.show_status(f"{route.name}: compiling")
     route.gradient(1)
     peak = _peak_bytes(route, size, layer.outputs)
@@ -122,7 +121,7 @@ def _peak_bytes(route: Route, size: int, outputs: int = 1) -> int:
 
 def profile(
     subjects: Iterable[Any], settings: Settings, peers: bool, json_file: Path | None, plot_file: Path | None
-) -> Profile:
+) -> output.Profile:
     """Measure every route for each of `subjects`, print a table as it grows, write the files, and return the profile.
 
     Parameters
@@ -155,7 +154,7 @@ def profile(
             _profile_subject(subject, settings, peers, done)
         complete = True
     finally:
-        found = Profile(facts() | {"complete": complete, "settings": settings._asdict()}, done)
+        found = output.Profile(output.facts() | {"complete": complete, "settings": settings._asdict()}, done)
         if json_file is not None:
             output.write_whole(json_file, found.to_json())
         if plot_file is not None and done:
@@ -178,10 +177,10 @@ def _made(subject: Any, batch: int) -> Subject:
 def _profile_subject(subject: Any, settings: Settings, peers: bool, done: list[output.Measurement]) -> None:
     """Measure the routes for one subject, and append each to `done` and to the printed table."""
     layer = _made(subject, settings.batch)
-    count = f"{layer.size:,} {'weights' if isinstance(subject, tuple) else 'coordinates'}"
+    count = f"{layer.flat.size:,} {'weights' if isinstance(subject, tuple) else 'coordinates'}"
     print(f"\n{layer.title}, {count}\n{output.TABLE_HEAD}")
     baseline, projected = None, False
-    for route in routes(layer, settings.h, settings.workers, peers):
+    for route in layer.routes(settings.h, settings.workers, peers):
         with output.warnings_below(18):
             try:
                 row = measure(route, layer, settings.repeat, settings.budget, baseline)

@@ -6,12 +6,14 @@ import contextlib
 import importlib
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import (
+    MultiLayerNet,
+    TwoLayerNet,
     estimate_gradient,
     estimate_hessian,
     estimate_jacobian,
@@ -22,7 +24,6 @@ from .. import (
     simpleNet,
 )
 from ..arguments import is_compiled, real_number
-from ..networks import MultiLayerNet, TwoLayerNet
 from . import output
 
 if TYPE_CHECKING:
@@ -51,15 +52,21 @@ class Route(NamedTuple):
     scratch: int = 0  # bytes that compiled code allocates, out of sight of tracemalloc
 
 
+def _of_first(derivative: Callable[..., Any], f: Callable[..., Any], flat: Floats, steps: Any, count: int) -> Floats:
+    """Return the derivative by the first so many elements of the memory that `f` reads, perturbed in place."""
+    return np.ravel(derivative(f, flat[:count], *steps))
+
+
 class Layer:
     """A linear softmax layer with random weights and data, its backprop, and the exact gradient of its loss."""
+
+    outputs = 1
 
     def __init__(self, features: int, classes: int, batch: int) -> None:
         rng = np.random.default_rng(0)
         self.net = simpleNet((features, classes), rng=rng)
         self.net.W /= np.sqrt(features)
-        self.shape, self.size, self.outputs = (features, classes), self.net.W.size, 1
-        self.title = f"{features} x {classes}"
+        self.shape, self.flat, self.title = (features, classes), self.net.W.reshape(-1), f"{features} x {classes}"
         self.x, self.t = rng.uniform(0, 1, (batch, features)), rng.integers(0, classes, batch)
         self.one_hot = np.eye(classes)[self.t]
 
@@ -78,9 +85,35 @@ class Layer:
         label = p[np.arange(len(p)), self.t][:, None]
         return self.x.T @ ((p - self.one_hot) * label / (label + 1e-7)) / len(p)
 
+    def routes(self, h: float, workers: int, peers: bool) -> Iterator[Route]:
+        """Yield the routes of this package, of peers, and of backpropagation."""
+        from ..objectives.layers import loss
+
+        net, x, t, twin = self.net, self.x, self.t, reference.SimpleNet((1, 1))
+        twin.W = net.W
+        args = np.ascontiguousarray(x.T), t.astype(np.intp)
+
+        def value(_: object = None) -> float:
+            return net.loss(x, t)
+
+        def by(objective: Callable[[], Any], count: int, **options: Any) -> Floats:
+            chosen = None if count == net.W.size else np.arange(count)
+            # The objective is made anew for each gradient, so that what it prepares is measured too.
+            return np.ravel(numerical_gradient(objective(), net.W, h, coordinates=chosen, workers=workers, **options))
+
+        by_reference = partial(_of_first, reference.numerical_gradient, lambda _: twin.loss(x, t), self.flat, [h])
+        yield Route("NumPy reference", by_reference)
+        yield Route("Python callable", partial(_of_first, numerical_gradient, value, self.flat, [h]))
+        yield Route("compiled", partial(by, lambda: loss, args=args), scratch=2 * self.one_hot.nbytes * workers)
+        yield Route("incremental", partial(by, lambda: net.objective(x, t)))
+        yield from peer_routes(value, self.flat) if peers else ()
+        yield Route("NumPy backprop", lambda _: self.backprop().reshape(-1), whole=True)
+
 
 class Network:
     """A net of the given sizes with random weights and data: sigmoids for one hidden layer, ReLUs for more."""
+
+    outputs = 1
 
     def __init__(self, sizes: tuple[int, ...], batch: int) -> None:
         rng = np.random.default_rng(0)
@@ -89,32 +122,21 @@ class Network:
             self.net: MultiLayerNet = TwoLayerNet(first, hidden[0], last, rng=rng)
         else:
             self.net = MultiLayerNet(first, hidden, last, rng=rng)
-        self.shape, self.size, self.outputs = sizes, self.net.flat.size, 1
-        self.title = "-".join(map(str, sizes))
+        self.shape, self.flat, self.title = sizes, self.net.flat, "-".join(map(str, sizes))
         self.x, self.t = rng.uniform(0, 1, (batch, first)), rng.integers(0, last, batch)
 
     def exact(self, _: int = 0) -> Floats:
         """Return the gradient by backpropagation, of all parameters in turn."""
         return _joined(self.net.gradient(self.x, self.t))
 
-    def gradients(self, h: float, workers: int) -> dict[str, tuple[Any, bool]]:
-        """Return what gives the first so many partial derivatives, and whether all come at once, by route."""
+    def routes(self, h: float, workers: int, peers: bool) -> Iterator[Route]:  # noqa: ARG002, they would take hours
+        """Yield the routes of this package, and of backpropagation."""
         net, x, t = self.net, self.x, self.t
-
-        def by_reference(count: int) -> Floats:
-            return reference.numerical_gradient(lambda _: net.loss(x, t), net.flat[:count], h)
-
-        def by_callable(count: int) -> Floats:
-            found: Floats = numerical_gradient(lambda _: net.loss(x, t), net.flat, h, coordinates=np.arange(count))
-            return found
-
-        by_layers = partial(net.numerical_gradient, x, t, h, workers=workers)
-        return {
-            "NumPy reference": (by_reference, False),
-            "Python callable": (by_callable, False),
-            "layers": (lambda _: _joined(by_layers()), True),
-            "NumPy backprop": (lambda _: self.exact(), True),
-        }
+        plain: dict[str, Any] = {"NumPy reference": reference.numerical_gradient, "Python callable": numerical_gradient}
+        for name, package in plain.items():
+            yield Route(name, partial(_of_first, package, lambda _: net.loss(x, t), self.flat, [h]))
+        yield Route("layers", lambda _: _joined(net.numerical_gradient(x, t, h, workers=workers)), whole=True)
+        yield Route("NumPy backprop", self.exact, whole=True)
 
 
 def _joined(slopes: dict[str, Any]) -> Floats:
@@ -127,41 +149,33 @@ class Function:
     def __init__(self, name: str, f: Callable[..., Any], x: NDArray[Any], kind: str) -> None:
         self.f, self.x, self.kind, self.title = f, np.ascontiguousarray(x), kind, f"{kind} of {name}"
         self.plain: Callable[..., Any] = getattr(f, "py_func", f)
-        self.shape, self.size, self.flat = x.shape, x.size, self.x.reshape(-1)
+        self.shape, self.flat = x.shape, self.x.reshape(-1)
         self.outputs = int(np.size(self.value())) if kind == "Jacobian" else 1
-        self.numerical, self.estimate = _KINDS[kind]
-        self.known: dict[int, Floats] = {}
+        self.numerical, estimate = _KINDS[kind]
+        # The derivative by the first so many coordinates with error bars, which are small.
+        self.exact: Callable[[int], Floats] = cache(lambda count: estimate(self.value, self.flat[:count]).value)
 
     def value(self, _: object = None) -> Any:
         """Return f at the point, by Python."""
         return self.plain(self.x)
 
-    def exact(self, count: int) -> Floats:
-        """Return the derivative by the first so many coordinates with error bars, which are small."""
-        if count not in self.known:
-            self.known[count] = self.estimate(self.value, self.flat[:count]).value
-        return self.known[count]
-
-    def routes(self, h: float, workers: int) -> Iterator[Route]:
-        """Yield the routes of this package."""
-        of_pairs = self.kind == "Hessian"
-        options: dict[str, Any] = {} if of_pairs else {"h": h}
-
-        def by_reference(count: int) -> Floats:
-            return reference.numerical_gradient(self.value, self.flat[:count], h)
-
-        def by_callable(count: int) -> Floats:
-            return np.ravel(self.numerical(self.value, self.flat[:count], **options))
+    def routes(self, h: float, workers: int, peers: bool) -> Iterator[Route]:
+        """Yield the routes of this package, and of peers."""
+        of_pairs, size = self.kind == "Hessian", self.flat.size
+        steps = [] if of_pairs else [h]
 
         def by_compiled(count: int) -> Floats:
-            chosen = {"coordinates": np.arange(count)} if self.kind == "gradient" and count < self.size else {}
-            return np.ravel(self.numerical(self.f, self.x, workers=workers, **options, **chosen))
+            chosen = {"coordinates": np.arange(count)} if self.kind == "gradient" and count < size else {}
+            return np.ravel(self.numerical(self.f, self.x, *steps, workers=workers, **chosen))
 
         if self.kind == "gradient":
+            by_reference = partial(_of_first, reference.numerical_gradient, self.value, self.flat, steps)
             yield Route("NumPy reference", by_reference)
+        by_callable = partial(_of_first, self.numerical, self.value, self.flat, steps)
         yield Route("Python callable", by_callable, whole=of_pairs)
         if is_compiled(self.f):
             yield Route("compiled", by_compiled, whole=self.kind != "gradient")
+        yield from peer_routes(self.value, self.flat, self.kind) if peers else ()
 
 
 def functions(name: str, f: Callable[..., Any], x: NDArray[Any], budget: float) -> Iterator[Function]:
@@ -178,39 +192,6 @@ def functions(name: str, f: Callable[..., Any], x: NDArray[Any], budget: float) 
 
 
 Subject = Layer | Network | Function
-
-
-def routes(layer: Subject, h: float, workers: int, peers: bool = False) -> list[Route]:
-    """Return the routes to the derivative, that which others are compared with first; of `peers`, those installed."""
-    if isinstance(layer, Function):
-        others = peer_routes(layer.value, layer.flat, layer.kind) if peers else ()
-        return [*layer.routes(h, workers), *others]
-    if isinstance(layer, Network):
-        return [Route(name, *route) for name, route in layer.gradients(h, workers).items()]
-    from ..objectives.layers import loss
-
-    net, x, t, twin = layer.net, layer.x, layer.t, reference.SimpleNet((1, 1))
-    W = twin.W = net.W  # noqa: N806
-    args = (np.ascontiguousarray(x.T), t.astype(np.intp))
-    scratch = 2 * layer.one_hot.nbytes * workers
-
-    def by(objective: Callable[[], Any], count: int, **options: Any) -> Floats:
-        chosen = None if count == W.size else np.arange(count)
-        # The objective is made anew for each gradient, so that what it prepares is measured too.
-        return np.ravel(numerical_gradient(objective(), W, h, coordinates=chosen, **options))
-
-    def by_reference(count: int) -> Floats:
-        # A part of W is a view of it, so that W itself is perturbed.
-        return reference.numerical_gradient(lambda _: twin.loss(x, t), W.reshape(-1)[:count], h)
-
-    return [
-        Route("NumPy reference", by_reference),
-        Route("Python callable", partial(by, lambda: lambda _: net.loss(x, t))),
-        Route("compiled", partial(by, lambda: loss, args=args, workers=workers), scratch=scratch),
-        Route("incremental", partial(by, lambda: net.objective(x, t), workers=workers)),
-        *(peer_routes(lambda: net.loss(x, t), W.reshape(-1)) if peers else ()),
-        Route("NumPy backprop", lambda _: layer.backprop().reshape(-1), whole=True),
-    ]
 
 
 def peer_routes(value: Callable[[], Any], memory: Floats, kind: str = "gradient") -> Iterator[Route]:
