@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -16,7 +17,7 @@ from .containers import Container, is_container, renewed
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient, takes_containers
 from .hessian import hessian_vector_product, numerical_hessian
-from .jacobian import Options, Problem, jacobian_of, numerical_jacobian
+from .jacobian import Options, Problem, numerical_jacobian
 from .loops import RESPONDED, Floats, make_complex_step
 from .objectives.python import PythonObjective
 from .points import is_narrow
@@ -42,26 +43,18 @@ class _Derivative:
         driver.as_workers(options["workers"], self.objective)
         # What the point decides, as the shape of h, is checked at each call.
         step = 1e-4 if isinstance(options["h"], np.ndarray | list | Mapping) else options["h"]
-        public(_zero, np.empty(0), step, scheme=options["scheme"], progress=options["progress"])
+        public(lambda _: 0.0, np.empty(0), step, scheme=options["scheme"], progress=options["progress"])
         defaults = signature(type(self)).parameters
         self.given = {name: value for name, value in options.items() if value is not defaults[name].default}
 
     def __reduce__(self) -> Any:
-        return _made, (type(self), self.f, self.given)
+        kind: Callable[..., Any] = type(self)
+        return partial(kind, self.f, **self.given), ()
 
     def __repr__(self) -> str:
         name = getattr(self.f, "__name__", None) or repr(self.f)
         options = [f"{option}={value!r}" for option, value in self.given.items()]
         return f"{type(self).__name__}({', '.join([name, *options])})"
-
-
-def _made(kind: Callable[..., Any], f: Any, given: dict[str, Any]) -> Any:
-    """Return a derivative where it arrived."""
-    return kind(f, **given)
-
-
-def _zero(x: Any) -> float:  # noqa: ARG001
-    return 0.0
 
 
 class Gradient(_Derivative):
@@ -213,15 +206,14 @@ class Jacobian(_Derivative):
         self._take(numerical_jacobian, locals())
         if fills is not False and not self.objective.has_descent:
             raise TypeError(f"fills=True needs a compiled f, got {arguments.describe(f)}; let f return an array")
-        self._rest = {name: value for name, value in self.options.items() if name != "h"}
 
     def __call__(self, x: Any, *args: Any) -> Any:
         """Return the Jacobian at `x`, as `numerical_jacobian` does."""
-        return jacobian_of(self.f, x, self.options["h"], Options(args=args, **self._rest))
+        return Problem(self.f, x, Options(args=args, **self.options)).jacobian()
 
     def value_and_jacobian(self, x: Any, *args: Any) -> tuple[Any, Any]:
         """Return f(x), as an array of floats, and the Jacobian at `x`; f is evaluated once at `x` for both."""
-        problem = Problem(self.f, x, self.options["h"], Options(args=args, **self._rest))
+        problem = Problem(self.f, x, Options(args=args, **self.options))
         return problem.base, problem.jacobian()
 
     def by_parameters(self, x: Any, *parameters: float) -> Any:
@@ -229,8 +221,8 @@ class Jacobian(_Derivative):
 
         x, what is measured against, stays as it is; the result has a column for each parameter.
         """
-        f, h = self.f, self.options["h"]
-        return jacobian_of(lambda p: f(x, *p), np.array(parameters, np.float64), h, Options(**self._rest))
+        f, at = self.f, np.array(parameters, np.float64)
+        return Problem(lambda p: f(x, *p), at, Options(**self.options)).jacobian()
 
 
 class Hessian(_Derivative):

@@ -225,13 +225,9 @@ def _labels_of_rows(t: NDArray[Any]) -> NDArray[Any]:
     return soft
 
 
-def as_batch(labels: NDArray[Any], logits: Floats) -> NDArray[Any]:
-    """Return the labels as a batch, as the layer's kernels take them: integers, or soft labels of two dimensions."""
+def labels_of(t: ArrayLike, logits: Floats, *, checks_range: bool = True) -> NDArray[Any]:
+    """Return the labels of logits as a batch: integers, or soft labels of two dimensions; refuse what is no label."""
+    labels = as_labels(t, logits.shape, checks_range=checks_range)
     if labels.shape == logits.shape:
         return np.atleast_2d(labels)
     return labels.reshape(-1).astype(np.intp, copy=False)
-
-
-def labels_of(t: ArrayLike, logits: Floats) -> NDArray[Any]:
-    """Return the labels of logits as a batch: integers, or soft labels of two dimensions; refuse what is no label."""
-    return as_batch(as_labels(t, logits.shape), logits)

@@ -16,9 +16,9 @@ from .containers import is_container, is_labelled
 from .curvature import LONGER, SecondDifferences, warn_of
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient, takes_containers
-from .jacobian import numerical_jacobian
+from .jacobian import VALUES, along_rows, numerical_jacobian
 from .joined import Joined
-from .loops import Directions, Floats, Rule, make_directions
+from .loops import Floats
 from .objectives.python import PythonObjective
 from .points import EPS, private_copy, resolution
 from .schemes import AnyScheme, Bounds, StepSize, as_scheme, steps_of, stored_steps
@@ -137,20 +137,20 @@ def numerical_hessian(
     [[8. 6.]
      [6. 0.]]
     """
+    options = {"args": args, "workers": workers, "progress": progress, "scheme": scheme, "bounds": bounds}
     parts = x.__class__ is not np.ndarray and is_container(x) and not is_labelled(x)
     if parts and takes_containers(gradient or f, args, x):
-        options = {"sparsity": sparsity, "out": out, "args": args, "workers": workers, "progress": progress}
-        return _of_container(f, x, h, gradient, options | {"scheme": scheme, "bounds": bounds})
+        return _of_container(f, x, h, gradient, options | {"sparsity": sparsity, "out": out})
     if gradient is None and sparsity is None and hasattr(f.__class__, "_hessian"):
         return _own_hessian(f, x, h, (args, out, scheme, bounds), workers, progress)
     if gradient is None and _is_cheap(f):
-        gradient, workers = partial(_slopes, f, None, workers), 1
+        gradient, options["workers"] = partial(_slopes, f, None, workers), 1
     driver.check_progress(progress)
     if resume and (out is None or gradient is not None):
         raise ValueError("resume=True goes on with what is in out, from values of f; pass out, and no gradient")
     hessian = _memory(x, args, out, sparsity is not None, resume)
     if gradient is not None:
-        found = _jacobian(gradient, x, h, sparsity, (args, workers, progress, scheme, bounds))
+        found = _jacobian(gradient, x, h, sparsity, options)
         if hessian is None:
             return found
         hessian[...] = found.reshape(hessian.shape)
@@ -241,14 +241,11 @@ def _pattern(sparsity: Any, n: int) -> Any:
     return (entries + entries.T + eye_array(n, dtype=np.int8)).tocsr()
 
 
-def _jacobian(gradient: Any, x: Any, h: Any, sparsity: Any, options: tuple[Any, ...]) -> Any:
+def _jacobian(gradient: Any, x: Any, h: Any, sparsity: Any, options: dict[str, Any]) -> Any:
     """Return the Jacobian of a gradient, made symmetric, as a matrix or a csr_array."""
-    args, workers, progress, scheme, bounds = options
     n, shape = math.prod(np.shape(x)), np.shape(x)
     pattern = None if sparsity is None else _pattern(sparsity, n)
-    found: Any = numerical_jacobian(
-        gradient, x, h, args=args, workers=workers, sparsity=pattern, progress=progress, scheme=scheme, bounds=bounds
-    )
+    found: Any = numerical_jacobian(gradient, x, h, sparsity=pattern, **options)
     if sparsity is None and found.shape != (*shape, *shape):
         returned = found.shape[: found.ndim - len(shape)]
         raise ValueError(f"gradient must return an array of the shape of x, {shape}, it returned {returned}")
@@ -378,11 +375,7 @@ def _change(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...])
             spacings.append(resolution(array))
         return private_copy(array).reshape(-1)
 
-    n, one = x.size, np.ones((1, 1))
-    # The loop gives the gradient at either end, with the weight 1.
-    rule = Rule(make_directions, (math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False), columns=n)
-    where = Directions(n * np.arange(3), np.tile(np.arange(n), 2), np.concatenate([move, -move]))
-    ends = np.empty((2, n))
-    differentiate(PythonObjective(gradient, slopes), x, args, (rule, where), ends)
+    ends, plan = np.empty((2, x.size)), (VALUES._replace(columns=x.size), along_rows(np.stack([move, -move])))
+    differentiate(PythonObjective(gradient, slopes), x, args, plan, ends)
     with np.errstate(all="ignore"):
         return ends[0] - ends[1], max(spacings)

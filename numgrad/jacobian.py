@@ -30,6 +30,17 @@ _LONGEST = 1e300
 _PROBE = 1e-3
 
 
+# The rule whose results are the values of f at displaced points themselves.
+_ONE = np.ones((1, 1))
+VALUES = Rule(make_directions, (math.nan, 0.0, _ONE, _ONE, np.zeros(1, np.intp), np.ones(1), False))
+
+
+def along_rows(moves: Floats) -> Directions:
+    """Return directions that move all coordinates, each by a row of `moves`."""
+    count, n = moves.shape
+    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), moves.reshape(-1))
+
+
 class Options(NamedTuple):
     """The options of `numerical_jacobian`, and what only a compiled f has that fills its outputs.
 
@@ -39,6 +50,7 @@ class Options(NamedTuple):
         For ``f(x, out, *args)``: the shape of `out`, or True if that is the shape of x.
     """
 
+    h: Any = 1e-4
     args: tuple[Any, ...] = ()
     workers: Workers = 1
     out: NDArray[Any] | None = None
@@ -62,11 +74,10 @@ class Problem:
         The relative spacing of the floats that f returns, of float64 at least.
     """
 
-    def __init__(self, f: Any, x: Any, h: Any, options: Options) -> None:
-        self.f, self.x, self.h, self.options = f, x, h, options
+    def __init__(self, f: Any, x: Any, options: Options) -> None:
+        self.f, self.x, self.h, self.options = f, x, options.h, options
         self.objective = _objective(f, x, options)
-        if options.progress is not False:
-            driver.check_progress(options.progress)
+        driver.check_progress(options.progress)
         self.point, self.private = self.objective.place(x, options.args)
         self.workers = driver.as_workers(options.workers, self.objective)
         # The scheme itself and not its name: the loop of the default has but one output.
@@ -82,7 +93,7 @@ class Problem:
             raise TypeError(
                 "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
             )
-        if h.__class__ is str and self.eps != EPS:
+        if self.h.__class__ is str and self.eps != EPS:
             self.plan = self._plan_of(None)
 
     def _plan_of(self, chosen: Indices | None) -> tuple[Rule, Any]:
@@ -103,10 +114,8 @@ class Problem:
 
     def values(self, where: Directions, rows: Floats | None = None) -> NDArray[Any]:
         """Return f where some coordinates have moved, as flat outputs: a row for each direction, those of `rows`."""
-        one = np.ones((1, 1))
         rows = np.empty((len(where.starts) - 1, self.width)) if rows is None else rows
-        rule = Rule(make_directions, (math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False))
-        self.differentiate((rule, where), rows)
+        self.differentiate((VALUES, where), rows)
         return rows.view(self.base.dtype)
 
     def moved(self, lengths: Floats, members: Indices = ALL_COORDINATES, rows: Floats | None = None) -> NDArray[Any]:
@@ -157,16 +166,12 @@ class Problem:
         moving, rows = np.isfinite(longest), np.zeros((len(vectors), self.width))
         if not moving.any():
             return rows, RESPONDED
-        ends = self._ends(vectors[moving])
-        rule, where = rule_at(np.zeros(int(moving.sum())), longest[moving], self.scheme, ends)
+        v = vectors[moving]
+        rule, where = rule_at(np.zeros(len(v)), longest[moving], self.scheme, self._ends(v))
         base, _, offsets, weights, index, denominators, _ = rule.data
-        data = base, 0.0, offsets, weights, index, np.ones(len(denominators)), False
-        moves = (where.lengths[:, np.newaxis] * vectors[moving]).reshape(-1)
-        found, n = np.empty((len(where.lengths), self.width)), vectors.shape[1]
-        starts, members = n * np.arange(len(found) + 1), np.tile(np.arange(n), len(found))
-        flags = self.differentiate(
-            (rule._replace(data=data), Directions(starts, members, moves)), found, self.options.progress
-        )
+        rule = rule._replace(data=(base, 0.0, offsets, weights, index, np.ones(len(denominators)), False))
+        found, moves = np.empty((len(where.lengths), self.width)), along_rows(where.lengths[:, np.newaxis] * v)
+        flags = self.differentiate((rule, moves), found, self.options.progress)
         with np.errstate(all="ignore"):
             rows[moving] = found / (denominators[index] * np.abs(where.lengths))[:, np.newaxis]
             # Of points that are stored in fewer digits a thousandth goes sooner.
@@ -339,14 +344,8 @@ def numerical_jacobian(
     [[ 4.  3.]
      [ 1. -1.]]
     """
-    return jacobian_of(
-        f, x, h, Options(args, workers, out, sparsity, progress, scheme, bounds, vectorized, resume=resume)
-    )
-
-
-def jacobian_of(f: Any, x: Any, h: Any, options: Options) -> Any:
-    """Return what `numerical_jacobian` does, also for an f that fills its outputs."""
-    return Problem(f, x, h, options).jacobian()
+    options = Options(h, args, workers, out, sparsity, progress, scheme, bounds, vectorized, resume=resume)
+    return Problem(f, x, options).jacobian()
 
 
 def directional_derivative(
@@ -412,7 +411,7 @@ def directional_derivative(
     >>> round(directional_derivative(function_2, np.array([3.0, 4.0]), [1.0, -1.0]), 6)
     -2.0
     """
-    problem = Problem(f, x, h, Options(args, workers, progress=progress, scheme=scheme))
+    problem = Problem(f, x, Options(h, args, workers, progress=progress, scheme=scheme))
     problem.options = problem.options._replace(bounds=bounds)  # where they leave no room, v need not go
     point, base, given = problem.point, problem.base, np.array(arguments.real_array(v, "v"), np.float64)
     if given.ndim - point.ndim not in {0, 1} or given.shape[given.ndim - point.ndim :] != point.shape:
@@ -494,7 +493,7 @@ def jacobian_sparsity(
      [0 0 1 1]]
     """
     sparse = scipy_sparse()
-    problem = Problem(f, x, 1e-4, Options(args, workers, progress=progress, bounds=bounds))
+    problem = Problem(f, x, Options(1e-4, args, workers, progress=progress, bounds=bounds))
     n, base, rng = problem.point.size, problem.base.reshape(-1), np.random.default_rng(0)
     signs = rng.choice([-1.0, 1.0], n)
     sizes = _PROBE * scales(np.asarray(problem.point)) * rng.uniform(0.6, 1.0, n)
@@ -504,10 +503,9 @@ def jacobian_sparsity(
     block = max(1, 2**22 // max(1, base.size, n))  # 32 MiB of outputs, and of displacements, at a time
     for first in range(0, n, block):
         count = min(block, n - first)
-        lengths, chosen = np.tile(far, (count, 1)), np.arange(first, first + count)
-        lengths[np.arange(count), chosen] = near[chosen]
-        starts, members = n * np.arange(count + 1), np.tile(np.arange(n), count)
-        values = problem.values(Directions(starts, members, lengths.reshape(-1)))
+        moves, chosen = np.tile(far, (count, 1)), np.arange(first, first + count)
+        moves[np.arange(count), chosen] = near[chosen]
+        values = problem.values(along_rows(moves))
         found.append(sparse.csr_array((values != at_far) & ~(np.isnan(values) & np.isnan(at_far))))
     pattern = sparse.vstack(found).T.tocsr()
     sparse_jacobian(problem, as_pattern(pattern, pattern.shape))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import FLOAT64, describe, finite_real, real_array, whole_number
-from .functions import as_batch, as_labels, labels_of, relu, sigmoid, softmax
+from .functions import labels_of, relu, sigmoid, softmax
 from .gradient import numerical_gradient
 from .loops import Floats, Indices
 from .objectives.python import PythonObjective
@@ -168,11 +168,11 @@ class simpleNet:  # noqa: N801, the book's name
             If shapes do not fit, the batch is empty, a label is not in ``range(classes)``, or a row is no label.
         """
         logits = self.predict(x)
-        labels = as_labels(t, logits.shape, checks_range=False)
+        labels = labels_of(t, logits, checks_range=False)
         rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
-        loss = float(_layers().cross_entropy(rows, as_batch(labels, logits)))
+        loss = float(_layers().cross_entropy(rows, labels))
         if loss < 0.0:  # a label may be no column
-            as_labels(t, logits.shape)
+            labels_of(t, logits)
         return loss
 
     def objective(self, x: ArrayLike, t: ArrayLike) -> IncrementalObjective:
@@ -214,7 +214,7 @@ class simpleNet:  # noqa: N801, the book's name
     def _objective(self, x: ArrayLike, t: ArrayLike, convert: Callable[[NDArray[Any]], Floats]) -> IncrementalObjective:
         x, weights = self._operands(x)
         logits = np.empty((*x.shape[:-1], weights.shape[1]))
-        labels = as_batch(as_labels(t, logits.shape), logits).copy()
+        labels = labels_of(t, logits).copy()
         from .objectives.softmax import SoftmaxObjective
 
         return SoftmaxObjective(np.atleast_2d(convert(x)), labels, weights.shape)

@@ -59,17 +59,15 @@ class Pattern:
         self.shape, self.given = given.shape, (given.indptr.copy(), given.indices.copy())
         entries = given.astype(np.int8, copy=True)
         entries.sum_duplicates()
+        entries.data[:] = 1
         by_columns = entries.tocsc()
         self.starts, self.columns = entries.indptr, entries.indices
         # The degree of a column, counted once for each row: the columns that share it.
-        degrees = np.add.reduceat(
-            np.append(np.diff(self.starts)[by_columns.indices], 0), np.minimum(by_columns.indptr[:-1], by_columns.nnz)
-        ) * (np.diff(by_columns.indptr) > 0)
+        degrees = by_columns.T @ np.diff(self.starts).astype(np.int64)
         self.colours = np.full(self.shape[1], -1, np.intp)
         order, taken = np.argsort(-degrees, kind="stable"), np.zeros(self.shape[0], np.int64)
         self.count = patterns.colour(by_columns.indptr, by_columns.indices, order, taken, self.colours)
-        self.members = np.argsort(self.colours, kind="stable")
-        self.bounds = np.append(0, np.cumsum(np.bincount(self.colours, minlength=self.count))).astype(np.intp)
+        self.bounds, self.members = _by_group(self.colours)
 
         rng = np.random.default_rng(0)
         self.direction = rng.uniform(0.25, 1.0, self.shape[1]) * rng.choice([-1.0, 1.0], self.shape[1])
@@ -96,6 +94,11 @@ class Pattern:
         return csr_array((entries, self.columns.copy(), self.starts.copy()), shape=self.shape)
 
 
+def _by_group(groups: Indices) -> tuple[Indices, Indices]:
+    """Return where among the members each group starts, with the end of the last one, and the columns by group."""
+    return np.append(0, np.cumsum(np.bincount(groups))).astype(np.intp), np.argsort(groups, kind="stable")
+
+
 def scipy_sparse() -> Any:
     try:
         import scipy.sparse
@@ -115,14 +118,14 @@ def as_pattern(sparsity: Any, shape: tuple[int, int]) -> Pattern:
         If its shape is another one, or a column is out of range.
     """
     global _known
-    if not isinstance(sparsity, Pattern):
-        given = entries_of(sparsity, shape)
-        found = [known for known in _known if known.shape == given.shape and _is_same(known.given, given)]
-        sparsity = found[0] if found else Pattern(given)
-        _known = (sparsity, *(known for known in _known if known is not sparsity))[:_MOST_KNOWN]
-    if sparsity.shape != shape:
-        raise ValueError(f"sparsity must have the shape (f(x).size, x.size), {shape}, got {sparsity.shape}")
-    return sparsity  # type: ignore[no-any-return]
+    given = entries_of(sparsity, shape)
+    if given.shape != shape:
+        raise ValueError(f"sparsity must have the shape (f(x).size, x.size), {shape}, got {given.shape}")
+    entries = given.indptr, given.indices
+    found = [known for known in _known if known.shape == shape and all(map(np.array_equal, known.given, entries))]
+    pattern = found[0] if found else Pattern(given)
+    _known = (pattern, *(known for known in _known if known is not pattern))[:_MOST_KNOWN]
+    return pattern
 
 
 def coloured(sparsity: Any) -> Pattern:
@@ -131,10 +134,6 @@ def coloured(sparsity: Any) -> Pattern:
     if given.shape[1] == _WIDEST:
         given.resize((given.shape[0], 1 + int(given.indices.max(initial=0))))
     return Pattern(given)
-
-
-def _is_same(known: tuple[NDArray[Any], ...], given: Any) -> bool:
-    return np.array_equal(known[0], given.indptr) and np.array_equal(known[1], given.indices)
 
 
 def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
@@ -183,8 +182,7 @@ def _moves_of(problem: Problem, pattern: Pattern) -> _Moves:
     steps, starts, members, rows = where.lengths, pattern.bounds, pattern.members, index
     if len(index) > 1:  # next to a bound a scheme has stand-ins: the columns of a group have the same one
         keys, groups = np.unique(pattern.colours * len(offsets) + index, return_inverse=True)
-        members, rows = np.argsort(groups, kind="stable"), keys % len(offsets)
-        starts = np.append(0, np.cumsum(np.bincount(groups))).astype(np.intp)
+        (starts, members), rows = _by_group(groups), keys % len(offsets)
     divisors, scale = denominators[index] * np.abs(steps), np.ones(len(offsets))
     if (use_stored_distance or is_narrow(problem.point)) and rule.make is not make_complex_step:
         divisors = _stored(problem, offsets[index].T, weights[index].T, steps)

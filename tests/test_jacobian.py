@@ -11,7 +11,7 @@ from problems import compiled, compiled_once, needs_jit
 from scipy.optimize import Bounds
 
 from numgrad import Scheme, numerical_gradient, numerical_jacobian, reference
-from numgrad.jacobian import Options, jacobian_of
+from numgrad.jacobian import Options, Problem
 
 SCHEMES = ["central", "forward", "backward", "central4", "central6", "complex"]
 REAL = SCHEMES[:-1]
@@ -256,7 +256,7 @@ def test_kinds_with_one_number_and_functions_that_cannot_fill_are_refused():
     with pytest.raises(TypeError, match="numerical_jacobian needs an f that returns an array"):
         numerical_jacobian(net.objective([1.0, 2.0], 1), net.W)
     with pytest.raises(TypeError, match="fills=True needs a compiled f"):
-        jacobian_of(outputs, X, 1e-4, Options(fills=True))
+        Problem(outputs, X, Options(fills=True)).jacobian()
 
 
 def test_empty_points_and_outputs_have_empty_jacobians():
@@ -283,12 +283,12 @@ def fill_a_matrix(x, out):
 def test_a_compiled_f_may_fill_its_outputs(workers):
     f = compiled_once(fill_products)
     for _ in range(2):  # the second call knows the time of the first
-        found = jacobian_of(f, X, 1e-4, Options(args=(2.0,), fills=True, workers=workers))
+        found = Problem(f, X, Options(args=(2.0,), fills=True, workers=workers)).jacobian()
         expected = reference.numerical_jacobian(lambda x: 2.0 * x * np.roll(x, 1), X.copy())
         assert same_bits(found, expected)
-    found = jacobian_of(f, X, "auto", Options(args=(2.0,), fills=True, scheme="complex"))
+    found = Problem(f, X, Options("auto", args=(2.0,), fills=True, scheme="complex")).jacobian()
     assert np.array_equal(found, [[1.4, 0.0, 2.6], [-4.0, 2.6, 0.0], [0.0, 1.4, -4.0]])
-    found = jacobian_of(compiled_once(fill_a_matrix), X, 1e-4, Options(fills=(2, 3), workers=workers))
+    found = Problem(compiled_once(fill_a_matrix), X, Options(fills=(2, 3), workers=workers)).jacobian()
     assert np.abs(found - [np.eye(3), np.diag(2 * X)]).max() < 1e-10
 
 
@@ -296,7 +296,7 @@ def test_what_f_does_not_fill_is_nan():
     def fill_some(x, out):
         out[0] = x[0]
 
-    found = jacobian_of(compiled(fill_some), X, 1e-4, Options(fills=True))
+    found = Problem(compiled(fill_some), X, Options(fills=True)).jacobian()
     assert np.isnan(found[1:]).all()
     assert np.isfinite(found[0]).all()
 
@@ -496,9 +496,9 @@ def test_the_loop_allocates_the_outputs_and_a_copy_of_x():
     n = 1000
     x, f, out = np.ones(n), compiled_once(fill_products), np.empty((n, n))
     options = Options(args=(2.0,), fills=True, out=out)
-    jacobian_of(f, x, 1e-4, options)
+    Problem(f, x, options).jacobian()
     tracemalloc.start()
-    jacobian_of(f, x, 1e-4, options)
+    Problem(f, x, options).jacobian()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * n * n + 10 * 8 * n

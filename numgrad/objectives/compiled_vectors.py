@@ -16,7 +16,7 @@ from ..arguments import NEEDS_COMPLEX
 from ..loops import RESPONDED, STEP_LOST, Floats, Rule, make_columns, make_complex_step, move, settle
 from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
 from .compiling import PASTE, Kernel, compiled, cost_of
-from .vectors import SHAPE_CHANGED, add, divide, imaginary_parts, mixed, outputs
+from .vectors import SHAPE_CHANGED, add, divide, imaginary_parts, mixed_value_at, outputs
 
 __all__: list[str] = []  # nothing here is public
 
@@ -58,12 +58,8 @@ def add_form(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any) -
 
 @compiled()
 def _put(row: Any, weight: float, values: Any, count: int) -> None:
-    if count:
-        for j in range(len(values)):
-            row[j] += weight * values[j]
-    else:
-        for j in range(len(values)):
-            row[j] = weight * values[j]
+    for j in range(len(values)):  # -0.0 is what changes no bit of a sum
+        row[j] = weight * values[j] + (row[j] if count else -0.0)
 
 
 @compiled()
@@ -164,6 +160,7 @@ class CompiledVectorSweep(CompiledSweep):
     """Units of work in one compiled loop of columns."""
 
     objective: CompiledVector
+    value_at = mixed_value_at
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -179,11 +176,6 @@ class CompiledVectorSweep(CompiledSweep):
         (data, args, where), (copy, scratch) = self.units, state
         with copy as point:
             return run(self.loop, point, self.x, (data, (*scratch, *args), where), start, stop, self.out)
-
-    def value_at(self, offsets: NDArray[Any]) -> float:
-        """Return one number that tells the outputs where x has moved by `offsets`."""
-        moved = self.x + np.broadcast_to(offsets.real, self.x.size).reshape(self.x.shape)
-        return mixed(self.objective.value(moved, self.args))  # type: ignore[no-any-return]
 
 
 def compiled_vector(scalar: CompiledObjective, fills: tuple[int, ...] | None) -> CompiledVector:

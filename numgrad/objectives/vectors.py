@@ -14,6 +14,7 @@ from .. import loops, points
 from ..arguments import NEEDS_COMPLEX, describe
 from ..loops import RESPONDED, STEP_LOST, Floats, Rule, make_columns, make_complex_step
 from ..points import FLOAT64
+from ..threads import Sweep
 from .python import ARRAY_MOVERS, MOVERS, PythonObjective, PythonSweep, VectorizedObjective, batch_of, fast
 
 __all__: list[str] = []  # nothing here is public
@@ -133,6 +134,12 @@ def mixed(values: Any, as_complex: bool = False) -> Any:
     return (row @ (0.5 + 0.5 * ((0.618 * np.arange(row.size)) % 1.0))).item()
 
 
+def mixed_value_at(sweep: Sweep, offsets: NDArray[Any]) -> float:
+    """Return one number that tells the outputs where the x of a sweep that sees copies has moved by `offsets`."""
+    moved = sweep.x + np.broadcast_to(offsets.real, sweep.x.size).reshape(sweep.x.shape)
+    return mixed(sweep.objective.value(moved, sweep.args))  # type: ignore[no-any-return]
+
+
 class BatchObjective(VectorizedObjective):
     """A Python callable that takes a batch of points, of shape ``(k, *x.shape)``, and returns k arrays as one."""
 
@@ -189,7 +196,4 @@ class BatchSweep(VectorSweep):
         moved, saved = x.copy(), x.reshape(-1)
         return int(loop((moved, moved.reshape(-1), saved), data, self.args, where, start, stop, out))
 
-    def value_at(self, offsets: NDArray[Any]) -> float:
-        """Return one number that tells the outputs where x has moved by `offsets`."""
-        moved = self.x + np.broadcast_to(offsets, self.x.size).reshape(self.x.shape)
-        return mixed(self.objective.value(moved, self.args))  # type: ignore[no-any-return]
+    value_at = mixed_value_at
