@@ -499,14 +499,16 @@ def jacobian_sparsity(
     sizes = _PROBE * scales(np.asarray(problem.point)) * rng.uniform(0.6, 1.0, n)
     far, near = problem.inside(signs * sizes), problem.inside(0.5 * signs * sizes)
     at_far = problem.moved(far) if n else base
-    found = [sparse.csr_array((0, base.size), dtype=np.bool_)]  # by blocks of coordinates, transposed
+    found = [np.empty((2, 0), np.intp)]  # coordinates and outputs
     block = max(1, 2**22 // max(1, base.size, n))  # 32 MiB of outputs, and of displacements, at a time
     for first in range(0, n, block):
         count = min(block, n - first)
         moves, chosen = np.tile(far, (count, 1)), np.arange(first, first + count)
         moves[np.arange(count), chosen] = near[chosen]
         values = problem.values(along_rows(moves))
-        found.append(sparse.csr_array((values != at_far) & ~(np.isnan(values) & np.isnan(at_far))))
-    pattern = sparse.vstack(found).T.tocsr()
+        by, changed = np.nonzero((values != at_far) & ~(np.isnan(values) & np.isnan(at_far)))
+        found.append(np.array([chosen[by], changed]))
+    columns, rows = np.concatenate(found, axis=1)
+    pattern = sparse.csr_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(base.size, n))
     sparse_jacobian(problem, as_pattern(pattern, pattern.shape))
     return pattern

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,8 +35,73 @@ _SUSPECTS = 8
 _ROUNDED = 1024
 # Times the noise of an f that is random, of five values, by which it may change.
 _NOISY = 10
+# Colours that one pass over the columns gives: the bits of a number that stays an integer without a sign.
+_BITS = 62
 # Columns, more than any pattern has: a list does not tell how many it has.
 _WIDEST = 2**62
+
+
+@cache  # and on first use, since the import of numba takes half a second
+def _kernels() -> tuple[Any, Any]:
+    """Return `_colour` and `_fill`, compiled."""
+    from .objectives.compiling import compiled
+
+    return compiled(cache=True)(_colour), compiled(cache=True)(_fill)
+
+
+def _colour(starts: Any, rows: Any, order: Any, taken: Any, colours: Any) -> int:
+    """Write a colour to each column, such that no two of a row share one, and return how many there are.
+
+    Greedy: each column of `order` takes the first colour that no row of its has. `starts` and `rows` are the pattern by
+    columns, `colours` is -1, and `taken` has memory for a number a row: the colours that it has, as bits. What finds no
+    colour among those of a pass waits for the next one.
+    """
+    first, left, count = 0, len(order), 0
+    while left > 0:
+        taken[:] = 0
+        left = 0
+        for k in range(len(order)):
+            j = order[k]
+            if colours[j] >= 0:
+                continue
+            seen = 0
+            for p in range(starts[j], starts[j + 1]):
+                seen |= taken[rows[p]]
+            own = 0
+            while own < _BITS and (seen >> own) & 1:
+                own += 1
+            if own == _BITS:
+                left += 1
+                continue
+            colours[j] = first + own
+            count = max(count, first + own + 1)
+            for p in range(starts[j], starts[j + 1]):
+                taken[rows[p]] |= 1 << own
+        first += _BITS
+    return count
+
+
+def _fill(pattern: Any, table: Any, divisors: Any, v: Any, base: Any, limits: Any, entries: Any) -> bool:
+    """Write the entries of J by rows; tell whether some output changes along `v` by other than J v.
+
+    `table` has the outputs by group, and those at ``x + v`` last. The `limits` are a share of the magnitude of J v, and
+    of `base`. Without `divisors` all are 1. One pass, for the outputs of a large J are far apart in memory.
+    """
+    (starts, columns, groups), (share, faint) = pattern, limits
+    last, stop, deviates = len(table) - 1, starts[0], False
+    for i in range(len(starts) - 1):
+        expected, size, first, stop = 0.0 * base[i], 0.0, stop, starts[i + 1]
+        for p in range(first, stop):
+            j = np.uintp(columns[p])  # without a sign nothing asks whether it counts from the end
+            entry = table[np.uintp(groups[j]), i]
+            if len(divisors):
+                entry = entry / divisors[j]
+            entries[p] = entry
+            term = entry * v[j]
+            expected += term
+            size += abs(term)
+        deviates |= abs(table[last, i] - base[i] - expected) > share * size + faint * abs(base[i])
+    return deviates
 
 
 class Pattern:
@@ -54,8 +120,6 @@ class Pattern:
     """
 
     def __init__(self, given: Any) -> None:
-        from .objectives import patterns
-
         self.shape, self.given = given.shape, (given.indptr.copy(), given.indices.copy())
         entries = given.astype(np.int8, copy=True)
         entries.sum_duplicates()
@@ -66,7 +130,7 @@ class Pattern:
         degrees = by_columns.T @ np.diff(self.starts).astype(np.int64)
         self.colours = np.full(self.shape[1], -1, np.intp)
         order, taken = np.argsort(-degrees, kind="stable"), np.zeros(self.shape[0], np.int64)
-        self.count = patterns.colour(by_columns.indptr, by_columns.indices, order, taken, self.colours)
+        self.count = _kernels()[0](by_columns.indptr, by_columns.indices, order, taken, self.colours)
         self.bounds, self.members = _by_group(self.colours)
 
         rng = np.random.default_rng(0)
@@ -197,8 +261,6 @@ def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
 
     One evaluation along a random direction v verifies it: what f changes by should be J v.
     """
-    from .objectives import patterns
-
     moves, steps, base = _moves_of(problem, pattern), np.abs(problem.plan[1].lengths), problem.base.reshape(-1)
     if problem.plan[0].make is make_complex_step:
         steps = np.cbrt(problem.eps) * scales(np.asarray(problem.point))
@@ -210,7 +272,7 @@ def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
         forth = problem.moved(v, rows=table[-1:])
         with np.errstate(all="ignore"):
             index, limits = (pattern.starts, pattern.columns, moves.groups), (_SUSPICIOUS, _FAINT * problem.eps)
-            deviates = patterns.fill(index, table.view(base.dtype), moves.divisors, v, base, limits, entries)
+            deviates = _kernels()[1](index, table.view(base.dtype), moves.divisors, v, base, limits, entries)
         problem.warn(flags, entries)
         found = pattern.filled(entries)
         if deviates and v.size:

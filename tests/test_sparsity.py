@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import scipy.sparse
-from problems import compiled, needs_jit
+from problems import compiled
 from scipy.optimize._numdiff import group_columns
 
 import numgrad
 from numgrad import directional_derivative, jacobian_sparsity, numerical_jacobian, reference
-from numgrad.sparsity import Pattern, as_pattern
+from numgrad.sparsity import Pattern, _colour, as_pattern
 
 REAL = ["central", "forward", "backward", "central4", "central6"]
 
@@ -417,12 +417,9 @@ def test_a_direction_of_which_narrow_memory_loses_a_thousandth_is_warned_of(kind
         assert directional_derivative(lambda x: float(np.sum(x.astype(float) ** 2)), wide, [1, 1], 2.0**-4) == 6.0
 
 
-@needs_jit
 def test_the_kernels_run_as_plain_python_too():
-    from numgrad.objectives import patterns
-
     given = tridiagonal(30).tocsc()
     colours = np.full(30, -1)
-    count = patterns.colour.py_func(given.indptr, given.indices, np.arange(30), np.zeros(30, np.int64), colours)
+    count = _colour(given.indptr, given.indices, np.arange(30), np.zeros(30, np.int64), colours)
     assert (count, colours.tolist()) == (3, 10 * [0, 1, 2])
     assert numgrad.jacobian_sparsity is jacobian_sparsity
