@@ -60,17 +60,20 @@ class Objective(Protocol):
         """Do a short sweep without making one, and return its flags, or -1: a shortcut that takes 0.6 us less."""
 
 
-def as_objective(f: Any, args: tuple[Any, ...], batch_bytes: int = 0) -> Objective:
-    """Recognise the kind of `f`; with `batch_bytes` it takes batches of points of so many bytes.
+def as_objective(f: Any, args: tuple[Any, ...], batch_bytes: int | None = None) -> Objective:
+    """Recognise the kind of `f`; unless `batch_bytes` is None it takes batches of points of so many bytes.
 
     Raises
     ------
     TypeError
-        If `f` is not callable or `args` is not a tuple.
+        If `f` is not callable, `args` is not a tuple or `batch_bytes` no integer.
+    ValueError
+        If `batch_bytes` is below 1.
     """
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, got {describe(args)}; write args=(a,) for one argument")
-    if batch_bytes:
+    if batch_bytes is not None:
+        batch_bytes = whole_number("batch_bytes", batch_bytes, 1)
         if not callable(f) or hasattr(f.__class__, "_as_objective"):
             raise TypeError(f"vectorized=True needs an f that takes a batch of points, got {describe(f)}")
         return VectorizedObjective(f, batch_bytes, as_objective(f, args).place if is_compiled(f) else None)

@@ -152,6 +152,11 @@ def numerical_diff(
     return float(quotient) if is_scalar else quotient
 
 
+# Gives f at each offset: an element has a step and a weight of its own.
+_ONE = np.ones((1, 1))
+_VALUES = Rule(make_directions, (math.nan, 0.0, _ONE, _ONE, np.zeros(1, np.intp), np.ones(1), False))
+
+
 def _central(f: Callable[[Any], Any], x: Any, h: float) -> tuple[Any, bool]:
     """Return the quotients of the default scheme, with the bits of the reference, and whether a step was lost."""
     if isinstance(x, float):
@@ -180,12 +185,10 @@ def _linear(f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, in
         objective = PythonObjective(lambda point: f(point.item()))
     else:
         objective = PythonObjective(lambda point: f(point.copy()), lambda values: _real_values(values, x).ravel())
-    moved, values, one = offsets * where.lengths, np.empty((len(offsets), n)), np.ones((1, 1))
-    members, lengths = (np.broadcast_to(each, values.shape).ravel() for each in (np.arange(n), moved))
-    directions = Directions(n * np.arange(len(values) + 1), members, lengths)
-    # The loop gives f at each offset, with the weight 1; an element has a step and a weight of its own.
-    data = math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False
-    differentiate(objective, x, (), (Rule(make_directions, data, columns=n), directions), values)
+    moved, values = np.empty((2, len(offsets), n))
+    moved[...] = offsets * where.lengths
+    directions = Directions(n * np.arange(len(values) + 1), np.tile(np.arange(n), len(values)), moved.ravel())
+    differentiate(objective, x, (), (_VALUES._replace(columns=n), directions), values)
     with np.errstate(all="ignore"):
         terms = weights * values if len(index) == 1 else np.where(weights == 0.0, 0.0, weights * values)
         divisors = denominators[index] * where.lengths

@@ -203,7 +203,7 @@ def loss_eps(x: NDArray[Any], use_stored_distance: bool = False) -> float:
 
 def scales(x: NDArray[Any]) -> NDArray[np.float64]:
     """Return the flat scale of each coordinate: its magnitude, or 1 where it is 0 or not finite."""
-    magnitude = np.abs(x.reshape(-1).astype(np.float64))
+    magnitude = np.abs(x.reshape(-1).astype(FLOAT64, copy=False))
     if magnitude.size and np.minimum.reduce(magnitude) >= _SMALLEST and np.maximum.reduce(magnitude) < np.inf:
         return magnitude
     magnitude[~((magnitude > 0.0) & (magnitude < np.inf))] = 1.0
