@@ -115,8 +115,9 @@ def as_workers(workers: Workers, objective: Objective) -> Workers:
         own = "client.get_executor().map" if hasattr(workers, "get_executor") else "its .map"
         raise TypeError(f"workers must be a number or map-like, got {type(workers).__name__}; pass {own}")
     count = whole_number("workers", workers, -sys.maxsize)
-    count = _cores() if count == -1 else whole_number("workers", count, 1)
-    count = min(count, MOST_WORKERS)
+    if count < 1 and count != -1:
+        raise ValueError(f"workers must be at least 1, or -1 for all cores, got {count}")
+    count = min(_cores() if count == -1 else count, MOST_WORKERS)
     if count > 1 and isinstance(objective, PythonObjective):
         return joblib_engine(count)
     if count > 1 and not objective.threads:

@@ -15,7 +15,7 @@ from .arguments import describe, is_compiled, raise_compile_error, real_array, r
 from .driver import differentiate
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
 from .objectives.python import PythonObjective
-from .points import LOSS_EPS, private_copy
+from .points import LOSS_EPS, depends_on, private_copy
 from .schemes import AnyScheme, Bounds, StepSize, rule_at
 
 __all__ = ["numerical_diff"]
@@ -95,7 +95,7 @@ def numerical_diff(
     ValueError
         If `h` is not finite and positive, or if `f` returns another shape than that of x; if `order` is below 1; if
         `scheme` is unknown, for another derivative, or 'complex' for a higher one; if `x` lies outside the bounds or
-        they leave no room.
+        they leave no room; if all of it is zero and `f` reads the array `x` in place of its argument.
 
     Warns
     -----
@@ -147,9 +147,17 @@ def numerical_diff(
         if is_compiled(f):
             raise_compile_error(error)
         raise
+    if order == 1 and isinstance(x, np.ndarray) and not np.any(quotient):
+        _check_reads_argument(x, lambda: f(point.copy(), *args))
     if lost:
         driver.warn_of(STEP_LOST, h, False, point)
     return float(quotient) if is_scalar else quotient
+
+
+def _check_reads_argument(x: NDArray[Any], evaluate: Callable[[], Any]) -> None:
+    """Raise a ValueError if f, which gives zeros, reads `x` itself and not the copy that `evaluate` hands to it."""
+    if x.size and x.flags.writeable and x.dtype.kind == "f" and depends_on(x, evaluate):
+        raise ValueError("f reads x by another way than its argument, which is a copy here; let f read its argument")
 
 
 # Gives f at each offset: an element has a step and a weight of its own.

@@ -101,8 +101,8 @@ def numerical_gradient(
         here. The result is the same to the last bit, if f gives the same bits where BLAS takes another number of
         threads.
     out : ndarray of float64, optional
-        Where to write the result: C-contiguous, of the shape of the result. After an exception its content is
-        undefined. None for a container.
+        Where to write the result: C-contiguous, of the shape of the result. It is filled with NaN first, so that after
+        an exception it holds the derivatives that were finished, and NaN for the others. None for a container.
     coordinates : array_like of int, optional
         Flat coordinates in C order, from 0 to ``x.size - 1``, in any order and repeated at will: only these partial
         derivatives are computed, for sampling a large matrix. Those of a container are counted through its arrays.
@@ -211,15 +211,15 @@ def numerical_gradient(
     chosen = None if coordinates is None else arguments.as_coordinates(coordinates, point.size)
     plan = rule_at(point, h, scheme, bounds, chosen)
     make = plan[0].make
-    if h.__class__ is str and make is make_directions and point.size:
-        eps = driver.eps_of_values(objective, point, args)[1]
-        plan = plan if eps == EPS else rule_at(point, h, scheme, bounds, chosen, eps)
     shape = point.shape if chosen is None else chosen.shape
     gradient = np.empty(shape) if out is None else arguments.result_buffer(out, shape, x, args)
     # A matrix that was given as `out` would stay one, of two dimensions.
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
     if out is not None:
         flat.fill(math.nan)
+    if h.__class__ is str and make is make_directions and point.size:
+        eps = driver.eps_of_values(objective, point, args)[1]
+        plan = plan if eps == EPS else rule_at(point, h, scheme, bounds, chosen, eps)
     flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if make is make_complex_step:
         check_analytic(f, point, args, chosen, bounds)

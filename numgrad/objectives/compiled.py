@@ -300,7 +300,7 @@ class CompiledObjective:
     def _check_opaque(self, array: Floats, args: tuple[Any, ...]) -> None:
         """Raise a ValueError if what nobody can look into leads f to the memory of x."""
         copy = private_copy(array)
-        if depends_on(array, lambda: self.f(copy, *args)):
+        if depends_on(array, lambda: _called(self.f, copy, *args)):
             raise ValueError(
                 "one of args leads f to the memory of x, but a compiled f sees only a private copy of x change; let f "
                 "read x from its first argument, or let the argument hold a copy"

@@ -56,7 +56,7 @@ class PythonObjective:
 
     def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return what f returned; ValueError if f writes to its argument."""
-        return _protected(_arrays_of(x), lambda _: self.f(x, *args))
+        return _protected(x, lambda _: self.f(x, *args))
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> PythonSweep:
         """Return the work of `rule` at the memory `x`, an array or a dict of arrays."""
@@ -105,14 +105,16 @@ def run_in_place(memory: NDArray[Any], saved: NDArray[Any], loop: Loop, state: A
     """
     owner = memory.base
     held = ref(owner) if owner.__class__ is np.ndarray else None  # see `points.held_in_place`
+    undo = None if state[0].__class__ is np.ndarray else points.undoing_masks([state[0]])
     try:
         flags = loop(state, *units)
         unchanged = (memory.size < _FEW and memory.tobytes() == saved.tobytes()) or is_unchanged(memory, saved)
     finally:
         # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
         memory[...] = saved
+        masked = undo is not None and undo()
     del held
-    if not unchanged or flags & loops.ARGUMENT_CHANGED:
+    if masked or not unchanged or flags & loops.ARGUMENT_CHANGED:
         raise_argument_changed()
     return flags
 
@@ -149,7 +151,7 @@ class PythonSweep(Sweep):
             flat = state, points.JoinedArrays(memory), np.concatenate([array.reshape(-1) for array in saved])
             return loop(flat, data, self.args, where, start, stop, out)
 
-        return _protected(memory, work)  # type: ignore[no-any-return]
+        return _protected(state, work)  # type: ignore[no-any-return]
 
     def _units(self) -> tuple[Loop, Any, Any, Any]:
         """Return the loop, its data, where, and the rows of the result, as what the interpreter indexes fast."""
@@ -200,9 +202,9 @@ def _arrays_of(x: Any) -> list[NDArray[Any]]:
     return [array.view(np.ndarray) for array in (x.values() if isinstance(x, Mapping) else [x])]
 
 
-def _protected(memory: list[NDArray[Any]], work: Callable[[list[NDArray[Any]]], Any]) -> Any:
-    """Return what `work` returns, given copies of the memory; ValueError if it has changed the memory."""
-    result, unchanged = points.preserving(memory, work)
+def _protected(x: Any, work: Callable[[list[NDArray[Any]]], Any]) -> Any:
+    """Return what `work` returns, given copies of the memory of `x`; ValueError if it has changed that."""
+    result, unchanged = points.preserving(list(x.values()) if isinstance(x, Mapping) else [x], work)
     if not unchanged:
         raise_argument_changed()
     return result
