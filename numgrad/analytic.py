@@ -38,9 +38,13 @@ def check_analytic(
     since `f` may be curved. Where `f` is not finite or raises, nothing is said. Asked once for each f, as far as f can
     be remembered; `call` takes an array in place of an f that does not.
     """
-    with suppress(TypeError):  # no hash, or no weak references
+    if not (x.size if chosen is None else len(chosen)):
+        return
+    try:  # in a third of the time that `suppress` takes
         if f in _analytic:
             return
+    except TypeError:  # no hash, or no weak references
+        pass
     if _is_analytic(call or f, x, args, chosen, bounds):
         with suppress(TypeError):
             _analytic.add(f)

@@ -28,9 +28,11 @@ LARGEST_STEP = sys.float_info.max / 2
 
 
 def positive_step(h: Any) -> float:
-    """Return `h` as a float; TypeError if it is not a real number, ValueError unless h > 0 and 2h is finite."""
+    """Return `h` as a float; TypeError if it is no real number, ValueError unless h > 0 and 2h is finite."""
     if isinstance(h, tuple):
         raise TypeError(f"h must be a step, got {describe(h)}; further arguments of f go to args=: args=(a,)")
+    if isinstance(h, str):
+        raise TypeError(f"h must be a real number, got str {h!r}; the automatic step is 'auto'")
     if h.__class__ is not float:
         h = finite_real("h", h)
     if not 0.0 < h <= LARGEST_STEP:
@@ -156,11 +158,13 @@ def result_buffer(
 
 
 def arrays_in(args: Sequence[Any], name: str = "args") -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the name and memory of each array, record and buffer among `args`, in tuples and lists within it too."""
+    """Yield the name and memory of each array, record and buffer in `args`, and in tuples, lists and dicts there."""
     for i, value in enumerate(args):
         memory = memory_of(value)
         if memory is not None:
             yield f"{name}[{i}]", memory
+        elif isinstance(value, Mapping):
+            yield from arrays_in(list(value.values()), f"{name}[{i}]")
         elif isinstance(value, Sequence) and not isinstance(value, str | range):
             yield from arrays_in(value, f"{name}[{i}]")
 

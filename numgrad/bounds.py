@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arguments import describe, real_array
 from .loops import Floats
-from .points import private_copy
+from .points import FLOAT64, private_copy
 
 __all__: list[str] = []  # nothing here is public
 
@@ -45,8 +46,9 @@ def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
 
 def ends_of_numbers(x: NDArray[Any]) -> tuple[Floats, Floats] | None:
     """Return bounds where x + h may overflow, else None."""
-    largest = float(np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).max)
-    return limits(x, (-largest, largest)) if x.size and 0.01 * largest < np.abs(x).max() <= largest else None
+    largest = sys.float_info.max if x.dtype is FLOAT64 or x.dtype.kind != "f" else float(np.finfo(x.dtype).max)
+    is_near = x.size and 0.01 * largest < np.maximum.reduce(np.abs(x), None) <= largest
+    return limits(x, (-largest, largest)) if is_near else None
 
 
 def _readings(bounds: Any, x: NDArray[Any]) -> list[tuple[Any, Any]]:

@@ -37,9 +37,8 @@ class _Derivative:
         """Keep what `__init__` was given, and check it, as far as it does not depend on the point."""
         self.f = given.pop("f")
         self.options = options = {name: value for name, value in given.items() if name != "self"}
-        vectorized = options.get("vectorized", False)
-        batch_bytes = arguments.whole_number("batch_bytes", options.get("batch_bytes", 1), 1) if vectorized else 0
-        self.objective = driver.as_objective(self.f, (), batch_bytes)
+        self.batch_bytes = options.get("batch_bytes", 1) if options.get("vectorized", False) else None
+        self.objective = driver.as_objective(self.f, (), self.batch_bytes)
         driver.as_workers(options["workers"], self.objective)
         # What the point decides, as the shape of h, is checked at each call.
         step = 1e-4 if isinstance(options["h"], np.ndarray | list | Mapping) else options["h"]
@@ -135,8 +134,7 @@ class Gradient(_Derivative):
             value = PythonObjective(lambda _: f(renewed(here), *args)).value(whole.views, ())
             return value, numerical_gradient(f, x, args=args, **self.options)
         h, scheme, bounds, chosen = (self.options[name] for name in ("h", "scheme", "bounds", "coordinates"))
-        batch_bytes = self.options["batch_bytes"] if self.options["vectorized"] else 0
-        objective = driver.as_objective(self.f, args, batch_bytes)
+        objective = driver.as_objective(self.f, args, self.batch_bytes)
         point, private = objective.place(x, args)
         value, eps = driver.eps_of_values(objective, point, args)
         if value != value:  # a compiled f has told the type of its values before
@@ -148,7 +146,7 @@ class Gradient(_Derivative):
         gradient = np.empty(point.shape if chosen is None else chosen.shape)
         flat, workers = gradient.reshape(-1), driver.as_workers(self.options["workers"], objective)
         flags = differentiate(objective, point, args, (rule, where), flat, workers, self.options["progress"])
-        if rule.make is make_complex_step and flat.size:
+        if rule.make is make_complex_step:
             check_analytic(self.f, point, args, chosen, bounds)
         elif h.__class__ is float and not private and is_narrow(point):
             driver.warn_of_digits(value, eps, h, flat)

@@ -311,8 +311,7 @@ class _Descent:
     def _look_at_first(self, slopes: Floats) -> None:
         """Look whether the first gradient can be right: f analytic for a complex step, and with enough digits."""
         if self.plan[0].make is make_complex_step:
-            if slopes.size:
-                check_analytic(self.f, self.point, self.args)
+            check_analytic(self.f, self.point, self.args)
         elif self.h.__class__ is float and not self.private and is_narrow(self.point):
             driver.warn_of_few_digits(self.objective, self.point, self.args, self.h, slopes)
 

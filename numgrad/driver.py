@@ -60,17 +60,20 @@ class Objective(Protocol):
         """Do a short sweep without making one, and return its flags, or -1: a shortcut that takes 0.6 us less."""
 
 
-def as_objective(f: Any, args: tuple[Any, ...], batch_bytes: int = 0) -> Objective:
-    """Recognise the kind of `f`; with `batch_bytes` it takes batches of points of so many bytes.
+def as_objective(f: Any, args: tuple[Any, ...], batch_bytes: int | None = None) -> Objective:
+    """Recognise the kind of `f`; unless `batch_bytes` is None it takes batches of points of so many bytes.
 
     Raises
     ------
     TypeError
-        If `f` is not callable or `args` is not a tuple.
+        If `f` is not callable, `args` is not a tuple or `batch_bytes` no integer.
+    ValueError
+        If `batch_bytes` is below 1.
     """
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, got {describe(args)}; write args=(a,) for one argument")
-    if batch_bytes:
+    if batch_bytes is not None:
+        batch_bytes = whole_number("batch_bytes", batch_bytes, 1)
         if not callable(f) or hasattr(f.__class__, "_as_objective"):
             raise TypeError(f"vectorized=True needs an f that takes a batch of points, got {describe(f)}")
         return VectorizedObjective(f, batch_bytes, as_objective(f, args).place if is_compiled(f) else None)
@@ -112,8 +115,9 @@ def as_workers(workers: Workers, objective: Objective) -> Workers:
         own = "client.get_executor().map" if hasattr(workers, "get_executor") else "its .map"
         raise TypeError(f"workers must be a number or map-like, got {type(workers).__name__}; pass {own}")
     count = whole_number("workers", workers, -sys.maxsize)
-    count = _cores() if count == -1 else whole_number("workers", count, 1)
-    count = min(count, MOST_WORKERS)
+    if count < 1 and count != -1:
+        raise ValueError(f"workers must be at least 1, or -1 for all cores, got {count}")
+    count = min(_cores() if count == -1 else count, MOST_WORKERS)
     if count > 1 and isinstance(objective, PythonObjective):
         return joblib_engine(count)
     if count > 1 and not objective.threads:

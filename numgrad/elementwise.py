@@ -15,7 +15,7 @@ from .arguments import describe, is_compiled, raise_compile_error, real_array, r
 from .driver import differentiate
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
 from .objectives.python import PythonObjective
-from .points import LOSS_EPS, private_copy
+from .points import LOSS_EPS, depends_on, private_copy
 from .schemes import AnyScheme, Bounds, StepSize, rule_at
 
 __all__ = ["numerical_diff"]
@@ -95,7 +95,7 @@ def numerical_diff(
     ValueError
         If `h` is not finite and positive, or if `f` returns another shape than that of x; if `order` is below 1; if
         `scheme` is unknown, for another derivative, or 'complex' for a higher one; if `x` lies outside the bounds or
-        they leave no room.
+        they leave no room; if all of it is zero and `f` reads the array `x` in place of its argument.
 
     Warns
     -----
@@ -147,9 +147,22 @@ def numerical_diff(
         if is_compiled(f):
             raise_compile_error(error)
         raise
+    if order == 1 and isinstance(x, np.ndarray) and not np.any(quotient):
+        _check_reads_argument(x, lambda: f(point.copy(), *args))
     if lost:
         driver.warn_of(STEP_LOST, h, False, point)
     return float(quotient) if is_scalar else quotient
+
+
+def _check_reads_argument(x: NDArray[Any], evaluate: Callable[[], Any]) -> None:
+    """Raise a ValueError if f, which gives zeros, reads `x` itself and not the copy that `evaluate` hands to it."""
+    if x.size and x.flags.writeable and x.dtype.kind == "f" and depends_on(x, evaluate):
+        raise ValueError("f reads x by another way than its argument, which is a copy here; let f read its argument")
+
+
+# Gives f at each offset: an element has a step and a weight of its own.
+_ONE = np.ones((1, 1))
+_VALUES = Rule(make_directions, (math.nan, 0.0, _ONE, _ONE, np.zeros(1, np.intp), np.ones(1), False))
 
 
 def _central(f: Callable[[Any], Any], x: Any, h: float) -> tuple[Any, bool]:
@@ -180,12 +193,10 @@ def _linear(f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, in
         objective = PythonObjective(lambda point: f(point.item()))
     else:
         objective = PythonObjective(lambda point: f(point.copy()), lambda values: _real_values(values, x).ravel())
-    moved, values, one = offsets * where.lengths, np.empty((len(offsets), n)), np.ones((1, 1))
-    members, lengths = (np.broadcast_to(each, values.shape).ravel() for each in (np.arange(n), moved))
-    directions = Directions(n * np.arange(len(values) + 1), members, lengths)
-    # The loop gives f at each offset, with the weight 1; an element has a step and a weight of its own.
-    data = math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False
-    differentiate(objective, x, (), (Rule(make_directions, data, columns=n), directions), values)
+    moved, values = np.empty((2, len(offsets), n))
+    moved[...] = offsets * where.lengths
+    directions = Directions(n * np.arange(len(values) + 1), np.tile(np.arange(n), len(values)), moved.ravel())
+    differentiate(objective, x, (), (_VALUES._replace(columns=n), directions), values)
     with np.errstate(all="ignore"):
         terms = weights * values if len(index) == 1 else np.where(weights == 0.0, 0.0, weights * values)
         divisors = denominators[index] * where.lengths

@@ -17,7 +17,7 @@ from .driver import Function, Progress, Workers, differentiate
 from .loops import RESPONDED, Floats, make_complex_step, make_directions
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, is_narrow
+from .points import EPS, FLOAT64, is_narrow
 from .schemes import AnyScheme, Bounds, StepSize, rule_at
 
 __all__ = ["numerical_gradient"]
@@ -101,8 +101,8 @@ def numerical_gradient(
         here. The result is the same to the last bit, if f gives the same bits where BLAS takes another number of
         threads.
     out : ndarray of float64, optional
-        Where to write the result: C-contiguous, of the shape of the result. After an exception its content is
-        undefined. None for a container.
+        Where to write the result: C-contiguous, of the shape of the result. It is filled with NaN first, so that after
+        an exception it holds the derivatives that were finished, and NaN for the others. None for a container.
     coordinates : array_like of int, optional
         Flat coordinates in C order, from 0 to ``x.size - 1``, in any order and repeated at will: only these partial
         derivatives are computed, for sampling a large matrix. Those of a container are counted through its arrays.
@@ -202,7 +202,7 @@ def numerical_gradient(
         if points_axis is None:
             return (_resumed if resume else _of_container)(f, x, options)
         return _at_points(f, x, points_axis, options | {"batch_bytes": batch_bytes})
-    objective = driver.as_objective(f, args, arguments.whole_number("batch_bytes", batch_bytes, 1) if vectorized else 0)
+    objective = driver.as_objective(f, args, batch_bytes if vectorized else None)
     if progress is not False:
         driver.check_progress(progress)
     point, private = objective.place(x, args)
@@ -210,18 +210,20 @@ def numerical_gradient(
         workers = driver.as_workers(workers, objective)
     chosen = None if coordinates is None else arguments.as_coordinates(coordinates, point.size)
     plan = rule_at(point, h, scheme, bounds, chosen)
-    if h.__class__ is str and plan[0].make is make_directions and point.size:
-        eps = driver.eps_of_values(objective, point, args)[1]
-        plan = plan if eps == EPS else rule_at(point, h, scheme, bounds, chosen, eps)
+    make = plan[0].make
     shape = point.shape if chosen is None else chosen.shape
     gradient = np.empty(shape) if out is None else arguments.result_buffer(out, shape, x, args)
     # A matrix that was given as `out` would stay one, of two dimensions.
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
-    flat[: 0 if out is None else flat.size] = math.nan
+    if out is not None:
+        flat.fill(math.nan)
+    if h.__class__ is str and make is make_directions and point.size:
+        eps = driver.eps_of_values(objective, point, args)[1]
+        plan = plan if eps == EPS else rule_at(point, h, scheme, bounds, chosen, eps)
     flags = differentiate(objective, point, args, plan, flat, workers, progress)
-    if plan[0].make is make_complex_step and flat.size:
+    if make is make_complex_step:
         check_analytic(f, point, args, chosen, bounds)
-    if h.__class__ is float and not private and is_narrow(point) and plan[0].make is not make_complex_step:
+    elif not private and h.__class__ is float and point.dtype is not FLOAT64 and is_narrow(point):
         driver.warn_of_few_digits(objective, point, args, h, flat)
     if flags != RESPONDED:
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
@@ -301,7 +303,7 @@ def _at_points(f: Any, x: Any, axis: int, options: dict[str, Any]) -> NDArray[np
         raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
     points, axis = as_points(x, axis)
     gradient, size = np.empty(points.shape), points[:1].size
-    objective = driver.as_objective(f, args, arguments.whole_number("batch_bytes", batch_bytes, 1) if vectorized else 0)
+    objective = driver.as_objective(f, args, batch_bytes if vectorized else None)
     has_loop = objective.has_descent or isinstance(objective, PythonObjective)
     if not has_loop or isinstance(h, str | np.ndarray | list) or scheme != "central" or bounds is not None:
         own = options | {"out": None, "progress": False}

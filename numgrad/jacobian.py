@@ -229,7 +229,7 @@ def _objective(f: Any, x: Any, options: Options) -> Any:
     TypeError
         If it is not callable or of a kind that returns one number, or if one that is not compiled is to fill `out`.
     """
-    found: Any = driver.as_objective(f, options.args, _BATCH_BYTES if options.vectorized else 0)
+    found: Any = driver.as_objective(f, options.args, _BATCH_BYTES if options.vectorized else None)
     if isinstance(found, VectorizedObjective):
         return BatchObjective(f, _BATCH_BYTES, found.refuse)
     if found.has_descent:

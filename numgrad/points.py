@@ -139,16 +139,18 @@ def preserving(memory: Sequence[NDArray[Any]], work: Callable[[list[NDArray[Any]
 
     The memory is restored after any exit.
     """
-    saved, held = list(map(native_copy, memory)), list(map(held_in_place, memory))
+    plain, undo = [array.view(np.ndarray) for array in memory], undoing_masks(memory)
+    saved, held = list(map(native_copy, plain)), list(map(held_in_place, plain))
     # Made before the try: in `finally`, a Ctrl-C could be raised at the call that makes it.
-    restore: Any = map(setitem, memory, repeat(...), saved)  # type: ignore[arg-type]
+    restore: Any = map(setitem, plain, repeat(...), saved)  # type: ignore[arg-type]
     try:
         result = work(saved)
-        unchanged = all(map(is_unchanged, memory, saved))
+        unchanged = all(map(is_unchanged, plain, saved))
     finally:
         list(restore)  # one call of C, in which no Ctrl-C can come between
+        masked = undo()
     del held
-    return result, unchanged
+    return result, unchanged and not masked
 
 
 def held_in_place(memory: NDArray[Any]) -> Any:
@@ -160,27 +162,41 @@ def held_in_place(memory: NDArray[Any]) -> Any:
 def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
     """Tell whether `evaluate()` gives other bits where all numbers of `memory` are others; it is restored.
 
-    Two evaluations, and a third one where they differ, for an f that differs from itself says nothing.
+    Two evaluations, and one or two more where they differ, for an f that differs from itself says nothing, nor does one
+    that fails now and then. What f raises at rest is raised.
     """
     plain = memory.view(np.ndarray)
 
     def displaced(saved: list[NDArray[Any]]) -> bytes:
         plain[...] = saved[0] + (_SHARE * (1.0 + np.abs(saved[0]))).astype(plain.dtype)
-        found = _bits(evaluate)
-        plain[...] = saved[0]
-        return found
+        try:
+            return np.asarray(evaluate()).tobytes()
+        except Exception as error:  # noqa: BLE001, f need not be defined at a point that nobody asked for
+            return repr(type(error)).encode()
 
-    at_rest = _bits(evaluate)
-    moved, _ = preserving([plain], displaced)
-    return bool(moved != at_rest == _bits(evaluate))
-
-
-def _bits(evaluate: Callable[[], Any]) -> bytes:
-    """Return the bits of what `evaluate` returns, or the name of what it raises."""
-    try:
+    def at_rest() -> bytes:
         return np.asarray(evaluate()).tobytes()
-    except Exception as error:  # noqa: BLE001, f need not be defined at a point that nobody asked for
-        return repr(type(error)).encode()
+
+    before, moved = at_rest(), preserving([plain], displaced)[0]
+    return bool(moved != before == at_rest() and moved == preserving([plain], displaced)[0])
+
+
+def undoing_masks(memory: Sequence[Any]) -> Callable[[], bool]:
+    """Return what undoes what f does to the masks of arrays, and tells whether f did anything to them."""
+    given = [array for array in memory if isinstance(array, np.ma.MaskedArray)]
+    saved = [np.ma.getmaskarray(array).copy() for array in given]
+
+    def undo() -> bool:
+        changed = [(a, mask) for a, mask in zip(given, saved, strict=True) if (np.ma.getmaskarray(a) != mask).any()]
+        for array, mask in changed:
+            is_hard = array.hardmask
+            array.soften_mask()  # a hard one would keep what f masked
+            array.mask = mask
+            if is_hard:
+                array.harden_mask()
+        return bool(changed)
+
+    return undo
 
 
 def resolution(x: NDArray[Any]) -> float:
@@ -203,7 +219,7 @@ def loss_eps(x: NDArray[Any], use_stored_distance: bool = False) -> float:
 
 def scales(x: NDArray[Any]) -> NDArray[np.float64]:
     """Return the flat scale of each coordinate: its magnitude, or 1 where it is 0 or not finite."""
-    magnitude = np.abs(x.reshape(-1).astype(np.float64))
+    magnitude = np.abs(x.reshape(-1).astype(FLOAT64, copy=False))
     if magnitude.size and np.minimum.reduce(magnitude) >= _SMALLEST and np.maximum.reduce(magnitude) < np.inf:
         return magnitude
     magnitude[~((magnitude > 0.0) & (magnitude < np.inf))] = 1.0

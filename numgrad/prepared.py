@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
-from weakref import ref
 
 import numpy as np
 
 from .arguments import ALL_COORDINATES, KNOWN_COMPILED, raise_argument_changed, raise_compile_error
 from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central
-from .objectives.python import PythonObjective
-from .points import FLOAT64, LOSS_EPS, is_unchanged
+from .objectives.python import PythonObjective, run_in_place
+from .points import FLOAT64, LOSS_EPS
 
 __all__: list[str] = []  # nothing here is public
 
@@ -44,7 +43,7 @@ def leave(x: Any, args: tuple[Any, ...]) -> None:
 
 
 def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
-    """Return the function for a Python f: it does what `PythonSweep.run_range` does for a plain vector."""
+    """Return the function for a Python f: it does what `PythonObjective.at_once` does for a plain vector."""
     data = objective.f, objective.as_number, h, LOSS_EPS, False
 
     def gradient_at(x: Any, args: tuple[Any, ...]) -> Floats | None:
@@ -54,16 +53,8 @@ def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
         if not 0 < size <= _SMALL:
             return None
         memory, saved, gradient = x[...], x.copy(), np.empty(size)
-        owner = memory.base
-        held = ref(owner) if owner.__class__ is np.ndarray else None  # see `points.held_in_place`
-        try:
-            flags = interpreted_central((x, memory.data, saved.data), data, args, (), 0, size, gradient.data)
-            unchanged = memory.tobytes() == saved.tobytes() or is_unchanged(memory, saved)
-        finally:
-            memory[...] = saved  # an assignment cannot be interrupted: see PythonSweep.run_range
-        del held
-        if not unchanged or flags & ARGUMENT_CHANGED:
-            raise_argument_changed()
+        units = data, args, (), 0, size, gradient.data
+        flags = run_in_place(memory, saved, interpreted_central, (x, memory.data, saved.data), units)
         if flags != RESPONDED:
             warn(flags, gradient, x)
         return gradient

@@ -724,11 +724,11 @@ def never(x, *args):
         ({"h": 1e308}, ValueError, "h must be finite"),
         ({"h": 1e308}, ValueError, "2h must be finite, got 1e\\+308"),
         ({"coordinates": [0, [1]]}, ValueError, "coordinates must be .*, got nested lists"),
-        ({"h": "1e-4"}, TypeError, "h must be a real number, got str '1e-4'"),
+        ({"h": "1e-4"}, TypeError, "h must be a real number, got str '1e-4'; the automatic step is 'auto'"),
         ({"h": None}, TypeError, "h must be a real number"),
         ({"h": 1j}, TypeError, "h must be a real number"),
         ({"h": True}, TypeError, "h must be a real number"),
-        ({"workers": 0}, ValueError, "workers must be at least 1, got 0"),
+        ({"workers": 0}, ValueError, "workers must be at least 1, or -1 for all cores, got 0"),
         ({"workers": -2}, ValueError, "workers must be at least 1"),
         ({"workers": 1.5}, TypeError, "workers must be an integer"),
         ({"workers": True}, TypeError, "workers must be an integer"),
@@ -864,6 +864,16 @@ def test_numerical_diff_works_elementwise_and_leaves_x_alone():
     assert numerical_diff(np.square, x.astype(np.float32)).dtype == np.float64
     assert numerical_diff(np.square, [1, 2]).tolist() == pytest.approx([2.0, 4.0])
     assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("options", [{}, {"scheme": "central4"}, {"h": "auto"}])
+def test_numerical_diff_of_an_f_that_reads_x_itself_is_refused(options):
+    x = np.array([1.0, 2.0])
+    with pytest.raises(ValueError, match="f reads x by another way"):
+        numerical_diff(lambda _: x**2, x, **options)
+    assert x.tolist() == [1.0, 2.0]
+    assert numerical_diff(lambda x: np.ones(2), x, **options).tolist() == [0.0, 0.0]
+    assert numerical_diff(lambda x: 3.0 * x, x, order=2).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
 def test_numerical_diff_copes_with_a_reused_buffer():

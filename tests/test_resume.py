@@ -230,6 +230,10 @@ def test_what_fails_at_x_leaves_nothing_finished():
         with pytest.raises(RuntimeError):
             derivative(outputs(Failing(1)) if derivative is numerical_jacobian else Failing(1), X, out=out)
         assert np.isnan(out).all()
+    out = np.zeros(30)  # of an earlier result
+    with pytest.raises(RuntimeError):
+        numerical_gradient(Failing(1), X, "auto", out=out)
+    assert np.isnan(out).all()
 
 
 def test_misuse_of_matrices():

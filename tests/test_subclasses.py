@@ -52,6 +52,22 @@ def test_a_masked_array_that_f_sees_keeps_its_mask():
     assert estimate_gradient(lambda x: x.sum(), masked()).value == pytest.approx([1.0, 0.0, 1.0])
 
 
+@pytest.mark.parametrize("is_hard", [False, True])
+@pytest.mark.parametrize("options", [{}, {"scheme": "forward"}, {"h": "auto"}, {"bounds": (0, 9)}])
+def test_an_f_that_masks_elements_of_x_is_refused_and_undone(options, is_hard):
+    def writes(x):
+        x[0] = np.ma.masked
+        return float(np.sum(np.asarray(x)))
+
+    for x in (masked(), np.ma.array([1.0, 2.0, 3.0])):
+        x.harden_mask() if is_hard else None
+        before = np.ma.getmaskarray(x).tolist()
+        with pytest.raises(ValueError, match="f writes to its argument"):
+            numerical_gradient(writes, x, **options)
+        assert np.ma.getmaskarray(x).tolist() == before
+        assert x.hardmask is is_hard
+
+
 @needs_jit
 @pytest.mark.parametrize("x", [masked(int), masked(np.int8), read_only(masked())], ids=["int", "int8", "read-only"])
 def test_a_copy_that_would_lose_the_mask_is_refused(x):

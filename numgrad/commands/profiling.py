@@ -72,7 +72,7 @@ def measure(
     size = layer.flat.size
     output.show_status(f"{route.name}: compiling")
     route.gradient(1)
-    peak = _peak_bytes(route, size, layer.outputs)
+    peak = _peak_bytes(route, size)
     count = size if route.whole else _affordable(route, size, budget)
     times, calls = list[float](), 1
     while len(times) < repeat and (not times or calls * (sum(times) + times[-1]) <= budget):
@@ -107,13 +107,12 @@ def _timed(route: Route, count: int, calls: int = 1) -> tuple[float, Floats]:
     return max((time.perf_counter() - began) / calls, _SHORTEST), gradient
 
 
-def _peak_bytes(route: Route, size: int, outputs: int = 1) -> int:
+def _peak_bytes(route: Route, size: int) -> int:
     """Return the peak memory of a whole gradient; only the result grows with the number of coordinates."""
     count = size if route.whole else min(size, _TRACED)
     tracemalloc.start()
     try:
-        route.gradient(count)
-        result = (size - count) * outputs * np.dtype(float).itemsize
+        result = route.gradient(count).nbytes * (size - count) // count
         return tracemalloc.get_traced_memory()[1] + result + route.scratch
     finally:
         tracemalloc.stop()

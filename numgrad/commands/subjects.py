@@ -60,8 +60,6 @@ def _of_first(derivative: Callable[..., Any], f: Callable[..., Any], flat: Float
 class Layer:
     """A linear softmax layer with random weights and data, its backprop, and the exact gradient of its loss."""
 
-    outputs = 1
-
     def __init__(self, features: int, classes: int, batch: int) -> None:
         rng = np.random.default_rng(0)
         self.net = simpleNet((features, classes), rng=rng)
@@ -113,8 +111,6 @@ class Layer:
 class Network:
     """A net of the given sizes with random weights and data: sigmoids for one hidden layer, ReLUs for more."""
 
-    outputs = 1
-
     def __init__(self, sizes: tuple[int, ...], batch: int) -> None:
         rng = np.random.default_rng(0)
         first, *hidden, last = sizes
@@ -150,7 +146,6 @@ class Function:
         self.f, self.x, self.kind, self.title = f, np.ascontiguousarray(x), kind, f"{kind} of {name}"
         self.plain: Callable[..., Any] = getattr(f, "py_func", f)
         self.shape, self.flat = x.shape, self.x.reshape(-1)
-        self.outputs = int(np.size(self.value())) if kind == "Jacobian" else 1
         self.numerical, estimate = _KINDS[kind]
         # The derivative by the first so many coordinates with error bars, which are small.
         self.exact: Callable[[int], Floats] = cache(lambda count: estimate(self.value, self.flat[:count]).value)

@@ -13,12 +13,12 @@ from numba.extending import overload
 from numpy.typing import ArrayLike, NDArray
 
 from .. import arguments, loops
-from ..arguments import KNOWN_COMPILED, imaginary_part, real_array, real_number
+from ..arguments import ALL_COORDINATES, KNOWN_COMPILED, imaginary_part, real_array, real_number
 from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_step, make_descent
 from ..points import EPS, FLOAT64, depends_on, is_unchanged, private_copy
 from ..threads import Sweep, Throughput
 from . import compiling
-from .compiling import PASTE, Kernel, borrowed, captured, compiled, cost_of, kind_of, when_recompiled
+from .compiling import PASTE, Copy, Kernel, borrowed, captured, compiled, cost_of, entry_of, kind_of, when_recompiled
 
 __all__: list[str] = []  # nothing here is public
 
@@ -149,10 +149,25 @@ def _memory_among(found: Iterable[tuple[str, Any]]) -> list[tuple[str, NDArray[A
 
 # A dict, for the look-up of a loop that is known is then C code, and no Python call.
 class Loops(dict[Any, tuple[Kernel, Throughput]]):
-    """By factory, the loop compiled around a function, and how fast it was."""
+    """By factory, the loop compiled around a function, and how fast it was.
+
+    `entries` has what is called for a small vector, by the id of a rule that is the same at each x.
+    """
 
     def __init__(self, kernels: Kernels) -> None:
         self.kernels = kernels
+        self.entries: dict[int, tuple[Rule, Any, Any]] = {}
+        self.runs: dict[Any, Kernel] = {}
+
+    def remember(self, rule: Rule, where: Any, call: tuple[Any, ...]) -> None:
+        """Remember the arguments of a call that are the same the next time, and what runs it."""
+        kernel, throughput = self[rule.make]
+        run = self.runs.get(rule.make) or entry_of(kernel, *call)  # each rule of a factory has data of the same types
+        if run is not kernel:
+            self.runs[rule.make] = run
+        if len(self.entries) >= _MOST_KNOWN:
+            self.entries.clear()
+        self.entries[id(rule)] = rule, where, (call[0], call[2], run, throughput)
 
     def __missing__(self, make: Any) -> tuple[Kernel, Throughput]:
         kernel = compiled()(self.kernels.adapt(self.kernels.f, make))
@@ -200,33 +215,6 @@ _SMALL = 32
 _EMPTY, _EMPTY_COMPLEX = np.empty(0), np.empty(0, np.complex128)
 
 
-class _Copy:
-    """The copy of the point that a thread hands to f, in `array`.
-
-    If f raises, numba keeps a reference to it for ever: it `is_kept` then, and the next of its `owner` takes it over.
-    """
-
-    is_kept = False  # until __init__ has come so far
-
-    def __init__(self, owner: CompiledObjective, x: Floats, kind: Any) -> None:
-        self.owner, self.is_kept = owner, bool(owner.kept)
-        self.array: NDArray[Any] = owner.kept.pop() if owner.kept else x.astype(kind)
-        if self.array.shape != x.shape or self.array.dtype != kind:
-            self.array.resize(0, refcheck=False)
-            self.array, self.is_kept = x.astype(kind), False
-        self.array[...] = x
-
-    def __enter__(self) -> NDArray[Any]:
-        return self.array
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.is_kept = self.is_kept or kind is not None
-
-    def __del__(self) -> None:
-        if self.is_kept:
-            self.owner.kept.append(self.array)
-
-
 def run(kernel: Kernel, *arguments_of_it: Any) -> int:
     """Return the flags of a loop.
 
@@ -237,14 +225,19 @@ def run(kernel: Kernel, *arguments_of_it: Any) -> int:
     ValueError
         If f has written to its argument.
     """
-    try:
-        flags: int = kernel(*arguments_of_it)
-    except Exception as error:
-        arguments.raise_compile_error(error)
-        raise
+    flags: int = _called(kernel, *arguments_of_it)
     if flags & ARGUMENT_CHANGED:
         arguments.raise_argument_changed()
     return flags
+
+
+def _called(function: Kernel, *arguments_of_it: Any) -> Any:
+    """Return what a compiled function returns; TypeError if numba cannot compile it."""
+    try:
+        return function(*arguments_of_it)
+    except Exception as error:
+        arguments.raise_compile_error(error)
+        raise
 
 
 class CompiledObjective:
@@ -307,7 +300,7 @@ class CompiledObjective:
     def _check_opaque(self, array: Floats, args: tuple[Any, ...]) -> None:
         """Raise a ValueError if what nobody can look into leads f to the memory of x."""
         copy = private_copy(array)
-        if depends_on(array, lambda: self.f(copy, *args)):
+        if depends_on(array, lambda: _called(self.f, copy, *args)):
             raise ValueError(
                 "one of args leads f to the memory of x, but a compiled f sees only a private copy of x change; let f "
                 "read x from its first argument, or let the argument hold a copy"
@@ -323,13 +316,8 @@ class CompiledObjective:
         return value if self.eps in {None, EPS} or isinstance(value, np.ndarray) else np.float32(value)
 
     def _call(self, x: Floats, args: tuple[Any, ...]) -> Any:
-        f = self.f if self.threads else compiling.one_at_a_time(self.f)
-        try:
-            with _Copy(self, x, np.float64) as copy:
-                value = f(copy, *args)
-        except Exception as error:
-            arguments.raise_compile_error(error)
-            raise
+        with Copy(self, x, np.float64) as copy:
+            value = _called(self.f if self.threads else compiling.one_at_a_time(self.f), copy, *args)
         if not is_unchanged(copy, x):
             arguments.raise_argument_changed()
         return value
@@ -348,23 +336,26 @@ class CompiledObjective:
 
         A `CompiledSweep` would take 0.6 us more, a quarter of a gradient of two coordinates.
         """
-        make, data, needs_value, _, _ = rule
-        kernel, throughput = self.kernels.loops[make]
-        cost, units = throughput.known
-        if size is None:
-            size = len(out)
-        if size > units or cost != (cost_of(x, args) if args else x.size):
+        compiled_loops, (make, data, needs_value, _, _) = self.kernels.loops, rule
+        known: Any = compiled_loops.entries.get(id(rule))
+        # The very same rule and `where` are of the same types as before.
+        is_known = known and known[0] is rule and known[1] is where and not args and x.ndim == 1 and out.flags.carray
+        copy, units, kernel, throughput = known[2] if is_known else (_EMPTY, (), *compiled_loops[make])
+        cost, most = throughput.known
+        size = len(out) if size is None else size
+        if size > most or cost != (cost_of(x, args) if args else x.size):
             return -1
-        if needs_value:
-            data = self.value(x, args), *data[1:]
-        # A NamedTuple takes numba 0.5 us more a call than a plain tuple.
-        if where.__class__ is Directions:
-            where = tuple(where)
-        if x.ndim != 1 or x.size > _SMALL:
-            return self._on_copy(kernel, x, (data, args, where), size, out, make)
+        if not is_known or x.size > _SMALL:
+            # A NamedTuple takes numba 0.5 us more a call than a plain tuple.
+            data = (self.value(x, args), *data[1:]) if needs_value else data
+            units = data, args, where if where.__class__ is not Directions else tuple(where)
+            if x.size > _SMALL or x.ndim != 1:
+                return self._on_copy(kernel, x, units, size, out, make)
+            copy = copy if make is not make_complex_step else _EMPTY_COMPLEX
+            if not (args or needs_value) and _is_kept(make, where):
+                compiled_loops.remember(rule, where, (copy, x, units, 0, size, out))
         try:  # what `run` does, without a call of Python
-            copy: Any = _EMPTY if make is not make_complex_step else _EMPTY_COMPLEX
-            flags: int = kernel(copy, x, (data, args, where), 0, size, out)
+            flags: int = kernel(copy, x, units, 0, size, out)
         except Exception as error:
             arguments.raise_compile_error(error)
             raise
@@ -374,8 +365,24 @@ class CompiledObjective:
 
     def _on_copy(self, kernel: Kernel, x: Floats, units: Any, size: int, out: Floats, make: Any) -> int:
         """Do a short sweep on a copy of the point."""
-        with _Copy(self, x, np.complex128 if make is make_complex_step else np.float64) as copy:
-            return run(kernel, copy, x, units, 0, size, out)
+        kind: Any = np.complex128 if make is make_complex_step else np.float64
+        if self.kept:
+            with Copy(self, x, kind) as copy:
+                return run(kernel, copy, x, units, 0, size, out)
+        new = x.astype(kind)  # what `Copy` does, in a third of its time
+        try:
+            return run(kernel, new, x, units, 0, size, out)
+        except BaseException:
+            self.kept.append(new)
+            raise
+
+
+def _is_kept(make: Any, where: Any) -> bool:
+    """Tell whether `schemes` keeps a rule and `where`, for all coordinates of any x, for the next call."""
+    if make is loops.make_central:
+        return where is ALL_COORDINATES
+    is_linear = make is loops.make_directions or make is make_complex_step
+    return is_linear and where.members is ALL_COORDINATES and len(where.lengths) == 1
 
 
 # Functions whose loops are kept, some 100 kB each; the first one that came is forgotten first.
@@ -406,11 +413,11 @@ class CompiledSweep(Sweep):
         self.loop, self.throughput = objective.kernels.loops[rule.make]
         self.cost = cost_of(x, args) if args else x.size
 
-    def thread_state(self) -> _Copy:
+    def thread_state(self) -> Copy:
         """Return a copy of the point."""
-        return _Copy(self.objective, self.x, np.complex128 if self.rule.make is make_complex_step else np.float64)
+        return Copy(self.objective, self.x, np.complex128 if self.rule.make is make_complex_step else np.float64)
 
-    def run_range(self, state: _Copy, start: int, stop: int) -> int:
+    def run_range(self, state: Copy, start: int, stop: int) -> int:
         """Do the units start <= k < stop; ValueError if f has written to its argument."""
         with state as copy:
             return run(self.loop, copy, self.x, self.units, start, stop, self.out)

@@ -109,6 +109,33 @@ _without_count_of: Any = intrinsic(_without_count)
 overload(borrowed)(lambda array: lambda array: _without_count_of(array))  # noqa: ARG005
 
 
+class Copy:
+    """The copy of the point that a thread hands to f, in `array`.
+
+    If f raises, numba keeps a reference to it for ever: it `is_kept` then, and the next of its `owner` takes it over.
+    """
+
+    is_kept = False  # until __init__ has come so far
+
+    def __init__(self, owner: Any, x: NDArray[Any], kind: Any) -> None:
+        self.owner, self.is_kept = owner, bool(owner.kept)
+        self.array: NDArray[Any] = owner.kept.pop() if owner.kept else x.astype(kind)
+        if self.array.shape != x.shape or self.array.dtype != kind:
+            self.array.resize(0, refcheck=False)
+            self.array, self.is_kept = x.astype(kind), False
+        self.array[...] = x
+
+    def __enter__(self) -> NDArray[Any]:
+        return self.array
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.is_kept = self.is_kept or kind is not None
+
+    def __del__(self) -> None:
+        if self.is_kept:
+            self.owner.kept.append(self.array)
+
+
 def when_recompiled(f: Any, what: str, action: Callable[[], object]) -> None:
     """Have ``f.recompile()`` call `action` too: numba tells nobody, and to look at each call takes 0.4 us.
 

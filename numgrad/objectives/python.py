@@ -56,7 +56,7 @@ class PythonObjective:
 
     def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return what f returned; ValueError if f writes to its argument."""
-        return _protected(_arrays_of(x), lambda _: self.f(x, *args))
+        return _protected(x, lambda _: self.f(x, *args))
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> PythonSweep:
         """Return the work of `rule` at the memory `x`, an array or a dict of arrays."""
@@ -85,8 +85,38 @@ class PythonObjective:
         """Do the whole sweep here and now, since a Python f sees Ctrl-C itself, and return its flags."""
         if not len(out):
             return 0
+        is_plain = x.__class__ is np.ndarray and x.dtype is FLOAT64 and x.flags.carray
+        if rule.make is make_central and is_plain and self.__class__ is PythonObjective:
+            memory, saved = x[...], x.copy()
+            state, data = (x, cells(memory), numbers(saved)), (self.f, self.as_number, rule.data[0], LOSS_EPS, False)
+            units = data, args, where, 0, len(out), out.data
+            return run_in_place(memory, saved, loops.interpreted_central, state, units)
         sweep = self.sweep(x, args, rule, where, out)
-        return sweep.run_range(x if rule.make is make_central else sweep.thread_state(), 0, len(out))
+        return sweep.run_range(sweep.thread_state(), 0, sweep.size)
+
+
+def run_in_place(memory: NDArray[Any], saved: NDArray[Any], loop: Loop, state: Any, units: Any) -> int:
+    """Return the flags of a loop that moves `memory`, a view of what the caller gave, which is restored after any exit.
+
+    Raises
+    ------
+    ValueError
+        If f has written to the memory.
+    """
+    owner = memory.base
+    held = ref(owner) if owner.__class__ is np.ndarray else None  # see `points.held_in_place`
+    undo = None if state[0].__class__ is np.ndarray else points.undoing_masks([state[0]])
+    try:
+        flags = loop(state, *units)
+        unchanged = (memory.size < _FEW and memory.tobytes() == saved.tobytes()) or is_unchanged(memory, saved)
+    finally:
+        # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
+        memory[...] = saved
+        masked = undo is not None and undo()
+    del held
+    if masked or not unchanged or flags & loops.ARGUMENT_CHANGED:
+        raise_argument_changed()
+    return flags
 
 
 class PythonSweep(Sweep):
@@ -101,35 +131,17 @@ class PythonSweep(Sweep):
         return self.x
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
-        """Do the units start <= k < stop in place, and restore the memory after any exit.
-
-        Raises
-        ------
-        ValueError
-            If f has written to the memory.
-        """
+        """Do the units start <= k < stop in place; ValueError if f has written to the memory."""
         if state.__class__ is dict:
             return self._run_joined(state, start, stop)
         # A view, which stays writable and of this shape, whatever f does to x; a subclass may do more than assign.
         memory = state[...] if state.__class__ is np.ndarray else state.view(np.ndarray)
-        saved, owner = native_copy(memory), memory.base
-        held = ref(owner) if owner.__class__ is np.ndarray else None  # see `points.held_in_place`
+        saved = native_copy(memory)
         loop, data, where, out = self._units()
+        point, origin = cells(memory), numbers(saved)  # type: Any, Any
         if where.__class__ is Directions:  # of several members
-            point: Any = memory.reshape(-1) if memory.flags.c_contiguous else memory.flat
-            origin: Any = saved.reshape(-1)
-        else:
-            point, origin = cells(memory), numbers(saved)
-        try:
-            flags = loop((state, point, origin), data, self.args, where, start, stop, out)
-            unchanged = (memory.size < _FEW and memory.tobytes() == saved.tobytes()) or is_unchanged(memory, saved)
-        finally:
-            # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
-            memory[...] = saved
-        del held
-        if not unchanged or flags & loops.ARGUMENT_CHANGED:
-            raise_argument_changed()
-        return flags
+            point, origin = memory.reshape(-1) if memory.flags.c_contiguous else memory.flat, saved.reshape(-1)
+        return run_in_place(memory, saved, loop, (state, point, origin), (data, self.args, where, start, stop, out))
 
     def _run_joined(self, state: dict[str, NDArray[Any]], start: int, stop: int) -> int:
         """Do directions over a dict of arrays, whose elements count as those of one array."""
@@ -139,16 +151,14 @@ class PythonSweep(Sweep):
             flat = state, points.JoinedArrays(memory), np.concatenate([array.reshape(-1) for array in saved])
             return loop(flat, data, self.args, where, start, stop, out)
 
-        return _protected(memory, work)  # type: ignore[no-any-return]
+        return _protected(state, work)  # type: ignore[no-any-return]
 
     def _units(self) -> tuple[Loop, Any, Any, Any]:
         """Return the loop, its data, where, and the rows of the result, as what the interpreter indexes fast."""
         make, data = self.rule[:2]
         objective, where, out = self.objective, self.where, self.out
         if make is make_central:
-            usual = self.x.dtype is FLOAT64  # two calls less
-            eps, is_narrow = (LOSS_EPS, False) if usual else (points.loss_eps(self.x), points.is_narrow(self.x))
-            data = objective.f, objective.as_number, data[0], eps, is_narrow
+            data = objective.f, objective.as_number, data[0], points.loss_eps(self.x), points.is_narrow(self.x)
             return loops.interpreted_central, data, where, out.data
         if self.rule.interpreted is not None:
             return self.rule.interpreted(objective.evaluate, loops.plain), data, where, out.data
@@ -192,9 +202,9 @@ def _arrays_of(x: Any) -> list[NDArray[Any]]:
     return [array.view(np.ndarray) for array in (x.values() if isinstance(x, Mapping) else [x])]
 
 
-def _protected(memory: list[NDArray[Any]], work: Callable[[list[NDArray[Any]]], Any]) -> Any:
-    """Return what `work` returns, given copies of the memory; ValueError if it has changed the memory."""
-    result, unchanged = points.preserving(memory, work)
+def _protected(x: Any, work: Callable[[list[NDArray[Any]]], Any]) -> Any:
+    """Return what `work` returns, given copies of the memory of `x`; ValueError if it has changed that."""
+    result, unchanged = points.preserving(list(x.values()) if isinstance(x, Mapping) else [x], work)
     if not unchanged:
         raise_argument_changed()
     return result
@@ -231,9 +241,10 @@ def _move_arrays(point: Any, origin: Any, where: Directions, k: int, offset: flo
 
 def _are_pairs(where: Directions, out: Floats) -> bool:
     """Tell whether each direction has one or two members, with lengths of their own."""
+    if out.ndim != 1 or not 0 < len(where.starts) - 1 <= len(where.members) == len(where.lengths):
+        return False
     counts = np.diff(where.starts)
-    few = len(counts) > 0 and out.ndim == 1 and len(where.members) == len(where.lengths)
-    return bool(few and counts.min() >= 1 and counts.max() <= 2)
+    return bool(counts.min() >= 1 and counts.max() <= 2)
 
 
 def _data_of_pairs(objective: PythonObjective, data: Any) -> tuple[Any, ...]:
@@ -304,6 +315,9 @@ def batch_of(x: Floats) -> Floats:
     return np.repeat(x[np.newaxis], length, axis=0)
 
 
+_CENTRAL = np.array([[1.0, -1.0]]), np.array([[1.0, -1.0]]), np.zeros(1, np.intp), np.array([2.0])
+
+
 class VectorizedSweep(PythonSweep):
     """Units of work for a callable that takes batches: the coordinates of a range in as few as memory allows."""
 
@@ -315,52 +329,42 @@ class VectorizedSweep(PythonSweep):
         return Sweep.value_at(self, offsets)
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
-        """Do the units start <= k < stop on copies of the point."""
+        """Do the units start <= k < stop on copies of the point, those of one scheme after another."""
         if self.rule.make is make_central:
-            h, one, pair = self.rule.data[0], np.zeros(1, np.intp), np.array([[1.0, -1.0]])
-            data: Any = math.nan, points.loss_eps(state), pair, pair, one, np.array([2.0]), False
-            where: Any = Directions(self.where, self.where, np.array([h]))
+            data: Any = math.nan, points.loss_eps(state), *_CENTRAL, False
+            where: Any = Directions(self.where, self.where, np.array(self.rule.data))
         else:
             data, where = self.rule.data, self.where
-        length = max(1, self.objective.batch_bytes // max(1, state.nbytes * data[2].shape[1]))
-        flags = 0
-        for first in range(start, stop, length):
-            flags |= self._run_batch(state, data, where, np.arange(first, min(first + length, stop)))
+        base, eps, offsets, weights, index, denominators, use_stored_distance = data
+        units, flags = np.arange(start, stop), 0
+        for row in np.unique(index) if len(index) > 1 else index:
+            own = units[index[units] == row] if len(index) > 1 else units
+            terms = [(o, w) for o, w in zip(offsets[row].tolist(), weights[row].tolist(), strict=True) if w]
+            length = max(1, self.objective.batch_bytes // max(1, state.nbytes * len(terms)))
+            scheme = base, eps, terms, None if use_stored_distance else denominators[row]
+            for first in range(0, len(own), length):
+                flags |= self._run_batch(state, scheme, where, own[first : first + length])
         return flags
 
-    def _run_batch(self, x: Floats, data: Any, where: Directions, units: Indices) -> int:
+    def _run_batch(self, x: Floats, scheme: Any, where: Directions, units: Indices) -> int:
         """Write the quotients of the units, from one batch of all their points."""
-        base, eps, offsets, weights, index, denominators, use_stored_distance = data
+        base, eps, terms, denominator = scheme
         chosen = where.members[units] if len(where.members) else units
-        values, steps = x.reshape(-1)[chosen], _one_or_each(where.lengths, units)
-        if len(index) == 1:  # numbers where one scheme serves all units, which is faster, else arrays
-            row = index[0]
-            terms: Any = list(zip(offsets[row].tolist(), weights[row].tolist(), strict=True))
-        else:
-            row = index[units]
-            terms = list(zip(offsets[row].T, weights[row].T, strict=True))
-        points = {m: values + offset * steps for m, (offset, _) in enumerate(terms) if np.any(offset)}
-        moving, batch = list(points), np.empty((len(points), len(units), x.size))
+        values, steps = x.reshape(-1)[chosen], where.lengths[units] if len(where.lengths) > 1 else where.lengths.item()
+        moved, rows = [values + offset * steps for offset, _ in terms if offset], np.arange(len(units))
+        batch = np.empty((len(moved), len(units), x.size))
         batch[...] = x.reshape(-1)
-        for k, point in enumerate(points.values()):
-            batch[k, np.arange(len(units)), chosen] = point
+        for k, point in enumerate(moved):
+            batch[k, rows, chosen] = point
         found = self.objective.values(batch.reshape(-1, *x.shape), self.args).astype(np.float64)
-        found = found.reshape(len(moving), len(units))
-        total, width = np.zeros(len(units)), np.zeros(len(units))
+        results, places = iter(found.reshape(batch.shape[:2])), iter(moved)
+        total: Any = 0.0
+        width: Any = 0.0 if denominator is None else denominator * steps
         with np.errstate(all="ignore"):
-            for m, (offset, weight) in enumerate(terms):  # in the order of the loops
-                value = found[moving.index(m)] if m in points else base
-                if len(index) > 1:
-                    value = np.where(weight == 0.0, 0.0, np.where(offset == 0.0, base, value))
-                if len(index) > 1 or weight:
-                    total += weight * value
-                if use_stored_distance and m in points:
-                    width += weight * (points[m] - values)
-            divisor = width if use_stored_distance else denominators[row] * steps
-            np.divide(total, divisor, out=self.out[units[0] : units[-1] + 1])
+            for offset, weight in terms:  # in the order of the loops
+                total = total + weight * (next(results) if offset else base)
+                if offset and denominator is None:
+                    width = width + weight * (next(places) - values)
+            self.out[units] = total / width
         lost = loops.STEP_LOST if (np.abs(values) * eps > steps).any() else 0
         return lost | (loops.RESPONDED if total.any() else 0)
-
-
-def _one_or_each(numbers: NDArray[Any], units: Indices) -> Any:
-    return numbers[units] if len(numbers) > 1 else numbers[0]
