@@ -418,9 +418,7 @@ def directional_derivative(
         raise ValueError(f"v must have the shape of x, {point.shape}, or (k, *x.shape), got {given.shape}")
     if not np.isfinite(given).all():
         raise ValueError("v must be finite")
-    vectors = (
-        given.reshape(-1, point.size) if point.size else np.empty((len(given) if given.ndim > point.ndim else 1, 0))
-    )
+    vectors = given.reshape(len(given) if given.ndim > point.ndim else 1, point.size)
     rows, flags = problem.along(vectors)
     problem.warn(flags, rows / (np.abs(vectors).max(initial=0.0) or 1.0))
     result = rows.view(base.dtype).reshape((len(vectors), *base.shape))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,12 +151,6 @@ class Pattern:
         yield table
         self._kept[:] = [table]
 
-    def filled(self, entries: NDArray[Any]) -> Any:
-        """Return the csr_array of these entries, with an index of its own."""
-        from scipy.sparse import csr_array
-
-        return csr_array((entries, self.columns.copy(), self.starts.copy()), shape=self.shape)
-
 
 def _by_group(groups: Indices) -> tuple[Indices, Indices]:
     """Return where among the members each group starts, with the end of the last one, and the columns by group."""
@@ -228,19 +222,11 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
     return sparse.csr_array(array != 0)
 
 
-class _Moves(NamedTuple):
-    """How the groups of columns move, and the group of each column.
+def _plan_of_groups(problem: Problem, pattern: Pattern) -> tuple[tuple[Rule, Directions], Indices, Floats]:
+    """Return how the columns of a group move, each by its own step and to its own side; each one's group; divisors.
 
-    With an empty `divisors` the loop divides; else each column has a divisor of its own.
+    Without divisors the loop divides; else each column has one of its own.
     """
-
-    plan: tuple[Rule, Directions]
-    groups: Indices
-    divisors: Floats
-
-
-def _moves_of(problem: Problem, pattern: Pattern) -> _Moves:
-    """Return how the groups of a pattern move, each member by its own step and to its own side."""
     (rule, where), groups = problem.plan, pattern.colours
     base, eps, offsets, weights, index, denominators, use_stored_distance = rule.data
     steps, starts, members, rows = where.lengths, pattern.bounds, pattern.members, index
@@ -253,7 +239,7 @@ def _moves_of(problem: Problem, pattern: Pattern) -> _Moves:
     if len(divisors) == 1:
         scale, divisors = scale * divisors, np.empty(0)
     rule = rule._replace(data=(base, eps, offsets, weights, rows, scale, False))
-    return _Moves((rule, Directions(starts, members, steps if len(steps) == 1 else steps[members])), groups, divisors)
+    return (rule, Directions(starts, members, steps if len(steps) == 1 else steps[members])), groups, divisors
 
 
 def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
@@ -261,20 +247,23 @@ def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
 
     One evaluation along a random direction v verifies it: what f changes by should be J v.
     """
-    moves, steps, base = _moves_of(problem, pattern), np.abs(problem.plan[1].lengths), problem.base.reshape(-1)
+    from scipy.sparse import csr_array
+
+    plan, groups, divisors = _plan_of_groups(problem, pattern)
+    steps, base = np.abs(problem.plan[1].lengths), problem.base.reshape(-1)
     if problem.plan[0].make is make_complex_step:
         steps = np.cbrt(problem.eps) * scales(np.asarray(problem.point))
     v, entries = problem.inside(steps * pattern.direction), np.empty(len(pattern.columns), base.dtype)
-    with pattern.memory(len(moves.plan[1].starts), problem.width) as table:
-        flags = problem.differentiate(moves.plan, table[:-1], problem.options.progress)
+    with pattern.memory(len(plan[1].starts), problem.width) as table:
+        flags = problem.differentiate(plan, table[:-1], problem.options.progress)
         if not problem.objective.has_descent:  # the loops of Python say nothing of the members of a group
             flags |= _flags_of_steps(problem)
         forth = problem.moved(v, rows=table[-1:])
         with np.errstate(all="ignore"):
-            index, limits = (pattern.starts, pattern.columns, moves.groups), (_SUSPICIOUS, _FAINT * problem.eps)
-            deviates = _kernels()[1](index, table.view(base.dtype), moves.divisors, v, base, limits, entries)
+            index, limits = (pattern.starts, pattern.columns, groups), (_SUSPICIOUS, _FAINT * problem.eps)
+            deviates = _kernels()[1](index, table.view(base.dtype), divisors, v, base, limits, entries)
         problem.warn(flags, entries)
-        found = pattern.filled(entries)
+        found = csr_array((entries, pattern.columns.copy(), pattern.starts.copy()), shape=pattern.shape)
         if deviates and v.size:
             _check(problem, found, v, forth)
     return found

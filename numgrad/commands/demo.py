@@ -58,21 +58,17 @@ def show_chapter() -> dict[float, Floats]:
     for point in ([3.0, 4.0], [0.0, 2.0], [3.0, 0.0]):
         print(f"  numerical_gradient(function_2, {point}) = {numerical_gradient(function_2, np.array(point))}")
     print("\n100 iterations of gradient descent from (-3, 4)")
-    paths = {lr: _show_descent(lr, lesson) for lr, lesson in _LESSONS.items()}
+    paths = dict[float, Floats]()
+    for lr, lesson in _LESSONS.items():
+        with warnings_below(14):
+            paths[lr] = descent_path(function_2, np.array([-3.0, 4.0]), lr=lr, step_num=100)
+            print(f"  lr = {lr:<6g} {paths[lr][-1]}\n{'':14}{lesson}")
     print("\nA net of 2 x 3 weights, for the sample (0.6, 0.9) of class 2")
     net, x, t = simpleNet(), np.array([0.6, 0.9]), np.array([0, 0, 1])
     net.W[...] = [[0.47355232, 0.9977393, 0.84668094], [0.85557411, 0.03563661, 0.69422093]]
     print(f"  predict(x) = {net.predict(x)}\n  loss(x, t) = {net.loss(x, t)}\n  the gradient of the loss:")
     print("  " + str(numerical_gradient(lambda _: net.loss(x, t), net.W)).replace("\n", "\n  "))
     return paths
-
-
-def _show_descent(lr: float, lesson: str) -> Floats:
-    """Print where a descent ends, what it teaches and what it warns of, and return its path."""
-    with warnings_below(14):
-        path = descent_path(function_2, np.array([-3.0, 4.0]), lr=lr, step_num=100)
-        print(f"  lr = {lr:<6g} {path[-1]}\n{'':14}{lesson}")
-    return path
 
 
 def train_digits(iterations: int, batch: int, workers: int) -> tuple[list[float], Floats]:
