@@ -91,9 +91,9 @@ def propagate(
     if len(more) % 2:
         raise ValueError(f"each argument needs a covariance, got {2 + len(more)} arrays for f")
     given = [x, cov, *more]
-    parts = [_vector(part, "x", 1) for part in given[::2]]
+    parts = [_vector(part, "x") for part in given[::2]]
     covariances = [_covariance(cov, part) for part, cov in zip(parts, given[1::2], strict=True)]
-    value = _vector(f(*(part.copy() for part in parts)), "the value of f", 1)
+    value = _vector(f(*(part.copy() for part in parts)), "the value of f")
     found = []
     for k, (part, own) in enumerate(zip(parts, covariances, strict=True)):
 
@@ -108,11 +108,11 @@ def propagate(
     return value[()], sum(found[1:], found[0])[()]
 
 
-def _vector(given: Any, name: str, most: int) -> Floats:
-    """Return a float64 copy of a number, a vector, or up to so many axes."""
+def _vector(given: Any, name: str) -> Floats:
+    """Return a float64 copy of a number or a vector."""
     array = private_copy(real_array(given, name))
-    if array.ndim > most:
-        raise ValueError(f"{name} must have at most {most} axis, got the shape {array.shape}")
+    if array.ndim > 1:
+        raise ValueError(f"{name} must have at most 1 axis, got the shape {array.shape}")
     return array
 
 
