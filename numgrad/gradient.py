@@ -199,9 +199,7 @@ def numerical_gradient(
     if points_axis is not None or resume or (x.__class__ is not np.ndarray and is_container(x)):
         options: dict[str, Any] = {"h": h, "args": args, "workers": workers, "out": out, "coordinates": coordinates}
         options |= {"progress": progress, "scheme": scheme, "bounds": bounds, "vectorized": vectorized}
-        if points_axis is None:
-            return (_resumed if resume else _of_container)(f, x, options)
-        return _at_points(f, x, points_axis, options | {"batch_bytes": batch_bytes})
+        return _of_several(f, x, points_axis, resume, options | {"batch_bytes": batch_bytes})
     objective = driver.as_objective(f, args, batch_bytes if vectorized else None)
     if progress is not False:
         driver.check_progress(progress)
@@ -212,11 +210,9 @@ def numerical_gradient(
     plan = rule_at(point, h, scheme, bounds, chosen)
     make = plan[0].make
     shape = point.shape if chosen is None else chosen.shape
-    gradient = np.empty(shape) if out is None else arguments.result_buffer(out, shape, x, args)
+    gradient = np.empty(shape) if out is None else _cleared(arguments.result_buffer(out, shape, x, args))
     # A matrix that was given as `out` would stay one, of two dimensions.
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
-    if out is not None:
-        flat.fill(math.nan)
     if h.__class__ is str and make is make_directions and point.size:
         eps = driver.eps_of_values(objective, point, args)[1]
         plan = plan if eps == EPS else rule_at(point, h, scheme, bounds, chosen, eps)
@@ -229,6 +225,19 @@ def numerical_gradient(
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
         driver.warn_of(flags, h, ignored, point)
     return gradient
+
+
+def _cleared(out: Floats) -> Floats:
+    """Return `out`, filled with NaN: what an exception leaves unfinished."""
+    out.fill(math.nan)
+    return out
+
+
+def _of_several(f: Any, x: Any, points_axis: int | None, resume: bool, options: dict[str, Any]) -> Any:
+    """Return gradients at several points, the rest of a gradient, or those of the arrays of a container."""
+    if points_axis is not None:
+        return _at_points(f, x, points_axis, options)
+    return (_resumed if resume else _of_container)(f, x, options)
 
 
 def _resumed(f: Any, x: Any, options: dict[str, Any]) -> NDArray[np.float64]:
@@ -298,14 +307,15 @@ def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Any:
 
 def _at_points(f: Any, x: Any, axis: int, options: dict[str, Any]) -> NDArray[np.float64]:
     """Return a gradient for each point along an axis of `x`: by one sweep over points, or one call a point."""
-    h, args, workers, out, coordinates, progress, scheme, bounds, vectorized, batch_bytes = options.values()
-    if coordinates is not None:
+    h, args, workers, out, progress = (options[name] for name in ("h", "args", "workers", "out", "progress"))
+    if options["coordinates"] is not None:
         raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
     points, axis = as_points(x, axis)
     gradient, size = np.empty(points.shape), points[:1].size
-    objective = driver.as_objective(f, args, batch_bytes if vectorized else None)
+    objective = driver.as_objective(f, args, options["batch_bytes"] if options["vectorized"] else None)
     has_loop = objective.has_descent or isinstance(objective, PythonObjective)
-    if not has_loop or isinstance(h, str | np.ndarray | list) or scheme != "central" or bounds is not None:
+    is_default = not isinstance(h, str | np.ndarray | list) and options["scheme"] == "central"
+    if not (has_loop and is_default) or options["bounds"] is not None:
         own = options | {"out": None, "progress": False}
         for k, point in enumerate(points):
             gradient[k] = numerical_gradient(f, point, **own)
