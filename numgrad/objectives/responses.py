@@ -12,11 +12,11 @@ give it at all: in units of the longest step of a sample, ``u_b = h max_i |x[b, 
 difference for the finite step h, and not a derivative.
 
 How many powers a sample and column need, a pair, is found step by step, at t = 1 and near 1/2, 3/4 and 1/4. The odd
-part D and the even part ``E(t) = rows(z + t u e_j) + rows(z - t u e_j) - 2 rows(z)`` at the steps so far predict both at the next
-one. If both come out, the pair is done. A kink of D may hide from the odd part, or from the even one, but not from
-both: where neither shows more than the tolerance, the fit is off by 2, 4 and 31 times as much at most after 2, 3 and 4
-steps. A pair that no fit describes is evaluated at ``h x[b, i]`` for each input that is not zero. A bump that lies
-between two of the steps is not seen.
+part D and the even part ``E(t) = rows(z + t u e_j) + rows(z - t u e_j) - 2 rows(z)`` at the steps so far predict both
+at the next one. If both come out, the pair is done. A kink of D may hide from the odd part, or from the even one, but
+not from both: where neither shows more than the tolerance, the fit is off by 2, 4 and 31 times as much at most after 2,
+3 and 4 steps. A pair that no fit describes is evaluated at ``h x[b, i]`` for each input that is not zero. A bump that
+lies between two of the steps is not seen.
 """
 
 from __future__ import annotations
