@@ -14,10 +14,20 @@ from .analytic import check_analytic
 from .arguments import ALL_COORDINATES, describe
 from .containers import Container, is_container, is_labelled, read_only, relabelled
 from .driver import Function, Progress, Workers, differentiate
-from .loops import RESPONDED, Floats, make_complex_step, make_directions
-from .many import as_points, in_batches, rule_at_points
+from .loops import (
+    RESPONDED,
+    STEP_LOST,
+    Decorator,
+    Floats,
+    Loop,
+    Rule,
+    make_central,
+    make_complex_step,
+    make_directions,
+    plain,
+)
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, FLOAT64, is_narrow
+from .points import EPS, FLOAT64, LOSS_EPS, is_narrow, private_copy
 from .schemes import AnyScheme, Bounds, StepSize, rule_at
 
 __all__ = ["numerical_gradient"]
@@ -199,9 +209,7 @@ def numerical_gradient(
     if points_axis is not None or resume or (x.__class__ is not np.ndarray and is_container(x)):
         options: dict[str, Any] = {"h": h, "args": args, "workers": workers, "out": out, "coordinates": coordinates}
         options |= {"progress": progress, "scheme": scheme, "bounds": bounds, "vectorized": vectorized}
-        if points_axis is None:
-            return (_resumed if resume else _of_container)(f, x, options)
-        return _at_points(f, x, points_axis, options | {"batch_bytes": batch_bytes})
+        return _of_several(f, x, points_axis, resume, options | {"batch_bytes": batch_bytes})
     objective = driver.as_objective(f, args, batch_bytes if vectorized else None)
     if progress is not False:
         driver.check_progress(progress)
@@ -212,11 +220,9 @@ def numerical_gradient(
     plan = rule_at(point, h, scheme, bounds, chosen)
     make = plan[0].make
     shape = point.shape if chosen is None else chosen.shape
-    gradient = np.empty(shape) if out is None else arguments.result_buffer(out, shape, x, args)
+    gradient = np.empty(shape) if out is None else _cleared(arguments.result_buffer(out, shape, x, args))
     # A matrix that was given as `out` would stay one, of two dimensions.
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
-    if out is not None:
-        flat.fill(math.nan)
     if h.__class__ is str and make is make_directions and point.size:
         eps = driver.eps_of_values(objective, point, args)[1]
         plan = plan if eps == EPS else rule_at(point, h, scheme, bounds, chosen, eps)
@@ -229,6 +235,19 @@ def numerical_gradient(
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
         driver.warn_of(flags, h, ignored, point)
     return gradient
+
+
+def _cleared(out: Floats) -> Floats:
+    """Return `out`, filled with NaN: what an exception leaves unfinished."""
+    out.fill(math.nan)
+    return out
+
+
+def _of_several(f: Any, x: Any, points_axis: int | None, resume: bool, options: dict[str, Any]) -> Any:
+    """Return gradients at several points, the rest of a gradient, or those of the arrays of a container."""
+    if points_axis is not None:
+        return _at_points(f, x, points_axis, options)
+    return (_resumed if resume else _of_container)(f, x, options)
 
 
 def _resumed(f: Any, x: Any, options: dict[str, Any]) -> NDArray[np.float64]:
@@ -298,24 +317,25 @@ def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Any:
 
 def _at_points(f: Any, x: Any, axis: int, options: dict[str, Any]) -> NDArray[np.float64]:
     """Return a gradient for each point along an axis of `x`: by one sweep over points, or one call a point."""
-    h, args, workers, out, coordinates, progress, scheme, bounds, vectorized, batch_bytes = options.values()
-    if coordinates is not None:
+    h, args, workers, out, progress = (options[name] for name in ("h", "args", "workers", "out", "progress"))
+    if options["coordinates"] is not None:
         raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
-    points, axis = as_points(x, axis)
+    points, axis = _as_points(x, axis)
     gradient, size = np.empty(points.shape), points[:1].size
-    objective = driver.as_objective(f, args, batch_bytes if vectorized else None)
+    objective = driver.as_objective(f, args, options["batch_bytes"] if options["vectorized"] else None)
     has_loop = objective.has_descent or isinstance(objective, PythonObjective)
-    if not has_loop or isinstance(h, str | np.ndarray | list) or scheme != "central" or bounds is not None:
+    is_default = not isinstance(h, str | np.ndarray | list) and options["scheme"] == "central"
+    if not (has_loop and is_default) or options["bounds"] is not None:
         own = options | {"out": None, "progress": False}
         for k, point in enumerate(points):
             gradient[k] = numerical_gradient(f, point, **own)
     elif gradient.size:
         driver.check_progress(progress)
         objective.place(x, args)  # refuses what f would not see change
-        place, rows, rule = objective.place(points, args)[0], gradient.reshape(-1, size), rule_at_points(h, size)
+        place, rows, rule = objective.place(points, args)[0], gradient.reshape(-1, size), _rule_at_points(h, size)
         workers = driver.as_workers(workers, objective)
         if isinstance(objective, VectorizedObjective):
-            flags = in_batches(objective, points, args, rule.data[0], rows)
+            flags = _in_batches(objective, points, args, rule.data[0], rows)
         else:
             flags = differentiate(objective, place, args, (rule, ALL_COORDINATES), rows, workers, progress)
         if flags != RESPONDED:
@@ -325,3 +345,65 @@ def _at_points(f: Any, x: Any, axis: int, options: dict[str, Any]) -> NDArray[np
         return found
     arguments.result_buffer(out, found.shape, x, args)[...] = found
     return out  # type: ignore[no-any-return]
+
+
+def _as_points(x: Any, axis: Any) -> tuple[Floats, int]:
+    """Return a copy of points, one after the other, and the axis along which they lay, counted from 0.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not real, or `axis` no integer.
+    ValueError
+        If it has fewer than two axes, or not this one.
+    """
+    array = arguments.real_array(x)
+    if array.ndim < 2:
+        raise ValueError(f"points_axis needs an x of two axes or more, points and coordinates, got {describe(array)}")
+    axis = arguments.whole_number("points_axis", axis, -array.ndim)
+    if axis >= array.ndim:
+        raise ValueError(f"points_axis must be less than {array.ndim}, the number of axes of x, got {axis}")
+    axis %= array.ndim
+    return private_copy(np.moveaxis(array, axis, 0)), axis
+
+
+def _rule_at_points(h: Any, size: int) -> Rule:
+    """Return the default scheme at each of many points of so many coordinates: the units are points."""
+    return Rule(make_at_points, (arguments.positive_step(h),), columns=size)
+
+
+def make_at_points(evaluate: Any, decorate: Decorator = plain) -> Loop:
+    """Return the loop over points, each of which is a row of x: row k of `out` is the gradient at row k."""
+    central: Loop = decorate(make_central(evaluate))
+
+    def at_points(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        """Write ``(f(x[k] + h e_i) - f(x[k] - h e_i)) / 2h`` for ``h, = data`` to row k of `out`."""
+        x, point, origin = state
+        flags, size = 0, out.shape[1]
+        for k in range(start, stop):
+            own = point[k * size : (k + 1) * size]
+            flags |= central((x[k], own, origin), data, args, where, 0, size, out[k])
+        return flags
+
+    return at_points
+
+
+def _in_batches(objective: VectorizedObjective, x: Floats, args: tuple[Any, ...], h: float, out: Floats) -> int:
+    """Write the gradients at all points to the rows of `out`, by batches over points and coordinates; return flags.
+
+    f sees copies, as many as memory allows; first, one batch of another length, by which a wrong axis shows.
+    """
+    flat, (count, size) = x.reshape(len(x), -1), out.shape
+    objective.value(x[0], args)
+    length = max(1, objective.batch_bytes // max(1, 2 * flat[0].nbytes))
+    for first in range(0, count * size, length):
+        units = np.arange(first, min(first + length, count * size))
+        rows, columns = np.divmod(units, size)
+        batch = np.repeat(flat[rows][np.newaxis], 2, axis=0)
+        for side, step in enumerate((h, -h)):
+            batch[side, np.arange(len(units)), columns] += step
+        found = objective.values(batch.reshape(-1, *x.shape[1:]), args).astype(np.float64).reshape(2, -1)
+        with np.errstate(all="ignore"):
+            out.reshape(-1)[units] = (found[0] - found[1]) / (2 * h)
+    lost = STEP_LOST if (np.abs(flat) * LOSS_EPS > h).any() else 0
+    return lost | (RESPONDED if out.any() else 0)

@@ -91,6 +91,24 @@ def test_no_kink_hides_between_the_steps(change, h):
         assert_is_the_plain_loop(x, W, rows, (), h, roundings=3)
 
 
+STAIRS = {
+    "half precision": lambda z: np.tanh(z.astype(np.float16)).astype(float).sum(axis=1),
+    "rounded": lambda z: np.round(np.log(np.exp(z).sum(axis=1)), 5),
+    "fine stairs": lambda z: np.floor(z * 1e4).sum(axis=1) / 1e4,
+    "wide stairs": lambda z: np.floor(z * 64).sum(axis=1) / 64,
+    "sawtooth": lambda z: np.abs(z * 300 % 1 - 0.5).sum(axis=1),
+    "rounded relu": lambda z: np.round(np.maximum(z, 0.0), 3).sum(axis=1),
+}
+
+
+@pytest.mark.parametrize("h", [1e-4, 1e-3, 1e-2, 1e-1])
+@pytest.mark.parametrize("kind", STAIRS)
+def test_stairs_are_evaluated_at_their_own_steps(kind, h):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        assert_is_the_plain_loop(rng.normal(size=(40, 5)), 0.3 * rng.normal(size=(5, 3)), STAIRS[kind], (), h)
+
+
 @pytest.mark.filterwarnings("ignore:the step h=")  # of the plain loop, whose weights are 1e9
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid", "relu"])
 @pytest.mark.parametrize("scale", [1e-9, 1e3])
