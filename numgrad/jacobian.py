@@ -84,7 +84,13 @@ class Problem:
         self.scheme: Any = as_scheme(options.scheme)
         self.eps = EPS
         self.plan = self._plan_of(None)
-        returned = self.objective.returned(self.point, options.args)
+        try:
+            returned = self.objective.returned(self.point, options.args)
+        except BaseException:
+            out = options.out
+            if isinstance(out, np.ndarray) and out.dtype.kind in "fc" and not options.resume:  # no column is finished
+                arguments.result_buffer(out, out.shape, x, options.args, out.dtype).fill(np.nan)
+            raise
         self.base, dtype = outputs(returned).copy(), np.asarray(returned).dtype
         self.eps = max(EPS, float(np.finfo(dtype).eps)) if dtype.kind in "fc" else EPS
         self.width = floats(self.base).size

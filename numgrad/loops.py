@@ -221,6 +221,12 @@ def settle(point: Any, origin: Any, where: Any, k: int, offset: float, eps: floa
     return flags
 
 
+def unit_of(where: Any, k: int, denominator: float) -> float:
+    """Return what the sum of a scheme along direction k is divided by: times the length of a single coordinate."""
+    starts, _, lengths = where
+    return denominator if len(starts) else denominator * abs(lengths[k if len(lengths) > 1 else 0])
+
+
 def is_response(total: Any) -> bool:
     """Tell whether a weighted sum of values of f is not zero."""
     return total != 0.0  # type: ignore[no-any-return]
@@ -234,13 +240,13 @@ def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (m
     the length of a single coordinate, and 1 for several. For a single one ``d h_k`` may be ``sum_m w_m (x_m - x)``
     with the numbers x_m as they are stored.
     """
-    displace, restore, responds = map(decorate, movers)
+    displace, restore, responds, unit = map(decorate, (*movers, unit_of))
 
     def directions(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
         """Write ``sum_m w_m f(x + o_m d_k) / (d h_k)`` for the direction d_k."""
         x, point, origin = state
         base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data
-        (starts, _, lengths), flags = where, 0
+        flags = 0
         for k in range(start, stop):
             row = scheme_index[k if len(scheme_index) > 1 else 0]
             total, width, offset = 0.0, 0.0, 0.0
@@ -255,9 +261,7 @@ def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (m
             flags |= restore(point, origin, where, k, offset, eps)
             if responds(total):
                 flags |= RESPONDED
-            divisor = width if use_stored_distance else denominators[row]
-            if not (use_stored_distance or len(starts)):
-                divisor *= abs(lengths[k if len(lengths) > 1 else 0])
+            divisor = width if use_stored_distance else unit(where, k, denominators[row])
             if divisor == 0.0:
                 flags |= STEP_LOST
             out[k] = total / divisor if divisor != 0.0 else math.nan
@@ -277,36 +281,38 @@ def make_complex_step(evaluate: Any, decorate: Decorator = plain) -> Loop:
 def make_columns(evaluate: Any, decorate: Decorator, movers: Any) -> Loop:
     """Return the loop of `make_directions` for an f with several outputs: row k of `out` is a column of the Jacobian.
 
-    The movers after the first two are ``add(out, k, weight, value, base, count)``, which adds ``weight * value`` to the
-    row or, for the count 0, begins it, so that signed zeros come out as in a plain loop; and ``divide(out, k,
-    divisor)``, which returns flags. `base`, the first of `data`, is f(x) in its shape: each value must have it.
+    The third mover is ``add(out, k, weight, value, base, count, divisor)``. It adds ``weight * value`` to the row or,
+    for the count 0, begins it, so that signed zeros come out as in a plain loop. With the last term of a row comes its
+    divisor, NaN where the points coincide, and 0.0 with those before; `add` then divides, in the same pass, and returns
+    flags. `base`, the first of `data`, is f(x) in its shape: each value must have it.
     """
-    displace, restore = map(decorate, movers[:2])
-    add, divide = movers[2:]
+    displace, restore, unit = map(decorate, (*movers[:2], unit_of))
+    add = movers[2]
 
     def columns(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
         """Write ``sum_m w_m f(x + o_m d_k) / (d h_k)`` for the direction d_k."""
         x, point, origin = state
         base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data
-        (starts, _, lengths), flags = where, 0
+        flags = 0
         for k in range(start, stop):
             if k > start:  # what f wrote to it before, the rest would hide
                 flags |= restore(point, origin, where, k, 0.0, eps)
             row, width, offset, count = scheme_index[k if len(scheme_index) > 1 else 0], 0.0, 0.0, 0
-            for m in range(len(offsets[row])):
-                weight = weights[row][m]
-                if weight != 0.0 and offsets[row][m] == 0.0:
-                    add(out, k, weight, base, base, count)
-                elif weight != 0.0:
+            last = len(weights[row]) - 1  # it counts: see `schemes.linear_rule`
+            for m in range(last + 1):
+                weight, is_moved, divisor = weights[row][m], offsets[row][m] != 0.0, 0.0
+                if weight != 0.0 and is_moved:
                     offset = offsets[row][m]
                     width += weight * displace(point, origin, where, k, offset)
-                    add(out, k, weight, evaluate(x, args), base, count)
+                if m == last:
+                    divisor = width if use_stored_distance else unit(where, k, denominators[row])
+                    divisor, flags = (divisor, flags) if divisor != 0.0 else (math.nan, flags | STEP_LOST)
+                if weight != 0.0 and is_moved:
+                    flags |= add(out, k, weight, evaluate(x, args), base, count, divisor)
+                elif weight != 0.0:
+                    flags |= add(out, k, weight, base, base, count, divisor)
                 count += weight != 0.0
             flags |= restore(point, origin, where, k, offset, eps)
-            divisor = width if use_stored_distance else denominators[row]
-            if not (use_stored_distance or len(starts)):
-                divisor *= abs(lengths[k if len(lengths) > 1 else 0])
-            flags |= divide(out, k, divisor)
         return flags
 
     return columns

@@ -217,8 +217,8 @@ def _plan_for_all(scheme: Scheme | str, h: float, eps: float) -> tuple[Rule, Dir
 def linear_rule(scheme: Scheme | str, rows: int, use_stored_distance: bool, eps: float) -> Rule:
     """Return the rule of a scheme, whose tables have its stand-ins near a bound in further rows.
 
-    The stand-ins have the same order and neighbouring whole offsets, the most central first. Shorter rows are filled up
-    with the weight 0. The complex step has one row and loses no step.
+    The stand-ins have the same order and neighbouring whole offsets, the most central first. Shorter rows begin with
+    the weight 0. The complex step has one row and loses no step.
     """
     if not isinstance(scheme, Scheme):
         one = np.ones((1, 1))
@@ -228,7 +228,8 @@ def linear_rule(scheme: Scheme | str, rows: int, use_stored_distance: bool, eps:
     schemes = [scheme, *(scheme_on(window, derivative) for window in windows[: rows - 1])]
     offsets, weights = np.zeros((2, rows, max(len(row.offsets) for row in schemes)))
     for k, row in enumerate(schemes):
-        offsets[k, : len(row.offsets)], weights[k, : len(row.weights)] = row.offsets, row.weights
+        terms = [term for term in zip(row.offsets, row.weights, strict=True) if term[1]]
+        offsets[k, -len(terms) :], weights[k, -len(terms) :] = zip(*terms, strict=True)
     tables = offsets, weights, np.zeros(1, np.intp), np.array([row.denominator for row in schemes])
     needs_value = bool(((offsets == 0.0) & (weights != 0.0)).any())
     return Rule(make_directions, (math.nan, eps, *tables, use_stored_distance), needs_value)

@@ -194,6 +194,51 @@ def test_a_jacobian_is_kept_by_columns_and_resumed(options):
     assert rest.count <= 2 * (30 - finished.sum()) + 3
 
 
+@pytest.mark.parametrize("at", range(1, 16))
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "options",
+    [*({"scheme": s} for s in ("central", "forward", "backward", "central4", "complex")), {"bounds": (0.5, 2.0)}],
+)
+def test_no_column_of_a_jacobian_is_half_done(options, error, at):
+    x = X[:3].copy()
+
+    def f(x, fail=Failing(at, error)):  # noqa: B008
+        fail(x.real)
+        return x**2
+
+    whole, out = numerical_jacobian(lambda x: x**2, x, **options), np.full((3, 3), 7.0)
+    try:
+        numerical_jacobian(f, x, out=out, **options)
+    except error:
+        finished = ~np.isnan(out).all(axis=0)
+        assert out[:, finished].tobytes() == whole[:, finished].tobytes()
+    assert numerical_jacobian(lambda x: x**2, x, out=out, resume=True, **options).tobytes() == whole.tobytes(order="C")
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("options", [{}, {"scheme": "backward"}, {"vectorized": True}])
+def test_no_column_is_half_done_where_several_are_evaluated_at_a_time(jit, options):
+    x, out = X[:3].copy(), np.full((3, 3), 7.0)
+
+    def f(x):
+        if x[2] != X[2]:
+            raise ValueError("not here")
+        return x**2
+
+    def batches(x):
+        if len(x) > 4:
+            raise ValueError("not here")
+        return x**2
+
+    f = batches if options.get("vectorized") else compiled(f) if jit else f
+    with pytest.raises(ValueError, match="not here"):
+        numerical_jacobian(f, x, out=out, **options)
+    whole = numerical_jacobian(lambda x: x**2, x, **options)
+    finished = ~np.isnan(out).all(axis=0)
+    assert out[:, finished].tobytes() == whole[:, finished].tobytes()
+
+
 def test_a_complex_jacobian_is_resumed():
     def f(x):
         return np.exp(1j * x)

@@ -13,10 +13,10 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ..arguments import NEEDS_COMPLEX
-from ..loops import RESPONDED, STEP_LOST, Floats, Rule, make_columns, make_complex_step, move, settle
+from ..loops import RESPONDED, Floats, Rule, make_columns, make_complex_step, move, settle
 from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
 from .compiling import PASTE, Kernel, compiled, cost_of
-from .vectors import SHAPE_CHANGED, add, divide, imaginary_parts, mixed_value_at, outputs
+from .vectors import SHAPE_CHANGED, add, imaginary_parts, mixed_value_at, outputs
 
 __all__: list[str] = []  # nothing here is public
 
@@ -24,7 +24,7 @@ _NUMBERS = types.Float | types.Integer | types.Boolean | types.Complex
 
 
 @overload(add)
-def add_form(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any) -> Callable[..., None]:  # noqa: ARG001
+def add_form(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Callable[..., int]:  # noqa: ARG001
     """Return the compiled `add` for a value of the numba type `value`; NumbaTypeError if it holds no numbers."""
     is_complex = isinstance(base.dtype, types.Complex)
     kind = getattr(value, "dtype", value)
@@ -34,57 +34,48 @@ def add_form(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any) -
     if isinstance(value, types.Array) and value.ndim:
         many = value.ndim > 1
 
-        def add_array(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any) -> None:
+        def add_array(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Any:
             if value.shape != base.shape:
                 raise ValueError(SHAPE_CHANGED)
-            put(out[k], weight, value.ravel() if many else value, count)
+            return put(out[k], weight, value.ravel() if many else value, count, divisor)
 
         return add_array
     if isinstance(value, types.UniTuple | types.List | types.ListType):
 
-        def add_items(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any) -> None:
+        def add_items(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Any:
             if len(value) != base.size:
                 raise ValueError(SHAPE_CHANGED)
-            put(out[k], weight, value, count)
+            return put(out[k], weight, value, count, divisor)
 
         return add_items
     is_array = isinstance(value, types.Array)
 
-    def add_number(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any) -> None:  # noqa: ARG001
-        put(out[k], weight, (value.item() if is_array else value,), count)
+    def add_number(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Any:  # noqa: ARG001
+        return put(out[k], weight, (value.item() if is_array else value,), count, divisor)
 
     return add_number
 
 
 @compiled()
-def _put(row: Any, weight: float, values: Any, count: int) -> None:
+def _put(row: Any, weight: float, values: Any, count: int, divisor: float) -> int:
+    """Add to the floats of a row, and divide them at the end; return flags."""
+    is_last, responded = divisor != 0.0, False
+    by = divisor if is_last else 1.0
     for j in range(len(values)):  # -0.0 is what changes no bit of a sum
-        row[j] = weight * values[j] + (row[j] if count else -0.0)
+        total = weight * values[j] + (row[j] if count else -0.0)
+        responded |= total != 0.0
+        row[j] = total / by
+    return RESPONDED if is_last and responded else 0
 
 
 @compiled()
-def _put_pairs(row: Any, weight: float, values: Any, count: int) -> None:
+def _put_pairs(row: Any, weight: float, values: Any, count: int, divisor: float) -> int:
+    """Do what `_put` does for complex numbers, which a row holds as pairs of floats."""
+    flags = 0
     for j in range(len(values)):
         value = complex(values[j])
-        row[2 * j] = weight * value.real + (row[2 * j] if count else -0.0)
-        row[2 * j + 1] = weight * value.imag + (row[2 * j + 1] if count else -0.0)
-
-
-@overload(divide)
-def divide_form(out: Any, k: Any, divisor: Any) -> Callable[..., int]:  # noqa: ARG001
-    """Return the compiled `divide`."""
-
-    def divide_row(out: Any, k: Any, divisor: Any) -> int:
-        row, responded, by = out[k], 0, divisor if divisor != 0.0 else np.nan
-        for j in range(len(row)):
-            if row[j] != 0.0:
-                responded = RESPONDED
-                break
-        for j in range(len(row)):
-            row[j] /= by
-        return responded | (STEP_LOST if divisor == 0.0 else 0)
-
-    return divide_row
+        flags |= _put(row[2 * j : 2 * j + 2], weight, (value.real, value.imag), count, divisor)
+    return flags
 
 
 @overload(imaginary_parts)
@@ -117,7 +108,7 @@ def _around(f: Any, make: Any, fills: bool) -> Kernel:
         return f(x, *args)
 
     evaluate = filled if fills else imaginary if is_complex else returned
-    return guard(compiled(**PASTE)(make_columns(evaluate, compiled(), (move, settle, add, divide))), make)
+    return guard(compiled(**PASTE)(make_columns(evaluate, compiled(), (move, settle, add))), make)
 
 
 class CompiledVector(CompiledObjective):
@@ -153,7 +144,11 @@ class CompiledVector(CompiledObjective):
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
         """Do the units of a sweep that is known to be short, and return its flags, or -1 if it is not."""
-        return super().at_once(x, (*self.scratch(rule.make is make_complex_step), *args), rule, where, out, size)
+        try:
+            return super().at_once(x, (*self.scratch(rule.make is make_complex_step), *args), rule, where, out, size)
+        except BaseException:
+            out.fill(np.nan)
+            raise
 
 
 class CompiledVectorSweep(CompiledSweep):
@@ -174,8 +169,12 @@ class CompiledVectorSweep(CompiledSweep):
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the units start <= k < stop; ValueError if f has written to its argument."""
         (data, args, where), (copy, scratch) = self.units, state
-        with copy as point:
-            return run(self.loop, point, self.x, (data, (*scratch, *args), where), start, stop, self.out)
+        try:
+            with copy as point:
+                return run(self.loop, point, self.x, (data, (*scratch, *args), where), start, stop, self.out)
+        except BaseException:
+            self.out[start:stop] = np.nan  # nobody knows which rows were finished
+            raise
 
 
 def compiled_vector(scalar: CompiledObjective, fills: tuple[int, ...] | None) -> CompiledVector:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import loops, points
 from ..arguments import NEEDS_COMPLEX, describe
-from ..loops import RESPONDED, STEP_LOST, Floats, Rule, make_columns, make_complex_step
+from ..loops import RESPONDED, Floats, Rule, make_columns, make_complex_step
 from ..points import FLOAT64
 from ..threads import Sweep
 from .python import ARRAY_MOVERS, MOVERS, PythonObjective, PythonSweep, VectorizedObjective, batch_of, fast
@@ -62,26 +62,24 @@ def floats(values: NDArray[Any]) -> Floats:
     return np.ascontiguousarray(values).reshape(-1).view(np.float64)
 
 
-def add(out: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int) -> None:
-    """Add ``weight * value`` to row k of `out`, or begin it; a ValueError if the value is not shaped as `base`."""
+def add(out: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int, divisor: float) -> int:
+    """Do what `loops.make_columns` wants; a ValueError if the value is not shaped as `base`."""
     array = outputs(value)
     if array.shape != base.shape or array.dtype is not base.dtype:
         if array.shape != base.shape or array.dtype.kind == "c":
             raise ValueError(f"{SHAPE_CHANGED}: {describe(array)}, not {base.dtype} of shape {base.shape}")
         array = array.astype(base.dtype)
+    row = out[k]
     with np.errstate(all="ignore"):
         if count:
-            out[k] += weight * floats(array)
+            row += weight * floats(array)
         else:
-            np.multiply(floats(array), weight, out=out[k])
-
-
-def divide(out: Any, k: int, divisor: float) -> int:
-    """Divide row k of `out`, NaN for the divisor 0, and return flags."""
-    responded = RESPONDED if out[k].any() else 0
-    with np.errstate(all="ignore"):
-        out[k] /= divisor if divisor != 0.0 else np.nan
-    return responded | (0 if divisor != 0.0 else STEP_LOST)
+            np.multiply(floats(array), weight, out=row)
+        if divisor == 0.0:
+            return 0
+        responded = RESPONDED if row.any() else 0
+        row /= divisor
+    return responded
 
 
 class VectorObjective(PythonObjective):
@@ -118,7 +116,25 @@ class VectorSweep(PythonSweep):
             base, eps, *tables, use_stored_distance = data
             is_stored = use_stored_distance or (self.rule.make is not make_complex_step and points.is_narrow(self.x))
             data, where, movers = (base, eps, *map(fast, tables), is_stored), tuple(map(fast, where)), MOVERS
-        return make_columns(evaluate, loops.plain, (*movers[:2], add, divide)), data, where, self.out
+        return make_columns(evaluate, loops.plain, (*movers[:2], self._add)), data, where, self.out
+
+    def _add(self, out: Any, k: int, *term: Any) -> int:
+        """Do what `add` does, and know which row is not finished yet."""
+        self.unfinished = k
+        flags = add(out, k, *term)
+        if term[-1] != 0.0:
+            self.unfinished = -1
+        return flags
+
+    def run_range(self, state: Any, start: int, stop: int) -> int:
+        """Do the units start <= k < stop in place; an exception leaves NaN in the row that is not finished."""
+        self.unfinished = -1
+        try:
+            return super().run_range(state, start, stop)
+        except BaseException:
+            if self.unfinished >= 0:
+                self.out[self.unfinished] = np.nan
+            raise
 
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return one number that tells the outputs where x has moved by `offsets`."""
@@ -187,6 +203,7 @@ class BatchSweep(VectorSweep):
             last = min(first + length, stop)
             points.clear()
             self._run(state, record, first, last)
+            self.out[first:last] = np.nan  # what was recorded with is no result
             found = iter(self.objective.values(np.array(points), self.args) if points else ())
             flags |= self._run(state, lambda *_, found=found: next(found), first, last)
         return flags
