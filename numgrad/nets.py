@@ -24,11 +24,11 @@ __all__ = ["SimpleNet", "simpleNet"]
 
 
 @functools.cache
-def _layers() -> Any:
+def _softmax() -> Any:
     """Return the module of the layer's compiled functions, whose import takes half a second, on first use."""
-    from .objectives import layers
+    from .objectives import softmax
 
-    return layers
+    return softmax
 
 
 class simpleNet:  # noqa: N801, the book's name
@@ -150,7 +150,7 @@ class simpleNet:  # noqa: N801, the book's name
         logits = self.predict(x)
         labels = as_labels(t, logits.shape, checks_range=False)
         rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
-        loss = float(_layers().cross_entropy(rows, as_batch(labels, logits)))
+        loss = float(_softmax().cross_entropy(rows, as_batch(labels, logits)))
         if loss < 0.0:  # a label may be no column
             as_labels(t, logits.shape)
         return loss
@@ -177,7 +177,7 @@ class simpleNet:  # noqa: N801, the book's name
         Notes
         -----
         A difference is one sum over the batch, since ``W[i, j]`` moves one logit a sample; it holds for any step and
-        nothing in it cancels. `numgrad.objectives.layers` derives it.
+        nothing in it cancels. `numgrad.objectives.softmax` derives it.
 
         Examples
         --------

@@ -187,7 +187,7 @@ def routes(layer: Subject, h: float, workers: int, peers: bool = False) -> list[
         return [*layer.routes(h, workers), *others]
     if isinstance(layer, Network):
         return [Route(name, *route) for name, route in layer.gradients(h, workers).items()]
-    from ..objectives.layers import loss
+    from ..objectives.softmax import loss
 
     net, x, t, twin = layer.net, layer.x, layer.t, reference.SimpleNet((1, 1))
     W = twin.W = net.W  # noqa: N806
