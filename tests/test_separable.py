@@ -156,9 +156,9 @@ def test_blocks_are_few_where_they_overlap(monkeypatch):
     monkeypatch.setattr(separable, "_BLOCK", 16)
     index = np.random.default_rng(5).integers(0, 500, (2000, 2))
     f, x = SeparableObjective(rosenbrock, index), np.random.default_rng(6).uniform(-1, 1, 500)
-    _, lowest, width = f._blocks(500)
+    _, lowest, width = f._layout(500).blocks
     assert len(lowest) * width <= 4 * 500
-    assert len(chain(2001)._blocks(2001)[1]) == 125
+    assert len(chain(2001)._layout(2001).blocks[1]) == 125
     expected, round_off = plain(f, x)
     np.testing.assert_allclose(numerical_gradient(f, x), expected, rtol=0, atol=round_off)
 

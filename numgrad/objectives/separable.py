@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import config
@@ -17,10 +18,9 @@ from ..arguments import (
     is_compiled,
     raise_argument_changed,
     raise_compile_error,
-    real_array,
 )
 from ..loops import RESPONDED, STEP_LOST, Floats, Indices, Rule, make_central, make_directions
-from ..points import LOSS_EPS, private_copy, without_mask
+from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput
 from .compiling import cost_of
 from .elements import Form, kernels_of, make_changes, make_curvatures, make_sum
@@ -99,42 +99,31 @@ class SeparableObjective:
         if not (is_compiled(element) or (config.DISABLE_JIT and callable(element))):  # type: ignore[attr-defined]
             raise TypeError(f"element must be compiled: decorate it with numba.njit(); got {describe(element)}")
         self.element, self.data = element, None if data is None else np.asarray(data)
-        self._set(*_as_lists(index))
-        if self.data is not None and (not self.data.ndim or len(self.data) != len(self)):
-            raise ValueError(f"data must have one row for each of {len(self)} elements, got {describe(self.data)}")
-
-    def _set(self, starts: Indices, members: Members) -> None:
-        """Keep the index, and learn what its elements have in common."""
-        self._starts, self._members = starts, members
-        sizes = np.diff(starts)
+        self._starts, self._members = _as_lists(index)
+        sizes, members = np.diff(self._starts), self._members
         self._longest, self._least_size = int(sizes.max(initial=0)), int(members.max(initial=0)) + bool(len(members))
         self._size = self._longest if (sizes == self._longest).all() else 0
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        order = np.lexsort((members, owners))
-        self._repeats = bool(((np.diff(members[order]) == 0) & (np.diff(owners[order]) == 0)).any())
+        keys = np.repeat(np.arange(len(sizes)), sizes) * self._least_size + members.astype(np.intp)
+        self._repeats = len(np.unique(keys)) < len(keys)
         # Kept here, since each call makes a _Separable anew: the next one knows how fast the last one was.
         self._throughput = Throughput()
-        self._known_blocks: tuple[int, Blocks] | None = None
-        self._pattern: _Pattern | None = None  # of the Hessian
+        self._known: _Layout | None = None
+        if self.data is not None and (not self.data.ndim or len(self.data) != len(self)):
+            raise ValueError(f"data must have one row for each of {len(self)} elements, got {describe(self.data)}")
 
     def __len__(self) -> int:
         return len(self._starts) - 1
 
     def __call__(self, x: ArrayLike, *args: Any) -> float:
         """Return the sum of all elements at `x`."""
-        return _Separable(self).value(private_copy(self._checked(x)), args)
+        own = self._as_objective()
+        return own.value(own.place(x, args)[0], args)
 
     def __repr__(self) -> str:
         return f"SeparableObjective({getattr(self.element, '__name__', self.element)}, {len(self)} elements)"
 
-    def __reduce__(self) -> Any:
-        return _rebuilt, (self.element, self._starts, self._members, self.data)
-
-    def _checked(self, x: ArrayLike) -> NDArray[Any]:
-        array = without_mask(real_array(x))
-        if array.size < self._least_size:
-            raise ValueError(f"x of {array.size} elements is too short: index goes up to {self._least_size - 1}")
-        return array
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_known": None, "_throughput": Throughput()}
 
     def _hessian(self, x: Floats, steps: Floats, args: tuple[Any, ...], workers: Any, progress: Any) -> Any:
         """Return the Hessian by second differences at `x`, with a step of each coordinate, as a csr_array.
@@ -152,27 +141,21 @@ class SeparableObjective:
             from scipy.sparse import csr_array
         except ImportError:
             raise ImportError("the Hessian is a scipy.sparse.csr_array: python -m pip install scipy") from None
-        pattern = self._pattern_for(x.size)
-        data = np.empty(len(pattern.indices))
-        sweep = _Curvatures(_Separable(self), x, args, Rule(make_central, (steps,)), pattern, data)
+        indptr, indices, *where = self._layout(x.size).pattern
+        data, own = np.empty(len(indices)), self._as_objective()
+        sweep = _Curvatures(own, x, args, Rule(make_central, (steps,)), where, data)
         with driver.reporting(progress, len(self)) as report:
             driver.run(sweep, workers, report and (lambda done: report(done * len(self) // sweep.size)))
-        return csr_array((data, pattern.indices.copy(), pattern.indptr.copy()), shape=(x.size, x.size))
+        return csr_array((data, indices.copy(), indptr.copy()), shape=(x.size, x.size))
 
-    def _pattern_for(self, size: int) -> _Pattern:
-        """Return the pattern of the Hessian for an x of so many elements, which is kept."""
-        if self._pattern is None or len(self._pattern.indptr) != size + 1:
-            self._pattern = _pattern_of(self._starts, self._members, size)
-        return self._pattern
-
-    def _blocks(self, size: int) -> Blocks:
-        """Return the blocks of elements for an x of so many elements, which are kept."""
-        if self._known_blocks is None or self._known_blocks[0] != size:
-            self._known_blocks = size, _blocks_of(self._starts, self._members, size)
-        return self._known_blocks[1]
+    def _layout(self, size: int) -> _Layout:
+        """Return the layout for an x of so many elements, which is kept."""
+        if self._known is None or self._known.size != size:
+            self._known = _Layout(self._starts, self._members, size)
+        return self._known
 
     def _as_objective(self) -> _Separable:
-        return _Separable(self)
+        return _Separable(self, kernels_of(self.element))
 
 
 def _as_lists(index: Any) -> tuple[Indices, Members]:
@@ -203,27 +186,40 @@ def _unsigned(indices: NDArray[Any]) -> Members:
     return indices.astype(np.uint32 if indices.max(initial=0) < 2**32 else np.uintp)
 
 
-def _rebuilt(element: Any, starts: Indices, members: Members, data: Any) -> SeparableObjective:
-    """Return an objective where it arrived, without a list of its rows."""
-    objective = SeparableObjective(element, np.empty((0, 1), np.intp))
-    objective.data = data
-    objective._set(starts, members)
-    return objective
+class _Layout:
+    """Where the elements of an index add to what belongs to an x of one size."""
+
+    def __init__(self, starts: Indices, members: Members, size: int) -> None:
+        self.starts, self.members, self.size = starts, members, size
+        self.blocks = _blocks_of(starts, members, size)
+
+    @cached_property
+    def pattern(self) -> tuple[Any, ...]:
+        """The indptr and the indices of the Hessian, and the place in it of each pair of coordinates of each element.
+
+        These are in the order of elements: the last three are where the pairs of each one begin, places, and blocks.
+        """
+        counts = np.diff(self.starts)
+        squares = np.concatenate([[0], np.cumsum(counts**2)])
+        lengths = np.repeat(counts, counts)  # of the row of pairs of each member
+        shifts = np.repeat(self.starts[:-1], counts) - (np.cumsum(lengths) - lengths)
+        columns = self.members[np.repeat(shifts, lengths) + np.arange(squares[-1])].astype(np.int64)
+        keys = np.repeat(self.members, lengths).astype(np.int64) * self.size + columns
+        known, places = np.unique(keys, return_inverse=True)
+        indptr, indices = np.searchsorted(known, np.arange(self.size + 1) * self.size), known % max(self.size, 1)
+        kind, targets = np.int32 if max(self.size, len(known)) < 2**31 else np.int64, _unsigned(places)
+        blocks = _blocks_of(squares, targets, len(known))
+        return indptr.astype(kind), indices.astype(kind), squares, targets, blocks
 
 
-class Blocks(NamedTuple):
-    """Where blocks of elements begin and end, the lowest target that each adds to, and how many each may reach."""
+def _blocks_of(starts: Indices, targets: Members, size: int) -> tuple[Indices, Members, int]:
+    """Return where blocks of elements begin and end, the lowest target of each, and how many each may reach.
 
-    bounds: Indices
-    lowest: Indices
-    width: int
-
-
-def _blocks_of(starts: Indices, targets: NDArray[Any], size: int) -> Blocks:
-    """Return blocks of elements, of which element e adds to ``targets[starts[e]:starts[e + 1]]``, of so many."""
+    Element e adds to ``targets[starts[e]:starts[e + 1]]``, of so many.
+    """
     elements = len(starts) - 1
     if not len(targets):
-        return Blocks(np.array([0, elements]), np.zeros(1, np.uintp), 1)
+        return np.array([0, elements]), np.zeros(1, np.uintp), 1
     count = int(min(max(elements // _BLOCK, 1), _BLOCKS))
     while True:
         bounds = np.linspace(0, elements, count + 1).astype(np.intp)
@@ -234,47 +230,19 @@ def _blocks_of(starts: Indices, targets: NDArray[Any], size: int) -> Blocks:
         lowest[empty], highest[empty] = 0, 0
         width = int((highest - lowest).max()) + 1
         if count <= _FEWEST or count * width <= _OVERLAP * size:
-            return Blocks(bounds, lowest, width)
+            return bounds, lowest, width
         count = max(_FEWEST, count // 2)
-
-
-class _Pattern(NamedTuple):
-    """The pattern of a sparse matrix, and the place in it of each pair of coordinates of each element."""
-
-    indptr: NDArray[Any]
-    indices: NDArray[Any]
-    squares: Indices  # where the pairs of each element begin
-    targets: NDArray[Any]
-    blocks: Blocks
-
-
-def _pattern_of(starts: Indices, members: Members, size: int) -> _Pattern:
-    """Return the pattern of all pairs of coordinates of elements, in an x of so many."""
-    counts = np.diff(starts)
-    squares = np.concatenate([[0], np.cumsum(counts**2)])
-    rows = np.repeat(counts, counts)  # the pairs of each member, the first of a pair
-    firsts = np.repeat(np.repeat(starts[:-1], counts), rows)
-    columns = members[firsts + np.arange(squares[-1]) - np.repeat(np.cumsum(rows) - rows, rows)]
-    keys, targets = np.unique(
-        np.repeat(members, rows).astype(np.int64) * size + columns.astype(np.int64), return_inverse=True
-    )
-    indptr, kind = (
-        np.searchsorted(keys, np.arange(size + 1) * size),
-        np.int32 if max(size, len(keys)) < 2**31 else np.int64,
-    )
-    blocks = _blocks_of(squares, targets, len(keys))
-    return _Pattern(indptr.astype(kind), (keys % size).astype(kind), squares, _unsigned(targets), blocks)
 
 
 class _Separable(Unperturbed):
     """The kind of a `SeparableObjective`: each element is moved by itself."""
 
-    def __init__(self, f: SeparableObjective) -> None:
-        super().__init__(f, kernels_of(f.element))
-
     def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:
         """Return `x` as a C-contiguous float64 array, of enough elements."""
-        return super().place(self.f._checked(x), args)
+        point, least = super().place(x, args)[0], self.f._least_size
+        if point.size < least:
+            raise ValueError(f"x of {point.size} elements is too short: index goes up to {least - 1}")
+        return point, False
 
     def form(self, make: Any, scheme: tuple[Any, ...] = ()) -> Form:
         """Return what is compiled into the loop of `make`."""
@@ -311,11 +279,11 @@ class _SumsOfBlocks(Sweep):
 
     value_cancels = True
 
-    def begin(self, form: Form, terms: tuple[Any, ...], blocks: Blocks) -> None:
+    def begin(self, form: Form, terms: tuple[Any, ...], blocks: tuple[Indices, Members, int]) -> None:
         """Take the loop, what it knows beside the point, and the blocks."""
-        self.form, self.terms, self.blocks = form, terms, (blocks.bounds, blocks.lowest)
-        self.size = len(blocks.lowest)
-        self.out = np.empty((self.size, blocks.width))
+        self.form, self.terms, self.blocks = form, terms, blocks[:2]
+        self.size = len(blocks[1])
+        self.out = np.empty((self.size, blocks[2]))
 
     def thread_state(self) -> Any:
         """Return what a loop reads, and a buffer of its own."""
@@ -328,8 +296,8 @@ class _SumsOfBlocks(Sweep):
             raise_argument_changed()
         return flags
 
-    def add_up(self, total: Floats) -> Floats:
-        """Write the sums of all blocks to `total`, and return it."""
+    def add_up(self, total: Floats) -> None:
+        """Write the sums of all blocks to `total`."""
         reach = 0  # so much of it has been written
         for low, sums in zip(self.blocks[1].tolist(), self.out, strict=True):
             total[reach:low] = 0.0
@@ -339,7 +307,11 @@ class _SumsOfBlocks(Sweep):
             total[known:stop] = sums[known - low : stop - low]
             reach = max(reach, stop)
         total[reach:] = 0.0
-        return total
+
+    def finish(self) -> int:
+        """Add the sums of all blocks."""
+        self.add_up(self.result)
+        return 0
 
 
 class _Changes(_SumsOfBlocks):
@@ -358,7 +330,7 @@ class _Changes(_SumsOfBlocks):
         rows: Any = index if len(index) == 1 else slice(None)
         tables = (tuple(map(tuple, table[rows].tolist())) for table in (offsets, weights))
         scheme, terms = (*tables, len(self.lengths) > 1), (self._of_all(self.lengths), self._of_all(index))
-        self.begin(objective.form(make_changes, scheme), terms, objective.f._blocks(x.size))
+        self.begin(objective.form(make_changes, scheme), terms, objective.f._layout(x.size).blocks)
         self.throughput, self.cost = objective.f._throughput, (cost_of(x, self.args), scheme)
 
     def _of_all(self, numbers: NDArray[Any]) -> NDArray[Any]:
@@ -372,10 +344,10 @@ class _Changes(_SumsOfBlocks):
     def finish(self) -> int:
         """Add the sums of all blocks, and divide them by the step of each coordinate."""
         result, values = self.result, self.x.reshape(-1)
+        total = np.empty(len(values)) if len(self.chosen) else result
+        self.add_up(total)
         if len(self.chosen):
-            result[:], values = self.add_up(np.empty(len(values)))[self.chosen], values[self.chosen]
-        else:
-            self.add_up(result)
+            result[:], values = total[self.chosen], values[self.chosen]
         _, eps, offsets, weights, index, denominators, use_stored_distance = self.data
         divisor = denominators[index] * self.lengths
         if use_stored_distance:
@@ -392,15 +364,10 @@ class _Changes(_SumsOfBlocks):
 
 
 class _Curvatures(_SumsOfBlocks):
-    """The second derivatives, at the places of a `_Pattern`, which is `where` they are."""
+    """The second derivatives, at the places of a pattern, which is `where` they are."""
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        _, _, squares, targets, blocks = self.where
+        squares, targets, blocks = self.where
         self.begin(self.objective.form(make_curvatures), (self.rule.data[0], squares, targets), blocks)
         self.throughput = Throughput()
-
-    def finish(self) -> int:
-        """Add the sums of all blocks."""
-        self.add_up(self.result)
-        return 0
