@@ -94,9 +94,6 @@ class IncrementalObjective:
     def __repr__(self) -> str:
         return f"IncrementalObjective(difference={getattr(self.difference, '__name__', self.difference)})"
 
-    def __reduce__(self) -> Any:
-        return IncrementalObjective, (self.value, self.prepare, self.difference)
-
     def _as_objective(self) -> Incremental:
         return Incremental(self, _IncrementalSweep)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -343,8 +344,9 @@ class _LayerSweep(Sweep):
             self.out = self.result.reshape(inputs, -1, width).transpose(1, 0, 2)
         self.size, self.throughput = len(self.groups), f._throughput
         self.cost = self.x.shape, f.x.shape, len(self.terms)
-        self.blocks, self.kept = self.objective.blocks(self.x), dict[int, Block]()
-        self.keeps = len(f.x) * (columns + 4 * inputs) <= KEPT
+        x, blocks = self.x, self.objective.blocks(self.x)
+        keeps = len(f.x) * (columns + 4 * inputs) <= KEPT
+        self.blocks, self.block = range(len(blocks)), lru_cache(None if keeps else 0)(lambda k: f._block(x, blocks[k]))
 
     def run_range(self, _: Any, start: int, stop: int) -> int:
         """Write the quotients of groups of columns."""
@@ -352,8 +354,7 @@ class _LayerSweep(Sweep):
         for k in range(start, stop):
             columns = self.width * self.groups[k] + np.arange(self.width)
             total: Any = 0.0
-            for number in range(len(self.blocks)):
-                near = self._block(number)
+            for near in map(self.block, self.blocks):
                 for factor, h in self.terms:
                     total = total + factor / (2.0 * h * len(self.objective.f.x)) * near.differences(columns, h)
             self.out[k] = total[self.inputs]
@@ -362,17 +363,9 @@ class _LayerSweep(Sweep):
 
     def tolerance(self, h: float, largest: float) -> float:
         """Return by how much a plain difference may be another one: its round-off, and 1e-9 of the largest."""
-        near = self._block(0)
+        near = self.block(0)
         slope = largest / max(float(near.size.max()), EPS)  # of a pre-activation, whose rounding counts too
         return float(64 * EPS * (near.largest + near.rowmax.max() * slope) / h + 1e-9 * largest)
-
-    def _block(self, number: int) -> Block:
-        near = self.kept.get(number)
-        if near is None:
-            near = self.objective.f._block(self.x, self.blocks[number])
-            if self.keeps:
-                self.kept[number] = near
-        return near
 
     def finish(self) -> int:
         """Write the chosen weights to the result."""

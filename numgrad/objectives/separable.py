@@ -123,7 +123,7 @@ class SeparableObjective:
         return f"SeparableObjective({getattr(self.element, '__name__', self.element)}, {len(self)} elements)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_known": None, "_throughput": Throughput()}
+        return self.__dict__ | {"_known": None}
 
     def _hessian(self, x: Floats, steps: Floats, args: tuple[Any, ...], workers: Any, progress: Any) -> Any:
         """Return the Hessian by second differences at `x`, with a step of each coordinate, as a csr_array.
