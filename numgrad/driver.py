@@ -18,8 +18,7 @@ from .arguments import KNOWN_COMPILED, describe, is_compiled, real_number, whole
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
 from .points import EPS
-from .pool import Engine, joblib_engine
-from .processes import distribute
+from .processes import Engine, distribute, joblib_engine
 from .threads import MOST_WORKERS, Report, Sweep, Throughput
 
 __all__: list[str] = []  # nothing here is public

@@ -38,11 +38,11 @@ _FEW = 32
 
 
 @functools.cache
-def _layers() -> Any:
+def _softmax() -> Any:
     """Return the module of the layer's compiled functions, whose import takes half a second, on first use."""
-    from .objectives import layers
+    from .objectives import softmax
 
-    return layers
+    return softmax
 
 
 def _accuracy(logits: Floats, labels: NDArray[Any]) -> float:
@@ -170,7 +170,7 @@ class simpleNet:  # noqa: N801, the book's name
         logits = self.predict(x)
         labels = labels_of(t, logits, checks_range=False)
         rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
-        loss = float(_layers().cross_entropy(rows, labels))
+        loss = float(_softmax().cross_entropy(rows, labels))
         if loss < 0.0:  # a label may be no column
             labels_of(t, logits)
         return loss
@@ -197,7 +197,7 @@ class simpleNet:  # noqa: N801, the book's name
         Notes
         -----
         A difference is one sum over the batch, since ``W[i, j]`` moves one logit a sample; it holds for any step and
-        nothing in it cancels. `numgrad.objectives.layers` derives it.
+        nothing in it cancels. `numgrad.objectives.softmax` derives it.
 
         Examples
         --------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Hashable
+from functools import partial
 from itertools import repeat
 from time import perf_counter, sleep
 from typing import Any
@@ -36,22 +37,23 @@ class Sweep:
     cost: Hashable = "any"  # all that the time of a unit depends on; None stands for a cost that nothing is known of
     is_grouped = False  # whether a unit is several coordinates, which share their work
     one_by_one = False  # whether in another process each unit is run by itself, since f may take long
+    value_cancels = False  # whether f(x) cancels in what it computes, so that nobody asks for it
 
     def __init__(
         self, objective: Any, x: Any, args: tuple[Any, ...], rule: Any, where: Any, out: NDArray[np.float64]
     ) -> None:
         # Not for an empty sweep: nothing is evaluated for an x without elements.
-        if rule.needs_value and len(out):
+        if rule.needs_value and len(out) and not self.value_cancels:
             rule = rule._replace(data=(objective.value(x, args), *rule.data[1:]), needs_value=False)
-        self.objective, self.x, self.args, self.rule, self.where, self.out = objective, x, args, rule, where, out
+        self.objective, self.x, self.args, self.rule, self.where = objective, x, args, rule, where
+        self.out = self.result = out  # a kind may write rows of another form, of which `finish` makes the result
         self.size = len(out)
 
     def __reduce__(self) -> Any:
-        return _arrived, (type(self), self.objective, self.x, self.args, self.rule, self.where, self.out.shape)
+        return _arrived, (type(self), self.objective, self.x, self.args, self.rule, self.where, self.result.shape)
 
     def thread_state(self) -> Any:
-        """Return what one thread may write to."""
-        raise NotImplementedError
+        """Return what one thread may write to; nothing where it only reads."""
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the units start <= k < stop and return their flags, or-ed."""
@@ -165,20 +167,10 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
     # A second Ctrl-C may end the wait for the threads, which hence write to memory that nobody else is given.
     sweep = ranges.sweep
     result, sweep.out = sweep.out, sweep.out.copy()  # with what is done, wherever it stands
-
-    def work(rank: int) -> None:
-        raised = None
-        try:
-            ranges.work(states[rank])
-        except BaseException as error:  # noqa: BLE001, raised again below
-            raised = error
-        finished.append(None)
-        errors.put(raised)
-        del raised  # its traceback holds this frame, and what that holds, until the collector of cycles comes
-
+    work = partial(_work_in_thread, ranges, finished, errors)
     try:
         # C again: no thread that was started goes uncounted.
-        started.extend(map(start_new_thread, repeat(work), zip(range(1, len(states)))))
+        started.extend(map(start_new_thread, repeat(work), zip(states[1:])))
         ranges.work(states[0], report)
         for _ in started:
             error = errors.get()
@@ -186,7 +178,7 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
                 if error is not None:
                     raise error
             finally:
-                del error  # as above
+                del error  # its traceback holds this frame, and what that holds, until the collector of cycles comes
         if report:
             report(ranges.done)
     finally:
@@ -194,3 +186,15 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
         while len(finished) < len(started):  # they read x, which may change after the return
             sleep(0.001)
         result[...], sweep.out = sweep.out, result
+
+
+def _work_in_thread(ranges: _Ranges, finished: list[None], errors: Any, state: Any) -> None:
+    """Do ranges in a thread of their own, and tell how it ended."""
+    raised = None
+    try:
+        ranges.work(state)
+    except BaseException as error:  # noqa: BLE001, raised again by `_on_threads`
+        raised = error
+    finished.append(None)
+    errors.put(raised)
+    del raised  # as there

@@ -6,7 +6,7 @@ import pytest
 from problems import needs_jit
 
 from numgrad import gradient_descent, numerical_gradient, reference, simpleNet
-from numgrad.objectives import layers, softmax
+from numgrad.objectives import softmax
 
 
 def layer(features, classes, batch, seed=0, scale=1.0):
@@ -82,11 +82,11 @@ def test_every_regime_agrees_with_50_digits(scales, h, regimes):
     net, x, t = layer(3, 4, 5)
     x *= scales
     net.W /= np.maximum(1.0, scales)[:, None]
-    assert set(layers.regimes_of(x, h).tolist()) == regimes
+    assert set(softmax.regimes_of(x, h).tolist()) == regimes
     assert relative_errors(net, x, t, h) <= TOLERANCE
 
 
-@pytest.mark.parametrize("bound", [layers.SHORT, layers.SERIES, layers.RATIONAL, softmax.NO_CUBE])
+@pytest.mark.parametrize("bound", [softmax.SHORT, softmax.SERIES, softmax.RATIONAL, softmax.NO_CUBE])
 @pytest.mark.parametrize("side", [0.0, np.inf])
 def test_both_sides_of_the_bounds_agree_with_50_digits(bound, side):
     h = float(np.nextafter(bound, side))
@@ -231,14 +231,14 @@ def test_softmax_cross_entropy_is_the_loss_of_the_reference(batch):
     rng = np.random.default_rng(1)
     logits, labels = 5 * rng.standard_normal((batch, 6)), rng.integers(0, 6, batch)
     expected = reference.cross_entropy_error(reference.softmax(logits), labels)
-    for kernel in (layers.softmax_cross_entropy, getattr(layers.softmax_cross_entropy, "py_func", None)):
+    for kernel in (softmax.softmax_cross_entropy, getattr(softmax.softmax_cross_entropy, "py_func", None)):
         if kernel is not None:
             assert kernel(logits, labels) == pytest.approx(expected, rel=20 * 2.0**-52)
 
 
 @pytest.mark.parametrize("label", [-1, 3])
 def test_softmax_cross_entropy_tells_of_a_label_that_is_no_column(label):
-    assert layers.softmax_cross_entropy(np.zeros((1, 3)), np.array([label])) == -1.0
+    assert softmax.softmax_cross_entropy(np.zeros((1, 3)), np.array([label])) == -1.0
 
 
 # Rounded to integers and tenths, so that products and sums of weights, data and steps are nearly exact, and the

@@ -20,10 +20,10 @@ from problems import compiled, needs_jit, untraced
 from numgrad import (
     check_gradient,
     estimate_gradient,
-    fingerprint,
     gradient_descent,
     numerical_gradient,
     processes,
+    remote,
     simpleNet,
 )
 from numgrad.driver import as_objective, as_workers
@@ -307,7 +307,7 @@ def test_what_does_not_map_is_refused(engine, error, message):
 
 
 def test_slow_units_come_back_one_by_one(monkeypatch):
-    monkeypatch.setattr(processes, "_KEEP_AFTER", 0.0)
+    monkeypatch.setattr(remote, "_KEEP_AFTER", 0.0)
     x, seen = np.arange(60.0), []
 
     def f(x):
@@ -724,7 +724,7 @@ def test_an_executor_in_place_of_its_map_is_an_error_that_says_so(run):
 
 
 class Values:
-    """What `fingerprint` asks of a sweep: `f` of a point that has moved by `offsets`."""
+    """What `remote.fingerprint` asks of a sweep: `f` of a point that has moved by `offsets`."""
 
     throughput, where, rule = None, np.empty(0, np.intp), Rule(make_central, (1e-4,))
 
@@ -751,7 +751,7 @@ def test_what_another_environment_rounds_is_no_other_array(dtype, rounding):
             return float(dtype(np.sum(x**2) * (1 + rounding * rng.standard_normal())))
 
         here, there = Values(fixed(f)), Values(fixed(f))
-        taken_for_another += not fingerprint.is_same(here, list(fingerprint.values(there)))
+        taken_for_another += not remote.is_same(here, list(remote.fingerprint(there)))
     assert taken_for_another <= (4 if rounding == 1e-9 else 0)  # by far more than a BLAS rounds
 
 
@@ -910,7 +910,7 @@ def test_a_handler_that_raises_where_f_is_compared_is_not_taken_for_f():
         return 1.0
 
     with pytest.raises(Limit):
-        list(fingerprint.values(Values(f)))
+        list(remote.fingerprint(Values(f)))
 
 
 @untraced
@@ -979,7 +979,7 @@ def test_joblib_works_after_an_interrupt_of_its_start(monkeypatch):
 def test_no_more_processes_are_started_than_there_is_work_or_than_help(monkeypatch):
     loky = pytest.importorskip("joblib.externals.loky")
     loky.get_reusable_executor().shutdown(wait=True, kill_workers=True)
-    monkeypatch.setattr("numgrad.pool._living", {})
+    monkeypatch.setattr("numgrad.processes._living", {})
     for n, workers, most in ((3, 2, 2), (1, 24, 2), (2, 24, 4), (3, 24, 6), (2, 24, 6)):
         x = np.arange(1.0, n + 1)
         assert numerical_gradient(sums, x, workers=workers).tobytes() == numerical_gradient(sums, x).tobytes()

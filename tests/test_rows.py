@@ -452,7 +452,7 @@ def test_slopes_have_honest_bars(kind):
     z = rng.choice([-1.0, 1.0], 2000) * 10.0 ** rng.uniform(-9, 1, 2000)
     z = np.clip(z, -3.0, 3.0) if kind not in ("rounded", "float32") else rng.uniform(-3.0, 3.0, 2000)
     f = LayerObjective(z[:, None], lambda z: g(z[:, 0]))
-    block = responses.Block(f.x, *f._near(np.ones((1, 1)), f.x, slice(None)))
+    block = f._block(np.ones((1, 1)), slice(None))
     found, bars = (values[:, 0] for values in block.slopes(np.array([0])))
     assert (np.abs(found - slope(z)) <= bars + 4 * EPS).all()
     if kind in ("sine", "exponential"):
@@ -465,7 +465,7 @@ def test_slopes_have_honest_bars(kind):
 
 def test_the_bar_at_a_kink_covers_the_slopes_on_both_sides():
     f = LayerObjective([[0.5], [1.0], [-2.0]], lambda z: np.abs(z[:, 0] - 0.5) + 2.0 * z[:, 0])
-    block = responses.Block(f.x, *f._near(np.ones((1, 1)), f.x, slice(None)))
+    block = f._block(np.ones((1, 1)), slice(None))
     slopes, bars = block.slopes(np.array([0]))
     assert slopes[:, 0] == pytest.approx([2.0, 3.0, 1.0])
     assert bars[0, 0] == pytest.approx(1.0)

@@ -24,6 +24,9 @@ class Form(NamedTuple):
     has_data: bool
     size: int  # coordinates of each element, 0 if they have various numbers
     repeats: bool  # whether some element reads a coordinate twice
+    # Of changes, offsets and weights, a row a scheme, and whether each coordinate has a step of its own. As arguments
+    # they would take a third of the time of a cheap element.
+    scheme: tuple[Any, ...] = ()
 
 
 def _around(element: Any, form: Form) -> Any:
@@ -52,26 +55,27 @@ def _uncounted(state: Any) -> Any:
     return borrowed(x), borrowed(starts), borrowed(members), borrowed(data), borrowed(buffer)
 
 
-def _readers(decorate: Any, form: Form) -> tuple[Any, Any, Any, Any]:
-    """Return what tells the size of an element, and reads its coordinates into a buffer, moves one, and looks at it."""
-    size, repeats = form.size, form.repeats
-
-    # A number that is compiled in, where there is one: loops over the coordinates are unrolled then.
-    def length_of(starts: Any, e: int) -> Any:
-        return size if size else starts[e + 1] - starts[e]
-
-    length_of = decorate(length_of)
+def _make_read(decorate: Any, size: int) -> Any:
+    """Return what reads the coordinates of an element into a buffer, of a `size` that is compiled in if it is not 0."""
 
     # It takes the arrays one by one: with a slice of `members` an element takes three times as long.
     def read(x: Any, starts: Any, members: Any, buffer: Any, e: int) -> Any:
-        first, length, total = e * size if size else starts[e], length_of(starts, e), 0.0
+        """Return where the coordinates of an element begin, how many they are, and their sum."""
+        first, length, total = starts[e], starts[e + 1] - starts[e], 0.0
+        if size:
+            first, length = e * size, size  # loops over the coordinates are unrolled then
         for r in range(length):
             buffer[r] = x[members[first + r]]
             total += buffer[r]
-        return first, buffer[:length], total
+        return first, length, total
+
+    return decorate(read)
+
+
+def _make_move(decorate: Any, repeats: bool) -> Any:
+    """Return what moves a coordinate wherever an element reads it, and tells whether p is the first place."""
 
     def move(z: Any, length: int, members: Any, first: int, p: int, value: float) -> bool:
-        """Move a coordinate wherever an element reads it, and tell whether p is the first place."""
         is_first = True
         if repeats:
             for r in range(length):
@@ -80,26 +84,19 @@ def _readers(decorate: Any, form: Form) -> tuple[Any, Any, Any, Any]:
         z[p] = value
         return is_first
 
-    def written(z: Any, length: int, before: float) -> int:
-        """Tell whether an element has written to its coordinates, whose sum was `before`, as a flag."""
-        left = 0.0
-        for r in range(length):
-            left += z[r]
-        return ARGUMENT_CHANGED if left != before and before == before else 0
-
-    return length_of, decorate(read), decorate(move), decorate(written)
+    return decorate(move)
 
 
 def make_sum(evaluate: Any, decorate: Any, form: Form) -> Any:
     """Return the loop that adds all elements, a part after another."""
-    uncounted, (_, read, _, _) = decorate(_uncounted), _readers(decorate, form)
+    uncounted, read = decorate(_uncounted), _make_read(decorate, form.size)
 
     def add_up(state: Any, args: Any) -> float:
         x, starts, members, data, buffer = uncounted(state)
         total, part = 0.0, 0.0
         for e in range(len(starts) - 1):
-            _, z, _ = read(x, starts, members, buffer, e)
-            part += evaluate(z, data, e, args)
+            _, length, _ = read(x, starts, members, buffer, e)
+            part += evaluate(buffer[:length], data, e, args)
             if e % _PART == _PART - 1:
                 total, part = total + part, 0.0
         return total + part
@@ -107,49 +104,61 @@ def make_sum(evaluate: Any, decorate: Any, form: Form) -> Any:
     return add_up
 
 
-def make_changes(evaluate: Any, decorate: Any, form: Form) -> Any:
-    """Return the loop over blocks of elements that adds up how the elements of a block change."""
-    uncounted, (length_of, read, move, written) = decorate(_uncounted), _readers(decorate, form)
+def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
+    """Return the loop over blocks of elements: what `add` makes of an element goes to the sums of its block."""
+    uncounted, read, add = decorate(_uncounted), _make_read(decorate, form.size), decorate(add)
 
-    def element_changes(z: Any, length: int, place: Any, terms: Any, data: Any, args: Any, sums: Any) -> int:
-        """Add ``sum_m w_m element(z + o_m h_i e_i)`` to ``sums[i - low]``; tell whether the element wrote to z."""
-        (members, e, first, low, before), (offsets, weights, lengths) = place, terms
-        h = lengths[0]
-        for p in range(length):
-            if len(lengths) > 1:
-                h = lengths[members[first + p]]
-            value, total = z[p], 0.0
-            for m in range(len(offsets)):
-                if weights[m] != 0.0 and move(z, length, members, first, p, value + offsets[m] * h):
-                    total += weights[m] * evaluate(z, data, e, args)
-            move(z, length, members, first, p, value)
-            sums[members[first + p] - low] += total
-        return int(written(z, length, before))
-
-    add_changes = decorate(element_changes)
-
-    def changes(state: Any, terms: Any, args: Any, blocks: Any, start: int, stop: int, out: Any) -> int:
-        """Add the change of each element along each coordinate i to ``out[block, i - lowest]``."""
+    def blocks(state: Any, terms: Any, args: Any, blocks: Any, start: int, stop: int, out: Any) -> int:
+        """Write the sums of each block, of which the first one is of the target ``lowest[block]``."""
         x, starts, members, data, buffer = uncounted(state)
         (bounds, lowest), flags = blocks, 0
         for b in range(start, stop):
-            sums, low = borrowed(out)[b], lowest[b]
+            sums = borrowed(out)[b]
             sums[:] = 0.0
             for e in range(bounds[b], bounds[b + 1]):
-                first, z, total = read(x, starts, members, buffer, e)
-                place = members, e, first, low, total
-                flags |= add_changes(z, length_of(starts, e), place, terms, data, args, sums)
+                first, length, before = read(x, starts, members, buffer, e)
+                place, after = (members, e, first, length, lowest[b]), 0.0
+                add(buffer, place, terms, data, args, sums)
+                for r in range(length):
+                    after += buffer[r]
+                if after != before and before == before:
+                    flags = ARGUMENT_CHANGED  # the element has written to its coordinates
         return flags
 
-    return changes
+    return blocks
+
+
+def make_changes(evaluate: Any, decorate: Any, form: Form) -> Any:
+    """Return the loop that adds ``sum_m w_m element(z + o_m h_i e_i)`` for each coordinate i of each element.
+
+    ``lengths, index = terms``: the step of all coordinates of x or of each, and if there are several, their schemes.
+    """
+    move, (offsets, weights, has_own_steps) = _make_move(decorate, form.repeats), form.scheme
+
+    def add_changes(buffer: Any, place: Any, terms: Any, data: Any, args: Any, sums: Any) -> None:
+        (members, e, first, length, low), (lengths, index) = place, terms
+        z, h, row = buffer[:length], lengths[0], 0
+        for p in range(length):
+            i, value, total = members[first + p], z[p], 0.0
+            if has_own_steps:
+                h = lengths[i]
+            if len(offsets) > 1:
+                row = index[i]
+            for m in range(len(offsets[0])):
+                if weights[row][m] != 0.0 and move(z, length, members, first, p, value + offsets[row][m] * h):
+                    total += weights[row][m] * evaluate(z, data, e, args)
+            move(z, length, members, first, p, value)
+            sums[i - low] += total
+
+    return _make_blocks(add_changes, decorate, form)
 
 
 def _make_second(evaluate: Any, decorate: Any, move: Any) -> Any:
     """Return what adds the values of an element on both sides, along one coordinate or along two."""
 
-    def second(z: Any, length: int, place: Any, moves: Any, data: Any, args: Any) -> float:
+    def second(z: Any, place: Any, pair: Any, data: Any, args: Any) -> float:
         """Return ``f(z + d) + f(z - d)`` for d that moves one coordinate, or two if p is not q."""
-        (members, e, first, p, q), (h, k), total = place, moves, 0.0
+        (members, e, first, length, _), (p, q, h, k), total = place, pair, 0.0
         one, other = z[p], z[q]
         for sign in (1.0, -1.0):
             move(z, length, members, first, q, other + sign * k)
@@ -163,34 +172,31 @@ def _make_second(evaluate: Any, decorate: Any, move: Any) -> Any:
 
 
 def make_curvatures(evaluate: Any, decorate: Any, form: Form) -> Any:
-    """Return the loop over elements that writes the second derivatives of each, the upper triangle by rows."""
-    uncounted, (length_of, read, move, written) = decorate(_uncounted), _readers(decorate, form)
+    """Return the loop that adds ``(g(a + b) - g(a) - g(b)) / 2 h_a h_b``, ``g(d) = f(z + d) - 2 f(z) + f(z - d)``.
 
+    ``lengths, squares, targets = terms``: from ``squares[e]`` on, `targets` has the place of each pair of coordinates
+    of an element in the matrix.
+    """
+    size, move = form.size, _make_move(decorate, form.repeats)
     both_sides = _make_second(evaluate, decorate, move)
 
-    def curvatures(state: Any, lengths: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-        """Write ``(g(a + b) - g(a) - g(b)) / 2 h_a h_b`` for ``g(d) = f(z + d) - 2 f(z) + f(z - d)``."""
-        x, starts, members, data, buffer = uncounted(state)
-        flags = 0
-        for e in range(start, stop):
-            first, z, total = read(x, starts, members, buffer, e)
-            length, twice, n = length_of(starts, e), 2.0 * evaluate(z, data, e, args), where[e]
-            for p in range(length):
-                h = lengths[members[first + p]]
-                both = both_sides(z, length, (members, e, first, p, p), (h, h), data, args) - twice
-                buffer[length + p] = both
-            for p in range(length):
-                is_new = move(z, length, members, first, p, z[p])
-                h, alone = lengths[members[first + p]], buffer[length + p]
-                if is_new:
-                    out[n] = alone / (h * h)
+    def add_curvatures(buffer: Any, place: Any, terms: Any, data: Any, args: Any, sums: Any) -> None:
+        (members, e, first, length, low), (lengths, squares, targets) = place, terms
+        z, square = buffer[:length], e * size * size if size else squares[e]
+        twice = 2.0 * evaluate(z, data, e, args)
+        for p in range(length):
+            h = lengths[members[first + p]]
+            buffer[length + p] = both_sides(z, place, (p, p, h, h), data, args) - twice
+        for p in range(length):
+            if move(z, length, members, first, p, z[p]):
+                h, alone, row = lengths[members[first + p]], buffer[length + p], square + p * length
+                sums[targets[row + p] - low] += alone / (h * h)
                 for q in range(p + 1, length):
-                    n, k = n + 1, lengths[members[first + q]]
-                    if is_new and move(z, length, members, first, q, z[q]):
-                        both = both_sides(z, length, (members, e, first, p, q), (h, k), data, args) - twice
-                        out[n] = (both - alone - buffer[length + q]) / (2.0 * h * k)
-                n += 1
-            flags |= written(z, length, total)
-        return flags
+                    k = lengths[members[first + q]]
+                    if move(z, length, members, first, q, z[q]):
+                        both = both_sides(z, place, (p, q, h, k), data, args) - twice
+                        mixed = (both - alone - buffer[length + q]) / (2.0 * h * k)
+                        sums[targets[row + q] - low] += mixed
+                        sums[targets[square + q * length + p] - low] += mixed
 
-    return curvatures
+    return _make_blocks(add_curvatures, decorate, form)

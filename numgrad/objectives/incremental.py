@@ -94,11 +94,8 @@ class IncrementalObjective:
     def __repr__(self) -> str:
         return f"IncrementalObjective(difference={getattr(self.difference, '__name__', self.difference)})"
 
-    def __reduce__(self) -> Any:
-        return IncrementalObjective, (self.value, self.prepare, self.difference)
-
     def _as_objective(self) -> Incremental:
-        return Incremental(self)
+        return Incremental(self, _IncrementalSweep)
 
     def verify(self, x: ArrayLike, args: tuple[Any, ...] = (), *, samples: int = 32, rng: Any = None) -> None:
         """Compare differences of random coordinates with plain ones of `value`, at two steps or more.
@@ -220,17 +217,16 @@ class _Comparison:
             )
 
 
-class Incremental:
-    """The kind of an `IncrementalObjective`: nothing is perturbed, and its kernel loops over `difference`."""
+class Unperturbed:
+    """A kind of objective whose kernels only read x, so that nothing is perturbed."""
 
     has_descent = False
 
-    def __init__(self, f: IncrementalObjective) -> None:
-        self.f, self.kernels, self.throughput = f, kernels_of(f.difference), f._throughput
-        self.plain: Any = objective_of(f.value) if is_compiled(f.value) else PythonObjective(f.value)
+    def __init__(self, f: Any, kernels: Kernels) -> None:
+        self.f, self.kernels = f, kernels
 
     def __reduce__(self) -> Any:
-        return type(self), (self.f,)
+        return self.f._as_objective, ()
 
     @property
     def threads(self) -> bool:
@@ -238,11 +234,28 @@ class Incremental:
         return self.kernels.threads
 
     def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: ARG002
-        """Return `x` as a C-contiguous float64 array; nothing perturbs it."""
+        """Return `x` as a C-contiguous float64 array."""
         if not self.kernels.kinds:
-            self.kernels.meet("difference")
+            self.kernels.meet("any")
         array = without_mask(real_array(x))
         return (array if is_flat_float64(array) else private_copy(array)), False
+
+    def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
+        """Return -1: what is shared by all differences takes so long that a sweep does not count."""
+        return -1
+
+
+class Incremental(Unperturbed):
+    """The kind of an `IncrementalObjective`: its kernel loops over `difference`, as `make_sweep` has it do."""
+
+    def __init__(self, f: IncrementalObjective, make_sweep: Callable[..., Sweep]) -> None:
+        super().__init__(f, kernels_of(f.difference))
+        self.make_sweep = make_sweep
+
+    @functools.cached_property
+    def plain(self) -> Any:
+        """The kind of the value function, which most work does without."""
+        return objective_of(self.f.value) if is_compiled(self.f.value) else PythonObjective(self.f.value)
 
     def value(self, x: Any, args: tuple[Any, ...]) -> float:
         """Return f(x) as a number; ValueError if the value function writes to its argument."""
@@ -252,7 +265,7 @@ class Incremental:
         """Return what the value function returned."""
         return self.plain.returned(x, args)
 
-    def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> _IncrementalSweep:
+    def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> Sweep:
         """Return the work of `rule`.
 
         Raises
@@ -267,11 +280,12 @@ class Incremental:
                 "an incremental objective has no steps of each coordinate, which an estimate with errors looks for; "
                 "pass its value function, or compare two steps h of numerical_gradient, as check_gradient does"
             )
-        return _IncrementalSweep(self, x, args, rule, where, out)
-
-    def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
-        """Return -1: `prepare` takes so long that a sweep does not count."""
-        return -1
+        if not central_parts(rule, where):
+            raise ValueError(
+                "an incremental objective has central differences of one step h: scheme must be 'central', 'central4', "
+                "'central6' or symmetric likewise, h a number, and bounds None"
+            )
+        return self.make_sweep(self, x, args, rule, where, out)
 
 
 @functools.lru_cache(maxsize=256)
@@ -293,42 +307,34 @@ def _around(difference: Any, make: Any) -> Any:
 class _IncrementalSweep(Sweep):
     """Coordinates in one compiled loop over differences, or in one for each central quotient of a scheme."""
 
-    def __init__(
-        self, objective: Incremental, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats
-    ) -> None:
-        super().__init__(objective, x, args, rule._replace(needs_value=False), where, out)  # f(x) cancels in it
-        parts = central_parts(rule, where)
-        if not parts:
-            raise ValueError(
-                "an incremental objective has central differences of one step h: scheme must be 'central', 'central4', "
-                "'central6' or symmetric likewise, h a number, and bounds None"
-            )
-        self.columns = x.shape[-1] if x.ndim > 1 and not len(members_of(where)) else 1
+    value_cancels = True
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        x, f = self.x, self.objective.f
+        self.coordinates, terms = members_of(self.where), central_parts(self.rule, self.where)
+        self.columns = x.shape[-1] if x.ndim > 1 and not len(self.coordinates) else 1
         # A copy: whatever `prepare` keeps of its argument, and `difference` reads, is not the caller's memory.
-        self.own = x if objective.f._only_reads else x.copy()
-        self.parts = [(factor, h, objective.f.prepare(self.own, h, *args)) for factor, h in parts]
+        self.own = x if f._only_reads else x.copy()
+        self.terms = [(factor, h, f.prepare(self.own, h, *self.args)) for factor, h in terms]
         if self.own is not x and not is_unchanged(self.own, x):
             raise ValueError("prepare writes to its argument; let it work on a copy, x.copy()")
         # The speed is that of this object's data, and not that of `difference`, which objects of other sizes share.
-        self.kernel, self.throughput = objective.kernels.loops[make_quotients][0], objective.throughput
-        self.cost = cost_of(x, args), len(parts)
-
-    def thread_state(self) -> Any:
-        """Return nothing: `difference` only reads."""
+        self.kernel, self.throughput = self.objective.kernels.loops[make_quotients][0], f._throughput
+        self.cost = cost_of(x, self.args), len(terms)
 
     def run_range(self, _: Any, start: int, stop: int) -> int:
         """Write the quotients of the units start <= k < stop."""
-        flags, coordinates = 0, members_of(self.where)
+        flags, several = 0, len(self.terms) > 1
         total: Any = 0.0
         try:
-            for factor, h, state in self.parts:
-                flags |= self.kernel(state, (h, self.columns), (), coordinates, start, stop, self.out)
-                if len(self.parts) > 1:
-                    total = total + factor * self.out[start:stop]
+            for factor, h, state in self.terms:
+                flags |= self.kernel(state, (h, self.columns), (), self.coordinates, start, stop, self.out)
+                total = total + factor * self.out[start:stop] if several else total
         except Exception as error:
             raise_compile_error(error, "difference(state, k)")
             raise
-        if len(self.parts) > 1:
+        if several:
             self.out[start:stop] = total
         if stop == self.size and self.own is not self.x and not is_unchanged(self.own, self.x):
             raise ValueError("difference writes to what prepare keeps of x, which other threads read; let it only read")

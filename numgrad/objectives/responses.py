@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,23 +78,15 @@ def eps_of(values: NDArray[Any]) -> float:
     return max(EPS, float(np.finfo(values.dtype).eps)) if values.dtype.kind == "f" else EPS
 
 
-@dataclass
 class Block:
-    """A block of samples next to which `rows` is evaluated."""
+    """A block of samples next to which `rows` is evaluated: by ``near(b, j, u)``, `length` samples at a time."""
 
-    inputs: Floats
-    z: Floats
-    length: int  # samples of one call
-    near: Callable[..., Any]
-    base: Floats = field(init=False)
-
-    def __post_init__(self) -> None:
-        samples = np.arange(len(self.z))
-        self.size = np.abs(self.inputs).max(axis=1)
+    def __init__(self, inputs: Floats, z: Floats, length: int, near: Callable[..., Any]) -> None:
+        self.inputs, self.z, self.length, self.near = inputs, z, length, near
+        samples = np.arange(len(z))
+        self.size, self.rowmax = np.abs(inputs).max(axis=1), np.abs(z).max(axis=1)
         self.unit = np.where(self.size > 0.0, self.size, 1.0)[:, np.newaxis]
-        self.rowmax = np.abs(self.z).max(axis=1)
         self.eps, self.powers = EPS, dict[int, Floats]()
-        self.sigma: float | None = None
         self.base = self.values(samples, 0 * samples, np.zeros(len(samples)))
         self.largest = np.abs(self.base[np.isfinite(self.base)]).max(initial=0.0)
 
@@ -146,7 +138,7 @@ class Block:
         b, j = self._pairs(columns)
         slopes, bars, rest = np.zeros(len(b)), np.full(len(b), math.inf), np.arange(len(b))
         slopes[~np.isfinite(self.base[b])] = math.nan
-        floor, roundings = ROUNDINGS * self.noise(), ROUNDINGS * self.eps * self.largest
+        floor, roundings = ROUNDINGS * self.noise, ROUNDINGS * self.eps * self.largest
         first = min(LONGEST, STEP * math.sqrt(max(1.0, floor / roundings if roundings else 1.0)))
         for u in first * 10.0 ** -np.arange(7):
             fit = self._fit(b[rest], j[rest], np.full(len(rest), u), LEAST_SMOOTH, floor)
@@ -167,17 +159,16 @@ class Block:
                 break
         return slopes.reshape(len(columns), -1).T, bars.reshape(len(columns), -1).T
 
+    @cached_property
     def noise(self) -> float:
         """Return the noise of rows beyond rounding, from fourth differences at random pairs, few of which meet a kink.
 
         Rows that were rounded, or computed in single precision, would look smooth to a few steps by chance. A fine
         structure vanishes with the step; noise does not.
         """
-        if self.sigma is None:
-            rng, (samples, columns) = np.random.default_rng(0), self.z.shape
-            b, j = rng.integers(samples, size=_LOOKS), rng.integers(columns, size=_LOOKS)
-            self.sigma = min(self._noise_at(b, j, step) for step in NOISE_STEPS)
-        return self.sigma
+        rng, (samples, columns) = np.random.default_rng(0), self.z.shape
+        b, j = rng.integers(samples, size=_LOOKS), rng.integers(columns, size=_LOOKS)
+        return min(self._noise_at(b, j, step) for step in NOISE_STEPS)
 
     def _noise_at(self, b: Indices, j: Indices, step: float) -> float:
         offsets = np.repeat(step * np.array([-1.7, -0.7, 0.3, 1.3, 2.3]), len(b))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..arguments import ALL_COORDINATES, describe, is_compiled, raise_compile_er
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
 from ..points import EPS, is_flat_float64, private_copy, without_mask
 from ..threads import Sweep, Throughput
+from .python import PythonObjective
 from .responses import Block, eps_of
 
 __all__ = ["LayerObjective"]
@@ -139,17 +141,13 @@ class LayerObjective:
         _check_independent(self, point)
         count = min(whole_number("samples", samples, 1), point.size)
         chosen = np.sort(np.random.default_rng(rng).choice(point.size, count, replace=False)).astype(np.intp)
-        flat, values, whole = point.reshape(-1), np.empty((2, count)), np.empty(point.size)
+        whole, plain = np.empty(point.size), np.empty(count)
         for h in (1e-4, 1e-3, 1e-2):
-            sweep = own.sweep(point, (), Rule(make_central, (h,)), ALL_COORDINATES, whole)
+            rule = Rule(make_central, (h,))
+            sweep = own.sweep(point, (), rule, ALL_COORDINATES, whole)
             sweep.run_range(None, 0, sweep.size)
-            for n, k in enumerate(chosen):
-                before = flat[k]
-                for row, step in zip(values, (h, -h), strict=True):
-                    flat[k] = before + step
-                    row[n] = own.value(point, ())
-                flat[k] = before
-            found, plain = whole[chosen], (values[0] - values[1]) / (2 * h)
+            PythonObjective(self).at_once(point, (), rule, chosen, plain)
+            found = whole[chosen]
             error = np.abs(found - plain) - sweep.tolerance(h, np.abs(whole).max())
             if (error > 0.0).any() or (np.isnan(found) != np.isnan(plain)).any():
                 k = int(np.nan_to_num(error, nan=np.inf).argmax())
@@ -177,6 +175,10 @@ class LayerObjective:
 
     def _length(self, z: Floats) -> int:
         return max(1, self.batch_bytes // z[:1].nbytes)
+
+    def _block(self, W: Floats, block: slice) -> Block:  # noqa: N803
+        inputs = self._inputs(block)
+        return Block(inputs, *self._near(W, inputs, block))
 
     def _values(self, z: Floats, data: list[NDArray[Any]]) -> NDArray[Any]:
         """Return what `rows` returns, after checking that it is a real number a sample."""
@@ -266,12 +268,12 @@ class _Layer:
     def returned(self, W: Any, args: tuple[Any, ...]) -> Any:  # noqa: N803
         """Return f(W) in the precision of `rows`, block by block."""
         f, point = self.f, self.place(W, args)[0]
-        parts = [f._near(point, f._inputs(block), block) for block in self.blocks(point)]
-        means: list[Any] = []
-        for z, _, near in parts:
+        sums: list[Any] = []
+        for block in self.blocks(point):
+            z, _, near = f._near(point, f._inputs(block), block)
             everyone = np.arange(len(z))
-            means.append(np.sum(near(everyone, np.zeros(len(z), np.intp), np.zeros(len(z)))))
-        return sum(means[1:], means[0]) / len(f.x)
+            sums.append(np.sum(near(everyone, 0 * everyone, 0.0 * everyone)))
+        return sum(sums[1:], sums[0]) / len(f.x)
 
     def blocks(self, W: Floats) -> list[slice]:  # noqa: N803
         """Return fixed blocks of samples, whatever the workers, so that bits are equal."""
@@ -291,6 +293,11 @@ class _Layer:
                 "a layer objective has no steps of each coordinate, which an estimate with errors looks for; compare "
                 "two steps h of numerical_gradient, or pass lambda W: objective(W)"
             )
+        if not central_parts(rule, where):
+            raise ValueError(
+                "a layer objective has central differences of one step h: scheme must be 'central', 'central4', "
+                "'central6' or symmetric likewise, h a number, and bounds None"
+            )
         return _LayerSweep(self, W, args, rule, where, out)
 
     def slopes(self, x: Any, args: tuple[Any, ...], name: str = "") -> tuple[Floats, Floats]:  # noqa: ARG002
@@ -300,13 +307,12 @@ class _Layer:
             _check_independent(f, W)
         total, bars = np.zeros((2, *W.shape))
         for block in self.blocks(W):
-            inputs = f._inputs(block)
-            near = Block(inputs, *f._near(W, inputs, block))
+            near = f._block(W, block)
             for first in range(0, W.shape[1], GROUP):
                 columns = np.arange(first, min(first + GROUP, W.shape[1]))
                 slopes, errors = near.slopes(columns)
-                total[:, columns] += inputs.T @ slopes
-                bars[:, columns] += np.abs(inputs).T @ (errors + SUM_ROUNDINGS * EPS * np.abs(slopes))
+                total[:, columns] += near.inputs.T @ slopes
+                bars[:, columns] += np.abs(near.inputs).T @ (errors + SUM_ROUNDINGS * EPS * np.abs(slopes))
         return total / len(f.x), bars / len(f.x)
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
@@ -320,38 +326,27 @@ class _LayerSweep(Sweep):
     `out` has the shape (groups, inputs, columns of a group): a view of the result.
     """
 
-    is_grouped = True
+    is_grouped = value_cancels = True
 
-    def __init__(self, objective: _Layer, W: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> None:  # noqa: N803
-        super().__init__(objective, W, args, rule._replace(needs_value=False), where, out)  # f(x) cancels in it
-        self.parts, self.result = central_parts(rule, where), out
-        if not self.parts:
-            raise ValueError(
-                "a layer objective has central differences of one step h: scheme must be 'central', 'central4', "
-                "'central6' or symmetric likewise, h a number, and bounds None"
-            )
-        if not objective.f._is_known:
-            _check_independent(objective.f, W)
-        (inputs, columns), chosen = W.shape, members_of(where)
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        f, (inputs, columns) = self.objective.f, self.x.shape
+        if not f._is_known:
+            _check_independent(f, self.x)
+        self.chosen, self.terms = members_of(self.where), central_parts(self.rule, self.where)
         widest = max(1, min(GROUP, -(-columns // GROUPS)))
         self.width = width = next(width for width in range(widest, 0, -1) if columns % width == 0)
-        if len(chosen):
-            self.groups, self.group_of = np.unique(chosen % columns // width, return_inverse=True)
-            self.inputs, self.input_of = np.unique(chosen // columns, return_inverse=True)
+        if len(self.chosen):
+            self.groups, self.inputs = np.unique(self.chosen % columns // width), np.unique(self.chosen // columns)
             self.out = np.empty((len(self.groups), len(self.inputs), width))
         else:
             self.groups, self.inputs = np.arange(columns // width), np.arange(inputs)
-            self.out = out.reshape(inputs, columns // width, width).transpose(1, 0, 2)
-        self.size, self.throughput = len(self.groups), objective.f._throughput
-        self.cost = W.shape, objective.f.x.shape, len(self.parts)
-        self.blocks, self.kept = objective.blocks(W), dict[int, Block]()
-        self.keeps = len(objective.f.x) * (columns + 4 * inputs) <= KEPT
-
-    def __reduce__(self) -> Any:
-        return _arrived, (self.objective, self.x, self.args, self.rule, self.where, len(self.result))
-
-    def thread_state(self) -> Any:
-        """Return nothing: a thread makes its own copies."""
+            self.out = self.result.reshape(inputs, -1, width).transpose(1, 0, 2)
+        self.size, self.throughput = len(self.groups), f._throughput
+        self.cost = self.x.shape, f.x.shape, len(self.terms)
+        x, blocks = self.x, self.objective.blocks(self.x)
+        keeps = len(f.x) * (columns + 4 * inputs) <= KEPT
+        self.blocks, self.block = range(len(blocks)), lru_cache(None if keeps else 0)(lambda k: f._block(x, blocks[k]))
 
     def run_range(self, _: Any, start: int, stop: int) -> int:
         """Write the quotients of groups of columns."""
@@ -359,9 +354,8 @@ class _LayerSweep(Sweep):
         for k in range(start, stop):
             columns = self.width * self.groups[k] + np.arange(self.width)
             total: Any = 0.0
-            for number, block in enumerate(self.blocks):
-                near = self._block(number, block)
-                for factor, h in self.parts:
+            for near in map(self.block, self.blocks):
+                for factor, h in self.terms:
                     total = total + factor / (2.0 * h * len(self.objective.f.x)) * near.differences(columns, h)
             self.out[k] = total[self.inputs]
             flags |= RESPONDED if total.any() else 0
@@ -369,26 +363,15 @@ class _LayerSweep(Sweep):
 
     def tolerance(self, h: float, largest: float) -> float:
         """Return by how much a plain difference may be another one: its round-off, and 1e-9 of the largest."""
-        near = self._block(0, self.blocks[0])
+        near = self.block(0)
         slope = largest / max(float(near.size.max()), EPS)  # of a pre-activation, whose rounding counts too
         return float(64 * EPS * (near.largest + near.rowmax.max() * slope) / h + 1e-9 * largest)
 
-    def _block(self, number: int, block: slice) -> Block:
-        if number in self.kept:
-            return self.kept[number]
-        inputs = self.objective.f._inputs(block)
-        near = Block(inputs, *self.objective.f._near(self.x, inputs, block))
-        if self.keeps:
-            self.kept[number] = near
-        return near
-
     def finish(self) -> int:
         """Write the chosen weights to the result."""
-        if len(chosen := members_of(self.where)):
-            self.result[...] = self.out[self.group_of, self.input_of, chosen % self.x.shape[1] % self.width]
+        if len(self.chosen):
+            row, column = divmod(self.chosen, self.x.shape[1])
+            group, place = divmod(column, self.width)
+            found = self.out[np.searchsorted(self.groups, group), np.searchsorted(self.inputs, row), place]
+            self.result[...] = found
         return 0
-
-
-def _arrived(objective: _Layer, x: Any, args: Any, rule: Rule, where: Any, size: int) -> _LayerSweep:
-    """Return a sweep where it arrived, with a result of its own."""
-    return _LayerSweep(objective, x, args, rule, where, np.empty(size))

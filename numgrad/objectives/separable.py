@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,18 +18,18 @@ from ..arguments import (
     is_compiled,
     raise_argument_changed,
     raise_compile_error,
-    real_array,
 )
-from ..loops import ARGUMENT_CHANGED, RESPONDED, STEP_LOST, Floats, Indices, Rule, make_central, make_directions
-from ..points import LOSS_EPS, is_flat_float64, private_copy, without_mask
+from ..loops import RESPONDED, STEP_LOST, Floats, Indices, Rule, make_central, make_directions
+from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput
 from .compiling import cost_of
 from .elements import Form, kernels_of, make_changes, make_curvatures, make_sum
+from .incremental import Unperturbed
 from .python import PythonObjective
 
 __all__ = ["SeparableObjective"]
 
-Members: TypeAlias = "NDArray[np.uintp]"
+Members: TypeAlias = "NDArray[np.uint32 | np.uintp]"
 
 # Elements of a block at least, a millisecond's work of cheap ones, and blocks at most, between which Ctrl-C is seen.
 # Each block has its sums for itself, so that the bits do not depend on who does it; all blocks together have no more
@@ -98,41 +99,31 @@ class SeparableObjective:
         if not (is_compiled(element) or (config.DISABLE_JIT and callable(element))):  # type: ignore[attr-defined]
             raise TypeError(f"element must be compiled: decorate it with numba.njit(); got {describe(element)}")
         self.element, self.data = element, None if data is None else np.asarray(data)
-        self._set(*_as_lists(index))
-        if self.data is not None and (not self.data.ndim or len(self.data) != len(self)):
-            raise ValueError(f"data must have one row for each of {len(self)} elements, got {describe(self.data)}")
-
-    def _set(self, starts: Indices, members: Members) -> None:
-        """Keep the index, and learn what its elements have in common."""
-        self._starts, self._members = starts, members
-        sizes = np.diff(starts)
+        self._starts, self._members = _as_lists(index)
+        sizes, members = np.diff(self._starts), self._members
         self._longest, self._least_size = int(sizes.max(initial=0)), int(members.max(initial=0)) + bool(len(members))
         self._size = self._longest if (sizes == self._longest).all() else 0
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        order = np.lexsort((members, owners))
-        self._repeats = bool(((np.diff(members[order]) == 0) & (np.diff(owners[order]) == 0)).any())
+        keys = np.repeat(np.arange(len(sizes)), sizes) * self._least_size + members.astype(np.intp)
+        self._repeats = len(np.unique(keys)) < len(keys)
         # Kept here, since each call makes a _Separable anew: the next one knows how fast the last one was.
         self._throughput = Throughput()
-        self._pattern: tuple[Any, ...] | None = None  # of the Hessian
+        self._known: _Layout | None = None
+        if self.data is not None and (not self.data.ndim or len(self.data) != len(self)):
+            raise ValueError(f"data must have one row for each of {len(self)} elements, got {describe(self.data)}")
 
     def __len__(self) -> int:
         return len(self._starts) - 1
 
     def __call__(self, x: ArrayLike, *args: Any) -> float:
         """Return the sum of all elements at `x`."""
-        return _Separable(self).value(private_copy(self._checked(x)), args)
+        own = self._as_objective()
+        return own.value(own.place(x, args)[0], args)
 
     def __repr__(self) -> str:
         return f"SeparableObjective({getattr(self.element, '__name__', self.element)}, {len(self)} elements)"
 
-    def __reduce__(self) -> Any:
-        return _rebuilt, (self.element, self._starts, self._members, self.data)
-
-    def _checked(self, x: ArrayLike) -> NDArray[Any]:
-        array = without_mask(real_array(x))
-        if array.size < self._least_size:
-            raise ValueError(f"x of {array.size} elements is too short: index goes up to {self._least_size - 1}")
-        return array
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_known": None}
 
     def _hessian(self, x: Floats, steps: Floats, args: tuple[Any, ...], workers: Any, progress: Any) -> Any:
         """Return the Hessian by second differences at `x`, with a step of each coordinate, as a csr_array.
@@ -150,54 +141,21 @@ class SeparableObjective:
             from scipy.sparse import csr_array
         except ImportError:
             raise ImportError("the Hessian is a scipy.sparse.csr_array: python -m pip install scipy") from None
-        counts = np.diff(self._starts)
-        firsts = np.concatenate([[0], np.cumsum(counts * (counts + 1) // 2)])
-        found, (indptr, indices, places, mirrored) = np.zeros(firsts[-1]), self._pattern_for(x.size)
-        sweep = _Curvatures(_Separable(self), x, args, Rule(make_central, (steps,)), firsts[:-1], found)
-        with driver.reporting(progress, sweep.size) as report:
-            driver.run(sweep, workers, report)
-        data = np.bincount(places, found, minlength=len(indices))
-        data += np.bincount(mirrored, np.where(places == mirrored, 0.0, found), minlength=len(indices))
+        indptr, indices, *where = self._layout(x.size).pattern
+        data, own = np.empty(len(indices)), self._as_objective()
+        sweep = _Curvatures(own, x, args, Rule(make_central, (steps,)), where, data)
+        with driver.reporting(progress, len(self)) as report:
+            driver.run(sweep, workers, report and (lambda done: report(done * len(self) // sweep.size)))
         return csr_array((data, indices.copy(), indptr.copy()), shape=(x.size, x.size))
 
-    def _pattern_for(self, size: int) -> tuple[Indices, ...]:
-        """Return the pattern of the Hessian, and the place in it of each pair of an element and of its image."""
-        if self._pattern is None or len(self._pattern[0]) != size + 1:
-            counts = np.diff(self._starts)
-            upper = {k: np.triu_indices(k) for k in np.unique(counts)}
-            # Elements of one size at a time, in the order of the pairs of all.
-            firsts = np.concatenate([[0], np.cumsum(counts * (counts + 1) // 2)])
-            pairs = np.empty((2, firsts[-1]), np.int64)
-            for k, (rows, columns) in upper.items():
-                own = np.flatnonzero(counts == k)
-                targets = firsts[own][:, np.newaxis] + np.arange(len(rows))
-                for side, offsets in enumerate((rows, columns)):
-                    pairs[side, targets] = self._members[self._starts[own][:, np.newaxis] + offsets]
-            keys = np.concatenate([pairs[0] * size + pairs[1], pairs[1] * size + pairs[0]])
-            known, places = np.unique(keys, return_inverse=True)
-            indptr = np.searchsorted(known, np.arange(size + 1) * size)
-            self._pattern = indptr, known % size, *places.reshape(2, -1)
-        return self._pattern
-
-    def _blocks(self, size: int) -> tuple[Indices, Members, int]:
-        """Return where blocks of elements begin and end, the lowest coordinate of each, and how many each may reach."""
-        if not len(self._members):
-            return np.array([0, len(self)]), np.zeros(1, np.uintp), 1
-        count = int(min(max(len(self) // _BLOCK, 1), _BLOCKS))
-        while True:
-            bounds = np.linspace(0, len(self), count + 1).astype(np.intp)
-            firsts = self._starts[bounds[:-1]]
-            empty = self._starts[bounds[1:]] == firsts
-            places = np.minimum(firsts, len(self._members) - 1)
-            lowest, highest = (each.reduceat(self._members, places) for each in (np.minimum, np.maximum))
-            lowest[empty], highest[empty] = 0, 0
-            width = int((highest - lowest).max()) + 1
-            if count <= _FEWEST or count * width <= _OVERLAP * size:
-                return bounds, lowest, width
-            count = max(_FEWEST, count // 2)
+    def _layout(self, size: int) -> _Layout:
+        """Return the layout for an x of so many elements, which is kept."""
+        if self._known is None or self._known.size != size:
+            self._known = _Layout(self._starts, self._members, size)
+        return self._known
 
     def _as_objective(self) -> _Separable:
-        return _Separable(self)
+        return _Separable(self, kernels_of(self.element))
 
 
 def _as_lists(index: Any) -> tuple[Indices, Members]:
@@ -217,45 +175,81 @@ def _as_lists(index: Any) -> tuple[Indices, Members]:
         raise TypeError(f"index must hold integers, got dtype {rows.dtype}")
     if rows.min(initial=0) < 0:
         raise ValueError(f"index must hold coordinates from 0, got {rows.min()}")
-    # Unsigned: numba looks at the sign of each index otherwise, which takes a fifth of the time of a cheap element.
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.intp), rows.reshape(-1).astype(np.uintp)
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.intp), _unsigned(rows.reshape(-1))
 
 
-def _rebuilt(element: Any, starts: Indices, members: Members, data: Any) -> SeparableObjective:
-    """Return an objective where it arrived, without a list of its rows."""
-    objective = SeparableObjective(element, np.empty((0, 1), np.intp))
-    objective.data = data
-    objective._set(starts, members)
-    return objective
+def _unsigned(indices: NDArray[Any]) -> Members:
+    """Return indices as short as they can be, and unsigned: numba looks at the sign of each index otherwise.
+
+    Either takes a tenth of the time of a cheap element, or more.
+    """
+    return indices.astype(np.uint32 if indices.max(initial=0) < 2**32 else np.uintp)
 
 
-class _Separable:
+class _Layout:
+    """Where the elements of an index add to what belongs to an x of one size."""
+
+    def __init__(self, starts: Indices, members: Members, size: int) -> None:
+        self.starts, self.members, self.size = starts, members, size
+        self.blocks = _blocks_of(starts, members, size)
+
+    @cached_property
+    def pattern(self) -> tuple[Any, ...]:
+        """The indptr and the indices of the Hessian, and the place in it of each pair of coordinates of each element.
+
+        These are in the order of elements: the last three are where the pairs of each one begin, places, and blocks.
+        """
+        counts = np.diff(self.starts)
+        squares = np.concatenate([[0], np.cumsum(counts**2)])
+        lengths = np.repeat(counts, counts)  # of the row of pairs of each member
+        shifts = np.repeat(self.starts[:-1], counts) - (np.cumsum(lengths) - lengths)
+        columns = self.members[np.repeat(shifts, lengths) + np.arange(squares[-1])].astype(np.int64)
+        keys = np.repeat(self.members, lengths).astype(np.int64) * self.size + columns
+        known, places = np.unique(keys, return_inverse=True)
+        indptr, indices = np.searchsorted(known, np.arange(self.size + 1) * self.size), known % max(self.size, 1)
+        kind, targets = np.int32 if max(self.size, len(known)) < 2**31 else np.int64, _unsigned(places)
+        blocks = _blocks_of(squares, targets, len(known))
+        return indptr.astype(kind), indices.astype(kind), squares, targets, blocks
+
+
+def _blocks_of(starts: Indices, targets: Members, size: int) -> tuple[Indices, Members, int]:
+    """Return where blocks of elements begin and end, the lowest target of each, and how many each may reach.
+
+    Element e adds to ``targets[starts[e]:starts[e + 1]]``, of so many.
+    """
+    elements = len(starts) - 1
+    if not len(targets):
+        return np.array([0, elements]), np.zeros(1, np.uintp), 1
+    count = int(min(max(elements // _BLOCK, 1), _BLOCKS))
+    while True:
+        bounds = np.linspace(0, elements, count + 1).astype(np.intp)
+        firsts = starts[bounds[:-1]]
+        empty = starts[bounds[1:]] == firsts
+        places = np.minimum(firsts, len(targets) - 1)
+        lowest, highest = (each.reduceat(targets, places) for each in (np.minimum, np.maximum))
+        lowest[empty], highest[empty] = 0, 0
+        width = int((highest - lowest).max()) + 1
+        if count <= _FEWEST or count * width <= _OVERLAP * size:
+            return bounds, lowest, width
+        count = max(_FEWEST, count // 2)
+
+
+class _Separable(Unperturbed):
     """The kind of a `SeparableObjective`: each element is moved by itself."""
 
-    has_descent = False
+    def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:
+        """Return `x` as a C-contiguous float64 array, of enough elements."""
+        point, least = super().place(x, args)[0], self.f._least_size
+        if point.size < least:
+            raise ValueError(f"x of {point.size} elements is too short: index goes up to {least - 1}")
+        return point, False
 
-    def __init__(self, f: SeparableObjective) -> None:
-        self.f, self.kernels = f, kernels_of(f.element)
+    def form(self, make: Any, scheme: tuple[Any, ...] = ()) -> Form:
+        """Return what is compiled into the loop of `make`."""
+        return Form(make, self.f.data is not None, self.f._size, self.f._repeats, scheme)
 
-    def __reduce__(self) -> Any:
-        return _Separable, (self.f,)
-
-    @property
-    def threads(self) -> bool:
-        """Whether several threads may run it; known once it has a place."""
-        return self.kernels.threads
-
-    def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: ARG002
-        """Return `x` as a C-contiguous float64 array; nothing perturbs it."""
-        if not self.kernels.kinds:
-            self.kernels.meet("element")
-        array = self.f._checked(x)
-        return (array if is_flat_float64(array) else private_copy(array)), False
-
-    def run(self, make: Any, *arguments_of_it: Any) -> Any:
-        """Return what the loop of `make` around the element returns; TypeError if numba cannot compile it."""
-        f = self.f
-        form = Form(make, f.data is not None, f._size, f._repeats)
+    def run(self, form: Form, *arguments_of_it: Any) -> Any:
+        """Return what the loop of a form around the element returns; TypeError if numba cannot compile it."""
         try:
             return self.kernels.loops[form][0](*arguments_of_it)
         except Exception as error:
@@ -269,7 +263,7 @@ class _Separable:
 
     def value(self, x: Floats, args: tuple[Any, ...]) -> float:
         """Return f(x)."""
-        return float(self.run(make_sum, self.state(x), args))
+        return float(self.run(self.form(make_sum), self.state(x), args))
 
     returned = value
 
@@ -279,106 +273,101 @@ class _Separable:
             return _Changes(self, x, args, rule, where, out)
         return PythonObjective(self.f).sweep(x, args, rule, where, out)
 
-    def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
-        """Return -1: the changes of all elements are to be added, which a sweep does."""
-        return -1
 
+class _SumsOfBlocks(Sweep):
+    """Sums of what elements give, a unit for each block of elements, which are added up at the end."""
 
-class _Changes(Sweep):
-    """How the elements change, a unit for each block of elements and each scheme, and their sums at the end."""
+    value_cancels = True
 
-    def __init__(
-        self, objective: _Separable, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats
-    ) -> None:
-        super().__init__(objective, x, args, rule._replace(needs_value=False), where, out)
-        chosen, lengths = where, np.array([rule.data[0]])
-        if rule.make is not make_central:
-            chosen, lengths = where.members, np.abs(where.lengths)
-        self.chosen, self.lengths, self.result = chosen, lengths, out
-        self.spread = lengths
-        if len(lengths) > 1 and len(chosen):
-            self.spread = np.zeros(x.size)
-            self.spread[chosen] = lengths
-        bounds, lowest, width = objective.f._blocks(x.size)
-        self.blocks = bounds, lowest
-        self.out = np.empty((len(self._schemes()) * len(lowest), width))
-        self.size, self.throughput, self.cost = len(self.out), objective.f._throughput, (cost_of(x, args), rule.columns)
-
-    def __reduce__(self) -> Any:
-        make, (*known, _) = Sweep.__reduce__(self)
-        return make, (*known, self.result.shape)
-
-    def _schemes(self) -> list[tuple[Any, Any]]:
-        """Return the offsets and weights of each scheme that some coordinate has."""
-        if self.rule.make is make_central:
-            return [((1.0, -1.0), (1.0, -1.0))]
-        _, _, offsets, weights, rows, _, _ = self.rule.data
-        return [(tuple(offsets[row].tolist()), tuple(weights[row].tolist())) for row in np.unique(rows)]
+    def begin(self, form: Form, terms: tuple[Any, ...], blocks: tuple[Indices, Members, int]) -> None:
+        """Take the loop, what it knows beside the point, and the blocks."""
+        self.form, self.terms, self.blocks = form, terms, blocks[:2]
+        self.size = len(blocks[1])
+        self.out = np.empty((self.size, blocks[2]))
 
     def thread_state(self) -> Any:
         """Return what a loop reads, and a buffer of its own."""
         return self.objective.state(self.x)
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
-        """Do the units start <= k < stop: all blocks by the first scheme, then by the next one."""
-        count, flags = len(self.blocks[1]), 0
-        for row, (offsets, weights) in enumerate(self._schemes()):
-            first, last = max(start - row * count, 0), min(stop - row * count, count)
-            if first < last:
-                terms, rows = (offsets, weights, self.spread), self.out[row * count : (row + 1) * count]
-                flags |= self.objective.run(make_changes, state, terms, self.args, self.blocks, first, last, rows)
-        if flags & ARGUMENT_CHANGED:
-            raise_argument_changed()
-        return flags
-
-    def finish(self) -> int:
-        """Add the sums of all blocks, and divide them by the step of each coordinate."""
-        chosen, n, lowest = self.chosen, self.x.size, self.blocks[1].tolist()
-        schemes, width = len(self.out) // len(lowest), self.out.shape[1]
-        is_all = schemes == 1 and not len(chosen)
-        totals = [self.result] if is_all else [np.empty(n) for _ in range(schemes)]
-        for row, total in enumerate(totals):
-            total[:] = 0.0
-            for low, sums in zip(lowest, self.out[row * len(lowest) :], strict=False):
-                total[low : low + width] += sums[: n - low]
-        values = self.x.reshape(-1)[chosen] if len(chosen) else self.x.reshape(-1)
-        if self.rule.make is make_central:
-            eps, divisor = LOSS_EPS, 2.0 * self.lengths
-        else:
-            _, eps, offsets, weights, rows, denominators, use_stored_distance = self.rule.data
-            divisor = denominators[rows] * self.lengths
-            if use_stored_distance:
-                terms = zip(weights[rows].T, offsets[rows].T, strict=True)
-                divisor = sum(weight * ((values + offset * self.lengths) - values) for weight, offset in terms)
-        if not is_all:
-            index = np.searchsorted(np.unique(rows), rows) if schemes > 1 else 0
-            own = chosen if len(chosen) else np.arange(n)
-            self.result[:] = np.choose(index, [total[own] for total in totals])
-        flags = RESPONDED if self.result.any() else 0
-        with np.errstate(all="ignore"):
-            np.divide(self.result, divisor, out=self.result)
-        if not divisor.all():
-            self.result[np.broadcast_to(divisor == 0.0, values.shape)] = math.nan
-            flags |= STEP_LOST
-        limit = (self.lengths / eps).min() if eps else math.inf
-        return flags | (STEP_LOST if max(values.max(), -values.min()) > limit else 0)
-
-
-class _Curvatures(Sweep):
-    """The second derivatives of all elements, a unit for each element; `where` says where its own begin."""
-
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
-        self.size, self.throughput = len(self.where), Throughput()
-
-    def thread_state(self) -> Any:
-        """Return what a loop reads, and a buffer of its own."""
-        return self.objective.state(self.x)
-
-    def run_range(self, state: Any, start: int, stop: int) -> int:
-        """Do the elements start <= e < stop."""
-        units = self.rule.data[0], self.args, self.where, start, stop, self.out
-        flags: int = self.objective.run(make_curvatures, state, *units)
+        """Do the blocks start <= k < stop."""
+        flags: int = self.objective.run(self.form, state, self.terms, self.args, self.blocks, start, stop, self.out)
         if flags:
             raise_argument_changed()
         return flags
+
+    def add_up(self, total: Floats) -> None:
+        """Write the sums of all blocks to `total`."""
+        reach = 0  # so much of it has been written
+        for low, sums in zip(self.blocks[1].tolist(), self.out, strict=True):
+            total[reach:low] = 0.0
+            reach = max(reach, low)
+            known, stop = min(reach, low + len(sums)), min(low + len(sums), len(total))
+            total[low:known] += sums[: known - low]
+            total[known:stop] = sums[known - low : stop - low]
+            reach = max(reach, stop)
+        total[reach:] = 0.0
+
+    def finish(self) -> int:
+        """Add the sums of all blocks."""
+        self.add_up(self.result)
+        return 0
+
+
+class _Changes(_SumsOfBlocks):
+    """The differences of single coordinates."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        x, objective, self.data = self.x, self.objective, self.rule.data
+        if self.rule.make is make_central:
+            pair = np.array([[1.0, -1.0]])
+            self.chosen, self.lengths = self.where, np.array([self.data[0]])
+            self.data = math.nan, LOSS_EPS, pair, pair, np.zeros(1, np.intp), np.array([2.0]), False
+        else:
+            self.chosen, self.lengths = self.where.members, np.abs(self.where.lengths)
+        _, _, offsets, weights, index, _, _ = self.data
+        rows: Any = index if len(index) == 1 else slice(None)
+        tables = (tuple(map(tuple, table[rows].tolist())) for table in (offsets, weights))
+        scheme, terms = (*tables, len(self.lengths) > 1), (self._of_all(self.lengths), self._of_all(index))
+        self.begin(objective.form(make_changes, scheme), terms, objective.f._layout(x.size).blocks)
+        self.throughput, self.cost = objective.f._throughput, (cost_of(x, self.args), scheme)
+
+    def _of_all(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Return one number, or the numbers of all coordinates of x for those of the chosen ones."""
+        if len(numbers) == 1 or not len(self.chosen):
+            return numbers
+        spread = np.zeros(self.x.size, numbers.dtype)
+        spread[self.chosen] = numbers
+        return spread
+
+    def finish(self) -> int:
+        """Add the sums of all blocks, and divide them by the step of each coordinate."""
+        result, values = self.result, self.x.reshape(-1)
+        total = np.empty(len(values)) if len(self.chosen) else result
+        self.add_up(total)
+        if len(self.chosen):
+            result[:], values = total[self.chosen], values[self.chosen]
+        _, eps, offsets, weights, index, denominators, use_stored_distance = self.data
+        divisor = denominators[index] * self.lengths
+        if use_stored_distance:
+            terms = zip(weights[index].T, offsets[index].T, strict=True)
+            divisor = sum(weight * ((values + offset * self.lengths) - values) for weight, offset in terms)
+        flags = RESPONDED if result[0] or result.any() else 0  # all of it takes a tenth of a bare evaluation of f
+        with np.errstate(all="ignore"):
+            np.divide(result, divisor, out=result)
+        if not divisor.all():
+            result[np.broadcast_to(divisor == 0.0, values.shape)] = math.nan
+            flags |= STEP_LOST
+        is_lost = eps and max(values.max(), -values.min()) > (self.lengths / eps).min()
+        return flags | STEP_LOST if is_lost else flags
+
+
+class _Curvatures(_SumsOfBlocks):
+    """The second derivatives, at the places of a pattern, which is `where` they are."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        squares, targets, blocks = self.where
+        self.begin(self.objective.form(make_curvatures), (self.rule.data[0], squares, targets), blocks)
+        self.throughput = Throughput()

@@ -1,21 +1,83 @@
-"""The softmax layer as an objective: all its central differences by matrix products, as `layers` derives."""
+r"""A linear softmax layer: its loss, and all central differences of the loss, in closed form, by matrix products.
+
+With logits ``z = x W``, probabilities ``p = softmax(z)``, label ``c`` of sample b and offset ``d = 1e-7``, the loss is
+``f(W) = -mean_b log(p_c + d)``. Adding ``+-h`` to ``W[i, j]`` adds ``+-u``, ``u = h x[b, i]``, to the logit ``z_j`` of
+each sample and touches nothing else. Write ``y+-`` for the probability of the label after that. The normaliser, in
+units of the old one, becomes ``S+- = 1 - p_j + p_j exp(+-u)``, so that ``y+- = p_c / S+-`` for ``j != c`` and
+``y+- = p_j exp(+-u) / S+-`` for ``j == c``. With ``s = sinh u`` and ``C = 2 cosh u - 2``,
+
+    S+ S- = (1 - p_j)**2 + p_j**2 + 2 p_j (1 - p_j) cosh u = 1 + p_j (1 - p_j) C,
+
+and, since ``log v - log w = 2 atanh((v - w) / (v + w))``, the change of one sample's logarithm is ``2 atanh r`` with
+
+    r = (y+ - y-) / (y+ + y- + 2 d) = A s / (D + E C).
+
+For ``j != c``, multiply both parts by ``S+ S-``: ``y+ - y-`` becomes ``p_c (S- - S+) = -2 p_c p_j s``, and ``y+ + y-``
+becomes ``p_c (S- + S+) = p_c (2 + p_j C)``:
+
+    A = -2 p_c p_j,        D = 2 p_c + 2 d,   E = p_c p_j + 2 d p_j (1 - p_j).
+
+For ``j == c``, ``p_j (exp(u) S- - exp(-u) S+) = 2 p_j (1 - p_j) s``, and
+``p_j (exp(u) S- + exp(-u) S+) = p_j (2 + (1 - p_j) C)``:
+
+    A = 2 p_j (1 - p_j),   D = 2 p_j + 2 d,   E = p_j (1 - p_j) (1 + 2 d).
+
+Then ``f(W + h e_ij) - f(W - h e_ij) = -(2 / B) sum_b atanh r_b``, for any h, with nothing that cancels. With
+``a = A / D`` and ``e = E / D``, for which ``|a| <= 1`` and ``0 <= e <= (1 + 2 d) / 2``, the change is evaluated in one
+of three regimes, chosen for each feature i by ``max_b |u|``:
+
+- 0, *series*, up to `SERIES`: with ``s = u + u**3 / 6 + ...`` and ``C = s**2 - s**4 / 4 + ...``,
+
+      atanh r = a u + (a / 6 + a1) u**3 + (a / 120 + a1 / 2 + a2) u**5 + ...,
+      a1 = a**3 / 3 - a e,   a2 = a (e / 4 + e**2 - a**2 e + a**4 / 5),
+
+  whose coefficients are at most a, a / 6 and a / 120. The sum over the batch is a matrix product for each power of u.
+  The last one needs single precision only: it counts for 5e-12. If no u is beyond `SHORT`, two terms suffice, and the
+  second one counts for 1.5e-8. What is left out is below 2e-17 and 7e-17 of the sum of magnitudes.
+- 1, *rational*, up to `RATIONAL`: ``r = a s / (1 + e C)`` and `atanh`, with ``C = 2 s**2 / (1 + sqrt(1 + s**2))``.
+- 2, *logarithmic*, beyond, and for ``|r| >= 1/2``: the change of the logarithm itself, from logits in place of
+  probabilities, which may underflow. With ``q_j`` the logarithm of the sum of the other exponentials, ``m = z_j - q_j``
+  the log-odds of class j, and the logistic function ``g(v) = 1 / (1 + exp(-v))``, the probability of class j becomes
+  ``g(m +- u)``. The one of another label becomes ``w g(-m -+ u)``, where ``w = exp(z_c - q_j)`` is its share among the
+  others. Since ``g(v) - g(v') = g(v) g(-v') (1 - exp(v' - v))``, the change for ``u > 0`` is, with no difference of
+  probabilities, ``log(1 + g(m + u) g(u - m) (1 - exp(-2 u)) / (g(m - u) + d))`` for ``j == c``, and otherwise
+  ``-log(1 + w g(m + u) g(u - m) (1 - exp(-2 u)) / (w g(-m - u) + d))``.
+
+A soft label is a mean over labels c with the weights ``t_c``: ``f(W) = -mean_b sum_c t_c log(p_c + d)``. The series are
+linear in their coefficients, so these are averaged; beyond the series, the logarithmic regime serves each c.
+
+Where a logit is NaN or infinite, upwards, before or after the step, the loss is NaN, and so is the difference.
+"""
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import FLOAT64, real_array
-from ..loops import RESPONDED, Floats, Rule, central_parts, make_quotients, members_of
+from ..loops import RESPONDED, Floats, Indices, central_parts, make_quotients, members_of
 from ..threads import Sweep, Throughput
-from .incremental import Incremental, IncrementalObjective, kernels_of
-from .layers import SERIES, SHORT, cross_entropy, cube, difference, exact_state, regimes_of, series
-from .python import PythonObjective
+from .compiling import INLINE, compiled
+from .incremental import Incremental, IncrementalObjective
 
 __all__: list[str] = []  # nothing here is public
 
+# Without unit, added to the label's probability: the book's, so that the logarithm of 0 is finite.
+# Fixed by test_every_regime_agrees_with_50_digits, whose loss has it too.
+OFFSET = 1e-7
+# Unit of a logit: the largest step of the series of two terms. The next one is below u**4 / 120, here 7e-17.
+# Fixed by test_both_sides_of_the_bounds_agree_with_50_digits.
+SHORT = 3e-4
+# Unit of a logit: the largest step of the series of three terms. The next one is below u**6 / 1000, here 2e-17.
+# Fixed by test_both_sides_of_the_bounds_agree_with_50_digits.
+SERIES = 5e-3
+# Unit of a logit: the largest step whose s**2 is known to be finite: 1e260 here, and too large for a float from 356 on.
+# Fixed by test_both_sides_of_the_bounds_agree_with_50_digits.
+RATIONAL = 300.0
 # Weights whose differences are made at a time: 1 MiB of single precision, and Ctrl-C within a second.
 # Fixed by test_prepare_and_the_result_are_all_that_grows.
 TILE = 2**18
@@ -29,7 +91,287 @@ LEAST = 1e-10
 # Coefficients below which a column is scaled: those that count beside it are normal numbers of single precision.
 # Fixed by test_edge_cases_agree_with_50_digits.
 SMALL = 1e-25
-KERNELS = kernels_of(difference)
+
+
+@compiled(cache=True)
+def softmax_cross_entropy(logits: Floats, labels: Indices) -> float:
+    """Return the mean over the rows b of ``-log(softmax(logits[b])[labels[b]] + 1e-7)``.
+
+    The shift by the row's maximum and the offset are the book's (sections 3.5 and 4.2). A label that is no
+    column makes the result -1, which no loss can be.
+    """
+    total = 0.0
+    batch, classes = logits.shape
+    for b in range(batch):
+        if not 0 <= labels[b] < classes:
+            return -1.0
+        shift, normaliser = logits[b].max(), 0.0
+        for j in range(classes):
+            normaliser += np.exp(logits[b, j] - shift)
+        total -= np.log(np.exp(logits[b, labels[b]] - shift) / normaliser + OFFSET)
+    return float(total / batch)
+
+
+@compiled(cache=True)
+def soft_cross_entropy(logits: Floats, soft: Floats) -> float:
+    """Return the mean over the rows b of ``-sum_c soft[b, c] log(softmax(logits[b])[c] + 1e-7)``."""
+    total = 0.0
+    for b in range(len(logits)):
+        exponentials = np.exp(logits[b] - logits[b].max())
+        total -= np.sum(soft[b] * np.log(exponentials / exponentials.sum() + OFFSET))
+    return float(total / len(logits))
+
+
+@compiled(cache=True)
+def loss(W: Floats, x: Floats, labels: Indices) -> float:  # noqa: N803
+    """Return the layer's mean loss, the plain way: what numba can compile the differences around.
+
+    `x` has the shape (features, batch), so that the inner loop runs along memory and uses the vector unit.
+    """
+    logits = np.zeros((W.shape[1], x.shape[1]))
+    for i in range(W.shape[0]):
+        for j in range(W.shape[1]):
+            for b in range(x.shape[1]):
+                logits[j, b] += W[i, j] * x[i, b]
+    return float(softmax_cross_entropy(logits.T.copy(), labels))
+
+
+def regimes_of(x: Floats, h: float) -> Indices:
+    """Return the regime of each feature of the samples `x`."""
+    u = h * np.maximum(x.max(axis=0), -x.min(axis=0))
+    return np.select([u <= SERIES, u <= RATIONAL], [0, 1], 2)
+
+
+@compiled(cache=True)
+def cube(x: Floats, cubes: NDArray[np.float32]) -> None:
+    """Write the cubes of `x` in single precision, in half the time of NumPy's three passes."""
+    for b in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            single = np.float32(x[b, i])
+            cubes[b, i] = single * single * single
+
+
+@compiled(cache=True)
+def coefficients(powers: Floats, labels: Indices, a: Floats, e: Floats, cubic: Floats, quintic: Floats) -> None:
+    """Write a, e and the series' coefficients of ``u**3`` and ``u**5``, all of shape (batch, classes).
+
+    `powers` are the exponentials of the logits less the largest one of the row. Where nobody needs them, `e` and
+    `quintic` have one row, which all samples share.
+    """
+    batch, classes = powers.shape
+    for b in range(batch):
+        c, top, rest = labels[b], powers[b].argmax(), 0.0
+        for j in range(classes):  # the normaliser is 1 + rest, and 1 - p_top is rest / (1 + rest) without cancellation
+            if j != top:
+                rest += powers[b, j]
+        normaliser = powers[b, top] + rest  # the power is 1 there, or NaN for an infinite logit
+        p_label = powers[b, c] / normaliser
+        weight, offset, row = p_label / (p_label + OFFSET), OFFSET / (p_label + OFFSET), b if len(e) > 1 else 0
+        for j in range(classes):
+            p = powers[b, j] / normaliser
+            a[b, j], e[row, j] = -weight * p, p * (0.5 * weight + offset * (1 - p))
+        p_top = powers[b, top] / normaliser
+        e[row, top] = p_top * (0.5 * weight + offset * (rest / normaliser))
+        a[b, c] = p_label * (rest / normaliser if c == top else 1 - p_label) / (p_label + OFFSET)
+        e[row, c] = a[b, c] * (0.5 + OFFSET)
+        for j in range(classes):
+            slope, curvature = a[b, j], e[row, j]
+            square = slope * slope
+            first = square / 3 - curvature
+            second = curvature / 4 + curvature * curvature - square * curvature + square * square / 5
+            cubic[b, j], quintic[row, j] = slope * (1 / 6 + first), slope * (1 / 120 + first / 2 + second)
+
+
+@compiled(cache=True)
+def others(logits: Floats, z: Floats, shift: Floats, rest: Floats) -> None:
+    """Write the logits, the largest of the other logits, and ``q`` less that, all of shape (batch, classes)."""
+    batch, classes = logits.shape
+    for b in range(batch):
+        top, second, total, below = logits[b].argmax(), -np.inf, 0.0, 0.0
+        for j in range(classes):
+            if j != top:
+                second = max(second, logits[b, j])
+        for j in range(classes):
+            total += np.exp(logits[b, j] - logits[b, top])
+            if j != top and logits[b, j] > -np.inf:
+                below += np.exp(logits[b, j] - second)
+        for j in range(classes):
+            z[b, j], shift[b, j] = logits[b, j], second if j == top else logits[b, top]
+            power = below if j == top else total - np.exp(logits[b, j] - logits[b, top])
+            rest[b, j] = -np.inf if power == 0.0 else np.log(power)
+
+
+@compiled(**INLINE)
+def logistic(v: float) -> float:
+    """Return ``1 / (1 + exp(-v))``."""
+    power = math.exp(-abs(v))
+    return float((1.0 if v > 0.0 else power) / (1.0 + power))
+
+
+# Said, or numba would take the flags of the caller, which let it reorder sums.
+@compiled(fastmath=False, **INLINE)
+def half_logarithm(u: float, logit: float, label: float, shift: float, rest: float, is_label: bool) -> float:
+    """Return half of ``log(y+ + d) - log(y- + d)`` for a step u of `logit`; `label` is the logit of the label."""
+    size = abs(u)
+    if not logit + size < math.inf:
+        return math.nan
+    # In this order: where the step makes up for the distance of two logits, what is left is exact.
+    high, low = (logit - shift) + size - rest, (logit - shift) - size - rest
+    change = -math.expm1(-2.0 * size) * logistic(high) * logistic(-low)
+    if is_label:
+        return math.copysign(0.5 * math.log1p(change / (logistic(low) + OFFSET)), u)
+    share = math.exp(label - shift - rest) if label > -math.inf else 0.0
+    return math.copysign(0.5 * math.log1p(share * change / (share * logistic(-high) + OFFSET)), -u)
+
+
+@compiled(**INLINE)
+def difference(state: Any, k: int) -> float:
+    """Return ``f(W + h e_ij) - f(W - h e_ij)`` for the flat coordinate ``k = i * classes + j``, by regime 1 or 2."""
+    h, x, regimes, a, e, z, shift, rest, labels, soft = state
+    batch, classes = z.shape
+    i, j, total, weighted = k // classes, k % classes, 0.0, soft.shape[1]
+    largest = 0.5 if regimes[i] <= 1 and not weighted else 0.0  # near 1 atanh would magnify the rounding of r
+    for b in range(batch):
+        u = h * x[b, i]
+        s = math.sinh(u) if largest else 0.0
+        r = a[b, j] * s / (1 + 2 * e[b, j] * s * s / (1 + math.sqrt(1 + s * s)))
+        if abs(r) < largest:
+            total += math.atanh(r)
+        else:
+            for c in range(max(weighted, 1)):
+                label, weight = (c, soft[b, c]) if weighted else (labels[b], 1.0)
+                total += weight * half_logarithm(u, z[b, j], z[b, label], shift[b, j], rest[b, j], j == label)
+    return float(-2 / batch * total)
+
+
+def cross_entropy(logits: Floats, t: NDArray[Any]) -> float:
+    """Return the mean loss of the rows of `logits` with integer labels, or with soft ones, of the shape of `logits`."""
+    return float((soft_cross_entropy if t.ndim == 2 else softmax_cross_entropy)(logits, t))
+
+
+def series(logits: Floats, t: NDArray[Any], *, short: bool = False) -> list[Floats]:
+    """Return what `coefficients` writes, a and the cubic one only if `short`, and then the logits are overwritten.
+
+    For soft labels it is the mean over labels, in which the series are linear.
+    """
+    powers = np.subtract(logits, logits.max(axis=1, keepdims=True), out=logits if short else None)
+    np.exp(powers, out=powers)
+    some = (1 if short and t.ndim == 1 else len(logits)), logits.shape[1]
+    tables = [np.empty(logits.shape), np.empty(some), np.empty(logits.shape), np.empty(some)]
+    if t.ndim == 1:
+        coefficients(powers, t, *tables)
+        return tables
+    totals = [np.zeros(logits.shape) for _ in tables]
+    for c in np.flatnonzero(t.any(axis=0)):
+        coefficients(powers, np.full(len(t), c), *tables)
+        for total, table in zip(totals, tables, strict=True):
+            total += t[:, c, np.newaxis] * table
+    return totals
+
+
+def exact_state(x: Floats, t: NDArray[Any], z: Floats, h: float, tables: list[Floats]) -> Any:
+    """Return the state of `difference`."""
+    labels, soft = (np.zeros(len(z), np.intp), t) if t.ndim == 2 else (t, np.empty((0, 0)))
+    far = [np.empty(z.shape) for _ in range(3)]
+    others(z, *far)
+    return h, x, regimes_of(x, h), *tables[:2], *far, labels, soft
+
+
+def single(table: Floats) -> tuple[NDArray[np.float32], Floats | None]:
+    """Return a table in single precision, and the unit of each column where one is too small for it."""
+    scale = np.abs(table).max(axis=0)
+    if scale.min() > SMALL:
+        return table.astype(np.float32), None
+    scale[scale == 0.0] = 1.0
+    return (table / scale).astype(np.float32), scale
+
+
+class _Step:
+    """The quotients for one step h."""
+
+    def __init__(self, f: SoftmaxObjective, h: float, z: Floats, tables: list[Floats]) -> None:
+        (self.x, t, _), self.h, (a, _, cubic, quintic) = f._data, h, tables
+        batch, self.cubes, self.last = len(z), f._cubes, None
+        self.linear, self.is_short = a * (-1.0 / batch), h * f._largest <= SHORT
+        if not self.is_short:
+            self.regimes, self.terms = regimes_of(self.x, h), batch * (t.shape[1] if t.ndim == 2 else 1)
+            self.exact = exact_state(self.x, t, z, h, tables) if self.regimes.any() else None
+            self.cubic = cubic * (-1.0 / (h * batch))
+            self.last, self.scale = single(quintic * (-(SERIES**5) / (h * batch)))
+        elif h * f._largest > NO_CUBE:
+            self.last, self.scale = single(cubic * (-h * h / batch))
+
+    def write(self, first: int, out: Floats, kernel: Any) -> None:
+        """Write the quotients of the features from the `first` on."""
+        features = slice(first, first + len(out))
+        x = self.x[:, features]
+        with nullcontext() if self.is_short else np.errstate(all="ignore"):  # what overflows is written anew below
+            np.dot(x.T, self.linear, out=out)
+            if self.is_short:
+                powers = self.cubes[:, features]
+            else:
+                u = self.h * x
+                cubes = u * u * u
+                out += cubes.T @ self.cubic
+                u /= SERIES
+                cubes *= u * u / SERIES**3
+                powers = cubes.astype(np.float32)
+            if self.last is not None:
+                product = powers.T @ self.last
+                out += product if self.scale is None else product * self.scale
+        if self.is_short:
+            return
+        rest, columns = np.flatnonzero(self.regimes[features]), np.arange(out.shape[1])
+        length = max(1, EXACT // (self.terms * len(columns)))
+        for own in np.split(rest, range(length, len(rest), length)) if len(rest) else ():
+            coordinates = np.add.outer((first + own) * len(columns), columns).reshape(-1)
+            found = np.empty(len(coordinates))
+            kernel(self.exact, (self.h, 1), (), coordinates, 0, len(found), found)
+            out[own] = found.reshape(len(own), -1)
+
+
+class _ProductSweep(Sweep):
+    """Tiles of features as units: fixed, whatever the workers, so that bits are equal."""
+
+    is_grouped = value_cancels = True
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        f, (features, classes) = self.objective.f, self.x.shape
+        self.chosen, terms = members_of(self.where), central_parts(self.rule, self.where)
+        length, is_all = max(1, min(TILE // classes, features)), not len(self.chosen)
+        self.tiles = np.arange(-(-features // length)) if is_all else np.unique(self.chosen // (classes * length))
+        self.size, self.length, shape = len(self.tiles), length, (len(self.tiles), length, classes)
+        self.out = self.result.reshape(shape) if is_all and features % length == 0 else np.empty(shape)
+        z, is_short = f._logits(self.x), max(h for _, h in terms) * f._largest <= SHORT
+        tables = series(z, f._data[1], short=is_short)
+        self.steps = [(factor, _Step(f, h, z, tables)) for factor, h in terms]
+        self.cost = self.x.shape, len(terms)
+        self.throughput = f._throughput if self.size > 1 else None  # nobody need cut what is one unit
+
+    def run_range(self, _: Any, start: int, stop: int) -> int:
+        """Write the quotients of some tiles."""
+        flags, kernel = 0, self.objective.kernels.loops[make_quotients][0]
+        for k in range(start, stop):
+            first = self.length * int(self.tiles[k])
+            target = self.out[k, : len(self.x) - first]
+            for number, (factor, step) in enumerate(self.steps):
+                part = np.empty_like(target) if number else target
+                step.write(first, part, kernel)
+                if len(self.steps) > 1:
+                    part *= factor
+                if number:
+                    target += part
+            flags |= RESPONDED if target[0].any() or target.any() else 0
+        return flags
+
+    def finish(self) -> int:
+        """Write to the result what is not a view of it."""
+        if self.out.base is None:
+            tile = self.out[0].size
+            place = np.searchsorted(self.tiles, self.chosen // tile) * tile + self.chosen % tile
+            self.result[...] = self.out.reshape(-1)[place if len(place) else slice(len(self.result))]
+        return 0
 
 
 class SoftmaxObjective(IncrementalObjective):
@@ -64,139 +406,5 @@ class SoftmaxObjective(IncrementalObjective):
     def __reduce__(self) -> Any:
         return SoftmaxObjective, self._data
 
-    def _as_objective(self) -> _Softmax:
-        return _Softmax(self)
-
-
-class _Softmax(Incremental):
-    """The kind of a `SoftmaxObjective`."""
-
-    def __init__(self, f: SoftmaxObjective) -> None:
-        self.f, self.kernels, self.throughput, self.plain = f, KERNELS, f._throughput, PythonObjective(f.value)
-
-    def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> Any:
-        """Return the work of `rule`, by products where it is a sum of central quotients."""
-        if rule.columns > 1 or not central_parts(rule, where):
-            return super().sweep(x, args, rule, where, out)
-        return _ProductSweep(self, x, args, rule, where, out)
-
-
-class _ProductSweep(Sweep):
-    """Tiles of features as units: fixed, whatever the workers, so that bits are equal."""
-
-    is_grouped = True
-
-    def __init__(self, objective: Any, W: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> None:  # noqa: N803
-        super().__init__(objective, W, args, rule._replace(needs_value=False) if rule.needs_value else rule, where, out)
-        self.f, (features, classes), chosen = objective.f, W.shape, members_of(where)
-        self.length = length = max(1, min(TILE // classes, features))
-        self.tiles = np.unique(chosen // (classes * length)) if len(chosen) else np.arange(-(-features // length))
-        is_buffer, self.result = len(chosen) > 0 or features % length > 0, out
-        shape = len(self.tiles), length, classes
-        self.out = np.empty(shape) if is_buffer else out.reshape(shape)
-        z, parts = self.f._logits(W), central_parts(rule, where)
-        is_short = max(h for _, h in parts) * self.f._largest <= SHORT
-        tables = series(z, self.f._data[1], short=is_short)
-        self.parts = [(factor, _Step(self.f, h, z, tables)) for factor, h in parts]
-        self.size, self.cost = len(self.tiles), (W.shape, len(self.parts))
-        self.throughput = objective.throughput if self.size > 1 else None  # nobody need cut what is one unit
-
-    def __reduce__(self) -> Any:
-        return _arrived, (self.objective, self.x, self.args, self.rule, self.where, len(self.result))
-
-    def thread_state(self) -> Any:
-        """Return nothing: the tables are only read."""
-
-    def run_range(self, _: Any, start: int, stop: int) -> int:
-        """Write the quotients of some tiles."""
-        flags = 0
-        for k in range(start, stop):
-            first = self.length * int(self.tiles[k])
-            target = self.out[k, : len(self.x) - first]
-            for number, (factor, step) in enumerate(self.parts):
-                part = np.empty_like(target) if number else target
-                step.write(first, part, self.objective.kernels.loops[make_quotients][0])
-                if len(self.parts) > 1:
-                    part *= factor
-                if number:
-                    target += part
-            flags |= RESPONDED if target[0].any() or target.any() else 0
-        return flags
-
-    def finish(self) -> int:
-        """Write to the result what is not a view of it."""
-        if len(chosen := members_of(self.where)):
-            tile = self.length * self.x.shape[1]
-            position = np.searchsorted(self.tiles, chosen // tile)
-            self.result[...] = self.out.reshape(len(self.tiles), -1)[position, chosen % tile]
-        elif self.out.base is None:
-            self.result[...] = self.out.reshape(-1)[: len(self.result)]
-        return 0
-
-
-class _Step:
-    """The quotients for one step h."""
-
-    def __init__(self, f: SoftmaxObjective, h: float, z: Floats, tables: list[Floats]) -> None:
-        (self.x, t, _), self.h, (a, _, cubic, quintic) = f._data, h, tables
-        batch, largest = len(z), f._largest
-        self.linear, self.is_short, self.cubes = a * (-1.0 / batch), h * largest <= SHORT, None
-        if not self.is_short:
-            self.regimes = regimes_of(self.x, h)
-            self.exact = exact_state(self.x, t, z, h, tables) if self.regimes.any() else None
-            self.cubic = cubic * (-1.0 / (h * batch))
-            self.last, self.scale = single(quintic * (-(SERIES**5) / (h * batch)))
-        elif h * largest > NO_CUBE:
-            self.cubes = f._cubes
-            self.last, self.scale = single(cubic * (-h * h / batch))
-
-    def write(self, first: int, out: Floats, kernel: Any) -> None:
-        """Write the quotients of the features from the `first` on."""
-        features = slice(first, first + len(out))
-        x = self.x[:, features]
-        if self.is_short:
-            np.dot(x.T, self.linear, out=out)
-            if self.cubes is not None:
-                out += self._scaled(self.cubes[:, features])
-            return
-        own = np.flatnonzero(self.regimes[features] == 0)
-        if len(own):
-            is_all = len(own) == len(out)
-            x, found = (x, out) if is_all else (x[:, own], np.empty((len(own), out.shape[1])))
-            u = self.h * x
-            powers = u * u * u
-            np.dot(x.T, self.linear, out=found)
-            found += powers.T @ self.cubic
-            u /= SERIES
-            powers *= u * u / SERIES**3
-            found += self._scaled(powers.astype(np.float32))
-            if not is_all:
-                out[own] = found
-        if self.exact is None:
-            return
-        rest, classes = np.flatnonzero(self.regimes[features]), out.shape[1]
-        coordinates = np.add.outer((first + rest) * classes, np.arange(classes)).reshape(-1)
-        found, length = np.empty(len(coordinates)), max(1, EXACT // (len(self.x) * max(1, self.exact[-1].shape[1])))
-        for start in range(0, len(found), length):
-            part = slice(start, start + length)
-            kernel(self.exact, (self.h, 1), (), coordinates[part], 0, len(found[part]), found[part])
-        out[rest] = found.reshape(len(rest), classes)
-
-    def _scaled(self, powers: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the last term of the series for some features."""
-        product: NDArray[Any] = powers.T @ self.last
-        return product if self.scale is None else product * self.scale
-
-
-def single(table: Floats) -> tuple[NDArray[np.float32], Floats | None]:
-    """Return a table in single precision, and the unit of each column where one is too small for it."""
-    scale = np.abs(table).max(axis=0)
-    if scale.min() > SMALL:
-        return table.astype(np.float32), None
-    scale[scale == 0.0] = 1.0
-    return (table / scale).astype(np.float32), scale
-
-
-def _arrived(objective: Any, x: Any, args: Any, rule: Rule, where: Any, size: int) -> _ProductSweep:
-    """Return a sweep where it arrived, with a result of its own."""
-    return _ProductSweep(objective, x, args, rule, where, np.empty(size))
+    def _as_objective(self) -> Incremental:
+        return Incremental(self, _ProductSweep)

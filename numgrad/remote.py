@@ -1,0 +1,298 @@
+"""A range of a sweep where it has arrived: how it is done there, what f is there, and how both come back.
+
+What f is shows in its values, which are compared bit for bit with those here. Where they differ, three things are told
+apart: rounding, by the spacing of floats; noise of f, by evaluating it again here; another array or other data, which
+is what is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import math
+import os
+import pickle
+from _thread import _local
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__: list[str] = []  # nothing here is public
+
+# Seconds after which a worker gives back the rows that it has, and the rest of its range is given out anew: what took
+# hours is here then, whatever becomes of the worker. Fixed by test_slow_units_come_back_one_by_one.
+_KEEP_AFTER = 10.0
+# Part of 1 + |x| by which the point moves where no scheme says what is near. Fixed by
+# test_a_view_of_what_f_reads_and_a_global_are_found_and_a_harmless_view_is_not in tests/test_processes.py.
+_SHARE = 1e-3
+# Part of the move by which it is tried again where f has no value.
+# Fixed by test_no_point_without_a_value_hides_another_array in tests/test_processes.py.
+_LESS = 1 / 64
+# Spacings of the largest value by which f may differ: a long sum of BLAS does by some 50 with other threads.
+# Fixed by test_what_another_environment_rounds_is_no_other_array in tests/test_processes.py.
+_ROUNDED = 128
+# Times the noise that f has shown by which it may differ: one in some hundred normal samples is beyond that of another.
+# Fixed by test_a_random_f_is_not_taken_for_one_that_reads_another_array in tests/test_processes.py.
+_NOISY = 100
+
+at_work: dict[str, int] = {}  # keys of the sweeps that this process distributes, with its id: a fork inherits them
+
+
+class Task(NamedTuple):
+    """A range of a sweep, where its pickle is, and the pickle itself for a worker that cannot see that file."""
+
+    number: int
+    key: str
+    file: str
+    payload: bytes | None
+    start: int
+    stop: int
+
+
+# The base is threading.local, from its C module, so that importing numgrad does not import threading.
+class _JobCache(_local):
+    """The last sweep of a thread, which perturbs a point of its own."""
+
+    key = ""
+    sweep: Any = None
+    is_received = False  # it was sent to this process, which cannot see the file
+
+
+_cache = _JobCache()
+_received: tuple[str, bytes] = "", b""  # key and pickle of the sweep that this process was sent last
+
+
+def work(task: Task) -> tuple[int, bytes | None, bytes | BaseException | None]:
+    """Do one range where it arrives; return its rows and what was raised, or neither if the sweep is not to be had."""
+    if not _fetch(task):
+        return task.number, None, None
+    packed, raised = None, None
+    try:
+        # Before the range, so that the random numbers of f are those of the parent's own fingerprint.
+        values = None if task.number else list(fingerprint(_cache.sweep))
+        done = _run(task, _cache.sweep)
+        if done is None:
+            return task.number, None, None
+        flags, rows, raised = done
+        packed = dumps((flags, rows, values))
+    except (Exception, SystemExit) as error:  # noqa: BLE001, it is raised where the derivative was asked for
+        raised = error
+    if raised is None:
+        return task.number, packed, None
+    with contextlib.suppress(OSError):
+        os.unlink(task.file)  # nobody needs to begin another range
+    is_here = at_work.get(task.key) == os.getpid()  # nothing is pickled: it keeps its type, whatever that is
+    return task.number, packed, raised if is_here else _packed_exception(raised)
+
+
+def _fetch(task: Task) -> bool:
+    """Put the sweep of a task into the cache, and return whether it was to be had."""
+    global _received
+    if task.payload is not None:
+        _received = task.key, task.payload
+    key, payload = _received
+    if _cache.key != task.key:
+        if key != task.key:
+            try:
+                payload = Path(task.file).read_bytes()
+            except OSError:
+                return False
+        # Unpickled once for each thread, since each perturbs a point of its own.
+        _cache.sweep = pickle.loads(payload)  # noqa: S301, made by `processes.distribute`
+        _cache.key, _cache.is_received = task.key, False
+    _cache.is_received |= key == task.key
+    return True
+
+
+def _run(task: Task, sweep: Any) -> tuple[int, NDArray[np.float64], BaseException | None] | None:
+    """Run the range of a task, unit by unit where f may be slow, until it takes long; return rows and what f raised.
+
+    Return None if the result is not wanted any more.
+    """
+    state, flags, raised, began = sweep.thread_state(), 0, None, perf_counter()
+    length = 1 if sweep.one_by_one else max(1, task.stop - task.start)
+    start = task.start
+    while start < task.stop and (start == task.start or perf_counter() - began < _KEEP_AFTER):
+        if not (_cache.is_received or os.path.exists(task.file)):
+            return None
+        try:
+            flags |= sweep.run_range(state, start, start + length)
+        except (Exception, SystemExit) as error:  # noqa: BLE001, raised where the derivative was asked for
+            more = "" if length == 1 else f" to {start + length - 1}"
+            if not sweep.is_grouped:
+                error.add_note(f"raised for {_unit(sweep.where, start)}{more} of x (flat, in C order)")
+            raised = error
+            break
+        start += length
+    return flags, sweep.out[task.start : start], raised
+
+
+def _unit(where: Any, k: int) -> str:
+    """Return what to call unit k: the coordinate that it moves, or a direction."""
+    starts, members = where[:2] if isinstance(where, tuple) else ((), where)
+    return f"direction {k}" if len(starts) else f"coordinate {members[k] if len(members) else k}"
+
+
+def _packed_exception(error: BaseException) -> bytes:
+    """Pickle an exception: itself, or what makes it, or what it says; the first that arrives as the same."""
+    for made, args in ((error, ()), (type(error), error.args)):
+        with contextlib.suppress(Exception):
+            packed = dumps((made, args, error.__dict__))
+            arrived = unpacked_exception(packed)
+            if type(arrived) is type(error) and str(arrived) == str(error):
+                return packed
+    message = f"f raised {type(error).__name__}, which cannot be pickled: {error}"
+    return dumps((RuntimeError, (message,), {"__notes__": getattr(error, "__notes__", [])}))
+
+
+def unpacked_exception(packed: bytes) -> BaseException:
+    """Return an exception that was sent as itself, or as its class, if its __init__ takes other arguments."""
+    error, args, state = pickle.loads(packed)  # noqa: S301, made by `_packed_exception`
+    if isinstance(error, type):
+        error = error.__new__(error, *args)
+        error.args = args
+    error.__dict__.update(state)  # with its notes, which a pickled exception may lose
+    return error  # type: ignore[no-any-return]
+
+
+@functools.cache  # once: where a signal interrupts an import, its exception may be lost, or taken for a missing module
+def _pickler() -> Any:
+    """Return what pickles lambdas and closures too where it is installed: joblib and Dask bring it."""
+    for name in ("cloudpickle", "joblib.externals.cloudpickle"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name)
+    return pickle
+
+
+def dumps(value: Any) -> bytes:
+    """Pickle `value`, by cloudpickle if possible."""
+    message = "f, x and args must travel to other processes, but cannot be pickled"
+    try:
+        return _pickler().dumps(value)  # type: ignore[no-any-return]
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise TypeError(f"{message}: {error}") from error
+    except Exception as error:  # of an object, or of a signal handler, which may come at any moment
+        error.add_note(message)
+        raise
+
+
+def fingerprint(sweep: Any) -> Iterator[float]:
+    """Give f at points next to x, NaN where it has no value, until it has one, and then f(x)."""
+    at_x = np.zeros(1)
+    if sweep.throughput is not None and not sweep.objective.has_descent:  # an incremental f: its value is never used
+        yield _value(sweep, at_x) + _differences(sweep)
+    else:
+        for offsets in _moves(sweep):
+            yield (value := _value(sweep, offsets))
+            if math.isfinite(value):
+                break
+    yield _value(sweep, at_x)
+
+
+def is_same(sweep: Any, there: list[float]) -> bool:
+    """Tell whether the fingerprint of another process is that of f here, but for rounding and the noise of f."""
+    here = list[float]()
+    for other, value in zip(there, fingerprint(sweep), strict=False):
+        if value == other and math.isfinite(value) and not any(map(math.isfinite, here)):
+            return True  # the usual case, by the first value next to x
+        here.append(value)
+    if _agree(here, there, 0.0):
+        return True
+    again = [value for _, value in zip(here, fingerprint(sweep), strict=False)]
+    if np.array_equal(here, again, equal_nan=True):
+        return False
+    with np.errstate(all="ignore"):
+        noise = np.abs(np.subtract(here, again)) if len(here) == len(again) else np.array([math.nan])
+    return bool(np.isnan(noise).any()) or _agree(here, there, float(noise.max()))
+
+
+def _agree(here: list[float], there: list[float], noise: float) -> bool:
+    """Tell whether values agree; those next to x differ by no more than f(x) does, which rounds alike."""
+    a, b = np.array(here), np.array(there[: len(here)])
+    known = np.isfinite(a)
+    if not np.array_equal(known, np.isfinite(b)):
+        return False
+    with np.errstate(all="ignore"):
+        both = np.concatenate([a[known], b[known]])
+        eps = float(np.finfo(np.float64 if (both.astype(np.float32) != both).any() else np.float32).eps)
+        scale, gaps = float(np.abs(both).max(initial=0.0)), np.where(known, a - b, 0.0)
+    at_x = float(gaps[-1])
+    # At x itself even an f that magnifies what is rounded elsewhere keeps half of its digits.
+    return abs(at_x) <= math.sqrt(eps) * scale + _NOISY * noise and bool(
+        np.abs(gaps - at_x)[known].max(initial=0.0) <= _ROUNDED * eps * scale + _NOISY * (noise + abs(at_x))
+    )
+
+
+def _value(sweep: Any, offsets: NDArray[Any]) -> float:
+    """Return f where x has moved by `offsets`, or NaN if it raises: nobody asked for it there."""
+    with np.errstate(all="ignore"):
+        try:
+            return float(sweep.value_at(offsets))
+        except Exception:
+            # What f raises comes again. What comes once is of a signal handler, as a time limit is, and goes on.
+            try:
+                sweep.value_at(offsets)
+            except Exception:  # noqa: BLE001
+                return math.nan
+            raise
+
+
+def _moves(sweep: Any) -> Iterator[NDArray[Any]]:
+    """Give displacements of x, flat: of all coordinates of the sweep, within reach of its scheme, and of one unit.
+
+    All move one way, the other way, or less far; one unit moves to where the sweep evaluates f itself.
+    """
+    parts = sweep.x.values() if isinstance(sweep.x, Mapping) else [sweep.x]
+    x = np.concatenate([np.asarray(part, np.float64).reshape(-1) for part in parts])
+    members, far, other, one = _reach(sweep, x)
+    # From half the reach to all of it, spread by the golden ratio: where all move alike, a change of f may cancel.
+    shares = 0.5 + 0.5 * ((0.618 * np.arange(len(members))) % 1.0)
+    for chosen, lengths in (
+        (members, shares * far),
+        (members, shares * other),
+        (members, _LESS * shares * far),
+        (members[:one], far[:one]),
+    ):
+        if lengths.any():
+            offsets = np.zeros(x.size, lengths.dtype)
+            offsets[chosen] = lengths
+            yield offsets
+
+
+def _reach(sweep: Any, x: NDArray[np.float64]) -> tuple[NDArray[np.intp], Any, Any, int]:
+    """Return the coordinates of a sweep, how far each moves either way, and how many of them its first unit moves."""
+    where, everywhere = sweep.where, np.arange(x.size)
+    if not isinstance(where, tuple) or sweep.rule.interpreted is not None:
+        given = np.unique(where[1]) if isinstance(where, tuple) else where
+        members = given if len(given) else everywhere
+        far = _SHARE * (1.0 + np.abs(x[members]))
+        return members, far, -far, 1
+    starts, members, lengths = where
+    directions = np.repeat(np.arange(len(starts) - 1), np.diff(starts)) if len(starts) else everywhere
+    members = members if len(members) else everywhere[: len(directions)]
+    first = np.sort(np.unique(members, return_index=True)[1])  # where each member appears for the first time
+    directions, members = directions[first], members[first]
+    table = sweep.rule.data[2][sweep.rule.data[4]]
+    table = table[directions] if len(table) > 1 else table
+    lengths = lengths[first] if len(lengths) > 1 else lengths
+    high, low = table.max(1, initial=0.0), table.min(1, initial=0.0)
+    far = np.where(high >= -low, high, low)
+    far, other = (np.broadcast_to(lengths * side, members.shape) for side in (far, high + low - far))
+    return members, far, other, int(np.count_nonzero(directions == 0))
+
+
+def _differences(sweep: Any) -> float:
+    """Return the sum of the differences of f that some units of an incremental sweep make, by quotients."""
+    h = sweep.where[2][0] if isinstance(sweep.where, tuple) else sweep.rule.data[0]
+    out, sweep.out = sweep.out, np.zeros(sweep.out.shape)
+    try:
+        for k in {0, sweep.size // 2, sweep.size - 1}:
+            sweep.run_range(sweep.thread_state(), k, k + 1)
+        return float(h * sweep.out.sum())
+    finally:
+        sweep.out = out
