@@ -135,7 +135,8 @@ def _run(task: Task, sweep: Any) -> tuple[int, NDArray[np.float64], BaseExceptio
 def _unit(where: Any, k: int) -> str:
     """Return what to call unit k: the coordinate that it moves, or a direction."""
     starts, members = where[:2] if isinstance(where, tuple) else ((), where)
-    return f"direction {k}" if len(starts) else f"coordinate {members[k] if len(members) else k}"
+    first, stop = starts[k : k + 2] if len(starts) else (k, k + 1)
+    return f"coordinate {members[first] if len(members) else first}" if stop - first == 1 else f"direction {k}"
 
 
 def _packed_exception(error: BaseException) -> bytes:

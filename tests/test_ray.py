@@ -51,7 +51,7 @@ def test_ray_maps_over_the_coordinates():
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-    assert done.stdout.splitlines() == [
+    assert [line for line in done.stdout.splitlines() if "raylet" not in line] == [  # it reports the death there
         "not here raised for coordinate 3 of x (flat, in C order)",
         "ActorDiedError True",
     ], done.stderr[-2000:]

@@ -375,6 +375,7 @@ def test_labels_of_a_closure_are_named():
     ("rows", "error", "message"),
     [
         (lambda z: z, ValueError, r"rows must return one number a sample, of shape \(8,\), got the shape \(8, 5\)"),
+        (lambda z: [[1.0], [1.0, 2.0]], ValueError, "rows must return one number a sample, got list .*, ragged"),
         (lambda z: z.sum(), ValueError, r"got the shape \(\)"),
         (lambda z: z.sum(axis=1) * 1j, TypeError, "rows must return real numbers, got dtype complex128"),
         (lambda z: 1 / 0, ZeroDivisionError, "division by zero"),

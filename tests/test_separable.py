@@ -213,6 +213,11 @@ def _module_level(z, d):
     return d * z[0] * z[1]
 
 
+@njit()
+def squares(z):
+    return np.sum(z**2)
+
+
 def test_an_element_that_writes_to_its_argument_is_found():
     f = SeparableObjective(writes, [[0, 1]])
     assert numerical_gradient(f, np.array([-1.0, 2.0])).round(6).tolist() == [2.0, -1.0]
@@ -228,6 +233,16 @@ def test_what_an_element_raises_is_raised():
         numerical_gradient(f, np.array([1.0, 3.0]))
 
 
+def test_an_element_without_coordinates_is_one_of_the_sum():
+    f = SeparableObjective(squares, [[0], [], [1, 2], []])
+    assert len(f) == 4
+    assert f(np.array([1.0, 2.0, 3.0])) == 14.0
+    assert numerical_gradient(f, np.array([1.0, 2.0, 3.0])) == pytest.approx([2.0, 4.0, 6.0])
+
+
+X5 = np.linspace(0.5, 1.5, 5)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -241,6 +256,8 @@ def test_what_an_element_raises_is_raised():
         (lambda: chain(5)(np.zeros(3)), ValueError, "x of 3 elements is too short: index goes up to 4"),
         (lambda: numerical_gradient(chain(5), np.zeros(3)), ValueError, "x of 3 elements is too short"),
         (lambda: numerical_gradient(chain(5), "no"), TypeError, "x must hold real numbers"),
+        (lambda: numerical_gradient(chain(5), X5, args=(X5,)), ValueError, r"args\[0\] shares memory with x"),
+        (lambda: numerical_gradient(chain(5), X5, args=({"a": X5[1:]},)), (TypeError, ValueError), r"args\[0\]"),
     ],
 )
 def test_misuse(make, error, message):

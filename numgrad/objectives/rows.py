@@ -95,7 +95,7 @@ class LayerObjective:
             raise TypeError(f"rows must be callable, got {describe(rows)}")
         if not isinstance(data, tuple):
             raise TypeError(f"data must be a tuple of arrays, got {describe(data)}; write data=(t,) for one")
-        x = real_array(x)
+        x = without_mask(real_array(x))
         if x.ndim != 2 or not x.size:
             raise ValueError(f"x must have the shape (batch, inputs) and not be empty, got {x.shape}")
         self.x = x if is_flat_float64(x) else private_copy(x)
@@ -184,11 +184,15 @@ class LayerObjective:
         """Return what `rows` returns, after checking that it is a real number a sample."""
         count = len(z)
         try:
-            values = np.asarray(self.rows(z, *data))
+            returned = self.rows(z, *data)
         except Exception as error:
             if is_compiled(self.rows):
                 raise_compile_error(error, "rows for this z and data")
             raise
+        try:
+            values = np.asarray(returned)
+        except ValueError:
+            raise ValueError(f"rows must return one number a sample, got {describe(returned)}, ragged") from None
         if values.shape != (count,):
             raise ValueError(f"rows must return one number a sample, of shape ({count},), got the shape {values.shape}")
         if values.dtype.kind not in "fiu":

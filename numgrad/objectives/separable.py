@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import driver
 from ..arguments import (
     ALL_COORDINATES,
+    arrays_in,
     describe,
     is_compiled,
     raise_argument_changed,
@@ -22,7 +23,7 @@ from ..arguments import (
 from ..loops import RESPONDED, STEP_LOST, Floats, Indices, Rule, make_central, make_directions
 from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput
-from .compiling import cost_of
+from .compiling import check_types, cost_of
 from .elements import Form, kernels_of, make_changes, make_curvatures, make_sum
 from .incremental import Unperturbed
 from .python import PythonObjective
@@ -170,7 +171,7 @@ def _as_lists(index: Any) -> tuple[Indices, Members]:
             rule = "index must be an array of shape (elements, k), or a sequence of one-dimensional ones"
             raise TypeError(f"{rule}, got {describe(index)}") from None
         lengths = np.array(list(map(len, index)), np.intp)
-        rows = np.concatenate([ALL_COORDINATES, *map(np.asarray, index)])
+        rows = np.concatenate([ALL_COORDINATES, *(np.asarray(row) for row in index if len(row))])
     if rows.dtype.kind not in "iu" and rows.size:
         raise TypeError(f"index must hold integers, got dtype {rows.dtype}")
     if rows.min(initial=0) < 0:
@@ -238,8 +239,14 @@ class _Separable(Unperturbed):
     """The kind of a `SeparableObjective`: each element is moved by itself."""
 
     def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:
-        """Return `x` as a C-contiguous float64 array, of enough elements."""
+        """Return `x` as a C-contiguous float64 array, of enough elements, whose memory `args` do not share."""
         point, least = super().place(x, args)[0], self.f._least_size
+        check_types(args)
+        for name, memory in arrays_in(args):
+            if np.shares_memory(memory, point):
+                raise ValueError(
+                    f"{name} shares memory with x, but elements see only copies of x change; pass a copy in args="
+                )
         if point.size < least:
             raise ValueError(f"x of {point.size} elements is too short: index goes up to {least - 1}")
         return point, False
