@@ -1,4 +1,10 @@
-"""estimate_jacobian and estimate_hessian: matrices of derivatives with error bars."""
+"""estimate_jacobian and estimate_hessian: matrices of derivatives with error bars.
+
+A second derivative is the first derivative of a curve. Along a line x + t v the mean of f on both sides is, as a
+function of s = t**2, the series f + s f2 / 2 + s**2 f4 / 24 + ... of the even derivatives. Its slope at s = 0 is half
+the second derivative, and its one-sided quotients ``(mean - f(x)) / s`` are the second differences of f. So the
+extrapolation, the noise, and the error bar are those of first derivatives.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, describe, is_compiled, real_number
-from .containers import is_container, is_labelled
-from .driver import Progress, Workers, differentiate
+from .containers import Joined, is_container, is_labelled
+from .driver import Progress, Workers
 from .estimate import Estimate
-from .estimates import (
-    checked_goals,
-    estimate_of_outputs,
-    good_enough,
-    has_converged,
-    plan_estimates,
-    reach_of,
-)
+from .estimates import problem_of
 from .gradient import takes_containers
-from .joined import Joined
-from .loops import Directions, Floats, Rule
+from .loops import RESPONDED, Decorator, Directions, Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
-from .points import EPS, resolution
-from .replays import make_second_estimates
-from .ridders import COLUMNS
+from .ridders import COLUMNS, make_guarded_estimates
 from .schemes import Bounds
 
 __all__ = ["estimate_hessian", "estimate_jacobian"]
@@ -39,6 +35,8 @@ __all__ = ["estimate_hessian", "estimate_jacobian"]
 _SMALL, _LARGE = 1e-3, 1e2
 # Unit: scales of x. The first step of a second derivative. Fixed as the former.
 _FIRST = math.sqrt(0.1875)
+# Relative difference up to which two squares are one step: far more than the rounding of x makes, less than two levels.
+_SAME = 0.01
 
 
 def estimate_jacobian(
@@ -93,17 +91,12 @@ def estimate_jacobian(
     (1, 0)  6.00000000000000(3)
     (1, 1)  1.00000000000000(2)
     """
-    known = _python_or_compiled(f, args)
-    driver.check_progress(progress)
-    point, private = known.place(x, args)
-    objective = VectorObjective(f)
-    workers = driver.as_workers(workers, objective)
-    goals, reach = checked_goals(rtol, atol), reach_of(point, bounds, first_step)
-    options = (EPS if private else resolution(point)), goals, reach
-    found, flags = estimate_of_outputs(objective, point, args, options, workers, progress)
-    ignored = driver.seems_ignored(objective, private, workers, flags, np.ravel(found.value))
-    driver.warn_of(flags, math.nan, ignored, point)
-    return found
+    options: dict[str, Any] = {"args": args, "workers": workers, "progress": progress}
+    options |= {"bounds": bounds, "rtol": rtol, "atol": atol, "first_step": first_step}
+    problem = problem_of(VectorObjective(f), _python_or_compiled(f, args).place, x, options)
+    rows, shape, flags = problem.rows_of_outputs(progress)
+    problem.warn_of(flags, rows[..., 0].reshape(-1))
+    return problem.goals.estimate(rows, (*shape, *problem.point.shape), 1)
 
 
 def estimate_hessian(
@@ -171,33 +164,26 @@ def estimate_hessian(
     >>> bool((abs(hessian.value - [[4, 6], [6, 0]]) <= hessian.error).all())
     True
     """
+    options: dict[str, Any] = {"args": args, "workers": workers, "progress": progress}
+    options |= {"bounds": bounds, "rtol": rtol, "atol": atol, "first_step": first_step}
     if x.__class__ is not np.ndarray and is_container(x) and not is_labelled(x) and takes_containers(f, args, x):
         joined = Joined(x)
-        own: dict[str, Any] = {"args": args, "workers": workers, "progress": progress, "rtol": rtol, "atol": atol}
-        own["first_step"] = None if first_step is None else joined.numbers(first_step, "first_step")
-        own["bounds"] = joined.limits(bounds)
-        return joined.run(lambda: estimate_hessian(joined.of(f), joined.flat, **own))  # type: ignore[no-any-return]
-    known = _python_or_compiled(f, args)
-    driver.check_progress(progress)
-    point, private = known.place(x, args)
-    objective = PythonObjective(f)
-    workers = driver.as_workers(workers, objective)
-    goals, reach = checked_goals(rtol, atol), reach_of(point, bounds, first_step)
-    eps = EPS if private else resolution(point)
-    rows, plan = plan_estimates(eps, ALL_COORDINATES, point.size, goals, reach)
-    flags = differentiate(objective, point, args, plan, rows, workers)
-    with np.errstate(all="ignore"):
-        lines = _Lines(point, reach, rows)
-    base = real_number(objective.returned(point, args))
-    data = base, eps, good_enough(goals), goals[1], lines.rooms
-    found, where = np.empty((len(lines.first) + lines.again.sum(), COLUMNS)), lines.directions()
-    rule = Rule(make_second_estimates, data, False, COLUMNS, make_second_estimates)
-    flags |= differentiate(objective, point, args, (rule, where), found, workers, progress)
-    driver.warn_of(flags, math.nan, driver.seems_ignored(objective, private, workers, flags, found[:, 0]), point)
+        options["first_step"] = None if first_step is None else joined.numbers(first_step, "first_step")
+        options["bounds"] = joined.limits(bounds)
+        return joined.run(lambda: estimate_hessian(joined.of(f), joined.flat, **options))  # type: ignore[no-any-return]
+    problem = problem_of(PythonObjective(f), _python_or_compiled(f, args).place, x, options)
+    rows, flags = problem.run(problem.rule(), ALL_COORDINATES, problem.point.size)
+    base = real_number(problem.objective.returned(problem.point, args))
     with np.errstate(all="ignore"):  # squares of units may overflow
+        lines = _Lines(problem.point, problem.reach, rows)
+        where = lines.directions()
+        data = base, problem.eps, problem.goals.good(), problem.goals.atol, lines.rooms
+        rule = Rule(_make_second_estimates, data, False, COLUMNS, _make_second_estimates)
+        found, more = problem.run(rule, where, len(where.starts) - 1, progress)
         value, error, step = lines.matrices(found)
+    problem.warn_of(flags | more, found[:, 0])
     evaluations = int(rows[:, 4].sum() + found[:, 4].sum()) + 2
-    return Estimate(value, error, step, evaluations, has_converged(value, error, goals))
+    return Estimate(value, error, step, evaluations, problem.goals.has_converged(value, error))
 
 
 def _python_or_compiled(f: Any, args: tuple[Any, ...]) -> driver.Objective:
@@ -242,13 +228,13 @@ class _Lines:
 
     def directions(self) -> Directions:
         """Return the lines with the first units, and then those with the second ones that differ."""
-        pairs = [(i, j) if i != j else (i,) for i, j in zip(self.first.tolist(), self.second.tolist(), strict=True)]
-        again = [pair for pair, other in zip(pairs, self.again.tolist(), strict=True) if other]
-        nothing, sizes = np.empty(0, np.intp), list(map(len, (*pairs, *again)))
-        members = np.concatenate([nothing, *map(np.array, (*pairs, *again))])
-        split = sum(sizes[: len(pairs)])
-        lengths = np.concatenate([self.units[0, members[:split]], self.units[1, members[split:]]])
-        return Directions(np.cumsum([0, *sizes]), members, lengths)
+        lines = np.concatenate([np.arange(len(self.first)), np.flatnonzero(self.again)])
+        pairs = np.stack([self.first, self.second], axis=1)[lines]
+        is_member = np.stack([np.ones(len(lines), np.bool_), pairs[:, 0] != pairs[:, 1]], axis=1)
+        is_again = np.arange(len(lines)) >= len(self.first)
+        lengths = np.where(is_again[:, np.newaxis], self.units[1][pairs], self.units[0][pairs])
+        starts = np.cumsum([0, *is_member.sum(axis=1)])
+        return Directions(starts, pairs[is_member], lengths[is_member])
 
     def matrices(self, rows: Floats) -> Floats:
         """Return second derivatives, errors and steps, from what was found along the lines."""
@@ -269,10 +255,8 @@ class _Lines:
 
     def _matrices(self, rows: Floats, units: Floats) -> Floats:
         i, j, own = self.first, self.second, self.first == self.second
-        value, error = (
-            2.0 * rows[:, 0],
-            2.0 * np.fmax(rows[:, 1], 2.0 * np.fmax(self.noise[i], self.noise[j]) / rows[:, 2]),
-        )
+        value = 2.0 * rows[:, 0]
+        error = 2.0 * np.fmax(rows[:, 1], 2.0 * np.fmax(self.noise[i], self.noise[j]) / rows[:, 2])
         along, bar = value[own], error[own]
         value = np.where(own, value, 0.5 * (value - along[i] - along[j])) / units[i] / units[j]
         error = np.where(own, error, 0.5 * (error + bar[i] + bar[j])) / units[i] / units[j]
@@ -280,3 +264,84 @@ class _Lines:
         for matrix, part in zip(matrices, (value, error, np.sqrt(rows[:, 2]) * units[i]), strict=True):
             matrix[i, j] = matrix[j, i] = part
         return matrices
+
+
+class _Line:
+    """The mean of f at both ends of a line through x; item 0 is its squared half length, in units of the members."""
+
+    def __init__(self, evaluate: Any, state: Any) -> None:
+        self.evaluate, (self.x, self.point, self.origin) = evaluate, state
+        self.members: list[tuple[int, float, float]] = []  # coordinate, value and unit
+        self.moves: list[tuple[int, float, float]] = []  # coordinate, value and distance
+        self.square, self.sizes = 0.0, list[tuple[float, float]]()  # of f, by squares
+
+    def begin(self, members: list[int], lengths: list[float]) -> None:
+        """Take other members, and forget what was seen of f."""
+        pairs = zip(members, lengths, strict=True)
+        self.members = [(i, float(self.origin[i]), length) for i, length in pairs]
+        self.sizes.clear()
+
+    def __setitem__(self, _: int, square: float) -> None:
+        """Find distances whose ends are stored exactly: away from 0 by itself, and then on the other side too."""
+        self.moves, part, squares = [], math.sqrt(max(square, 0.0)), 0.0
+        for i, value, unit in self.members:
+            self.point[i] = abs(value) + part * unit
+            distance = float(self.point[i]) - abs(value)
+            self.point[i] = value
+            self.moves.append((i, value, distance))
+            squares += (distance / unit) ** 2
+        self.square = squares / len(self.members)
+
+    def __getitem__(self, _: int) -> float:
+        return self.square
+
+    def mean(self, x: Any, args: Any) -> float:
+        """Return the mean of both values of f."""
+        total = 0.0
+        for sign in (1.0, -1.0):
+            for i, value, distance in self.moves:
+                self.point[i] = value + sign * distance
+            self.sizes.append((self.square, 0.0))
+            try:
+                found = self.evaluate(x, args)
+            finally:
+                for i, value, _ in self.moves:
+                    self.point[i] = value
+            self.sizes[-1] = self.square, abs(found)
+            total += 0.5 * found
+        return total
+
+    def size_at(self, square: float) -> float:
+        """Return the largest magnitude of f at both ends of a line: its round-off remains where the mean is small."""
+        near = [size for at, size in self.sizes if abs(at - square) <= _SAME * square]
+        return max(near, default=0.0)
+
+
+def _make_second_estimates(evaluate: Any, decorate: Decorator) -> Any:
+    """Return the loop over directions, along which it estimates half the second derivatives."""
+
+    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        """Write the five numbers for the direction k, whose lengths are the units of the steps.
+
+        ``base, eps, good, atol, rooms = data``: as for first derivatives; and how far each coordinate may go. Where no
+        step works it writes NaN, for the first derivatives have raised what f raises at x.
+        """
+        line, row = _Line(evaluate, state), np.empty((1, COLUMNS))
+        loop, flags = make_guarded_estimates(line.mean, decorate), 0
+        *own, rooms = data
+        for k in range(start, stop):
+            chosen = slice(where.starts[k], where.starts[k + 1])
+            line.begin(where.members[chosen].tolist(), where.lengths[chosen].tolist())
+            room = min((float(rooms[i]) / unit) ** 2 for i, _, unit in line.members)
+            curve, limits = (line.x, line, [0.0]), np.array([[0.0], [room], [0.0]])
+            try:
+                flags |= loop(curve, (*own, limits), args, ALL_COORDINATES, 0, 1, row.data)
+            except Exception:  # noqa: BLE001, f may raise what it likes
+                row[0] = math.nan, math.inf, math.nan, math.nan, 0.0
+            row[0, 1] = max(row[0, 1], 2.0 * own[1] * line.size_at(row[0, 2]) / (row[0, 2] or 1.0))
+            row[0, COLUMNS - 1] = len(line.sizes)
+            for column in range(COLUMNS):
+                out[k, column] = row[0, column]
+        return flags & RESPONDED
+
+    return estimates

@@ -1,26 +1,29 @@
-"""estimate_derivative and estimate_gradient: derivatives with error bars."""
+"""estimate_derivative and estimate_gradient: derivatives with error bars, also of an f with several outputs.
+
+Several outputs share their evaluations: each output has its own estimator, which asks for the steps that it wants, and
+each step of a coordinate is evaluated once, whoever asks for it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, overload
+from typing import Any, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, as_coordinates, describe, finite_real, is_compiled, real_array, real_number
-from .containers import is_container
+from .containers import is_container, relabelled
 from .driver import Progress, Workers, differentiate
 from .estimate import Estimate
-from .estimated_containers import estimates_of_container
-from .loops import Floats, Rule
+from .gradient import of_each_array, takes_containers
+from .loops import Decorator, Floats, Rule
 from .objectives.python import PythonObjective
-from .objectives.vectors import VectorObjective
+from .objectives.vectors import SHAPE_CHANGED, VectorObjective, outputs
 from .points import EPS, private_copy, resolution
-from .replays import make_estimates_of_outputs
 from .ridders import COLUMNS, make_estimates, make_guarded_estimates
 from .schemes import Bounds, limits
 
@@ -35,28 +38,20 @@ _GOOD = 4.5e5
 _FREE = np.empty((0, 0))
 
 
+class _Options(TypedDict, total=False):
+    """The further parameters of `estimate_derivative`, for a type checker."""
+
+    args: tuple[Any, ...]
+    bounds: Bounds | None
+    rtol: float | None
+    atol: float
+    first_step: ArrayLike | None
+
+
 @overload
-def estimate_derivative(
-    f: Callable[..., Any],
-    x: float,
-    *,
-    args: tuple[Any, ...] = (),
-    bounds: Bounds | None = None,
-    rtol: float | None = None,
-    atol: float = 0.0,
-    first_step: ArrayLike | None = None,
-) -> Estimate[float]: ...
+def estimate_derivative(f: Callable[..., Any], x: float, **options: Unpack[_Options]) -> Estimate[float]: ...
 @overload
-def estimate_derivative(
-    f: Callable[..., Any],
-    x: ArrayLike,
-    *,
-    args: tuple[Any, ...] = (),
-    bounds: Bounds | None = None,
-    rtol: float | None = None,
-    atol: float = 0.0,
-    first_step: ArrayLike | None = None,
-) -> Estimate[Floats]: ...
+def estimate_derivative(f: Callable[..., Any], x: ArrayLike, **options: Unpack[_Options]) -> Estimate[Floats]: ...
 def estimate_derivative(
     f: Callable[..., Any],
     x: ArrayLike,
@@ -136,26 +131,23 @@ def estimate_derivative(
     """
     if not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
-    points, goals = private_copy(real_array(x)), checked_goals(rtol, atol)
+    points, goals = private_copy(real_array(x)), _goals(rtol, atol)
     objective = _of_one(f) if is_compiled(f) else PythonObjective(lambda point, *args: f(float(point[0]), *args))
-    reach = reach_of(points, bounds, first_step)
-    rows, plan = plan_estimates(EPS, ALL_COORDINATES, points.size, goals, reach)
+    reach, rows, base = _reach(points, bounds, first_step), np.empty((points.size, COLUMNS)), None
     for k, value in enumerate(points.reshape(-1)):
-        if reach.size:
-            plan = plan_estimates(EPS, ALL_COORDINATES, 0, goals, reach[:, k : k + 1].copy())[1]
         point = objective.place(np.array([value]), args)[0]
+        problem = Problem(objective, point, True, args, goals, reach[:, k : k + 1].copy())
         if isinstance(objective, PythonObjective):
             returned = objective.returned(point, args)
             if k == 0 and _has_several(returned):
-                return _of_several(VectorObjective(objective.f), points, args, (EPS, goals, reach))
-            rule = plan[0]._replace(data=(real_number(returned), *plan[0].data[1:]), needs_value=False)
-            plan = rule, plan[1]
-        differentiate(objective, point, args, plan, rows[k : k + 1])
+                return _of_several(problem._replace(objective=VectorObjective(objective.f)), points, reach)
+            base = real_number(returned)
+        differentiate(objective, point, args, (problem.rule(base), ALL_COORDINATES), rows[k : k + 1])
+    found = goals.estimate(rows, points.shape, points.size)
     if isinstance(x, np.ndarray) or points.ndim:
-        return estimate_of_rows(rows, points.shape, points.size, goals)
-    value, error, step, _, evaluations = rows[0].tolist()
-    converged = error <= max((goals[0] or _CONVERGED) * abs(value), goals[1])
-    return Estimate(value, error, step, int(evaluations) + 1, converged)
+        return found
+    value, error, step = rows[0, :3].tolist()
+    return Estimate(value, error, step, found.evaluations, bool(found.converged))
 
 
 def _has_several(returned: Any) -> bool:
@@ -164,53 +156,105 @@ def _has_several(returned: Any) -> bool:
     return False
 
 
-def _of_several(objective: VectorObjective, points: Floats, args: tuple[Any, ...], options: Any) -> Estimate[Any]:
+def _of_several(problem: Problem, points: Floats, reach: Floats) -> Estimate[Any]:
     """Return the derivatives of an f with several outputs, of shape ``(*f(x).shape, *points.shape)``."""
-    eps, goals, reach = options
-    found = []
+    found, shape = list[Floats](), tuple[int, ...]()
     for k, number in enumerate(points.reshape(-1)):
-        own = eps, goals, reach[:, k : k + 1].copy() if reach.size else reach
-        found.append(estimate_of_outputs(objective, np.array([number]), args, own)[0])
-    columns = (
-        np.concatenate([getattr(part, name) for part in found], axis=-1)
-        for name in ("value", "error", "step", "converged")
-    )
-    value, error, step, converged = [part.reshape(*part.shape[:-1], *points.shape) for part in columns]
-    evaluations = sum(part.evaluations for part in found) + 1  # the first value showed the shape
-    return Estimate(value, error, step, evaluations, converged)
+        own = problem._replace(point=np.array([number]), reach=reach[:, k : k + 1].copy())
+        rows, shape, _ = own.rows_of_outputs()
+        found.append(rows)
+    # One evaluation more: the first value showed the shape.
+    return problem.goals.estimate(np.concatenate(found, axis=1), (*shape, *points.shape), points.size + 1)
 
 
-def plan_estimates(
-    eps: float, where: NDArray[np.intp], size: int, goals: tuple[float, float] = (0.0, 0.0), reach: Floats = _FREE
-) -> tuple[Floats, tuple[Rule, NDArray[np.intp]]]:
-    """Return room for estimates, a row each, and what to do where, for memory of the relative spacing `eps`.
+class Goals(NamedTuple):
+    """What is good enough: a relative error, 0 for none of the user's own, and an absolute one."""
 
-    ``goals = rtol, atol``, the first 0 for none of the user's own; `reach` is what `reach_of` returns.
+    rtol: float
+    atol: float
+
+    def estimate(self, rows: Floats, shape: tuple[int, ...], further: int) -> Estimate[Any]:
+        """Return the rows that `numgrad.ridders` has written as an Estimate, with `further` evaluations, of f(x)."""
+        value, error, step = (column.reshape(shape).copy() for column in rows.reshape(-1, COLUMNS).T[:3])
+        return Estimate(value, error, step, int(rows[..., 4].sum()) + further, self.has_converged(value, error))
+
+    def has_converged(self, value: Any, error: Any) -> Any:
+        """Tell which errors are at most what the user, or `Estimate`, allows."""
+        return error <= np.maximum((self.rtol or _CONVERGED) * abs(value), self.atol)
+
+    def good(self, eps: float = EPS) -> float:
+        """Return the relative error at which no other first step is tried."""
+        return self.rtol or _GOOD * eps
+
+
+class Problem(NamedTuple):
+    """An f near the point where its derivatives are estimated, and what is asked of the estimates.
+
+    `private` tells that the point is a copy; `reach` holds the lower and upper bounds and the first steps, 0 for one
+    that is to be found, in rows, or no rows.
     """
-    data = math.nan, eps, goals[0] or _GOOD * eps, goals[1], reach
-    return np.empty((size, COLUMNS)), (Rule(make_estimates, data, True, COLUMNS, make_guarded_estimates), where)
+
+    objective: Any
+    point: NDArray[Any]
+    private: bool
+    args: tuple[Any, ...]
+    goals: Goals
+    reach: Floats
+    workers: Workers = 1
+
+    @property
+    def eps(self) -> float:
+        """The relative spacing of the numbers that the point stores."""
+        return EPS if self.private else resolution(self.point)
+
+    def rule(self, base: float | None = None) -> Rule:
+        """Return the rule of first derivatives; without `base`, f(x) is evaluated."""
+        data = math.nan if base is None else base, self.eps, self.goals.good(self.eps), self.goals.atol, self.reach
+        return Rule(make_estimates, data, base is None, COLUMNS, make_guarded_estimates)
+
+    def run(self, rule: Rule, where: Any, count: int, progress: Progress = False) -> tuple[Floats, int]:
+        """Return what a rule makes of f, a row for each of `count` units, and flags."""
+        rows = np.empty((count, rule.columns))
+        return rows, differentiate(self.objective, self.point, self.args, (rule, where), rows, self.workers, progress)
+
+    def rows_of_outputs(self, progress: Progress = False) -> tuple[Floats, tuple[int, ...], int]:
+        """Return the rows of each output and coordinate of an f with several outputs, its shape, and flags."""
+        base = self.objective.value(self.point, self.args)
+        if base.dtype.kind == "c":
+            raise TypeError(
+                "f must return real numbers, it returned complex ones; estimate its real and imaginary parts"
+            )
+        data = base, self.eps, self.goals.good(), self.goals.atol, self.reach
+        rule = Rule(_make_estimates_of_outputs, data, False, base.size * COLUMNS, _make_estimates_of_outputs)
+        rows, flags = self.run(rule, ALL_COORDINATES, self.point.size if base.size else 0, progress)
+        return rows.reshape(self.point.size, base.size, COLUMNS).transpose(1, 0, 2), base.shape, flags
+
+    def warn_of(self, flags: int, values: Floats | None) -> None:
+        """Warn of an argument that f seems to ignore, where the `values` are those for all coordinates."""
+        ignored = values is not None and driver.seems_ignored(self.objective, self.private, self.workers, flags, values)
+        driver.warn_of(flags, math.nan, ignored, self.point)
 
 
-def good_enough(goals: tuple[float, float]) -> float:
-    """Return the relative error at which no other first step is tried."""
-    return goals[0] or _GOOD * EPS
+def problem_of(objective: driver.Objective, place: Callable[..., Any], x: Any, options: dict[str, Any]) -> Problem:
+    """Return the problem of an objective and the options of a public function; `place` says which memory to perturb."""
+    args = options["args"]
+    driver.check_progress(options["progress"])
+    point, private = place(x, args)
+    workers = driver.as_workers(options["workers"], objective)
+    reach = _reach(point, options["bounds"], options["first_step"])
+    return Problem(objective, point, private, args, _goals(options["rtol"], options["atol"]), reach, workers)
 
 
-def has_converged(value: Any, error: Any, goals: tuple[float, float]) -> Any:
-    """Tell which errors are at most what the user, or `Estimate`, allows."""
-    return error <= np.maximum((goals[0] or _CONVERGED) * abs(value), goals[1])
-
-
-def checked_goals(rtol: float | None, atol: float) -> tuple[float, float]:
-    """Return `rtol`, 0 for None, and `atol`; ValueError unless they are positive and not negative."""
-    goals = 0.0 if rtol is None else finite_real("rtol", rtol), finite_real("atol", atol)
+def _goals(rtol: float | None, atol: float) -> Goals:
+    """Return what is good enough; ValueError unless rtol is positive, or None, and atol is not negative."""
+    goals = Goals(0.0 if rtol is None else finite_real("rtol", rtol), finite_real("atol", atol))
     if min(goals) < 0.0 or rtol == 0.0:
         raise ValueError(f"rtol must be positive and atol not negative, got {rtol} and {atol}")
     return goals
 
 
-def reach_of(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None) -> Floats:
-    """Return the lower and upper bounds and the first steps, 0 for one that is to be found, in rows, or no rows."""
+def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None) -> Floats:
+    """Return bounds and first steps as a `Problem` holds them."""
     if bounds is None and first_step is None:
         return _FREE
     low, high = (-math.inf, math.inf) if bounds is None else limits(x, bounds)
@@ -290,50 +334,83 @@ def estimate_gradient(
     (0)  12.00000000000000(5)
     (1)  9.00000000000000(5)
     """
+    options: dict[str, Any] = {"args": args, "workers": workers, "progress": progress}
+    options |= {"bounds": bounds, "rtol": rtol, "atol": atol, "first_step": first_step}
     if x.__class__ is not np.ndarray and is_container(x):
-        options: dict[str, Any] = {"args": args, "workers": workers, "rtol": rtol, "atol": atol}
-        options |= {"coordinates": coordinates, "progress": progress, "bounds": bounds, "first_step": first_step}
-        return Estimate(*estimates_of_container(estimate_gradient, f, x, options))
+        return _of_container(f, x, options | {"coordinates": coordinates})
     objective = driver.as_objective(f, args)
-    driver.check_progress(progress)
-    point, private = objective.place(x, args)
-    workers = driver.as_workers(workers, objective)
-    chosen = ALL_COORDINATES if coordinates is None else as_coordinates(coordinates, point.size)
-    shape = point.shape if coordinates is None else chosen.shape
-    goals, reach = checked_goals(rtol, atol), reach_of(point, bounds, first_step)
-    rows, plan = plan_estimates(EPS if private else resolution(point), chosen, math.prod(shape), goals, reach)
-    flags = differentiate(objective, point, args, plan, rows, workers, progress)
-    ignored = coordinates is None and driver.seems_ignored(objective, private, workers, flags, rows[:, 0])
-    driver.warn_of(flags, math.nan, ignored, point)
-    return estimate_of_rows(rows, shape, min(len(rows), 1), goals)
+    problem = problem_of(objective, objective.place, x, options)
+    chosen = ALL_COORDINATES if coordinates is None else as_coordinates(coordinates, problem.point.size)
+    shape = problem.point.shape if coordinates is None else chosen.shape
+    rows, flags = problem.run(problem.rule(), chosen, math.prod(shape), progress)
+    problem.warn_of(flags, rows[:, 0] if coordinates is None else None)
+    return problem.goals.estimate(rows, shape, min(len(rows), 1))
 
 
-def estimate_of_outputs(
-    objective: VectorObjective,
-    x: NDArray[Any],
-    args: tuple[Any, ...],
-    options: tuple[float, tuple[float, float], Floats],
-    workers: Workers = 1,
-    progress: Progress = False,
-) -> tuple[Estimate[Any], int]:
-    """Return the estimates for an f with several outputs, of shape ``(*f(x).shape, *x.shape)``, and flags.
-
-    ``options = eps, goals, reach``, as of `plan_estimates`.
-    """
-    eps, goals, reach = options
-    base = objective.value(x, args)
-    if base.dtype.kind == "c":
-        raise TypeError("f must return real numbers, it returned complex ones; estimate its real and imaginary parts")
-    data = base, eps, good_enough(goals), goals[1], reach
-    rule = Rule(make_estimates_of_outputs, data, False, base.size * COLUMNS, make_estimates_of_outputs)
-    rows = np.empty((x.size, base.size * COLUMNS))
-    flags = differentiate(objective, x, args, (rule, ALL_COORDINATES), rows, workers, progress) if rows.size else 0
-    each = rows.reshape(x.size, base.size, COLUMNS).transpose(1, 0, 2).reshape(-1, COLUMNS)
-    return estimate_of_rows(each, (*base.shape, *x.shape), 1, goals), flags
+def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Estimate[Any]:
+    """Return the estimates for all arrays of `x` in its structure, or at flat coordinates of all arrays."""
+    if takes_containers(f, options["args"], x):
+        found, gather = of_each_array(estimate_gradient, f, x, options, ("bounds", "first_step"))
+    else:  # a compiled f, of the numbers of a pandas object
+        found = [estimate_gradient(f, x.to_numpy(), **options)]
+        is_flat = options["coordinates"] is not None
+        gather = lambda parts: next(iter(parts)) if is_flat else relabelled(x, next(iter(parts)))  # noqa: E731
+    value, error, step, converged = (
+        gather(getattr(part, name) for part in found) for name in ("value", "error", "step", "converged")
+    )
+    return Estimate(value, error, step, sum(part.evaluations for part in found), converged)
 
 
-def estimate_of_rows(rows: Floats, shape: tuple[int, ...], further: int, goals: tuple[float, float]) -> Estimate[Any]:
-    """Return the rows that `numgrad.ridders` has written as an Estimate, with `further` evaluations, of f(x)."""
-    value, error, step = (column.reshape(shape).copy() for column in rows.T[:3])
-    converged = has_converged(value, error, goals)
-    return Estimate(value, error, step, int(rows[:, 4].sum()) + further, converged)
+class _Record:
+    """The outputs of f by the displaced values of one coordinate, or what f raised there; one output is asked for."""
+
+    def __init__(self, evaluate: Any, state: Any, base: NDArray[Any]) -> None:
+        self.evaluate, self.point, self.base = evaluate, state[1], base
+        self.seen: dict[float, Any] = {}
+        self.coordinate = self.output = 0
+        self.wrong: ValueError | None = None
+
+    def one_output(self, x: Any, args: Any) -> float:
+        """Return one output of f, which is evaluated if no output was asked for here before."""
+        key = float(self.point[self.coordinate])
+        if key not in self.seen:
+            try:
+                self.seen[key] = self._outputs(self.evaluate(x, args))
+            except Exception as error:  # noqa: BLE001, each output asks for it in turn
+                self.seen[key] = error
+        found = self.seen[key]
+        if isinstance(found, Exception):
+            raise found
+        return found[self.output]  # type: ignore[no-any-return]
+
+    def _outputs(self, returned: Any) -> list[float]:
+        found = outputs(returned)
+        if found.shape != self.base.shape or found.dtype.kind == "c":
+            self.wrong = ValueError(f"{SHAPE_CHANGED}: {describe(found)}, not real ones of shape {self.base.shape}")
+            raise self.wrong
+        return found.reshape(-1).tolist()
+
+
+def _make_estimates_of_outputs(evaluate: Any, decorate: Decorator) -> Any:
+    """Return the loop over the coordinates for an f with several outputs."""
+
+    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        """Write the five numbers of each output after one another to row k; the last has all evaluations.
+
+        ``base, ... = data``: f(x), and what the loop of one output takes.
+        """
+        record, flags, row = _Record(evaluate, state, data[0]), 0, np.empty((1, COLUMNS))
+        loop, bases = make_guarded_estimates(record.one_output, decorate), data[0].reshape(-1).tolist()
+        for k in range(start, stop):
+            record.coordinate = int(where[k]) if len(where) else k
+            record.seen.clear()
+            for record.output, base in enumerate(bases):
+                flags |= loop(state, (base, *data[1:]), args, np.array([record.coordinate]), 0, 1, row.data)
+                if record.wrong is not None:
+                    raise record.wrong
+                row[0, COLUMNS - 1] = len(record.seen) if record.output == len(bases) - 1 else 0.0
+                for column in range(COLUMNS):
+                    out[k, record.output * COLUMNS + column] = row[0, column]
+        return flags
+
+    return estimates
