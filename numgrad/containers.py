@@ -227,6 +227,18 @@ class Container:
             )
         return dict(value)
 
+    def limits(self, bounds: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return bounds, one pair for all or by the names of the arrays, as a pair of flat arrays, or None for none."""
+        own, views = self.own(bounds, "bounds"), self.views
+        if all(pair is None for pair in own.values()):
+            return None
+        free = np.array([[-np.inf], [np.inf]])
+        pairs = [
+            np.repeat(free, part.size, axis=1) if own[name] is None else limits(part, own[name])
+            for name, part in views.items()
+        ]
+        return joined(low for low, _ in pairs), joined(high for _, high in pairs)
+
     def each(self, f: Any, args: tuple[Any, ...], work: Callable[..., Any]) -> list[Any]:
         """Return ``work(function, memory, name, first)`` for each array, whose first flat coordinate is `first`.
 
@@ -328,9 +340,3 @@ class Joined(Container):
         if any(isinstance(part, str) for part in own.values()):
             return value
         return joined(np.broadcast_to(real_array(own[name], what), part.shape) for name, part in self.views.items())
-
-    def limits(self, bounds: Any) -> Any:
-        """Return bounds, one pair for all or by the names of the arrays, as a pair of flat arrays, or None."""
-        own = {name: (-np.inf, np.inf) if pair is None else pair for name, pair in self.own(bounds, "bounds").items()}
-        pairs = [limits(part, own[name]) for name, part in self.views.items()]
-        return tuple(map(joined, zip(*pairs, strict=True))) if pairs and bounds is not None else None
