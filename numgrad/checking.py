@@ -15,7 +15,7 @@ from .driver import Progress, Workers, after
 from .ladder import DEVIATIONS, Flags, Judged, Ladder, Lines
 from .loops import Floats, Indices
 from .points import EPS
-from .reports import Comparison, GradientCheck, Tolerances, relative, report
+from .reports import Comparison, GradientCheck, Tolerances, report
 from .schemes import Bounds
 from .sides import ROUND_OFF, Sides, rms
 
@@ -211,8 +211,7 @@ def _by_bars(sides: Sides, name: str, own: Indices, known: tuple[Floats, Floats]
     """Compare coordinates of one array with a gradient whose error bars are known."""
     numerical, error = (values.reshape(-1)[own] for values in known)
     part = _compared(name, sides.x[name].shape, own, sides.claims(name, own), numerical, error)
-    doubted = relative(part.candidate, part.numerical, tolerances) > tolerances[0]
-    return part._replace(failed=doubted & ~(np.abs(part.candidate - part.numerical) <= part.error))
+    return part._replace(failed=(part.errors(tolerances) > tolerances[0]) & ~(part.difference <= part.error))
 
 
 def _by_sweeps(
@@ -240,11 +239,8 @@ def _by_sweeps(
 
 def _doubted(part: Comparison, tolerances: Tolerances) -> Flags:
     """Tell which claims must be asked of the ladder; of a small gradient those that small error bars do not explain."""
-    rtol, atol = tolerances
-    if not part.is_small:
-        return relative(part.candidate, part.numerical, tolerances) > rtol
-    unexplained: Flags = ~(np.abs(part.candidate - part.numerical) <= np.fmin(part.error, atol))
-    return unexplained & (relative(part.candidate, part.numerical, (rtol, 0.0)) > rtol)
+    beyond = part.errors(tolerances) > tolerances[0]
+    return beyond & ~(part.difference <= np.fmin(part.error, tolerances[1])) if part.is_small else beyond
 
 
 def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Tolerances) -> Comparison:
@@ -260,11 +256,11 @@ def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Toler
         found = _climbed(sides, part, again, tolerances[0], start)
         _write(part, again, found)
         if again is few and found.failed.all():
-            part.failed[others] = ~(np.abs(part.candidate - part.numerical) <= part.error)[others]
+            part.failed[others] = ~(part.difference <= part.error)[others]
             break
         start = int(np.median(found.rung)) if start is None else start
     if part.failed.any() and (floor := sides.moved_by_storing()):
-        near = np.abs(part.candidate - part.numerical) <= floor
+        near = part.difference <= floor
         part.error[near & part.failed], part.failed[near] = floor, False
     return part
 
@@ -285,8 +281,7 @@ def _joined(sides: Sides, part: Comparison, tolerances: Tolerances) -> Compariso
 
     These are what is left of the difference, weighted by the error bars, all of it and in the worst column and row.
     """
-    size = np.fmax(np.abs(part.candidate), np.abs(part.numerical))
-    if part.failed.any() or part.kink.any() or not (part.error > tolerances[0] * size).any():
+    if part.failed.any() or part.kink.any() or not (part.error > tolerances[0] * part.size).any():
         return part
     if not np.isfinite(part.error).all() or sides.ends:
         return part

@@ -1,10 +1,4 @@
-"""estimate_jacobian and estimate_hessian: matrices of derivatives with error bars.
-
-A second derivative is the first derivative of a curve. Along a line x + t v the mean of f on both sides is, as a
-function of s = t**2, the series f + s f2 / 2 + s**2 f4 / 24 + ... of the even derivatives. Its slope at s = 0 is half
-the second derivative, and its one-sided quotients ``(mean - f(x)) / s`` are the second differences of f. So the
-extrapolation, the noise, and the error bar are those of first derivatives.
-"""
+"""estimate_jacobian and estimate_hessian: matrices of derivatives with error bars."""
 
 from __future__ import annotations
 
@@ -19,13 +13,12 @@ from . import driver
 from .arguments import ALL_COORDINATES, describe, is_compiled, real_number
 from .containers import Joined, is_container, is_labelled
 from .driver import Progress, Workers
-from .estimate import Estimate
-from .estimates import problem_of
+from .estimate_loops import COLUMNS, make_second_estimates
+from .estimates import Estimate, problem_of
 from .gradient import takes_containers
-from .loops import RESPONDED, Decorator, Directions, Floats, Rule
+from .loops import Directions, Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
-from .ridders import COLUMNS, make_guarded_estimates
 from .schemes import Bounds
 
 __all__ = ["estimate_hessian", "estimate_jacobian"]
@@ -35,8 +28,6 @@ __all__ = ["estimate_hessian", "estimate_jacobian"]
 _SMALL, _LARGE = 1e-3, 1e2
 # Unit: scales of x. The first step of a second derivative. Fixed as the former.
 _FIRST = math.sqrt(0.1875)
-# Relative difference up to which two squares are one step: far more than the rounding of x makes, less than two levels.
-_SAME = 0.01
 
 
 def estimate_jacobian(
@@ -178,7 +169,7 @@ def estimate_hessian(
         lines = _Lines(problem.point, problem.reach, rows)
         where = lines.directions()
         data = base, problem.eps, problem.goals.good(), problem.goals.atol, lines.rooms
-        rule = Rule(_make_second_estimates, data, False, COLUMNS, _make_second_estimates)
+        rule = Rule(make_second_estimates, data, False, COLUMNS, make_second_estimates)
         found, more = problem.run(rule, where, len(where.starts) - 1, progress)
         value, error, step = lines.matrices(found)
     problem.warn_of(flags | more, found[:, 0])
@@ -264,84 +255,3 @@ class _Lines:
         for matrix, part in zip(matrices, (value, error, np.sqrt(rows[:, 2]) * units[i]), strict=True):
             matrix[i, j] = matrix[j, i] = part
         return matrices
-
-
-class _Line:
-    """The mean of f at both ends of a line through x; item 0 is its squared half length, in units of the members."""
-
-    def __init__(self, evaluate: Any, state: Any) -> None:
-        self.evaluate, (self.x, self.point, self.origin) = evaluate, state
-        self.members: list[tuple[int, float, float]] = []  # coordinate, value and unit
-        self.moves: list[tuple[int, float, float]] = []  # coordinate, value and distance
-        self.square, self.sizes = 0.0, list[tuple[float, float]]()  # of f, by squares
-
-    def begin(self, members: list[int], lengths: list[float]) -> None:
-        """Take other members, and forget what was seen of f."""
-        pairs = zip(members, lengths, strict=True)
-        self.members = [(i, float(self.origin[i]), length) for i, length in pairs]
-        self.sizes.clear()
-
-    def __setitem__(self, _: int, square: float) -> None:
-        """Find distances whose ends are stored exactly: away from 0 by itself, and then on the other side too."""
-        self.moves, part, squares = [], math.sqrt(max(square, 0.0)), 0.0
-        for i, value, unit in self.members:
-            self.point[i] = abs(value) + part * unit
-            distance = float(self.point[i]) - abs(value)
-            self.point[i] = value
-            self.moves.append((i, value, distance))
-            squares += (distance / unit) ** 2
-        self.square = squares / len(self.members)
-
-    def __getitem__(self, _: int) -> float:
-        return self.square
-
-    def mean(self, x: Any, args: Any) -> float:
-        """Return the mean of both values of f."""
-        total = 0.0
-        for sign in (1.0, -1.0):
-            for i, value, distance in self.moves:
-                self.point[i] = value + sign * distance
-            self.sizes.append((self.square, 0.0))
-            try:
-                found = self.evaluate(x, args)
-            finally:
-                for i, value, _ in self.moves:
-                    self.point[i] = value
-            self.sizes[-1] = self.square, abs(found)
-            total += 0.5 * found
-        return total
-
-    def size_at(self, square: float) -> float:
-        """Return the largest magnitude of f at both ends of a line: its round-off remains where the mean is small."""
-        near = [size for at, size in self.sizes if abs(at - square) <= _SAME * square]
-        return max(near, default=0.0)
-
-
-def _make_second_estimates(evaluate: Any, decorate: Decorator) -> Any:
-    """Return the loop over directions, along which it estimates half the second derivatives."""
-
-    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-        """Write the five numbers for the direction k, whose lengths are the units of the steps.
-
-        ``base, eps, good, atol, rooms = data``: as for first derivatives; and how far each coordinate may go. Where no
-        step works it writes NaN, for the first derivatives have raised what f raises at x.
-        """
-        line, row = _Line(evaluate, state), np.empty((1, COLUMNS))
-        loop, flags = make_guarded_estimates(line.mean, decorate), 0
-        *own, rooms = data
-        for k in range(start, stop):
-            chosen = slice(where.starts[k], where.starts[k + 1])
-            line.begin(where.members[chosen].tolist(), where.lengths[chosen].tolist())
-            room = min((float(rooms[i]) / unit) ** 2 for i, _, unit in line.members)
-            curve, limits = (line.x, line, [0.0]), np.array([[0.0], [room], [0.0]])
-            try:
-                flags |= loop(curve, (*own, limits), args, ALL_COORDINATES, 0, 1, row.data)
-            except Exception:  # noqa: BLE001, f may raise what it likes
-                row[0] = math.nan, math.inf, math.nan, math.nan, 0.0
-            row[0, 1] = max(row[0, 1], 2.0 * own[1] * line.size_at(row[0, 2]) / (row[0, 2] or 1.0))
-            row[0, COLUMNS - 1] = len(line.sizes)
-            for column in range(COLUMNS):
-                out[k, column] = row[0, column]
-        return flags & RESPONDED
-
-    return estimates

@@ -1,41 +1,160 @@
-"""estimate_derivative and estimate_gradient: derivatives with error bars, also of an f with several outputs.
-
-Several outputs share their evaluations: each output has its own estimator, which asks for the steps that it wants, and
-each step of a coordinate is evaluated once, whoever asks for it.
-"""
+"""Estimate: numbers with an error, and how they are written; estimate_derivative and estimate_gradient make them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple, TypedDict, Unpack, overload
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, as_coordinates, describe, finite_real, is_compiled, real_array, real_number
-from .containers import is_container, relabelled
+from .containers import flat_of, is_container, labels, plain_of, relabelled
 from .driver import Progress, Workers, differentiate
-from .estimate import Estimate
+from .estimate_loops import COLUMNS, make_estimates, make_estimates_of_outputs, make_guarded_estimates
 from .gradient import of_each_array, takes_containers
-from .loops import Decorator, Floats, Rule
+from .loops import Floats, Rule
 from .objectives.python import PythonObjective
-from .objectives.vectors import SHAPE_CHANGED, VectorObjective, outputs
+from .objectives.vectors import VectorObjective
 from .points import EPS, private_copy, resolution
-from .ridders import COLUMNS, make_estimates, make_guarded_estimates
 from .schemes import Bounds, limits
+from .tables import MOST_ROWS, table
 
-__all__ = ["estimate_derivative", "estimate_gradient"]
+__all__ = ["Estimate", "estimate_derivative", "estimate_gradient"]
 
 # Relative error, without unit, below which an estimate counts as converged; a promise of Estimate's docstring.
 _CONVERGED = 1e-6
 # Unit: eps. The relative error at which no other first step is tried, 1e-10 in float64: another one costs some 12
 # evaluations. Fixed by test_the_catalogue_is_estimated_accurately_and_cheaply.
 _GOOD = 4.5e5
+# Rows of a printed table: it fits on a screen. Fixed by test_arrays_are_written_as_a_table.
+_ROWS = 10
 # Neither bounds nor first steps. Made once, since NumPy takes 0.2 us.
 _FREE = np.empty((0, 0))
+
+
+Number = TypeVar("Number", float, NDArray[np.float64])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Estimate(Generic[Number]):
+    """A derivative or a gradient with its error: ``value, error = estimate`` unpacks it.
+
+    Attributes
+    ----------
+    value : float or ndarray of float64
+        The derivative, in the unit of f per unit of x; NaN where none was found.
+    error : float or ndarray of float64
+        An estimate of its absolute error, of the same shape; infinite where no derivative was found.
+    step : float or ndarray of float64
+        The smallest step that counts in the value.
+    evaluations : int
+        How often f was evaluated in all.
+    converged : bool or ndarray of bool
+        Whether the error is at most `rtol`, by default 1e-6, of the value, or at most `atol`.
+
+    Examples
+    --------
+    >>> from numgrad import estimate_derivative
+    >>> line = estimate_derivative(lambda x: 3.0 * x, 2.0)
+    >>> line
+    Estimate(3.00000000000000(2))
+    >>> line.value, line.evaluations, line.converged
+    (3.0, 6, True)
+    """
+
+    value: Number
+    error: Number
+    step: Number
+    evaluations: int
+    converged: Any
+
+    def __iter__(self) -> Iterator[Number]:
+        return iter((self.value, self.error))
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as a dict of numbers and lists, as JSON takes them."""
+        return {name: plain_of(value) for name, value in vars(self).items()}
+
+    def _repr_html_(self) -> str:
+        value, error, converged = map(flat_of, (self.value, self.error, self.converged))
+        size = np.abs(value)
+        relative = np.divide(error, size, out=np.where(error > 0.0, np.inf, 0.0), where=(size > 0.0) & (error < np.inf))
+        places = np.lexsort((-error, -relative, converged))[:MOST_ROWS]
+        rows = [
+            (name, concise(value[k], error[k]), f"{error[k]:.1e}", "yes" if converged[k] else "no")
+            for k, name in zip(places, self._names(places), strict=True)
+        ]
+        caption = f"{int(np.sum(converged)):,} of {value.size:,} converged, {self.evaluations:,} evaluations"
+        return table(("index", "value", "error", "converged"), rows, value.size, caption=caption)
+
+    def __repr__(self) -> str:
+        if self._is_number():
+            return f"Estimate({self})"
+        error, converged = map(flat_of, (self.error, self.converged))
+        worst = f"largest error {np.max(error):.1e}" if error.size else "empty"
+        shape = f"of a {type(self.value).__name__}" if is_container(self.value) else f"shape {np.shape(self.value)}"
+        return f"Estimate({shape}, {worst}, {int(np.sum(converged))} converged)"
+
+    def __str__(self) -> str:
+        if self._is_number():
+            return concise(float(self.value), float(self.error))
+        names = self._names(range(min(_ROWS, flat_of(self.value).size)))
+        width = max(map(len, names), default=0)
+        columns = values, errors, converged = tuple(map(flat_of, (self.value, self.error, self.converged)))
+        lines = [
+            f"{name:{width}}  {concise(value, error)}{'' if is_good else '  ?'}"
+            for name, value, error, is_good in zip(names, *columns, strict=False)
+        ]
+        if values.size > len(lines):
+            lines.append(f"... and {values.size - len(lines)} more; largest error {np.max(errors):.1e}")
+        if not converged.all():
+            lines.append(f"{values.size - int(converged.sum())} did not converge (?)")
+        return "\n".join(lines)
+
+    def _names(self, places: Iterable[int]) -> list[str]:
+        """Return the names of some elements, of all in C order."""
+        if is_container(self.value):
+            known = labels(self.value)
+            return [known[k] for k in places]
+        shape = np.shape(self.value)
+        return [_named(np.unravel_index(k, shape) if shape else ()) for k in places]
+
+    def _is_number(self) -> bool:
+        return not is_container(self.value) and np.ndim(self.value) == 0
+
+
+def _named(index: tuple[Any, ...]) -> str:
+    return f"({', '.join(map(str, index))})"
+
+
+def concise(value: float, error: float) -> str:
+    """Return the value up to the digit that is uncertain, and its error in units of that digit: 1.9999999999(3)."""
+    if not (math.isfinite(value) and math.isfinite(error)):
+        return f"{value} +- {error}"
+    if error <= 0.0:
+        return repr(float(value))
+    size = math.floor(math.log10(error))
+    digit = math.ceil(float(_shifted(error, size)) - 1e-9)
+    if digit == 10:
+        digit, size = 1, size + 1
+    power = size + len(f"{abs(_shifted(value, size)):.0f}") - 1
+    if size > 0 or power < -4:
+        return f"{_shifted(value, power):.{power - size}f}({digit})e{power:+03d}"
+    return f"{value:.{-size}f}({digit})"
+
+
+def _shifted(value: float, power: int) -> Decimal:
+    """Return ``value / 10**power`` where that power is no float, too."""
+    return Decimal(value).scaleb(-power)
 
 
 class _Options(TypedDict, total=False):
@@ -143,11 +262,10 @@ def estimate_derivative(
                 return _of_several(problem._replace(objective=VectorObjective(objective.f)), points, reach)
             base = real_number(returned)
         differentiate(objective, point, args, (problem.rule(base), ALL_COORDINATES), rows[k : k + 1])
-    found = goals.estimate(rows, points.shape, points.size)
     if isinstance(x, np.ndarray) or points.ndim:
-        return found
-    value, error, step = rows[0, :3].tolist()
-    return Estimate(value, error, step, found.evaluations, bool(found.converged))
+        return goals.estimate(rows, points.shape, points.size)
+    value, error, step, _, evaluations = rows[0].tolist()
+    return Estimate(value, error, step, int(evaluations) + 1, goals.has_converged(value, error))
 
 
 def _has_several(returned: Any) -> bool:
@@ -180,7 +298,7 @@ class Goals(NamedTuple):
 
     def has_converged(self, value: Any, error: Any) -> Any:
         """Tell which errors are at most what the user, or `Estimate`, allows."""
-        return error <= np.maximum((self.rtol or _CONVERGED) * abs(value), self.atol)
+        return (error <= (self.rtol or _CONVERGED) * abs(value)) | (error <= self.atol)
 
     def good(self, eps: float = EPS) -> float:
         """Return the relative error at which no other first step is tried."""
@@ -225,7 +343,7 @@ class Problem(NamedTuple):
                 "f must return real numbers, it returned complex ones; estimate its real and imaginary parts"
             )
         data = base, self.eps, self.goals.good(), self.goals.atol, self.reach
-        rule = Rule(_make_estimates_of_outputs, data, False, base.size * COLUMNS, _make_estimates_of_outputs)
+        rule = Rule(make_estimates_of_outputs, data, False, base.size * COLUMNS, make_estimates_of_outputs)
         rows, flags = self.run(rule, ALL_COORDINATES, self.point.size if base.size else 0, progress)
         return rows.reshape(self.point.size, base.size, COLUMNS).transpose(1, 0, 2), base.shape, flags
 
@@ -359,58 +477,3 @@ def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Estimate[Any]:
         gather(getattr(part, name) for part in found) for name in ("value", "error", "step", "converged")
     )
     return Estimate(value, error, step, sum(part.evaluations for part in found), converged)
-
-
-class _Record:
-    """The outputs of f by the displaced values of one coordinate, or what f raised there; one output is asked for."""
-
-    def __init__(self, evaluate: Any, state: Any, base: NDArray[Any]) -> None:
-        self.evaluate, self.point, self.base = evaluate, state[1], base
-        self.seen: dict[float, Any] = {}
-        self.coordinate = self.output = 0
-        self.wrong: ValueError | None = None
-
-    def one_output(self, x: Any, args: Any) -> float:
-        """Return one output of f, which is evaluated if no output was asked for here before."""
-        key = float(self.point[self.coordinate])
-        if key not in self.seen:
-            try:
-                self.seen[key] = self._outputs(self.evaluate(x, args))
-            except Exception as error:  # noqa: BLE001, each output asks for it in turn
-                self.seen[key] = error
-        found = self.seen[key]
-        if isinstance(found, Exception):
-            raise found
-        return found[self.output]  # type: ignore[no-any-return]
-
-    def _outputs(self, returned: Any) -> list[float]:
-        found = outputs(returned)
-        if found.shape != self.base.shape or found.dtype.kind == "c":
-            self.wrong = ValueError(f"{SHAPE_CHANGED}: {describe(found)}, not real ones of shape {self.base.shape}")
-            raise self.wrong
-        return found.reshape(-1).tolist()
-
-
-def _make_estimates_of_outputs(evaluate: Any, decorate: Decorator) -> Any:
-    """Return the loop over the coordinates for an f with several outputs."""
-
-    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-        """Write the five numbers of each output after one another to row k; the last has all evaluations.
-
-        ``base, ... = data``: f(x), and what the loop of one output takes.
-        """
-        record, flags, row = _Record(evaluate, state, data[0]), 0, np.empty((1, COLUMNS))
-        loop, bases = make_guarded_estimates(record.one_output, decorate), data[0].reshape(-1).tolist()
-        for k in range(start, stop):
-            record.coordinate = int(where[k]) if len(where) else k
-            record.seen.clear()
-            for record.output, base in enumerate(bases):
-                flags |= loop(state, (base, *data[1:]), args, np.array([record.coordinate]), 0, 1, row.data)
-                if record.wrong is not None:
-                    raise record.wrong
-                row[0, COLUMNS - 1] = len(record.seen) if record.output == len(bases) - 1 else 0.0
-                for column in range(COLUMNS):
-                    out[k, record.output * COLUMNS + column] = row[0, column]
-        return flags
-
-    return estimates

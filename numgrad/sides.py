@@ -187,9 +187,9 @@ class Sides:
     def _steps(self, h: Any) -> Floats:
         """Return the steps: as for an f that changes over lengths of 1 or x, or what was asked for."""
         size = np.abs(self.flat)
-        steps = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(size), size, 1.0), 1.0)
+        usual = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(size), size, 1.0), 1.0)
         # Powers of 2: where f stores x in fewer digits, x + h and x - h are rounded alike.
-        steps = np.exp2(np.rint(np.log2(steps)))
+        steps: Floats = np.exp2(np.rint(np.log2(usual)))
         for name, given in self.whole_x.own(h, "h").items():
             if given is not None:
                 steps[self.places[name]] = _given_steps(given, self.x[name].shape)
