@@ -1,4 +1,4 @@
-"""Estimate: numbers with an error, and how they are written; estimate_derivative and estimate_gradient make them."""
+"""Estimate: numbers with an error; estimate_derivative and estimate_gradient, which make them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
@@ -23,7 +22,7 @@ from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
 from .points import EPS, private_copy, resolution
 from .schemes import Bounds, limits
-from .tables import MOST_ROWS, table
+from .tables import MOST_ROWS, concise, table
 
 __all__ = ["Estimate", "estimate_derivative", "estimate_gradient"]
 
@@ -36,7 +35,6 @@ _GOOD = 4.5e5
 _ROWS = 10
 # Neither bounds nor first steps. Made once, since NumPy takes 0.2 us.
 _FREE = np.empty((0, 0))
-
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
@@ -134,27 +132,6 @@ class Estimate(Generic[Number]):
 
 def _named(index: tuple[Any, ...]) -> str:
     return f"({', '.join(map(str, index))})"
-
-
-def concise(value: float, error: float) -> str:
-    """Return the value up to the digit that is uncertain, and its error in units of that digit: 1.9999999999(3)."""
-    if not (math.isfinite(value) and math.isfinite(error)):
-        return f"{value} +- {error}"
-    if error <= 0.0:
-        return repr(float(value))
-    size = math.floor(math.log10(error))
-    digit = math.ceil(float(_shifted(error, size)) - 1e-9)
-    if digit == 10:
-        digit, size = 1, size + 1
-    power = size + len(f"{abs(_shifted(value, size)):.0f}") - 1
-    if size > 0 or power < -4:
-        return f"{_shifted(value, power):.{power - size}f}({digit})e{power:+03d}"
-    return f"{value:.{-size}f}({digit})"
-
-
-def _shifted(value: float, power: int) -> Decimal:
-    """Return ``value / 10**power`` where that power is no float, too."""
-    return Decimal(value).scaleb(-power)
 
 
 class _Options(TypedDict, total=False):
@@ -292,7 +269,7 @@ class Goals(NamedTuple):
     atol: float
 
     def estimate(self, rows: Floats, shape: tuple[int, ...], further: int) -> Estimate[Any]:
-        """Return the rows that `numgrad.ridders` has written as an Estimate, with `further` evaluations, of f(x)."""
+        """Return the rows of a loop of `numgrad.estimate_loops` as an Estimate, with `further` evaluations, of f(x)."""
         value, error, step = (column.reshape(shape).copy() for column in rows.reshape(-1, COLUMNS).T[:3])
         return Estimate(value, error, step, int(rows[..., 4].sum()) + further, self.has_converged(value, error))
 

@@ -227,7 +227,9 @@ def report(
         verdict = _NOISY
     elif verdict == "passed" and not any(_exceeds(part, tolerances[1]).any() for part in parts):
         verdict = _NOTHING
-        hints.append(f"{_NOTHING}: {_why_nothing(parts) if checked and total else 'x is empty'}")
+        is_small = any(part.is_small for part in parts)
+        why = "no value exceeds " + ("its own error bar" if is_small else "atol; pass a smaller one")
+        hints.append(f"{_NOTHING}: {why if checked and total else 'x is empty'}")
         arrays = {name: replace(part, max_relative_error=math.nan) for name, part in arrays.items()}
     ok = verdict in {"passed", _NOTHING} and not (strict and (verdict == _NOTHING or unjudged))
     largest = max((part.max_relative_error for part in arrays.values() if part.checked), default=math.nan)
@@ -266,12 +268,6 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
 def _exceeds(part: Comparison, atol: float) -> Flags:
     """Tell which values exceed what excuses them: atol, or of a small gradient their own error bars."""
     return part.size > (part.error if part.is_small else atol)
-
-
-def _why_nothing(parts: list[Comparison]) -> str:
-    if any(part.is_small for part in parts):
-        return "no value exceeds its own error bar"
-    return "no value exceeds atol; pass a smaller one"
 
 
 def _hidden(part: Comparison, atol: float) -> Flags:

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
-from .arguments import LARGEST_STEP, describe, real_array, real_number
+from .arguments import describe, real_array, real_number
 from .containers import Container, OfOneArray, is_array, is_labelled, is_tree, joined, leaves, named, renewed
 from .driver import Progress, Workers, differentiate
 from .ladder import noise_of, spacings
 from .loops import Directions, Floats, Indices, Rule, make_directions
 from .objectives.python import PythonObjective
 from .points import EPS, private_copy
-from .schemes import rule_at
+from .schemes import rule_at, steps_of
 
 __all__: list[str] = []  # nothing here is public
 
@@ -108,17 +108,6 @@ def _has_steps(objective: driver.Objective) -> bool:
     return objective.has_descent or isinstance(objective, PythonObjective)
 
 
-def _given_steps(h: Any, shape: tuple[int, ...]) -> Floats:
-    """Return the flat steps of an array that were asked for."""
-    given = private_copy(real_array(h, "h"))
-    if not ((given > 0.0) & (given < LARGEST_STEP)).all():
-        raise ValueError("h must be finite and positive in every element, and 2h finite")
-    try:
-        return np.broadcast_to(given, shape).reshape(-1)
-    except ValueError:
-        raise ValueError(f"h of shape {given.shape} does not broadcast to x of shape {shape}") from None
-
-
 class Sides:
     """Both sides of a check, after checking that they fit: f at a point of arrays by name, and a candidate by the same.
 
@@ -192,7 +181,8 @@ class Sides:
         steps: Floats = np.exp2(np.rint(np.log2(usual)))
         for name, given in self.whole_x.own(h, "h").items():
             if given is not None:
-                steps[self.places[name]] = _given_steps(given, self.x[name].shape)
+                given = private_copy(real_array(given, "h"))
+                steps[self.places[name]] = steps_of(self.x[name], given, "central", self.eps)
         return steps
 
     @cached_property
