@@ -199,18 +199,16 @@ def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, pr
     return parts
 
 
-def _compared(
-    name: str, shape: tuple[int, ...], chosen: Indices, claims: Floats, numerical: Floats, error: Floats
-) -> Comparison:
-    """Return claims beside numerical values, none of which has failed so far."""
-    failed, kink = np.zeros((2, len(chosen)), np.bool_)
-    return Comparison(name, shape, chosen, claims, numerical, error, failed, kink)
+def _compared(sides: Sides, name: str, own: Indices, numerical: Floats, error: Floats) -> Comparison:
+    """Return some claims for one array beside numerical values, none of which has failed so far."""
+    claims, (failed, kink) = sides.whole[sides.places[name]][own].astype(np.float64), np.zeros((2, len(own)), np.bool_)
+    return Comparison(name, sides.x[name].shape, own, claims, numerical, error, failed, kink)
 
 
 def _by_bars(sides: Sides, name: str, own: Indices, known: tuple[Floats, Floats], tolerances: Tolerances) -> Comparison:
     """Compare coordinates of one array with a gradient whose error bars are known."""
     numerical, error = (values.reshape(-1)[own] for values in known)
-    part = _compared(name, sides.x[name].shape, own, sides.claims(name, own), numerical, error)
+    part = _compared(sides, name, own, numerical, error)
     return part._replace(failed=(part.errors(tolerances) > tolerances[0]) & ~(part.difference <= part.error))
 
 
@@ -222,9 +220,7 @@ def _by_sweeps(
     steps = sides.steps[sides.places[name]][own]
     error = np.fmax(3.0 * np.abs(near - far), sides.rounding / steps)
     error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
-    part = _compared(name, sides.x[name].shape, own, sides.claims(name, own), near, error)._replace(
-        is_small=sides.is_small
-    )
+    part = _compared(sides, name, own, near, error)._replace(is_small=sides.is_small)
     doubted = _doubted(part, tolerances)
     # Equal values may hide in the stairs of a rounded f.
     same = (part.candidate == 0.0) & (near == 0.0) & (far == 0.0)
@@ -330,8 +326,9 @@ def _along_directions(
             claims = (vectors @ sides.whole).astype(np.float64)
             numerical = sides.quotients_along(sides.untied(vectors), h, after(report, first))
             error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
-            part = _compared("direction", (count,), chosen, claims, numerical, error)
-            part = part._replace(is_direction=True, is_small=sides.is_small)
+            failed, kink = np.zeros((2, len(chosen)), np.bool_)
+            values = claims, numerical, error, failed, kink
+            part = Comparison("direction", (count,), chosen, *values, is_direction=True, is_small=sides.is_small)
             doubted = np.flatnonzero(_doubted(part, tolerances))
             if len(doubted):
                 _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])

@@ -179,6 +179,10 @@ class Container:
         The memory that is perturbed: the caller's own where it is a writable floating array, else a float64 copy.
     copies : set of str
         The names of the copies.
+    places : dict of str to slice
+        The flat coordinates of each array, which are counted through all of them.
+    size : int
+        How many coordinates there are.
     """
 
     def __init__(self, given: Any, name: str = "x") -> None:
@@ -192,6 +196,10 @@ class Container:
             self.arrays[named(path)] = memory
             if is_copy or (source is not part and not np.may_share_memory(source, part.to_numpy())):
                 self.copies.add(named(path))
+        stops = accumulate(memory.size for memory in self.arrays.values())
+        arrays = zip(self.arrays.items(), stops, strict=True)
+        self.places = {name: slice(stop - memory.size, stop) for (name, memory), stop in arrays}
+        self.size = sum(memory.size for memory in self.arrays.values())
 
     @property
     def views(self) -> dict[str, NDArray[Any]]:
@@ -246,10 +254,9 @@ class Container:
         """
 
         def all_of_it(_: Any) -> list[Any]:
-            firsts = [0, *accumulate(memory.size for memory in self.arrays.values())]
             return [
-                work(OfOneArray(f, self, name, args), memory, name, first)
-                for (name, memory), first in zip(self.arrays.items(), firsts, strict=False)
+                work(OfOneArray(f, self, name, args), memory, name, self.places[name].start)
+                for name, memory in self.arrays.items()
             ]
 
         found, unchanged = preserving(list(self.views.values()), all_of_it)
@@ -314,10 +321,9 @@ class Joined(Container):
         """Return f, or a function that returns a container of gradients, as a function of the flat array."""
 
         def of_flat(flat: NDArray[Any], *args: Any) -> Any:
-            parts, first = self.views, 0
+            parts = self.views
             for name, part in parts.items():
-                values = flat[first : first + part.size].reshape(part.shape)
-                first += part.size
+                values = flat[self.places[name]].reshape(part.shape)
                 if name in self.moved:
                     part[...] = values
                 else:

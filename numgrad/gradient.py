@@ -287,8 +287,7 @@ def of_each_array(
     driver.check_progress(progress)
     whole, found = Container(x), list[Any]()
     own_options = {name: whole.own(options.pop(name), name) for name in by_array}
-    size = sum(memory.size for memory in whole.arrays.values())
-    chosen = np.arange(size) if coordinates is None else arguments.as_coordinates(coordinates, size)
+    chosen = np.arange(whole.size) if coordinates is None else arguments.as_coordinates(coordinates, whole.size)
     places = [np.empty(0, np.intp)]
 
     def work(function: Any, memory: NDArray[Any], name: str, first: int) -> None:

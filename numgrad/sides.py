@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from itertools import accumulate, combinations
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -113,9 +113,9 @@ class Sides:
 
     The name of a single array is ''. Numbers by coordinate are flat arrays over all arrays of the point, of which
     `places` names the slices: the point `flat`, the candidate `whole`, the first, least and largest `steps`, and the
-    bounds `ends`, or None. `eps` is the coarsest precision among the point, the candidate and the value
-    of f; `floor` is the round-off of the largest candidate in it, `rounding` what an error bar allows f for at least;
-    `is_small` tells that atol excuses the whole candidate.
+    bounds `ends`, or None. `eps` is the coarsest precision among the point, the candidate and the value of f; `floor`
+    is the round-off of the largest candidate in it, `rounding` what an error bar allows f for at least; `is_small`
+    tells that atol excuses the whole candidate.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class Sides:
         self.is_tree = is_tree(x) or (is_labelled(x) and is_python)
         if self.is_tree and not is_python:
             raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
-        self.whole_x = Container(x)
-        self.x, self.views, self.copies = self.whole_x.arrays, self.whole_x.views, self.whole_x.copies
-        self.point: Any = self.whole_x.like(self.x.values()) if self.is_tree else self.x[""]
+        self.whole_x = whole = Container(x)
+        self.x, self.views, self.copies, self.places = whole.arrays, whole.views, whole.copies, whole.places
+        self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
         if callable(gradient):
             gradient = self._called(gradient)
         self.notes = _shared(gradient, self.x) if self.is_tree else []
@@ -144,11 +144,6 @@ class Sides:
         """Return gradient and error bars of an array where the kind of f has its own, and nobody asked for steps."""
         slopes = None if self.is_planned else getattr(self.objective, "slopes", None)
         return None if slopes is None else slopes(self.point, self.args, name)
-
-    def claims(self, name: str, own: Indices) -> Floats:
-        """Return what the candidate claims of some coordinates of one array."""
-        claims: Floats = self.whole[self.places[name]][own].astype(np.float64)
-        return claims
 
     def _called(self, gradient: Callable[..., Any]) -> Any:
         """Return what a function returns at the point; ValueError if it writes to it."""
@@ -167,8 +162,6 @@ class Sides:
         largest = float(np.abs(self.whole).max(initial=0.0))
         self.floor = self.eps * largest if math.isfinite(largest) else 0.0
         self.counts = [array.size for array in self.x.values()]
-        stops = zip(self.x, self.counts, accumulate(self.counts), strict=True)
-        self.places = {name: slice(stop - count, stop) for name, count, stop in stops}
         self.flat = joined(np.asarray(array, np.float64) for array in self.x.values())
         self.steps = self._steps(h)
         self.bounds, self.ends = self.whole_x.own(bounds, "bounds"), self.whole_x.limits(bounds)
