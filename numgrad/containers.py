@@ -237,15 +237,14 @@ class Container:
 
     def limits(self, bounds: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
         """Return bounds, one pair for all or by the names of the arrays, as a pair of flat arrays, or None for none."""
-        own, views = self.own(bounds, "bounds"), self.views
+        own = self.own(bounds, "bounds")
         if all(pair is None for pair in own.values()):
             return None
-        free = np.array([[-np.inf], [np.inf]])
-        pairs = [
-            np.repeat(free, part.size, axis=1) if own[name] is None else limits(part, own[name])
-            for name, part in views.items()
-        ]
-        return joined(low for low, _ in pairs), joined(high for _, high in pairs)
+        low, high = np.full(self.size, -np.inf), np.full(self.size, np.inf)
+        for name, part in self.views.items():
+            if own[name] is not None:
+                low[self.places[name]], high[self.places[name]] = limits(part, own[name])
+        return low, high
 
     def each(self, f: Any, args: tuple[Any, ...], work: Callable[..., Any]) -> list[Any]:
         """Return ``work(function, memory, name, first)`` for each array, whose first flat coordinate is `first`.

@@ -270,12 +270,14 @@ class Goals(NamedTuple):
 
     def estimate(self, rows: Floats, shape: tuple[int, ...], further: int) -> Estimate[Any]:
         """Return the rows of a loop of `numgrad.estimate_loops` as an Estimate, with `further` evaluations, of f(x)."""
-        value, error, step = (column.reshape(shape).copy() for column in rows.reshape(-1, COLUMNS).T[:3])
-        return Estimate(value, error, step, int(rows[..., 4].sum()) + further, self.has_converged(value, error))
+        value, error, step, _, evaluations = rows.reshape(-1, COLUMNS).T.copy()
+        value, error, step = value.reshape(shape), error.reshape(shape), step.reshape(shape)
+        return Estimate(value, error, step, int(evaluations.sum()) + further, self.has_converged(value, error))
 
     def has_converged(self, value: Any, error: Any) -> Any:
         """Tell which errors are at most what the user, or `Estimate`, allows."""
-        return (error <= (self.rtol or _CONVERGED) * abs(value)) | (error <= self.atol)
+        larger: Any = max if value.__class__ is float else np.maximum
+        return error <= larger((self.rtol or _CONVERGED) * abs(value), self.atol)
 
     def good(self, eps: float = EPS) -> float:
         """Return the relative error at which no other first step is tried."""
@@ -304,7 +306,8 @@ class Problem(NamedTuple):
 
     def rule(self, base: float | None = None) -> Rule:
         """Return the rule of first derivatives; without `base`, f(x) is evaluated."""
-        data = math.nan if base is None else base, self.eps, self.goals.good(self.eps), self.goals.atol, self.reach
+        eps, goals = self.eps, self.goals
+        data = math.nan if base is None else base, eps, goals.good(eps), goals.atol, self.reach
         return Rule(make_estimates, data, base is None, COLUMNS, make_guarded_estimates)
 
     def run(self, rule: Rule, where: Any, count: int, progress: Progress = False) -> tuple[Floats, int]:

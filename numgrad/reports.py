@@ -258,8 +258,8 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
         hints.append(f"{_NOISY}: {_ADVICE}")
     if part.name and not part.is_direction:
         hints = [f"{part.name}: {hint}" for hint in hints]
-    unknown = np.full(failed.size, is_unknown)
-    counts = [int(flags.sum()) for flags in (unknown, beyond & ~failed & ~part.kink, hidden, part.kink & ~failed)]
+    flags = beyond & ~failed & ~part.kink, hidden, part.kink & ~failed
+    counts = [failed.size * is_unknown, *(int(flag.sum()) for flag in flags)]
     largest = float(errors.max()) if errors.size else math.nan
     array = ArrayCheck(not (failed.any() or part.wrong), int(failed.sum()), failed.size, math.prod(part.shape), largest)
     return _Found(array, hints, _worst(part, errors), counts)
@@ -272,8 +272,9 @@ def _exceeds(part: Comparison, atol: float) -> Flags:
 
 def _hidden(part: Comparison, atol: float) -> Flags:
     """Return what error bars hide: values that are no larger, but for zeros that are known well enough."""
-    known = (part.size == 0.0) & (part.error <= max(atol, _CLOSE * float(part.size.max(initial=0.0))))
-    hidden: Flags = (part.error > part.size) & ~known & ~part.kink
+    size = part.size
+    known = (size == 0.0) & (part.error <= max(atol, _CLOSE * float(size.max(initial=0.0))))
+    hidden: Flags = (part.error > size) & ~known & ~part.kink
     return hidden
 
 

@@ -72,18 +72,6 @@ _SMALL = 1e-3
 _DONE = 2
 
 
-def moved(spot: Spot, step: float) -> tuple[float, float]:
-    """Return where x + step is stored, and f there, which is NaN beyond the limits."""
-    x, point, i, value, _, _, args, low, high, out, k, evaluate, _ = spot
-    point[i] = value + step
-    place, found = float(point[i]), math.nan
-    if low <= place <= high:
-        found = evaluate(x, args)
-        out[k, 4] += 1.0
-    point[i] = value
-    return place, found
-
-
 def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]:
     """Return the slope for the step h, the jump between the slopes on both sides, the round-off, and a side.
 
@@ -91,9 +79,22 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
     on which f is not finite, as beyond the limits, or 0. The round-off is that of f, its noise, and that of what f
     computes from x first, eps x times the steepest slope.
     """
-    value, base, eps, noise = spot[3], spot[4], spot[5], spot[-1]
-    above, plus = moved(spot, h) if side >= 0 else (value, base)
-    below, minus = moved(spot, -h) if side <= 0 else (value, base)
+    x, point, i, value, base, eps, args, low, high, out, k, evaluate, noise = spot
+    plus = minus = base
+    above = below = value
+    if side >= 0:
+        point[i] = value + h
+        above, plus = float(point[i]), math.nan
+        if above <= high:
+            plus = evaluate(x, args)
+            out[k, 4] += 1.0
+    if side <= 0:
+        point[i] = value - h
+        below, minus = float(point[i]), math.nan
+        if below >= low:
+            minus = evaluate(x, args)
+            out[k, 4] += 1.0
+    point[i] = value
     if not (math.isfinite(plus) and math.isfinite(minus)):
         return math.nan, 0.0, 0.0, BELOW if math.isfinite(plus) else ABOVE
     # The step is lost in the rounding of x + h: there is no distance to divide by.
@@ -370,7 +371,7 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
 def linked(decorate: Decorator) -> Any:
     """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
     names = dict(globals())
-    own = moved, quotient, edge, residual, explain, look_near, roughness, refine, tableau, begin, retreat, is_better
+    own = quotient, edge, residual, explain, look_near, roughness, refine, tableau, begin, retreat, is_better
     for function in (*own, next_first, look_far, estimate):
         names[function.__name__] = decorate(FunctionType(function.__code__, names, function.__name__))
     return names["estimate"]
