@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, as_coordinates, describe, finite_real, is_compiled, real_array, real_number
-from .containers import flat_of, is_container, labels, plain_of, relabelled
+from .containers import flat_of, is_container, labels, plain_of
 from .driver import Progress, Workers, differentiate
 from .estimate_loops import COLUMNS, make_estimates, make_estimates_of_outputs, make_guarded_estimates
-from .gradient import of_each_array, takes_containers
+from .gradient import of_each_array
 from .loops import Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
@@ -447,13 +447,7 @@ def estimate_gradient(
 
 def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Estimate[Any]:
     """Return the estimates for all arrays of `x` in its structure, or at flat coordinates of all arrays."""
-    if takes_containers(f, options["args"], x):
-        found, gather = of_each_array(estimate_gradient, f, x, options, ("bounds", "first_step"))
-    else:  # a compiled f, of the numbers of a pandas object
-        found = [estimate_gradient(f, x.to_numpy(), **options)]
-        is_flat = options["coordinates"] is not None
-        gather = lambda parts: next(iter(parts)) if is_flat else relabelled(x, next(iter(parts)))  # noqa: E731
-    value, error, step, converged = (
-        gather(getattr(part, name) for part in found) for name in ("value", "error", "step", "converged")
-    )
+    found, gather = of_each_array(estimate_gradient, f, x, options, ("bounds", "first_step"))
+    names = "value", "error", "step", "converged"
+    value, error, step, converged = (gather([getattr(part, name) for part in found]) for name in names)
     return Estimate(value, error, step, sum(part.evaluations for part in found), converged)

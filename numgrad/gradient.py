@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -267,25 +267,26 @@ def takes_containers(f: Any, args: tuple[Any, ...], x: Any, vectorized: bool = F
 
 def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Any:
     """Return the gradients with respect to all arrays of `x` in its structure, or at flat coordinates of all arrays."""
-    if not takes_containers(f, options["args"], x, options["vectorized"]):
-        found = numerical_gradient(f, x.to_numpy(), **options)
-        return found if options["coordinates"] is not None else relabelled(x, found)
-    if options.pop("out") is not None:
-        raise TypeError(f"out must be None for x in a {type(x).__name__}: its gradients are new arrays")
     found, gather = of_each_array(numerical_gradient, f, x, options, ("h", "bounds"))
     return gather(found)
 
 
 def of_each_array(
     differentiate: Callable[..., Any], f: Any, x: Any, options: dict[str, Any], by_array: tuple[str, ...]
-) -> tuple[list[Any], Callable[[Iterable[NDArray[Any]]], Any]]:
+) -> tuple[list[Any], Callable[[list[Any]], Any]]:
     """Return what `differentiate` returns of each array of `x`, and what makes one result of an array for each of them.
 
-    That has the structure of `x`, or is flat where there are coordinates. The options `by_array` may be dicts.
+    That has the structure of `x`, or is flat where there are coordinates. The options `by_array` may be dicts. For an f
+    that takes no container, the one array is the numbers of a pandas object.
     """
+    if not takes_containers(f, options["args"], x, options.get("vectorized", False)):
+        is_flat, found = options["coordinates"] is not None, [differentiate(f, x.to_numpy(), **options)]
+        return found, lambda parts: parts[0] if is_flat else relabelled(x, parts[0])
+    if options.pop("out", None) is not None:
+        raise TypeError(f"out must be None for x in a {type(x).__name__}: its gradients are new arrays")
     args, coordinates, progress = (options.pop(name) for name in ("args", "coordinates", "progress"))
     driver.check_progress(progress)
-    whole, found = Container(x), list[Any]()
+    whole, found = Container(x), []
     own_options = {name: whole.own(options.pop(name), name) for name in by_array}
     chosen = np.arange(whole.size) if coordinates is None else arguments.as_coordinates(coordinates, whole.size)
     places = [np.empty(0, np.intp)]
@@ -304,8 +305,8 @@ def of_each_array(
         whole.each(f, args, work)
     order = np.argsort(np.concatenate(places))
 
-    def gather(parts: Iterable[NDArray[Any]]) -> Any:
-        return whole.like(parts) if coordinates is None else np.concatenate(list(parts) or [np.empty(0)])[order]
+    def gather(parts: list[Any]) -> Any:
+        return whole.like(parts) if coordinates is None else np.concatenate(parts or [np.empty(0)])[order]
 
     return found, gather
 
