@@ -226,11 +226,11 @@ def _by_sweeps(
     same = (part.candidate == 0.0) & (near == 0.0) & (far == 0.0)
     if same.any():
         doubted |= same & (DEVIATIONS * sides.noise / steps > tolerances[1])
-    ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not near.any()
+    if doubted.any():
+        part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
+    ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not part.numerical.any()
     driver.warn_of(0, math.nan, ignored, sides.x[name])
-    if not doubted.any():
-        return part
-    return _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
+    return part
 
 
 def _doubted(part: Comparison, tolerances: Tolerances) -> Flags:

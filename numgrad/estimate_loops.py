@@ -137,9 +137,10 @@ def make_estimates_of_outputs(evaluate: Any, decorate: Decorator) -> Any:
         loop, bases = make_guarded_estimates(record.one_output, decorate), data[0].reshape(-1).tolist()
         for k in range(start, stop):
             record.coordinate = int(where[k]) if len(where) else k
+            place = np.array([record.coordinate])
             record.seen.clear()
             for record.output, base in enumerate(bases):
-                flags |= loop(state, (base, *data[1:]), args, np.array([record.coordinate]), 0, 1, row.data)
+                flags |= loop(state, (base, *data[1:]), args, place, 0, 1, row.data)
                 if record.wrong is not None:
                     raise record.wrong
                 row[0, COLUMNS - 1] = len(record.seen) if record.output == len(bases) - 1 else 0.0
