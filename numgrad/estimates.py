@@ -232,7 +232,8 @@ def estimate_derivative(
     reach, rows, base = _reach(points, bounds, first_step), np.empty((points.size, COLUMNS)), None
     for k, value in enumerate(points.reshape(-1)):
         point = objective.place(np.array([value]), args)[0]
-        problem = Problem(objective, point, True, args, goals, reach[:, k : k + 1].copy())
+        own = reach[:, k : k + 1].copy() if reach.size else reach
+        problem = Problem(objective, point, True, args, goals, own)
         if isinstance(objective, PythonObjective):
             returned = objective.returned(point, args)
             if k == 0 and _has_several(returned):
