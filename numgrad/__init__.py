@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from .containers import labels
     from .descent import descent_path, gradient_ascent, gradient_descent
     from .elementwise import numerical_diff
-    from .estimate import Estimate
     from .estimated_matrices import estimate_hessian, estimate_jacobian
-    from .estimates import estimate_derivative, estimate_gradient
+    from .estimates import Estimate, estimate_derivative, estimate_gradient
     from .functions import cross_entropy_error, function_1, function_2, relu, sigmoid, softmax, sum_squared_error
     from .gradient import numerical_gradient
     from .hessian import hessian_vector_product, numerical_hessian
@@ -116,7 +115,7 @@ _MODULES = {
     "estimate_gradient": "estimates",
     "estimate_jacobian": "estimated_matrices",
     "estimate_hessian": "estimated_matrices",
-    "Estimate": "estimate",
+    "Estimate": "estimates",
     "check_gradient": "checking",
     "assert_gradient": "checking",
     "GradientCheck": "checking",

@@ -15,7 +15,7 @@ from .driver import Progress, Workers, after
 from .ladder import DEVIATIONS, Flags, Judged, Ladder, Lines
 from .loops import Floats, Indices
 from .points import EPS
-from .reports import Comparison, GradientCheck, Tolerances, relative, report
+from .reports import Comparison, GradientCheck, Tolerances, report
 from .schemes import Bounds
 from .sides import ROUND_OFF, Sides, rms
 
@@ -183,57 +183,60 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
 
 
 def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, progress: Progress) -> list[Comparison]:
-    """Compare coordinates, array by array, by sweeps at the steps h and 2h, and by the ladder where these may err."""
-    parts: list[Comparison] = []
-    first = 0  # the flat number of the first coordinate of the array at hand
+    """Compare coordinates, array by array."""
+    parts, done = list[Comparison](), 0
     with driver.reporting(progress, 2 * len(chosen)) as report:
-        for name, array in sides.x.items():
-            own = chosen[(first <= chosen) & (chosen < first + array.size)] - first
-            done = 2 * sum(len(part.chosen) for part in parts)
+        for name, place in sides.places.items():
+            own = chosen[(place.start <= chosen) & (chosen < place.stop)] - place.start
             if (known := sides.known(name)) is not None:
                 parts.append(_by_bars(sides, name, own, known, tolerances))
                 if report:
                     report(done + 2 * len(own))
-                first += array.size
-                continue
-            near = sides.quotients(name, own, 1.0, after(report, done))
-            far = sides.quotients(name, own, 2.0, after(report, done + len(own)))
-            error = np.fmax(3.0 * np.abs(near - far), sides.rounding / sides.steps[name][own])
-            error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
-            candidate = sides.candidate[name].reshape(-1)[own].astype(np.float64)
-            failed, kink = np.zeros((2, len(own)), np.bool_)
-            values = candidate, near, error, failed, kink
-            part = Comparison(name, array.shape, own, *values, is_small=sides.is_small)
-            doubted = _doubted(candidate, near, error, sides.is_small, tolerances)
-            # Equal values may hide in the stairs of a rounded f.
-            same = (candidate == 0.0) & (near == 0.0) & (far == 0.0)
-            if same.any():
-                doubted |= same & (DEVIATIONS * sides.noise / sides.steps[name][own] > tolerances[1])
-            if doubted.any():
-                part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), first, tolerances)
-            parts.append(part)
-            ignored = name in sides.copies and len(own) == array.size > 0 and not near.any()
-            driver.warn_of(0, math.nan, ignored, array)
-            first += array.size
+            else:
+                reports = after(report, done), after(report, done + len(own))
+                parts.append(_by_sweeps(sides, name, own, tolerances, reports))
+            done += 2 * len(own)
     return parts
 
 
-def _doubted(candidate: Floats, near: Floats, error: Floats, is_small: bool, tolerances: Tolerances) -> Flags:
-    """Tell which claims must be asked of the ladder; of a small gradient those that small error bars do not explain."""
-    rtol, atol = tolerances
-    if not is_small:
-        return relative(candidate, near, tolerances) > rtol
-    unexplained: Flags = ~(np.abs(candidate - near) <= np.fmin(error, atol))
-    return unexplained & (relative(candidate, near, (rtol, 0.0)) > rtol)
+def _compared(sides: Sides, name: str, own: Indices, numerical: Floats, error: Floats) -> Comparison:
+    """Return some claims for one array beside numerical values, none of which has failed so far."""
+    claims, (failed, kink) = sides.whole[sides.places[name]][own].astype(np.float64), np.zeros((2, len(own)), np.bool_)
+    return Comparison(name, sides.x[name].shape, own, claims, numerical, error, failed, kink)
 
 
 def _by_bars(sides: Sides, name: str, own: Indices, known: tuple[Floats, Floats], tolerances: Tolerances) -> Comparison:
     """Compare coordinates of one array with a gradient whose error bars are known."""
     numerical, error = (values.reshape(-1)[own] for values in known)
-    candidate = sides.candidate[name].reshape(-1)[own].astype(np.float64)
-    doubted = relative(candidate, numerical, tolerances) > tolerances[0]
-    failed = doubted & ~(np.abs(candidate - numerical) <= error)
-    return Comparison(name, sides.x[name].shape, own, candidate, numerical, error, failed, np.zeros(len(own), np.bool_))
+    part = _compared(sides, name, own, numerical, error)
+    return part._replace(failed=(part.errors(tolerances) > tolerances[0]) & ~(part.difference <= part.error))
+
+
+def _by_sweeps(
+    sides: Sides, name: str, own: Indices, tolerances: Tolerances, reports: tuple[Progress, Progress]
+) -> Comparison:
+    """Compare coordinates of one array by sweeps at the steps h and 2h, and by the ladder where these may err."""
+    near, far = (sides.quotients(name, own, *how) for how in zip((1.0, 2.0), reports, strict=True))
+    steps = sides.steps[sides.places[name]][own]
+    error = np.fmax(3.0 * np.abs(near - far), sides.rounding / steps)
+    error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
+    part = _compared(sides, name, own, near, error)._replace(is_small=sides.is_small)
+    doubted = _doubted(part, tolerances)
+    # Equal values may hide in the stairs of a rounded f.
+    same = (part.candidate == 0.0) & (near == 0.0) & (far == 0.0)
+    if same.any():
+        doubted |= same & (DEVIATIONS * sides.noise / steps > tolerances[1])
+    if doubted.any():
+        part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
+    ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not part.numerical.any()
+    driver.warn_of(0, math.nan, ignored, sides.x[name])
+    return part
+
+
+def _doubted(part: Comparison, tolerances: Tolerances) -> Flags:
+    """Tell which claims must be asked of the ladder; of a small gradient those that small error bars do not explain."""
+    beyond = part.errors(tolerances) > tolerances[0]
+    return beyond & ~(part.difference <= np.fmin(part.error, tolerances[1])) if part.is_small else beyond
 
 
 def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Tolerances) -> Comparison:
@@ -247,33 +250,34 @@ def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Toler
         if not len(again):
             continue
         found = _climbed(sides, part, again, tolerances[0], start)
-        part.numerical[again], part.error[again] = found.slope, found.error
-        part.failed[again], part.kink[again] = found.failed, found.kink
+        _write(part, again, found)
         if again is few and found.failed.all():
-            part.failed[others] = ~(np.abs(part.candidate - part.numerical) <= part.error)[others]
+            part.failed[others] = ~(part.difference <= part.error)[others]
             break
         start = int(np.median(found.rung)) if start is None else start
     if part.failed.any() and (floor := sides.moved_by_storing()):
-        near = np.abs(part.candidate - part.numerical) <= floor
+        near = part.difference <= floor
         part.error[near & part.failed], part.failed[near] = floor, False
     return part
 
 
+def _write(part: Comparison, at: Indices, found: Judged) -> None:
+    part.numerical[at], part.error[at], part.failed[at], part.kink[at] = found[:4]
+
+
 def _climbed(sides: Sides, part: Comparison, again: Indices, rtol: float, start: int | None) -> Judged:
-    own = part.chosen[again]
-    farthest = sides.farthest(part.name)[own]
-    steps, least = sides.steps[part.name][own], sides.least[part.name][own]
-    lines = Lines(part.candidate[again], steps, least, farthest, 0.25 * least, rms(sides.candidate[part.name]))
+    own, place = part.chosen[again], sides.places[part.name]
+    steps, least, farthest = (numbers[place][own] for numbers in (sides.steps, sides.least, sides.farthest))
+    lines = Lines(part.candidate[again], steps, least, farthest, 0.25 * least, rms(sides.whole[place]))
     return Ladder(lines, lambda which, h: sides.slopes(part.name, own[which], h), sides.noise).judge(rtol, start)
 
 
-def _joined(sides: Sides, part: Comparison, first: int, tolerances: Tolerances) -> Comparison:
+def _joined(sides: Sides, part: Comparison, tolerances: Tolerances) -> Comparison:
     """Judge an array as a whole where noise hides its coordinates: by fresh values along the candidate and others.
 
     These are what is left of the difference, weighted by the error bars, all of it and in the worst column and row.
     """
-    size = np.fmax(np.abs(part.candidate), np.abs(part.numerical))
-    if part.failed.any() or part.kink.any() or not (part.error > tolerances[0] * size).any():
+    if part.failed.any() or part.kink.any() or not (part.error > tolerances[0] * part.size).any():
         return part
     if not np.isfinite(part.error).all() or sides.ends:
         return part
@@ -284,55 +288,52 @@ def _joined(sides: Sides, part: Comparison, first: int, tolerances: Tolerances) 
         indices = np.unravel_index(part.chosen, part.shape)
         groups += [np.where(at == np.bincount(at, score).argmax(), part.candidate, 0.0) for at in indices]
     vectors = np.zeros((len(groups), sides.size))
-    vectors[:, first + part.chosen] = groups
+    vectors[:, sides.places[part.name].start + part.chosen] = groups
     vectors = vectors[np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)]
     vectors /= np.abs(vectors).max(axis=1, initial=0.0)[:, np.newaxis]
     vectors[np.abs(vectors) < _LEAST_PART] = 0.0
-    steps = 1.0 / np.abs(vectors / np.concatenate(list(sides.steps.values()))).max(axis=1, initial=0.0)
+    steps = 1.0 / np.abs(vectors / sides.steps).max(axis=1, initial=0.0)
     found, claims = _climbed_along(sides, vectors, steps, tolerances[0])
     judged = bool((found.error < 0.5 * np.fmax(np.abs(claims), np.abs(found.slope))).any())
     wrong = tuple(zip(claims[found.failed].tolist(), found.slope[found.failed].tolist(), strict=True))
     return part._replace(judged=judged, wrong=wrong)
 
 
-def _climbed_along(
-    sides: Sides, vectors: Floats, steps: Floats, rtol: float, start: int | None = None
-) -> tuple[Judged, Floats]:
+def _climbed_along(sides: Sides, vectors: Floats, steps: Floats, rtol: float) -> tuple[Judged, Floats]:
     """Judge the slopes along vectors, and return what is claimed of them."""
-    far = np.concatenate([sides.farthest(name) for name in sides.x])
     claims, moved = (vectors @ sides.whole).astype(np.float64), sides.untied(vectors)
-    farthest = np.fmax(1.0 / np.fmax(np.abs(moved / far).max(axis=1, initial=0.0), 1e-300), 4.0 * steps)
-    least = np.concatenate(list(sides.least.values()))
-    nearest = _STORED * least.max(initial=0.0) * np.ones(len(steps))
-    rounding = 0.25 * np.abs(moved) @ least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
-    lines = Lines(claims, steps, nearest, farthest, rounding, rms(claims))
+    farthest = 1.0 / np.fmax(np.abs(moved / sides.farthest).max(axis=1, initial=0.0), 1e-300)
+    nearest = np.full(len(steps), _STORED * sides.least.max(initial=0.0))
+    rounding = 0.25 * np.abs(moved) @ sides.least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
+    lines = Lines(claims, steps, nearest, np.fmax(farthest, 4.0 * steps), rounding, rms(claims))
     ladder = Ladder(lines, lambda which, h: sides.along(moved[which], h), sides.noise_of_all)
-    return ladder.judge(rtol, start), claims
+    return ladder.judge(rtol), claims
 
 
 def _along_directions(
     sides: Sides, count: int, rng: np.random.Generator, tolerances: Tolerances, progress: Progress
 ) -> Comparison:
     """Compare the slopes along random directions, whose largest component is 1."""
-    n, own_steps = sides.size, np.concatenate(list(sides.steps.values()))
-    candidate, numerical, error = np.empty((3, count))
-    failed, kink = np.zeros((2, count), np.bool_)
+    blocks, room, length = list[Comparison](), sides.room(), max(1, _NUMBERS // max(1, sides.size))
     with driver.reporting(progress, count) as report:
-        for first in range(0, count, block := max(1, _NUMBERS // max(1, n))):
+        for first in range(0, count, length):
             # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
-            own = slice(first, min(first + block, count))
-            vectors = rng.standard_normal((own.stop - first, n)) * own_steps * sides.room()
+            chosen = np.arange(first, min(first + length, count))
+            vectors = rng.standard_normal((len(chosen), sides.size)) * sides.steps * room
             lengths = np.abs(vectors).max(axis=1, initial=0.0)
             lengths[lengths == 0.0] = 1.0
             vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
-            candidate[own] = vectors @ sides.whole
-            numerical[own] = sides.quotients_along(sides.untied(vectors), h, after(report, first))
-            error[own] = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical[own])
-            found_here = candidate[own], numerical[own], error[own]
-            doubted = np.flatnonzero(_doubted(*found_here, sides.is_small, tolerances))
+            claims = (vectors @ sides.whole).astype(np.float64)
+            numerical = sides.quotients_along(sides.untied(vectors), h, after(report, first))
+            error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
+            failed, kink = np.zeros((2, len(chosen)), np.bool_)
+            values = claims, numerical, error, failed, kink
+            part = Comparison("direction", (count,), chosen, *values, is_direction=True, is_small=sides.is_small)
+            doubted = np.flatnonzero(_doubted(part, tolerances))
             if len(doubted):
-                found, _ = _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])
-                at = first + doubted
-                numerical[at], error[at], failed[at], kink[at] = found[:4]
-    values = candidate, numerical, error, failed, kink, True
-    return Comparison("direction", (count,), np.arange(count), *values, is_small=sides.is_small)
+                _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
+            blocks.append(part)
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in blocks]) for name in Comparison._fields[2:8]
+    }
+    return blocks[0]._replace(**columns)

@@ -1,7 +1,8 @@
 """Parameters in containers: arrays in dicts, lists and tuples, and pandas objects, as what is perturbed.
 
 Each array is perturbed by itself, as one that was given alone; `f` receives all of them, in the structure of what was
-given. pandas is not imported: its objects are known by the module of their class.
+given. For second derivatives, which move two of them, they are the parts of one flat array. pandas is not imported: its
+objects are known by the module of their class.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import raise_argument_changed, real_array
-from .points import preserving, written_through
+from .bounds import limits
+from .points import is_unchanged, native_copy, preserving, written_through
 
 __all__ = ["labels"]
 
@@ -61,9 +63,8 @@ def items(tree: Any, path: str = "") -> list[tuple[str, Any]]:
     """Return the paths and the parts of one level of a tree."""
     if isinstance(tree, Mapping) and not all(isinstance(key, str) for key in tree):
         raise TypeError(f"the keys of x must be strings, got {list(tree)}")
-    return [
-        (f"{path}[{key!r}]", part) for key, part in (tree.items() if isinstance(tree, Mapping) else enumerate(tree))
-    ]
+    pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+    return [(f"{path}[{key!r}]", part) for key, part in pairs]
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -103,19 +104,21 @@ def relabelled(like: Any, values: NDArray[Any]) -> Any:
     return type(like)(values, index=like.index, copy=False, **more)
 
 
+def joined(parts: Iterable[Any]) -> NDArray[Any]:
+    """Return all elements of some arrays, in C order, as float64 at least."""
+    return np.concatenate([np.empty(0), *map(np.ravel, parts)])
+
+
 def flat_of(value: Any) -> NDArray[Any]:
     """Return all elements of an array, or of the arrays of a container."""
-    return np.concatenate([np.empty(0, np.bool_), *(np.ravel(part) for _, part in leaves(value))])
+    return joined(part for _, part in leaves(value))
 
 
 def plain_of(value: Any) -> Any:
     """Return an array, or the arrays of a container, as numbers, lists and dicts."""
-    if is_tree(value):
-        pairs = [
-            (key, plain_of(part)) for key, part in (value.items() if isinstance(value, Mapping) else enumerate(value))
-        ]
-        return dict(pairs) if isinstance(value, Mapping) else [part for _, part in pairs]
-    return np.asarray(value).tolist()
+    if isinstance(value, Mapping):
+        return {key: plain_of(part) for key, part in value.items()}
+    return list(map(plain_of, value)) if is_tree(value) else np.asarray(value).tolist()
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -159,9 +162,7 @@ def labels(x: Any) -> list[str]:
     for path, part in leaves(x):
         name, columns = named(path) or "x", getattr(part, "columns", None)
         if is_labelled(part):
-            keys: Iterable[Any] = (
-                part.index if columns is None else [f"{row}, {column}" for row in part.index for column in columns]
-            )
+            keys = part.index if columns is None else (f"{row}, {column}" for row in part.index for column in columns)
             found += [f"{name}[{key}]" if path else str(key) for key in keys]
         else:
             own = np.ndindex(np.shape(part))
@@ -178,6 +179,10 @@ class Container:
         The memory that is perturbed: the caller's own where it is a writable floating array, else a float64 copy.
     copies : set of str
         The names of the copies.
+    places : dict of str to slice
+        The flat coordinates of each array, which are counted through all of them.
+    size : int
+        How many coordinates there are.
     """
 
     def __init__(self, given: Any, name: str = "x") -> None:
@@ -191,6 +196,10 @@ class Container:
             self.arrays[named(path)] = memory
             if is_copy or (source is not part and not np.may_share_memory(source, part.to_numpy())):
                 self.copies.add(named(path))
+        stops = accumulate(memory.size for memory in self.arrays.values())
+        arrays = zip(self.arrays.items(), stops, strict=True)
+        self.places = {name: slice(stop - memory.size, stop) for (name, memory), stop in arrays}
+        self.size = sum(memory.size for memory in self.arrays.values())
 
     @property
     def views(self) -> dict[str, NDArray[Any]]:
@@ -226,6 +235,17 @@ class Container:
             )
         return dict(value)
 
+    def limits(self, bounds: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return bounds, one pair for all or by the names of the arrays, as a pair of flat arrays, or None for none."""
+        own = self.own(bounds, "bounds")
+        if all(pair is None for pair in own.values()):
+            return None
+        low, high = np.full(self.size, -np.inf), np.full(self.size, np.inf)
+        for name, part in self.views.items():
+            if own[name] is not None:
+                low[self.places[name]], high[self.places[name]] = limits(part, own[name])
+        return low, high
+
     def each(self, f: Any, args: tuple[Any, ...], work: Callable[..., Any]) -> list[Any]:
         """Return ``work(function, memory, name, first)`` for each array, whose first flat coordinate is `first`.
 
@@ -233,10 +253,9 @@ class Container:
         """
 
         def all_of_it(_: Any) -> list[Any]:
-            firsts = [0, *accumulate(memory.size for memory in self.arrays.values())]
             return [
-                work(OfOneArray(f, self, name, args), memory, name, first)
-                for (name, memory), first in zip(self.arrays.items(), firsts, strict=False)
+                work(OfOneArray(f, self, name, args), memory, name, self.places[name].start)
+                for name, memory in self.arrays.items()
             ]
 
         found, unchanged = preserving(list(self.views.values()), all_of_it)
@@ -280,3 +299,49 @@ def renewed(value: Any) -> Any:
     if is_tree(value):
         return rebuilt(value, (renewed(part) for _, part in leaves(value)))
     return value.copy(deep=False) if is_labelled(value) else value
+
+
+class Joined(Container):
+    """The arrays of a container as the parts of one array, `flat`, in C order.
+
+    What `of` returns writes a point to the arrays, calls f, and finds out whether f has written to them. An array that
+    is a copy, or that has fewer digits than `flat`, stays as it is, and f receives a part of the point instead.
+    """
+
+    def __init__(self, x: Any) -> None:
+        super().__init__(x)
+        if twice := [name for name in self.arrays if name not in self.apart()]:
+            raise ValueError(f"{twice[0]} is given twice, so that it has no derivative of its own; pass it once")
+        flat = np.concatenate([np.empty(0, np.float16), *(part.reshape(-1) for part in self.views.values())])
+        self.flat: NDArray[Any] = flat.astype(flat.dtype.newbyteorder("=") if self.arrays else np.float64)
+        self.moved = {n: a for n, a in self.views.items() if n not in self.copies and a.dtype == self.flat.dtype}
+
+    def of(self, f: Callable[..., Any], is_gradient: bool = False) -> Callable[..., Any]:
+        """Return f, or a function that returns a container of gradients, as a function of the flat array."""
+
+        def of_flat(flat: NDArray[Any], *args: Any) -> Any:
+            parts = self.views
+            for name, part in parts.items():
+                values = flat[self.places[name]].reshape(part.shape)
+                if name in self.moved:
+                    part[...] = values
+                else:
+                    parts[name] = values
+            before = list(map(native_copy, self.moved.values()))
+            found = f(renewed(self.like(parts.values())), *args)
+            if not all(map(is_unchanged, self.moved.values(), before)):
+                raise_argument_changed()
+            return joined(real_array(part) for _, part in leaves(found)) if is_gradient else found
+
+        return of_flat
+
+    def run(self, work: Callable[[], Any]) -> Any:
+        """Return what `work` returns; the arrays are restored after any exit."""
+        return preserving(list(self.views.values()), lambda _: work())[0]
+
+    def numbers(self, value: Any, what: str) -> Any:
+        """Return an argument of numbers, one for all or by the names of the arrays, as a flat array."""
+        own = self.own(value, what)
+        if any(isinstance(part, str) for part in own.values()):
+            return value
+        return joined(np.broadcast_to(real_array(own[name], what), part.shape) for name, part in self.views.items())

@@ -64,33 +64,27 @@ class SecondDifferences:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 
     def differences(
-        self,
-        where: Directions,
-        inside: NDArray[Any],
-        workers: Workers = 1,
-        progress: Progress = False,
-        out: Floats | None = None,
+        self, where: Directions, inside: NDArray[Any], out: Floats | None = None, **how: Any
     ) -> tuple[Floats, int]:
-        """Return the second differences along directions, one-sided where one is not `inside` the bounds."""
+        """Return the second differences along directions, one-sided where one is not `inside` the bounds, and flags."""
         *data, denominators, stored = self.rule.data
         if len(denominators) > 1:
             # The last row of the table reaches to one side alone: that to which the steps point.
             data[4] = np.where(inside, 0, len(denominators) - 1)
-        rule, found = self.rule._replace(data=(*data, denominators, stored)), out
-        if found is None:
-            found = np.empty(len(where.starts) - 1)
-        return found, differentiate(self.objective, self.point, self.args, (rule, where), found, workers, progress)
+        rule = self.rule._replace(data=(*data, denominators, stored))
+        found = np.empty(len(where.starts) - 1) if out is None else out
+        return found, differentiate(self.objective, self.point, self.args, (rule, where), found, **how)
 
     def along(self, pairs: tuple[Indices, Indices], workers: Workers, progress: Progress, found: Floats) -> None:
         """Write the second differences along each coordinate, and then along each of the pairs, to `found`."""
         n = self.point.size
-        _, flags = self._differences(np.arange(n), pairs, workers, progress, found)
+        _, flags = self._differences(np.arange(n), pairs, found, workers=workers, progress=progress)
         ignored = driver.seems_ignored(self.objective, self.private, workers, flags, found)
         warn_of(self.objective, (self.point, self.args), (self.h, self.steps), ignored)
         if isinstance(self.h, str) and (longer := self._lengthen(found)).any():
             again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
             chosen = pairs[0][again], pairs[1][again]
-            found[n + again] = self._differences(np.empty(0, np.intp), chosen, workers, False)[0]
+            found[n + again] = self._differences(np.empty(0, np.intp), chosen, workers=workers)[0]
 
     def derivatives(self, found: Floats, pairs: tuple[Indices, Indices]) -> tuple[Floats, Floats]:
         """Return the second derivatives by each coordinate, and the mixed ones of the pairs."""
@@ -100,18 +94,13 @@ class SecondDifferences:
             return found[:n] / self.steps / self.steps, mixed
 
     def _differences(
-        self,
-        alone: Indices,
-        pairs: tuple[Indices, Indices],
-        workers: Workers,
-        progress: Progress,
-        out: Floats | None = None,
+        self, alone: Indices, pairs: tuple[Indices, Indices], out: Floats | None = None, **how: Any
     ) -> tuple[Floats, int]:
-        """Return the second differences along coordinates alone, and then along pairs of them."""
+        """Return the second differences along coordinates alone, and then along pairs of them, and flags."""
         members = np.concatenate([alone, np.stack(pairs, 1).reshape(-1)])
         starts = np.concatenate([np.arange(len(alone)), np.arange(len(alone), len(members) + 1, 2)])
         inside = np.concatenate([self.inside[alone], self.inside[pairs[0]] & self.inside[pairs[1]]])
-        return self.differences(Directions(starts, members, self.steps[members]), inside, workers, progress, out)
+        return self.differences(Directions(starts, members, self.steps[members]), inside, out, **how)
 
     def _lengthen(self, found: Floats) -> NDArray[Any]:
         """Take longer steps where a small coordinate hardly changes f, write those differences, and tell where."""
@@ -143,7 +132,7 @@ class SecondDifferences:
             return False
         self.steps[i], self.inside[i], alone = steps[0], inside[0], np.array([i])
         with suppress(Exception), np.errstate(all="ignore"):
-            (difference,), _ = self._differences(alone, (alone[:0], alone[:0]), 1, False)
+            (difference,), _ = self._differences(alone, (alone[:0], alone[:0]))
             change = difference / self.steps[i] ** 2 - found[i] / known[0] ** 2
             at_end = self.values([alone])[0]
             if abs(change) <= _ROUNDING * self.noise[i] / known[0] ** 2 and np.isfinite(at_end):

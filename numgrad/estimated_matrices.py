@@ -11,25 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, describe, is_compiled, real_number
-from .containers import is_container, is_labelled
-from .driver import Progress, Workers, differentiate
-from .estimate import Estimate
-from .estimates import (
-    checked_goals,
-    estimate_of_outputs,
-    good_enough,
-    has_converged,
-    plan_estimates,
-    reach_of,
-)
+from .containers import Joined, is_container, is_labelled
+from .driver import Progress, Workers
+from .estimate_loops import COLUMNS, make_second_estimates
+from .estimates import Estimate, problem_of
 from .gradient import takes_containers
-from .joined import Joined
 from .loops import Directions, Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
-from .points import EPS, resolution
-from .replays import make_second_estimates
-from .ridders import COLUMNS
 from .schemes import Bounds
 
 __all__ = ["estimate_hessian", "estimate_jacobian"]
@@ -93,17 +82,12 @@ def estimate_jacobian(
     (1, 0)  6.00000000000000(3)
     (1, 1)  1.00000000000000(2)
     """
-    known = _python_or_compiled(f, args)
-    driver.check_progress(progress)
-    point, private = known.place(x, args)
-    objective = VectorObjective(f)
-    workers = driver.as_workers(workers, objective)
-    goals, reach = checked_goals(rtol, atol), reach_of(point, bounds, first_step)
-    options = (EPS if private else resolution(point)), goals, reach
-    found, flags = estimate_of_outputs(objective, point, args, options, workers, progress)
-    ignored = driver.seems_ignored(objective, private, workers, flags, np.ravel(found.value))
-    driver.warn_of(flags, math.nan, ignored, point)
-    return found
+    options: dict[str, Any] = {"args": args, "workers": workers, "progress": progress}
+    options |= {"bounds": bounds, "rtol": rtol, "atol": atol, "first_step": first_step}
+    problem = problem_of(VectorObjective(f), _python_or_compiled(f, args).place, x, options)
+    rows, shape, flags = problem.rows_of_outputs(progress)
+    problem.warn_of(flags, rows[..., 0].reshape(-1))
+    return problem.goals.estimate(rows, (*shape, *problem.point.shape), 1)
 
 
 def estimate_hessian(
@@ -171,33 +155,26 @@ def estimate_hessian(
     >>> bool((abs(hessian.value - [[4, 6], [6, 0]]) <= hessian.error).all())
     True
     """
+    options: dict[str, Any] = {"args": args, "workers": workers, "progress": progress}
+    options |= {"bounds": bounds, "rtol": rtol, "atol": atol, "first_step": first_step}
     if x.__class__ is not np.ndarray and is_container(x) and not is_labelled(x) and takes_containers(f, args, x):
         joined = Joined(x)
-        own: dict[str, Any] = {"args": args, "workers": workers, "progress": progress, "rtol": rtol, "atol": atol}
-        own["first_step"] = None if first_step is None else joined.numbers(first_step, "first_step")
-        own["bounds"] = joined.limits(bounds)
-        return joined.run(lambda: estimate_hessian(joined.of(f), joined.flat, **own))  # type: ignore[no-any-return]
-    known = _python_or_compiled(f, args)
-    driver.check_progress(progress)
-    point, private = known.place(x, args)
-    objective = PythonObjective(f)
-    workers = driver.as_workers(workers, objective)
-    goals, reach = checked_goals(rtol, atol), reach_of(point, bounds, first_step)
-    eps = EPS if private else resolution(point)
-    rows, plan = plan_estimates(eps, ALL_COORDINATES, point.size, goals, reach)
-    flags = differentiate(objective, point, args, plan, rows, workers)
-    with np.errstate(all="ignore"):
-        lines = _Lines(point, reach, rows)
-    base = real_number(objective.returned(point, args))
-    data = base, eps, good_enough(goals), goals[1], lines.rooms
-    found, where = np.empty((len(lines.first) + lines.again.sum(), COLUMNS)), lines.directions()
-    rule = Rule(make_second_estimates, data, False, COLUMNS, make_second_estimates)
-    flags |= differentiate(objective, point, args, (rule, where), found, workers, progress)
-    driver.warn_of(flags, math.nan, driver.seems_ignored(objective, private, workers, flags, found[:, 0]), point)
+        options["first_step"] = None if first_step is None else joined.numbers(first_step, "first_step")
+        options["bounds"] = joined.limits(bounds)
+        return joined.run(lambda: estimate_hessian(joined.of(f), joined.flat, **options))  # type: ignore[no-any-return]
+    problem = problem_of(PythonObjective(f), _python_or_compiled(f, args).place, x, options)
+    rows, flags = problem.run(problem.rule(), ALL_COORDINATES, problem.point.size)
+    base = real_number(problem.objective.returned(problem.point, args))
     with np.errstate(all="ignore"):  # squares of units may overflow
+        lines = _Lines(problem.point, problem.reach, rows)
+        where = lines.directions()
+        data = base, problem.eps, problem.goals.good(), problem.goals.atol, lines.rooms
+        rule = Rule(make_second_estimates, data, False, COLUMNS, make_second_estimates)
+        found, more = problem.run(rule, where, len(where.starts) - 1, progress)
         value, error, step = lines.matrices(found)
+    problem.warn_of(flags | more, found[:, 0])
     evaluations = int(rows[:, 4].sum() + found[:, 4].sum()) + 2
-    return Estimate(value, error, step, evaluations, has_converged(value, error, goals))
+    return Estimate(value, error, step, evaluations, problem.goals.has_converged(value, error))
 
 
 def _python_or_compiled(f: Any, args: tuple[Any, ...]) -> driver.Objective:
@@ -242,13 +219,13 @@ class _Lines:
 
     def directions(self) -> Directions:
         """Return the lines with the first units, and then those with the second ones that differ."""
-        pairs = [(i, j) if i != j else (i,) for i, j in zip(self.first.tolist(), self.second.tolist(), strict=True)]
-        again = [pair for pair, other in zip(pairs, self.again.tolist(), strict=True) if other]
-        nothing, sizes = np.empty(0, np.intp), list(map(len, (*pairs, *again)))
-        members = np.concatenate([nothing, *map(np.array, (*pairs, *again))])
-        split = sum(sizes[: len(pairs)])
-        lengths = np.concatenate([self.units[0, members[:split]], self.units[1, members[split:]]])
-        return Directions(np.cumsum([0, *sizes]), members, lengths)
+        lines = np.concatenate([np.arange(len(self.first)), np.flatnonzero(self.again)])
+        pairs = np.stack([self.first, self.second], axis=1)[lines]
+        is_member = np.stack([np.ones(len(lines), np.bool_), pairs[:, 0] != pairs[:, 1]], axis=1)
+        is_again = np.arange(len(lines)) >= len(self.first)
+        lengths = np.where(is_again[:, np.newaxis], self.units[1][pairs], self.units[0][pairs])
+        starts = np.cumsum([0, *is_member.sum(axis=1)])
+        return Directions(starts, pairs[is_member], lengths[is_member])
 
     def matrices(self, rows: Floats) -> Floats:
         """Return second derivatives, errors and steps, from what was found along the lines."""
@@ -269,10 +246,8 @@ class _Lines:
 
     def _matrices(self, rows: Floats, units: Floats) -> Floats:
         i, j, own = self.first, self.second, self.first == self.second
-        value, error = (
-            2.0 * rows[:, 0],
-            2.0 * np.fmax(rows[:, 1], 2.0 * np.fmax(self.noise[i], self.noise[j]) / rows[:, 2]),
-        )
+        value = 2.0 * rows[:, 0]
+        error = 2.0 * np.fmax(rows[:, 1], 2.0 * np.fmax(self.noise[i], self.noise[j]) / rows[:, 2])
         along, bar = value[own], error[own]
         value = np.where(own, value, 0.5 * (value - along[i] - along[j])) / units[i] / units[j]
         error = np.where(own, error, 0.5 * (error + bar[i] + bar[j])) / units[i] / units[j]

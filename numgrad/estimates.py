@@ -1,62 +1,153 @@
-"""estimate_derivative and estimate_gradient: derivatives with error bars."""
+"""Estimate: numbers with an error; estimate_derivative and estimate_gradient, which make them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, overload
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, as_coordinates, describe, finite_real, is_compiled, real_array, real_number
-from .containers import is_container
+from .containers import flat_of, is_container, labels, plain_of
 from .driver import Progress, Workers, differentiate
-from .estimate import Estimate
-from .estimated_containers import estimates_of_container
+from .estimate_loops import COLUMNS, make_estimates, make_estimates_of_outputs, make_guarded_estimates
+from .gradient import of_each_array
 from .loops import Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
 from .points import EPS, private_copy, resolution
-from .replays import make_estimates_of_outputs
-from .ridders import COLUMNS, make_estimates, make_guarded_estimates
 from .schemes import Bounds, limits
+from .tables import MOST_ROWS, concise, table
 
-__all__ = ["estimate_derivative", "estimate_gradient"]
+__all__ = ["Estimate", "estimate_derivative", "estimate_gradient"]
 
 # Relative error, without unit, below which an estimate counts as converged; a promise of Estimate's docstring.
 _CONVERGED = 1e-6
 # Unit: eps. The relative error at which no other first step is tried, 1e-10 in float64: another one costs some 12
 # evaluations. Fixed by test_the_catalogue_is_estimated_accurately_and_cheaply.
 _GOOD = 4.5e5
+# Rows of a printed table: it fits on a screen. Fixed by test_arrays_are_written_as_a_table.
+_ROWS = 10
 # Neither bounds nor first steps. Made once, since NumPy takes 0.2 us.
 _FREE = np.empty((0, 0))
 
+Number = TypeVar("Number", float, NDArray[np.float64])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Estimate(Generic[Number]):
+    """A derivative or a gradient with its error: ``value, error = estimate`` unpacks it.
+
+    Attributes
+    ----------
+    value : float or ndarray of float64
+        The derivative, in the unit of f per unit of x; NaN where none was found.
+    error : float or ndarray of float64
+        An estimate of its absolute error, of the same shape; infinite where no derivative was found.
+    step : float or ndarray of float64
+        The smallest step that counts in the value.
+    evaluations : int
+        How often f was evaluated in all.
+    converged : bool or ndarray of bool
+        Whether the error is at most `rtol`, by default 1e-6, of the value, or at most `atol`.
+
+    Examples
+    --------
+    >>> from numgrad import estimate_derivative
+    >>> line = estimate_derivative(lambda x: 3.0 * x, 2.0)
+    >>> line
+    Estimate(3.00000000000000(2))
+    >>> line.value, line.evaluations, line.converged
+    (3.0, 6, True)
+    """
+
+    value: Number
+    error: Number
+    step: Number
+    evaluations: int
+    converged: Any
+
+    def __iter__(self) -> Iterator[Number]:
+        return iter((self.value, self.error))
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as a dict of numbers and lists, as JSON takes them."""
+        return {name: plain_of(value) for name, value in vars(self).items()}
+
+    def _repr_html_(self) -> str:
+        value, error, converged = map(flat_of, (self.value, self.error, self.converged))
+        size = np.abs(value)
+        relative = np.divide(error, size, out=np.where(error > 0.0, np.inf, 0.0), where=(size > 0.0) & (error < np.inf))
+        places = np.lexsort((-error, -relative, converged))[:MOST_ROWS]
+        rows = [
+            (name, concise(value[k], error[k]), f"{error[k]:.1e}", "yes" if converged[k] else "no")
+            for k, name in zip(places, self._names(places), strict=True)
+        ]
+        caption = f"{int(np.sum(converged)):,} of {value.size:,} converged, {self.evaluations:,} evaluations"
+        return table(("index", "value", "error", "converged"), rows, value.size, caption=caption)
+
+    def __repr__(self) -> str:
+        if self._is_number():
+            return f"Estimate({self})"
+        error, converged = map(flat_of, (self.error, self.converged))
+        worst = f"largest error {np.max(error):.1e}" if error.size else "empty"
+        shape = f"of a {type(self.value).__name__}" if is_container(self.value) else f"shape {np.shape(self.value)}"
+        return f"Estimate({shape}, {worst}, {int(np.sum(converged))} converged)"
+
+    def __str__(self) -> str:
+        if self._is_number():
+            return concise(float(self.value), float(self.error))
+        names = self._names(range(min(_ROWS, flat_of(self.value).size)))
+        width = max(map(len, names), default=0)
+        columns = values, errors, converged = tuple(map(flat_of, (self.value, self.error, self.converged)))
+        lines = [
+            f"{name:{width}}  {concise(value, error)}{'' if is_good else '  ?'}"
+            for name, value, error, is_good in zip(names, *columns, strict=False)
+        ]
+        if values.size > len(lines):
+            lines.append(f"... and {values.size - len(lines)} more; largest error {np.max(errors):.1e}")
+        if not converged.all():
+            lines.append(f"{values.size - int(converged.sum())} did not converge (?)")
+        return "\n".join(lines)
+
+    def _names(self, places: Iterable[int]) -> list[str]:
+        """Return the names of some elements, of all in C order."""
+        if is_container(self.value):
+            known = labels(self.value)
+            return [known[k] for k in places]
+        shape = np.shape(self.value)
+        return [_named(np.unravel_index(k, shape) if shape else ()) for k in places]
+
+    def _is_number(self) -> bool:
+        return not is_container(self.value) and np.ndim(self.value) == 0
+
+
+def _named(index: tuple[Any, ...]) -> str:
+    return f"({', '.join(map(str, index))})"
+
+
+class _Options(TypedDict, total=False):
+    """The further parameters of `estimate_derivative`, for a type checker."""
+
+    args: tuple[Any, ...]
+    bounds: Bounds | None
+    rtol: float | None
+    atol: float
+    first_step: ArrayLike | None
+
 
 @overload
-def estimate_derivative(
-    f: Callable[..., Any],
-    x: float,
-    *,
-    args: tuple[Any, ...] = (),
-    bounds: Bounds | None = None,
-    rtol: float | None = None,
-    atol: float = 0.0,
-    first_step: ArrayLike | None = None,
-) -> Estimate[float]: ...
+def estimate_derivative(f: Callable[..., Any], x: float, **options: Unpack[_Options]) -> Estimate[float]: ...
 @overload
-def estimate_derivative(
-    f: Callable[..., Any],
-    x: ArrayLike,
-    *,
-    args: tuple[Any, ...] = (),
-    bounds: Bounds | None = None,
-    rtol: float | None = None,
-    atol: float = 0.0,
-    first_step: ArrayLike | None = None,
-) -> Estimate[Floats]: ...
+def estimate_derivative(f: Callable[..., Any], x: ArrayLike, **options: Unpack[_Options]) -> Estimate[Floats]: ...
 def estimate_derivative(
     f: Callable[..., Any],
     x: ArrayLike,
@@ -136,26 +227,23 @@ def estimate_derivative(
     """
     if not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
-    points, goals = private_copy(real_array(x)), checked_goals(rtol, atol)
+    points, goals = private_copy(real_array(x)), _goals(rtol, atol)
     objective = _of_one(f) if is_compiled(f) else PythonObjective(lambda point, *args: f(float(point[0]), *args))
-    reach = reach_of(points, bounds, first_step)
-    rows, plan = plan_estimates(EPS, ALL_COORDINATES, points.size, goals, reach)
+    reach, rows, base = _reach(points, bounds, first_step), np.empty((points.size, COLUMNS)), None
     for k, value in enumerate(points.reshape(-1)):
-        if reach.size:
-            plan = plan_estimates(EPS, ALL_COORDINATES, 0, goals, reach[:, k : k + 1].copy())[1]
         point = objective.place(np.array([value]), args)[0]
+        own = reach[:, k : k + 1].copy() if reach.size else reach
+        problem = Problem(objective, point, True, args, goals, own)
         if isinstance(objective, PythonObjective):
             returned = objective.returned(point, args)
             if k == 0 and _has_several(returned):
-                return _of_several(VectorObjective(objective.f), points, args, (EPS, goals, reach))
-            rule = plan[0]._replace(data=(real_number(returned), *plan[0].data[1:]), needs_value=False)
-            plan = rule, plan[1]
-        differentiate(objective, point, args, plan, rows[k : k + 1])
+                return _of_several(problem._replace(objective=VectorObjective(objective.f)), points, reach)
+            base = real_number(returned)
+        differentiate(objective, point, args, (problem.rule(base), ALL_COORDINATES), rows[k : k + 1])
     if isinstance(x, np.ndarray) or points.ndim:
-        return estimate_of_rows(rows, points.shape, points.size, goals)
+        return goals.estimate(rows, points.shape, points.size)
     value, error, step, _, evaluations = rows[0].tolist()
-    converged = error <= max((goals[0] or _CONVERGED) * abs(value), goals[1])
-    return Estimate(value, error, step, int(evaluations) + 1, converged)
+    return Estimate(value, error, step, int(evaluations) + 1, goals.has_converged(value, error))
 
 
 def _has_several(returned: Any) -> bool:
@@ -164,53 +252,108 @@ def _has_several(returned: Any) -> bool:
     return False
 
 
-def _of_several(objective: VectorObjective, points: Floats, args: tuple[Any, ...], options: Any) -> Estimate[Any]:
+def _of_several(problem: Problem, points: Floats, reach: Floats) -> Estimate[Any]:
     """Return the derivatives of an f with several outputs, of shape ``(*f(x).shape, *points.shape)``."""
-    eps, goals, reach = options
-    found = []
+    found, shape = list[Floats](), tuple[int, ...]()
     for k, number in enumerate(points.reshape(-1)):
-        own = eps, goals, reach[:, k : k + 1].copy() if reach.size else reach
-        found.append(estimate_of_outputs(objective, np.array([number]), args, own)[0])
-    columns = (
-        np.concatenate([getattr(part, name) for part in found], axis=-1)
-        for name in ("value", "error", "step", "converged")
-    )
-    value, error, step, converged = [part.reshape(*part.shape[:-1], *points.shape) for part in columns]
-    evaluations = sum(part.evaluations for part in found) + 1  # the first value showed the shape
-    return Estimate(value, error, step, evaluations, converged)
+        own = problem._replace(point=np.array([number]), reach=reach[:, k : k + 1].copy())
+        rows, shape, _ = own.rows_of_outputs()
+        found.append(rows)
+    # One evaluation more: the first value showed the shape.
+    return problem.goals.estimate(np.concatenate(found, axis=1), (*shape, *points.shape), points.size + 1)
 
 
-def plan_estimates(
-    eps: float, where: NDArray[np.intp], size: int, goals: tuple[float, float] = (0.0, 0.0), reach: Floats = _FREE
-) -> tuple[Floats, tuple[Rule, NDArray[np.intp]]]:
-    """Return room for estimates, a row each, and what to do where, for memory of the relative spacing `eps`.
+class Goals(NamedTuple):
+    """What is good enough: a relative error, 0 for none of the user's own, and an absolute one."""
 
-    ``goals = rtol, atol``, the first 0 for none of the user's own; `reach` is what `reach_of` returns.
+    rtol: float
+    atol: float
+
+    def estimate(self, rows: Floats, shape: tuple[int, ...], further: int) -> Estimate[Any]:
+        """Return the rows of a loop of `numgrad.estimate_loops` as an Estimate, with `further` evaluations, of f(x)."""
+        value, error, step, _, evaluations = rows.reshape(-1, COLUMNS).T.copy()
+        value, error, step = value.reshape(shape), error.reshape(shape), step.reshape(shape)
+        return Estimate(value, error, step, int(evaluations.sum()) + further, self.has_converged(value, error))
+
+    def has_converged(self, value: Any, error: Any) -> Any:
+        """Tell which errors are at most what the user, or `Estimate`, allows."""
+        larger: Any = max if value.__class__ is float else np.maximum
+        return error <= larger((self.rtol or _CONVERGED) * abs(value), self.atol)
+
+    def good(self, eps: float = EPS) -> float:
+        """Return the relative error at which no other first step is tried."""
+        return self.rtol or _GOOD * eps
+
+
+class Problem(NamedTuple):
+    """An f near the point where its derivatives are estimated, and what is asked of the estimates.
+
+    `private` tells that the point is a copy; `reach` holds the lower and upper bounds and the first steps, 0 for one
+    that is to be found, in rows, or no rows.
     """
-    data = math.nan, eps, goals[0] or _GOOD * eps, goals[1], reach
-    return np.empty((size, COLUMNS)), (Rule(make_estimates, data, True, COLUMNS, make_guarded_estimates), where)
+
+    objective: Any
+    point: NDArray[Any]
+    private: bool
+    args: tuple[Any, ...]
+    goals: Goals
+    reach: Floats
+    workers: Workers = 1
+
+    @property
+    def eps(self) -> float:
+        """The relative spacing of the numbers that the point stores."""
+        return EPS if self.private else resolution(self.point)
+
+    def rule(self, base: float | None = None) -> Rule:
+        """Return the rule of first derivatives; without `base`, f(x) is evaluated."""
+        eps, goals = self.eps, self.goals
+        data = math.nan if base is None else base, eps, goals.good(eps), goals.atol, self.reach
+        return Rule(make_estimates, data, base is None, COLUMNS, make_guarded_estimates)
+
+    def run(self, rule: Rule, where: Any, count: int, progress: Progress = False) -> tuple[Floats, int]:
+        """Return what a rule makes of f, a row for each of `count` units, and flags."""
+        rows = np.empty((count, rule.columns))
+        return rows, differentiate(self.objective, self.point, self.args, (rule, where), rows, self.workers, progress)
+
+    def rows_of_outputs(self, progress: Progress = False) -> tuple[Floats, tuple[int, ...], int]:
+        """Return the rows of each output and coordinate of an f with several outputs, its shape, and flags."""
+        base = self.objective.value(self.point, self.args)
+        if base.dtype.kind == "c":
+            raise TypeError(
+                "f must return real numbers, it returned complex ones; estimate its real and imaginary parts"
+            )
+        data = base, self.eps, self.goals.good(), self.goals.atol, self.reach
+        rule = Rule(make_estimates_of_outputs, data, False, base.size * COLUMNS, make_estimates_of_outputs)
+        rows, flags = self.run(rule, ALL_COORDINATES, self.point.size if base.size else 0, progress)
+        return rows.reshape(self.point.size, base.size, COLUMNS).transpose(1, 0, 2), base.shape, flags
+
+    def warn_of(self, flags: int, values: Floats | None) -> None:
+        """Warn of an argument that f seems to ignore, where the `values` are those for all coordinates."""
+        ignored = values is not None and driver.seems_ignored(self.objective, self.private, self.workers, flags, values)
+        driver.warn_of(flags, math.nan, ignored, self.point)
 
 
-def good_enough(goals: tuple[float, float]) -> float:
-    """Return the relative error at which no other first step is tried."""
-    return goals[0] or _GOOD * EPS
+def problem_of(objective: driver.Objective, place: Callable[..., Any], x: Any, options: dict[str, Any]) -> Problem:
+    """Return the problem of an objective and the options of a public function; `place` says which memory to perturb."""
+    args = options["args"]
+    driver.check_progress(options["progress"])
+    point, private = place(x, args)
+    workers = driver.as_workers(options["workers"], objective)
+    reach = _reach(point, options["bounds"], options["first_step"])
+    return Problem(objective, point, private, args, _goals(options["rtol"], options["atol"]), reach, workers)
 
 
-def has_converged(value: Any, error: Any, goals: tuple[float, float]) -> Any:
-    """Tell which errors are at most what the user, or `Estimate`, allows."""
-    return error <= np.maximum((goals[0] or _CONVERGED) * abs(value), goals[1])
-
-
-def checked_goals(rtol: float | None, atol: float) -> tuple[float, float]:
-    """Return `rtol`, 0 for None, and `atol`; ValueError unless they are positive and not negative."""
-    goals = 0.0 if rtol is None else finite_real("rtol", rtol), finite_real("atol", atol)
+def _goals(rtol: float | None, atol: float) -> Goals:
+    """Return what is good enough; ValueError unless rtol is positive, or None, and atol is not negative."""
+    goals = Goals(0.0 if rtol is None else finite_real("rtol", rtol), finite_real("atol", atol))
     if min(goals) < 0.0 or rtol == 0.0:
         raise ValueError(f"rtol must be positive and atol not negative, got {rtol} and {atol}")
     return goals
 
 
-def reach_of(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None) -> Floats:
-    """Return the lower and upper bounds and the first steps, 0 for one that is to be found, in rows, or no rows."""
+def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None) -> Floats:
+    """Return bounds and first steps as a `Problem` holds them."""
     if bounds is None and first_step is None:
         return _FREE
     low, high = (-math.inf, math.inf) if bounds is None else limits(x, bounds)
@@ -290,50 +433,22 @@ def estimate_gradient(
     (0)  12.00000000000000(5)
     (1)  9.00000000000000(5)
     """
+    options: dict[str, Any] = {"args": args, "workers": workers, "progress": progress}
+    options |= {"bounds": bounds, "rtol": rtol, "atol": atol, "first_step": first_step}
     if x.__class__ is not np.ndarray and is_container(x):
-        options: dict[str, Any] = {"args": args, "workers": workers, "rtol": rtol, "atol": atol}
-        options |= {"coordinates": coordinates, "progress": progress, "bounds": bounds, "first_step": first_step}
-        return Estimate(*estimates_of_container(estimate_gradient, f, x, options))
+        return _of_container(f, x, options | {"coordinates": coordinates})
     objective = driver.as_objective(f, args)
-    driver.check_progress(progress)
-    point, private = objective.place(x, args)
-    workers = driver.as_workers(workers, objective)
-    chosen = ALL_COORDINATES if coordinates is None else as_coordinates(coordinates, point.size)
-    shape = point.shape if coordinates is None else chosen.shape
-    goals, reach = checked_goals(rtol, atol), reach_of(point, bounds, first_step)
-    rows, plan = plan_estimates(EPS if private else resolution(point), chosen, math.prod(shape), goals, reach)
-    flags = differentiate(objective, point, args, plan, rows, workers, progress)
-    ignored = coordinates is None and driver.seems_ignored(objective, private, workers, flags, rows[:, 0])
-    driver.warn_of(flags, math.nan, ignored, point)
-    return estimate_of_rows(rows, shape, min(len(rows), 1), goals)
+    problem = problem_of(objective, objective.place, x, options)
+    chosen = ALL_COORDINATES if coordinates is None else as_coordinates(coordinates, problem.point.size)
+    shape = problem.point.shape if coordinates is None else chosen.shape
+    rows, flags = problem.run(problem.rule(), chosen, math.prod(shape), progress)
+    problem.warn_of(flags, rows[:, 0] if coordinates is None else None)
+    return problem.goals.estimate(rows, shape, min(len(rows), 1))
 
 
-def estimate_of_outputs(
-    objective: VectorObjective,
-    x: NDArray[Any],
-    args: tuple[Any, ...],
-    options: tuple[float, tuple[float, float], Floats],
-    workers: Workers = 1,
-    progress: Progress = False,
-) -> tuple[Estimate[Any], int]:
-    """Return the estimates for an f with several outputs, of shape ``(*f(x).shape, *x.shape)``, and flags.
-
-    ``options = eps, goals, reach``, as of `plan_estimates`.
-    """
-    eps, goals, reach = options
-    base = objective.value(x, args)
-    if base.dtype.kind == "c":
-        raise TypeError("f must return real numbers, it returned complex ones; estimate its real and imaginary parts")
-    data = base, eps, good_enough(goals), goals[1], reach
-    rule = Rule(make_estimates_of_outputs, data, False, base.size * COLUMNS, make_estimates_of_outputs)
-    rows = np.empty((x.size, base.size * COLUMNS))
-    flags = differentiate(objective, x, args, (rule, ALL_COORDINATES), rows, workers, progress) if rows.size else 0
-    each = rows.reshape(x.size, base.size, COLUMNS).transpose(1, 0, 2).reshape(-1, COLUMNS)
-    return estimate_of_rows(each, (*base.shape, *x.shape), 1, goals), flags
-
-
-def estimate_of_rows(rows: Floats, shape: tuple[int, ...], further: int, goals: tuple[float, float]) -> Estimate[Any]:
-    """Return the rows that `numgrad.ridders` has written as an Estimate, with `further` evaluations, of f(x)."""
-    value, error, step = (column.reshape(shape).copy() for column in rows.T[:3])
-    converged = has_converged(value, error, goals)
-    return Estimate(value, error, step, int(rows[:, 4].sum()) + further, converged)
+def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Estimate[Any]:
+    """Return the estimates for all arrays of `x` in its structure, or at flat coordinates of all arrays."""
+    found, gather = of_each_array(estimate_gradient, f, x, options, ("bounds", "first_step"))
+    names = "value", "error", "step", "converged"
+    value, error, step, converged = (gather([getattr(part, name) for part in found]) for name in names)
+    return Estimate(value, error, step, sum(part.evaluations for part in found), converged)

@@ -288,31 +288,48 @@ def takes_containers(f: Any, args: tuple[Any, ...], x: Any, vectorized: bool = F
 
 def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Any:
     """Return the gradients with respect to all arrays of `x` in its structure, or at flat coordinates of all arrays."""
-    args, coordinates, progress = (options.pop(name) for name in ("args", "coordinates", "progress"))
-    if not takes_containers(f, args, x, options["vectorized"]):
-        found = numerical_gradient(f, x.to_numpy(), args=args, coordinates=coordinates, progress=progress, **options)
-        return found if coordinates is not None else relabelled(x, found)
-    if options.pop("out") is not None:
-        raise TypeError(f"out must be None for x in a {type(x).__name__}: its gradients are new arrays")
-    driver.check_progress(progress)
-    whole, found = Container(x), list[NDArray[np.float64]]()
-    steps, limits_of = whole.own(options.pop("h"), "h"), whole.own(options.pop("bounds"), "bounds")
-    size = sum(memory.size for memory in whole.arrays.values())
-    chosen = np.arange(size) if coordinates is None else arguments.as_coordinates(coordinates, size)
-    result = np.empty(len(chosen))
+    found, gather = of_each_array(numerical_gradient, f, x, options, ("h", "bounds"))
+    return gather(found)
 
-    def write(function: Any, memory: NDArray[Any], name: str, first: int) -> None:
-        places = np.flatnonzero((first <= chosen) & (chosen < first + memory.size))
-        own: dict[str, Any] = {} if coordinates is None else {"coordinates": chosen[places] - first}
-        own |= {"bounds": limits_of[name], "progress": driver.after(report, sum(part.size for part in found))}
+
+def of_each_array(
+    differentiate: Callable[..., Any], f: Any, x: Any, options: dict[str, Any], by_array: tuple[str, ...]
+) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    """Return what `differentiate` returns of each array of `x`, and what makes one result of an array for each of them.
+
+    That has the structure of `x`, or is flat where there are coordinates. The options `by_array` may be dicts. For an f
+    that takes no container, the one array is the numbers of a pandas object.
+    """
+    if not takes_containers(f, options["args"], x, options.get("vectorized", False)):
+        is_flat, found = options["coordinates"] is not None, [differentiate(f, x.to_numpy(), **options)]
+        return found, lambda parts: parts[0] if is_flat else relabelled(x, parts[0])
+    if options.pop("out", None) is not None:
+        raise TypeError(f"out must be None for x in a {type(x).__name__}: its gradients are new arrays")
+    args, coordinates, progress = (options.pop(name) for name in ("args", "coordinates", "progress"))
+    driver.check_progress(progress)
+    whole, found = Container(x), []
+    own_options = {name: whole.own(options.pop(name), name) for name in by_array}
+    chosen = np.arange(whole.size) if coordinates is None else arguments.as_coordinates(coordinates, whole.size)
+    places = [np.empty(0, np.intp)]
+
+    def work(function: Any, memory: NDArray[Any], name: str, first: int) -> None:
+        own: dict[str, Any] = {key: values[name] for key, values in own_options.items()}
+        own["progress"] = driver.after(report, sum(map(len, places)))
+        places.append(np.flatnonzero((first <= chosen) & (chosen < first + memory.size)))
+        if coordinates is not None:
+            own["coordinates"] = chosen[places[-1]] - first
         # A copy is handed on as one, so that an f which does not respond to it is warned of.
         given = read_only(memory) if name in whole.copies else memory
-        found.append(numerical_gradient(function, given, steps[name], **own, **options))
-        result[places] = found[-1].reshape(-1)
+        found.append(differentiate(function, given, **own, **options))
 
     with driver.reporting(progress, len(chosen)) as report:
-        whole.each(f, args, write)
-    return whole.like(found) if coordinates is None else result
+        whole.each(f, args, work)
+    order = np.argsort(np.concatenate(places))
+
+    def gather(parts: list[Any]) -> Any:
+        return whole.like(parts) if coordinates is None else np.concatenate(parts or [np.empty(0)])[order]
+
+    return found, gather
 
 
 def _at_points(f: Any, x: Any, axis: int, options: dict[str, Any]) -> NDArray[np.float64]:

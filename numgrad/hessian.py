@@ -12,12 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import describe, real_array
-from .containers import is_container, is_labelled
+from .containers import Joined, is_container, is_labelled
 from .curvature import LONGER, SecondDifferences, warn_of
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient, takes_containers
 from .jacobian import VALUES, along_rows, numerical_jacobian
-from .joined import Joined
 from .loops import Floats
 from .objectives.python import PythonObjective
 from .points import EPS, private_copy, resolution

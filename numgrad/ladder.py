@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .loops import Floats, Indices
+
 __all__: list[str] = []  # nothing here is public
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-Indices = NDArray[np.intp]
 
 # All of these are without unit, and fixed by the kinds of tests/test_check_kinds.py.
 # Rungs below and above the first step: down to 1e-9 of it, where fine structure is met, and up to 1e5 of it.
@@ -118,29 +118,28 @@ class Ladder:
     def __init__(self, lines: Lines, ask: Callable[[Indices, Floats], tuple[Floats, Floats]], noise: float) -> None:
         self.lines, self.ask = lines, ask
         self.rungs = np.arange(_LOWEST, _HIGHEST + 1)
+        self.index, self.each = np.arange(len(self.rungs))[:, np.newaxis], np.arange(len(lines.step))
         self.steps = lines.step * 4.0 ** self.rungs[:, np.newaxis]
         self.noise = DEVIATIONS * noise / self.steps
         self.slopes, self.jumps = np.full((2, *self.steps.shape), np.nan)
         self.asked = np.zeros(self.steps.shape, np.bool_)
         self.allowed = (self.steps <= lines.farthest) & (self.steps >= lines.nearest)
         # 1 where f has stairs, 2 where their height is known, -1 where it has none.
-        self.stairs = np.zeros(self.steps.shape[1], np.intp)
+        self.stairs = np.zeros(len(self.each), np.intp)
 
     def first(self) -> Indices:
         """Return the row of each line where noise leaves a tenth of its slope, or the last but one."""
         least = np.fmax(np.abs(self.lines.candidate), _SMALL * self.lines.typical)
-        top = np.where(self.allowed, np.arange(len(self.rungs))[:, np.newaxis], 0).max(axis=0) - 1
+        top = np.where(self.allowed, self.index, 0).max(axis=0) - 1
         quiet = (self.noise <= _WELL * least) & (self.rungs >= 0)[:, np.newaxis]
-        row: Indices = np.where(quiet.any(axis=0), np.minimum(quiet.argmax(axis=0), top), top).astype(np.intp)
-        return row
+        rows: Indices = np.where(quiet.any(axis=0), np.minimum(quiet.argmax(axis=0), top), top).astype(np.intp)
+        return rows
 
     def fill(self, rows: Indices, which: Flags) -> None:
         """Ask for one row of each of the lines that are flagged."""
-        lines = np.flatnonzero(which)
+        lines = np.flatnonzero(which & (rows >= 0) & (rows < len(self.rungs)))
+        lines = lines[~self.asked[rows[lines], lines]]
         rows = rows[lines]
-        inside = (rows >= 0) & (rows < len(self.rungs))
-        lines, rows = lines[inside], rows[inside]
-        lines, rows = (part[~self.asked[rows, lines]] for part in (lines, rows))
         if len(lines):
             self.asked[rows, lines] = True
             self.slopes[rows, lines], self.jumps[rows, lines] = self.ask(lines, self.steps[rows, lines])
@@ -151,7 +150,7 @@ class Ladder:
         On stairs a step hardly longer changes nothing. Their height, which the lowest rung shows that is not flat, is
         noise to the other rungs. Where f is flat at all rungs, the next larger one is asked for.
         """
-        index, lines, before = np.arange(len(self.rungs))[:, np.newaxis], np.arange(len(failed)), self.asked.sum()
+        index, lines, before = self.index, self.each, self.asked.sum()
         heights = np.where(self.asked, self.steps * (np.abs(self.slopes) + 0.5 * np.abs(self.jumps)), 0.0)
         moved, low = heights > 0.0, self.asked.argmax(axis=0)
         first, is_flat = moved.argmax(axis=0), ~moved.any(axis=0)
@@ -194,23 +193,21 @@ class Ladder:
     def best(self) -> tuple[Floats, Floats, Indices, Floats]:
         """Return slope, bar and row of the least bar among those that contradict no smaller step, and all bars."""
         bars = self.bars()
-        counts = np.where(np.isfinite(bars), bars, np.inf)
+        counts = bars.copy()
         for row in np.flatnonzero(self.asked.any(axis=1))[1:]:
             contradicts = np.abs(self.slopes[row] - self.slopes[:row]) > bars[row] + bars[:row]
             counts[row, contradicts.any(axis=0)] = np.inf
-        rows, lines = counts.argmin(axis=0), np.arange(bars.shape[1])
-        none = np.isinf(counts[rows, lines])
+        rows = counts.argmin(axis=0)
+        none = np.isinf(counts[rows, self.each])
         rows = np.where(none, self.asked.argmax(axis=0), rows)
-        return self.slopes[rows, lines], np.where(none, np.inf, bars[rows, lines]), rows, bars
+        return self.slopes[rows, self.each], np.where(none, np.inf, bars[rows, self.each]), rows, bars
 
     def judge(self, rtol: float, start: int | None = None) -> Judged:
         """Walk until each claim is known to be right or wrong, or noise or the largest step ends it."""
-        lines = np.arange(len(self.lines.candidate))
-        rows = self.first() if start is None else np.full(len(lines), start - _LOWEST, np.intp)
-        everywhere = np.ones(len(lines), np.bool_)
+        rows = self.first() if start is None else np.full(len(self.each), start - _LOWEST, np.intp)
+        everywhere = np.ones(len(self.each), np.bool_)
         self.fill(rows, everywhere)
         self.fill(rows + 1, everywhere)
-        index = np.arange(len(self.rungs))[:, np.newaxis]
         for _ in range(len(self.rungs)):
             slope, error, rows, bars = self.best()
             failed, gap = self._fails(slope, error, rtol)
@@ -219,13 +216,13 @@ class Ladder:
             low, before = self.asked.argmax(axis=0), self.asked.sum()
             down, denied = self._down(failed, gap, error, low, bars)
             # Where it seems wrong for sure, f may have a finer structure: the smallest step that noise allows tells.
-            quiet = (self.noise < _DEEP * gap) & self.allowed & (index + 1 < low)
+            quiet = (self.noise < _DEEP * gap) & self.allowed & (self.index + 1 < low)
             denied &= quiet.any(axis=0)
             self.fill(quiet.argmax(axis=0), denied)
             self.fill(quiet.argmax(axis=0) + 1, denied)
             self.fill(low - 1, down)
-            above = ~self.asked & self.allowed & (index > rows)
-            noisy = (error <= 1.01 * self.noise[rows, lines]) | (self.stairs == 2)
+            above = ~self.asked & self.allowed & (self.index > rows)
+            noisy = (error <= 1.01 * self.noise[rows, self.each]) | (self.stairs == 2)
             noisy &= self._is_vague(slope, error)
             self.fill(above.argmax(axis=0), above.any(axis=0) & noisy & ~down & ~denied)
             if self.asked.sum() == before:
@@ -243,7 +240,7 @@ class Ladder:
 
     def _down(self, failed: Flags, gap: Floats, error: Floats, low: Indices, bars: Floats) -> tuple[Flags, Flags]:
         """Tell which lines need the next smaller step, and which claims two rungs deny beyond doubt."""
-        lines, claim = np.arange(len(low)), self.lines.candidate
+        lines, claim = self.each, self.lines.candidate
         denied = failed.copy()
         for row in (low, low + 1):
             bar, slope = bars[row, lines], self.slopes[row, lines]
@@ -260,7 +257,7 @@ class Ladder:
         """Return what is found: only what another step denies as well has failed."""
         slope, error, rows, bars = self.best()
         failed, gap = self._fails(slope, error, rtol)
-        lines, index = np.arange(len(rows)), np.arange(len(self.rungs))[:, np.newaxis]
+        lines, index = self.each, self.index
         apart, size = np.abs(self.lines.candidate - self.slopes), np.fmax(np.abs(self.lines.candidate), np.abs(slope))
         near = (index < rows) & (self.noise < gap)
         agrees = near & (self.noise < 0.5 * gap) & (apart <= np.fmax(self.noise, rtol * size))
@@ -275,7 +272,7 @@ class Ladder:
 
     def _kinks(self, slope: Floats, error: Floats, failed: Flags, rtol: float) -> tuple[Floats, Floats, Flags, Flags]:
         """Judge the lines whose jump stays as the step shrinks: between the one-sided slopes any claim passes."""
-        jumps, lines = np.abs(self.jumps), np.arange(len(slope))
+        jumps, lines = np.abs(self.jumps), self.each
         apart = np.abs(np.diff(self.jumps, axis=0))
         drift = _APART * np.abs(np.diff(self.slopes, axis=0))
         largest = np.fmax.reduce(jumps, axis=0, initial=0.0)
@@ -285,7 +282,7 @@ class Ladder:
         kink = (apart[low, lines] <= 2.0 * _SAME * half) & (2.0 * half > _JUMP * (np.abs(middle) + half))
         kink &= (self.noise[low, lines] < _QUIET * half) & (error > 0.5 * half)
         # Noisier steps are nearer to x: where even these see another slope, the jump is made of kinks beside x.
-        nearer = np.arange(len(self.rungs))[:, np.newaxis] < low
+        nearer = self.index < low
         other = np.abs(self.slopes - middle) > self.noise + rtol * np.abs(middle)
         other |= np.abs(self.jumps - self.jumps[low, lines]) > 2.0 * (self.noise + _SAME * half)
         kink &= ~(nearer & other).any(axis=0)

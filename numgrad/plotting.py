@@ -17,7 +17,6 @@ from .elementwise import numerical_diff
 from .gradient import numerical_gradient
 from .pictures import Pair, Style, as_axes, legend_beside, matplotlib_part, merged
 from .points import EPS
-from .reports import relative
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -394,7 +393,7 @@ def plot_check(check: GradientCheck, name: str | None = None, *, ax: Axes | None
     """
     part, ax = _part_of(check, name), as_axes(ax)
     with np.errstate(all="ignore"):  # of what is not finite
-        errors = relative(part.candidate, part.numerical, (check.rtol, 0.0 if part.is_small else check.atol))
+        errors = part.errors((check.rtol, check.atol))
     shape = (part.shape[0] if len(part.shape) > 1 else 1, math.prod(part.shape[1:] or part.shape))
     finite = errors[np.isfinite(errors) & (errors > 0.0)]
     low = max(EPS, min(finite.min(initial=1.0), check.rtol / 10))

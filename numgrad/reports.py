@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from .tables import table
 
-__all__ = ["ArrayCheck", "Comparison", "GradientCheck", "Tolerances", "Worst", "relative", "report"]
+__all__ = ["ArrayCheck", "Comparison", "GradientCheck", "Tolerances", "Worst", "report"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Tolerances = tuple[float, float]  # rtol and atol
 
 # Relative difference up to which two slopes are the same: a cause explains a candidate up to its own small errors.
 # Fixed, as the next, by test_the_usual_mistakes_are_caught_and_named in tests/test_checking.py.
@@ -141,14 +142,13 @@ class GradientCheck:
         if (at := self.worst) is not None:
             where = f"worst: {at.name}[{', '.join(map(str, at.index))}]"
             lines.append(f"{where}: candidate {at.candidate:.9g}, numerical {at.numerical:.9g} +- {at.error:.1e}")
-        if self.explained and self.verdict != _NOISY:
-            lines.append(f"{self.explained} differences are within the error of the numerical gradient, and pass")
-        if self.subgradients:
-            lines.append(
-                f"{self.subgradients} lie between the slopes on both sides of a kink, and pass as subgradients"
-            )
-        if self.unjudged:
-            lines.append(f"{self.unjudged} have error bars wider than themselves, and say nothing")
+        explained = 0 if self.verdict == _NOISY else self.explained
+        notes = {
+            "differences are within the error of the numerical gradient, and pass": explained,
+            "lie between the slopes on both sides of a kink, and pass as subgradients": self.subgradients,
+            "have error bars wider than themselves, and say nothing": self.unjudged,
+        }
+        lines += [f"{count} {note}" for note, count in notes.items() if count]
         return lines + [f"hint: {hint}" for hint in self.hints]
 
     def to_dict(self) -> dict[str, Any]:
@@ -193,17 +193,22 @@ class Comparison(NamedTuple):
     wrong: tuple[tuple[float, float], ...] = ()
     is_small: bool = False
 
+    @property
+    def size(self) -> Floats:
+        """The larger magnitude of both values."""
+        return np.maximum(np.abs(self.candidate), np.abs(self.numerical))
 
-Tolerances = tuple[float, float]  # rtol and atol
+    @property
+    def difference(self) -> Floats:
+        """The distance of both values."""
+        return np.abs(self.candidate - self.numerical)
 
-
-def relative(candidate: Floats, numerical: Floats, tolerances: Tolerances) -> Floats:
-    """Return the relative errors of a candidate, which are 0 where both are at most atol."""
-    size = np.maximum(np.abs(candidate), np.abs(numerical))
-    difference = np.abs(candidate - numerical)
-    errors = np.where((size <= tolerances[1]) | (difference == 0.0), 0.0, difference / size)
-    errors[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
-    return errors
+    def errors(self, tolerances: Tolerances) -> Floats:
+        """Return the relative errors, which are 0 where both values are at most atol, unless the gradient is small."""
+        size, difference, atol = self.size, self.difference, 0.0 if self.is_small else tolerances[1]
+        errors = np.where((size <= atol) | (difference == 0.0), 0.0, difference / size)
+        errors[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
+        return errors
 
 
 def report(
@@ -213,59 +218,61 @@ def report(
 
     `parts` become part of it, with what failed after all.
     """
-    arrays, found, places, is_all_small = dict[str, ArrayCheck](), list[str](), list[_Ranked](), True
-    unknown = explained = unjudged = subgradients = 0
-    for part in parts:
-        errors = relative(part.candidate, part.numerical, (tolerances[0], 0.0 if part.is_small else tolerances[1]))
-        beyond = errors > tolerances[0]
-        failed, hidden = beyond & (part.failed | ~np.isfinite(errors)), _hidden(part, tolerances[1])
-        hints = list(causes(part, failed))
-        is_all_small &= not _exceeds(part, tolerances[1]).any()
-        if _is_unknown(part, hidden, tolerances[1]):
-            unknown += failed.size
-            hints.append(f"{_NOISY}: {_ADVICE}")
-        found += [f"{part.name}: {hint}" if part.name and not part.is_direction else hint for hint in hints]
-        arrays[part.name] = _of_array(part, errors, failed)
-        explained += int((beyond & ~failed & ~part.kink).sum())
-        subgradients += int((part.kink & ~failed).sum())
-        unjudged += int(hidden.sum())
-        places.append(_worst(part, errors, failed))
-        part.failed[:] = failed
-    checked = sum(part.checked for part in arrays.values())
-    verdict = "passed" if all(part.ok for part in arrays.values()) else "failed"
+    found = [_found(part, tolerances) for part in parts]
+    arrays = {part.name: one.array for part, one in zip(parts, found, strict=True)}
+    unknown, explained, unjudged, subgradients = (sum(one.counts[k] for one in found) for k in range(4))
+    hints, checked = [hint for one in found for hint in one.hints], sum(one.array.checked for one in found)
+    verdict = "passed" if all(one.array.ok for one in found) else "failed"
     if verdict == "passed" and unknown > _UNJUDGED * checked:
         verdict = _NOISY
-    elif verdict == "passed" and is_all_small:
+    elif verdict == "passed" and not any(_exceeds(part, tolerances[1]).any() for part in parts):
         verdict = _NOTHING
-        found.append(f"{_NOTHING}: {_why_nothing(parts) if checked and total else 'x is empty'}")
+        is_small = any(part.is_small for part in parts)
+        why = "no value exceeds " + ("its own error bar" if is_small else "atol; pass a smaller one")
+        hints.append(f"{_NOTHING}: {why if checked and total else 'x is empty'}")
         arrays = {name: replace(part, max_relative_error=math.nan) for name, part in arrays.items()}
     ok = verdict in {"passed", _NOTHING} and not (strict and (verdict == _NOTHING or unjudged))
     largest = max((part.max_relative_error for part in arrays.values() if part.checked), default=math.nan)
-    worst = max(places, key=lambda ranked: ranked[0], default=((0.0, 0.0), None))[1]
-    numbers, texts = (checked, total, explained, *tolerances), tuple(dict.fromkeys(found + notes))
+    worst = max((one.place for one in found), key=lambda place: place[0], default=((0.0, 0.0), None))[1]
+    numbers, texts = (checked, total, explained, *tolerances), tuple(dict.fromkeys(hints + notes))
     return GradientCheck(ok, largest, worst, *numbers, arrays, texts, verdict, subgradients, unjudged, tuple(parts))
+
+
+class _Found(NamedTuple):
+    """What is found of one comparison; `counts` are those unknown, explained, unjudged, and that are subgradients."""
+
+    array: ArrayCheck
+    hints: list[str]
+    # How bad its worst place is, by relative error among those that failed if some did and then by difference.
+    place: tuple[tuple[float, float], Worst | None]
+    counts: list[int]
+
+
+def _found(part: Comparison, tolerances: Tolerances) -> _Found:
+    """Judge a comparison, in which it notes what has failed."""
+    errors = part.errors(tolerances)
+    beyond, hidden = errors > tolerances[0], _hidden(part, tolerances[1])
+    part.failed[:] = beyond & (part.failed | ~np.isfinite(errors))
+    failed, hints, is_unknown = part.failed, list(causes(part)), _is_unknown(part, hidden, tolerances[1])
+    if is_unknown:
+        hints.append(f"{_NOISY}: {_ADVICE}")
+    if part.name and not part.is_direction:
+        hints = [f"{part.name}: {hint}" for hint in hints]
+    flags = beyond & ~failed & ~part.kink, hidden, part.kink & ~failed
+    counts = [failed.size * is_unknown, *(int(flag.sum()) for flag in flags)]
+    largest = float(errors.max()) if errors.size else math.nan
+    array = ArrayCheck(not (failed.any() or part.wrong), int(failed.sum()), failed.size, math.prod(part.shape), largest)
+    return _Found(array, hints, _worst(part, errors), counts)
 
 
 def _exceeds(part: Comparison, atol: float) -> Flags:
     """Tell which values exceed what excuses them: atol, or of a small gradient their own error bars."""
-    size: Floats = np.fmax(np.abs(part.candidate), np.abs(part.numerical))
-    return size > (part.error if part.is_small else atol)
-
-
-def _why_nothing(parts: list[Comparison]) -> str:
-    if any(part.is_small for part in parts):
-        return "no value exceeds its own error bar"
-    return "no value exceeds atol; pass a smaller one"
-
-
-def _of_array(part: Comparison, errors: Floats, failed: Flags) -> ArrayCheck:
-    counts = int(failed.sum()), failed.size, math.prod(part.shape)
-    return ArrayCheck(not (failed.any() or part.wrong), *counts, float(errors.max()) if errors.size else math.nan)
+    return part.size > (part.error if part.is_small else atol)
 
 
 def _hidden(part: Comparison, atol: float) -> Flags:
     """Return what error bars hide: values that are no larger, but for zeros that are known well enough."""
-    size = np.maximum(np.abs(part.candidate), np.abs(part.numerical))
+    size = part.size
     known = (size == 0.0) & (part.error <= max(atol, _CLOSE * float(size.max(initial=0.0))))
     hidden: Flags = (part.error > size) & ~known & ~part.kink
     return hidden
@@ -273,29 +280,25 @@ def _hidden(part: Comparison, atol: float) -> Flags:
 
 def _is_unknown(part: Comparison, hidden: Flags, atol: float) -> bool:
     """Tell whether the bars of an array as a whole hide it: larger values may speak for many that are hidden."""
-    size = np.maximum(np.abs(part.candidate), np.abs(part.numerical))
     # What is small but not zero, atol excuses; zeros may be those of a staircase.
+    size = part.size
     many = hidden.sum() > _UNJUDGED * hidden.size and ((size > atol) | (hidden & (size == 0.0))).any()
     return bool(many and not part.judged and np.linalg.norm(part.error[hidden]) > np.linalg.norm(size))
 
 
-# How bad a place is, by relative error among those that failed if some did and then by difference; and what is there.
-_Ranked = tuple[tuple[float, float], Worst | None]
-
-
-def _worst(part: Comparison, errors: Floats, failed: Flags) -> _Ranked:
+def _worst(part: Comparison, errors: Floats) -> tuple[tuple[float, float], Worst | None]:
     if not errors.size:
         return (-1.0, -1.0), None
-    order, difference = errors + np.where(failed, 1e300, 0.0), np.abs(part.candidate - part.numerical)
+    order, difference = errors + np.where(part.failed, 1e300, 0.0), part.difference
     k = int(np.lexsort((difference, order))[-1])
     index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
     place = Worst(part.name, index, float(part.candidate[k]), float(part.numerical[k]), float(part.error[k]))
     return (float(order[k]), float(difference[k])), place
 
 
-def causes(part: Comparison, failed: Flags) -> Iterator[str]:
-    """Yield the causes that fit what `failed`."""
-    _, shape, chosen, candidate, numerical, error = part[:6]
+def causes(part: Comparison) -> Iterator[str]:
+    """Yield the causes that fit what failed."""
+    shape, candidate, numerical, error, failed = part.shape, part.candidate, part.numerical, part.error, part.failed
     for claim, slope in part.wrong[:1]:
         yield f"as a whole it is wrong: along a vector it claims the slope {claim:.4g}, f has {slope:.4g}"
     if not failed.any():
@@ -304,16 +307,13 @@ def causes(part: Comparison, failed: Flags) -> Iterator[str]:
         yield "the candidate is not finite there"
     if not np.isfinite(numerical[failed]).all():
         yield "f is not finite near x, so the numerical gradient is not either"
-    for name, other in _rearranged(shape, candidate) if chosen.size == math.prod(shape) else ():
+    for name, other in _rearranged(shape, candidate) if failed.size == math.prod(shape) else ():
         if _alike(other, numerical, error).all() and not _alike(candidate, numerical, error).all():
             yield name
-    hints = [*_factor(candidate, numerical, failed), *_places(shape, chosen, failed)]
+    hints = [*_factor(candidate, numerical, failed), *_places(part)]
     yield from hints
-    if (
-        not hints
-        and failed.sum() > 1
-        and 0.0 < np.linalg.norm(candidate - numerical) <= _CLOSE * np.linalg.norm(numerical)
-    ):
+    distance = np.linalg.norm(candidate - numerical)
+    if not hints and failed.sum() > 1 and 0.0 < distance <= _CLOSE * np.linalg.norm(numerical):
         yield "they nearly agree: does f add a small number that the candidate leaves out, such as log(p + 1e-7)?"
     if (part.kink & failed).any():
         yield "f has a kink at x: its slopes on both sides differ, and the candidate lies outside of them"
@@ -354,13 +354,13 @@ def _factor(candidate: Floats, numerical: Floats, failed: Flags) -> Iterator[str
         yield f"the candidate is {factor:.6g} times the gradient: is a factor missing?"
 
 
-def _places(shape: tuple[int, ...], chosen: NDArray[np.intp], failed: Flags) -> Iterator[str]:
-    if failed.all() or not failed.any():
+def _places(part: Comparison) -> Iterator[str]:
+    if part.failed.all():
         return
-    indices = np.unravel_index(chosen[failed], shape)
-    if failed.sum() == 1:
-        yield f"only one coordinate is wrong: [{', '.join(str(int(index[0])) for index in indices)}]"
-    elif len(shape) == 2:
+    indices = [index.tolist() for index in np.unravel_index(part.chosen[part.failed], part.shape)]
+    if part.failed.sum() == 1:
+        yield f"only one coordinate is wrong: [{', '.join(str(index[0]) for index in indices)}]"
+    elif len(part.shape) == 2:
         for axis, name in ((1, "column"), (0, "row")):
-            if len(set(indices[axis].tolist())) == 1:
-                yield f"only {name} {int(indices[axis][0])} is wrong"
+            if len(set(indices[axis])) == 1:
+                yield f"only {name} {indices[axis][0]} is wrong"

@@ -1,12 +1,15 @@
 """Ridders' extrapolation of central differences to the step 0, with an estimate of the error.
 
 To Ridders' tableau are added: a floor of round-off and of noise, a look at the jump between the one-sided slopes (at a
-kink the central differences agree with each other and are wrong), the looks next to x of `numgrad.looks` (from afar a
-periodic f is flat, and from near all steps are), one-sided differences where f is not finite on one side, and a search
-for the first step.
+kink the central differences agree with each other and are wrong), looks at f next to x, which tell noise and steps from
+a structure of f (from afar a periodic f is flat, and from near all steps are), one-sided differences where f is not
+finite on one side, and a search for the first step.
 
-As in `numgrad.loops`, the source serves both kinds of function: what a factory makes is passed through `decorate`,
-which may compile it. A `spot` is that of `numgrad.looks`; a `place` is one without the noise.
+The functions are plain Python, and serve a Python f as they are. For a compiled f `linked` compiles copies of them.
+Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, out, k,
+evaluate, noise``: what f receives and its perturbed elements, the coordinate, its value, f(x), the relative spacing,
+the arguments of f, the limits of the coordinate, the row of the result whose last number counts the evaluations, f as a
+function of x and args, and the noise of f as far as it is known. A `place` is a spot without the noise.
 
 References
 ----------
@@ -17,27 +20,45 @@ al., *Numerical Recipes*, section 5.7.
 from __future__ import annotations
 
 import math
+from types import FunctionType
 from typing import Any
 
-import numpy as np
-
-from .looks import ABOVE, BELOW, FAIR, Decorator, Numbers, Spot, make_look_near, make_quotient, make_roughness
+from .loops import Decorator
 
 __all__: list[str] = []  # nothing here is public
 
+Spot = tuple[Any, ...]
+Numbers = tuple[float, ...]  # as many as the docstring names
 Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
 
 # Each constant below was chosen for the functions of tests/catalogue.py and tests/kinds.py, and is fixed by the test of
-# tests/test_estimates.py that is named, or by the kind of test_kinds.py.
+# tests/test_kinds.py or tests/test_estimates.py that is named, or by test_true_errors_at_random_points_of_each_kind for
+# several kinds.
 
+ABOVE, BELOW = 1, -1  # sides of x; 0 is both
+
+# Relative error, without unit, from which on other results must be better than this one. Fixed by "noise", "minima".
+FAIR = 1e-3
+# Unit: first steps. How near to x f is asked whether its slope is what it seemed from afar: so far that a structure of
+# length 1 shows at x = 1e6, so near that the round-off of smooth functions is larger. Fixed by "fine structure".
+_NEAR = 4e-6
+# Unit: the look nearby. Another one on the other side; and nearer ones, of no simple ratio, where f has steps. Fixed by
+# "fine structure", "iterated".
+_ACROSS, _NEARER = -0.61, (1 / 211.3, -1 / 173.9, 1 / 97.1)
+# Part of a surprise from nearby that remains at the nearer looks if it is noise: of a root of x there remains 1/14.
+# Fixed by "noise", and by test_no_derivative_is_nan_with_an_infinite_error.
+_REMAINS = 0.2
+# Growths by 8 from the look nearby on, to 500 first steps, within which a flat piece must end. Fixed by "rounded".
+_GROWTHS = 9
+# Unit: x. Above it two looks nearby, since one may be right by chance. Fixed by "fine structure".
+_LARGE = 1e2
+# Unit: steps. Where the four looks at the far end are: many numbers of float32 apart, and not evenly, since multiples
+# of its spacing would look smooth; and the weights of their third difference, of size 1. Fixed by "float32 next to 0".
+_PLACES = (0.0, 3.4477e-6, 8.2103e-6, 14.2951e-6)
+_WEIGHTS = tuple(float(2e-16 / math.prod(p - q for q in _PLACES if q != p)) for p in _PLACES)
 # Steps of a tableau at most, each half the one before, so that the last is 1/512 of the first. Fixed by
 # test_the_catalogue_is_estimated_accurately_and_cheaply.
 LEVELS = 10
-# Numbers in a row of the result: derivative, error, step, round-off, evaluations.
-COLUMNS = 5
-
-RESPONDED = 2  # the flag of `numgrad.loops`, which this module does not import
-
 # Unit: scales of the coordinate. The first step: no power of 2, where functions of a round period take equal values.
 # Fixed by test_steps_that_meet_equal_values_by_chance_are_not_believed.
 _FIRST = 0.1875
@@ -49,6 +70,124 @@ _STALLED = 3
 _SMALL = 1e-3
 # A direction: no further first step. Else 1 is to larger ones, -1 to smaller ones, 0 neither yet.
 _DONE = 2
+
+
+def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]:
+    """Return the slope for the step h, the jump between the slopes on both sides, the round-off, and a side.
+
+    `side` is 0 for a central quotient, else the sign of a one-sided one. What is returned last is the sign of the side
+    on which f is not finite, as beyond the limits, or 0. The round-off is that of f, its noise, and that of what f
+    computes from x first, eps x times the steepest slope.
+    """
+    x, point, i, value, base, eps, args, low, high, out, k, evaluate, noise = spot
+    plus = minus = base
+    above = below = value
+    if side >= 0:
+        point[i] = value + h
+        above, plus = float(point[i]), math.nan
+        if above <= high:
+            plus = evaluate(x, args)
+            out[k, 4] += 1.0
+    if side <= 0:
+        point[i] = value - h
+        below, minus = float(point[i]), math.nan
+        if below >= low:
+            minus = evaluate(x, args)
+            out[k, 4] += 1.0
+    point[i] = value
+    if not (math.isfinite(plus) and math.isfinite(minus)):
+        return math.nan, 0.0, 0.0, BELOW if math.isfinite(plus) else ABOVE
+    # The step is lost in the rounding of x + h: there is no distance to divide by.
+    if above == below:
+        return math.nan, 0.0, 0.0, 0
+    slope, jump = (plus - minus) / (above - below), 0.0
+    if side == 0 and math.isfinite(base) and below < value < above:
+        jump = (plus - base) / (above - value) - (base - minus) / (value - below)
+    rough = eps * max(abs(plus), abs(minus)) + eps * abs(value) * (abs(slope) + 0.5 * abs(jump)) + noise
+    return slope, jump, rough / h, 0
+
+
+def edge(spot: Spot, low: float, side: int) -> tuple[float, float]:
+    """Return how far from x f is what it is at x, from `low` on, and how much it changes at that place, or 0."""
+    high, slope = 8.0 * low, 0.0
+    for _ in range(_GROWTHS):
+        slope = quotient(spot, high, side)[0]
+        if slope != 0.0:
+            break
+        low, high = high, 8.0 * high
+    change = abs(slope) * high
+    for _ in range(3 if change > 0.0 else 0):  # not where f is not finite
+        middle = math.sqrt(low / high) * high
+        slope = quotient(spot, middle, side)[0]
+        low, high, change = (middle, high, change) if slope == 0.0 else (low, middle, abs(slope) * middle)
+    return low, change if math.isfinite(change) else 0.0
+
+
+def residual(spot: Spot, h: float, found: Numbers) -> tuple[float, float, bool]:
+    """Return how far f is at x + h from what was found, what of that is no surprise, and whether f is flat."""
+    slope, error, bend, size = found[0], found[1], found[2], abs(h)
+    near, _, rough, _ = quotient(spot, size, ABOVE if h > 0.0 else BELOW)
+    predicted = slope + bend * (size if found[3] != 0.0 else h)
+    expected = 2.0 * rough + 3.0 * error + 1e-3 * abs(bend * h) + 1e-11 * abs(slope)
+    flat = near == 0.0 and (slope == 0.0 or abs(predicted) > 2.0 * rough)
+    return abs(near - predicted) * size, expected * size, flat
+
+
+def explain(spot: Spot, h: float, rest: float, flat: bool, found: Numbers) -> tuple[float, float]:
+    """Return the noise of f, and from where to look again, or 0, for a surprise at x + h, `rest`, or a flat f."""
+    low, largest, both = abs(h), rest, found[3] == 0.0
+    if not flat:
+        low, largest = _NEARER[0] * abs(h), 0.0
+        rest = max(rest, residual(spot, _ACROSS * h, found)[0] if both else 0.0)
+        for part in _NEARER:
+            nearer, _, is_flat = residual(spot, part * h if both else abs(part) * h, found)
+            largest, flat = max(largest, nearer), flat or is_flat
+    if flat:
+        low, change = edge(spot, low, ABOVE if h > 0.0 else BELOW)
+        # What grows from nothing is no step of f, but a flat piece of it.
+        if change < 0.1 * abs(found[0] * low) and found[1] > FAIR * abs(found[0]):
+            return 0.0, 0.5 * low
+        return max(change, rest) if change > 0.0 else 0.0, 0.0
+    if largest <= _REMAINS * rest:
+        return 0.0, abs(h)
+    return max(largest, rest), low
+
+
+def look_near(spot: Spot, first: float, found: Numbers) -> tuple[float, float]:
+    """Return the noise of f, and from where to look again, or 0.
+
+    ``found = slope, error, bend, side`` of the tableau, where `bend` is half the second derivative. One value will
+    do; where it surprises, nearer ones tell whether f is rough (the surprise is as large there), has steps, or has
+    another slope.
+    """
+    h = (_NEAR if found[3] >= 0.0 else -_NEAR) * first
+    rest, expected, flat = residual(spot, h, found)
+    if rest <= expected and not flat:
+        if abs(found[0]) < abs(found[2] * h):  # next to an extremum, where steps of f are wide
+            h *= _NEARER[0]
+            rest, expected, flat = residual(spot, h, found)
+        elif abs(spot[3]) > _LARGE and found[3] == 0.0:
+            rest, expected, flat = residual(spot, _ACROSS * h, found)
+    if not (rest > expected or flat):
+        return 0.0, 0.0
+    noise, nearer = explain(spot, h, rest, flat, found)
+    # Noise that leaves no digit may be a structure that is finer yet.
+    return noise, nearer if noise == 0.0 or 4.0 * noise >= abs(found[0]) * first else 0.0
+
+
+def roughness(spot: Spot, h: float, side: int) -> float:
+    """Return the third difference of f at x + h, or 0 where round-off explains it, or h is no farther than x.
+
+    There the noise of f is that next to x.
+    """
+    change, rough = 0.0, 0.0
+    if not 0.0 < 4.0 * abs(spot[3]) < h:
+        return 0.0
+    for m in range(4):
+        step = h * (1.0 + _PLACES[m])
+        slope, _, rough, _ = quotient(spot, step, side if side != 0 else ABOVE)
+        change += _WEIGHTS[m] * slope * step
+    return abs(change) if abs(change) > 3.0 * rough * h else 0.0
 
 
 def refine(work: Work, j: int, current: float, jump: float, round_off: float, power: float) -> Numbers:
@@ -74,50 +213,38 @@ def refine(work: Work, j: int, current: float, jump: float, round_off: float, po
     return slope, error, current
 
 
-# Longer than other functions, for it holds `tableau`, whose steps share nine variables.
-def make_tableau(quotient: Any, decorate: Decorator) -> Any:
-    """Return the extrapolation to the step 0 from one first step.
+def tableau(spot: Spot, first: float, side: int, work: Work) -> tuple[float, float, float, float, float, int, float]:
+    """Extrapolate the quotients of the steps ``first / 2**j``, and end where that gets worse.
 
-    The errors of central quotients have even powers of the step, those of one-sided ones all, and those of the jump,
-    whose limit is 0 but at a kink, odd ones.
+    Return the slope, its error, the last step that it used, the round-off there, half the second derivative, the
+    side on which f was not finite, and the quantum of an f that has steps.
     """
-    advance = decorate(refine)
-
-    @decorate
-    def tableau(spot: Spot, first: float, side: int, work: Work) -> Numbers:
-        """Extrapolate the quotients of the steps ``first / 2**j``, and end where that gets worse.
-
-        Return the slope, its error, the last step that it used, the round-off there, half the second derivative, the
-        side on which f was not finite, and the quantum of an f that has steps.
-        """
-        slope, error, step, round_off, side_lost, last, quantum = math.nan, math.inf, first, 0.0, 0, math.nan, 0.0
-        bend, before, h, stalled = 0.0, 0.0, first, 0
-        for j in range(LEVELS):
-            h = first / 2.0**j
-            current, jump, rough, side_lost = quotient(spot, h, side)
-            # The same values for the first time: f has steps, the smallest difference seen is a few of their heights.
-            if current == 0.0 and before != 0.0:
-                quantum = abs(before) * h * (4.0 if side == 0 else 2.0)
-            if current != current or quantum > 0.0:
-                break
-            before, previous = current, error
-            better, new_error, current = advance(work, j, current, jump, rough, 2.0 if side != 0 else 4.0)
-            if new_error <= error and better == better:  # not NaN, as of the first level
-                slope, error, step, round_off = better, new_error, h, rough
-            bend = (0.5 * jump if side == 0 else before - slope) / h
-            stalled += 1 if new_error > 0.5 * previous else 0
-            is_worse = previous < math.inf and abs(current - last) >= 2.0 * error
-            if error <= 2.0 * round_off or stalled == _STALLED or is_worse:
-                if step == h and abs(current - last) <= 0.5 * round_off:  # the same slope, with half the round-off
-                    slope, step = last, 2.0 * h
-                break
-            last = current
-        if error == math.inf and quantum > 0.0:
-            slope, error, step, round_off = before, quantum / h, 2.0 * h, quantum / h
-        error = max(error, 2.0 * spot[-1] / step) if error < math.inf else error
-        return slope, error, step, round_off, bend, side_lost, quantum
-
-    return tableau
+    slope, error, step, round_off, side_lost, last, quantum = math.nan, math.inf, first, 0.0, 0, math.nan, 0.0
+    bend, before, h, stalled = 0.0, 0.0, first, 0
+    for j in range(LEVELS):
+        h = first / 2.0**j
+        current, jump, rough, side_lost = quotient(spot, h, side)
+        # The same values for the first time: f has steps, the smallest difference seen is a few of their heights.
+        if current == 0.0 and before != 0.0:
+            quantum = abs(before) * h * (4.0 if side == 0 else 2.0)
+        if current != current or quantum > 0.0:
+            break
+        before, previous = current, error
+        better, new_error, current = refine(work, j, current, jump, rough, 2.0 if side != 0 else 4.0)
+        if new_error <= error and better == better:  # not NaN, as of the first level
+            slope, error, step, round_off = better, new_error, h, rough
+        bend = (0.5 * jump if side == 0 else before - slope) / h
+        stalled += 1 if new_error > 0.5 * previous else 0
+        is_worse = previous < math.inf and abs(current - last) >= 2.0 * error
+        if error <= 2.0 * round_off or stalled == _STALLED or is_worse:
+            if step == h and abs(current - last) <= 0.5 * round_off:  # the same slope, with half the round-off
+                slope, step = last, 2.0 * h
+            break
+        last = current
+    if error == math.inf and quantum > 0.0:
+        slope, error, step, round_off = before, quantum / h, 2.0 * h, quantum / h
+    error = max(error, 2.0 * spot[-1] / step) if error < math.inf else error
+    return slope, error, step, round_off, bend, side_lost, quantum
 
 
 def begin(place: Spot, first: float) -> tuple[float, int, int]:
@@ -135,20 +262,14 @@ def begin(place: Spot, first: float) -> tuple[float, int, int]:
     return first, side, direction
 
 
-def make_retreat(quotient: Any, decorate: Decorator) -> Any:
-    """Return what is done where f is not finite."""
-
-    @decorate
-    def retreat(spot: Spot, steps: Numbers, side_lost: int, side: int, direction: int) -> tuple[float, int, int]:
-        """Return the next first step, side and direction, for ``steps = first, scale`` and the side without values."""
-        first, scale = steps
-        if side_lost == 0 or direction > 0:
-            return first, side, _DONE
-        if side == 0 and quotient(spot, 1e-9 * scale, side_lost)[3] != 0:  # f is not finite there at all
-            return first, -side_lost, 0
-        return first / 64.0, side, -1
-
-    return retreat
+def retreat(spot: Spot, steps: Numbers, side_lost: int, side: int, direction: int) -> tuple[float, int, int]:
+    """Return the next first step, side and direction, for ``steps = first, scale`` and the side without values."""
+    first, scale = steps
+    if side_lost == 0 or direction > 0:
+        return first, side, _DONE
+    if side == 0 and quotient(spot, 1e-9 * scale, side_lost)[3] != 0:  # f is not finite there at all
+        return first, -side_lost, 0
+    return first / 64.0, side, -1
 
 
 def is_better(best: Numbers, new_slope: float, new_error: float, direction: int) -> bool:
@@ -187,143 +308,70 @@ def next_first(
     return (_FIRST if first < _FIRST < first * growth else first * growth), 1
 
 
-def make_look_far(tableau: Any, rough_at: Any, decorate: Decorator) -> Any:
-    """Return the look whether a small x hid what f is."""
+def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -> Numbers:
+    """Return what was found, ``best = slope, error, step, round_off, is_bent``, or what a step for 1 finds.
 
-    @decorate
-    def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -> Numbers:
-        """Return what was found, ``best = slope, error, step, round_off, is_bent``, or what a step for 1 finds.
-
-        Where both are certain and differ, the more certain slope, with the difference as its error: t + log(1 + t t)
-        is t next to 0, and one cannot tell that from t.
-        """
-        (first, scale), slope, error = steps, best[0], best[1]
-        is_bent = best[4] > 0.0 and spot[-1] == 0.0  # next to x already
-        if error == math.inf or scale >= _SMALL or first >= _FIRST or is_bent:
-            return best
-        new_slope, new_error, h, rough = tableau(spot, _FIRST, side, work)[:4]
-        new_error = max(new_error, 2.0 * rough_at(spot, _FIRST, side) / h)
-        apart = abs(new_slope - slope)
-        if apart > error + new_error:
-            if new_error > FAIR * abs(new_slope):
-                return best
-            return (new_slope, apart, h, rough, 0.0) if new_error < error else (slope, apart, best[2], best[3], 0.0)
-        return (new_slope, new_error, h, rough, 0.0) if new_error < error else best
-
-    return look_far
-
-
-# Longer than other functions, for it holds `estimate`.
-def make_estimate(quotient: Any, decorate: Decorator) -> Any:
-    """Return the estimate for one coordinate: tableaux from several first steps, and the best of them."""
-    tableau, look_near = make_tableau(quotient, decorate), make_look_near(quotient, decorate)
-    retreat, rough_at = make_retreat(quotient, decorate), make_roughness(quotient, decorate)
-    start, improves, choose_first = map(decorate, (begin, is_better, next_first))
-    look_far = make_look_far(tableau, rough_at, decorate)
-
-    # Longer than other functions: a state machine whose branches share all that they know, a dozen variables.
-    # A function of a branch would take and return nearly all of these.
-    @decorate
-    def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
-        """Return the derivative, its error, the step, the round-off there, and a flag, for a first step or 0."""
-        value, noise, is_free = place[3], 0.0, first == 0.0
-        scale = abs(value) if value != 0.0 else 1.0
-        first, side, direction = start(place, _FIRST * scale if is_free else first)
-        best = math.nan, math.inf, 0.0, math.inf, 0.0
-        for _ in range(_ATTEMPTS):
-            if direction == _DONE:
-                break
-            spot = place + (noise,)  # noqa: RUF005, numba has no star here
-            slope, error, h, rough, bend, side_lost, quantum = tableau(spot, first, side, work)
-            if error == math.inf:
-                first, side, direction = retreat(spot, (first, scale), side_lost, side, direction)
-                continue
-            if is_free and direction == 0 and scale < 1.0 and abs(slope) <= error <= 64.0 * rough:
-                # Not a digit: x says nothing of the length on which f changes.
-                scale, first, noise = 1.0, _FIRST, max(noise, quantum)
-                best = math.nan, math.inf, 0.0, math.inf, 0.0
-                continue
-            nearer, is_known = 0.0, noise > 0.0 or direction > 0
-            if not is_known and quantum == 0.0:
-                quantum, nearer = look_near(spot, first, (slope, error, bend, float(side)))
-            if nearer > 0.0:
-                error = max(error, 2.0 * quantum / h) if quantum > 0.0 else math.inf
-            is_new = improves(best, slope, error, direction)
-            if is_new and nearer == 0.0:
-                quantum = quantum if quantum > 0.0 and not is_known else rough_at(spot, first, side)
-                if quantum > 2.0 * noise:
-                    noise = quantum
-                    continue
-            is_bent = abs(bend) * first > 64.0 * rough
-            best = (slope, error, h, rough, 1.0 if is_bent else 0.0) if is_new else best
-            goal = goals[0], goals[1], place[5], nearer
-            first, direction = choose_first((first, scale), direction, is_new, best, (error, rough), goal)
-        spot, steps = place + (noise,), (first, scale if is_free else 1.0)  # noqa: RUF005
-        return look_far(spot, steps, side, best, work)  # type: ignore[no-any-return]
-
-    return estimate
-
-
-def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
-    """Return the loop over the coordinates, with the conventions of `numgrad.loops`."""
-    estimate = make_estimate(make_quotient(evaluate, decorate), decorate)
-
-    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-        """Write the four numbers of `estimate`, and its evaluations, for the coordinate ``where[k]``, or k, to row k.
-
-        ``base, eps, good, atol, limits = data``: f(x), the relative spacing of the stored numbers, the relative and the
-        absolute error that are good enough; and rows of the lower and upper limits and of the first steps, or none.
-        """
-        x, point, origin = state
-        base, eps, good, atol, limits = data
-        work, responded = ([0.0] * LEVELS, [0.0] * LEVELS), 0
-        low, high, first = -math.inf, math.inf, 0.0
-        for k in range(start, stop):
-            i = where[k] if len(where) else k
-            if len(limits):
-                low, high, first = limits[0][i], limits[1][i], limits[2][i]
-            out[k, 4] = 0.0
-            place = (x, point, i, float(origin[i]), base, eps, args, low, high, out, k)
-            out[k, 0], out[k, 1], out[k, 2], out[k, 3], _ = estimate(place, first, (good, atol), work)
-            if out[k, 1] == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
-                out[k, 1] = eps * abs(out[k, 0]) if out[k, 0] != 0.0 else eps / out[k, 2]
-            if out[k, 0] != 0.0:
-                responded = RESPONDED
-        return responded
-
-    return estimates
-
-
-def make_guarded_estimates(evaluate: Any, decorate: Decorator) -> Any:
-    """Return the loop of `make_estimates` for a Python f, whose exceptions count as NaN where they are no wonder.
-
-    That is beyond a step that worked, or where f was given a number that it may not accept. Where no derivative is
-    found, the exception is raised in the end.
+    Where both are certain and differ, the more certain slope, with the difference as its error: t + log(1 + t t)
+    is t next to 0, and one cannot tell that from t.
     """
-    works, caught = False, None
+    (first, scale), slope, error = steps, best[0], best[1]
+    is_bent = best[4] > 0.0 and spot[-1] == 0.0  # next to x already
+    if error == math.inf or scale >= _SMALL or first >= _FIRST or is_bent:
+        return best
+    new_slope, new_error, h, rough = tableau(spot, _FIRST, side, work)[:4]
+    new_error = max(new_error, 2.0 * roughness(spot, _FIRST, side) / h)
+    apart = abs(new_slope - slope)
+    if apart > error + new_error:
+        if new_error > FAIR * abs(new_slope):
+            return best
+        return (new_slope, apart, h, rough, 0.0) if new_error < error else (slope, apart, best[2], best[3], 0.0)
+    return (new_slope, new_error, h, rough, 0.0) if new_error < error else best
 
-    def guarded(x: Any, args: Any) -> Any:
-        nonlocal works, caught
-        try:
-            result = evaluate(x, args)
-        except Exception as error:
-            if not (works or isinstance(error, ArithmeticError | ValueError | TypeError)):
-                raise
-            caught = error
-            return math.nan
-        works = True
-        return result
 
-    loop = make_estimates(guarded, decorate)
+# Longer than other functions: a state machine whose branches share all that they know, a dozen variables.
+# A function of a branch would take and return nearly all of these.
+def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
+    """Return the derivative, its error, the step, the round-off there, and a flag, for a first step or 0."""
+    value, noise, is_free = place[3], 0.0, first == 0.0
+    scale = abs(value) if value != 0.0 else 1.0
+    first, side, direction = begin(place, _FIRST * scale if is_free else first)
+    best = math.nan, math.inf, 0.0, math.inf, 0.0
+    for _ in range(_ATTEMPTS):
+        if direction == _DONE:
+            break
+        spot = place + (noise,)  # noqa: RUF005, numba has no star here
+        slope, error, h, rough, bend, side_lost, quantum = tableau(spot, first, side, work)
+        if error == math.inf:
+            first, side, direction = retreat(spot, (first, scale), side_lost, side, direction)
+            continue
+        if is_free and direction == 0 and scale < 1.0 and abs(slope) <= error <= 64.0 * rough:
+            # Not a digit: x says nothing of the length on which f changes.
+            scale, first, noise = 1.0, _FIRST, max(noise, quantum)
+            best = math.nan, math.inf, 0.0, math.inf, 0.0
+            continue
+        nearer, is_known = 0.0, noise > 0.0 or direction > 0
+        if not is_known and quantum == 0.0:
+            quantum, nearer = look_near(spot, first, (slope, error, bend, float(side)))
+        if nearer > 0.0:
+            error = max(error, 2.0 * quantum / h) if quantum > 0.0 else math.inf
+        is_new = is_better(best, slope, error, direction)
+        if is_new and nearer == 0.0:
+            quantum = quantum if quantum > 0.0 and not is_known else roughness(spot, first, side)
+            if quantum > 2.0 * noise:
+                noise = quantum
+                continue
+        is_bent = abs(bend) * first > 64.0 * rough
+        best = (slope, error, h, rough, 1.0 if is_bent else 0.0) if is_new else best
+        goal = goals[0], goals[1], place[5], nearer
+        first, direction = next_first((first, scale), direction, is_new, best, (error, rough), goal)
+    spot, steps = place + (noise,), (first, scale if is_free else 1.0)  # noqa: RUF005
+    return look_far(spot, steps, side, best, work)
 
-    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-        nonlocal works, caught
-        flags = 0
-        for k in range(start, stop):
-            works, caught = False, None
-            flags |= loop(state, data, args, where, k, k + 1, out)
-            if caught is not None and math.isnan(out[k, 0]):
-                raise caught
-        return flags
 
-    return np.errstate(all="ignore")(estimates)  # the looks far from x overflow
+def linked(decorate: Decorator) -> Any:
+    """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
+    names = dict(globals())
+    own = quotient, edge, residual, explain, look_near, roughness, refine, tableau, begin, retreat, is_better
+    for function in (*own, next_first, look_far, estimate):
+        names[function.__name__] = decorate(FunctionType(function.__code__, names, function.__name__))
+    return names["estimate"]

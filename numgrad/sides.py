@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
-from .arguments import LARGEST_STEP, describe, real_array, real_number
-from .containers import Container, OfOneArray, is_array, is_labelled, is_tree, leaves, named, renewed
+from .arguments import describe, real_array, real_number
+from .containers import Container, OfOneArray, is_array, is_labelled, is_tree, joined, leaves, named, renewed
 from .driver import Progress, Workers, differentiate
 from .ladder import noise_of, spacings
 from .loops import Directions, Floats, Indices, Rule, make_directions
 from .objectives.python import PythonObjective
 from .points import EPS, private_copy
-from .schemes import limits, rule_at
+from .schemes import rule_at, steps_of
 
 __all__: list[str] = []  # nothing here is public
 
@@ -111,9 +111,11 @@ def _has_steps(objective: driver.Objective) -> bool:
 class Sides:
     """Both sides of a check, after checking that they fit: f at a point of arrays by name, and a candidate by the same.
 
-    The name of a single array is ''. `eps` is the coarsest precision among the point, the candidate and the value of f;
-    `floor` is the round-off of the largest candidate in it, `rounding` what an error bar allows f for at least;
-    `is_small` tells that atol excuses the whole candidate.
+    The name of a single array is ''. Numbers by coordinate are flat arrays over all arrays of the point, of which
+    `places` names the slices: the point `flat`, the candidate `whole`, the first, least and largest `steps`, and the
+    bounds `ends`, or None. `eps` is the coarsest precision among the point, the candidate and the value of f; `floor`
+    is the round-off of the largest candidate in it, `rounding` what an error bar allows f for at least; `is_small`
+    tells that atol excuses the whole candidate.
     """
 
     def __init__(
@@ -126,18 +128,17 @@ class Sides:
         self.is_tree = is_tree(x) or (is_labelled(x) and is_python)
         if self.is_tree and not is_python:
             raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
-        self.whole_x = Container(x)
-        self.x, self.views, self.copies = self.whole_x.arrays, self.whole_x.views, self.whole_x.copies
-        self.point: Any = self.whole_x.like(self.x.values()) if self.is_tree else self.x[""]
+        self.whole_x = whole = Container(x)
+        self.x, self.views, self.copies, self.places = whole.arrays, whole.views, whole.copies, whole.places
+        self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
         if callable(gradient):
             gradient = self._called(gradient)
         self.notes = _shared(gradient, self.x) if self.is_tree else []
         parts = list(_candidate(gradient, x, iter(self.x.values())))
-        self.candidate = dict(zip(self.x, parts, strict=True))
-        self.whole = np.concatenate([part.reshape(-1) for part in self.candidate.values()] or [np.empty(0)])
+        self.whole = np.concatenate([part.reshape(-1) for part in parts] or [np.empty(0)])
         self.plain = self.objective if _has_steps(self.objective) else PythonObjective(f)
         self.is_planned = plan != (None, None)
-        self._measure(*plan)
+        self._measure(parts, *plan)
 
     def known(self, name: str) -> tuple[Floats, Floats] | None:
         """Return gradient and error bars of an array where the kind of f has its own, and nobody asked for steps."""
@@ -151,40 +152,54 @@ class Sides:
             return PythonObjective(lambda _: gradient(renewed(point), *args)).returned(self.views, ())
         return PythonObjective(gradient).returned(point, args)
 
-    def _measure(self, h: Any, bounds: Any) -> None:
-        """Find the value of f, its precision, and the steps."""
+    def _measure(self, candidate: list[NDArray[Any]], h: Any, bounds: Any) -> None:
+        """Find the value of f, its precision, the steps, and the bounds."""
         objective, memory, args = self.objective_of(None, self.objective)
         returned = objective.returned(memory, args)
         self.value, self.size, own = real_number(returned), len(self.whole), _eps(np.asarray(returned))
-        self.eps = max([own, *map(_eps, self.x.values()), *map(_eps, self.candidate.values())])
+        self.eps = max([own, *map(_eps, self.x.values()), *map(_eps, candidate)])
         self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
-        largest = max((float(np.max(np.abs(a))) for a in self.candidate.values() if a.size), default=0.0)
+        largest = float(np.abs(self.whole).max(initial=0.0))
         self.floor = self.eps * largest if math.isfinite(largest) else 0.0
-        given, self.bounds = self.whole_x.own(h, "h"), self.whole_x.own(bounds, "bounds")
-        self.steps = {name: self._steps(memory, given[name]) for name, memory in self.x.items()}
-        bounded = ((name, own) for name, own in self.bounds.items() if own is not None)
-        self.ends = {name: limits(np.asarray(self.x[name]), own) for name, own in bounded}
+        self.counts = [array.size for array in self.x.values()]
+        self.flat = joined(np.asarray(array, np.float64) for array in self.x.values())
+        self.steps = self._steps(h)
+        self.bounds, self.ends = self.whole_x.own(bounds, "bounds"), self.whole_x.limits(bounds)
+
+    def _steps(self, h: Any) -> Floats:
+        """Return the steps: as for an f that changes over lengths of 1 or x, or what was asked for."""
+        size = np.abs(self.flat)
+        usual = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(size), size, 1.0), 1.0)
+        # Powers of 2: where f stores x in fewer digits, x + h and x - h are rounded alike.
+        steps: Floats = np.exp2(np.rint(np.log2(usual)))
+        for name, given in self.whole_x.own(h, "h").items():
+            if given is not None:
+                given = private_copy(real_array(given, "h"))
+                steps[self.places[name]] = steps_of(self.x[name], given, "central", self.eps)
+        return steps
 
     @cached_property
-    def least(self) -> dict[str, Floats]:
+    def least(self) -> Floats:
         """The smallest step of each coordinate: four of the spacings of what x stores."""
-        return {name: 4.0 * _eps(a) * np.abs(np.asarray(a, np.float64)).reshape(-1) for name, a in self.x.items()}
+        eps = np.repeat([_eps(array) for array in self.x.values()], self.counts)
+        least: Floats = 4.0 * eps * np.abs(self.flat)
+        return least
 
-    def _steps(self, memory: NDArray[Any], h: Any) -> Floats:
-        """Return the flat steps: as for an f that changes over lengths of 1 or x, or what was asked for."""
-        if h is not None:
-            given = private_copy(real_array(h, "h"))
-            if not ((given > 0.0) & (given < LARGEST_STEP)).all():
-                raise ValueError("h must be finite and positive in every element, and 2h finite")
-            try:
-                return np.broadcast_to(given, memory.shape).reshape(-1).copy()
-            except ValueError:
-                raise ValueError(f"h of shape {given.shape} does not broadcast to x of shape {memory.shape}") from None
-        magnitude = np.abs(np.asarray(memory, np.float64))  # of the plain array: a subclass may do more
-        steps = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(magnitude), magnitude, 1.0), 1.0).reshape(-1)
-        # Powers of 2: where f stores x in fewer digits, x + h and x - h are rounded alike.
-        powers: Floats = np.exp2(np.rint(np.log2(steps)))
-        return powers
+    @cached_property
+    def farthest(self) -> Floats:
+        """The largest step of each coordinate: beyond it, f is no longer what it is at x."""
+        sizes = [rms(part[np.isfinite(part)]) for part in (self.flat[place] for place in self.places.values())]
+        least = min((size for size in sizes if size), default=math.inf)
+        scales = np.repeat([size or least for size in sizes], self.counts)
+        reach = np.fmin(_FARTHEST * np.fmax(np.abs(self.flat), 1.0), _OF_ARRAY * scales)
+        farthest: Floats = np.fmax(reach, 4.0 * self.steps)
+        return farthest
+
+    def room(self) -> Floats:
+        """Return 1 for each coordinate that may move along a direction, and 0 next to a bound."""
+        low, high = self.ends or (-math.inf, math.inf)
+        room: Floats = (np.fmin(self.flat - low, high - self.flat) >= _ROOM * self.steps).astype(np.float64)
+        return room
 
     def objective_of(
         self, name: str | None, objective: driver.Objective
@@ -197,25 +212,10 @@ class Sides:
         f, args, x = self.f, self.args, self.point  # and not self, which may not travel to other processes
         return PythonObjective(lambda _: f(renewed(x), *args)), self.views, ()
 
-    def farthest(self, name: str) -> Floats:
-        """Return the largest step of each coordinate of one array: beyond it, f is no longer what it is at x."""
-        x = np.abs(np.asarray(self.x[name], np.float64)).reshape(-1)
-        sizes = [rms(part[np.isfinite(part)]) for part in (np.asarray(a, np.float64) for a in self.x.values())]
-        scale = rms(x[np.isfinite(x)]) or min((size for size in sizes if size), default=math.inf)
-        return np.fmax(np.fmin(_FARTHEST * np.fmax(x, 1.0), _OF_ARRAY * scale), 4.0 * self.steps[name])
-
-    def room(self) -> Floats:
-        """Return 1 for each coordinate that may move along a direction, and 0 next to a bound."""
-        rooms = list[Any]()
-        for name, array in self.x.items():
-            x, (low, high) = np.asarray(array, np.float64).reshape(-1), self.ends.get(name, (-np.inf, np.inf))
-            rooms.append(np.fmin(x - low, high - x) >= _ROOM * self.steps[name])
-        return np.concatenate(rooms or [np.empty(0)]).astype(np.float64)
-
     def quotients(self, name: str, own: Indices, factor: float, progress: Progress) -> Floats:
         """Return the central quotients of some coordinates of one array, for `factor` times their steps."""
         objective, memory, args = self.objective_of(name, self.objective)
-        h: Any = factor * self.steps[name].reshape(self.x[name].shape)
+        h: Any = factor * self.steps[self.places[name]].reshape(self.x[name].shape)
         if not _has_steps(objective):
             h = float(np.median(h)) if h.size else 1.0
         out = np.empty(len(own))
@@ -223,33 +223,26 @@ class Sides:
         differentiate(objective, memory, args, plan, out, self.workers, progress)
         return out
 
-    def values(
-        self,
-        name: str | None,
-        where: Directions,
-        workers: Workers = 1,
-        progress: Progress = False,
-        signs: tuple[float, ...] = (1.0,),
-    ) -> Floats:
+    def values(self, name: str | None, where: Directions, signs: tuple[float, ...] = (1.0,), **how: Any) -> Floats:
         """Return f at displaced points, one a direction, over one array or over all; or the sum of signs times f."""
         objective, memory, args = self.objective_of(name, self.plain)
         out, each = np.empty(len(where.starts) - 1), np.array([signs])
         rule = Rule(make_directions, (math.nan, 0.0, each, each, np.zeros(1, np.intp), np.ones(1), False))
-        differentiate(objective, memory, args, (rule, where), out, workers, progress)
+        differentiate(objective, memory, args, (rule, where), out, **how)
         return out
 
     def slopes(self, name: str, own: Indices, steps: Floats) -> tuple[Floats, Floats]:
         """Return slopes and jumps of some coordinates of one array; near a bound the sides differ in length."""
         memory = np.asarray(self.x[name])
         exact = memory.reshape(-1)[own].astype(np.promote_types(memory.dtype, np.float64))
-        low, high = self.ends.get(name, (np.array(-np.inf), np.array(np.inf)))
-        low, high = (np.broadcast_to(end, memory.size)[own] for end in (low, high))
+        low, high = (end[self.places[name]][own] for end in self.ends) if self.ends else (-math.inf, math.inf)
         widths, values, starts = [], [], np.arange(len(own) + 1)
         for side in (1.0, -1.0):
             lengths = np.clip(exact + side * steps, low, high) - exact
             stored = (exact + lengths).astype(memory.dtype).astype(exact.dtype) - exact
             widths.append((side * stored).astype(np.float64))
-            values.append(self.values(name, Directions(starts, own, lengths.astype(np.float64)), self.workers))
+            where = Directions(starts, own, lengths.astype(np.float64))
+            values.append(self.values(name, where, workers=self.workers))
         up, down = (values[0] - self.value) / widths[0], (self.value - values[1]) / widths[1]
         slope = np.where(widths[0] == widths[1], (values[0] - values[1]) / (widths[0] + widths[1]), math.nan)
         uneven = (widths[1] * up + widths[0] * down) / (widths[0] + widths[1])
@@ -259,7 +252,7 @@ class Sides:
 
     def quotients_along(self, vectors: Floats, steps: Floats, progress: Progress) -> Floats:
         """Return the central quotients along vectors over all arrays."""
-        return self.values(None, _moves(vectors, steps), 1, progress, (1.0, -1.0)) / (2.0 * steps)
+        return self.values(None, _moves(vectors, steps), (1.0, -1.0), progress=progress) / (2.0 * steps)
 
     def along(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats]:
         """Return slopes and jumps of f along vectors over all arrays."""
@@ -275,28 +268,24 @@ class Sides:
         if random := abs(again - self.value) if math.isfinite(again) else 0.0:
             note = f"f is random: two values at x differ by {random:.1e}; fix its seed, or turn its dropout off"
             self.notes.append(note)
-        parts = (self.steps.values(), self.least.values())
-        steps = spacings(*(np.concatenate(list(part)) for part in parts))
-        found = [self.least_noise, random]
-        return max(*found, *(self._noise_along(steps, signs) for signs in self._signs[:2]))
+        steps = spacings(self.steps, self.least)
+        return max(self.least_noise, random, *(self._noise_along(steps, signs) for signs in self._signs[:2]))
 
     @cached_property
     def noise_of_all(self) -> float:
         """The same where all coordinates move: it has the noise of an f that stores all of x in fewer digits."""
-        least = np.concatenate(list(self.least.values()))
-        return max(self.noise, self._noise_along(spacings(0.0 * least, least), self._signs[2], _LOOKS))
+        steps = spacings(0.0 * self.least, self.least)
+        return max(self.noise, self._noise_along(steps, self._signs[2], _LOOKS))
 
     def moved_by_storing(self) -> float:
         """Return by how much slopes differ if f rounds all of x to fewer bits, as a net that casts its weights, else 0.
 
         The slopes of f are then those at the rounded x, where f has the value that it has at x.
         """
-        x = np.concatenate([np.asarray(array, np.float64).reshape(-1) for array in self.x.values()])
-        parts, powers = np.frexp(x)
+        parts, powers = np.frexp(self.flat)
         for bits in _BITS:
-            moves = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits) - x
-            where = Directions(np.array([0, x.size]), np.arange(x.size), moves)
-            if moves.any() and float(self.values(None, where)[0]) == self.value:
+            moves = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits) - self.flat
+            if moves.any() and self._value_at(moves) == self.value:
                 return float(np.ldexp(np.abs(self.whole).max(), 1 - bits))
         return 0.0
 
@@ -306,12 +295,11 @@ class Sides:
 
     def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0) -> float:
         line = self.untied(signs * steps * self.room())
+        return noise_of(lambda t: self._value_at(t * line), self.value, growths)
 
-        def value_at(t: float) -> float:
-            where = Directions(np.array([0, self.size]), np.arange(self.size), t * line)
-            return float(self.values(None, where)[0])
-
-        return noise_of(value_at, self.value, growths)
+    def _value_at(self, moves: Floats) -> float:
+        """Return f where all coordinates have moved."""
+        return float(self.values(None, _moves(moves[np.newaxis], np.ones(1)))[0])
 
     def untied(self, vectors: Floats) -> Floats:
         """Return flat vectors with the components of elements that share memory added up, in each of these."""

@@ -1,4 +1,4 @@
-"""The loop of `numgrad.ridders` for f with several outputs, and for second derivatives.
+"""The loops of estimates: for one output, for several, and for second derivatives.
 
 Several outputs share their evaluations: each output has its own estimator, which asks for the steps that it wants, and
 each step of a coordinate is evaluated once, whoever asks for it.
@@ -17,16 +17,82 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import describe
-from .looks import Decorator
+from .arguments import ALL_COORDINATES, describe
+from .loops import RESPONDED, Decorator, plain
 from .objectives.vectors import SHAPE_CHANGED, outputs
-from .ridders import COLUMNS, RESPONDED, make_guarded_estimates
+from .ridders import LEVELS, estimate, linked
 
 __all__: list[str] = []  # nothing here is public
 
-_FIRST = np.zeros(1, np.intp)  # the first coordinate
+# Numbers in a row of the result: derivative, error, step, round-off, evaluations.
+COLUMNS = 5
 # Relative difference up to which two squares are one step: far more than the rounding of x makes, less than two levels.
 _SAME = 0.01
+
+
+def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
+    """Return the loop over the coordinates, with the conventions of `numgrad.loops`."""
+    estimate_one = estimate if decorate is plain else linked(decorate)
+
+    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        """Write the four numbers of `estimate`, and its evaluations, for the coordinate ``where[k]``, or k, to row k.
+
+        ``base, eps, good, atol, limits = data``: f(x), the relative spacing of the stored numbers, the relative and the
+        absolute error that are good enough; and rows of the lower and upper limits and of the first steps, or none.
+        """
+        x, point, origin = state
+        base, eps, good, atol, limits = data
+        work, responded = ([0.0] * LEVELS, [0.0] * LEVELS), 0
+        low, high, first = -math.inf, math.inf, 0.0
+        for k in range(start, stop):
+            i = where[k] if len(where) else k
+            if len(limits):
+                low, high, first = limits[0][i], limits[1][i], limits[2][i]
+            out[k, 4] = 0.0
+            place = (x, point, i, float(origin[i]), base, eps, args, low, high, out, k, evaluate)
+            out[k, 0], out[k, 1], out[k, 2], out[k, 3], _ = estimate_one(place, first, (good, atol), work)
+            if out[k, 1] == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
+                out[k, 1] = eps * abs(out[k, 0]) if out[k, 0] != 0.0 else eps / out[k, 2]
+            if out[k, 0] != 0.0:
+                responded = RESPONDED
+        return responded
+
+    return estimates
+
+
+def make_guarded_estimates(evaluate: Any, decorate: Decorator) -> Any:
+    """Return the loop of `make_estimates` for a Python f, whose exceptions count as NaN where they are no wonder.
+
+    That is beyond a step that worked, or where f was given a number that it may not accept. Where no derivative is
+    found, the exception is raised in the end.
+    """
+    works, caught = False, None
+
+    def guarded(x: Any, args: Any) -> Any:
+        nonlocal works, caught
+        try:
+            result = evaluate(x, args)
+        except Exception as error:
+            if not (works or isinstance(error, ArithmeticError | ValueError | TypeError)):
+                raise
+            caught = error
+            return math.nan
+        works = True
+        return result
+
+    loop = make_estimates(guarded, decorate)
+
+    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        nonlocal works, caught
+        flags = 0
+        for k in range(start, stop):
+            works, caught = False, None
+            flags |= loop(state, data, args, where, k, k + 1, out)
+            if caught is not None and math.isnan(out[k, 0]):
+                raise caught
+        return flags
+
+    return np.errstate(all="ignore")(estimates)  # the looks far from x overflow
 
 
 class _Record:
@@ -71,9 +137,10 @@ def make_estimates_of_outputs(evaluate: Any, decorate: Decorator) -> Any:
         loop, bases = make_guarded_estimates(record.one_output, decorate), data[0].reshape(-1).tolist()
         for k in range(start, stop):
             record.coordinate = int(where[k]) if len(where) else k
+            place = np.array([record.coordinate])
             record.seen.clear()
             for record.output, base in enumerate(bases):
-                flags |= loop(state, (base, *data[1:]), args, _FIRST + record.coordinate, 0, 1, row.data)
+                flags |= loop(state, (base, *data[1:]), args, place, 0, 1, row.data)
                 if record.wrong is not None:
                     raise record.wrong
                 row[0, COLUMNS - 1] = len(record.seen) if record.output == len(bases) - 1 else 0.0
@@ -153,7 +220,7 @@ def make_second_estimates(evaluate: Any, decorate: Decorator) -> Any:
             room = min((float(rooms[i]) / unit) ** 2 for i, _, unit in line.members)
             curve, limits = (line.x, line, [0.0]), np.array([[0.0], [room], [0.0]])
             try:
-                flags |= loop(curve, (*own, limits), args, _FIRST, 0, 1, row.data)
+                flags |= loop(curve, (*own, limits), args, ALL_COORDINATES, 0, 1, row.data)
             except Exception:  # noqa: BLE001, f may raise what it likes
                 row[0] = math.nan, math.inf, math.nan, math.nan, 0.0
             row[0, 1] = max(row[0, 1], 2.0 * own[1] * line.size_at(row[0, 2]) / (row[0, 2] or 1.0))
