@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from .estimates import Estimate, estimate_derivative, estimate_gradient
     from .functions import cross_entropy_error, function_1, function_2, relu, sigmoid, softmax, sum_squared_error
     from .gradient import numerical_gradient
-    from .hessian import hessian_vector_product, numerical_hessian
+    from .hessian import numerical_hessian
     from .jacobian import directional_derivative, jacobian_sparsity, numerical_jacobian
     from .nets import MultiLayerNet, SimpleNet, TwoLayerNet, simpleNet
     from .objectives.incremental import IncrementalObjective
     from .objectives.rows import LayerObjective
     from .objectives.separable import SeparableObjective
     from .plotting import tangent_line
+    from .products import hessian_vector_product
     from .propagation import propagate
     from .schemes import Scheme
     from .training import History, train
@@ -87,7 +88,7 @@ _MODULES = {
     "jacobian_sparsity": "jacobian",
     "directional_derivative": "jacobian",
     "numerical_hessian": "hessian",
-    "hessian_vector_product": "hessian",
+    "hessian_vector_product": "products",
     "Gradient": "callables",
     "Jacobian": "callables",
     "Hessian": "callables",

@@ -16,13 +16,17 @@ from .bounds import Bounds
 from .containers import Container, is_container, renewed
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient, takes_containers
-from .hessian import hessian_vector_product, numerical_hessian
-from .jacobian import Options, Problem, numerical_jacobian
+from .hessian import numerical_hessian
+from .jacobian import numerical_jacobian
 from .loops import RESPONDED, Floats, make_complex_step
 from .objectives.python import PythonObjective
 from .points import is_narrow
 from .prepared import leave, prepare
+from .problem import Options, Problem
+from .products import hessian_vector_product
 from .schemes import AnyScheme, StepSize, rule_at
+from .slopes import check_callable
+from .sparsity import check_entries
 
 __all__ = ["Gradient", "Hessian", "Jacobian"]
 
@@ -40,6 +44,9 @@ class _Derivative:
         self.batch_bytes = options.get("batch_bytes", 1) if options.get("vectorized", False) else None
         self.objective = driver.as_objective(self.f, (), self.batch_bytes)
         driver.as_workers(options["workers"], self.objective)
+        check_callable(options.get("gradient"))
+        if options.get("sparsity") is not None:
+            check_entries(options["sparsity"])
         # What the point decides, as the shape of h, is checked at each call.
         step = 1e-4 if isinstance(options["h"], np.ndarray | list | Mapping) else options["h"]
         public(lambda _: 0.0, np.empty(0), step, scheme=options["scheme"], progress=options["progress"])
@@ -204,6 +211,12 @@ class Jacobian(_Derivative):
         self._take(numerical_jacobian, locals())
         if fills is not False and not self.objective.has_descent:
             raise TypeError(f"fills=True needs a compiled f, got {arguments.describe(f)}; let f return an array")
+        if not isinstance(fills, bool):
+            if not isinstance(fills, tuple):
+                raise TypeError(
+                    f"fills must be a bool or a shape, a tuple of integers, got {arguments.describe(fills)}"
+                )
+            self.options["fills"] = tuple(arguments.whole_number("a length in fills", length, 0) for length in fills)
 
     def __call__(self, x: Any, *args: Any) -> Any:
         """Return the Jacobian at `x`, as `numerical_jacobian` does."""
@@ -270,6 +283,13 @@ class Hessian(_Derivative):
         return numerical_hessian(self.f, x, args=args, **self.options)
 
     def product(self, x: Any, v: Any, *args: Any) -> Any:
-        """Return the Hessian at `x` times `v`, as `hessian_vector_product` does and SciPy takes by ``hessp=``."""
+        """Return the Hessian at `x` times `v`, as `hessian_vector_product` does and SciPy takes by ``hessp=``.
+
+        A ValueError for a Hessian with bounds or another scheme, which it would not keep to.
+        """
+        if self.given.keys() & {"bounds", "scheme"}:
+            raise ValueError(
+                "product takes neither bounds nor scheme; make another Hessian without them, or use hessian(x) @ v"
+            )
         options = {name: self.options[name] for name in ("h", "workers", "gradient")}
         return hessian_vector_product(self.f, x, v, args=args, **options)

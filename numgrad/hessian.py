@@ -1,4 +1,4 @@
-"""numerical_hessian and hessian_vector_product: second derivatives, from values of f or from gradients."""
+"""numerical_hessian: second derivatives, from values of f or from gradients."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .arguments import describe, real_array
+from .arguments import real_array
 from .containers import Joined, is_container, is_labelled
-from .curvature import LONGER, SecondDifferences, warn_of
-from .driver import Progress, Workers, differentiate
-from .gradient import numerical_gradient, takes_containers
-from .jacobian import VALUES, along_rows, numerical_jacobian
+from .curvature import SecondDifferences, warn_of
+from .driver import Progress, Workers
+from .gradient import takes_containers
+from .labelled import both_with_labels
 from .loops import Floats
-from .objectives.python import PythonObjective
-from .points import EPS, private_copy, resolution
-from .schemes import AnyScheme, Bounds, StepSize, as_scheme, steps_of, stored_steps
+from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
+from .points import EPS, scales
+from .problem import Options, Problem
+from .schemes import AnyScheme, Bounds, StepSize, as_scheme, stored_steps
+from .slopes import check_callable, is_cheap, noise_of_slopes, slopes
 from .sparsity import entries_of
 
-__all__ = ["hessian_vector_product", "numerical_hessian"]
+__all__ = ["numerical_hessian"]
+
+# Part of 1 + |x| by which an array is moved, to which f has not responded by any second difference.
+_PROBE = 1e-3
 
 
 def numerical_hessian(
@@ -52,13 +57,14 @@ def numerical_hessian(
     x : array_like
         Where the Hessian is taken, as for `numerical_gradient`: a writable floating array is perturbed in place by a
         Python `f`, and is bit for bit what it was after any exit. Or arrays in a container, as for
-        `numerical_gradient`: the Hessian is then that over all of them in turn, whose names `labels` returns.
+        `numerical_gradient`: the Hessian is then that over all of them in turn, whose names `labels` returns. That of a
+        Series or DataFrame is an array of the shape below.
     h : float, 'auto' or array_like, default 'auto'
         Step, in the unit of x, as for `numerical_gradient`. 'auto' takes ``2 eps**(1 / (order + 2))`` of each
         coordinate's magnitude (of 1 where that is 0), with the eps of the coarser precision of `x` and of what `f`
         returns, or ``eps**(1 / (order + 1))`` with a `gradient`. A coordinate whose step hardly changes f moves by a
         longer one, up to that of the magnitude 1. Steps for values are rounded to distances of points as they are
-        stored.
+        stored. For arrays in a container it is 'auto' for all of them or for none.
     args : tuple, optional
         Further arguments of `f` and of `gradient`.
     workers : int or map-like callable, default 1
@@ -68,8 +74,9 @@ def numerical_hessian(
         stands for the one across the diagonal too, and the diagonal is always among them. Only these pairs are
         evaluated, or with a `gradient` one direction for each colour.
     gradient : callable, optional
-        ``gradient(x, *args)``: the gradient of `f`, of the shape of `x`. The Hessian is then its Jacobian, by
-        `numerical_jacobian`, made symmetric.
+        ``gradient(x, *args)``: the gradient of `f`, of the shape of `x`; for arrays in a container the same container
+        of arrays, by key and not by the order of the keys. The Hessian is then its Jacobian, by `numerical_jacobian`,
+        made symmetric.
     out : ndarray of float64, optional
         Where to write the result: C-contiguous, of the shape of the result. After an exception it holds the second
         derivatives that were finished, and NaN for the others; with a `gradient` NaN alone.
@@ -121,7 +128,10 @@ def numerical_hessian(
     A coordinate x_i may be tiny where f is of the magnitude 1, and 'auto' would see round-off only. Where ``|x_i| <
     0.1`` and the second difference along it is below some 4000 times the rounding ``4 eps |f|``, its step grows until
     it is not, or is that of the magnitude 1, or f is not finite, raises, or bends by more than rounding explains. That
-    takes up to three evaluations for each of a few steps, and two more for each pair of the coordinate.
+    takes up to three evaluations for each of a few steps, and two more for each pair of the coordinate. With a
+    `gradient`, and for an objective that gives its own, the columns of such coordinates are taken again where rounding
+    is more than some 1e-5 of them, as if these were of the magnitude 1, and then 1/32, 1/1024 ..., until two of the
+    results agree but for rounding: four evaluations more a column as a rule.
 
     References
     ----------
@@ -137,19 +147,23 @@ def numerical_hessian(
      [6. 0.]]
     """
     options = {"args": args, "workers": workers, "progress": progress, "scheme": scheme, "bounds": bounds}
-    parts = x.__class__ is not np.ndarray and is_container(x) and not is_labelled(x)
-    if parts and takes_containers(gradient or f, args, x):
-        return _of_container(f, x, h, gradient, options | {"sparsity": sparsity, "out": out})
+    check_callable(gradient)
+    if x.__class__ is not np.ndarray and is_labelled(x):
+        f, gradient, x = both_with_labels(f, gradient, x, args)
+    elif x.__class__ is not np.ndarray and is_container(x) and takes_containers(gradient or f, args, x):
+        return _of_container(f, x, h, gradient, options | {"sparsity": sparsity, "out": out, "resume": resume})
     if gradient is None and sparsity is None and hasattr(f.__class__, "_hessian"):
         return _own_hessian(f, x, h, (args, out, scheme, bounds), workers, progress)
-    if gradient is None and _is_cheap(f):
-        gradient, options["workers"] = partial(_slopes, f, None, workers), 1
+    noise = 0.0
+    if gradient is None and is_cheap(f):
+        noise = noise_of_slopes(f, x, args) if isinstance(h, str) else 0.0
+        gradient, options["workers"] = partial(slopes, f, None, workers, None), 1
     driver.check_progress(progress)
     if resume and (out is None or gradient is not None):
         raise ValueError("resume=True goes on with what is in out, from values of f; pass out, and no gradient")
     hessian = _memory(x, args, out, sparsity is not None, resume)
     if gradient is not None:
-        found = _jacobian(gradient, x, h, sparsity, options)
+        found = _jacobian(gradient, x, h, sparsity, noise, options)
         if hessian is None:
             return found
         hessian[...] = found.reshape(hessian.shape)
@@ -178,7 +192,24 @@ def _of_container(f: Any, x: Any, h: Any, gradient: Any, options: dict[str, Any]
     joined = Joined(x)
     options["bounds"] = joined.limits(options["bounds"])
     options["gradient"] = None if gradient is None else joined.of(gradient, True)
-    return joined.run(lambda: numerical_hessian(joined.of(f), joined.flat, joined.numbers(h, "h"), **options))
+    of_flat = joined.of(f)
+
+    def hessian() -> Any:
+        found = numerical_hessian(of_flat, joined.flat, joined.numbers(h, "h"), **options)
+        if gradient is None:
+            _warn_of_copies(joined, of_flat, found, options["args"])
+        return found
+
+    return joined.run(hessian)
+
+
+def _warn_of_copies(joined: Joined, f: Any, hessian: Any, args: tuple[Any, ...]) -> None:
+    """Warn if f does not respond to an array that is a copy, so that all its second derivatives are zero."""
+    for name in joined.copies:
+        place, moved = joined.places[name], joined.flat.copy()
+        moved[place] += _PROBE * (1.0 + np.abs(moved[place]))
+        if moved[place].size and not abs(hessian[place]).max() and f(moved, *args) == f(joined.flat, *args):
+            driver.warn_of(0, 1.0, True, moved)
 
 
 def _of_pairs(problem: SecondDifferences, sparsity: Any, workers: Workers, progress: Progress) -> Any:
@@ -201,7 +232,7 @@ def _write(matrix: Floats, problem: SecondDifferences, how: tuple[Workers, Progr
     """Write the Hessian from values of f, and NaN for what is not finished; to resume, where it is NaN."""
     n, pairs = len(matrix), np.triu_indices(len(matrix), 1)
     if resume:
-        missing = np.isnan(matrix[pairs])
+        missing = np.isnan(matrix[pairs]) | np.isnan(matrix.T[pairs])
         pairs = pairs[0][missing], pairs[1][missing]
         if not (missing.any() or np.isnan(matrix.diagonal()).any()):
             return
@@ -224,8 +255,31 @@ def _own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Work
     driver.check_progress(progress)
     workers = driver.as_workers(workers, problem.objective)
     found = f._hessian(problem.plain, problem.steps, args, workers, progress)
+    if isinstance(h, str) and least_magnitude(problem.plain) < SMALL:
+        _lengthen_own(problem, found, lambda steps: f._hessian(problem.plain, steps, args, workers, False), len(f))
     warn_of(problem.objective, (problem.point, args), (h, problem.steps), ignored=False)
     return found
+
+
+def _lengthen_own(problem: SecondDifferences, found: Any, hessian: Callable[[Floats], Any], terms: int) -> None:
+    """Take again the second derivatives by small coordinates where rounding hides them, in a sum of so many terms."""
+    plain, steps = problem.plain, problem.steps
+    noise = 4.0 * EPS * abs(problem.value) / terms
+    with np.errstate(all="ignore"):
+        at = np.repeat(np.arange(plain.size), np.diff(found.indptr)), found.indices
+        largest, own = abs(found).max(axis=0).toarray().reshape(-1), noise / steps / steps
+        rounding = noise / steps[at[0]] / steps[at[1]]
+    # Where the square of a step is 0, so is all that it divides.
+    rows = (scales(plain) < SMALL) & ((largest <= enough(EPS, 2, 2) * own) | ~np.isfinite(own))
+    lost = rows[at[0]] | rows[at[1]]
+
+    def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:  # noqa: ARG001
+        longer = np.where(rows, steps * (magnitudes(plain, least) / scales(plain)), steps)
+        longer = stored_steps(plain, longer)
+        return hessian(longer).data, noise / longer[at[0]] / longer[at[1]]
+
+    if lost.any():
+        lengthen(found.data, rounding, lost, measure, least_magnitude(plain))
 
 
 def _pattern(sparsity: Any, n: int) -> Any:
@@ -240,141 +294,21 @@ def _pattern(sparsity: Any, n: int) -> Any:
     return (entries + entries.T + eye_array(n, dtype=np.int8)).tocsr()
 
 
-def _jacobian(gradient: Any, x: Any, h: Any, sparsity: Any, options: dict[str, Any]) -> Any:
+def _jacobian(gradient: Any, x: Any, h: Any, sparsity: Any, noise: float, options: dict[str, Any]) -> Any:
     """Return the Jacobian of a gradient, made symmetric, as a matrix or a csr_array."""
     n, shape = math.prod(np.shape(x)), np.shape(x)
     pattern = None if sparsity is None else _pattern(sparsity, n)
-    found: Any = numerical_jacobian(gradient, x, h, sparsity=pattern, **options)
-    if sparsity is None and found.shape != (*shape, *shape):
-        returned = found.shape[: found.ndim - len(shape)]
-        raise ValueError(f"gradient must return an array of the shape of x, {shape}, it returned {returned}")
-    if found.dtype.kind == "c":
+    try:
+        problem = Problem(gradient, x, Options(h, sparsity=pattern, **options))
+    except TypeError as error:
+        raise TypeError(str(error).replace("f must return", "gradient must return", 1)) from error
+    if problem.base.shape != shape:
+        raise ValueError(f"gradient must return an array of the shape of x, {shape}, it returned {problem.base.shape}")
+    if problem.base.dtype.kind == "c":
         raise TypeError("gradient must return real numbers, it returned complex ones")
+    found: Any = problem.jacobian()
     found = found if sparsity is not None else found.reshape(n, n)
+    problem.lengthen_columns(found, noise)
     with np.errstate(all="ignore"):
         half = 0.5 * found
         return (half + half.T).tocsr() if sparsity is not None else half + half.T
-
-
-def hessian_vector_product(
-    f: Callable[..., Any],
-    x: ArrayLike,
-    v: ArrayLike,
-    h: StepSize = "auto",
-    *,
-    args: tuple[Any, ...] = (),
-    workers: Workers = 1,
-    gradient: Callable[..., Any] | None = None,
-) -> NDArray[np.float64]:
-    """Return the product of the Hessian of `f` at `x` and the vector `v`, without the Hessian.
-
-    Parameters
-    ----------
-    f : callable
-        As for `numerical_gradient`. It is not called if `gradient` is given.
-    x : array_like
-        Where the Hessian is taken, as for `numerical_gradient`.
-    v : array_like
-        The vector, of the shape of `x` and of any length; zeros give zeros.
-    h : float, 'auto' or array_like, default 'auto'
-        How far a coordinate moves at most along `v`, in the unit of x, and how far for a gradient from values of `f`.
-        'auto' takes ``eps**(1/3)`` of each magnitude with a `gradient`, ``2 eps**(1/4)`` without.
-    args : tuple, optional
-        Further arguments of `f` and of `gradient`.
-    workers : int or map-like callable, default 1
-        For the gradients from values of `f`, as for `numerical_gradient`.
-    gradient : callable, optional
-        ``gradient(x, *args)``: the gradient of `f`, of the shape of `x`. It is called in place, as a Python `f` is.
-
-    Returns
-    -------
-    ndarray of float64
-        ``H v``, of the shape of `x`, in the unit of f per unit of x, if that is the unit of `v`.
-
-    Raises
-    ------
-    TypeError
-        As for `numerical_gradient`; if `v` or what `gradient` returns is not real.
-    ValueError
-        As for `numerical_gradient`; if `v` is not finite, or has another shape than `x`, or what `gradient` returns.
-
-    Warns
-    -----
-    RuntimeWarning
-        If `f` saw a private copy of `x` and does not respond to it.
-
-    Notes
-    -----
-    ``(gradient(x + t v) - gradient(x - t v)) / (2 t)``, with the largest t by which no coordinate moves farther than
-    its step: two evaluations of `gradient`, or of `numerical_gradient`, which are 4n of f for n coordinates. The
-    truncation error is ``t**2 / 6`` times the third derivative of the gradient along `v`.
-
-    References
-    ----------
-    Pearlmutter, B., *Fast exact multiplication by the Hessian*, Neural Computation 6, 1994, of which this is the
-    difference.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numgrad import hessian_vector_product
-    >>> x, v = np.array([3.0, 4.0]), np.array([1.0, -1.0])
-    >>> print(hessian_vector_product(lambda x: x[0] ** 2 * x[1], x, v).round(5))
-    [2. 6.]
-    """
-    objective = driver.as_objective(f, args)
-    point, private = PythonObjective(f).place(x, args)
-    plain, direction, eps = point.view(np.ndarray), private_copy(real_array(v, "v")), EPS
-    if direction.shape != plain.shape or not np.isfinite(direction).all():
-        raise ValueError(f"v must be finite and of the shape of x, {plain.shape}, got {describe(direction)}")
-    if not direction.any():
-        return direction
-    is_auto, derivative = isinstance(h, str), 1 if gradient is not None or _is_cheap(f) else 2
-    if derivative == 2:
-        objective.place(point, args)  # refuses what f would not see change
-        eps = driver.eps_of_values(objective, point, args)[1] if is_auto else EPS
-    known, factor = as_scheme("central", derivative), LONGER if is_auto and derivative == 2 else 1.0
-    power = math.frexp(float(np.abs(direction).max()))[1]  # so that no quotient below overflows
-    direction = np.ldexp(direction, -power)
-    for _ in range(2):
-        steps = stored_steps(plain, np.broadcast_to(factor * steps_of(plain, h, known, eps), plain.size))
-        with np.errstate(all="ignore"):
-            length = 1.0 / float(np.max(np.abs(direction.reshape(-1)) / steps))
-        slopes = gradient or partial(_slopes, f, None if derivative == 1 else steps, workers)
-        change, found = _change(slopes, point, length * direction.reshape(-1), args)
-        if not is_auto or found <= eps:
-            break
-        eps = found  # once more, since what is returned has fewer digits
-    warn_of(objective, (point, args), (h, steps), private and not change.any())
-    with np.errstate(all="ignore"):
-        return np.ldexp(change / (2.0 * length), power).reshape(plain.shape)
-
-
-def _is_cheap(f: Any) -> bool:
-    """Tell whether the gradient of f takes far less than 2n evaluations: an objective that the package has made."""
-    return hasattr(f.__class__, "_as_objective")
-
-
-def _slopes(f: Any, steps: Floats | None, workers: Workers, x: NDArray[Any], *args: Any) -> Floats:
-    """Return the gradient of f by these steps, or by the default."""
-    h: Any = 1e-4 if steps is None else steps.reshape(x.shape)
-    found: Floats = numerical_gradient(f, x, h, args=args, workers=workers)
-    return found
-
-
-def _change(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...]) -> tuple[Floats, float]:
-    """Return how the gradient differs between ``x + move`` and ``x - move``, and the spacing of what it returns."""
-    spacings = [EPS]
-
-    def slopes(returned: Any) -> Floats:
-        array = real_array(returned, "what gradient returns")
-        if array.shape != x.shape:
-            raise ValueError(f"gradient must return an array of the shape of x, {x.shape}, got {describe(array)}")
-        if array.dtype.kind == "f":
-            spacings.append(resolution(array))
-        return private_copy(array).reshape(-1)
-
-    ends, plan = np.empty((2, x.size)), (VALUES._replace(columns=x.size), along_rows(np.stack([move, -move])))
-    differentiate(PythonObjective(gradient, slopes), x, args, plan, ends)
-    with np.errstate(all="ignore"):
-        return ends[0] - ends[1], max(spacings)

@@ -1,253 +1,26 @@
-"""An f with several outputs at a point, its derivatives by coordinates and along directions, and their pattern."""
+"""numerical_jacobian, directional_derivative and jacobian_sparsity: derivatives of an f with several outputs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import arguments, driver
-from .analytic import check_analytic
-from .arguments import ALL_COORDINATES, describe
+from . import arguments
 from .driver import Progress, Workers
-from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step, make_directions
-from .objectives.python import PythonObjective, VectorizedObjective
-from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs
-from .points import EPS, is_narrow, resolution, scales
-from .schemes import SPARE_ROOM, AnyScheme, Bounds, StepSize, as_scheme, limits, rule_at
+from .points import scales
+from .problem import Options, Problem, along_rows
+from .schemes import AnyScheme, Bounds, StepSize
+from .slopes import is_cheap
 from .sparsity import as_pattern, scipy_sparse, sparse_jacobian
 
 __all__ = ["directional_derivative", "jacobian_sparsity", "numerical_jacobian"]
 
-# Bytes of the points of a batch at most, as in `numerical_gradient`.
-_BATCH_BYTES = 2**26
-# The longest t of a line ``x + t v`` along a tiny v: with the offsets of any scheme it stays finite.
-_LONGEST = 1e300
 # Relative to x: by how much coordinates move where a pattern is sought.
 _PROBE = 1e-3
-
-
-# The rule whose results are the values of f at displaced points themselves.
-_ONE = np.ones((1, 1))
-VALUES = Rule(make_directions, (math.nan, 0.0, _ONE, _ONE, np.zeros(1, np.intp), np.ones(1), False))
-
-
-def along_rows(moves: Floats) -> Directions:
-    """Return directions that move all coordinates, each by a row of `moves`."""
-    count, n = moves.shape
-    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), moves.reshape(-1))
-
-
-class Options(NamedTuple):
-    """The options of `numerical_jacobian`, and what only a compiled f has that fills its outputs.
-
-    Attributes
-    ----------
-    fills : bool or tuple of int
-        For ``f(x, out, *args)``: the shape of `out`, or True if that is the shape of x.
-    """
-
-    h: Any = 1e-4
-    args: tuple[Any, ...] = ()
-    workers: Workers = 1
-    out: NDArray[Any] | None = None
-    sparsity: Any = None
-    progress: Progress = False
-    scheme: AnyScheme = "central"
-    bounds: Bounds | None = None
-    vectorized: bool = False
-    fills: bool | tuple[int, ...] = False
-    resume: bool = False
-
-
-class Problem:
-    """An f with several outputs, at a point: its kind, the memory that is perturbed, f(x), and the rule of its scheme.
-
-    Attributes
-    ----------
-    base : ndarray of float64 or complex128
-        f(x), in its shape.
-    eps : float
-        The relative spacing of the floats that f returns, of float64 at least.
-    """
-
-    def __init__(self, f: Any, x: Any, options: Options) -> None:
-        self.f, self.x, self.h, self.options = f, x, options.h, options
-        self.objective = _objective(f, x, options)
-        driver.check_progress(options.progress)
-        self.point, self.private = self.objective.place(x, options.args)
-        self.workers = driver.as_workers(options.workers, self.objective)
-        # The scheme itself and not its name: the loop of the default has but one output.
-        self.scheme: Any = as_scheme(options.scheme)
-        self.eps = EPS
-        self.plan = self._plan_of(None)
-        try:
-            returned = self.objective.returned(self.point, options.args)
-        except BaseException:
-            out = options.out
-            if isinstance(out, np.ndarray) and out.dtype.kind in "fc" and not options.resume:  # no column is finished
-                arguments.result_buffer(out, out.shape, x, options.args, out.dtype).fill(np.nan)
-            raise
-        self.base, dtype = outputs(returned).copy(), np.asarray(returned).dtype
-        self.eps = max(EPS, float(np.finfo(dtype).eps)) if dtype.kind in "fc" else EPS
-        self.width = floats(self.base).size
-        self.is_complex = self.plan[0].make is make_complex_step
-        if self.is_complex and self.base.dtype.kind == "c":
-            raise TypeError(
-                "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
-            )
-        if self.h.__class__ is str and self.eps != EPS:
-            self.plan = self._plan_of(None)
-
-    def _plan_of(self, chosen: Indices | None) -> tuple[Rule, Any]:
-        """Return the plan of some coordinates, or of all."""
-        eps = self.eps if self.h.__class__ is str else EPS
-        return rule_at(self.point, self.h, self.scheme, self.options.bounds, chosen, eps)
-
-    def differentiate(self, plan: tuple[Rule, Any], rows: Floats, progress: Progress = False) -> int:
-        """Write what a plan makes of f to the rows, one a direction, and return flags."""
-        rule, where = plan
-        if not rows.size:
-            return RESPONDED
-        plan, args = (Rule(rule.make, (self.base, *rule.data[1:]), False, rows.shape[1]), where), self.options.args
-        flags = driver.differentiate(self.objective, self.point, args, plan, rows, self.workers, progress)
-        if rule.make is make_complex_step:
-            check_analytic(self.f, self.point, args, None, self.options.bounds, self._mixed)
-        return flags
-
-    def values(self, where: Directions, rows: Floats | None = None) -> NDArray[Any]:
-        """Return f where some coordinates have moved, as flat outputs: a row for each direction, those of `rows`."""
-        rows = np.empty((len(where.starts) - 1, self.width)) if rows is None else rows
-        self.differentiate((VALUES, where), rows)
-        return rows.view(self.base.dtype)
-
-    def moved(self, lengths: Floats, members: Indices = ALL_COORDINATES, rows: Floats | None = None) -> NDArray[Any]:
-        """Return f, as flat outputs, where all coordinates, or some, have moved together."""
-        return self.values(Directions(np.array([0, len(lengths)]), members, lengths), rows)[0]  # type: ignore[no-any-return]
-
-    def jacobian(self) -> Any:
-        """Return what `numerical_jacobian` does."""
-        base, point, (args, out) = self.base, self.point, (self.options.args, self.options.out)
-        if self.options.sparsity is not None:
-            if out is not None:
-                raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
-            return sparse_jacobian(self, as_pattern(self.options.sparsity, (base.size, point.size)))
-        shape = (*base.shape, *point.shape)
-        if out is not None:
-            result = arguments.result_buffer(out, shape, self.x, args, base.dtype)
-            self._write(result.view(np.ndarray).reshape(base.size, point.size))
-            return result
-        if self.options.resume:
-            raise ValueError(
-                "resume=True goes on with what is in out; pass the array of the Jacobian that was broken off"
-            )
-        rows = np.empty((point.size, self.width))
-        self.warn(self.differentiate(self.plan, rows, self.options.progress), rows)
-        axes = *range(point.ndim, len(shape)), *range(point.ndim)
-        return rows.view(base.dtype).reshape((*point.shape, *base.shape)).transpose(axes)
-
-    def _write(self, columns: NDArray[Any]) -> None:
-        """Write the columns of a Jacobian, and NaN for those that are not finished; to resume, those with a NaN."""
-        resume = self.options.resume
-        chosen = np.flatnonzero(np.isnan(columns).any(axis=0)) if resume else np.arange(columns.shape[1])
-        rows = np.full((len(chosen), self.width), np.nan)
-        try:
-            flags = self.differentiate(self._plan_of(chosen) if resume else self.plan, rows, self.options.progress)
-        finally:
-            columns[:, chosen] = rows.view(columns.dtype).T
-        self.warn(flags, rows)
-
-    def along(self, vectors: Floats) -> tuple[Floats, int]:
-        """Return the derivatives along vectors, a row each, and flags.
-
-        The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends.
-        """
-        steps = np.abs(self.plan[1].lengths)
-        x, sizes = np.abs(np.asarray(self.point, np.float64)).reshape(-1), np.abs(vectors)
-        with np.errstate(all="ignore"):
-            longest = np.where(sizes > 0.0, np.minimum(steps / sizes, _LONGEST), np.inf).min(axis=1, initial=np.inf)
-        moving, rows = np.isfinite(longest), np.zeros((len(vectors), self.width))
-        if not moving.any():
-            return rows, RESPONDED
-        v = vectors[moving]
-        rule, where = rule_at(np.zeros(len(v)), longest[moving], self.scheme, self._ends(v))
-        base, _, offsets, weights, index, denominators, _ = rule.data
-        rule = rule._replace(data=(base, 0.0, offsets, weights, index, np.ones(len(denominators)), False))
-        found, moves = np.empty((len(where.lengths), self.width)), along_rows(where.lengths[:, np.newaxis] * v)
-        flags = self.differentiate((rule, moves), found, self.options.progress)
-        with np.errstate(all="ignore"):
-            rows[moving] = found / (denominators[index] * np.abs(where.lengths))[:, np.newaxis]
-            # Of points that are stored in fewer digits a thousandth goes sooner.
-            lost = x * (1e3 * resolution(np.asarray(self.point))) > longest[moving, np.newaxis] * sizes[moving]
-            kept = self.is_complex or (~lost & (sizes[moving] > 0.0))
-        return rows, flags if np.all(np.any(kept, axis=-1)) else flags | STEP_LOST
-
-    def _ends(self, vectors: Floats) -> Any:
-        """Return between which numbers t each line ``x + t v`` stays within the bounds."""
-        if self.options.bounds is None:
-            return None
-        x = np.asarray(self.point, np.float64).reshape(-1)
-        low, high = (end - x for end in limits(self.point, self.options.bounds))
-        with np.errstate(all="ignore"):
-            back, forth = (
-                np.abs(np.where(v > 0.0, high, np.where(v < 0.0, low, np.inf)) / v).min(axis=1, initial=np.inf)
-                for v in (-vectors, vectors)
-            )
-        return -back, forth
-
-    def inside(self, lengths: Floats) -> Floats:
-        """Return flat displacements within the bounds, turned round where there is no room, as x stores them."""
-        if self.options.bounds is None and not is_narrow(self.point):
-            return lengths
-        x = np.asarray(self.point).reshape(-1).astype(np.float64)
-        ends = (-np.inf, np.inf) if self.options.bounds is None else limits(self.point, self.options.bounds)
-        low, high = ((1 - SPARE_ROOM) * (end - x) for end in ends)
-        moved = np.clip(lengths, low, high)
-        moved = np.where(np.abs(moved) < 0.5 * np.abs(lengths), np.clip(-lengths, low, high), moved)
-        return moved if not is_narrow(self.point) else (x + moved).astype(self.point.dtype).astype(np.float64) - x
-
-    def _mixed(self, x: NDArray[Any], *args: Any) -> Any:
-        fills = getattr(self.objective, "fills", None)
-        if fills is None:
-            return mixed(self.f(x, *args), True)
-        filled = np.empty(fills, np.complex128)
-        self.f(x, filled, *args)
-        return mixed(filled, True)
-
-    def warn(self, flags: int, rows: Floats) -> None:
-        """Warn of what the flags say, and of few digits."""
-        if self.h.__class__ is float and not self.private and is_narrow(self.point) and not self.is_complex:
-            largest = float(np.abs(self.base).max(initial=0.0))
-            driver.warn_of_digits(largest, self.eps, self.h, rows)
-        if flags != RESPONDED:
-            ignored = driver.seems_ignored(self.objective, self.private, self.workers, flags, rows)
-            driver.warn_of(flags, self.h, ignored, self.point)
-
-
-def _objective(f: Any, x: Any, options: Options) -> Any:
-    """Recognise the kind of an f with several outputs.
-
-    Raises
-    ------
-    TypeError
-        If it is not callable or of a kind that returns one number, or if one that is not compiled is to fill `out`.
-    """
-    found: Any = driver.as_objective(f, options.args, _BATCH_BYTES if options.vectorized else None)
-    if isinstance(found, VectorizedObjective):
-        return BatchObjective(f, _BATCH_BYTES, found.refuse)
-    if found.has_descent:
-        from .objectives.compiled_vectors import compiled_vector
-
-        fills = np.shape(x) if options.fills is True else options.fills or None
-        return compiled_vector(found, fills)
-    if options.fills is not False:
-        raise TypeError(f"fills=True needs a compiled f, got {describe(f)}; let f return an array")
-    if type(found) is not PythonObjective:
-        raise TypeError(f"numerical_jacobian needs an f that returns an array, got {describe(f)}; it has one number")
-    return VectorObjective(f)
 
 
 def numerical_jacobian(
@@ -275,7 +48,8 @@ def numerical_jacobian(
         float64 copy, as for `numerical_gradient`. What it returns is used at once: it may be the same buffer each time.
     x : array_like
         Where the Jacobian is taken: real, of any shape and layout. It is perturbed in place where `f` is a Python
-        callable and it is writable and floating, and is bit for bit what it was after any exit.
+        callable and it is writable and floating, and is bit for bit what it was after any exit. A Python `f` receives
+        a Series or DataFrame with its labels.
     h : float, 'auto' or array_like, default 1e-4
         Step, in the unit of x, as for `numerical_gradient`.
     args : tuple, optional
@@ -379,7 +153,9 @@ def directional_derivative(
         Its length counts: the derivative along 2 v is twice that along v. Along zeros it is zero.
     h : float, 'auto' or array_like, default 1e-4
         Step, in the unit of x, as for `numerical_gradient`: the points are ``x + t v`` and ``x - t v`` with the largest
-        t for which no coordinate moves by more than its step. So `h` does not depend on how long `v` is.
+        t for which no coordinate moves by more than its step. So `h` does not depend on how long `v` is. 'auto' takes
+        longer steps of coordinates below 0.1, up to those of the magnitude 1, where rounding hides what the first one
+        changes.
     args, workers, progress, scheme, bounds
         As for `numerical_jacobian`. Near bounds the scheme turns one-sided along `v`.
 
@@ -406,6 +182,10 @@ def directional_derivative(
     ``(f(x + t v) - f(x - t v)) / (2 t)``: two evaluations a direction, and one at `x`, which shows the shape.
     The truncation error is ``t**2 / 6`` times the third derivative along `v`, the round-off error ``eps * |f| / t``.
 
+    A coordinate may be tiny where f is of the magnitude 1. With 'auto', where that error is more than some 1e-5 of a
+    derivative and `v` moves a coordinate below 0.1, its magnitude is taken as 1, and then as 1/32, 1/1024 ..., until
+    two of the results agree but for rounding: four evaluations more as a rule. f may raise there, or not be finite.
+
     References
     ----------
     Nocedal, J. and Wright, S., *Numerical Optimization*, Springer, section 8.1.
@@ -417,7 +197,8 @@ def directional_derivative(
     >>> round(directional_derivative(function_2, np.array([3.0, 4.0]), [1.0, -1.0]), 6)
     -2.0
     """
-    problem = Problem(f, x, Options(h, args, workers, progress=progress, scheme=scheme))
+    at: Any = partial(f) if is_cheap(f) else f  # an objective of one number has no loop of several outputs
+    problem = Problem(at, x, Options(h, args, workers, progress=progress, scheme=scheme))
     problem.options = problem.options._replace(bounds=bounds)  # where they leave no room, v need not go
     point, base, given = problem.point, problem.base, np.array(arguments.real_array(v, "v"), np.float64)
     if given.ndim - point.ndim not in {0, 1} or given.shape[given.ndim - point.ndim :] != point.shape:
@@ -501,7 +282,8 @@ def jacobian_sparsity(
     n, base, rng = problem.point.size, problem.base.reshape(-1), np.random.default_rng(0)
     signs = rng.choice([-1.0, 1.0], n)
     sizes = _PROBE * scales(np.asarray(problem.point)) * rng.uniform(0.6, 1.0, n)
-    far, near = problem.inside(signs * sizes), problem.inside(0.5 * signs * sizes)
+    far = problem.inside(signs * sizes)
+    near = problem.inside(0.5 * far)  # of what the bounds leave, so that the two differ there too
     at_far = problem.moved(far) if n else base
     found = [np.empty((2, 0), np.intp)]  # coordinates and outputs
     block = max(1, 2**22 // max(1, base.size, n))  # 32 MiB of outputs, and of displacements, at a time

@@ -15,7 +15,7 @@ from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_st
 from .points import is_narrow, scales
 
 if TYPE_CHECKING:
-    from .jacobian import Problem
+    from .problem import Problem
 
 __all__: list[str] = []  # nothing here is public
 
@@ -198,8 +198,12 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
     """Return the entries as a csr_array; what a sparse array stores is an entry, whatever its value."""
     sparse = scipy_sparse()
     if sparse.issparse(sparsity):
+        if sparsity.ndim != 2:
+            raise ValueError(
+                f"sparsity must have two dimensions, got a {type(sparsity).__name__} of shape {sparsity.shape}"
+            )
         return sparsity.tocsr()
-    if isinstance(sparsity, Sequence) and not all(np.asarray(row).dtype == np.bool_ for row in sparsity):
+    if isinstance(sparsity, Sequence) and not isinstance(sparsity, str) and not _is_boolean(sparsity):
         rows = [np.asarray(row, np.intp if np.size(row) == 0 else None).reshape(-1) for row in sparsity]
         columns = np.concatenate(rows) if rows else np.empty(0, np.intp)
         if columns.dtype.kind not in "iu":
@@ -220,6 +224,21 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
             f"got {describe(sparsity)}"
         )
     return sparse.csr_array(array != 0)
+
+
+def _is_boolean(rows: Sequence[Any]) -> bool:
+    """Tell whether all rows of a list are of bool; ValueError if one is no row."""
+    try:
+        return all(np.asarray(row).dtype == np.bool_ for row in rows)
+    except ValueError:
+        raise ValueError(
+            "sparsity as a list has the columns of each row, got a row of lists that differ in length"
+        ) from None
+
+
+def check_entries(sparsity: Any) -> None:
+    """Raise the error of what is no pattern of any shape."""
+    entries_of(sparsity, (0, _WIDEST))
 
 
 def _plan_of_groups(problem: Problem, pattern: Pattern) -> tuple[tuple[Rule, Directions], Indices, Floats]:

@@ -328,7 +328,9 @@ def test_derivatives_by_parameters_leave_the_data_alone():
         assert np.allclose(found, np.stack([np.exp(0.5 * t), 2.0 * t * np.exp(0.5 * t)], axis=1), atol=1e-10)
 
 
-@pytest.mark.parametrize("options", [{}, {"scheme": "central4"}, {"h": 1e-3, "bounds": (-2.0, 2.0)}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"h": 1e-3}, {"scheme": "central4"}, {"h": 1e-3, "bounds": (-2.0, 2.0)}], ids=str
+)
 @pytest.mark.parametrize("f", [rosenbrock, compiled(rosenbrock)], ids=["python", "compiled"])
 def test_a_hessian_has_the_bits_of_the_public_function(f, options):
     x = np.array([-1.2, 1.0, 0.5])
@@ -338,6 +340,10 @@ def test_a_hessian_has_the_bits_of_the_public_function(f, options):
         np.array_equal(pickle.loads(pickle.dumps(Hessian(rosenbrock, **options)))(x, 10.0), expected)
         or f is not rosenbrock
     )
+    if options.keys() & {"scheme", "bounds"}:
+        with pytest.raises(ValueError, match=r"product takes neither bounds nor scheme; .* use hessian\(x\) @ v"):
+            Hessian(f, **options).product(x, x, 10.0)
+        return
     product = Hessian(f, **options).product(x, x, 10.0)
     assert np.array_equal(product, hessian_vector_product(f, x, x, options.get("h", "auto"), args=(10.0,)))
 
@@ -373,12 +379,29 @@ def test_they_print_what_they_are_made_of():
         ({"scheme": "cubic"}, ValueError, "scheme must be one of"),
         ({"workers": 0}, ValueError, "workers must be at least 1"),
         ({"progress": 1}, TypeError, "progress must be"),
+        ({"sparsity": "abc"}, TypeError, "sparsity must be a boolean array, .* got str 'abc'$"),
+        ({"sparsity": [[0.5]]}, TypeError, "sparsity as a list has the columns of each row, as integers"),
     ],
     ids=str,
 )
 def test_their_options_are_checked_when_they_are_made(kind, options, error, said):
     with pytest.raises(error, match=said):
         kind(rosenbrock, **options)
+
+
+def test_a_gradient_and_what_is_filled_are_checked_when_they_are_given():
+    for make in (Hessian, lambda f, gradient: numerical_hessian(f, np.ones(2), gradient=gradient)):
+        with pytest.raises(TypeError, match=r"^gradient must be a callable, gradient\(x, \*args\), got int 3$"):
+            make(rosenbrock, gradient=3)
+    with pytest.raises(TypeError, match=r"^gradient must be a callable"):
+        hessian_vector_product(rosenbrock, np.ones(2), np.ones(2), gradient="2-point")
+    with pytest.raises(TypeError, match=r"^gradient must return an array of numbers, .* is a return missing\?$"):
+        Hessian(rosenbrock, gradient=lambda x: None)(np.ones(2))
+    fill = compiled(lambda x, out: None)
+    if hasattr(fill, "py_func"):
+        for fills, error in (((-2,), ValueError), ((1.5,), TypeError), (3, TypeError), ("ab", TypeError)):
+            with pytest.raises(error, match=r"^(a length in )?fills must be "):
+                Jacobian(fill, fills=fills)
 
 
 # --- the libraries that call them ------------------------------------------------------------------------------------

@@ -607,6 +607,15 @@ def test_misuse_of_patterns():
             numerical_hessian(rosenbrock, POINT, **options)
 
 
+@pytest.mark.parametrize("missing", [(0, 1), (1, 0), (2, 0), (2, 2)])
+def test_what_is_missing_on_either_side_of_the_diagonal_is_resumed(missing):
+    x = np.array([1.0, 0.5, -2.0])
+    expected = numerical_hessian(rosenbrock, x)
+    out = expected.copy()
+    out[missing] = np.nan
+    assert numerical_hessian(rosenbrock, x, out=out, resume=True).tobytes() == expected.tobytes()
+
+
 # --- products --------------------------------------------------------------------------------------------------------
 
 

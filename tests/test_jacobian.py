@@ -11,7 +11,7 @@ from problems import compiled, compiled_once, needs_jit
 from scipy.optimize import Bounds
 
 from numgrad import Scheme, numerical_gradient, numerical_jacobian, reference
-from numgrad.jacobian import Options, Problem
+from numgrad.problem import Options, Problem
 
 SCHEMES = ["central", "forward", "backward", "central4", "central6", "complex"]
 REAL = SCHEMES[:-1]

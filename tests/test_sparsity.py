@@ -362,6 +362,48 @@ def test_a_direction_of_one_output_and_of_zeros():
     assert directional_derivative(lambda x: x * x, x.copy(), 1e-310 * x).max() >= 0.0
 
 
+@pytest.mark.parametrize("room", [1e-2, 1e-4, 1e-6, 1e-9])
+def test_a_pattern_is_found_however_near_the_bounds_are(room):
+    x = np.array([0.5, -70.0, 0.0, 3.0])
+
+    def f(x):
+        return np.array([x[0] * x[1], x[2] + np.sin(x[3]), x[1], 1.0])
+
+    expected = [[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0]]
+    for low, high in (
+        (x - room, x + room),
+        (x, x + room),
+        (x - np.array([room, 1, 1, room]), x + np.array([0, 1, 1, room])),
+    ):
+        assert jacobian_sparsity(f, x, bounds=(low, high)).toarray().tolist() == np.array(expected, bool).tolist()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "error"),
+    [(scipy.sparse.coo_array(np.ones(3)), ValueError), ("abc", TypeError), ([[[0], [1, 2]], [0], [1]], ValueError)],
+    ids=["one axis", "text", "ragged"],
+)
+def test_what_is_no_pattern_is_named_in_one_line(pattern, error):
+    with pytest.raises(error, match=r"^sparsity [^\n]*$"):
+        numerical_jacobian(chain, np.ones(3), sparsity=pattern)
+
+
+def test_objectives_of_one_number_have_derivatives_along_directions():
+    from numgrad import LayerObjective, SeparableObjective, simpleNet
+
+    W, V = np.array([[0.3, -0.2], [1.0, 0.4]]), np.array([[1.0, -1.0], [0.5, 2.0]])
+    layer = LayerObjective(np.array([[1.0, 2.0], [0.0, -1.0]]), lambda z: np.sum(z**2, axis=1))
+    x = layer.x
+    assert directional_derivative(layer, W, V) == pytest.approx(np.sum(x.T @ (2 * x @ W) / 2 * V), rel=1e-7)
+    chained = SeparableObjective(compiled(lambda z: z[0] * z[1]), [[0, 1], [1, 2]])
+    point, v = np.array([1.0, 2.0, 3.0]), np.array([1.0, 0.0, -1.0])
+    assert directional_derivative(chained, point, v) == pytest.approx(0.0, abs=1e-9)
+    assert directional_derivative(chained, point, [v, 2 * v + 1]) == pytest.approx([0.0, 8.0], abs=1e-8)
+    net = simpleNet(rng=0)
+    loss = net.objective(np.array([0.6, 0.9]), 2)
+    assert directional_derivative(loss, net.W, np.ones((2, 3))) == pytest.approx(0.0, abs=1e-9)  # all scores alike
+
+
 def test_a_direction_within_bounds_turns_one_sided():
     def f(x):
         assert (x >= 1.0).all()

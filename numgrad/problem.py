@@ -1,0 +1,330 @@
+"""An f with several outputs at a point, and its derivatives by coordinates and along directions."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import arguments, driver
+from .analytic import check_analytic
+from .arguments import ALL_COORDINATES, describe
+from .containers import is_labelled
+from .driver import Progress, Workers
+from .labelled import with_labels
+from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step, make_directions
+from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
+from .objectives.python import PythonObjective, VectorizedObjective
+from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs
+from .points import EPS, is_narrow, resolution, scales
+from .schemes import SPARE_ROOM, AnyScheme, Bounds, as_scheme, limits, rule_at
+from .sparsity import as_pattern, sparse_jacobian
+
+__all__: list[str] = []  # nothing here is public
+
+# Bytes of the points of a batch at most, as in `numerical_gradient`.
+_BATCH_BYTES = 2**26
+# The longest t of a line ``x + t v`` along a tiny v: with the offsets of any scheme it stays finite.
+_LONGEST = 1e300
+# The rule whose results are the values of f at displaced points themselves.
+_ONE = np.ones((1, 1))
+VALUES = Rule(make_directions, (math.nan, 0.0, _ONE, _ONE, np.zeros(1, np.intp), np.ones(1), False))
+
+
+def along_rows(moves: Floats) -> Directions:
+    """Return directions that move all coordinates, each by a row of `moves`."""
+    count, n = moves.shape
+    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), moves.reshape(-1))
+
+
+class Options(NamedTuple):
+    """The options of `numerical_jacobian`, and what only a compiled f has that fills its outputs.
+
+    Attributes
+    ----------
+    fills : bool or tuple of int
+        For ``f(x, out, *args)``: the shape of `out`, or True if that is the shape of x.
+    """
+
+    h: Any = 1e-4
+    args: tuple[Any, ...] = ()
+    workers: Workers = 1
+    out: NDArray[Any] | None = None
+    sparsity: Any = None
+    progress: Progress = False
+    scheme: AnyScheme = "central"
+    bounds: Bounds | None = None
+    vectorized: bool = False
+    fills: bool | tuple[int, ...] = False
+    resume: bool = False
+
+
+class Problem:
+    """An f with several outputs, at a point: its kind, the memory that is perturbed, f(x), and the rule of its scheme.
+
+    Attributes
+    ----------
+    base : ndarray of float64 or complex128
+        f(x), in its shape.
+    eps : float
+        The relative spacing of the floats that f returns, of float64 at least.
+    """
+
+    def __init__(self, f: Any, x: Any, options: Options) -> None:
+        if x.__class__ is not np.ndarray and is_labelled(x):
+            f, x = with_labels(f, x, options.args, options.vectorized)
+        self.f, self.x, self.h, self.options = f, x, options.h, options
+        self.objective = _objective(f, x, options)
+        driver.check_progress(options.progress)
+        self.point, self.private = self.objective.place(x, options.args)
+        self.workers = driver.as_workers(options.workers, self.objective)
+        # The scheme itself and not its name: the loop of the default has but one output.
+        self.scheme: Any = as_scheme(options.scheme)
+        self.eps = EPS
+        self.plan = self.plan_of(None)
+        try:
+            returned = self.objective.returned(self.point, options.args)
+        except BaseException:
+            out = options.out
+            if isinstance(out, np.ndarray) and out.dtype.kind in "fc" and not options.resume:  # no column is finished
+                arguments.result_buffer(out, out.shape, x, options.args, out.dtype).fill(np.nan)
+            raise
+        self.base, dtype = outputs(returned).copy(), np.asarray(returned).dtype
+        self.eps = max(EPS, float(np.finfo(dtype).eps)) if dtype.kind in "fc" else EPS
+        self.width = floats(self.base).size
+        self.is_complex = self.plan[0].make is make_complex_step
+        if self.is_complex and self.base.dtype.kind == "c":
+            raise TypeError(
+                "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
+            )
+        if self.h.__class__ is str and self.eps != EPS:
+            self.plan = self.plan_of(None)
+
+    def plan_of(self, chosen: Indices | None) -> tuple[Rule, Any]:
+        """Return the plan of some coordinates, or of all."""
+        eps = self.eps if self.h.__class__ is str else EPS
+        return rule_at(self.point, self.h, self.scheme, self.options.bounds, chosen, eps)
+
+    def differentiate(self, plan: tuple[Rule, Any], rows: Floats, progress: Progress = False) -> int:
+        """Write what a plan makes of f to the rows, one a direction, and return flags."""
+        rule, where = plan
+        if not rows.size:
+            return RESPONDED
+        plan, args = (Rule(rule.make, (self.base, *rule.data[1:]), False, rows.shape[1]), where), self.options.args
+        flags = driver.differentiate(self.objective, self.point, args, plan, rows, self.workers, progress)
+        if rule.make is make_complex_step:
+            check_analytic(self.f, self.point, args, None, self.options.bounds, self._mixed)
+        return flags
+
+    def values(self, where: Directions, rows: Floats | None = None) -> NDArray[Any]:
+        """Return f where some coordinates have moved, as flat outputs: a row for each direction, those of `rows`."""
+        rows = np.empty((len(where.starts) - 1, self.width)) if rows is None else rows
+        self.differentiate((VALUES, where), rows)
+        return rows.view(self.base.dtype)
+
+    def moved(self, lengths: Floats, members: Indices = ALL_COORDINATES, rows: Floats | None = None) -> NDArray[Any]:
+        """Return f, as flat outputs, where all coordinates, or some, have moved together."""
+        return self.values(Directions(np.array([0, len(lengths)]), members, lengths), rows)[0]  # type: ignore[no-any-return]
+
+    def jacobian(self) -> Any:
+        """Return what `numerical_jacobian` does."""
+        base, point, (args, out) = self.base, self.point, (self.options.args, self.options.out)
+        if self.options.sparsity is not None:
+            if out is not None:
+                raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
+            return sparse_jacobian(self, as_pattern(self.options.sparsity, (base.size, point.size)))
+        shape = (*base.shape, *point.shape)
+        if out is not None:
+            result = arguments.result_buffer(out, shape, self.x, args, base.dtype)
+            self._write(result.view(np.ndarray).reshape(base.size, point.size))
+            return result
+        if self.options.resume:
+            raise ValueError(
+                "resume=True goes on with what is in out; pass the array of the Jacobian that was broken off"
+            )
+        rows = np.empty((point.size, self.width))
+        self.warn(self.differentiate(self.plan, rows, self.options.progress), rows)
+        axes = *range(point.ndim, len(shape)), *range(point.ndim)
+        return rows.view(base.dtype).reshape((*point.shape, *base.shape)).transpose(axes)
+
+    def _write(self, columns: NDArray[Any]) -> None:
+        """Write the columns of a Jacobian, and NaN for those that are not finished; to resume, those with a NaN."""
+        resume = self.options.resume
+        chosen = np.flatnonzero(np.isnan(columns).any(axis=0)) if resume else np.arange(columns.shape[1])
+        rows = np.full((len(chosen), self.width), np.nan)
+        try:
+            flags = self.differentiate(self.plan_of(chosen) if resume else self.plan, rows, self.options.progress)
+        finally:
+            columns[:, chosen] = rows.view(columns.dtype).T
+        self.warn(flags, rows)
+
+    def along(self, vectors: Floats) -> tuple[Floats, int]:
+        """Return the derivatives along vectors, a row each, and flags.
+
+        Where rounding hides what an automatic step relative to a small coordinate changes, it is longer.
+        """
+        steps, plain = np.abs(self.plan[1].lengths), np.asarray(self.point)
+        rows, reach, flags = self._lines(vectors, steps)
+        if self.h.__class__ is not str or self.is_complex:
+            return rows, flags
+        x = np.where(vectors != 0.0, scales(plain), 0.0)
+        if not (x[x > 0.0] < SMALL).any():
+            return rows, flags
+        with np.errstate(all="ignore"):
+            # The points are rounded too: what that makes of f is not known, but its share of the whole move is.
+            points = resolution(plain) * x.sum(axis=1) / np.abs(vectors).sum(axis=1)
+            hidden = (np.abs(rows) * points[:, np.newaxis] + self.rounding) / reach[:, np.newaxis]
+
+        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+            chosen, found = missing.any(axis=1), np.full(rows.shape, np.nan)
+            length = np.full(len(rows), np.inf)
+            with suppress(Exception):  # where f raises, it is not defined
+                longer = steps * (magnitudes(plain, least) / scales(plain))
+                found[chosen], length[chosen], _ = self._lines(vectors[chosen], longer)
+            return found, self.rounding / length[:, np.newaxis]
+
+        lost = np.abs(rows) <= enough(self.eps, self.scheme.order) * hidden
+        lengthen(rows, self.rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()))
+        return rows, flags
+
+    def lengthen_columns(self, found: Any, noise: float) -> None:
+        """Take again the columns of small coordinates with which rounding hides that a gradient changes.
+
+        `noise` is the rounding of the gradient, if it is more than the spacing of its largest element.
+        """
+        plain, steps = np.asarray(self.point), np.abs(self.plan[1].lengths)
+        small = scales(plain) < SMALL
+        if self.h.__class__ is not str or self.is_complex or not small.any():
+            return
+        noise = max(noise, self.eps * float(np.abs(self.base).max()))
+        with np.errstate(all="ignore"):
+            largest = abs(found).max(axis=0)
+            largest = largest.toarray().reshape(-1) if hasattr(largest, "toarray") else largest
+            columns = small & (largest <= enough(self.eps, self.scheme.order) * noise / steps)
+        is_dense = isinstance(found, np.ndarray)
+        entries, owner = (found, np.arange(len(steps))) if is_dense else (found.data, found.indices)
+
+        def measure(least: float, _: Any) -> tuple[Any, Floats]:
+            longer = np.where(columns, steps * (magnitudes(plain, least) / scales(plain)), steps)
+            again = self._entries_by(longer.reshape(plain.shape), np.flatnonzero(columns) if is_dense else None)
+            return again, (noise / np.abs(self.plan[1].lengths))[owner]
+
+        if columns.any():
+            rounding, lost = (np.broadcast_to(of[owner], entries.shape) for of in (noise / steps, columns))
+            lengthen(entries, rounding, lost, measure, least_magnitude(plain))
+
+    def _entries_by(self, steps: Floats, chosen: Indices | None) -> NDArray[Any]:
+        """Return columns of a Jacobian by other steps, or all entries of a sparse one; NaN if f raises there."""
+        size = steps.size
+        found = np.full((self.base.size, size), np.nan)
+        try:
+            self.h = steps
+            self.plan = self.plan_of(None)
+            if chosen is None:
+                pattern = as_pattern(self.options.sparsity, (self.base.size, size))
+                return sparse_jacobian(self, pattern).data  # type: ignore[no-any-return]
+            rows = np.empty((len(chosen), self.width))
+            self.differentiate(self.plan_of(chosen), rows)
+            found[:, chosen] = rows.T
+        except Exception as error:  # where f raises, it is not defined
+            if str(error).startswith("sparsity is too small"):
+                raise
+        return found if chosen is not None else np.full(1, np.nan)
+
+    def _lines(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats, int]:
+        """Return the derivatives along vectors by steps, how far t goes along each, and flags.
+
+        The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends.
+        """
+        x, sizes = np.abs(np.asarray(self.point, np.float64)).reshape(-1), np.abs(vectors)
+        with np.errstate(all="ignore"):
+            longest = np.where(sizes > 0.0, np.minimum(steps / sizes, _LONGEST), np.inf).min(axis=1, initial=np.inf)
+        moving, rows, reach = np.isfinite(longest), np.zeros((len(vectors), self.width)), np.full(len(vectors), np.inf)
+        if not moving.any():
+            return rows, reach, RESPONDED
+        v = vectors[moving]
+        rule, where = rule_at(np.zeros(len(v)), longest[moving], self.scheme, self._ends(v))
+        base, _, offsets, weights, index, denominators, _ = rule.data
+        rule = rule._replace(data=(base, 0.0, offsets, weights, index, np.ones(len(denominators)), False))
+        found, moves = np.empty((len(where.lengths), self.width)), along_rows(where.lengths[:, np.newaxis] * v)
+        flags = self.differentiate((rule, moves), found, self.options.progress)
+        with np.errstate(all="ignore"):
+            rows[moving] = found / (denominators[index] * np.abs(where.lengths))[:, np.newaxis]
+            reach[moving] = np.abs(where.lengths)
+            # Of points that are stored in fewer digits a thousandth goes sooner.
+            lost = x * (1e3 * resolution(np.asarray(self.point))) > longest[moving, np.newaxis] * sizes[moving]
+            kept = self.is_complex or (~lost & (sizes[moving] > 0.0))
+        return rows, reach, flags if np.all(np.any(kept, axis=-1)) else flags | STEP_LOST
+
+    @property
+    def rounding(self) -> Floats:
+        """How far the rounding of f may put off each number of a row."""
+        return self.eps * np.repeat(np.abs(self.base.reshape(-1)), self.width // max(1, self.base.size))
+
+    def _ends(self, vectors: Floats) -> Any:
+        """Return between which numbers t each line ``x + t v`` stays within the bounds."""
+        if self.options.bounds is None:
+            return None
+        x = np.asarray(self.point, np.float64).reshape(-1)
+        low, high = (end - x for end in limits(self.point, self.options.bounds))
+        with np.errstate(all="ignore"):
+            back, forth = (
+                np.abs(np.where(v > 0.0, high, np.where(v < 0.0, low, np.inf)) / v).min(axis=1, initial=np.inf)
+                for v in (-vectors, vectors)
+            )
+        return -back, forth
+
+    def inside(self, lengths: Floats) -> Floats:
+        """Return flat displacements within the bounds, turned round where there is no room, as x stores them."""
+        if self.options.bounds is None and not is_narrow(self.point):
+            return lengths
+        x = np.asarray(self.point).reshape(-1).astype(np.float64)
+        ends = (-np.inf, np.inf) if self.options.bounds is None else limits(self.point, self.options.bounds)
+        low, high = ((1 - SPARE_ROOM) * (end - x) for end in ends)
+        moved, turned = np.clip(lengths, low, high), np.clip(-lengths, low, high)
+        is_cramped = np.abs(moved) < np.minimum(0.5 * np.abs(lengths), np.abs(turned))
+        moved = np.where(is_cramped, turned, moved)
+        return moved if not is_narrow(self.point) else (x + moved).astype(self.point.dtype).astype(np.float64) - x
+
+    def _mixed(self, x: NDArray[Any], *args: Any) -> Any:
+        fills = getattr(self.objective, "fills", None)
+        if fills is None:
+            return mixed(self.f(x, *args), True)
+        filled = np.empty(fills, np.complex128)
+        self.f(x, filled, *args)
+        return mixed(filled, True)
+
+    def warn(self, flags: int, rows: Floats) -> None:
+        """Warn of what the flags say, and of few digits."""
+        if self.h.__class__ is float and not self.private and is_narrow(self.point) and not self.is_complex:
+            largest = float(np.abs(self.base).max(initial=0.0))
+            driver.warn_of_digits(largest, self.eps, self.h, rows)
+        if flags != RESPONDED:
+            ignored = driver.seems_ignored(self.objective, self.private, self.workers, flags, rows)
+            driver.warn_of(flags, self.h, ignored, self.point)
+
+
+def _objective(f: Any, x: Any, options: Options) -> Any:
+    """Recognise the kind of an f with several outputs.
+
+    Raises
+    ------
+    TypeError
+        If it is not callable or of a kind that returns one number, or if one that is not compiled is to fill `out`.
+    """
+    found: Any = driver.as_objective(f, options.args, _BATCH_BYTES if options.vectorized else None)
+    if isinstance(found, VectorizedObjective):
+        return BatchObjective(f, _BATCH_BYTES, found.refuse)
+    if found.has_descent:
+        from .objectives.compiled_vectors import compiled_vector
+
+        fills = np.shape(x) if options.fills is True else options.fills or None
+        return compiled_vector(found, fills)
+    if options.fills is not False:
+        raise TypeError(f"fills=True needs a compiled f, got {describe(f)}; let f return an array")
+    if type(found) is not PythonObjective:
+        raise TypeError(f"numerical_jacobian needs an f that returns an array, got {describe(f)}; it has one number")
+    return VectorObjective(f)
