@@ -331,9 +331,20 @@ class Joined(Container):
             found = f(renewed(self.like(parts.values())), *args)
             if not all(map(is_unchanged, self.moved.values(), before)):
                 raise_argument_changed()
-            return joined(real_array(part) for _, part in leaves(found)) if is_gradient else found
+            return self._gradients(found) if is_gradient else found
 
         return of_flat
+
+    def _gradients(self, found: Any) -> NDArray[Any]:
+        """Return what a gradient returns for each array by its name, in the order of x."""
+        parts = {named(path): real_array(part, f"gradient{path}") for path, part in leaves(found)}
+        if set(parts) != set(self.arrays):
+            raise ValueError(f"gradient must return the keys of x, {list(self.arrays)}, it returned {list(parts)}")
+        for name, memory in self.arrays.items():
+            if parts[name].shape != memory.shape:
+                shapes = f"{memory.shape}, it returned {parts[name].shape}"
+                raise ValueError(f"gradient must return for {name} an array of the shape of that, {shapes}")
+        return joined(parts[name] for name in self.arrays)
 
     def run(self, work: Callable[[], Any]) -> Any:
         """Return what `work` returns; the arrays are restored after any exit."""
@@ -342,6 +353,10 @@ class Joined(Container):
     def numbers(self, value: Any, what: str) -> Any:
         """Return an argument of numbers, one for all or by the names of the arrays, as a flat array."""
         own = self.own(value, what)
-        if any(isinstance(part, str) for part in own.values()):
-            return value
+        if names := {part for part in own.values() if isinstance(part, str)}:
+            if len(names) > 1 or not all(isinstance(part, str) for part in own.values()):
+                raise ValueError(
+                    f"{what} of second derivatives must be 'auto' for all arrays or steps for all, got {own}"
+                )
+            return names.pop()
         return joined(np.broadcast_to(real_array(own[name], what), part.shape) for name, part in self.views.items())

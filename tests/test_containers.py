@@ -1,6 +1,7 @@
 """Parameters in containers: dicts, lists and tuples of arrays, pandas objects; in place, restored, written through."""
 
 import pickle
+import warnings
 from collections import OrderedDict
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,15 +11,20 @@ import pytest
 from problems import JIT, compiled, needs_jit
 
 from numgrad import (
+    Hessian,
+    Jacobian,
     check_gradient,
     descent_path,
+    directional_derivative,
     estimate_gradient,
     estimate_hessian,
     gradient_ascent,
     gradient_descent,
+    hessian_vector_product,
     labels,
     numerical_gradient,
     numerical_hessian,
+    numerical_jacobian,
     reference,
 )
 from numgrad.containers import Container, OfOneArray, is_container
@@ -289,6 +295,93 @@ def test_steps_and_bounds_of_a_hessian_are_those_of_each_array():
     assert numerical_hessian(lambda p: 1.0, {}).shape == (0, 0)
 
 
+def test_gradients_of_a_container_are_taken_by_key():
+    W, b = np.array([[1.0, 2.0], [0.5, -1.0]]), np.array([3.0, 1.5])
+
+    def f(p):
+        return float(np.sum(p["layer"][0] ** 3) * p["b"] @ p["b"])
+
+    def gradient(p):  # of the last array first, as backpropagation has it
+        w = p["layer"][0]
+        return {"b": 2 * np.sum(w**3) * p["b"], "layer": [3 * w**2 * (p["b"] @ p["b"])]}
+
+    x = {"layer": [W], "b": b}
+    expected = numerical_hessian(f, x, scheme="central6")
+    assert np.allclose(numerical_hessian(f, x, gradient=gradient), expected, atol=1e-4)
+    assert np.allclose(Hessian(f, gradient=gradient)(x), expected, atol=1e-4)
+    for wrong in (lambda p: {"W": W, "B": b}, lambda p: {"layer": [W.T[:1]], "b": b}, lambda p: np.ones(6)):
+        with pytest.raises(ValueError, match=r"^gradient must return [^\n]*$"):
+            numerical_hessian(f, x, gradient=wrong)
+
+
+def test_steps_of_a_hessian_may_be_automatic_by_name():
+    x = {"a": np.array([1e-9, 2.0]), "b": np.array(0.5)}
+
+    def f(p):
+        return float(np.exp(p["a"]).sum() * p["b"])
+
+    expected = numerical_hessian(f, x)
+    assert numerical_hessian(f, x, {"a": "auto", "b": "auto"}).tobytes() == expected.tobytes()
+    with pytest.raises(TypeError, match="'auto'"):
+        numerical_hessian(f, x, {"a": "Auto", "b": "Auto"})
+
+
+def test_a_part_to_which_f_does_not_respond_is_warned_of_in_a_hessian():
+    other = np.ones(2)
+    frozen = other.view()
+    frozen.flags.writeable = False
+
+    def captured(p):
+        return float(np.sum(other**2) + p["b"][0] ** 2)
+
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        numerical_hessian(captured, {"w": frozen, "b": np.ones(1)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a linear f responds
+        numerical_hessian(lambda p: float(np.sum(p["w"]) + p["b"][0] ** 2), {"w": frozen, "b": np.ones(1)})
+        numerical_hessian(lambda p: float(np.sum(p["w"] ** 2)), {"w": frozen, "b": np.ones(1)})
+
+
+def test_second_derivatives_and_jacobians_keep_the_labels_of_pandas():
+    pd = pytest.importorskip("pandas")
+    seen = []
+
+    def variance(s):  # with another divisor than that of NumPy
+        seen.append(list(s.index))
+        return s.var() + s["b"] * s["c"]
+
+    def slopes(s):
+        found = 2.0 * (s - s.mean()) / (len(s) - 1)
+        return found + pd.Series([0.0, s["c"], s["b"]], s.index)
+
+    values = np.array([1.0, 2.0, 4.0])
+    exact = np.eye(3) - 1 / 3 + [[0, 0, 0], [0, 0, 1], [0, 1, 0]]
+    for frozen in (False, True):
+        memory = values.copy()
+        memory.flags.writeable = not frozen
+        s, v = pd.Series(memory, index=list("abc"), copy=False), np.array([1.0, 0.5, -2.0])
+        first = slopes(s).to_numpy()
+        assert np.allclose(numerical_hessian(variance, s), exact, atol=1e-5)
+        assert np.allclose(Hessian(variance)(s), exact, atol=1e-5)
+        assert np.allclose(numerical_hessian(variance, s, gradient=slopes), exact, atol=1e-8)
+        assert np.allclose(hessian_vector_product(variance, s, v), exact @ v, atol=1e-5)
+        assert np.allclose(hessian_vector_product(variance, s, v, gradient=slopes), exact @ v, atol=1e-8)
+        assert np.allclose(numerical_jacobian(variance, s), first, atol=1e-7)
+        assert np.allclose(numerical_jacobian(lambda s: s[["c", "a"]] ** 2, s), [[0, 0, 8], [2, 0, 0]], atol=1e-6)
+        assert np.allclose(Jacobian(variance, scheme="central4")(s), first, atol=1e-9)
+        assert directional_derivative(variance, s, v) == pytest.approx(first @ v)
+        assert s.tolist() == values.tolist()
+    assert all(index == list("abc") for index in seen)
+    table = pd.DataFrame({"p": [1.0, 2.0], "q": [3.0, 5.0]})
+    found = numerical_hessian(lambda t: (t["p"] * t["q"] ** 2).sum(), table)
+    assert (found.shape, found[1, 0, 1, 1].round(3), found[1, 1, 1, 1].round(3)) == ((2, 2, 2, 2), 10.0, 4.0)
+    with pytest.raises(ValueError, match="labels of x in their order"):
+        numerical_hessian(variance, s, gradient=lambda s: slopes(s)[["c", "b", "a"]])
+    for call in (numerical_hessian, numerical_jacobian):
+        with pytest.raises(TypeError, match=r"^x must hold real numbers [^\n]*object$"):
+            call(variance, pd.Series([1.0, 2.0], dtype=object))
+
+
 def test_misuse_of_hessians_of_containers_leaves_the_memory():
     W, b = arrays()
     before = W.tobytes(), b.tobytes()
@@ -297,7 +390,13 @@ def test_misuse_of_hessians_of_containers_leaves_the_memory():
         (ValueError, "h must be one for all arrays, or have the keys", lambda: numerical_hessian(f, x, {"W": 1.0})),
         (ValueError, "bounds must be one for all", lambda: estimate_gradient(f, x, bounds={"b": (0, 1)})),
         (ValueError, "f writes to its argument", lambda: numerical_hessian(lambda p: p["W"].__iadd__(1).sum(), x)),
-        (ValueError, "shape of x, \\(9,\\)", lambda: numerical_hessian(f, x, gradient=lambda p: {"W": p["W"]})),
+        (
+            ValueError,
+            "return the keys of x, \\['W', 'b'\\]",
+            lambda: numerical_hessian(f, x, gradient=lambda p: {"W": p["W"]}),
+        ),
+        (ValueError, "for b an array", lambda: numerical_hessian(f, x, gradient=lambda p: {"W": p["W"], "b": p["W"]})),
+        (ValueError, "'auto' for all arrays", lambda: numerical_hessian(f, x, {"W": "auto", "b": 1e-3})),
         (TypeError, "x\\['W'\\] must hold real", lambda: numerical_hessian(f, {"W": W + 1j})),
         (ValueError, "b is given twice", lambda: numerical_hessian(f, {"a": W, "b": W})),
         (ValueError, "share memory", lambda: numerical_hessian(f, {"a": W[:, :2], "b": W[:, 1:]})),
