@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core.errors import NumbaTypeError
 from numba.extending import overload
 from numpy.typing import ArrayLike, NDArray
@@ -33,17 +33,6 @@ def evaluation(f: Any, as_number: Callable[[Any], float] = real_number) -> Kerne
         return as_number(f(x, *args))
 
     return evaluate
-
-
-def of_one_element(f: Any) -> Kernel:
-    """Return the compiled function of an array of one element that calls `f` of a number."""
-
-    @njit()
-    def of_one(x: Any, *args: Any) -> Any:
-        return f(x[0], *args)
-
-    when_recompiled(f, "of one", lambda: of_one.recompile())  # the one that it has then
-    return cast("Kernel", of_one)
 
 
 @overload(real_number)
@@ -126,10 +115,9 @@ class Kernels:
 
     def forget(self) -> None:
         """Forget the loops, and what was captured."""
-        self.threads = True
+        self.threads, self.loops = True, Loops(self)
         self.arrays: list[tuple[str, NDArray[Any]]] = []
         self.kinds: dict[Hashable, bool] = {}
-        self.loops = Loops(self)
         self.eps: float | None = None  # of what the function returns, where it was asked: signatures take 3 us
 
     def meet(self, kind: Hashable, args: tuple[Any, ...] = ()) -> None:
