@@ -371,7 +371,8 @@ def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None)
 
 def _of_one(f: Any) -> driver.Objective:
     """Return the objective whose array has one element, the argument of the compiled `f`; it is kept with `f`."""
-    from .objectives.compiled import CompiledObjective, of_one_element
+    from .objectives.compiled import CompiledObjective
+    from .objectives.compiling import of_one_element
 
     # Each CompiledObjective has loops of its own: without this, each call would compile them again.
     objective: driver.Objective | None = getattr(f, "_numgrad_of_one", None)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core.errors import NumbaTypeError
 from numba.extending import overload
 from numpy.typing import ArrayLike, NDArray
@@ -33,17 +33,6 @@ def evaluation(f: Any, as_number: Callable[[Any], float] = real_number) -> Kerne
         return as_number(f(x, *args))
 
     return evaluate
-
-
-def of_one_element(f: Any) -> Kernel:
-    """Return the compiled function of an array of one element that calls `f` of a number."""
-
-    @njit()
-    def of_one(x: Any, *args: Any) -> Any:
-        return f(x[0], *args)
-
-    when_recompiled(f, "of one", lambda: of_one.recompile())  # the one that it has then
-    return cast("Kernel", of_one)
 
 
 @overload(real_number)
@@ -126,10 +115,9 @@ class Kernels:
 
     def forget(self) -> None:
         """Forget the loops, and what was captured."""
-        self.threads = True
+        self.threads, self.loops = True, Loops(self)
         self.arrays: list[tuple[str, NDArray[Any]]] = []
         self.kinds: dict[Hashable, bool] = {}
-        self.loops = Loops(self)
         self.eps: float | None = None  # of what the function returns, where it was asked: signatures take 3 us
 
     def meet(self, kind: Hashable, args: tuple[Any, ...] = ()) -> None:
@@ -151,23 +139,27 @@ def _memory_among(found: Iterable[tuple[str, Any]]) -> list[tuple[str, NDArray[A
 class Loops(dict[Any, tuple[Kernel, Throughput]]):
     """By factory, the loop compiled around a function, and how fast it was.
 
-    `entries` has what is called for a small vector, by the id of a rule that is the same at each x.
+    `entries` has what was called last for a small vector by a rule that is the same at each x.
     """
 
     def __init__(self, kernels: Kernels) -> None:
         self.kernels = kernels
-        self.entries: dict[int, tuple[Rule, Any, Any]] = {}
-        self.runs: dict[Any, Kernel] = {}
+        self.entries: dict[Any, tuple[Rule, Any, Any]] = {}
 
     def remember(self, rule: Rule, where: Any, call: tuple[Any, ...]) -> None:
-        """Remember the arguments of a call that are the same the next time, and what runs it."""
-        kernel, throughput = self[rule.make]
-        run = self.runs.get(rule.make) or entry_of(kernel, *call)  # each rule of a factory has data of the same types
-        if run is not kernel:
-            self.runs[rule.make] = run
-        if len(self.entries) >= _MOST_KNOWN:
-            self.entries.clear()
-        self.entries[id(rule)] = rule, where, (call[0], call[2], run, throughput)
+        """Remember the arguments of a call that are the same the next time, and what runs it.
+
+        That is so for what `schemes` keeps: a rule and a `where` for all coordinates of any x, without args.
+        """
+        (make, _, needs_value, *_), everywhere = rule, where is ALL_COORDINATES
+        if make is not loops.make_central:
+            is_linear = make is loops.make_directions or make is make_complex_step
+            everywhere = is_linear and where.members is ALL_COORDINATES and len(where.lengths) == 1
+        if everywhere and not (needs_value or call[2][1]):
+            (kernel, throughput), known = self[make], self.entries.get(make)
+            # Each rule of a factory has data of the same types.
+            run = known[2][2] if known and known[2][2] is not kernel else entry_of(kernel, *call)
+            self.entries[make] = rule, where, (call[0], call[2], run, throughput)
 
     def __missing__(self, make: Any) -> tuple[Kernel, Throughput]:
         kernel = compiled()(self.kernels.adapt(self.kernels.f, make))
@@ -316,7 +308,7 @@ class CompiledObjective:
         return value if self.eps in {None, EPS} or isinstance(value, np.ndarray) else np.float32(value)
 
     def _call(self, x: Floats, args: tuple[Any, ...]) -> Any:
-        with Copy(self, x, np.float64) as copy:
+        with self.copy(x) as copy:
             value = _called(self.f if self.threads else compiling.one_at_a_time(self.f), copy, *args)
         if not is_unchanged(copy, x):
             arguments.raise_argument_changed()
@@ -336,26 +328,27 @@ class CompiledObjective:
 
         A `CompiledSweep` would take 0.6 us more, a quarter of a gradient of two coordinates.
         """
-        compiled_loops, (make, data, needs_value, _, _) = self.kernels.loops, rule
-        known: Any = compiled_loops.entries.get(id(rule))
+        compiled_loops = self.kernels.loops
+        known: Any = compiled_loops.entries.get(rule[0])
         # The very same rule and `where` are of the same types as before.
         is_known = known and known[0] is rule and known[1] is where and not args and x.ndim == 1 and out.flags.carray
-        copy, units, kernel, throughput = known[2] if is_known else (_EMPTY, (), *compiled_loops[make])
+        copy, units, kernel, throughput = known[2] if is_known else (_EMPTY, (), *compiled_loops[rule[0]])
         cost, most = throughput.known
-        size = len(out) if size is None else size
-        if size > most or cost != (cost_of(x, args) if args else x.size):
+        count = len(out) if size is None else size
+        if count > most or cost != (cost_of(x, args) if args else x.size):
             return -1
         if not is_known or x.size > _SMALL:
+            make, data, needs_value, _, _ = rule
             # A NamedTuple takes numba 0.5 us more a call than a plain tuple.
-            data = (self.value(x, args), *data[1:]) if needs_value else data
-            units = data, args, where if where.__class__ is not Directions else tuple(where)
+            places = where if where.__class__ is not Directions else tuple(where)
+            units = (self.value(x, args), *data[1:]) if needs_value else data, args, places
             if x.size > _SMALL or x.ndim != 1:
-                return self._on_copy(kernel, x, units, size, out, make)
+                return self._on_copy(kernel, x, units, count, out, make)
             copy = copy if make is not make_complex_step else _EMPTY_COMPLEX
-            if not (args or needs_value) and _is_kept(make, where):
-                compiled_loops.remember(rule, where, (copy, x, units, 0, size, out))
+            if size is None and (where is ALL_COORDINATES or where.__class__ is Directions):
+                compiled_loops.remember(rule, where, (copy, x, units, 0, count, out))
         try:  # what `run` does, without a call of Python
-            flags: int = kernel(copy, x, units, 0, size, out)
+            flags: int = kernel(copy, x, units, 0, count, out)
         except Exception as error:
             arguments.raise_compile_error(error)
             raise
@@ -363,26 +356,21 @@ class CompiledObjective:
             arguments.raise_argument_changed()
         return flags
 
+    def copy(self, x: Floats, make: Any = None) -> Copy:
+        """Return a copy of the point for the loop of a `make`."""
+        return Copy(self, x, np.complex128 if make is make_complex_step else np.float64)
+
     def _on_copy(self, kernel: Kernel, x: Floats, units: Any, size: int, out: Floats, make: Any) -> int:
         """Do a short sweep on a copy of the point."""
-        kind: Any = np.complex128 if make is make_complex_step else np.float64
         if self.kept:
-            with Copy(self, x, kind) as copy:
+            with self.copy(x, make) as copy:
                 return run(kernel, copy, x, units, 0, size, out)
-        new = x.astype(kind)  # what `Copy` does, in a third of its time
+        new = x.astype(np.complex128 if make is make_complex_step else np.float64)  # in a third of the time of `copy`
         try:
             return run(kernel, new, x, units, 0, size, out)
         except BaseException:
             self.kept.append(new)
             raise
-
-
-def _is_kept(make: Any, where: Any) -> bool:
-    """Tell whether `schemes` keeps a rule and `where`, for all coordinates of any x, for the next call."""
-    if make is loops.make_central:
-        return where is ALL_COORDINATES
-    is_linear = make is loops.make_directions or make is make_complex_step
-    return is_linear and where.members is ALL_COORDINATES and len(where.lengths) == 1
 
 
 # Functions whose loops are kept, some 100 kB each; the first one that came is forgotten first.
@@ -415,7 +403,7 @@ class CompiledSweep(Sweep):
 
     def thread_state(self) -> Copy:
         """Return a copy of the point."""
-        return Copy(self.objective, self.x, np.complex128 if self.rule.make is make_complex_step else np.float64)
+        return self.objective.copy(self.x, self.rule.make)  # type: ignore[no-any-return]
 
     def run_range(self, state: Copy, start: int, stop: int) -> int:
         """Do the units start <= k < stop; ValueError if f has written to its argument."""

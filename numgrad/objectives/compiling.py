@@ -154,6 +154,17 @@ def when_recompiled(f: Any, what: str, action: Callable[[], object]) -> None:
         f._numgrad_actions[what] = action
 
 
+def of_one_element(f: Any) -> Kernel:
+    """Return the compiled function of an array of one element that calls `f` of a number."""
+
+    @njit()
+    def of_one(x: Any, *args: Any) -> Any:
+        return f(x[0], *args)
+
+    when_recompiled(f, "of one", lambda: of_one.recompile())  # the one that it has then
+    return cast("Kernel", of_one)
+
+
 # Arguments that hold no memory, or memory that `arguments.arrays_in` finds.
 _TRANSPARENT = np.ndarray, np.generic, Number, str, bytes, bytearray, memoryview, NoneType, range
 

@@ -303,15 +303,15 @@ class _SumsOfBlocks(Sweep):
             raise_argument_changed()
         return flags
 
-    def add_up(self, total: Floats) -> None:
-        """Write the sums of all blocks to `total`."""
+    def add_up(self, total: Floats, divisor: float = 1.0) -> None:
+        """Write the sums of all blocks to `total`, divided: what two blocks share is the sum of quotients."""
         reach = 0  # so much of it has been written
         for low, sums in zip(self.blocks[1].tolist(), self.out, strict=True):
             total[reach:low] = 0.0
             reach = max(reach, low)
             known, stop = min(reach, low + len(sums)), min(low + len(sums), len(total))
-            total[low:known] += sums[: known - low]
-            total[known:stop] = sums[known - low : stop - low]
+            total[low:known] += sums[: known - low] / divisor
+            np.divide(sums[known - low : stop - low], divisor, out=total[known:stop])
             reach = max(reach, stop)
         total[reach:] = 0.0
 
@@ -351,23 +351,22 @@ class _Changes(_SumsOfBlocks):
     def finish(self) -> int:
         """Add the sums of all blocks, and divide them by the step of each coordinate."""
         result, values = self.result, self.x.reshape(-1)
-        total = np.empty(len(values)) if len(self.chosen) else result
-        self.add_up(total)
-        if len(self.chosen):
-            result[:], values = total[self.chosen], values[self.chosen]
         _, eps, offsets, weights, index, denominators, use_stored_distance = self.data
         divisor = denominators[index] * self.lengths
-        if use_stored_distance:
-            terms = zip(weights[index].T, offsets[index].T, strict=True)
-            divisor = sum(weight * ((values + offset * self.lengths) - values) for weight, offset in terms)
-        flags = RESPONDED if result[0] or result.any() else 0  # all of it takes a tenth of a bare evaluation of f
         with np.errstate(all="ignore"):
-            np.divide(result, divisor, out=result)
-        if not divisor.all():
-            result[np.broadcast_to(divisor == 0.0, values.shape)] = math.nan
-            flags |= STEP_LOST
-        is_lost = eps and max(values.max(), -values.min()) > (self.lengths / eps).min()
-        return flags | STEP_LOST if is_lost else flags
+            if len(divisor) == 1 and not (use_stored_distance or len(self.chosen)):
+                self.add_up(result, divisor[0])  # a pass over the result less, a third of a bare evaluation of f
+            else:
+                total = np.empty(len(values))
+                self.add_up(total)
+                total, values = (total[self.chosen], values[self.chosen]) if len(self.chosen) else (total, values)
+                if use_stored_distance:
+                    terms = zip(weights[index].T, offsets[index].T, strict=True)
+                    divisor = sum(weight * ((values + offset * self.lengths) - values) for weight, offset in terms)
+                np.divide(total, np.where(divisor == 0.0, math.nan, divisor), out=result)
+            flags = RESPONDED if result[0] or result.any() else 0  # all of it takes a tenth of a bare evaluation of f
+            is_lost = eps and max(values.max(), -values.min()) > (self.lengths / eps).min()
+        return flags | STEP_LOST if is_lost or not divisor.all() else flags
 
 
 class _Curvatures(_SumsOfBlocks):
