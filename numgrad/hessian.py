@@ -279,7 +279,7 @@ def _lengthen_own(problem: SecondDifferences, found: Any, hessian: Callable[[Flo
         return hessian(longer).data, noise / longer[at[0]] / longer[at[1]]
 
     if lost.any():
-        lengthen(found.data, rounding, lost, measure, least_magnitude(plain))
+        lengthen(found.data, rounding, lost, measure, least_magnitude(plain), EPS)
 
 
 def _pattern(sparsity: Any, n: int) -> Any:

@@ -47,21 +47,24 @@ def lengthen(
     lost: NDArray[np.bool_],
     measure: Callable[[float, NDArray[np.bool_]], tuple[Any, Any]],
     floor: float,
+    eps: float,
 ) -> None:
     """Write to the derivatives `found`, where they are `lost` in rounding, what longer steps tell that f allows.
 
     ``measure(least, missing)`` returns derivatives, and their rounding, by the steps of magnitudes of at least `least`,
-    or NaN; the smallest magnitude is `floor`. That of 1 comes first. A result is good if the one by steps that are
-    shorter by 32 is the same, but for the rounding of that one. It takes the place of what was found if that differs
-    from it, or may be off by more. So does the best, if none is good, and the two differ by less than that.
+    or NaN; the smallest magnitude is `floor`, and `eps` the spacing of the points. That of 1 comes first. A result is
+    good if the one by steps that are shorter by 32 is the same, but for the rounding of that one. It takes the place of
+    what was found if that differs from it, or may be off by more. So does the best, if none is good, and the two differ
+    by less than that.
     """
+    agree = max(_AGREE, _RATIO * eps ** (2 / 3))  # what the rounding of narrow points makes of the lower one's step
     missing, best = lost.copy(), np.where(found == 0.0, np.inf, rounding)
     with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it
         upper, _ = measure(1.0, missing)
         for rung in range(1, _RUNGS + 1):
             lower, allowed = measure(_RATIO**-rung, missing)
             differ = np.abs(upper - lower)
-            sure = _SURE * allowed + _AGREE * np.abs(upper)
+            sure = _SURE * allowed + agree * np.abs(upper)
             better = missing & ((differ < best) | ((differ <= sure) & ~(np.abs(upper - found) <= 2.0 * sure)))
             found[better], best[better] = upper[better], differ[better]
             missing &= ~(differ <= sure)

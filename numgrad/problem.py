@@ -168,7 +168,7 @@ class Problem:
         """
         steps, plain = np.abs(self.plan[1].lengths), np.asarray(self.point)
         rows, reach, flags = self._lines(vectors, steps)
-        if self.h.__class__ is not str or self.is_complex:
+        if self.h.__class__ is not str or self.is_complex or least_magnitude(plain) >= SMALL:
             return rows, flags
         x = np.where(vectors != 0.0, scales(plain), 0.0)
         if not (x[x > 0.0] < SMALL).any():
@@ -187,7 +187,7 @@ class Problem:
             return found, self.rounding / length[:, np.newaxis]
 
         lost = np.abs(rows) <= enough(self.eps, self.scheme.order) * hidden
-        lengthen(rows, self.rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()))
+        lengthen(rows, self.rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()), resolution(plain))
         return rows, flags
 
     def lengthen_columns(self, found: Any, noise: float) -> None:
@@ -214,7 +214,7 @@ class Problem:
 
         if columns.any():
             rounding, lost = (np.broadcast_to(of[owner], entries.shape) for of in (noise / steps, columns))
-            lengthen(entries, rounding, lost, measure, least_magnitude(plain))
+            lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
 
     def _entries_by(self, steps: Floats, chosen: Indices | None) -> NDArray[Any]:
         """Return columns of a Jacobian by other steps, or all entries of a sparse one; NaN if f raises there."""

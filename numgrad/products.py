@@ -20,7 +20,7 @@ from .labelled import both_with_labels
 from .loops import Floats
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .objectives.python import PythonObjective
-from .points import EPS, private_copy, resolution, scales
+from .points import EPS, is_narrow, private_copy, resolution, scales
 from .problem import VALUES, along_rows
 from .schemes import StepSize, as_scheme, steps_of, stored_steps
 from .slopes import STEP, check_callable, is_cheap, slopes
@@ -145,29 +145,35 @@ class _Product:
         self.f, self.point, self.v, (self.args, self.workers) = f, point, v, how
         self.takes_values = gradient is None and not is_cheap(f)
         self.gradient = partial(slopes, f, None, self.workers, None) if gradient is None else gradient
-        self.spacing, self.largest, self.length = EPS, 0.0, 0.0
+        self.spacing, self.length = EPS, 0.0
+        self.ends: Floats = np.empty((2, 0))
 
     def by(self, steps: Floats, chosen: NDArray[np.intp] | None = None) -> Floats:
         """Return the product by these steps; of values those of the `chosen` elements, and 0 for the others."""
         with np.errstate(all="ignore"):
             self.length = 1.0 / float(np.max(np.abs(self.v) / steps))
         gradient = partial(slopes, self.f, steps, self.workers, chosen) if self.takes_values else self.gradient
-        change, self.spacing, self.largest = _change(gradient, self.point, self.length * self.v, self.args)
+        self.ends, self.spacing = _ends(gradient, self.point, self.length * self.v, self.args)
         with np.errstate(all="ignore"):
-            return change / (2.0 * self.length)
+            found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
+        return found
 
     def rounding(self, noise: float, eps: float, steps: Floats) -> Floats:
         """Return how far rounding may put off each element: the `noise` of f, or that of gradients."""
         with np.errstate(all="ignore"):
             if self.takes_values:
                 return noise / steps / self.length
-            return np.full(len(steps), max(noise / STEP, eps * self.largest) / self.length)
+            return np.full(len(steps), max(noise / STEP, eps * np.abs(self.ends).max()) / self.length)
 
     def lengthen(self, found: Floats, steps: Floats, noise: float, eps: float) -> None:
         """Take those elements again by longer steps of small coordinates that rounding hides beside the largest."""
         plain, off = self.point.view(np.ndarray), self.rounding(noise, eps, steps)
         with np.errstate(all="ignore"):
-            lost = (np.abs(found) - off).max() <= enough(eps, 2, 2 if self.takes_values else 1) * off
+            hidden = off
+            if is_narrow(plain):  # where a point is stored in few digits, a part of the move goes
+                move = self.length * np.abs(self.v).sum()
+                hidden = off + np.abs(found) * (resolution(plain) * scales(plain)[self.v != 0.0].sum() / move)
+            lost = (np.abs(found) - off).max() <= enough(eps, 2, 2 if self.takes_values else 1) * hidden
         small = scales(plain) < SMALL
         lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
 
@@ -179,11 +185,11 @@ class _Product:
             return np.full(len(found), math.nan), off
 
         if lost.any():
-            lengthen(found, off, lost, measure, least_magnitude(plain))
+            lengthen(found, off, lost, measure, least_magnitude(plain), resolution(plain))
 
 
-def _change(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...]) -> tuple[Floats, float, float]:
-    """Return how the gradient differs between ``x + move`` and ``x - move``, its spacing, and its largest element."""
+def _ends(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...]) -> tuple[Floats, float]:
+    """Return the gradients at ``x + move`` and at ``x - move``, and the spacing of what is returned."""
     spacings = [EPS]
 
     def checked(returned: Any) -> Floats:
@@ -196,5 +202,4 @@ def _change(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...])
 
     ends, plan = np.empty((2, x.size)), (VALUES._replace(columns=x.size), along_rows(np.stack([move, -move])))
     differentiate(PythonObjective(gradient, checked), x, args, plan, ends)
-    with np.errstate(all="ignore"):
-        return ends[0] - ends[1], max(spacings), float(np.abs(ends).max(initial=0.0))
+    return ends, max(spacings)

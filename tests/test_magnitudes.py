@@ -134,6 +134,21 @@ def test_objectives_that_give_their_own_gradients(tiny):
     assert np.abs(Hessian(layer).product(weights, v[:, np.newaxis])[:, 0] - exact @ v).max() < 1e-4
 
 
+@pytest.mark.parametrize("returns", [np.float32, np.float64])
+def test_points_of_single_precision(returns):
+    def f(x):
+        return returns(np.exp(x.astype(returns)).sum())
+
+    for tiny in (1e-20, 1e-8, 1e-4, 0.02):
+        x, v = np.array([tiny, 1.0, 2.0], np.float32), np.array([1.0, -0.5, 1.0])
+        exact = np.exp(x.astype(float))
+        # The rounding of points and values, 6e-8, is divided by steps that are some 6e-3 of them, or squares of 4e-2.
+        assert directional_derivative(f, x, v, "auto") == pytest.approx(exact @ v, rel=1e-2)
+        assert np.abs(hessian_vector_product(f, x, v) - exact * v).max() < 0.1
+        found = numerical_hessian(f, x, gradient=lambda x: np.exp(x.astype(returns)))
+        assert np.abs(found - np.diag(exact)).max() < 0.02
+
+
 def test_evaluations_where_nothing_is_lost_and_where_it_is():
     calls = []
 
