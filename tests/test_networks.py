@@ -201,7 +201,7 @@ def test_params_are_views_of_one_buffer_and_may_be_replaced():
     assert net.numerical_gradient(x, t)["W1"].shape == (7, 3)
     assert repr(net) == "TwoLayerNet(7-3-4, sigmoid)"
     net.params["W1"] = np.ones((7, 5))
-    with pytest.raises(ValueError, match=r"shapes|mismatch"):
+    with pytest.raises(ValueError, match=r"b1 must have the shape \(5,\), for the columns of W1, got \(3,\)"):
         net.loss(x, t)
     net.params["W1"] = "weights"
     with pytest.raises(TypeError, match="W1 must hold real numbers"):
