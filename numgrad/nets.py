@@ -343,7 +343,8 @@ class MultiLayerNet:
         rng: Any = None,
     ) -> None:
         if not isinstance(activation, str) or activation not in _ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
+            kind = ValueError if isinstance(activation, str) else TypeError
+            raise kind(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {describe(activation)}")
         if isinstance(hidden_size_list, str) or not isinstance(hidden_size_list, Sequence):
             raise TypeError(f"hidden_size_list must be a sequence of integers, got {describe(hidden_size_list)}")
         sizes = [whole_number("input_size", input_size, 1)]
