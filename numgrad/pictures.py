@@ -34,6 +34,12 @@ def as_axes(ax: Any, **options: Any) -> Axes:
     return ax  # type: ignore[no-any-return]
 
 
+def check_kind(name: str, value: Any, attribute: str, maker: str) -> None:
+    """Raise a TypeError unless `value` has what the results of `maker` have."""
+    if not hasattr(value, attribute):
+        raise TypeError(f"{name} must be what {maker} returns, got {describe(value)}")
+
+
 def merged(defaults: Style, keywords: Style, artist: Literal["Line2D", "Collection"] = "Line2D") -> Style:
     """Return the defaults with the user's keywords over them, whatever alias (c, lw, ls) these use."""
     kind = matplotlib_part("lines").Line2D if artist == "Line2D" else matplotlib_part("collections").Collection

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arguments import describe, finite_real, positive_step, whole_number
+from .arguments import describe, finite_real, positive_step, real_array, real_number, whole_number
 from .elementwise import numerical_diff
 from .gradient import numerical_gradient
-from .pictures import Pair, Style, as_axes, legend_beside, matplotlib_part, merged
-from .points import EPS
+from .pictures import Pair, Style, as_axes, check_kind, legend_beside, matplotlib_part, merged
+from .points import EPS, private_copy
 from .reports import relative
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def plot_tangent(
     h, ax = positive_step(h), as_axes(ax)
     visible = h >= _VISIBLE * (high - low)
     grid = np.linspace(low, high, 401)
-    ax.plot(grid, [f(float(x)) for x in grid], **merged({"color": "C0", "label": "f"}, keywords))
-    for k, point in enumerate(np.atleast_1d(np.asarray(at, dtype=float)).tolist()):
+    ax.plot(grid, [real_number(f(float(x))) for x in grid], **merged({"color": "C0", "label": "f"}, keywords))
+    for k, point in enumerate(np.atleast_1d(private_copy(real_array(at, "at"))).tolist()):
         value, colour = f(point), ("C1", "C4")[k % 2]
         slope = numerical_diff(f, point, 1e-4 if visible else h)
         ax.axline((point, value), slope=slope, color=colour, label=f"tangent at {point:g}: slope {slope:.6g}")
@@ -230,7 +230,7 @@ def plot_surface(
     solid: Any = as_axes(ax, projection="3d")
     if not hasattr(solid, "plot_surface"):
         raise ValueError("ax must have three dimensions: figure.add_subplot(projection='3d')")
-    xs, ys, values = _table(lambda x: float(f(x)), xlim, ylim, density)
+    xs, ys, values = _table(lambda x: real_number(f(x)), xlim, ylim, density)
     style = {"cmap": matplotlib_part().rcParams["image.cmap"], "rcount": density, "ccount": density} | keywords
     solid.plot_surface(*np.meshgrid(xs, ys), values, **style)
     solid.set(xlabel="x[0]", ylabel="x[1]", zlabel="f(x)", title="The bowl that the descent goes down")
@@ -259,7 +259,7 @@ def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> 
     >>> plot_loss([2.3, 1.2, 0.8]).get_ylabel()
     'loss (nats)'
     """
-    values = np.asarray(losses, dtype=float)
+    values = private_copy(real_array(losses, "losses"))
     if values.ndim != 1:
         raise ValueError(f"losses must be one-dimensional, got the shape {values.shape}")
     ax = as_axes(ax)
@@ -293,6 +293,7 @@ def plot_training(history: Any, *, ax: Axes | None = None, **keywords: Any) -> A
     >>> plot_training(History([0.7], [0, 1], [0.5, 1.0], [0.5, 0.9])).get_ylabel()
     'accuracy'
     """
+    check_kind("history", history, "train_accuracies", "train")
     ax = as_axes(ax)
     lines = (("train", history.train_accuracies, "-"), ("test", history.test_accuracies, "--"))
     for name, accuracies, style in lines:
@@ -329,7 +330,7 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     >>> plot_weights(simpleNet((64, 10)).W, (8, 8)).get_title()
     'Weights of each class: for (blue) and against it (red)'
     """
-    weights = np.asarray(W, dtype=float)
+    weights = private_copy(real_array(W, "W"))
     if weights.ndim != 2 or not weights.size or np.shape(shape) != (2,) or weights.shape[0] != np.prod(shape):
         rule = "W must have the shape (features, classes), with rows * columns features for the shape (rows, columns)"
         raise ValueError(f"{rule}: got {weights.shape} and {shape}")
@@ -392,6 +393,7 @@ def plot_check(check: GradientCheck, name: str | None = None, *, ax: Axes | None
     >>> plot_check(check).get_title()
     'x: 1 of 6 wrong'
     """
+    check_kind("check", check, "comparisons", "check_gradient")
     part, ax = _part_of(check, name), as_axes(ax)
     with np.errstate(all="ignore"):  # of what is not finite
         errors = relative(part.candidate, part.numerical, (check.rtol, 0.0 if part.is_small else check.atol))
@@ -507,7 +509,7 @@ def _panels(ax: Any, count: int) -> NDArray[Any]:
 
 def _plot_path(f: Function, path: ArrayLike, xlim: Any, ylim: Any, ax: Any, keywords: Style) -> tuple[Axes, str]:
     """Draw one path over contours; return the Axes, and in words how far the path got."""
-    points = np.asarray(path, dtype=float)
+    points = private_copy(real_array(path, "path"))
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError(f"path must have the shape (iterates, 2), got {points.shape}")
     ax = as_axes(ax)
@@ -561,6 +563,6 @@ def _border(inside: Floats, outside: Floats, low: Floats, high: Floats) -> Float
 
 def _contours(f: Function, xlim: Any, ylim: Any, ax: Axes) -> None:
     """Draw the contours of a function of two variables."""
-    table = _table(lambda x: float(f(x)), xlim, ylim, _CONTOUR_DENSITY)
+    table = _table(lambda x: real_number(f(x)), xlim, ylim, _CONTOUR_DENSITY)
     ax.contour(*table, levels=8, alpha=0.7)
     ax.set(xlabel="x[0]", ylabel="x[1]", xlim=xlim, ylim=ylim, aspect="equal")
