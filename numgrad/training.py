@@ -142,7 +142,12 @@ def _checked(net: Any, x: ArrayLike, t: ArrayLike, gradient: Any) -> tuple[NDArr
         raise kind(f"gradient must be 'numerical' or 'backprop', got {describe(gradient)}")
     if not (isinstance(getattr(net, "params", None), Mapping) and hasattr(net, _GRADIENTS[gradient])):
         raise TypeError(f"net must have a dict params and its gradient, as TwoLayerNet has, got {type(net).__name__}")
-    rows, labels = np.atleast_1d(real_array(x)), np.atleast_1d(t)
+    if not (hasattr(net, "loss") and hasattr(net, "accuracy")):
+        raise TypeError(f"net must have loss(x, t) and accuracy(x, t), got {type(net).__name__}")
+    try:
+        rows, labels = np.atleast_1d(real_array(x)), np.atleast_1d(t)
+    except ValueError as error:
+        raise ValueError("x and t must be rectangular arrays, but their rows differ in length") from error
     if len(rows) != len(labels):
         raise ValueError(f"x and t must have one length, got {len(rows)} and {len(labels)}")
     if not len(rows):

@@ -201,6 +201,8 @@ def module(tmp_path, monkeypatch):
         "def infinite(x): return x + float('inf')\n"
         "def writes(x): x *= 2; return f(x)\n"
         "def writes_and_returns(x): x[-1] = 7; return x\n"
+        "def reshapes(x): x.shape = (2, 1); return f(x)\n"
+        "def none(x): return x[:0]\n"
         "def nothing(x): pass\n"
         "def nan(x): return float('nan')\n"
         "def ragged(x): return [[1.0], [1.0, 2.0]]\n"
@@ -261,9 +263,15 @@ F = ["--function", "cubes:f", "--at"]
             for name, error, said in (
                 ("writes", "ValueError", "f writes to its argument"),
                 ("writes_and_returns", "ValueError", "f writes to its argument"),
+                ("reshapes", "ValueError", "f writes to its argument"),
+                ("none", "ValueError", r"f must return finite numbers .* shape \(0,\)"),
                 ("nothing", "TypeError", "f must return one real number, .* NoneType None: is a return missing"),
-                ("nan", "ValueError", "f must be finite at the point, it returned float nan"),
-                ("infinite", "ValueError", "f must be finite at the point, it returned an array of dtype float64"),
+                ("nan", "ValueError", "f must return finite numbers at the point, it returned float nan"),
+                (
+                    "infinite",
+                    "ValueError",
+                    "f must return finite numbers at the point, it returned an array of dtype float64",
+                ),
                 ("ragged", "ValueError", "what f returns must be a rectangular array"),
                 ("texts", "TypeError", "what f returns must hold real numbers"),
                 ("spike", "ValueError", "the gradient of cubes:spike is not finite there"),

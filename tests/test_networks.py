@@ -313,6 +313,13 @@ def test_misuse_of_train(options, error, message):
         train(NETS["two layers"](), x, t, x, t, **options)
     with pytest.raises(ValueError, match="x and t must have one length, got 9 and 8"):
         train(NETS["two layers"](), x, t[1:], x, t, epochs=1)
+    with pytest.raises(ValueError, match="x and t must be rectangular arrays, but their rows differ in length"):
+        train(NETS["two layers"](), x, [[1], [1, 2]], x, t, epochs=1)
+    for lacking in ("loss", "accuracy"):
+        methods = {"params": {}, "gradient": None, "loss": None, "accuracy": None}
+        del methods[lacking]
+        with pytest.raises(TypeError, match=r"net must have loss\(x, t\) and accuracy\(x, t\), got Net"):
+            train(type("Net", (), methods)(), x, t, x, t, epochs=1, gradient="backprop")
     with pytest.raises(ValueError, match="x must hold at least one sample, got none"):
         train(NETS["two layers"](), x[:0], t[:0], x, t, epochs=1)
     with pytest.raises(ValueError, match=r"x must have the shape \(7,\) or \(batch, 7\)"):

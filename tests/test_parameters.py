@@ -234,6 +234,10 @@ def test_masked_samples_are_refused(kind):
         with pytest.raises(TypeError, match="masked"):
             method(masked, T)
         method(np.ma.array(X), T)  # nothing is masked
+        for labels in (np.ma.masked_equal(T, 1), np.ma.masked_equal(np.eye(4)[T], 1.0)):
+            with pytest.raises(TypeError, match="t has masked elements, which a mean cannot leave out"):
+                method(X, labels)
+        method(X, np.ma.array(T))
 
 
 def test_a_subclass_with_a_loss_of_its_own_is_differentiated_by_that():

@@ -190,12 +190,12 @@ def functions(name: str, f: Callable[..., Any], x: NDArray[Any], budget: float) 
     saved, began = native_copy(x), time.perf_counter()
     value = getattr(f, "py_func", f)(x)
     seconds = _TIMES * x.size * (x.size + 1) * (time.perf_counter() - began)
-    if not is_unchanged(x, saved):
+    if x.shape != saved.shape or not is_unchanged(x, saved):
         raise_argument_changed()
     is_scalar = not isinstance(value, list | tuple) and np.ndim(value) == 0
     numbers = np.asarray(real_number(value)) if is_scalar else real_array(value, "what f returns")
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"f must be finite at the point, it returned {describe(value)}")
+    if not (numbers.size and np.isfinite(numbers).all()):
+        raise ValueError(f"f must return finite numbers at the point, it returned {describe(value)}")
     yield Function(name, f, x, "gradient" if is_scalar else "Jacobian")
     if is_scalar and seconds <= budget:
         yield Function(name, f, x, "Hessian")
