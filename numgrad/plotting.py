@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arguments import describe, finite_real, positive_step, real_array, real_number, whole_number
+from .arguments import describe, finite_real, positive_step, whole_number
 from .elementwise import numerical_diff
 from .gradient import numerical_gradient
-from .pictures import Pair, Style, as_axes, check_kind, legend_beside, matplotlib_part, merged
-from .points import EPS, private_copy
+from .pictures import Pair, Style, as_axes, check_kind, drawn, legend_beside, matplotlib_part, merged, scalar
+from .points import EPS
 from .reports import relative
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def plot_tangent(
     >>> plot_tangent(function_1, [5, 10], xlim=(0, 20)).get_ylabel()
     'f(x)'
     """
-    low, high = _limits("xlim", xlim)
+    f, (low, high) = scalar(f), _limits("xlim", xlim)
     h, ax = positive_step(h), as_axes(ax)
     visible = h >= _VISIBLE * (high - low)
     grid = np.linspace(low, high, 401)
-    ax.plot(grid, [real_number(f(float(x))) for x in grid], **merged({"color": "C0", "label": "f"}, keywords))
-    for k, point in enumerate(np.atleast_1d(private_copy(real_array(at, "at"))).tolist()):
+    ax.plot(grid, [f(float(x)) for x in grid], **merged({"color": "C0", "label": "f"}, keywords))
+    for k, point in enumerate(drawn(at, "at").reshape(-1).tolist()):
         value, colour = f(point), ("C1", "C4")[k % 2]
         slope = numerical_diff(f, point, 1e-4 if visible else h)
         ax.axline((point, value), slope=slope, color=colour, label=f"tangent at {point:g}: slope {slope:.6g}")
@@ -230,7 +230,7 @@ def plot_surface(
     solid: Any = as_axes(ax, projection="3d")
     if not hasattr(solid, "plot_surface"):
         raise ValueError("ax must have three dimensions: figure.add_subplot(projection='3d')")
-    xs, ys, values = _table(lambda x: real_number(f(x)), xlim, ylim, density)
+    xs, ys, values = _table(scalar(f), xlim, ylim, density)
     style = {"cmap": matplotlib_part().rcParams["image.cmap"], "rcount": density, "ccount": density} | keywords
     solid.plot_surface(*np.meshgrid(xs, ys), values, **style)
     solid.set(xlabel="x[0]", ylabel="x[1]", zlabel="f(x)", title="The bowl that the descent goes down")
@@ -259,13 +259,13 @@ def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> 
     >>> plot_loss([2.3, 1.2, 0.8]).get_ylabel()
     'loss (nats)'
     """
-    values = private_copy(real_array(losses, "losses"))
+    values = drawn(losses, "losses")
     if values.ndim != 1:
         raise ValueError(f"losses must be one-dimensional, got the shape {values.shape}")
     ax = as_axes(ax)
     ax.plot(np.arange(1, len(values) + 1), values, **merged({}, keywords))
     ax.set(xlabel="iteration", ylabel="loss (nats)", title="The loss falls as the weights learn")
-    if values.size and np.nanmin(values) >= 0.0:
+    if values.size and np.fmin.reduce(values) >= 0.0:
         ax.set_ylim(bottom=0.0)
     return ax
 
@@ -330,11 +330,11 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     >>> plot_weights(simpleNet((64, 10)).W, (8, 8)).get_title()
     'Weights of each class: for (blue) and against it (red)'
     """
-    weights = private_copy(real_array(W, "W"))
+    weights = drawn(W, "W")
     if weights.ndim != 2 or not weights.size or np.shape(shape) != (2,) or weights.shape[0] != np.prod(shape):
         rule = "W must have the shape (features, classes), with rows * columns features for the shape (rows, columns)"
         raise ValueError(f"{rule}: got {weights.shape} and {shape}")
-    (rows, columns), classes = shape, weights.shape[1]
+    (rows, columns), classes = (whole_number("shape", length, 1) for length in shape), weights.shape[1]
     across = min(classes, 5)
     down = -(-classes // across)
     mosaic = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1), np.nan)
@@ -509,7 +509,7 @@ def _panels(ax: Any, count: int) -> NDArray[Any]:
 
 def _plot_path(f: Function, path: ArrayLike, xlim: Any, ylim: Any, ax: Any, keywords: Style) -> tuple[Axes, str]:
     """Draw one path over contours; return the Axes, and in words how far the path got."""
-    points = private_copy(real_array(path, "path"))
+    points = drawn(path, "path")
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError(f"path must have the shape (iterates, 2), got {points.shape}")
     ax = as_axes(ax)
@@ -563,6 +563,6 @@ def _border(inside: Floats, outside: Floats, low: Floats, high: Floats) -> Float
 
 def _contours(f: Function, xlim: Any, ylim: Any, ax: Axes) -> None:
     """Draw the contours of a function of two variables."""
-    table = _table(lambda x: real_number(f(x)), xlim, ylim, _CONTOUR_DENSITY)
+    table = _table(scalar(f), xlim, ylim, _CONTOUR_DENSITY)
     ax.contour(*table, levels=8, alpha=0.7)
     ax.set(xlabel="x[0]", ylabel="x[1]", xlim=xlim, ylim=ylim, aspect="equal")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
-from .arguments import real_array
+from .arguments import describe, real_array
 from .elementwise import numerical_diff
 from .jacobian import numerical_jacobian
 from .loops import Floats
@@ -65,7 +65,7 @@ def propagate(
     Raises
     ------
     TypeError
-        If an argument, a covariance or what `f` returns is not real.
+        If `f` is not callable, or if an argument, a covariance or what `f` returns is not real.
     ValueError
         If `x` or the value has more than one axis, if the shapes of `x` and `cov` do not fit, or one has no partner; if
         all slopes are zero, and `f` reads the array `x` in place of its argument.
@@ -97,6 +97,8 @@ def propagate(
     >>> print(value, round(variance, 6))
     12.0 0.52
     """
+    if not callable(f):
+        raise TypeError(f"f must be callable, got {describe(f)}")
     if len(more) % 2:
         raise ValueError(f"each argument needs a covariance, got {2 + len(more)} arrays for f")
     given = [x, cov, *more]

@@ -151,6 +151,16 @@ def test_the_aliases_of_matplotlib_work_and_nothing_is_hidden():
     assert plotting.plot_descent(function_2, [[1.0, 1.0], [np.nan, 0.0]], ax=axes()).get_title().endswith("up to nan")
 
 
+def test_forms_of_numbers_are_drawn_alike():
+    ax = plotting.plot_tangent(lambda x: np.array([[x * x]]), [[0.2], [0.7]], xlim=(0, 1), ax=axes())
+    assert np.array_equal(ax.lines[0].get_ydata(), ax.lines[0].get_xdata() ** 2)
+    assert len(ax.lines) == 5
+    losses = plotting.plot_loss(np.ma.masked_greater([1, 3, 2], 2), ax=axes()).lines[0].get_ydata()
+    assert np.array_equal(losses, [1.0, np.nan, 2.0], equal_nan=True)  # a gap
+    plotting.plot_loss([np.nan, np.nan], ax=axes())
+    plotting.plot_loss([], ax=axes())
+
+
 def test_without_ax_a_figure_is_made_that_pyplot_shows(monkeypatch):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")
@@ -178,6 +188,10 @@ def test_without_ax_a_figure_is_made_that_pyplot_shows(monkeypatch):
             ValueError,
             "losses must be a rec",
         ),
+        (lambda: plotting.plot_weights(np.ones((4, 2)), (2.0, 2.0)), TypeError, "shape must be an integer, got float"),
+        (lambda: plotting.plot_weights(np.ones((4, 2)), (-2, -2)), ValueError, "shape must be at least 1, got -2"),
+        (lambda: plotting.plot_tangent(3, 1, xlim=(0, 1), ax=axes()), TypeError, "f must be callable, got int 3"),
+        (lambda: plotting.plot_gradient_field(3, (0, 1), (0, 1), ax=axes()), TypeError, "f must be callable, got int"),
         (lambda: plotting.plot_weights([["a"]], (1, 1)), TypeError, "W must hold real numbers"),
         (lambda: plotting.plot_weights([[1.0], [1.0, 2.0]], (2, 1)), ValueError, "W must be a rectangular array"),
         (lambda: plotting.plot_descent(function_2, "path"), TypeError, "path must hold real numbers"),

@@ -201,6 +201,11 @@ def test_a_constant_f_is_no_fault():
     assert len(calls) <= 2 * 2 + 2 + 4
 
 
+def test_f_is_a_function():
+    with pytest.raises(TypeError, match="f must be callable, got int 3"):
+        propagate(3, 1.0, 1.0)
+
+
 def test_values_have_one_axis_at_most():
     with pytest.raises(ValueError, match="the value of f must have at most 1 axis"):
         propagate(lambda x: np.ones((2, 2)) * x, 1.0, 1.0)
