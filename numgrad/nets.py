@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import FLOAT64, describe, finite_real, real_array, whole_number
-from .functions import labels_of, losses_of, relu, sigmoid, softmax
+from .functions import labels_of, losses_of, relu, sigmoid, softmax, unmasked
 from .gradient import numerical_gradient
 from .loops import Floats
 from .objectives.networks import HiddenLayer, NetObjective
 from .objectives.rows import LayerObjective
 from .parameters import Layer, Params, are_float64, arrays_of, flat_of, layers_of, plain
-from .points import private_copy, without_mask
+from .points import private_copy
 
 if TYPE_CHECKING:
     from .objectives.incremental import IncrementalObjective
@@ -134,9 +134,7 @@ class simpleNet:  # noqa: N801, the book's name
 
     def _operands(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return `x` as one sample or a batch of samples that fit `W`, and `W`."""
-        rows, weights = real_array(x), real_array(self.W, "W")
-        if not rows.__class__ is weights.__class__ is np.ndarray:
-            rows, weights = without_mask(rows), without_mask(weights)
+        rows, weights = unmasked(real_array(x), "x"), unmasked(real_array(self.W, "W"), "W")
         if weights.ndim != 2 or 0 in weights.shape:
             raise ValueError(f"W must have the shape (features, classes) and not be empty, got {weights.shape}")
         if not 1 <= rows.ndim <= 2 or rows.shape[-1] != len(weights):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import FLOAT64, describe, real_array
+from .functions import unmasked
 from .loops import Floats
-from .points import without_mask
 
 __all__: list[str] = []  # nothing here is public
 
@@ -29,7 +29,7 @@ def plain(value: Any, name: str = "x") -> Floats:
     """Return real numbers as a plain float64 array, without a copy where it is one; refuse what is masked."""
     if value.__class__ is np.ndarray and value.dtype is FLOAT64:  # a fifth of the time of what follows
         return value
-    return np.asarray(without_mask(real_array(value, name)), dtype=FLOAT64)
+    return np.asarray(unmasked(real_array(value, name), name), dtype=FLOAT64)
 
 
 def layers_of(params: Any, depth: int) -> list[Layer]:
