@@ -6,17 +6,18 @@ import copy
 import functools
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import FLOAT64, describe, finite_real, real_array, whole_number
-from .functions import labels_of, relu, sigmoid, softmax
+from .functions import labels_of, losses_of, relu, sigmoid, softmax, unmasked
 from .gradient import numerical_gradient
-from .loops import Floats, Indices
-from .objectives.python import PythonObjective
+from .loops import Floats
+from .objectives.networks import HiddenLayer, NetObjective
 from .objectives.rows import LayerObjective
+from .parameters import Layer, Params, are_float64, arrays_of, flat_of, layers_of, plain
 from .points import private_copy
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MultiLayerNet", "SimpleNet", "TwoLayerNet", "simpleNet"]
 
-Params = dict[str, NDArray[Any]]
 # Of each activation: itself, and its slope from its value.
 _ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "sigmoid": (sigmoid, lambda a: a * (1.0 - a)),
@@ -33,8 +33,6 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 # The names of initial standard deviations: their squares times the number of inputs, after He and after Glorot.
 _GAINS = {"relu": 2.0, "he": 2.0, "sigmoid": 1.0, "xavier": 1.0, "tanh": 1.0}
-# Classes up to which rows are so short that NumPy spends its time between them. Fixed by bench_networks.py.
-_FEW = 32
 
 
 @functools.cache
@@ -136,13 +134,13 @@ class simpleNet:  # noqa: N801, the book's name
 
     def _operands(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return `x` as one sample or a batch of samples that fit `W`, and `W`."""
-        x, weights = real_array(x), real_array(self.W, "W")
+        rows, weights = unmasked(real_array(x), "x"), unmasked(real_array(self.W, "W"), "W")
         if weights.ndim != 2 or 0 in weights.shape:
             raise ValueError(f"W must have the shape (features, classes) and not be empty, got {weights.shape}")
-        if not 1 <= x.ndim <= 2 or x.shape[-1] != len(weights):
+        if not 1 <= rows.ndim <= 2 or rows.shape[-1] != len(weights):
             rule = "x must have the shape (features,) or (batch, features) with the features of W"
-            raise ValueError(f"{rule}, got x of shape {x.shape} and W of shape {weights.shape}")
-        return x, weights
+            raise ValueError(f"{rule}, got x of shape {rows.shape} and W of shape {weights.shape}")
+        return rows, weights
 
     def loss(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the mean softmax cross-entropy of the logits of `x` with the labels `t`.
@@ -192,7 +190,8 @@ class simpleNet:  # noqa: N801, the book's name
         Raises
         ------
         TypeError, ValueError
-            As `loss`; a ValueError also when it is used with a W of another shape.
+            As `loss`; a TypeError also of a subclass with a `loss` or `predict` of its own, which the closed form does
+            not know; a ValueError also when it is used with a W of another shape.
 
         Notes
         -----
@@ -209,7 +208,13 @@ class simpleNet:  # noqa: N801, the book's name
         >>> net.accuracy(x, t)
         1.0
         """
+        if self._has_other_loss():
+            rule = "objective is the loss of simpleNet itself, and this class has another"
+            raise TypeError(f"{rule}: {type(self).__name__}; pass lambda W: net.loss(x, t) and net.W")
         return self._objective(x, t, private_copy)
+
+    def _has_other_loss(self) -> bool:
+        return type(self).loss is not simpleNet.loss or type(self).predict is not simpleNet.predict
 
     def _objective(self, x: ArrayLike, t: ArrayLike, convert: Callable[[NDArray[Any]], Floats]) -> IncrementalObjective:
         x, weights = self._operands(x)
@@ -222,7 +227,8 @@ class simpleNet:  # noqa: N801, the book's name
     def numerical_gradient(self, x: ArrayLike, t: ArrayLike, h: float = 1e-4, *, workers: int = 1) -> Floats:
         """Return the gradient of the loss with respect to `W`, by central differences of the step `h`.
 
-        ``numerical_gradient(net.objective(x, t), net.W, h, workers=workers)``, of the shape of `W`.
+        ``numerical_gradient(net.objective(x, t), net.W, h, workers=workers)``, of the shape of `W`; of a subclass with
+        another `loss` or `predict` the differences of that.
 
         Examples
         --------
@@ -234,6 +240,15 @@ class simpleNet:  # noqa: N801, the book's name
         [[ 0.21924757  0.14356243 -0.36281   ]
          [ 0.32887136  0.21534364 -0.544215  ]]
         """
+        if self._has_other_loss():
+            net, weights = copy.copy(self), np.asarray(real_array(self.W, "W"), dtype=FLOAT64)
+
+            def loss(W: Floats) -> float:  # noqa: N803
+                net.W = W
+                return net.loss(x, t)
+
+            plain_gradient: Floats = numerical_gradient(loss, weights, h, workers=workers)
+            return plain_gradient
         objective = self._objective(x, t, lambda x: np.asarray(x, dtype=FLOAT64, order="C"))
         gradient: NDArray[np.float64] = numerical_gradient(objective, self.W, h, workers=workers)
         return gradient
@@ -260,43 +275,6 @@ class simpleNet:  # noqa: N801, the book's name
 SimpleNet = simpleNet
 
 
-def losses_of(z: Floats, t: NDArray[Any]) -> Floats:
-    """Return the cross-entropy of each row of logits with its label, or with its soft labels."""
-    # Of few classes, the maximum of each row takes NumPy a quarter of the time in the other order.
-    top = z.max(axis=1) if z.shape[1] > _FEW else np.ascontiguousarray(z.T).max(axis=0)
-    powers = z - top[:, np.newaxis]
-    np.exp(powers, out=powers)
-    total = powers @ np.ones(z.shape[1])
-    if t.ndim == 1:
-        return -np.log(powers[np.arange(len(z)), t] / total + 1e-7)  # type: ignore[no-any-return]
-    return -np.sum(t * np.log(powers / total[:, np.newaxis] + 1e-7), axis=1)  # type: ignore[no-any-return]
-
-
-class _HiddenLayer(LayerObjective):
-    """A layer whose next operation after the activation is linear too: a move changes what follows by rank 1.
-
-    `rows` takes the pre-activations of the next layer, of weights V and biases c.
-    """
-
-    def __init__(self, x: Floats, data: tuple[Any, ...], act: Any, after: tuple[Floats, Floats], rows: Any) -> None:
-        super().__init__(x, rows, data, bias=True)
-        self._act, self._after, self._is_known = act, after, True
-
-    def _near(self, W: Floats, inputs: Floats, block: slice) -> tuple[Floats, int, Callable[..., Any]]:  # noqa: N803
-        (V, c), z, data = self._after, inputs @ W, [array[block] for array in self.data]  # noqa: N806
-        a = self._act(z)
-        y, flat_z, flat_a = a @ V + c, z.reshape(-1), a.reshape(-1)
-
-        def near(b: Indices, j: Indices, u: Floats) -> Floats:
-            at = b * z.shape[1] + j
-            points = V.take(j, axis=0)
-            points *= (self._act(flat_z[at] + u) - flat_a[at])[:, np.newaxis]
-            points += y.take(b, axis=0)
-            return self._values(points, [array[b] for array in data])
-
-        return z, self._length(y), near
-
-
 class MultiLayerNet:
     """The net of the book's chapter 6: linear layers with activations between, and a softmax cross-entropy loss.
 
@@ -321,13 +299,20 @@ class MultiLayerNet:
     Attributes
     ----------
     params : dict of ndarray
-        'W1', 'b1', 'W2', ...: float64 arrays, which are read at each call. They are views of one buffer, `flat`. An
-        array may be replaced by another one.
+        'W1', 'b1', 'W2', ...: float64 arrays, which are read at each call. They are views of one buffer, `flat`, also
+        of a net that was pickled or copied by `copy.deepcopy`; `copy.copy` shares them. An array may be replaced by
+        another one, of numbers of any kind; `flat` then replaces all of them by views of a new buffer.
 
     Raises
     ------
     TypeError, ValueError
-        If a size is no integer from 1, or an option has no such value.
+        If a size is no integer from 1, or an option has no such value. When used: if `params` lacks a key, or the
+        shapes do not fit each other.
+
+    Notes
+    -----
+    `loss` and `gradient` do not call `predict`. Of a subclass with a `loss` of its own, `numerical_gradient` and
+    `objective` take that one, by plain differences, with respect to all of `params`; `gradient` must be its own too.
 
     References
     ----------
@@ -355,8 +340,9 @@ class MultiLayerNet:
         *,
         rng: Any = None,
     ) -> None:
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
+        if not isinstance(activation, str) or activation not in _ACTIVATIONS:
+            kind = ValueError if isinstance(activation, str) else TypeError
+            raise kind(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {describe(activation)}")
         if isinstance(hidden_size_list, str) or not isinstance(hidden_size_list, Sequence):
             raise TypeError(f"hidden_size_list must be a sequence of integers, got {describe(hidden_size_list)}")
         sizes = [whole_number("input_size", input_size, 1)]
@@ -370,51 +356,55 @@ class MultiLayerNet:
                 np.random.randn(*shape) if source is None else source.standard_normal(shape)
             )
             self.params[f"b{k}"] = np.zeros(shape[1])
-        self._depth, self._flat, self._views = len(sizes) - 1, np.empty(0), dict[str, Any]()
-        self.flat  # noqa: B018, it makes the buffer
+        self._depth = len(sizes) - 1
+        flat_of(self.params)
 
     def __repr__(self) -> str:
         sizes = [len(self.params["W1"]), *(len(self.params[f"b{k}"]) for k in range(1, self._depth + 1))]
         return f"{type(self).__name__}({'-'.join(map(str, sizes))}, {self.activation})"
 
+    def __copy__(self) -> Self:
+        twin = self.__class__.__new__(self.__class__)
+        twin._take(self.__getstate__())
+        return twin
+
+    def __setstate__(self, state: Any) -> None:
+        self._take(state)
+        if are_float64(self.params):
+            flat_of(self.params)  # pickle and deepcopy have left each array on its own
+
+    def _take(self, state: Any) -> None:
+        of_dict, of_slots = state if isinstance(state, tuple) else (state, {})  # a subclass may have slots
+        self.__dict__.update(of_dict or {})
+        for name, value in of_slots.items():
+            setattr(self, name, value)
+
     @property
     def flat(self) -> Floats:
         """All parameters as one float64 array, of which `params` holds views; made anew if one was replaced."""
-        if any(self.params.get(key) is not view for key, view in self._views.items()) or not self._views:
-            arrays, first, self._views = self._arrays(), 0, {}
-            self._flat = np.concatenate([array.reshape(-1) for array in arrays.values()])
-            for key, array in arrays.items():
-                self._views[key] = self._flat[first : first + array.size].reshape(array.shape)
-                first += array.size
-            self.params.update(self._views)
-        return self._flat
+        return flat_of(self.params)
 
-    def _arrays(self) -> Params:
-        """Return the parameters as float64 arrays, as they are now."""
-        return {key: np.asarray(real_array(value, key), dtype=FLOAT64) for key, value in self.params.items()}
-
-    def _forward(self, x: ArrayLike) -> tuple[list[Floats], bool]:
-        """Return the inputs of each layer and the logits, as batches, and whether `x` is a single sample."""
-        rows, act = np.asarray(real_array(x), dtype=FLOAT64), _ACTIVATIONS[self.activation][0]
-        params = self._arrays()
-        features = len(params["W1"])
+    def _forward(self, x: ArrayLike) -> tuple[list[Layer], list[Floats], bool]:
+        """Return the layers, their inputs and the logits, as batches, and whether `x` is a single sample."""
+        rows, layers, act = plain(x), layers_of(self.params, self._depth), _ACTIVATIONS[self.activation][0]
+        features = len(layers[0][0])
         if not 1 <= rows.ndim <= 2 or rows.shape[-1] != features or not rows.size:
             rule = f"x must have the shape ({features},) or (batch, {features}) and not be empty"
             raise ValueError(f"{rule}, got {rows.shape}")
         values = [np.atleast_2d(rows)]
-        for k in range(1, self._depth + 1):
-            z = values[-1] @ params[f"W{k}"] + params[f"b{k}"]
+        for k, (W, b) in enumerate(layers, 1):  # noqa: N806
+            z = values[-1] @ W + b
             values.append(act(z) if k < self._depth else z)
-        return values, rows.ndim == 1
+        return layers, values, rows.ndim == 1
 
-    def _prepared(self, x: ArrayLike, t: ArrayLike) -> tuple[list[Floats], NDArray[Any]]:
-        """Return the inputs of each layer and the logits, and the labels of the batch."""
-        values, is_one = self._forward(x)
-        return values, labels_of(t, values[-1][0] if is_one else values[-1])
+    def _prepared(self, x: ArrayLike, t: ArrayLike) -> tuple[list[Layer], list[Floats], NDArray[Any]]:
+        """Return the layers, their inputs and the logits, and the labels of the batch."""
+        layers, values, is_one = self._forward(x)
+        return layers, values, labels_of(t, values[-1][0] if is_one else values[-1])
 
     def predict(self, x: ArrayLike) -> Floats:
         """Return the logits of one sample or of a batch, of shape (classes,) or (batch, classes)."""
-        values, is_one = self._forward(x)
+        _, values, is_one = self._forward(x)
         return values[-1][0] if is_one else values[-1]
 
     def loss(self, x: ArrayLike, t: ArrayLike) -> float:
@@ -437,16 +427,15 @@ class MultiLayerNet:
         TypeError, ValueError
             As `cross_entropy_error`; a ValueError also if `x` has another number of features.
         """
-        values, labels = self._prepared(x, t)
+        layers, values, labels = self._prepared(x, t)
         loss = float(losses_of(values[-1], labels).mean())
         if self.weight_decay_lambda:
-            squares = sum(float(np.sum(self.params[f"W{k}"] ** 2)) for k in range(1, self._depth + 1))
-            loss += 0.5 * self.weight_decay_lambda * squares
+            loss += 0.5 * self.weight_decay_lambda * sum(float(np.sum(W**2)) for W, _ in layers)
         return loss
 
     def accuracy(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the fraction of the samples whose largest logit is that of the label, the likeliest of a soft one."""
-        values, labels = self._prepared(x, t)
+        _, values, labels = self._prepared(x, t)
         return _accuracy(values[-1], labels)
 
     def objective(self, x: ArrayLike, t: ArrayLike) -> NetObjective:
@@ -489,82 +478,53 @@ class MultiLayerNet:
         Each layer is a `LayerObjective`. Of a hidden layer, the next operation is linear too, so that a move of a unit
         changes the next pre-activations by rank 1.
         """
-        values, labels = self._prepared(x, t)
+        if self._has_other_loss():
+            slopes: Params = numerical_gradient(self.objective(x, t), arrays_of(self.params), h, workers=workers)
+            return slopes
+        layers, values, labels = self._prepared(x, t)
         slopes = {}
-        for k in range(1, self._depth + 1):
-            weights = np.vstack([self.params[f"W{k}"], self.params[f"b{k}"]])
-            both = numerical_gradient(self._layer(k, values, labels), weights, h, workers=workers)
+        for k, layer in enumerate(layers, 1):
+            weights = np.vstack(layer)
+            both = numerical_gradient(self._layer(k, layers, values, labels), weights, h, workers=workers)
             # The difference of a square is exact, of any step.
             slopes[f"W{k}"], slopes[f"b{k}"] = both[:-1] + self.weight_decay_lambda * weights[:-1], both[-1]
-        return slopes
+        return {key: slopes[key] for key in self.params if key in slopes}
 
-    def _layer(self, k: int, values: list[Floats], labels: NDArray[Any]) -> LayerObjective:
+    def _has_other_loss(self) -> bool:
+        return type(self).loss is not MultiLayerNet.loss
+
+    def _layer(self, k: int, layers: list[Layer], values: list[Floats], labels: NDArray[Any]) -> LayerObjective:
         """Return the loss without decay as a function of the weights of layer k and, as a last row, its biases."""
         if k == self._depth:
             last = LayerObjective(values[k - 1], losses_of, (labels,), bias=True)
             last._is_known = True
             return last
-        act, params = _ACTIVATIONS[self.activation][0], self._arrays()
-        after = [(params[f"W{i}"], params[f"b{i}"]) for i in range(k + 1, self._depth + 1)]
+        act = _ACTIVATIONS[self.activation][0]
 
         def rows(z: Floats, t: NDArray[Any]) -> Floats:
-            for V, c in after[1:]:  # noqa: N806
+            for V, c in layers[k + 1 :]:  # noqa: N806
                 z = act(z) @ V + c
             return losses_of(z, t)
 
-        return _HiddenLayer(values[k - 1], (labels,), act, after[0], rows)
+        return HiddenLayer(values[k - 1], (labels,), act, layers[k], rows)
 
     def gradient(self, x: ArrayLike, t: ArrayLike) -> Params:
         """Return the exact gradient of the loss by backpropagation, the offset 1e-7 of its logarithm included.
 
         Parameters, errors: as `loss`.
         """
-        values, labels = self._prepared(x, t)
+        layers, values, labels = self._prepared(x, t)
         p = softmax(values[-1])
         shares = -(labels if labels.ndim == 2 else np.eye(p.shape[1])[labels]) / (p + 1e-7) / len(p)
         delta = p * (shares - np.sum(shares * p, axis=1, keepdims=True))
         slopes: Params = {}
         for k in range(self._depth, 0, -1):
-            weights = self.params[f"W{k}"]
+            weights = layers[k - 1][0]
             slopes[f"W{k}"] = values[k - 1].T @ delta + self.weight_decay_lambda * weights
             slopes[f"b{k}"] = delta.sum(axis=0)
             if k > 1:
                 delta = delta @ weights.T * _ACTIVATIONS[self.activation][1](values[k - 1])
-        return {key: slopes[key] for key in self.params}
-
-
-class NetObjective:
-    """The loss of a net for some data as a function of a dict of parameters, with the keys of `net.params`."""
-
-    def __init__(self, net: MultiLayerNet, x: ArrayLike, t: ArrayLike) -> None:
-        self.net, self.x, self.t = copy.copy(net), x, t
-
-    def __call__(self, params: Params) -> float:
-        """Return the loss for these parameters."""
-        self.net.params = params
-        return self.net.loss(self.x, self.t)
-
-    def _as_objective(self) -> _NetKind:
-        return _NetKind(self)
-
-
-class _NetKind(PythonObjective):
-    """The kind of a `NetObjective`: a Python f, whose slopes are known with error bars."""
-
-    def __init__(self, f: Any) -> None:
-        super().__init__(f)
-        self._slopes: dict[int, tuple[Floats, Floats]] = {}  # by layer: of its weights and its biases together
-
-    def slopes(self, params: Params, args: tuple[Any, ...], name: str) -> tuple[Floats, Floats]:
-        """Return the gradient with respect to one array, and its error bars."""
-        f: Any = self.f
-        f.net.params, k, is_weight = params, int(name[1:]), name.startswith("W")
-        weights = np.vstack([params[f"W{k}"], params[f"b{k}"]])
-        if k not in self._slopes:
-            values, labels = f.net._prepared(f.x, f.t)
-            self._slopes[k] = f.net._layer(k, values, labels)._as_objective().slopes(weights, args)
-        found, bars = (both[:-1] if is_weight else both[-1] for both in self._slopes[k])
-        return found + f.net.weight_decay_lambda * weights[:-1] if is_weight else found, bars
+        return {key: slopes[key] for key in self.params if key in slopes}
 
 
 def _std(weight_init_std: float | str, inputs: int) -> float:

@@ -7,12 +7,15 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from .arguments import describe
+import numpy as np
+
+from .arguments import describe, real_array, real_number
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 __all__: list[str] = []  # nothing here is public
 
@@ -32,6 +35,25 @@ def as_axes(ax: Any, **options: Any) -> Axes:
     if not isinstance(ax, matplotlib_part("axes").Axes):
         raise TypeError(f"ax must be a matplotlib Axes, got {describe(ax)}")
     return ax  # type: ignore[no-any-return]
+
+
+def check_kind(name: str, value: Any, attribute: str, maker: str) -> None:
+    """Raise a TypeError unless `value` has what the results of `maker` have."""
+    if not hasattr(value, attribute):
+        raise TypeError(f"{name} must be what {maker} returns, got {describe(value)}")
+
+
+def drawn(value: Any, name: str) -> NDArray[np.float64]:
+    """Return real numbers as a float64 array, with NaN for what is masked: a gap in the picture."""
+    array = np.asanyarray(real_array(value, name), dtype=np.float64)
+    return np.asarray(np.ma.filled(array, np.nan) if isinstance(array, np.ma.MaskedArray) else array)
+
+
+def scalar(f: Any) -> Callable[[Any], float]:
+    """Return f as a function that gives floats, or names what it gives in their place."""
+    if not callable(f):
+        raise TypeError(f"f must be callable, got {describe(f)}")
+    return lambda x: real_number(f(x))
 
 
 def merged(defaults: Style, keywords: Style, artist: Literal["Line2D", "Collection"] = "Line2D") -> Style:

@@ -15,7 +15,7 @@ import numpy as np
 from .arguments import describe, finite_real, positive_step, whole_number
 from .elementwise import numerical_diff
 from .gradient import numerical_gradient
-from .pictures import Pair, Style, as_axes, legend_beside, matplotlib_part, merged
+from .pictures import Pair, Style, as_axes, check_kind, drawn, legend_beside, matplotlib_part, merged, scalar
 from .points import EPS
 
 if TYPE_CHECKING:
@@ -95,12 +95,12 @@ def plot_tangent(
     >>> plot_tangent(function_1, [5, 10], xlim=(0, 20)).get_ylabel()
     'f(x)'
     """
-    low, high = _limits("xlim", xlim)
+    f, (low, high) = scalar(f), _limits("xlim", xlim)
     h, ax = positive_step(h), as_axes(ax)
     visible = h >= _VISIBLE * (high - low)
     grid = np.linspace(low, high, 401)
     ax.plot(grid, [f(float(x)) for x in grid], **merged({"color": "C0", "label": "f"}, keywords))
-    for k, point in enumerate(np.atleast_1d(np.asarray(at, dtype=float)).tolist()):
+    for k, point in enumerate(drawn(at, "at").reshape(-1).tolist()):
         value, colour = f(point), ("C1", "C4")[k % 2]
         slope = numerical_diff(f, point, 1e-4 if visible else h)
         ax.axline((point, value), slope=slope, color=colour, label=f"tangent at {point:g}: slope {slope:.6g}")
@@ -229,7 +229,7 @@ def plot_surface(
     solid: Any = as_axes(ax, projection="3d")
     if not hasattr(solid, "plot_surface"):
         raise ValueError("ax must have three dimensions: figure.add_subplot(projection='3d')")
-    xs, ys, values = _table(lambda x: float(f(x)), xlim, ylim, density)
+    xs, ys, values = _table(scalar(f), xlim, ylim, density)
     style = {"cmap": matplotlib_part().rcParams["image.cmap"], "rcount": density, "ccount": density} | keywords
     solid.plot_surface(*np.meshgrid(xs, ys), values, **style)
     solid.set(xlabel="x[0]", ylabel="x[1]", zlabel="f(x)", title="The bowl that the descent goes down")
@@ -258,13 +258,13 @@ def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> 
     >>> plot_loss([2.3, 1.2, 0.8]).get_ylabel()
     'loss (nats)'
     """
-    values = np.asarray(losses, dtype=float)
+    values = drawn(losses, "losses")
     if values.ndim != 1:
         raise ValueError(f"losses must be one-dimensional, got the shape {values.shape}")
     ax = as_axes(ax)
     ax.plot(np.arange(1, len(values) + 1), values, **merged({}, keywords))
     ax.set(xlabel="iteration", ylabel="loss (nats)", title="The loss falls as the weights learn")
-    if values.size and np.nanmin(values) >= 0.0:
+    if values.size and np.fmin.reduce(values) >= 0.0:
         ax.set_ylim(bottom=0.0)
     return ax
 
@@ -292,6 +292,7 @@ def plot_training(history: Any, *, ax: Axes | None = None, **keywords: Any) -> A
     >>> plot_training(History([0.7], [0, 1], [0.5, 1.0], [0.5, 0.9])).get_ylabel()
     'accuracy'
     """
+    check_kind("history", history, "train_accuracies", "train")
     ax = as_axes(ax)
     lines = (("train", history.train_accuracies, "-"), ("test", history.test_accuracies, "--"))
     for name, accuracies, style in lines:
@@ -328,11 +329,11 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     >>> plot_weights(simpleNet((64, 10)).W, (8, 8)).get_title()
     'Weights of each class: for (blue) and against it (red)'
     """
-    weights = np.asarray(W, dtype=float)
+    weights = drawn(W, "W")
     if weights.ndim != 2 or not weights.size or np.shape(shape) != (2,) or weights.shape[0] != np.prod(shape):
         rule = "W must have the shape (features, classes), with rows * columns features for the shape (rows, columns)"
         raise ValueError(f"{rule}: got {weights.shape} and {shape}")
-    (rows, columns), classes = shape, weights.shape[1]
+    (rows, columns), classes = (whole_number("shape", length, 1) for length in shape), weights.shape[1]
     across = min(classes, 5)
     down = -(-classes // across)
     mosaic = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1), np.nan)
@@ -391,6 +392,7 @@ def plot_check(check: GradientCheck, name: str | None = None, *, ax: Axes | None
     >>> plot_check(check).get_title()
     'x: 1 of 6 wrong'
     """
+    check_kind("check", check, "comparisons", "check_gradient")
     part, ax = _part_of(check, name), as_axes(ax)
     with np.errstate(all="ignore"):  # of what is not finite
         errors = part.errors((check.rtol, check.atol))
@@ -506,7 +508,7 @@ def _panels(ax: Any, count: int) -> NDArray[Any]:
 
 def _plot_path(f: Function, path: ArrayLike, xlim: Any, ylim: Any, ax: Any, keywords: Style) -> tuple[Axes, str]:
     """Draw one path over contours; return the Axes, and in words how far the path got."""
-    points = np.asarray(path, dtype=float)
+    points = drawn(path, "path")
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError(f"path must have the shape (iterates, 2), got {points.shape}")
     ax = as_axes(ax)
@@ -560,6 +562,6 @@ def _border(inside: Floats, outside: Floats, low: Floats, high: Floats) -> Float
 
 def _contours(f: Function, xlim: Any, ylim: Any, ax: Axes) -> None:
     """Draw the contours of a function of two variables."""
-    table = _table(lambda x: float(f(x)), xlim, ylim, _CONTOUR_DENSITY)
+    table = _table(scalar(f), xlim, ylim, _CONTOUR_DENSITY)
     ax.contour(*table, levels=8, alpha=0.7)
     ax.set(xlabel="x[0]", ylabel="x[1]", xlim=xlim, ylim=ylim, aspect="equal")

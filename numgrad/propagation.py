@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import real_array
+from . import driver
+from .arguments import describe, real_array
 from .elementwise import numerical_diff
 from .jacobian import numerical_jacobian
 from .loops import Floats
-from .points import private_copy, scales
+from .points import depends_on, private_copy, scales
 from .schemes import AnyScheme, StepSize
 
 __all__ = ["propagate"]
@@ -63,9 +65,16 @@ def propagate(
     Raises
     ------
     TypeError
-        If an argument, a covariance or what `f` returns is not real.
+        If `f` is not callable, or if an argument, a covariance or what `f` returns is not real.
     ValueError
-        If `x` or the value has more than one axis, if the shapes of `x` and `cov` do not fit, or one has no partner.
+        If `x` or the value has more than one axis, if the shapes of `x` and `cov` do not fit, or one has no partner; if
+        all slopes are zero, and `f` reads the array `x` in place of its argument.
+
+    Warns
+    -----
+    RuntimeWarning
+        If all slopes are zero with respect to an array of integers, or a read-only one, which `f` may read in place of
+        its argument; otherwise as `numerical_jacobian`.
 
     Notes
     -----
@@ -88,6 +97,8 @@ def propagate(
     >>> print(value, round(variance, 6))
     12.0 0.52
     """
+    if not callable(f):
+        raise TypeError(f"f must be callable, got {describe(f)}")
     if len(more) % 2:
         raise ValueError(f"each argument needs a covariance, got {2 + len(more)} arrays for f")
     given = [x, cov, *more]
@@ -102,10 +113,23 @@ def propagate(
             return f(*others[:k], x, *others[k + 1 :])
 
         function = f if len(parts) == 1 else of_part  # a compiled f stays one
-        found.append(_transformed(_slopes(function, part, value, (h, scheme, diagonal)), own, value.shape))
+        slopes = _slopes(function, part, value, (h, scheme, diagonal))
+        if part.size and not slopes.any():
+            _check_reads_argument(given[2 * k], partial(function, part.copy()))
+        found.append(_transformed(slopes, own, value.shape))
     if any(each.ndim == 2 for each in found):
         found = [each if each.ndim == 2 else np.diag(each) for each in found]
     return value[()], sum(found[1:], found[0])[()]
+
+
+def _check_reads_argument(x: Any, evaluate: Callable[[], Any]) -> None:
+    """Refuse an f of which all slopes are zero since it reads `x` itself, and warn where that cannot be seen."""
+    if not isinstance(x, np.ndarray):
+        return
+    if not x.flags.writeable or x.dtype.kind != "f":
+        driver.warn_of(0, None, True, x)
+    elif depends_on(x, evaluate):
+        raise ValueError("f reads x by another way than its argument, which is a copy here; let f read its argument")
 
 
 def _vector(given: Any, name: str) -> Floats:

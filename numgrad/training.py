@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from . import driver
-from .arguments import finite_real, real_array, whole_number
+from .arguments import describe, finite_real, real_array, whole_number
 from .driver import Progress
 from .loops import Floats, Indices
 
@@ -63,8 +64,9 @@ def train(
     Parameters
     ----------
     net : TwoLayerNet, MultiLayerNet or alike
-        A net with a dict `params` of arrays, which are updated in place, with ``loss(x, t)``, ``accuracy(x, t)`` and
-        the gradient that is asked for, which returns a dict with the keys of `params`.
+        A net with a dict `params` of writable arrays of floats, which are updated in place, with ``loss(x, t)``,
+        ``accuracy(x, t)`` and the gradient that is asked for: a dict with the keys of `params` and arrays of their
+        shapes. An array of `params` may be replaced by another one, also while the net is trained.
     x, t : array_like
         The training samples, of shape (samples, features), and their labels.
     x_test, t_test : array_like
@@ -90,8 +92,9 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        If not one of `epochs` and `iterations` is given, if a number is out of range, if `x` and `t` differ in length,
-        or as the net's methods.
+        If not one of `epochs` and `iterations` is given, if a number is out of range, if `x` and `t` differ in length
+        or are empty, or as the net's methods. If a parameter is no writable array of floats, or if the gradient has
+        other keys or shapes: no parameter is changed then by that iteration.
 
     References
     ----------
@@ -107,13 +110,7 @@ def train(
     >>> bool(history.test_accuracies[-1] > 0.95)
     True
     """
-    if not (hasattr(net, "params") and hasattr(net, _GRADIENTS.get(gradient, "params"))):
-        raise TypeError(f"net must have a dict params and its gradient, as TwoLayerNet has, got {type(net).__name__}")
-    rows, labels, lr = real_array(x), np.asarray(t), finite_real("lr", lr)
-    if len(rows) != len(labels):
-        raise ValueError(f"x and t must have one length, got {len(rows)} and {len(labels)}")
-    if gradient not in _GRADIENTS:
-        raise ValueError(f"gradient must be 'numerical' or 'backprop', got {gradient!r}")
+    (rows, labels), lr = _checked(net, x, t, gradient), finite_real("lr", lr)
     if (epochs is None) == (iterations is None):
         raise ValueError("train takes either epochs or iterations; pass one of them")
     size = whole_number("batch_size", batch_size, 1)
@@ -130,10 +127,55 @@ def train(
                 break
             batch = choice(len(rows), size)
             slopes = getattr(net, _GRADIENTS[gradient])(rows[batch], labels[batch])
-            for key, array in net.params.items():
-                array -= lr * slopes[key]
+            _update(net.params, slopes, lr)
             losses[k] = net.loss(rows[batch], labels[batch])
             if report:
                 report(k + 1, f"loss {losses[k]:.3g}")
     at, *accuracies = (np.array(column) for column in zip(*scores, strict=True))
     return History(losses, at, *accuracies)
+
+
+def _checked(net: Any, x: ArrayLike, t: ArrayLike, gradient: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return samples and labels, after checking that a net can be trained on them."""
+    if not isinstance(gradient, str) or gradient not in _GRADIENTS:
+        kind = ValueError if isinstance(gradient, str) else TypeError
+        raise kind(f"gradient must be 'numerical' or 'backprop', got {describe(gradient)}")
+    if not (isinstance(getattr(net, "params", None), Mapping) and hasattr(net, _GRADIENTS[gradient])):
+        raise TypeError(f"net must have a dict params and its gradient, as TwoLayerNet has, got {type(net).__name__}")
+    if not (hasattr(net, "loss") and hasattr(net, "accuracy")):
+        raise TypeError(f"net must have loss(x, t) and accuracy(x, t), got {type(net).__name__}")
+    try:
+        rows, labels = np.atleast_1d(real_array(x)), np.atleast_1d(t)
+    except ValueError as error:
+        raise ValueError("x and t must be rectangular arrays, but their rows differ in length") from error
+    if len(rows) != len(labels):
+        raise ValueError(f"x and t must have one length, got {len(rows)} and {len(labels)}")
+    if not len(rows):
+        raise ValueError("x must hold at least one sample, got none")
+    _check_trainable(net.params)
+    return rows, labels
+
+
+def _check_trainable(params: Mapping[str, Any]) -> None:
+    """Raise a TypeError unless all parameters can be updated in place."""
+    for key, array in params.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or not array.flags.writeable:
+            got = "a read-only array" if isinstance(array, np.ndarray) and array.dtype.kind == "f" else describe(array)
+            rule = f"params[{key!r}] must be a writable array of floats, which is trained in place"
+            raise TypeError(f"{rule}, got {got}; put np.array(value, dtype=float) in its place")
+
+
+def _update(params: Mapping[str, Any], slopes: Any, lr: float) -> None:
+    """Take lr times the slopes from the parameters, from all or from none."""
+    _check_trainable(params)  # again, since net and progress may replace arrays
+    names = ", ".join(map(str, params))
+    if not isinstance(slopes, Mapping):
+        raise TypeError(f"the gradient must be a dict with the keys of params, {names}, got {describe(slopes)}")
+    if set(slopes) != set(params):
+        raise ValueError(f"the gradient must have the keys of params, {names}, got {', '.join(map(str, slopes))}")
+    steps = {key: lr * real_array(slopes[key], f"the gradient of {key}") for key in params}
+    for key, array in params.items():
+        if steps[key].shape != array.shape:
+            raise ValueError(f"the gradient of {key} must have its shape {array.shape}, got {steps[key].shape}")
+    for key, array in params.items():
+        array -= steps[key]

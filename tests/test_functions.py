@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from problems import needs_jit
 
-from numgrad import cross_entropy_error, function_1, function_2, reference, simpleNet, softmax
+from numgrad import (
+    cross_entropy_error,
+    function_1,
+    function_2,
+    reference,
+    relu,
+    sigmoid,
+    simpleNet,
+    softmax,
+    sum_squared_error,
+)
 
 logits = hnp.arrays(
     np.float64, hnp.array_shapes(max_dims=2, max_side=6), elements=st.floats(-800, 800, allow_subnormal=False)
@@ -159,3 +169,21 @@ def test_soft_labels_are_the_cross_entropy_that_they_mean(dtype, batch):
 
 def test_a_label_of_one_class_may_stand_in_a_list():
     assert cross_entropy_error([1.0], [0]) == cross_entropy_error([1.0], [1]) == cross_entropy_error([1.0], 0)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64, np.float32, float])
+@pytest.mark.parametrize("other", [np.int8, bool, float])
+def test_squares_of_small_integers_do_not_overflow(kind, other):
+    y, t = np.array([120, 2, 0]).astype(kind), np.array([0, 1, 1]).astype(other)
+    assert sum_squared_error(y, t) == 0.5 * (120**2 + 1 + 1)
+    assert sum_squared_error(y.tolist(), t.tolist()) == 0.5 * (120**2 + 1 + 1)
+
+
+def test_masks_stay_or_are_refused():
+    x = np.ma.masked_greater(np.array([-1.0, 0.5, 2.0]), 1.0)
+    for f in (sigmoid, relu):
+        assert np.ma.getmaskarray(f(x)).tolist() == [False, False, True]
+        assert f(x)[:2].tolist() == f(x.data)[:2].tolist()
+    for y, t in ((np.ma.masked_less([0.5, 0.4, 0.1], 0.2), 0), ([0.5, 0.4, 0.1], np.ma.masked_equal([1, 0, 0], 1))):
+        with pytest.raises(TypeError, match=r"[yt] has masked elements, which a mean cannot leave out"):
+            cross_entropy_error(y, t)

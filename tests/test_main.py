@@ -199,6 +199,15 @@ def module(tmp_path, monkeypatch):
         "def says(x): return 'a'\n"
         "def ends(x): raise GeneratorExit\n"
         "def infinite(x): return x + float('inf')\n"
+        "def writes(x): x *= 2; return f(x)\n"
+        "def writes_and_returns(x): x[-1] = 7; return x\n"
+        "def reshapes(x): x.shape = (2, 1); return f(x)\n"
+        "def none(x): return x[:0]\n"
+        "def nothing(x): pass\n"
+        "def nan(x): return float('nan')\n"
+        "def ragged(x): return [[1.0], [1.0, 2.0]]\n"
+        "def texts(x): return ['a', 'b']\n"
+        "def spike(x): return 1.0 if list(x) == [0, 2] else float('nan')\n"
     )
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
     (tmp_path / "empty.npy").touch()
@@ -249,6 +258,25 @@ F = ["--function", "cubes:f", "--at"]
         ),
         (["--function", "cubes:leaves", "--at", "[1]"], "the profile itself failed: SystemExit: 0"),
         (["--function", "cubes:says", "--at", "[1]"], "the profile itself failed: TypeError: .*f must return"),
+        *[
+            (["--function", f"cubes:{name}", "--at", "[0, 2]"], f"the profile itself failed: {error}: {said}")
+            for name, error, said in (
+                ("writes", "ValueError", "f writes to its argument"),
+                ("writes_and_returns", "ValueError", "f writes to its argument"),
+                ("reshapes", "ValueError", "f writes to its argument"),
+                ("none", "ValueError", r"f must return finite numbers .* shape \(0,\)"),
+                ("nothing", "TypeError", "f must return one real number, .* NoneType None: is a return missing"),
+                ("nan", "ValueError", "f must return finite numbers at the point, it returned float nan"),
+                (
+                    "infinite",
+                    "ValueError",
+                    "f must return finite numbers at the point, it returned an array of dtype float64",
+                ),
+                ("ragged", "ValueError", "what f returns must be a rectangular array"),
+                ("texts", "TypeError", "what f returns must hold real numbers"),
+                ("spike", "ValueError", "the gradient of cubes:spike is not finite there"),
+            )
+        ],
         (["--compare", "no.json"], "No such file or directory: 'no.json'"),
         (
             ["--compare", "cubes.py"],

@@ -201,7 +201,7 @@ def test_params_are_views_of_one_buffer_and_may_be_replaced():
     assert net.numerical_gradient(x, t)["W1"].shape == (7, 3)
     assert repr(net) == "TwoLayerNet(7-3-4, sigmoid)"
     net.params["W1"] = np.ones((7, 5))
-    with pytest.raises(ValueError, match=r"shapes|mismatch"):
+    with pytest.raises(ValueError, match=r"b1 must have the shape \(5,\), for the columns of W1, got \(3,\)"):
         net.loss(x, t)
     net.params["W1"] = "weights"
     with pytest.raises(TypeError, match="W1 must hold real numbers"):
@@ -223,6 +223,12 @@ def test_a_descent_moves_all_parameters_at_once():
         (lambda: TwoLayerNet(2, 2, 3, np.nan), ValueError, "weight_init_std must be finite"),
         (lambda: MultiLayerNet(2, 5, 3), TypeError, "hidden_size_list must be a sequence of integers, got int 5"),
         (lambda: MultiLayerNet(2, [0], 3), ValueError, "a hidden size must be at least 1"),
+        (
+            lambda: MultiLayerNet(2, [2], 3, ["relu"]),
+            TypeError,
+            "activation must be one of sigmoid, relu, tanh, got li",
+        ),
+        (lambda: TwoLayerNet(2, 2, 3).numerical_gradient([1.0, 2.0], 0, workers=-2), ValueError, "or -1 for all cores"),
         (lambda: MultiLayerNet(2, [2], 3, "step"), ValueError, "activation must be one of sigmoid, relu, tanh, got"),
         (lambda: MultiLayerNet(2, [2], 3, weight_init_std="small"), ValueError, "weight_init_std must be a number or"),
         (lambda: TwoLayerNet(2, 2, 3).loss([1.0], 0), ValueError, r"x must have the shape \(2,\) or \(batch, 2\)"),
@@ -295,7 +301,9 @@ def test_training_takes_batches_from_numpys_global_state_as_in_the_book():
         ({"epochs": -1}, ValueError, "epochs must be at least 0"),
         ({"epochs": 1, "lr": np.inf}, ValueError, "lr must be finite"),
         ({"epochs": 1, "batch_size": 0}, ValueError, "batch_size must be at least 1"),
-        ({"epochs": 1, "gradient": "exact"}, ValueError, "gradient must be 'numerical' or 'backprop', got 'exact'"),
+        ({"epochs": 1, "gradient": "exact"}, ValueError, "gradient must be 'numerical' or 'backprop', got str 'exact'"),
+        ({"epochs": 1, "gradient": ["numerical"]}, TypeError, "gradient must be 'numerical' or 'backprop', got list"),
+        ({"epochs": 1, "gradient": None}, TypeError, "gradient must be 'numerical' or 'backprop', got NoneType None"),
         ({"epochs": 1, "progress": 3}, TypeError, "progress must be a bool or a callable"),
     ],
 )
@@ -305,6 +313,151 @@ def test_misuse_of_train(options, error, message):
         train(NETS["two layers"](), x, t, x, t, **options)
     with pytest.raises(ValueError, match="x and t must have one length, got 9 and 8"):
         train(NETS["two layers"](), x, t[1:], x, t, epochs=1)
+    with pytest.raises(ValueError, match="x and t must be rectangular arrays, but their rows differ in length"):
+        train(NETS["two layers"](), x, [[1], [1, 2]], x, t, epochs=1)
+    for lacking in ("loss", "accuracy"):
+        methods = {"params": {}, "gradient": None, "loss": None, "accuracy": None}
+        del methods[lacking]
+        with pytest.raises(TypeError, match=r"net must have loss\(x, t\) and accuracy\(x, t\), got Net"):
+            train(type("Net", (), methods)(), x, t, x, t, epochs=1, gradient="backprop")
+    with pytest.raises(ValueError, match="x must hold at least one sample, got none"):
+        train(NETS["two layers"](), x[:0], t[:0], x, t, epochs=1)
+    with pytest.raises(ValueError, match=r"x must have the shape \(7,\) or \(batch, 7\)"):
+        train(NETS["two layers"](), 3.0, 1, x, t, epochs=1)
+
+
+class Own:
+    """A net of somebody else's: a line, of which each step of a training may be told to go wrong."""
+
+    def __init__(self, slopes=lambda slopes: slopes, **params):
+        self.params = {"a": np.zeros(2), "b": np.zeros(()), **params}
+        self.change = slopes
+
+    def loss(self, x, t):
+        return float(np.mean((x @ self.params["a"] + self.params["b"] - t) ** 2))
+
+    def accuracy(self, x, t):
+        return 1.0 - self.loss(x, t)
+
+    def gradient(self, x, t):
+        error = 2 * (x @ self.params["a"] + self.params["b"] - t) / len(x)
+        return self.change({"a": error @ x, "b": np.sum(error)})
+
+
+def on_a_line(net, **options):
+    x = np.random.default_rng(0).standard_normal((20, 2))
+    return train(net, x, x @ [1.0, -2.0], x, x @ [1.0, -2.0], gradient="backprop", rng=0, **{"iterations": 5} | options)
+
+
+@pytest.mark.parametrize("batch_size", [1, 20, 100])
+def test_a_net_of_somebody_elses_is_trained(batch_size):
+    net = Own()
+    history = on_a_line(net, iterations=300, batch_size=batch_size)
+    assert history.test_accuracies[-1] > 1 - 1e-6
+    assert np.allclose(net.params["a"], [1.0, -2.0], atol=1e-2)
+    lists = Own(lambda slopes: {key: slope.tolist() for key, slope in slopes.items()})
+    assert on_a_line(lists).losses.tobytes() == on_a_line(Own()).losses.tobytes()
+    own = Own()
+    own.change = lambda slopes: {"a": own.params["a"] + 1.0, "b": own.params["a"][0]}  # not as it is after its update
+    on_a_line(own, iterations=2, lr=1.0)
+    assert own.params["b"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ([1.0, 2.0], r"params\['a'\] must be a writable array of floats, .* got list \[1.0, 2.0\]; put np.array"),
+        (np.array([1, 2]), r"params\['a'\] must be .* got an array of dtype int64 and shape \(2,\)"),
+        (np.array([1, 2], dtype=complex), r"params\['a'\] must be .* got an array of dtype complex128"),
+        (np.array([1.0, 2.0], dtype=object), r"params\['a'\] must be .* got an array of dtype object"),
+        (np.broadcast_to(1.0, 2), r"params\['a'\] must be a writable array .* got a read-only array; put"),
+        (1.0, r"params\['a'\] must be a writable array of floats, .* got float 1.0"),
+        (np.float64(1.0), r"params\['a'\] must be a writable array of floats, .* got float64"),
+        (None, r"params\['a'\] must be a writable array of floats, .* got NoneType None"),
+    ],
+)
+def test_parameters_that_cannot_be_trained_in_place_are_refused(value, error):
+    first = np.zeros(())
+    net = Own(b=first, a=value)
+    net.params = {"b": first, "a": value}
+    with pytest.raises(TypeError, match=error) as caught:
+        on_a_line(net)
+    assert "\n" not in str(caught.value)
+    assert first == 0.0
+
+
+def test_parameters_that_are_replaced_in_the_middle_are_checked_again():
+    net = Own()
+    with pytest.raises(TypeError, match=r"must be a writable array of floats, .* got list"):
+        on_a_line(net, progress=lambda k, _: k == 2 and net.params.update(a=net.params["a"].tolist()))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda s: {"b": s["b"]}, ValueError, "the gradient must have the keys of params, a, b, got b"),
+        (lambda s: {**s, "c": 1.0}, ValueError, "the gradient must have the keys of params, a, b, got a, b, c"),
+        (lambda s: list(s.values()), TypeError, "the gradient must be a dict with the keys of params, a, b, got list"),
+        (lambda s: None, TypeError, "the gradient must be a dict with the keys of params, a, b, got NoneType"),
+        (lambda s: {**s, "b": s["a"]}, ValueError, r"the gradient of b must have its shape \(\), got \(2,\)"),
+        (lambda s: {**s, "a": s["b"]}, ValueError, r"the gradient of a must have its shape \(2,\), got \(\)"),
+        (lambda s: {**s, "b": None}, TypeError, "the gradient of b must hold real numbers"),
+        (lambda s: {**s, "b": 1j * s["b"]}, TypeError, "the gradient of b must hold real numbers"),
+    ],
+)
+def test_a_gradient_that_does_not_fit_changes_nothing(change, error, message):
+    net = Own(change)
+    with pytest.raises(error, match=message):
+        on_a_line(net)
+    assert not net.params["a"].any()
+    assert net.params["b"] == 0.0
+
+
+@pytest.mark.parametrize("gradient", ["numerical", "backprop"])
+def test_arrays_that_were_replaced_are_trained(gradient):
+    x, t = batch(10, 30)
+    options = {"iterations": 4, "batch_size": 7, "gradient": gradient, "rng": 0}
+    net, twin = NETS["two layers"](), NETS["two layers"]()
+    mine = net.params["W1"] = np.array(net.params["W1"], order="F")
+    expected = train(twin, x, t, x, t, **options)
+    found = train(net, x, t, x, t, **options)
+    assert np.abs(found.losses - expected.losses).max() <= 1e-10
+    assert net.params["W1"] is mine
+    assert np.abs(mine - twin.params["W1"]).max() <= 1e-10
+    net.params["b1"] = np.zeros(5, np.float32)
+    train(net, x, t, x, t, **options)
+    assert net.params["b1"].dtype == np.float32
+    assert net.params["b1"].any()
+    net.params["extra"] = np.ones(2)
+    before = net.params["W1"].tobytes()
+    with pytest.raises(ValueError, match="must have the keys of params, W1, b1, W2, b2, extra, got W1, b1, W2, b2"):
+        train(net, x, t, x, t, **options)
+    assert net.params["W1"].tobytes() == before
+
+
+@pytest.mark.parametrize("options", [{"epochs": 0}, {"iterations": 0}])
+def test_no_iterations_leave_the_accuracy_at_the_start(options):
+    x, t = batch(10, 30)
+    net = NETS["two layers"]()
+    before, seen = net.flat.tobytes(), []
+    history = train(net, x, t, x, t, progress=lambda *counts: seen.append(counts), **options)
+    assert [array.tolist() for array in history] == [[], [0], [net.accuracy(x, t)], [net.accuracy(x, t)]]
+    assert net.flat.tobytes() == before
+    assert not seen
+
+
+def test_what_a_callback_raises_ends_the_training_after_a_whole_update():
+    x, t = batch(10, 30)
+    net, twin = NETS["two layers"](), NETS["two layers"]()
+
+    def stop(done, _):
+        if done == 3:
+            raise StopIteration("enough")
+
+    with pytest.raises(StopIteration, match="enough"):
+        train(net, x, t, x, t, iterations=9, progress=stop, rng=0)
+    train(twin, x, t, x, t, iterations=3, rng=0)
+    assert net.flat.tobytes() == twin.flat.tobytes()
 
 
 def test_a_simple_net_is_a_layer_objective_too():

@@ -151,6 +151,16 @@ def test_the_aliases_of_matplotlib_work_and_nothing_is_hidden():
     assert plotting.plot_descent(function_2, [[1.0, 1.0], [np.nan, 0.0]], ax=axes()).get_title().endswith("up to nan")
 
 
+def test_forms_of_numbers_are_drawn_alike():
+    ax = plotting.plot_tangent(lambda x: np.array([[x * x]]), [[0.2], [0.7]], xlim=(0, 1), ax=axes())
+    assert np.array_equal(ax.lines[0].get_ydata(), ax.lines[0].get_xdata() ** 2)
+    assert len(ax.lines) == 5
+    losses = plotting.plot_loss(np.ma.masked_greater([1, 3, 2], 2), ax=axes()).lines[0].get_ydata()
+    assert np.array_equal(losses, [1.0, np.nan, 2.0], equal_nan=True)  # a gap
+    plotting.plot_loss([np.nan, np.nan], ax=axes())
+    plotting.plot_loss([], ax=axes())
+
+
 def test_without_ax_a_figure_is_made_that_pyplot_shows(monkeypatch):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")
@@ -165,6 +175,40 @@ def test_without_ax_a_figure_is_made_that_pyplot_shows(monkeypatch):
     ("draw", "error", "message"),
     [
         (lambda: plotting.plot_loss([[1.0]]), ValueError, r"losses must be one-dimensional, got the shape \(1, 1\)"),
+        *[
+            (lambda draw=draw, given=given: draw(given), TypeError, f"must be what {maker} returns, got")
+            for draw, maker in ((plotting.plot_check, "check_gradient"), (plotting.plot_training, "train"))
+            for given in (5, None, (1, 2, 3, 4), {"train_accuracies": [1.0]}, np.ones(3), "check")
+        ],
+        (lambda: plotting.plot_loss("falling"), TypeError, "losses must hold real numbers"),
+        (lambda: plotting.plot_loss([1.0, None]), TypeError, "losses must hold real numbers"),
+        (lambda: plotting.plot_loss([1.0, 2.0j]), TypeError, "losses must hold real numbers"),
+        (
+            lambda: plotting.plot_loss(History([1.0], [0, 1], [0.5, 1.0], [0.5, 0.9])),
+            ValueError,
+            "losses must be a rec",
+        ),
+        (lambda: plotting.plot_weights(np.ones((4, 2)), (2.0, 2.0)), TypeError, "shape must be an integer, got float"),
+        (lambda: plotting.plot_weights(np.ones((4, 2)), (-2, -2)), ValueError, "shape must be at least 1, got -2"),
+        (lambda: plotting.plot_tangent(3, 1, xlim=(0, 1), ax=axes()), TypeError, "f must be callable, got int 3"),
+        (lambda: plotting.plot_gradient_field(3, (0, 1), (0, 1), ax=axes()), TypeError, "f must be callable, got int"),
+        (lambda: plotting.plot_weights([["a"]], (1, 1)), TypeError, "W must hold real numbers"),
+        (lambda: plotting.plot_weights([[1.0], [1.0, 2.0]], (2, 1)), ValueError, "W must be a rectangular array"),
+        (lambda: plotting.plot_descent(function_2, "path"), TypeError, "path must hold real numbers"),
+        (
+            lambda: plotting.plot_descent(function_2, [[1.0], [1.0, 2.0]]),
+            ValueError,
+            "path must be a rectangular array",
+        ),
+        (lambda: plotting.plot_descent(function_2, 3.0), ValueError, r"path must have the shape \(iterates, 2\), got"),
+        (lambda: plotting.plot_tangent(abs, "a", xlim=(0, 1), ax=axes()), TypeError, "at must hold real numbers"),
+        (lambda: plotting.plot_tangent(str, 1, xlim=(0, 1), ax=axes()), TypeError, "f must return one real number"),
+        (lambda: plotting.plot_gradient_field(np.sin, (0, 1), (0, 1), ax=axes()), TypeError, "f must return one real"),
+        (
+            lambda: plotting.plot_surface(lambda x: None, (0, 1), (0, 1), ax=axes(projection="3d")),
+            TypeError,
+            "f must return one real number, it returned NoneType None: is a return missing?",
+        ),
         (lambda: plotting.plot_descent(function_2, {}), ValueError, "path must hold at least one path"),
         (lambda: plotting.plot_descent(function_2, {1: [[0, 0]]}, ax=[]), ValueError, "ax must hold 1 Axes"),
         (lambda: plotting.plot_weights(np.ones((4, 2)), 4), ValueError, "W must have the shape"),

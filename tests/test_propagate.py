@@ -164,6 +164,48 @@ def test_misuse_is_one_clear_line(given, error, said):
         propagate(lambda *x: x[0], *given)
 
 
+@pytest.mark.parametrize("n", [1, 3, 25])
+@pytest.mark.parametrize("options", [{}, {"diagonal": True}, {"h": 1e-3, "scheme": "forward"}])
+def test_an_f_that_reads_x_itself_is_refused(n, options):
+    w, v = np.linspace(1.0, 2.0, n), np.linspace(0.5, 1.0, n)
+    before = w.tobytes()
+    for given, f in (
+        ((w, np.ones(n)), lambda _: w**2),
+        ((v, np.ones(n), w, np.ones(n)), lambda v, _: w**2 * v),
+        ((w.astype(np.float32), np.ones(n)), None),
+    ):
+        own = given[0]
+        f = f or (lambda _, own=own: own.astype(float) ** 2)
+        with pytest.raises(ValueError, match="f reads x by another way than its argument"):
+            propagate(f, *given, **options)
+    assert w.tobytes() == before
+
+
+@pytest.mark.parametrize("kind", ["integers", "read-only"])
+def test_where_that_cannot_be_seen_zeros_are_warned_of(kind):
+    w = np.array([1, 2, 3]) if kind == "integers" else np.array([1.0, 2.0, 3.0])
+    w.flags.writeable = False
+    with pytest.warns(RuntimeWarning, match="all differences are exactly zero") as caught:
+        assert not propagate(lambda _: w**2, w, np.ones(3))[1].any()
+    assert caught[0].filename == __file__
+
+
+def test_a_constant_f_is_no_fault():
+    x, cov = np.array([1.0, 2.0]), np.ones(2)
+    assert not propagate(lambda x: np.ones(3), x, cov)[1].any()
+    assert not propagate(lambda x: 7.0, [1, 2], cov)[1].any()
+    _, covariance = propagate(lambda x, y: 2.0 * y, x, cov, np.array([3.0]), 1.0)
+    assert np.allclose(covariance, [[4.0]])
+    calls = []
+    propagate(lambda x: calls.append(1) or np.ones(3), x, cov)
+    assert len(calls) <= 2 * 2 + 2 + 4
+
+
+def test_f_is_a_function():
+    with pytest.raises(TypeError, match="f must be callable, got int 3"):
+        propagate(3, 1.0, 1.0)
+
+
 def test_values_have_one_axis_at_most():
     with pytest.raises(ValueError, match="the value of f must have at most 1 axis"):
         propagate(lambda x: np.ones((2, 2)) * x, 1.0, 1.0)

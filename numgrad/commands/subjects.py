@@ -23,7 +23,8 @@ from .. import (
     reference,
     simpleNet,
 )
-from ..arguments import is_compiled, real_number
+from ..arguments import describe, is_compiled, raise_argument_changed, real_array, real_number
+from ..points import is_unchanged, native_copy
 from . import output
 
 if TYPE_CHECKING:
@@ -148,7 +149,12 @@ class Function:
         self.shape, self.flat = x.shape, self.x.reshape(-1)
         self.numerical, estimate = _KINDS[kind]
         # The derivative by the first so many coordinates with error bars, which are small.
-        self.exact: Callable[[int], Floats] = cache(lambda count: estimate(self.value, self.flat[:count]).value)
+        self.exact: Callable[[int], Floats] = cache(lambda count: self._finite(estimate(self.value, self.flat[:count])))
+
+    def _finite(self, estimate: Any) -> Floats:
+        if self.kind != "Hessian" and not np.isfinite(estimate.value).all():  # that of a good gradient may be infinite
+            raise ValueError(f"the {self.title} is not finite there, so that no error can be measured; move --at")
+        return estimate.value  # type: ignore[no-any-return]
 
     def value(self, _: object = None) -> Any:
         """Return f at the point, by Python."""
@@ -174,11 +180,22 @@ class Function:
 
 
 def functions(name: str, f: Callable[..., Any], x: NDArray[Any], budget: float) -> Iterator[Function]:
-    """Yield the gradient and the Hessian of a scalar f, if the budget in seconds has room for it; else the Jacobian."""
-    began, value = time.perf_counter(), getattr(f, "py_func", f)(x)
+    """Yield the gradient and the Hessian of a scalar f, if the budget in seconds has room for it; else the Jacobian.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `f` writes to its argument, or returns anything but finite real numbers.
+    """
+    saved, began = native_copy(x), time.perf_counter()
+    value = getattr(f, "py_func", f)(x)
     seconds = _TIMES * x.size * (x.size + 1) * (time.perf_counter() - began)
-    if is_scalar := np.ndim(value) == 0:
-        real_number(value)
+    if x.shape != saved.shape or not is_unchanged(x, saved):
+        raise_argument_changed()
+    is_scalar = not isinstance(value, list | tuple) and np.ndim(value) == 0
+    numbers = np.asarray(real_number(value)) if is_scalar else real_array(value, "what f returns")
+    if not (numbers.size and np.isfinite(numbers).all()):
+        raise ValueError(f"f must return finite numbers at the point, it returned {describe(value)}")
     yield Function(name, f, x, "gradient" if is_scalar else "Jacobian")
     if is_scalar and seconds <= budget:
         yield Function(name, f, x, "Hessian")
