@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments, driver
 from .analytic import check_analytic
+from .arguments import ALL_COORDINATES, KNOWN_COMPILED, raise_argument_changed, raise_compile_error
 from .bounds import Bounds
 from .containers import Container, is_container, renewed
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient, takes_containers
 from .hessian import numerical_hessian
 from .jacobian import numerical_jacobian
-from .loops import RESPONDED, Floats, make_complex_step
-from .objectives.python import PythonObjective
-from .points import is_narrow
-from .prepared import leave, prepare
+from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
+from .objectives.python import PythonObjective, run_in_place
+from .points import FLOAT64, LOSS_EPS, is_narrow
 from .problem import Options, Problem
 from .products import hessian_vector_product
 from .schemes import AnyScheme, StepSize, rule_at
@@ -29,6 +29,99 @@ from .slopes import check_callable
 from .sparsity import check_entries
 
 __all__ = ["Gradient", "Hessian", "Jacobian"]
+
+
+# The gradient at x for further arguments of f, or None where it is for others.
+Prepared: TypeAlias = "Callable[[Any, tuple[Any, ...]], Floats | None]"
+# What is called with flags, gradient and x where flags tell of more than a response.
+Warn: TypeAlias = "Callable[[int, Floats, Any], object]"
+
+# Elements of x up to which checks take a share of the time that counts. Up to as many a kernel copies x itself.
+# Fixed by benchmarks/bench_callables.py.
+_SMALL = 32
+# In place of a copy of x, which the kernel makes.
+_NO_COPY = np.empty(0)
+
+
+def _prepare(objective: Any, h: Any, warn: Warn) -> Prepared:
+    """Return the function of a step, which leaves all to others for other kinds of objective and other steps."""
+    if h.__class__ is not float:
+        return _leave
+    if objective.__class__ is PythonObjective:
+        return _in_place(objective, h, warn)
+    return _compiled(objective, h, warn) if hasattr(objective, "kernels") else _leave
+
+
+def _leave(x: Any, args: tuple[Any, ...]) -> None:
+    """Leave all to others."""
+
+
+def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
+    """Return the function for a Python f: it does what `PythonObjective.at_once` does for a plain vector."""
+    data = objective.f, objective.as_number, h, LOSS_EPS, False
+
+    def gradient_at(x: Any, args: tuple[Any, ...]) -> Floats | None:
+        if x.__class__ is not np.ndarray or x.dtype is not FLOAT64 or x.ndim != 1 or not x.flags.carray:
+            return None
+        size = len(x)
+        if not 0 < size <= _SMALL:
+            return None
+        memory, saved, gradient = x[...], x.copy(), np.empty(size)
+        units = data, args, (), 0, size, gradient.data
+        flags = run_in_place(memory, saved, interpreted_central, (x, memory.data, saved.data), units)
+        if flags != RESPONDED:
+            warn(flags, gradient, x)
+        return gradient
+
+    return gradient_at
+
+
+def _compiled(objective: Any, h: float, warn: Warn) -> Prepared:
+    """Return the function for a compiled f: it calls the kernel, if that is known and no other memory is to be checked.
+
+    The loops of an f that was recompiled are others. Work that is not known to be short is cut into ranges elsewhere.
+    """
+    kernels, key, units = objective.kernels, id(objective.f), ((h,), (), ALL_COORDINATES)
+    bound: Any = None, None, None, -1, None
+    array, empty, known_objectives = np.ndarray, np.empty, KNOWN_COMPILED  # names that are found faster
+
+    def gradient_at(x: Any, args: tuple[Any, ...]) -> Floats | None:
+        nonlocal bound
+        if args or x.__class__ is not array or x.dtype is not FLOAT64 or x.ndim != 1 or not x.flags.carray:
+            return None
+        loops, throughput, known, size, run = bound
+        if kernels.loops is not loops or throughput.known is not known or kernels.arrays:
+            bound = _bound(kernels, units)
+            return None
+        if len(x) != size or known_objectives.get(key) is not objective:
+            return None
+        gradient = empty(size)
+        try:
+            flags = run(_NO_COPY, x, units, 0, size, gradient)
+        except Exception as error:
+            raise_compile_error(error)
+            raise
+        if flags != RESPONDED:
+            if flags & ARGUMENT_CHANGED:
+                raise_argument_changed()
+            warn(flags, gradient, x)
+        return gradient
+
+    return gradient_at
+
+
+def _bound(kernels: Any, units: Any) -> tuple[Any, ...]:
+    """Return the loops, the speed of that for vectors, the size for which it is known to be short, and what runs it."""
+    from .objectives.compiling import entry_of  # which imports numba
+
+    loops = kernels.loops
+    if 1 not in kernels.kinds or make_central not in loops:
+        return None, None, None, -1, None
+    kernel, throughput = loops[make_central]
+    known = cost, most = throughput.known
+    is_short = cost.__class__ is int and 0 < cost <= min(most, _SMALL)
+    run = entry_of(kernel, _NO_COPY, _NO_COPY, units, 0, 0, _NO_COPY)
+    return loops, throughput, known, cost if is_short else -1, run
 
 
 class _Derivative:
@@ -115,7 +208,7 @@ class Gradient(_Derivative):
         self._take(numerical_gradient, locals())
         # What changes nothing of a call at one point; batch_bytes counts for a vectorized f alone.
         is_usual = not self.given.keys() - {"h", "batch_bytes"}
-        self._prepared = prepare(self.objective, h, self._warn) if is_usual else leave
+        self._prepared = _prepare(self.objective, h, self._warn) if is_usual else _leave
 
     def __call__(self, x: Any, *args: Any) -> Any:
         """Return the gradient at `x`, as `numerical_gradient` does."""
