@@ -149,7 +149,7 @@ class Sides:
         """Return what a function returns at the point; ValueError if it writes to it."""
         point, args = self.point, self.args
         if self.is_tree:
-            return PythonObjective(lambda _: gradient(renewed(point), *args)).returned(self.views, ())
+            return PythonObjective(lambda _: gradient(renewed(point), *args)).returned(self.x, ())
         return PythonObjective(gradient).returned(point, args)
 
     def _measure(self, candidate: list[NDArray[Any]], h: Any, bounds: Any) -> None:
@@ -210,7 +210,7 @@ class Sides:
         if name is not None:
             return PythonObjective(OfOneArray(self.f, self.whole_x, name, self.args)), self.x[name], ()
         f, args, x = self.f, self.args, self.point  # and not self, which may not travel to other processes
-        return PythonObjective(lambda _: f(renewed(x), *args)), self.views, ()
+        return PythonObjective(lambda _: f(renewed(x), *args)), self.x, ()
 
     def quotients(self, name: str, own: Indices, factor: float, progress: Progress) -> Floats:
         """Return the central quotients of some coordinates of one array, for `factor` times their steps."""
