@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import driver
-from .arguments import as_coordinates, finite_real, whole_number
+from .arguments import as_coordinates, describe, finite_real, whole_number
 from .driver import Progress, Workers, after
 from .ladder import DEVIATIONS, Flags, Judged, Ladder, Lines
 from .loops import Floats, Indices
@@ -154,7 +154,7 @@ def check_gradient(
         if sides.eps > EPS:
             tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
         sides.is_small = bool(np.abs(sides.whole).max(initial=0.0) <= tolerances[1] <= _ATOL)
-        rng, n = np.random.default_rng(rng), sides.size
+        rng, n = _generator(rng), sides.size
         if directions is not None:
             parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, tolerances, progress)]
         else:
@@ -180,6 +180,13 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
     check = check_gradient(f, gradient, x, **options)
     if not check.ok:
         raise AssertionError(str(check))
+
+
+def _generator(rng: Any) -> np.random.Generator:
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"rng must be a numpy.random.Generator or a seed, got {describe(rng)}") from None
 
 
 def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, progress: Progress) -> list[Comparison]:
@@ -305,7 +312,8 @@ def _climbed_along(sides: Sides, vectors: Floats, steps: Floats, rtol: float) ->
     farthest = 1.0 / np.fmax(np.abs(moved / sides.farthest).max(axis=1, initial=0.0), 1e-300)
     nearest = np.full(len(steps), _STORED * sides.least.max(initial=0.0))
     rounding = 0.25 * np.abs(moved) @ sides.least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
-    lines = Lines(claims, steps, nearest, np.fmax(farthest, 4.0 * steps), rounding, rms(claims))
+    farthest = np.fmin(np.fmax(farthest, 4.0 * steps), sides.reach(moved))
+    lines = Lines(claims, steps, nearest, farthest, rounding, rms(claims))
     ladder = Ladder(lines, lambda which, h: sides.along(moved[which], h), sides.noise_of_all)
     return ladder.judge(rtol), claims
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .arguments import raise_argument_changed, real_array
 from .bounds import limits
-from .points import preserving, written_through
+from .points import preserving, undoing_masks, written_through
 
 __all__ = ["labels"]
 
@@ -264,6 +264,25 @@ class Container:
         return list(found)
 
 
+def keeping_masks(f: Callable[..., Any], arrays: Iterable[Any]) -> Callable[..., Any]:
+    """Return f, or where some arrays are masked a function that undoes what f does to their masks, and refuses it."""
+    masked = [array for array in arrays if isinstance(array, np.ma.MaskedArray)]
+    if not masked:
+        return f
+
+    def kept(*args: Any) -> Any:
+        undo = undoing_masks(masked)
+        try:
+            found = f(*args)
+        finally:
+            is_changed = undo()
+        if is_changed:
+            raise_argument_changed()
+        return found
+
+    return kept
+
+
 class OfOneArray:
     """``f`` of a container as a function of one of its arrays, for an objective that perturbs this one.
 
@@ -329,11 +348,12 @@ class Joined(Container):
     def of(self, f: Callable[..., Any], is_gradient: bool = False) -> Callable[..., Any]:
         """Return f, or a function that returns a container of gradients, as a function of the flat array."""
         parts = list(self.parts.values())
+        plain, function = [part.view(np.ndarray) for part in parts], keeping_masks(f, parts)
 
         def of_flat(flat: NDArray[Any], *args: Any) -> Any:
-            for place, part in zip(self.places.values(), parts, strict=True):
-                part.view(np.ndarray)[...] = flat[place].reshape(part.shape)
-            found, unchanged = preserving(parts, lambda _: f(renewed(self.like(parts)), *args))
+            for place, part in zip(self.places.values(), plain, strict=True):
+                part[...] = flat[place].reshape(part.shape)
+            found, unchanged = preserving(plain, lambda _: function(renewed(self.like(parts)), *args))
             if not unchanged:
                 raise_argument_changed()
             return joined(real_array(part) for _, part in leaves(found)) if is_gradient else found

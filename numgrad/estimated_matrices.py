@@ -19,7 +19,7 @@ from .gradient import takes_containers
 from .loops import Directions, Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
-from .schemes import Bounds
+from .schemes import SPARE_ROOM, Bounds
 
 __all__ = ["estimate_hessian", "estimate_jacobian"]
 
@@ -215,7 +215,7 @@ class _Lines:
         if len(reach):
             values = x.reshape(-1).astype(np.float64)
             self.units = np.where(reach[2] > 0.0, reach[2] / _FIRST, self.units)
-            self.rooms = np.fmin(values - reach[0], reach[1] - values)
+            self.rooms = (1 - SPARE_ROOM) * np.fmin(values - reach[0], reach[1] - values)
         self.noise = np.nan_to_num(np.fmax(rows[:, 3], 0.5 * rows[:, 1]) * rows[:, 2], nan=0.0, posinf=0.0)
         other = self.units[0] != self.units[1]
         self.again = other[self.first] | other[self.second]

@@ -75,15 +75,18 @@ class Judged(NamedTuple):
     rung: Indices
 
 
-def noise_of(value_at: Callable[[float], float], base: float, growths: int = 0) -> float:
+def noise_of(value_at: Callable[[float], float], base: float, growths: int = 0, farthest: float = math.inf) -> float:
     """Return the standard deviation of f, from a table of differences of 7 values along a line.
 
     ``value_at(t)`` is f for t spacings. Values that stay equal over some spacings are stairs, whose height counts; then
-    it looks farther away so many times, while that does not look smooth, for more coordinates to climb theirs.
+    it looks farther away so many times, while that does not look smooth, for more coordinates to climb theirs. It looks
+    no farther than `farthest`; where that is next to x, no noise is known.
     """
     spacing, is_stair = 1.0, False
+    if farthest < 3.0:
+        return 0.0
     for _ in range(_GROWTHS):
-        if (change := value_at(3.0 * spacing) - base) != 0.0:
+        if (change := value_at(3.0 * spacing) - base) != 0.0 or 12.0 * spacing > farthest:
             break
         spacing, is_stair = 4.0 * spacing, True
     found = [_levels(value_at, base, spacing)]
@@ -91,6 +94,8 @@ def noise_of(value_at: Callable[[float], float], base: float, growths: int = 0) 
         found.append([_OF_QUANTUM * 0.25 * abs(change)] * 3)
     for _ in range(growths if is_stair else 0):
         spacing *= 16.0
+        if 3.0 * spacing > farthest:
+            break
         levels = _levels(value_at, base, spacing)
         if not levels[2] > _ROUGH * levels[0]:
             break

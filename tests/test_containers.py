@@ -275,6 +275,18 @@ def test_hessians_are_over_all_arrays_in_turn(kind):
     assert (W.tobytes(), b.tobytes()) == before
 
 
+@pytest.mark.parametrize("hessian", [numerical_hessian, lambda f, x: estimate_hessian(f, x).value])
+def test_an_f_that_locks_its_arrays_changes_no_hessian(hessian):
+    W = np.array([1.0, 2.0])
+
+    def locks(p):
+        p["W"].flags.writeable = False
+        return p["W"][0] ** 2 * p["W"][1]
+
+    assert hessian(locks, {"W": W}) == pytest.approx(np.array([[4.0, 2.0], [2.0, 0.0]]), abs=1e-6)
+    assert W.tolist() == [1.0, 2.0]
+
+
 def test_steps_and_bounds_of_a_hessian_are_those_of_each_array():
     seen, x = [], {"W": np.array([[1.0, 2.0]]), "b": np.array([3.0], np.float32), "n": 2}
 
