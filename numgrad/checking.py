@@ -17,12 +17,10 @@ from .loops import Floats, Indices
 from .points import EPS
 from .reports import Comparison, GradientCheck, Tolerances, report
 from .schemes import Bounds
-from .sides import ROUND_OFF, Sides, rms
+from .sides import NUMBERS, ROUND_OFF, Sides, rms
 
 __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
-# Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
-_NUMBERS = 10**6
 # Coordinates of an array: where more than 16 fail, 4 are asked again at first, since each may take 30 evaluations.
 # Fixed by "check_gradient, n = 50, fails" in benchmarks/compare_versions.py.
 _MANY, _FEW = 16, 4
@@ -154,7 +152,8 @@ def check_gradient(
         if sides.eps > EPS:
             tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
         sides.is_small = bool(np.abs(sides.whole).max(initial=0.0) <= tolerances[1] <= _ATOL)
-        rng, n = _generator(rng), sides.size
+        is_random, n = samples is not None or directions is not None, sides.size
+        rng = _generator(rng) if is_random or rng is not None else None
         if directions is not None:
             parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, tolerances, progress)]
         else:
@@ -322,7 +321,7 @@ def _along_directions(
     sides: Sides, count: int, rng: np.random.Generator, tolerances: Tolerances, progress: Progress
 ) -> Comparison:
     """Compare the slopes along random directions, whose largest component is 1."""
-    blocks, room, length = list[Comparison](), sides.room(), max(1, _NUMBERS // max(1, sides.size))
+    blocks, room, length = list[Comparison](), sides.room(), max(1, NUMBERS // max(1, sides.size))
     with driver.reporting(progress, count) as report:
         for first in range(0, count, length):
             # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
@@ -341,6 +340,8 @@ def _along_directions(
             if len(doubted):
                 _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
             blocks.append(part)
+    if len(blocks) == 1:
+        return blocks[0]
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in blocks]) for name in Comparison._fields[2:8]
     }

@@ -49,6 +49,10 @@ _FARTHEST, _OF_ARRAY = 0.25, 2.0
 # Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth of
 # coordinates that then moves. Fixed by "x in float32, directions" of tests/check_kinds.py.
 _LOOKS = 3
+# Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
+NUMBERS = 10**6
+# Of the one scheme of all directions: its row, and what its sum is divided by. Made once, since NumPy takes 1 us.
+_FIRST_ROW, _ONE = np.zeros(1, np.intp), np.ones(1)
 _BITS = (8, 11, 24)  # of bfloat16, float16 and float32
 
 
@@ -202,7 +206,7 @@ class Sides:
         """Return f at displaced points, one a direction, over one array or over all; or the sum of signs times f."""
         objective, memory, args = self.objective_of(name, self.plain)
         out, each = np.empty(len(where.starts) - 1), np.array([signs])
-        rule = Rule(make_directions, (math.nan, 0.0, each, each, np.zeros(1, np.intp), np.ones(1), False))
+        rule = Rule(make_directions, (math.nan, 0.0, each, each, _FIRST_ROW, _ONE, False))
         differentiate(objective, memory, args, (rule, where), out, **how)
         return out
 
@@ -210,16 +214,17 @@ class Sides:
         """Return slopes and jumps of some coordinates of one array; near a bound the sides differ in length."""
         memory = np.asarray(self.x[name])
         exact = memory.reshape(-1)[own].astype(np.promote_types(memory.dtype, np.float64))
-        low, high = (end[self.places[name]][own] for end in self.ends) if self.ends else (-math.inf, math.inf)
-        widths, values, starts = [], [], np.arange(len(own) + 1)
+        ends = tuple(end[self.places[name]][own] for end in self.ends or ())
+        widths, moves = [], []
         for side in (1.0, -1.0):
-            lengths = np.clip(exact + side * steps, low, high) - exact
-            if self.ends:
-                lengths = _not_beyond(exact, lengths.astype(np.float64), (low, high))
+            lengths = exact + side * steps - exact
+            if ends:
+                lengths = _not_beyond(exact, np.clip(exact + side * steps, *ends) - exact, ends)
             stored = (exact + lengths).astype(memory.dtype).astype(exact.dtype) - exact
             widths.append((side * stored).astype(np.float64))
-            where = Directions(starts, own, lengths.astype(np.float64))
-            values.append(self.values(name, where, workers=self.workers))
+            moves.append(lengths.astype(np.float64))
+        where = Directions(np.arange(2 * len(own) + 1), np.tile(own, 2), np.concatenate(moves))
+        values = self.values(name, where, workers=self.workers).reshape(2, len(own))
         up, down = (values[0] - self.value) / widths[0], (self.value - values[1]) / widths[1]
         slope = np.where(widths[0] == widths[1], (values[0] - values[1]) / (widths[0] + widths[1]), math.nan)
         uneven = (widths[1] * up + widths[0] * down) / (widths[0] + widths[1])
@@ -265,7 +270,7 @@ class Sides:
         for bits in _BITS:
             stored = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits)
             moves = np.where((low <= stored) & (stored <= high), stored - self.flat, 0.0)
-            if moves.any() and self._value_at(moves) == self.value:
+            if moves.any() and self._values_along(moves, [1.0])[0] == self.value:
                 return float(np.ldexp(np.abs(self.whole).max(), 1 - bits))
         return 0.0
 
@@ -275,11 +280,14 @@ class Sides:
 
     def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0) -> float:
         line = self.untied(signs * steps * self.room())
-        return noise_of(lambda t: self._value_at(t * line), self.value, growths, self.reach(line[np.newaxis])[0])
+        farthest = self.reach(line[np.newaxis])[0]
+        return noise_of(lambda places: self._values_along(line, places), self.value, growths, farthest)
 
-    def _value_at(self, moves: Floats) -> float:
-        """Return f where all coordinates have moved."""
-        return float(self.values(None, _moves(moves[np.newaxis], np.ones(1)))[0])
+    def _values_along(self, line: Floats, places: list[float]) -> Floats:
+        """Return f at multiples of a line through x, many at a time while these are few numbers."""
+        length = max(1, NUMBERS // max(1, line.size))
+        parts = [np.array(places[first : first + length]) for first in range(0, len(places), length)]
+        return np.concatenate([self.values(None, _moves(line[np.newaxis], part)) for part in parts])
 
     def untied(self, vectors: Floats) -> Floats:
         """Return flat vectors with the components of elements that share memory added up, in each of these."""
@@ -291,15 +299,16 @@ class Sides:
 
 
 def _moves(vectors: Floats, steps: Floats) -> Directions:
-    count, n = vectors.shape
-    lengths = (vectors * steps[:, np.newaxis]).reshape(-1)
-    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), lengths)
+    lengths = vectors * steps[:, np.newaxis]
+    count, n = lengths.shape
+    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), lengths.reshape(-1))
 
 
-def _not_beyond(exact: Floats, lengths: Floats, ends: tuple[Any, Any]) -> Floats:
+def _not_beyond(exact: Floats, lengths: Floats, ends: tuple[Any, ...]) -> Floats:
     """Return lengths that are shorter by a spacing where rounding would bring ``exact + lengths`` beyond the ends."""
+    lengths = lengths.astype(np.float64)
     reached = exact + lengths
-    shorter = np.fmax(np.abs(lengths) - np.spacing(np.abs(reached)), 0.0)
+    shorter = np.fmax(np.abs(lengths) - np.spacing(np.abs(reached).astype(np.float64)), 0.0)
     beyond = (reached < ends[0]) | (reached > ends[1])
     return np.where(beyond, np.copysign(shorter, lengths), lengths).astype(np.float64)
 
