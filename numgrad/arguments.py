@@ -75,7 +75,7 @@ def real_array(x: ArrayLike, name: str = "x") -> NDArray[Any]:
     Raises
     ------
     TypeError
-        If `x` holds anything but integers and floating-point numbers.
+        If `x` holds anything but integers and floating-point numbers, or if it is a list of masked arrays.
     ValueError
         If it is a ragged list.
     """
@@ -89,6 +89,8 @@ def real_array(x: ArrayLike, name: str = "x") -> NDArray[Any]:
         raise ValueError(f"{name} must be a rectangular array, but its rows differ in length") from None
     except (RuntimeError, TypeError) as error:  # a tensor that requires grad, or one on another device
         raise TypeError(f"{name} must be an array of real numbers, got {type(x).__name__}: {error}") from None
+    if array is not x and array.ndim > 1 and isinstance(x, list | tuple) and any(map(np.ma.is_masked, x)):
+        raise TypeError(f"{name} must be one array, or a list without masks, which it loses; pass numpy.ma.stack of it")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers (integers or floats), got dtype {array.dtype}{_remedy(x)}")
     return array

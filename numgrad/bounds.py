@@ -20,7 +20,7 @@ Bounds: TypeAlias = "tuple[ArrayLike, ArrayLike] | Mapping[str, Any]"  # a mappi
 
 def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
     """Return the flat bounds of all coordinates, after checking that `x` lies within them."""
-    values = x.reshape(-1).astype(np.float64)
+    values = x.view(np.ndarray).reshape(-1).astype(np.float64)  # a matrix has no flat form
     readings = []
     for low, high in _readings(bounds, x):
         low, high = private_copy(real_array(low, "a bound")), private_copy(real_array(high, "a bound"))
@@ -34,8 +34,8 @@ def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
     fitting = [reading for reading in readings if not reading[2].any()]
     if len(fitting) > 1:
         raise ValueError(
-            f"bounds {bounds} could be (low, high) or a pair for each coordinate; pass (numpy.array(low), "
-            f"numpy.array(high)), or scipy.optimize.Bounds"
+            f"bounds {np.asarray(bounds).tolist()} could be (low, high) or a pair for each coordinate; pass "
+            f"(numpy.array(low), numpy.array(high)), or scipy.optimize.Bounds"
         )
     low, high, outside = (fitting or readings)[0]
     if outside.any():

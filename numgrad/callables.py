@@ -231,7 +231,7 @@ class Gradient(_Derivative):
         if x.__class__ is not np.ndarray and is_container(x) and takes_containers(self.f, args, x):
             whole, f = Container(x), self.f
             here = whole.container()
-            value = PythonObjective(lambda _: f(renewed(here), *args)).value(whole.views, ())
+            value = PythonObjective(lambda _: f(renewed(here), *args)).value(whole.arrays, ())
             return value, numerical_gradient(f, x, args=args, **self.options)
         h, scheme, bounds, chosen = (self.options[name] for name in ("h", "scheme", "bounds", "coordinates"))
         objective = driver.as_objective(self.f, args, self.batch_bytes)

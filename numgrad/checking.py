@@ -10,19 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import driver
-from .arguments import as_coordinates, finite_real, whole_number
+from .arguments import as_coordinates, describe, finite_real, whole_number
 from .driver import Progress, Workers, after
 from .ladder import DEVIATIONS, Flags, Judged, Ladder, Lines
 from .loops import Floats, Indices
 from .points import EPS
 from .reports import Comparison, GradientCheck, Tolerances, report
 from .schemes import Bounds
-from .sides import ROUND_OFF, Sides, rms
+from .sides import NUMBERS, ROUND_OFF, Sides, rms
 
 __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
-# Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
-_NUMBERS = 10**6
 # Coordinates of an array: where more than 16 fail, 4 are asked again at first, since each may take 30 evaluations.
 # Fixed by "check_gradient, n = 50, fails" in benchmarks/compare_versions.py.
 _MANY, _FEW = 16, 4
@@ -154,7 +152,8 @@ def check_gradient(
         if sides.eps > EPS:
             tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
         sides.is_small = bool(np.abs(sides.whole).max(initial=0.0) <= tolerances[1] <= _ATOL)
-        rng, n = np.random.default_rng(rng), sides.size
+        is_random, n = samples is not None or directions is not None, sides.size
+        rng = _generator(rng) if is_random or rng is not None else None
         if directions is not None:
             parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, tolerances, progress)]
         else:
@@ -180,6 +179,13 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
     check = check_gradient(f, gradient, x, **options)
     if not check.ok:
         raise AssertionError(str(check))
+
+
+def _generator(rng: Any) -> np.random.Generator:
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"rng must be a numpy.random.Generator or a seed, got {describe(rng)}") from None
 
 
 def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, progress: Progress) -> list[Comparison]:
@@ -305,7 +311,8 @@ def _climbed_along(sides: Sides, vectors: Floats, steps: Floats, rtol: float) ->
     farthest = 1.0 / np.fmax(np.abs(moved / sides.farthest).max(axis=1, initial=0.0), 1e-300)
     nearest = np.full(len(steps), _STORED * sides.least.max(initial=0.0))
     rounding = 0.25 * np.abs(moved) @ sides.least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
-    lines = Lines(claims, steps, nearest, np.fmax(farthest, 4.0 * steps), rounding, rms(claims))
+    farthest = np.fmin(np.fmax(farthest, 4.0 * steps), sides.reach(moved))
+    lines = Lines(claims, steps, nearest, farthest, rounding, rms(claims))
     ladder = Ladder(lines, lambda which, h: sides.along(moved[which], h), sides.noise_of_all)
     return ladder.judge(rtol), claims
 
@@ -314,7 +321,7 @@ def _along_directions(
     sides: Sides, count: int, rng: np.random.Generator, tolerances: Tolerances, progress: Progress
 ) -> Comparison:
     """Compare the slopes along random directions, whose largest component is 1."""
-    blocks, room, length = list[Comparison](), sides.room(), max(1, _NUMBERS // max(1, sides.size))
+    blocks, room, length = list[Comparison](), sides.room(), max(1, NUMBERS // max(1, sides.size))
     with driver.reporting(progress, count) as report:
         for first in range(0, count, length):
             # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
@@ -333,6 +340,8 @@ def _along_directions(
             if len(doubted):
                 _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
             blocks.append(part)
+    if len(blocks) == 1:
+        return blocks[0]
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in blocks]) for name in Comparison._fields[2:8]
     }

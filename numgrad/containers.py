@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .arguments import raise_argument_changed, real_array
 from .bounds import limits
-from .points import is_unchanged, native_copy, preserving, written_through
+from .points import preserving, undoing_masks, written_through
 
 __all__ = ["labels"]
 
@@ -258,10 +258,29 @@ class Container:
                 for name, memory in self.arrays.items()
             ]
 
-        found, unchanged = preserving(list(self.views.values()), all_of_it)
+        found, unchanged = preserving(list(self.arrays.values()), all_of_it)
         if not unchanged:
             raise_argument_changed()
         return list(found)
+
+
+def keeping_masks(f: Callable[..., Any], arrays: Iterable[Any]) -> Callable[..., Any]:
+    """Return f, or where some arrays are masked a function that undoes what f does to their masks, and refuses it."""
+    masked = [array for array in arrays if isinstance(array, np.ma.MaskedArray)]
+    if not masked:
+        return f
+
+    def kept(*args: Any) -> Any:
+        undo = undoing_masks(masked)
+        try:
+            found = f(*args)
+        finally:
+            is_changed = undo()
+        if is_changed:
+            raise_argument_changed()
+        return found
+
+    return kept
 
 
 class OfOneArray:
@@ -278,13 +297,22 @@ class OfOneArray:
     def __reduce__(self) -> Any:
         return OfOneArray, (self.f, self.x, self.name, self.args)
 
-    def __call__(self, part: NDArray[Any]) -> Any:
+    def __call__(self, part: NDArray[Any], *args: Any) -> Any:
         """Return what f returns where the array is `part`, which is the array itself or a copy in its place."""
         if part is not self.part:
             own = self.x.arrays[self.name]
             parts = [part if memory is own else memory for memory in self.x.arrays.values()]
             self.part, self.whole = part, self.x.like(parts)
-        return self.f(renewed(self.whole), *self.args)
+        return self.f(renewed(self.whole), *self.args, *args)
+
+
+def of_labelled(f: Callable[..., Any], x: Any, name: str = "x") -> tuple[OfOneArray, NDArray[Any]]:
+    """Return `f` of a pandas object as a function of one array, and this array; f receives it with its labels.
+
+    An array that is a copy is read-only, so that it is known for one.
+    """
+    whole = Container(x, name)
+    return OfOneArray(f, whole, "", ()), read_only(whole.arrays[""]) if whole.copies else whole.arrays[""]
 
 
 def renewed(value: Any) -> Any:
@@ -304,8 +332,8 @@ def renewed(value: Any) -> Any:
 class Joined(Container):
     """The arrays of a container as the parts of one array, `flat`, in C order.
 
-    What `of` returns writes a point to the arrays, calls f, and finds out whether f has written to them. An array that
-    is a copy, or that has fewer digits than `flat`, stays as it is, and f receives a part of the point instead.
+    What `of` returns writes a point to the arrays, calls f, and finds out whether f has written to them. In place of an
+    array that has fewer digits than `flat`, which stays as it is, f receives one of the same class and mask.
     """
 
     def __init__(self, x: Any) -> None:
@@ -314,22 +342,19 @@ class Joined(Container):
             raise ValueError(f"{twice[0]} is given twice, so that it has no derivative of its own; pass it once")
         flat = np.concatenate([np.empty(0, np.float16), *(part.reshape(-1) for part in self.views.values())])
         self.flat: NDArray[Any] = flat.astype(flat.dtype.newbyteorder("=") if self.arrays else np.float64)
-        self.moved = {n: a for n, a in self.views.items() if n not in self.copies and a.dtype == self.flat.dtype}
+        kind = self.flat.dtype
+        self.parts = {n: a if a.dtype == kind else a.astype(kind) for n, a in self.arrays.items()}
 
     def of(self, f: Callable[..., Any], is_gradient: bool = False) -> Callable[..., Any]:
         """Return f, or a function that returns a container of gradients, as a function of the flat array."""
+        parts = list(self.parts.values())
+        plain, function = [part.view(np.ndarray) for part in parts], keeping_masks(f, parts)
 
         def of_flat(flat: NDArray[Any], *args: Any) -> Any:
-            parts = self.views
-            for name, part in parts.items():
-                values = flat[self.places[name]].reshape(part.shape)
-                if name in self.moved:
-                    part[...] = values
-                else:
-                    parts[name] = values
-            before = list(map(native_copy, self.moved.values()))
-            found = f(renewed(self.like(parts.values())), *args)
-            if not all(map(is_unchanged, self.moved.values(), before)):
+            for place, part in zip(self.places.values(), plain, strict=True):
+                part[...] = flat[place].reshape(part.shape)
+            found, unchanged = preserving(plain, lambda _: function(renewed(self.like(parts)), *args))
+            if not unchanged:
                 raise_argument_changed()
             return self._gradients(found) if is_gradient else found
 
@@ -348,7 +373,7 @@ class Joined(Container):
 
     def run(self, work: Callable[[], Any]) -> Any:
         """Return what `work` returns; the arrays are restored after any exit."""
-        return preserving(list(self.views.values()), lambda _: work())[0]
+        return preserving(list(self.arrays.values()), lambda _: work())[0]
 
     def numbers(self, value: Any, what: str) -> Any:
         """Return an argument of numbers, one for all or by the names of the arrays, as a flat array."""

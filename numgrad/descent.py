@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import driver
 from .analytic import check_analytic
 from .arguments import describe, finite_real, real_array, whole_number
-from .containers import Container, is_container
+from .containers import Container, is_container, is_labelled, of_labelled, relabelled
 from .driver import Progress, Workers
 from .gradient import takes_containers
 from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_complex_step, make_descent
@@ -168,8 +168,9 @@ def gradient_ascent(f: Any, init_x: Any, lr: Any = 0.01, *rest: Any, **options: 
 def descent_path(f: Any, init_x: Any, lr: Any = 0.01, step_num: Any = 100, **options: Any) -> Floats:
     """Return every iterate of a gradient descent, the first and the last included.
 
-    Parameters, errors and warnings are those of `gradient_descent`. A Python `f` is evaluated in place, on `init_x`;
-    after any exit `init_x` is bit for bit what it was.
+    Parameters, errors and warnings are those of `gradient_descent`, but `init_x` is one array, or a Series or
+    DataFrame, which reaches `f` and `callback` with its labels. A Python `f` is evaluated in place, on `init_x`; after
+    any exit `init_x` is bit for bit what it was.
 
     Returns
     -------
@@ -185,6 +186,8 @@ def descent_path(f: Any, init_x: Any, lr: Any = 0.01, step_num: Any = 100, **opt
      [-1.5   2.  ]
      [-0.75  1.  ]]
     """
+    if is_labelled(init_x) and takes_containers(f, options.get("args", ()), init_x):
+        f, init_x, options["callback"] = _of_labelled(f, init_x, options.get("callback"))
     descent = _Descent(f, init_x, lr, step_num, **options)
     memory = descent.memory[...]  # a view, which stays writable whatever f does to x
     saved = native_copy(memory)
@@ -195,6 +198,13 @@ def descent_path(f: Any, init_x: Any, lr: Any = 0.01, step_num: Any = 100, **opt
     finally:
         memory[...] = saved  # an assignment cannot be interrupted: see PythonSweep.run_range
     return path[: descent.done + 1]
+
+
+def _of_labelled(f: Any, x: Any, callback: Any) -> tuple[Any, NDArray[Any], Any]:
+    """Return f, x and callback of a pandas object as those of one array, which f and callback receive with labels."""
+    is_usable = callable(callback)  # else it is refused
+    f, array = of_labelled(f, x, "init_x")
+    return f, array, (lambda k, part: callback(k, relabelled(x, part))) if is_usable else callback
 
 
 @dataclass

@@ -156,25 +156,28 @@ class _Line:
 
     def __init__(self, evaluate: Any, state: Any) -> None:
         self.evaluate, (self.x, self.point, self.origin) = evaluate, state
-        self.members: list[tuple[int, float, float]] = []  # coordinate, value and unit
+        self.members: list[tuple[int, float, float, float]] = []  # coordinate, value, unit, and how far it may go
         self.moves: list[tuple[int, float, float]] = []  # coordinate, value and distance
         self.square, self.sizes = 0.0, list[tuple[float, float]]()  # of f, by squares
 
-    def begin(self, members: list[int], lengths: list[float]) -> None:
+    def begin(self, members: list[int], lengths: list[float], rooms: Any) -> None:
         """Take other members, and forget what was seen of f."""
         pairs = zip(members, lengths, strict=True)
-        self.members = [(i, float(self.origin[i]), length) for i, length in pairs]
+        self.members = [(i, float(self.origin[i]), length, float(rooms[i])) for i, length in pairs]
         self.sizes.clear()
 
     def __setitem__(self, _: int, square: float) -> None:
-        """Find distances whose ends are stored exactly: away from 0 by itself, and then on the other side too."""
+        """Find distances whose ends are stored exactly: away from 0 by itself, and then on the other side too.
+
+        The square is infinite if one is longer than it may be.
+        """
         self.moves, part, squares = [], math.sqrt(max(square, 0.0)), 0.0
-        for i, value, unit in self.members:
+        for i, value, unit, room in self.members:
             self.point[i] = abs(value) + part * unit
             distance = float(self.point[i]) - abs(value)
             self.point[i] = value
             self.moves.append((i, value, distance))
-            squares += (distance / unit) ** 2
+            squares += (distance / unit) ** 2 if distance <= room else math.inf
         self.square = squares / len(self.members)
 
     def __getitem__(self, _: int) -> float:
@@ -216,8 +219,8 @@ def make_second_estimates(evaluate: Any, decorate: Decorator) -> Any:
         *own, rooms = data
         for k in range(start, stop):
             chosen = slice(where.starts[k], where.starts[k + 1])
-            line.begin(where.members[chosen].tolist(), where.lengths[chosen].tolist())
-            room = min((float(rooms[i]) / unit) ** 2 for i, _, unit in line.members)
+            line.begin(where.members[chosen].tolist(), where.lengths[chosen].tolist(), rooms)
+            room = min((room / unit) ** 2 for _, _, unit, room in line.members)
             curve, limits = (line.x, line, [0.0]), np.array([[0.0], [room], [0.0]])
             try:
                 flags |= loop(curve, (*own, limits), args, ALL_COORDINATES, 0, 1, row.data)

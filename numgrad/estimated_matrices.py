@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, describe, is_compiled, real_number
-from .containers import Joined, is_container, is_labelled
+from .containers import Joined, is_container, is_labelled, of_labelled
 from .driver import Progress, Workers
 from .estimate_loops import COLUMNS, make_second_estimates
 from .estimates import Estimate, problem_of
@@ -19,7 +19,7 @@ from .gradient import takes_containers
 from .loops import Directions, Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
-from .schemes import Bounds
+from .schemes import SPARE_ROOM, Bounds
 
 __all__ = ["estimate_hessian", "estimate_jacobian"]
 
@@ -50,7 +50,8 @@ def estimate_jacobian(
         ``f(x, *args)``: an array of any shape of real numbers, or a list, as for `numerical_jacobian`. One compiled
         with `numba.njit` is called from Python, as the extrapolation is not compiled for several outputs.
     x, args, workers, progress
-        As for `estimate_gradient`; `x` is perturbed in place likewise, and restored. Workers are processes.
+        As for `estimate_gradient`, but `x` is one array, or a Series or DataFrame, which reaches `f` with its labels;
+        it is perturbed in place likewise, and restored. Workers are processes.
     bounds, rtol, atol, first_step
         As for `estimate_gradient`.
 
@@ -84,6 +85,8 @@ def estimate_jacobian(
     """
     options: dict[str, Any] = {"args": args, "workers": workers, "progress": progress}
     options |= {"bounds": bounds, "rtol": rtol, "atol": atol, "first_step": first_step}
+    if is_labelled(x) and takes_containers(f, args, x):
+        f, x = of_labelled(f, x)
     problem = problem_of(VectorObjective(f), _python_or_compiled(f, args).place, x, options)
     rows, shape, flags = problem.rows_of_outputs(progress)
     problem.warn_of(flags, rows[..., 0].reshape(-1))
@@ -157,7 +160,7 @@ def estimate_hessian(
     """
     options: dict[str, Any] = {"args": args, "workers": workers, "progress": progress}
     options |= {"bounds": bounds, "rtol": rtol, "atol": atol, "first_step": first_step}
-    if x.__class__ is not np.ndarray and is_container(x) and not is_labelled(x) and takes_containers(f, args, x):
+    if x.__class__ is not np.ndarray and is_container(x) and takes_containers(f, args, x):
         joined = Joined(x)
         options["first_step"] = None if first_step is None else joined.numbers(first_step, "first_step")
         options["bounds"] = joined.limits(bounds)
@@ -166,7 +169,7 @@ def estimate_hessian(
     rows, flags = problem.run(problem.rule(), ALL_COORDINATES, problem.point.size)
     base = real_number(problem.objective.returned(problem.point, args))
     with np.errstate(all="ignore"):  # squares of units may overflow
-        lines = _Lines(problem.point, problem.reach, rows)
+        lines = _Lines(problem.point.view(np.ndarray), problem.reach, rows)
         where = lines.directions()
         data = base, problem.eps, problem.goals.good(), problem.goals.atol, lines.rooms
         rule = Rule(make_second_estimates, data, False, COLUMNS, make_second_estimates)
@@ -212,7 +215,7 @@ class _Lines:
         if len(reach):
             values = x.reshape(-1).astype(np.float64)
             self.units = np.where(reach[2] > 0.0, reach[2] / _FIRST, self.units)
-            self.rooms = np.fmin(values - reach[0], reach[1] - values)
+            self.rooms = (1 - SPARE_ROOM) * np.fmin(values - reach[0], reach[1] - values)
         self.noise = np.nan_to_num(np.fmax(rows[:, 3], 0.5 * rows[:, 1]) * rows[:, 2], nan=0.0, posinf=0.0)
         other = self.units[0] != self.units[1]
         self.again = other[self.first] | other[self.second]

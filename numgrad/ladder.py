@@ -75,35 +75,46 @@ class Judged(NamedTuple):
     rung: Indices
 
 
-def noise_of(value_at: Callable[[float], float], base: float, growths: int = 0) -> float:
+def noise_of(
+    values_at: Callable[[list[float]], Floats], base: float, growths: int = 0, farthest: float = math.inf
+) -> float:
     """Return the standard deviation of f, from a table of differences of 7 values along a line.
 
-    ``value_at(t)`` is f for t spacings. Values that stay equal over some spacings are stairs, whose height counts; then
-    it looks farther away so many times, while that does not look smooth, for more coordinates to climb theirs.
+    ``values_at(ts)`` is f for each t spacings. Values that stay equal over some spacings are stairs, whose height
+    counts; then it looks farther away so many times, while that does not look smooth, for more coordinates to climb
+    theirs. It looks no farther than `farthest`; where that is next to x, no noise is known.
     """
     spacing, is_stair = 1.0, False
+    if farthest < 3.0:
+        return 0.0
     for _ in range(_GROWTHS):
-        if (change := value_at(3.0 * spacing) - base) != 0.0:
+        if (change := float(values_at([3.0 * spacing])[0]) - base) != 0.0 or 12.0 * spacing > farthest:
             break
         spacing, is_stair = 4.0 * spacing, True
-    found = [_levels(value_at, base, spacing)]
+    found = [_levels(values_at, base, spacing)]
     if is_stair:  # which hid a quarter of the change
         found.append([_OF_QUANTUM * 0.25 * abs(change)] * 3)
     for _ in range(growths if is_stair else 0):
         spacing *= 16.0
-        levels = _levels(value_at, base, spacing)
+        if 3.0 * spacing > farthest:
+            break
+        levels = _levels(values_at, base, spacing)
         if not levels[2] > _ROUGH * levels[0]:
             break
         found.append(levels)
-    return max(float(np.median(levels)) for levels in found)
+    return max(sorted(levels)[1] for levels in found)
 
 
-def _levels(value_at: Callable[[float], float], base: float, spacing: float) -> list[float]:
+def _levels(values_at: Callable[[list[float]], Floats], base: float, spacing: float) -> list[float]:
     """Return what the third, fourth and fifth differences take for the standard deviation of f."""
-    values = np.array([value_at(j * spacing) if j else base for j in range(-3, 4)])
+    below, above = np.split(values_at([j * spacing for j in (-3, -2, -1, 1, 2, 3)]), 2)
+    values = np.concatenate([below, [base], above])
     size = float(np.abs(values).max()) or 1.0  # the squares of what f returns may overflow
-    tables = ((np.diff(values / size, order), math.comb(2 * order, order)) for order in (3, 4, 5))
-    levels = [size * math.sqrt(float(np.mean(table**2)) / scale) for table, scale in tables]
+    table, levels = np.diff(values / size, 2), []
+    for order in (3, 4, 5):
+        table = table[1:] - table[:-1]
+        mean = float(np.square(table).sum()) / len(table)
+        levels.append(size * math.sqrt(mean / math.comb(2 * order, order)))
     return [level if math.isfinite(level) else 0.0 for level in levels]
 
 
@@ -137,6 +148,8 @@ class Ladder:
 
     def fill(self, rows: Indices, which: Flags) -> None:
         """Ask for one row of each of the lines that are flagged."""
+        if not which.any():
+            return
         lines = np.flatnonzero(which & (rows >= 0) & (rows < len(self.rungs)))
         lines = lines[~self.asked[rows[lines], lines]]
         rows = rows[lines]
@@ -150,6 +163,8 @@ class Ladder:
         On stairs a step hardly longer changes nothing. Their height, which the lowest rung shows that is not flat, is
         noise to the other rungs. Where f is flat at all rungs, the next larger one is asked for.
         """
+        if not ((self.stairs == 1) | (failed & (self.stairs == 0))).any():  # those without a slope are among these
+            return False
         index, lines, before = self.index, self.each, self.asked.sum()
         heights = np.where(self.asked, self.steps * (np.abs(self.slopes) + 0.5 * np.abs(self.jumps)), 0.0)
         moved, low = heights > 0.0, self.asked.argmax(axis=0)
@@ -209,7 +224,7 @@ class Ladder:
         self.fill(rows, everywhere)
         self.fill(rows + 1, everywhere)
         for _ in range(len(self.rungs)):
-            slope, error, rows, bars = self.best()
+            slope, error, rows, bars = best = self.best()
             failed, gap = self._fails(slope, error, rtol)
             if self.look_for_stairs(failed):
                 continue
@@ -226,8 +241,8 @@ class Ladder:
             noisy &= self._is_vague(slope, error)
             self.fill(above.argmax(axis=0), above.any(axis=0) & noisy & ~down & ~denied)
             if self.asked.sum() == before:
-                break
-        return self._verdict(rtol)
+                return self._verdict(rtol, best)
+        return self._verdict(rtol, self.best())
 
     def _fails(self, slope: Floats, error: Floats, rtol: float) -> tuple[Flags, Floats]:
         gap = np.abs(self.lines.candidate - slope)
@@ -253,9 +268,9 @@ class Ladder:
         wrong = failed & ~denied & (self.noise[below, lines] < gap)
         return (rough | wrong) & self.allowed[below, lines] & (low > 0), denied
 
-    def _verdict(self, rtol: float) -> Judged:
+    def _verdict(self, rtol: float, best: tuple[Floats, Floats, Indices, Floats]) -> Judged:
         """Return what is found: only what another step denies as well has failed."""
-        slope, error, rows, bars = self.best()
+        slope, error, rows, bars = best
         failed, gap = self._fails(slope, error, rtol)
         lines, index = self.each, self.index
         apart, size = np.abs(self.lines.candidate - self.slopes), np.fmax(np.abs(self.lines.candidate), np.abs(slope))

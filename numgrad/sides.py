@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -12,13 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
-from .arguments import describe, real_array, real_number
-from .containers import Container, OfOneArray, is_array, is_labelled, is_tree, joined, leaves, named, renewed
+from .arguments import real_array, real_number
+from .bounds import storable
+from .candidates import parts_of, shared
+from .containers import (
+    Container,
+    OfOneArray,
+    is_labelled,
+    is_tree,
+    joined,
+    keeping_masks,
+    renewed,
+)
 from .driver import Progress, Workers, differentiate
 from .ladder import noise_of, spacings
 from .loops import Directions, Floats, Indices, Rule, make_directions
 from .objectives.python import PythonObjective
-from .points import EPS, private_copy
+from .points import EPS, is_narrow, private_copy
 from .schemes import rule_at, steps_of
 
 __all__: list[str] = []  # nothing here is public
@@ -31,72 +41,19 @@ ROUND_OFF = 8.0
 _ROUNDING = 0.3
 # Own steps from a bound, below which a coordinate stays where it is along directions. No tuning: noise reaches 50.
 _ROOM = 64.0
+# Part of the room along a direction that is used, as a step is asked again that is longer by 2**-14. No tuning.
+_SPARE = 0.99
 # Part of max(|x|, 1), and multiple of the root mean square of its array, that no step exceeds: f is another there.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
 _FARTHEST, _OF_ARRAY = 0.25, 2.0
 # Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth of
 # coordinates that then moves. Fixed by "x in float32, directions" of tests/check_kinds.py.
 _LOOKS = 3
+# Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
+NUMBERS = 10**6
+# Of the one scheme of all directions: its row, and what its sum is divided by. Made once, since NumPy takes 1 us.
+_FIRST_ROW, _ONE = np.zeros(1, np.intp), np.ones(1)
 _BITS = (8, 11, 24)  # of bfloat16, float16 and float32
-
-
-def _candidate(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "") -> Iterator[NDArray[Any]]:
-    """Yield the parts of the candidate as copies, since f may change them, in the order of the leaves of x."""
-    label = f"gradient{path}"
-    if not is_tree(x):
-        if is_labelled(x) and is_labelled(gradient) and _is_reordered(gradient.axes, x.axes):
-            raise ValueError(f"{label} must have the labels of x in their order; pass gradient.reindex_like(x)")
-        yield _part(gradient, next(held).shape, label)
-        return
-    if isinstance(x, Mapping):
-        if not isinstance(gradient, Mapping) or set(gradient) != set(x):
-            got = sorted(gradient) if isinstance(gradient, Mapping) else describe(gradient)
-            raise ValueError(f"{label} must have the keys of x, {sorted(x)}, got {got}")
-    elif not isinstance(gradient, list | tuple):
-        raise ValueError(
-            f"x{path} must be one array, got arrays of several shapes; pass one at a time, or with a candidate that "
-            f"is a list of {len(x)} parts, got {describe(gradient)}"
-        )
-    elif len(gradient) != len(x):
-        raise ValueError(f"{label} must be a list of {len(x)} parts as x, got {describe(gradient)}")
-    for key in x if isinstance(x, Mapping) else range(len(x)):
-        yield from _candidate(gradient[key], x[key], held, f"{path}[{key!r}]")
-
-
-def _is_reordered(axes: Any, others: Any) -> bool:
-    """Tell whether there are the same labels in another order; other ones may be none of the user's own."""
-    ours, theirs = list(map(list, axes)), list(map(list, others))
-    return ours != theirs and list(map(set, ours)) == list(map(set, theirs))
-
-
-def _shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
-    """Return a line on parts of the candidate that share memory where those of x do not: one was overwritten."""
-    held = {named(path): part for path, part in leaves(gradient) if isinstance(part, np.ndarray)}
-    pairs = [(a, b) for a, b in combinations(held, 2) if np.may_share_memory(held[a], held[b])]
-    apart = [pair for pair in pairs if set(pair) <= set(x) and not np.may_share_memory(x[pair[0]], x[pair[1]])]
-    return [f"the candidate's {a} and {b} share memory: was one overwritten by the other?" for a, b in apart[:1]]
-
-
-def _part(part: Any, shape: tuple[int, ...], label: str) -> NDArray[Any]:
-    if _is_masked(part):
-        raise TypeError(f"{label} has masked elements, which nothing can be compared with; pass its .filled(0.0)")
-    if isinstance(part, tuple) and any(map(is_array, part)):
-        raise TypeError(
-            f"{label} must be one array of shape {shape}, got a tuple of {len(part)}, as of a value and a gradient; "
-            f"pass the part that is the gradient"
-        )
-    array = np.array(real_array(part, label), order="C", subok=False)
-    if array.shape != shape:
-        transposed = " (is it transposed?)" if array.shape == shape[::-1] else ""
-        raise ValueError(f"{label} must have the shape of x, {shape}, got {array.shape}{transposed}")
-    return array
-
-
-def _is_masked(value: Any) -> bool:
-    """Tell whether elements are masked, in lists too, of which NumPy would make an array of what lies below."""
-    if isinstance(value, list | tuple):
-        return any(map(_is_masked, value))
-    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
 
 
 def _eps(array: NDArray[Any]) -> float:
@@ -131,10 +88,12 @@ class Sides:
         self.whole_x = whole = Container(x)
         self.x, self.views, self.copies, self.places = whole.arrays, whole.views, whole.copies, whole.places
         self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
+        if self.is_tree:
+            self.f = keeping_masks(f, self.x.values())
         if callable(gradient):
             gradient = self._called(gradient)
-        self.notes = _shared(gradient, self.x) if self.is_tree else []
-        parts = list(_candidate(gradient, x, iter(self.x.values())))
+        self.notes = shared(gradient, self.x) if self.is_tree else []
+        parts = list(parts_of(gradient, x, iter(self.x.values())))
         self.whole = np.concatenate([part.reshape(-1) for part in parts] or [np.empty(0)])
         self.plain = self.objective if _has_steps(self.objective) else PythonObjective(f)
         self.is_planned = plan != (None, None)
@@ -149,6 +108,7 @@ class Sides:
         """Return what a function returns at the point; ValueError if it writes to it."""
         point, args = self.point, self.args
         if self.is_tree:
+            gradient = keeping_masks(gradient, self.x.values())
             return PythonObjective(lambda _: gradient(renewed(point), *args)).returned(self.views, ())
         return PythonObjective(gradient).returned(point, args)
 
@@ -164,7 +124,16 @@ class Sides:
         self.counts = [array.size for array in self.x.values()]
         self.flat = joined(np.asarray(array, np.float64) for array in self.x.values())
         self.steps = self._steps(h)
-        self.bounds, self.ends = self.whole_x.own(bounds, "bounds"), self.whole_x.limits(bounds)
+        self.bounds, self.ends = self.whole_x.own(bounds, "bounds"), self._ends(bounds)
+
+    def _ends(self, bounds: Any) -> tuple[Floats, Floats] | None:
+        """Return the outermost numbers within the bounds that x stores, or None: what lies between stays between."""
+        if (ends := self.whole_x.limits(bounds)) is None:
+            return None
+        for name, place in self.places.items():
+            if is_narrow(self.x[name]):
+                ends[0][place], ends[1][place] = storable(ends[0][place], ends[1][place], self.x[name].dtype.type)
+        return ends
 
     def _steps(self, h: Any) -> Floats:
         """Return the steps: as for an f that changes over lengths of 1 or x, or what was asked for."""
@@ -201,6 +170,16 @@ class Sides:
         room: Floats = (np.fmin(self.flat - low, high - self.flat) >= _ROOM * self.steps).astype(np.float64)
         return room
 
+    def reach(self, vectors: Floats) -> Floats:
+        """Return how far x may move along each vector, on both sides, within the bounds."""
+        if self.ends is None:
+            return np.full(len(vectors), math.inf)
+        room = np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat)
+        reach: Floats = np.where(vectors == 0.0, math.inf, _SPARE * room / np.abs(vectors)).min(
+            axis=1, initial=math.inf
+        )
+        return reach
+
     def objective_of(
         self, name: str | None, objective: driver.Objective
     ) -> tuple[driver.Objective, Any, tuple[Any, ...]]:
@@ -227,7 +206,7 @@ class Sides:
         """Return f at displaced points, one a direction, over one array or over all; or the sum of signs times f."""
         objective, memory, args = self.objective_of(name, self.plain)
         out, each = np.empty(len(where.starts) - 1), np.array([signs])
-        rule = Rule(make_directions, (math.nan, 0.0, each, each, np.zeros(1, np.intp), np.ones(1), False))
+        rule = Rule(make_directions, (math.nan, 0.0, each, each, _FIRST_ROW, _ONE, False))
         differentiate(objective, memory, args, (rule, where), out, **how)
         return out
 
@@ -235,14 +214,17 @@ class Sides:
         """Return slopes and jumps of some coordinates of one array; near a bound the sides differ in length."""
         memory = np.asarray(self.x[name])
         exact = memory.reshape(-1)[own].astype(np.promote_types(memory.dtype, np.float64))
-        low, high = (end[self.places[name]][own] for end in self.ends) if self.ends else (-math.inf, math.inf)
-        widths, values, starts = [], [], np.arange(len(own) + 1)
+        ends = tuple(end[self.places[name]][own] for end in self.ends or ())
+        widths, moves = [], []
         for side in (1.0, -1.0):
-            lengths = np.clip(exact + side * steps, low, high) - exact
+            lengths = exact + side * steps - exact
+            if ends:
+                lengths = _not_beyond(exact, np.clip(exact + side * steps, *ends) - exact, ends)
             stored = (exact + lengths).astype(memory.dtype).astype(exact.dtype) - exact
             widths.append((side * stored).astype(np.float64))
-            where = Directions(starts, own, lengths.astype(np.float64))
-            values.append(self.values(name, where, workers=self.workers))
+            moves.append(lengths.astype(np.float64))
+        where = Directions(np.arange(2 * len(own) + 1), np.tile(own, 2), np.concatenate(moves))
+        values = self.values(name, where, workers=self.workers).reshape(2, len(own))
         up, down = (values[0] - self.value) / widths[0], (self.value - values[1]) / widths[1]
         slope = np.where(widths[0] == widths[1], (values[0] - values[1]) / (widths[0] + widths[1]), math.nan)
         uneven = (widths[1] * up + widths[0] * down) / (widths[0] + widths[1])
@@ -280,12 +262,15 @@ class Sides:
     def moved_by_storing(self) -> float:
         """Return by how much slopes differ if f rounds all of x to fewer bits, as a net that casts its weights, else 0.
 
-        The slopes of f are then those at the rounded x, where f has the value that it has at x.
+        The slopes of f are then those at the rounded x, where f has the value that it has at x. A coordinate that would
+        be rounded beyond a bound stays.
         """
+        low, high = self.ends or (-math.inf, math.inf)
         parts, powers = np.frexp(self.flat)
         for bits in _BITS:
-            moves = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits) - self.flat
-            if moves.any() and self._value_at(moves) == self.value:
+            stored = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits)
+            moves = np.where((low <= stored) & (stored <= high), stored - self.flat, 0.0)
+            if moves.any() and self._values_along(moves, [1.0])[0] == self.value:
                 return float(np.ldexp(np.abs(self.whole).max(), 1 - bits))
         return 0.0
 
@@ -295,11 +280,14 @@ class Sides:
 
     def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0) -> float:
         line = self.untied(signs * steps * self.room())
-        return noise_of(lambda t: self._value_at(t * line), self.value, growths)
+        farthest = self.reach(line[np.newaxis])[0]
+        return noise_of(lambda places: self._values_along(line, places), self.value, growths, farthest)
 
-    def _value_at(self, moves: Floats) -> float:
-        """Return f where all coordinates have moved."""
-        return float(self.values(None, _moves(moves[np.newaxis], np.ones(1)))[0])
+    def _values_along(self, line: Floats, places: list[float]) -> Floats:
+        """Return f at multiples of a line through x, many at a time while these are few numbers."""
+        length = max(1, NUMBERS // max(1, line.size))
+        parts = [np.array(places[first : first + length]) for first in range(0, len(places), length)]
+        return np.concatenate([self.values(None, _moves(line[np.newaxis], part)) for part in parts])
 
     def untied(self, vectors: Floats) -> Floats:
         """Return flat vectors with the components of elements that share memory added up, in each of these."""
@@ -311,9 +299,18 @@ class Sides:
 
 
 def _moves(vectors: Floats, steps: Floats) -> Directions:
-    count, n = vectors.shape
-    lengths = (vectors * steps[:, np.newaxis]).reshape(-1)
-    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), lengths)
+    lengths = vectors * steps[:, np.newaxis]
+    count, n = lengths.shape
+    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), lengths.reshape(-1))
+
+
+def _not_beyond(exact: Floats, lengths: Floats, ends: tuple[Any, ...]) -> Floats:
+    """Return lengths that are shorter by a spacing where rounding would bring ``exact + lengths`` beyond the ends."""
+    lengths = lengths.astype(np.float64)
+    reached = exact + lengths
+    shorter = np.fmax(np.abs(lengths) - np.spacing(np.abs(reached).astype(np.float64)), 0.0)
+    beyond = (reached < ends[0]) | (reached > ends[1])
+    return np.where(beyond, np.copysign(shorter, lengths), lengths).astype(np.float64)
 
 
 def _addresses(array: NDArray[Any]) -> NDArray[np.int64]:

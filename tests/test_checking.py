@@ -735,6 +735,56 @@ def test_tables_are_short_and_begin_with_the_worst():
     assert "hint: W7: the sign is wrong" in html
 
 
+# Functions that have a check look far: constant, kinked, with stairs, noisy, of few digits of x or of f.
+LOOKED_AT = {
+    "smooth": lambda x: float(np.sum(np.sin(x))),
+    "constant": lambda x: 1.0,
+    "kinked": lambda x: float(np.sum(np.abs(x))),
+    "stairs": lambda x: float(np.sum(np.floor(50 * x))),
+    "fine": lambda x: float(np.sum(np.sin(1e4 * x))),
+    "float32": lambda x: float(np.float32(np.sum(x**3))),
+    "x in float32": lambda x: float(np.sum(x.astype(np.float32) ** 2)),
+    "x in float16": lambda x: float(np.sum(x.astype(np.float16).astype(float) ** 2)),
+}
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+@pytest.mark.parametrize("dtype", ["f8", ">f8", "f4", "f2", "g"])
+def test_whatever_is_checked_nothing_is_evaluated_beyond_the_bounds(name, dtype):
+    for seed in range(12):
+        rng, n = np.random.default_rng(seed), 3
+        scale = 10.0 ** rng.integers(-1, 2 if dtype == "f2" else 4)
+        x = (scale * rng.normal(size=n)).astype(dtype)
+        near = 10.0 ** rng.uniform(-1 if dtype == "f2" else -4, 1, (2, n)) * (rng.random((2, n)) < 0.7)
+        near[1, ~near.any(axis=0)] = 1.0
+        low, high = x.astype(float) - scale * near[0], x.astype(float) + scale * near[1]
+        outside = []
+
+        def f(p):
+            flat = np.concatenate([p["a"], p["b"]]) if isinstance(p, dict) else p
+            outside.extend(flat[(flat < low) | (flat > high)].tolist())  # noqa: B023
+            return LOOKED_AT[name](flat.astype(float))
+
+        for candidate in (np.cos(x.astype(float)), rng.normal(size=n), np.zeros(n)):
+            check_gradient(f, candidate, x, bounds=(low, high), rng=0)
+            check_gradient(f, candidate, x, bounds=(low, high), directions=2, rng=0)
+            parts = {"a": x[:1], "b": x[1:]}
+            check_gradient(
+                f,
+                {"a": candidate[:1], "b": candidate[1:]},
+                parts,
+                h={"a": scale / 9, "b": None},
+                bounds={"a": (low[:1], high[:1]), "b": (low[1:], high[1:])},
+            )
+        assert outside == []
+
+
+@pytest.mark.parametrize("rng", [-1, "seed", 0.5, object()])
+def test_another_rng_is_refused_in_one_line(rng):
+    with pytest.raises((TypeError, ValueError), match=r"^rng must be a numpy.random.Generator or a seed, got .*$"):
+        check_gradient(np.sum, np.ones(2), np.ones(2), rng=rng)
+
+
 def test_steps_and_bounds_of_arrays_are_taken_by_their_names():
     seen, x = [], {"a": np.array([1.0, 2.0]), "b": np.array([3.0])}
 

@@ -18,6 +18,7 @@ from numgrad import (
     directional_derivative,
     estimate_gradient,
     estimate_hessian,
+    estimate_jacobian,
     gradient_ascent,
     gradient_descent,
     hessian_vector_product,
@@ -280,6 +281,18 @@ def test_hessians_are_over_all_arrays_in_turn(kind):
     assert (W.tobytes(), b.tobytes()) == before
 
 
+@pytest.mark.parametrize("hessian", [numerical_hessian, lambda f, x: estimate_hessian(f, x).value])
+def test_an_f_that_locks_its_arrays_changes_no_hessian(hessian):
+    W = np.array([1.0, 2.0])
+
+    def locks(p):
+        p["W"].flags.writeable = False
+        return p["W"][0] ** 2 * p["W"][1]
+
+    assert hessian(locks, {"W": W}) == pytest.approx(np.array([[4.0, 2.0], [2.0, 0.0]]), abs=1e-6)
+    assert W.tolist() == [1.0, 2.0]
+
+
 def test_steps_and_bounds_of_a_hessian_are_those_of_each_array():
     seen, x = [], {"W": np.array([[1.0, 2.0]]), "b": np.array([3.0], np.float32), "n": 2}
 
@@ -522,6 +535,39 @@ def test_a_compiled_f_receives_the_numbers_of_a_series():
 
 
 # --- labels, and misuse ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_hessians_jacobians_and_paths_give_f_the_labels(is_mixed):
+    pd = pytest.importorskip("pandas")
+    series = pd.Series([1.0, 2.0, 4.0], index=list("abc"))
+    assert estimate_hessian(lambda s: s.var(), series).value == pytest.approx(np.eye(3) - 1 / 3)  # ddof is 1 in pandas
+    slopes = estimate_jacobian(lambda s, k: [k * s["a"] * s["b"], s.mean()], series, args=(3.0,)).value
+    assert slopes == pytest.approx(np.array([[6.0, 3.0, 0.0], [1 / 3, 1 / 3, 1 / 3]]))
+
+    frame = pd.DataFrame({"u": [1.0, 2.0], "v": [3, 5] if is_mixed else [3.0, 5.0]}, index=["r", "s"])
+    before = frame.copy()
+    f = lambda d, k=1.0: k * d.loc["r", "u"] ** 2 * d.loc["s", "v"]  # noqa: E731
+    exact = np.zeros((4, 4))
+    exact[0, 0], exact[0, 3], exact[3, 0] = 10.0, 2.0, 2.0
+    assert estimate_hessian(f, frame, first_step=0.5, bounds=(-9.0, 9.0)).value == pytest.approx(exact, abs=1e-9)
+    assert estimate_jacobian(lambda d: [f(d)], frame).value == pytest.approx(np.array([[[10.0, 0.0], [0.0, 1.0]]]))
+
+    seen = []
+    path = descent_path(f, frame, 0.01, 2, args=(2.0,), callback=lambda k, d: seen.append(d.loc["r", "u"]))
+    assert path == pytest.approx(descent_path(lambda x: 2 * x[0, 0] ** 2 * x[1, 1], frame.to_numpy(float), 0.01, 2))
+    assert seen == path[1:, 0, 0].tolist()
+    pd.testing.assert_frame_equal(frame, before)
+    with pytest.raises(TypeError, match="callback must be callable"):
+        descent_path(f, frame, callback=3)
+
+
+def test_a_copy_of_a_frame_to_which_nothing_responds_is_warned_of():
+    pd = pytest.importorskip("pandas")
+    mixed = pd.DataFrame({"u": [1.0, 2.0], "v": [3, 5]})
+    for ask in (estimate_jacobian, descent_path):
+        with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):
+            ask((lambda d: [1.0]), mixed)
 
 
 def test_labels_name_each_coordinate():

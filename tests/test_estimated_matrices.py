@@ -312,3 +312,20 @@ if __name__ == "__main__":
                 f"{name:18}{len(beyond):4} beyond{len(silent):4} silent, median {np.median(errors):.1e}, "
                 f"{np.mean(evaluations):.1f} evaluations"
             )
+
+
+@pytest.mark.parametrize("dtype", ["f8", ">f8", "f4", "f2", "g"])
+def test_no_line_of_a_hessian_leaves_the_bounds(dtype):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=2).astype(dtype)
+        low, high = (x.astype(float) + sign * 10.0 ** rng.uniform(-8, 1, 2) for sign in (-1, 1))
+        outside = []
+
+        def f(x):
+            outside.extend(x[(x < low) | (x > high)].tolist())  # noqa: B023
+            return float(np.sum(np.sin(1e2 * x.astype(float)))) + float(x[0]) * float(x[1])
+
+        estimate_hessian(f, x, bounds=(low, high))
+        estimate_hessian(f, x, bounds=(low, high), first_step=1.0)
+        assert outside == []

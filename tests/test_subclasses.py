@@ -5,13 +5,18 @@ import pytest
 from problems import needs_jit
 
 from numgrad import (
+    Gradient,
     IncrementalObjective,
     check_gradient,
     descent_path,
     estimate_gradient,
+    estimate_hessian,
+    estimate_jacobian,
     gradient_descent,
     numerical_diff,
     numerical_gradient,
+    numerical_hessian,
+    numerical_jacobian,
 )
 
 # numpy.matrix is pending deprecation, and the suite makes warnings errors.
@@ -35,6 +40,13 @@ class Quantity(np.ndarray):
             raise TypeError(f"units: {ufunc.__name__}")
         plain = [value.view(np.ndarray) for value in inputs]
         return np.asarray(getattr(ufunc, method)(*plain, **options)).view(Quantity)
+
+
+class Springs(np.ndarray):
+    """An array with a method of its own."""
+
+    def energy(self):
+        return float((self.view(np.ndarray).astype(np.float64) ** 3).sum())
 
 
 def plain_squares(x):
@@ -110,6 +122,73 @@ def test_a_masked_value_of_f_is_refused(value):
         numerical_gradient(lambda x: value, [1.0])
 
 
+def wrapped(kind, array):
+    """Return a container with one array to be looked at, and another one."""
+    return {"dict": lambda: {"W": array, "b": np.ones(2)}, "list": lambda: [array, np.ones(2)]}[kind]()
+
+
+def first_of(p):
+    return p["W"] if isinstance(p, dict) else p[0]
+
+
+ASKED = {
+    "gradient": numerical_gradient,
+    "Hessian": numerical_hessian,
+    "estimated gradient": estimate_gradient,
+    "estimated Hessian": estimate_hessian,
+    "descent": lambda f, x: gradient_descent(f, x, 1e-9, 1),
+    "check": lambda f, x: check_gradient(f, numerical_gradient(plain_sums, x), x),
+    "check by directions": lambda f, x: check_gradient(f, numerical_gradient(plain_sums, x), x, directions=2),
+    "value and gradient": lambda f, x: Gradient(f).value_and_gradient(x),
+}
+
+
+def plain_sums(p):
+    return float(np.sum(np.asarray(first_of(p)))) + float(np.sum(p["b"] if isinstance(p, dict) else p[1]))
+
+
+@pytest.mark.parametrize("kind", ["dict", "list"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, ">f8"])
+@pytest.mark.parametrize("hessian", [numerical_hessian, lambda f, x: estimate_hessian(f, x).value])
+def test_hessians_keep_the_mask_of_each_array(kind, dtype, hessian):
+    x = wrapped(kind, masked(dtype))
+    exact = np.zeros((5, 5))
+    exact[np.ix_([0, 2], [0, 2])] = 2.0
+    assert hessian(lambda p: float(first_of(p).sum() ** 2), x) == pytest.approx(exact, abs=1e-4)
+    assert first_of(x).mask.tolist() == [False, True, False]
+    assert first_of(x).data.tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_copy_in_a_container_that_would_lose_the_mask_is_refused(name):
+    for lost in (masked(int), read_only(masked())):
+        with pytest.raises(TypeError, match="a masked array keeps its mask only where"):
+            ASKED[name](lambda p: first_of(p).sum(), {"W": lost, "b": np.ones(2)})
+
+
+@pytest.mark.parametrize("ask", [*ASKED.values(), numerical_jacobian, estimate_jacobian])
+def test_a_list_of_masked_arrays_that_is_one_array_is_refused(ask):
+    with pytest.raises(TypeError, match=r"x\b.* must be one array, or a list without masks.*numpy.ma.stack"):
+        ask(lambda p: p.sum(), [masked(), masked()])
+
+
+@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("is_hard", [False, True])
+def test_an_f_that_masks_elements_of_an_array_in_a_container_is_refused_and_undone(name, dtype, is_hard):
+    def writes(p):
+        first_of(p)[0] = np.ma.masked
+        return plain_sums(p)
+
+    for array in (masked(dtype), np.ma.array([1.0, 2.0, 3.0], dtype)):
+        array.harden_mask() if is_hard else None
+        before = np.ma.getmaskarray(array).tolist(), array.data.tobytes()
+        with pytest.raises(ValueError, match="f writes to its argument"):
+            ASKED[name](writes, {"W": array, "b": np.ones(2)})
+        assert (np.ma.getmaskarray(array).tolist(), array.data.tobytes()) == before
+        assert array.hardmask is is_hard
+
+
 # --- matrices and quantities -----------------------------------------------------------------------------------------
 
 
@@ -151,6 +230,34 @@ def test_estimates_checks_and_descents_of_subclasses(make):
     assert descent_path(plain_squares, x, 0.25, 1)[1] == pytest.approx(exact / 4)
     assert gradient_descent(plain_squares, x, 0.25, 1) is x
     assert x.view(np.ndarray) == pytest.approx(exact / 4)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", ["bare", "dict", "list"])
+@pytest.mark.parametrize("bounds", [None, (-9.0, 9.0)])
+@pytest.mark.parametrize("hessian", [numerical_hessian, lambda f, x, **o: estimate_hessian(f, x, **o).value])
+def test_hessians_give_f_the_class_of_each_array(dtype, kind, bounds, hessian):
+    of_first = (lambda p: p) if kind == "bare" else first_of
+    own = (lambda x: x) if kind == "bare" else lambda x: wrapped(kind, x)
+
+    def trace(p):  # of the matrix product
+        return float(np.trace(np.asarray(of_first(p) * of_first(p))))
+
+    exact = np.zeros((4, 4))
+    exact[[0, 1, 2, 3], [0, 2, 1, 3]] = 2.0
+    found = hessian(trace, own(np.matrix([[1.0, 2.0], [3.0, 4.0]], dtype)), bounds=bounds)
+    assert np.reshape(found[:4, :4] if kind != "bare" else found, (4, 4)) == pytest.approx(exact, abs=0.02)
+
+    def energy(p):
+        return of_first(p).energy()
+
+    found = hessian(energy, own(np.array([1.0, 2.0, 3.0], dtype).view(Springs)), bounds=bounds)
+    assert found[:3, :3] == pytest.approx(np.diag([6.0, 12.0, 18.0]), abs=0.1)
+
+
+def test_bounds_of_a_matrix_name_the_coordinate():
+    with pytest.raises(ValueError, match=r"coordinate 1 is 2.0, not in 0.0 to 1.5"):
+        numerical_gradient(plain_squares, np.matrix([[1.0, 2.0]]), bounds=(0.0, 1.5))
 
 
 @pytest.mark.parametrize("workers", [1, map])

@@ -241,7 +241,8 @@ def _move_arrays(point: Any, origin: Any, where: Directions, k: int, offset: flo
 
 def _are_pairs(where: Directions, out: Floats) -> bool:
     """Tell whether each direction has one or two members, with lengths of their own."""
-    if out.ndim != 1 or not 0 < len(where.starts) - 1 <= len(where.members) == len(where.lengths):
+    count, members = len(where.starts) - 1, len(where.members)
+    if out.ndim != 1 or not 0 < count <= members <= 2 * count or members != len(where.lengths):
         return False
     counts = np.diff(where.starts)
     return bool(counts.min() >= 1 and counts.max() <= 2)
