@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .analytic import check_analytic
 from .arguments import ALL_COORDINATES, describe
-from .containers import Container, is_container, is_labelled, read_only, relabelled
+from .containers import Container, is_container, is_labelled, of_labelled, read_only, relabelled
 from .driver import Function, Progress, Workers, differentiate
 from .loops import (
     RESPONDED,
@@ -284,6 +285,35 @@ def takes_containers(f: Any, args: tuple[Any, ...], x: Any, vectorized: bool = F
             f"x in a {type(x).__name__} needs a Python f of one point, got {describe(f)}; let it call this one"
         )
     return is_python
+
+
+def with_labels(f: Any, x: Any, args: tuple[Any, ...], vectorized: bool = False) -> tuple[Any, NDArray[Any]]:
+    """Return f as a function of an array, and the array of the Series or DataFrame `x`.
+
+    A Python f receives it with its labels, over the same memory; other kinds the plain array, as for a gradient.
+    """
+    if vectorized or not isinstance(driver.as_objective(f, args), PythonObjective):
+        return f, x.to_numpy()
+    return of_labelled(f, x)
+
+
+def both_with_labels(f: Any, gradient: Any, x: Any, args: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    """Return f, its gradient and x, for an array; of both that one which is called."""
+    called, array = with_labels(f if gradient is None else gradient, x, args)
+    if gradient is None:
+        return called, None, array
+    if called is not gradient:
+        called.f = partial(_in_order, gradient, x)
+    return f, called, array
+
+
+def _in_order(gradient: Any, like: Any, x: Any, *args: Any) -> Any:
+    """Return what a gradient returns; ValueError if it has the labels of `like` in another order."""
+    found = gradient(x, *args)
+    for own, axis in zip(found.axes, like.axes, strict=False) if is_labelled(found) else ():
+        if len(own) == len(axis) and set(own) == set(axis) and list(own) != list(axis):
+            raise ValueError("gradient must return the labels of x in their order; pass gradient.reindex_like(x)")
+    return found
 
 
 def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Any:

@@ -15,8 +15,7 @@ from .arguments import real_array
 from .containers import Joined, is_container, is_labelled
 from .curvature import SecondDifferences, warn_of
 from .driver import Progress, Workers
-from .gradient import takes_containers
-from .labelled import both_with_labels
+from .gradient import both_with_labels, takes_containers
 from .loops import Floats
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .points import EPS, scales

@@ -14,7 +14,7 @@ from .analytic import check_analytic
 from .arguments import ALL_COORDINATES, describe
 from .containers import is_labelled
 from .driver import Progress, Workers
-from .labelled import with_labels
+from .gradient import with_labels
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step, make_directions
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .objectives.python import PythonObjective, VectorizedObjective

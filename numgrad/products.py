@@ -16,7 +16,7 @@ from .arguments import describe, real_array
 from .containers import is_labelled
 from .curvature import LONGER, warn_of
 from .driver import Workers, differentiate
-from .labelled import both_with_labels
+from .gradient import both_with_labels
 from .loops import Floats
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .objectives.python import PythonObjective

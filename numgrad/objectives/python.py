@@ -242,10 +242,8 @@ def _move_arrays(point: Any, origin: Any, where: Directions, k: int, offset: flo
 def _are_pairs(where: Directions, out: Floats) -> bool:
     """Tell whether each direction has one or two members, with lengths of their own."""
     count, members = len(where.starts) - 1, len(where.members)
-    if out.ndim != 1 or not 0 < count <= members <= 2 * count or members != len(where.lengths):
-        return False
-    counts = np.diff(where.starts)
-    return bool(counts.min() >= 1 and counts.max() <= 2)
+    fits = out.ndim == 1 and 0 < count <= members <= 2 * count and members == len(where.lengths)
+    return fits and set(np.diff(where.starts).tolist()) <= {1, 2}
 
 
 def _data_of_pairs(objective: PythonObjective, data: Any) -> tuple[Any, ...]:
