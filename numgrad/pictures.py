@@ -108,7 +108,9 @@ def picture(
     # A figure that no window and no backend knows of.
     figure, memory = matplotlib_part("figure").Figure(size, _DPI, layout="constrained"), io.BytesIO()
     draw(ax=figure.subplots(1, panels, subplot_kw=axes))
-    figure.text(0.995, 0.005, note, fontsize=6, ha="right", va="bottom", color="0.4")
+    if note:
+        figure.get_layout_engine().set(rect=(0.0, 0.03, 1.0, 0.97))  # the note has a line of its own
+        figure.text(0.995, 0.005, note, fontsize=6, ha="right", va="bottom", color="0.4")
     figure.savefig(memory, format=file_format)
     return memory.getvalue()
 

@@ -25,7 +25,7 @@ __all__: list[str] = []  # nothing here is public
 DURATIONS = (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))  # in seconds
 SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0))  # in bytes
 HEAD = ("route", "time", "quartiles", "per weight", "peak memory", "largest error", "speed-up")
-_COLUMNS = "{:18}{:>10}{:>19}{:>12}{:>13}{:>15}{:>10}"  # widths in characters
+_COLUMNS = "{:18}{:>10}{:>21}{:>12}{:>13}{:>15}{:>12}"  # widths in characters
 TABLE_HEAD = _COLUMNS.format(*HEAD)
 _CHANGES = "{:44}{:>12}{:>12}{:>9}  {}"  # the same, of what is compared
 # Samples from which on there is a spread.
