@@ -19,7 +19,7 @@ from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs
-from .points import EPS, is_narrow, resolution, scales
+from .points import EPS, FLOAT64, is_narrow, resolution, scales
 from .schemes import SPARE_ROOM, AnyScheme, Bounds, as_scheme, limits, rule_at
 from .sparsity import as_pattern, sparse_jacobian
 
@@ -93,7 +93,8 @@ class Problem:
                 arguments.result_buffer(out, out.shape, x, options.args, out.dtype).fill(np.nan)
             raise
         self.base, dtype = outputs(returned).copy(), np.asarray(returned).dtype
-        self.eps = max(EPS, float(np.finfo(dtype).eps)) if dtype.kind in "fc" else EPS
+        if dtype is not FLOAT64 and dtype.kind in "fc":
+            self.eps = max(EPS, float(np.finfo(dtype).eps))
         self.width = floats(self.base).size
         self.is_complex = self.plan[0].make is make_complex_step
         if self.is_complex and self.base.dtype.kind == "c":
@@ -195,9 +196,11 @@ class Problem:
 
         `noise` is the rounding of the gradient, if it is more than the spacing of its largest element.
         """
+        if self.h.__class__ is not str or self.is_complex:
+            return
         plain, steps = np.asarray(self.point), np.abs(self.plan[1].lengths)
         small = scales(plain) < SMALL
-        if self.h.__class__ is not str or self.is_complex or not small.any():
+        if not small.any():
             return
         noise = max(noise, self.eps * float(np.abs(self.base).max()))
         with np.errstate(all="ignore"):

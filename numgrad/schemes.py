@@ -307,8 +307,9 @@ def stored_steps(x: NDArray[Any], steps: Floats) -> Floats:
     """
     size = np.abs(x.reshape(-1))
     with np.errstate(all="ignore"):
-        distance = ((size + steps).astype(x.dtype) - size).astype(np.float64)
-    return np.where(np.isfinite(distance), distance, steps)
+        distance = ((size + steps).astype(x.dtype, copy=False) - size).astype(np.float64, copy=False)
+    is_finite = np.isfinite(distance)
+    return distance if is_finite.all() else np.where(is_finite, distance, steps)
 
 
 def _fit(

@@ -165,8 +165,9 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
 
     started, finished, errors = list[int](), list[None](), SimpleQueue[BaseException | None]()
     # A second Ctrl-C may end the wait for the threads, which hence write to memory that nobody else is given.
-    sweep = ranges.sweep
-    result, sweep.out = sweep.out, sweep.out.copy()  # with what is done, wherever it stands
+    sweep, out = ranges.sweep, ranges.sweep.out
+    if np.may_share_memory(out, sweep.result):
+        sweep.out = out.copy()  # with what is done, wherever it stands
     work = partial(_work_in_thread, ranges, finished, errors)
     try:
         # C again: no thread that was started goes uncounted.
@@ -185,7 +186,8 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
         ranges.ended = True
         while len(finished) < len(started):  # they read x, which may change after the return
             sleep(0.001)
-        result[...], sweep.out = sweep.out, result
+        if sweep.out is not out:
+            out[...], sweep.out = sweep.out, out
 
 
 def _work_in_thread(ranges: _Ranges, finished: list[None], errors: Any, state: Any) -> None:

@@ -39,7 +39,7 @@ class Units:
 
     def __init__(self, size, cost="cost", *, clock=None, seconds=0.0, flags=lambda start: 0, fails=lambda start: False):
         self.size, self.cost, self.throughput = size, cost, Throughput()
-        self.out = np.full(size, np.nan)
+        self.out = self.result = np.full(size, np.nan)
         self.clock, self.seconds, self.flags, self.fails = clock, seconds, flags, fails
         self.ranges, self.states, self.threads, self.lock = [], [], set(), threading.Lock()
 
