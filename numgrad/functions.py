@@ -245,7 +245,8 @@ def labels_of(t: ArrayLike, logits: Floats, *, checks_range: bool = True) -> NDA
     labels = as_labels(t, logits.shape, checks_range=checks_range)
     if labels.shape == logits.shape:
         return np.atleast_2d(labels)
-    return labels.reshape(-1).astype(np.intp, copy=False)
+    flat = labels.reshape(-1)
+    return flat if flat.dtype == np.intp else flat.astype(np.intp)
 
 
 def losses_of(z: Floats, t: NDArray[Any]) -> Floats:

@@ -167,7 +167,8 @@ class simpleNet:  # noqa: N801, the book's name
         """
         logits = self.predict(x)
         labels = labels_of(t, logits, checks_range=False)
-        rows = np.asarray(logits.reshape(-1, logits.shape[-1]), dtype=FLOAT64)
+        rows = logits.reshape(-1, logits.shape[-1])
+        rows = rows if rows.dtype is FLOAT64 else rows.astype(FLOAT64)
         loss = float(_softmax().cross_entropy(rows, labels))
         if loss < 0.0:  # a label may be no column
             labels_of(t, logits)
