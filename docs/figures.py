@@ -1,7 +1,7 @@
 """Draw every figure and write every table of the README and of docs anew: ``python docs/figures.py [NAME ...]``.
 
 A table is written between the lines ``<!-- table: NAME -->`` and ``<!-- end -->`` of the README and of the pages of
-docs. The names are descent, profile, steps (figures), peers, scaling and speed (tables). All take four minutes. Run
+docs. The names are descent, profile (figures), peers, scaling and speed (tables). All take four minutes. Run
 them on an idle machine, with the extra `bench` installed. BLAS has one thread: on a shared machine, two wait for each
 other.
 """
@@ -41,11 +41,6 @@ def descent():
 def profile():
     """Draw the time of a gradient against the number of weights."""
     numgrad_command(["profile", "--shape", *SHAPES, "--batch", "128", "--peers", "--plot", str(DOCS / "profile.png")])
-
-
-def steps():
-    """Draw the error against the step."""
-    numgrad_command(["steps", "--plot", str(DOCS / "steps.png")])
 
 
 def fastest(slow, fast):
@@ -139,7 +134,7 @@ def peers():
     return lines
 
 
-FIGURES = {"descent": descent, "profile": profile, "steps": steps}
+FIGURES = {"descent": descent, "profile": profile}
 TABLES = {"peers": peers, "scaling": scaling.table, "speed": speed}
 
 
