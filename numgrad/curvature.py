@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from . import driver
 from .bounds import Bounds, limits, storable
 from .driver import Progress, Workers, differentiate
-from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_directions
+from .loops import STEP_LOST, Directions, Floats, Indices
 from .points import EPS, is_narrow, private_copy, resolution, scales
-from .schemes import SPARE_ROOM, Scheme, linear_rule, steps_of, stored_steps
+from .schemes import SPARE_ROOM, Scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
 
@@ -195,10 +195,9 @@ class SecondDifferences:
 
     def values(self, moved: list[Indices]) -> Floats:
         """Return f where some coordinates have moved by their steps."""
-        members, one, found = np.concatenate(moved), np.ones((1, 1)), np.empty(len(moved))
-        rule = Rule(make_directions, (math.nan, 0.0, one, one, np.zeros(1, np.intp), np.ones(1), False))
+        members, found = np.concatenate(moved), np.empty(len(moved))
         where = Directions(np.cumsum([0, *map(len, moved)]), members, self.steps[members])
-        differentiate(self.objective, self.point, self.args, (rule, where), found)
+        differentiate(self.objective, self.point, self.args, (sum_of_values(1.0), where), found)
         return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -13,10 +12,10 @@ from . import arguments, driver
 from .analytic import check_analytic
 from .arguments import describe, is_compiled, raise_compile_error, real_array, real_number
 from .driver import differentiate
-from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
+from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .objectives.python import PythonObjective
 from .points import LOSS_EPS, depends_on, private_copy
-from .schemes import AnyScheme, Bounds, StepSize, rule_at
+from .schemes import AnyScheme, Bounds, StepSize, along_rows, rule_at, sum_of_values
 
 __all__ = ["numerical_diff"]
 
@@ -160,11 +159,6 @@ def _check_reads_argument(x: NDArray[Any], evaluate: Callable[[], Any]) -> None:
         raise ValueError("f reads x by another way than its argument, which is a copy here; let f read its argument")
 
 
-# Gives f at each offset: an element has a step and a weight of its own.
-_ONE = np.ones((1, 1))
-_VALUES = Rule(make_directions, (math.nan, 0.0, _ONE, _ONE, np.zeros(1, np.intp), np.ones(1), False))
-
-
 def _central(f: Callable[[Any], Any], x: Any, h: float) -> tuple[Any, bool]:
     """Return the quotients of the default scheme, with the bits of the reference, and whether a step was lost."""
     if isinstance(x, float):
@@ -195,8 +189,8 @@ def _linear(f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, in
         objective = PythonObjective(lambda point: f(point.copy()), lambda values: _real_values(values, x).ravel())
     moved, values = np.empty((2, len(offsets), n))
     moved[...] = offsets * where.lengths
-    directions = Directions(n * np.arange(len(values) + 1), np.tile(np.arange(n), len(values)), moved.ravel())
-    differentiate(objective, x, (), (_VALUES._replace(columns=n), directions), values)
+    # f at each offset: an element has a step and a weight of its own.
+    differentiate(objective, x, (), (sum_of_values(1.0)._replace(columns=n), along_rows(moved)), values)
     with np.errstate(all="ignore"):
         terms = weights * values if len(index) == 1 else np.where(weights == 0.0, 0.0, weights * values)
         divisors = denominators[index] * where.lengths

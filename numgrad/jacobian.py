@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments
 from .driver import Progress, Workers
 from .points import scales
-from .problem import Options, Problem, along_rows
-from .schemes import AnyScheme, Bounds, StepSize
+from .problem import Options, Problem
+from .schemes import AnyScheme, Bounds, StepSize, along_rows
 from .slopes import is_cheap
 from .sparsity import as_pattern, scipy_sparse, sparse_jacobian
 

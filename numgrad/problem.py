@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -15,12 +14,12 @@ from .arguments import ALL_COORDINATES, describe
 from .containers import is_labelled
 from .driver import Progress, Workers
 from .gradient import with_labels
-from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step, make_directions
+from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs
 from .points import EPS, FLOAT64, is_narrow, resolution, scales
-from .schemes import SPARE_ROOM, AnyScheme, Bounds, as_scheme, limits, rule_at
+from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, limits, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
 __all__: list[str] = []  # nothing here is public
@@ -29,15 +28,6 @@ __all__: list[str] = []  # nothing here is public
 _BATCH_BYTES = 2**26
 # The longest t of a line ``x + t v`` along a tiny v: with the offsets of any scheme it stays finite.
 _LONGEST = 1e300
-# The rule whose results are the values of f at displaced points themselves.
-_ONE = np.ones((1, 1))
-VALUES = Rule(make_directions, (math.nan, 0.0, _ONE, _ONE, np.zeros(1, np.intp), np.ones(1), False))
-
-
-def along_rows(moves: Floats) -> Directions:
-    """Return directions that move all coordinates, each by a row of `moves`."""
-    count, n = moves.shape
-    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), moves.reshape(-1))
 
 
 class Options(NamedTuple):
@@ -123,7 +113,7 @@ class Problem:
     def values(self, where: Directions, rows: Floats | None = None) -> NDArray[Any]:
         """Return f where some coordinates have moved, as flat outputs: a row for each direction, those of `rows`."""
         rows = np.empty((len(where.starts) - 1, self.width)) if rows is None else rows
-        self.differentiate((VALUES, where), rows)
+        self.differentiate((sum_of_values(1.0), where), rows)
         return rows.view(self.base.dtype)
 
     def moved(self, lengths: Floats, members: Indices = ALL_COORDINATES, rows: Floats | None = None) -> NDArray[Any]:

@@ -21,8 +21,7 @@ from .loops import Floats
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, private_copy, resolution, scales
-from .problem import VALUES, along_rows
-from .schemes import StepSize, as_scheme, steps_of, stored_steps
+from .schemes import StepSize, along_rows, as_scheme, steps_of, stored_steps, sum_of_values
 from .slopes import STEP, check_callable, is_cheap, slopes
 
 __all__ = ["hessian_vector_product"]
@@ -200,6 +199,6 @@ def _ends(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...]) -
             spacings.append(resolution(array))
         return private_copy(array).reshape(-1)
 
-    ends, plan = np.empty((2, x.size)), (VALUES._replace(columns=x.size), along_rows(np.stack([move, -move])))
-    differentiate(PythonObjective(gradient, checked), x, args, plan, ends)
+    ends, rule = np.empty((2, x.size)), sum_of_values(1.0)._replace(columns=x.size)
+    differentiate(PythonObjective(gradient, checked), x, args, (rule, along_rows(np.stack([move, -move]))), ends)
     return ends, max(spacings)

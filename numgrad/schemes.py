@@ -205,6 +205,19 @@ def central_rule(h: float) -> Rule:
     return Rule(make_central, (positive_step(h),))
 
 
+@functools.lru_cache(maxsize=8)
+def sum_of_values(*signs: float) -> Rule:
+    """Return the rule of ``sum_s s f(x + s d)`` along a direction d; of the sign 1, that of f at displaced points."""
+    each = np.array([signs])
+    return Rule(make_directions, (math.nan, 0.0, each, each, np.zeros(1, np.intp), np.ones(1), False))
+
+
+def along_rows(moves: Floats) -> Directions:
+    """Return directions that move all coordinates, each by a row of `moves`."""
+    count, n = moves.shape
+    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), moves.reshape(-1))
+
+
 @functools.lru_cache(maxsize=64)
 def _plan_for_all(scheme: Scheme | str, h: float, eps: float) -> tuple[Rule, Directions]:
     """Return the rule of a scheme with one step for all coordinates, and the directions of all of these."""

@@ -26,10 +26,10 @@ from .containers import (
 )
 from .driver import Progress, Workers, differentiate
 from .ladder import noise_of, spacings
-from .loops import Directions, Floats, Indices, Rule, make_directions
+from .loops import Directions, Floats, Indices
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, private_copy
-from .schemes import rule_at, steps_of
+from .schemes import along_rows, rule_at, steps_of, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
 
@@ -51,8 +51,6 @@ _FARTHEST, _OF_ARRAY = 0.25, 2.0
 _LOOKS = 3
 # Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
 NUMBERS = 10**6
-# Of the one scheme of all directions: its row, and what its sum is divided by. Made once, since NumPy takes 1 us.
-_FIRST_ROW, _ONE = np.zeros(1, np.intp), np.ones(1)
 _BITS = (8, 11, 24)  # of bfloat16, float16 and float32
 
 
@@ -205,9 +203,8 @@ class Sides:
     def values(self, name: str | None, where: Directions, signs: tuple[float, ...] = (1.0,), **how: Any) -> Floats:
         """Return f at displaced points, one a direction, over one array or over all; or the sum of signs times f."""
         objective, memory, args = self.objective_of(name, self.plain)
-        out, each = np.empty(len(where.starts) - 1), np.array([signs])
-        rule = Rule(make_directions, (math.nan, 0.0, each, each, _FIRST_ROW, _ONE, False))
-        differentiate(objective, memory, args, (rule, where), out, **how)
+        out = np.empty(len(where.starts) - 1)
+        differentiate(objective, memory, args, (sum_of_values(*signs), where), out, **how)
         return out
 
     def slopes(self, name: str, own: Indices, steps: Floats) -> tuple[Floats, Floats]:
@@ -299,9 +296,7 @@ class Sides:
 
 
 def _moves(vectors: Floats, steps: Floats) -> Directions:
-    lengths = vectors * steps[:, np.newaxis]
-    count, n = lengths.shape
-    return Directions(n * np.arange(count + 1), np.tile(np.arange(n), count), lengths.reshape(-1))
+    return along_rows(vectors * steps[:, np.newaxis])
 
 
 def _not_beyond(exact: Floats, lengths: Floats, ends: tuple[Any, ...]) -> Floats:
