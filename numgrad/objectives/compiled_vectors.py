@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..arguments import NEEDS_COMPLEX
 from ..loops import RESPONDED, Floats, Rule, make_columns, make_complex_step, move, settle
 from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
-from .compiling import PASTE, Kernel, compiled, cost_of
+from .compiling import INLINE, PASTE, Kernel, compiled, cost_of
 from .vectors import SHAPE_CHANGED, add, imaginary_parts, mixed_value_at, outputs
 
 __all__: list[str] = []  # nothing here is public
@@ -59,13 +59,16 @@ def add_form(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, d
 @compiled()
 def _put(row: Any, weight: float, values: Any, count: int, divisor: float) -> int:
     """Add to the floats of a row, and divide them at the end; return flags."""
-    is_last, responded = divisor != 0.0, False
-    by = divisor if is_last else 1.0
-    for j in range(len(values)):  # -0.0 is what changes no bit of a sum
+    if divisor == 0.0:
+        for j in range(len(values)):  # -0.0 is what changes no bit of a sum
+            row[j] = weight * values[j] + (row[j] if count else -0.0)
+        return 0
+    responded = False
+    for j in range(len(values)):
         total = weight * values[j] + (row[j] if count else -0.0)
         responded |= total != 0.0
-        row[j] = total / by
-    return RESPONDED if is_last and responded else 0
+        row[j] = total / divisor
+    return RESPONDED if responded else 0
 
 
 @compiled()
@@ -108,7 +111,7 @@ def _around(f: Any, make: Any, fills: bool) -> Kernel:
         return f(x, *args)
 
     evaluate = filled if fills else imaginary if is_complex else returned
-    return guard(compiled(**PASTE)(make_columns(evaluate, compiled(), (move, settle, add))), make)
+    return guard(compiled(**PASTE)(make_columns(evaluate, compiled(**INLINE), (move, settle, add))), make)
 
 
 class CompiledVector(CompiledObjective):
