@@ -42,6 +42,14 @@ _CURVED = 0.1
 _ROUNDS = 40
 
 
+def steps_at(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
+    """Return the step of each coordinate of the plain array `x`, as the points are stored."""
+    steps = steps_of(x, h, scheme, eps)
+    if isinstance(h, str):
+        steps *= LONGER
+    return stored_steps(x, np.broadcast_to(steps, x.size))
+
+
 class SecondDifferences:
     """An f at a point: its kind, the memory that is perturbed, and the steps and the rule of second differences."""
 
@@ -50,8 +58,7 @@ class SecondDifferences:
         self.point, self.private = self.objective.place(x, args)
         self.plain = plain = self.point.view(np.ndarray)
         self.value, self.eps = driver.eps_of_values(self.objective, self.point, args) if plain.size else (math.nan, EPS)
-        steps = (LONGER if isinstance(h, str) else 1.0) * steps_of(plain, h, scheme, self.eps)
-        self.steps, self.inside = stored_steps(plain, np.broadcast_to(steps, plain.size)), np.ones(plain.size, np.bool_)
+        self.steps, self.inside = steps_at(plain, h, scheme, self.eps), np.ones(plain.size, np.bool_)
         self.rule = linear_rule(scheme, 1 if bounds is None else scheme.order + 3, False, 0.0)
         self.ends = None if bounds is None else limits(plain, bounds)
         if self.ends is not None:
@@ -235,5 +242,7 @@ def warn_of(
     if ignored:
         moved = plain + np.abs(steps).reshape(x.shape)
         ignored = objective.value(moved, args) == objective.value(private_copy(plain), args)
-    lost = np.abs(plain.reshape(-1)) * resolution(plain) > np.abs(steps)
-    driver.warn_of(STEP_LOST if lost.any() else 0, h, ignored, x)
+    lengths, flat, eps = np.abs(steps), plain.reshape(-1), resolution(plain)
+    # The longest coordinate and the shortest step first: that takes a third of the time.
+    is_lost = not max(flat.max(initial=0.0), -flat.min(initial=0.0)) * eps <= lengths.min(initial=np.inf)
+    driver.warn_of(STEP_LOST if is_lost and (np.abs(flat) * eps > lengths).any() else 0, h, ignored, x)

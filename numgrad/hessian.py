@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .arguments import real_array
 from .containers import Joined, is_container, is_labelled
-from .curvature import SecondDifferences, warn_of
+from .curvature import SecondDifferences, steps_at, warn_of
 from .driver import Progress, Workers
 from .gradient import both_with_labels, takes_containers
 from .loops import Floats
@@ -250,20 +250,21 @@ def _own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Work
     (args, out, scheme, bounds), central = options, as_scheme("central", 2)
     if out is not None or bounds is not None or as_scheme(scheme, 2) != central:
         raise ValueError(f"the Hessian of {f} is a csr_array by central differences: no out, scheme or bounds")
-    problem = SecondDifferences(f, x, h, args, central, None)
+    objective = driver.as_objective(f, args)
+    plain, _ = objective.place(x, args)
     driver.check_progress(progress)
-    workers = driver.as_workers(workers, problem.objective)
-    found = f._hessian(problem.plain, problem.steps, args, workers, progress)
-    if isinstance(h, str) and least_magnitude(problem.plain) < SMALL:
-        _lengthen_own(problem, found, lambda steps: f._hessian(problem.plain, steps, args, workers, False), len(f))
-    warn_of(problem.objective, (problem.point, args), (h, problem.steps), ignored=False)
+    workers, steps = driver.as_workers(workers, objective), steps_at(plain, h, central, EPS)
+    found = f._hessian(plain, steps, args, workers, progress)
+    if isinstance(h, str) and least_magnitude(plain) < SMALL:
+        noise = 4.0 * EPS * abs(objective.value(plain, args)) / len(f)
+        _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
+    warn_of(objective, (plain, args), (h, steps), ignored=False)
     return found
 
 
-def _lengthen_own(problem: SecondDifferences, found: Any, hessian: Callable[[Floats], Any], terms: int) -> None:
-    """Take again the second derivatives by small coordinates where rounding hides them, in a sum of so many terms."""
-    plain, steps = problem.plain, problem.steps
-    noise = 4.0 * EPS * abs(problem.value) / terms
+def _lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Floats], Any], noise: float) -> None:
+    """Take again the second derivatives by small coordinates at x, by steps, where the noise of a term hides them."""
+    plain, steps = at_x
     with np.errstate(all="ignore"):
         at = np.repeat(np.arange(plain.size), np.diff(found.indptr)), found.indices
         largest, own = abs(found).max(axis=0).toarray().reshape(-1), noise / steps / steps

@@ -33,7 +33,8 @@ def magnitudes(x: NDArray[Any], least: float) -> Floats:
 
 def least_magnitude(x: NDArray[Any]) -> float:
     """Return the smallest magnitude of a coordinate."""
-    return float(scales(x).min(initial=1.0))
+    least = float(np.abs(x).min(initial=1.0))
+    return least if least >= SMALL else float(scales(x).min(initial=1.0))
 
 
 def enough(eps: float, order: int, derivative: int = 1) -> float:

@@ -320,9 +320,12 @@ def stored_steps(x: NDArray[Any], steps: Floats) -> Floats:
     """
     size = np.abs(x.reshape(-1))
     with np.errstate(all="ignore"):
-        distance = ((size + steps).astype(x.dtype, copy=False) - size).astype(np.float64, copy=False)
-    is_finite = np.isfinite(distance)
-    return distance if is_finite.all() else np.where(is_finite, distance, steps)
+        stored: NDArray[Any] = (size + steps).astype(x.dtype, copy=False)
+        stored -= size
+        distance: Floats = stored.astype(np.float64, copy=False)
+        if math.isfinite(distance.sum()):  # in one pass, without memory for a mask
+            return distance
+    return np.where(np.isfinite(distance), distance, steps)
 
 
 def _fit(

@@ -143,12 +143,43 @@ def regimes_of(x: Floats, h: float) -> Indices:
 
 
 @compiled(cache=True)
-def cube(x: Floats, cubes: NDArray[np.float32]) -> None:
-    """Write the cubes of `x` in single precision, in half the time of NumPy's three passes."""
+def cube(x: Floats, cubes: NDArray[np.float32]) -> np.uint32:
+    """Write the cubes of `x` in single precision; return the bits of the largest magnitude, which are in its order.
+
+    NumPy's three passes take twice as long, and its maximum and minimum as long again: a NaN keeps floats, but not
+    integers, from the vector unit.
+    """
+    bits, largest = cubes.view(np.uint32), np.uint32(0)
     for b in range(x.shape[0]):
         for i in range(x.shape[1]):
             single = np.float32(x[b, i])
             cubes[b, i] = single * single * single
+        for i in range(x.shape[1]):
+            largest = max(largest, bits[b, i] & np.uint32(0x7FFFFFFF))  # without the sign
+    return largest
+
+
+@compiled(cache=True)
+def shift(logits: Floats, shifted: Floats) -> None:
+    """Write the logits less the largest one of the row, in a fifth of NumPy's time for few classes."""
+    for b in range(logits.shape[0]):
+        top = logits[b, 0]
+        for j in range(logits.shape[1]):
+            if logits[b, j] > top or math.isnan(logits[b, j]):
+                top = logits[b, j]
+        for j in range(logits.shape[1]):
+            shifted[b, j] = logits[b, j] - top
+
+
+@compiled(cache=True)
+def narrow(table: Floats, factor: float, singles: NDArray[np.float32]) -> float:
+    """Write a table times a factor in single precision; return the least of the largest magnitudes of its columns."""
+    largest = np.zeros(table.shape[1])
+    for b in range(table.shape[0]):
+        for j in range(table.shape[1]):
+            value = factor * table[b, j]
+            singles[b, j], largest[j] = value, max(largest[j], abs(value))
+    return float(largest.min())
 
 
 @compiled(cache=True)
@@ -254,7 +285,8 @@ def series(logits: Floats, t: NDArray[Any], *, short: bool = False) -> list[Floa
 
     For soft labels it is the mean over labels, in which the series are linear.
     """
-    powers = np.subtract(logits, logits.max(axis=1, keepdims=True), out=logits if short else None)
+    powers = logits if short else np.empty(logits.shape)
+    shift(logits, powers)
     np.exp(powers, out=powers)
     some = (1 if short and t.ndim == 1 else len(logits)), logits.shape[1]
     tables = [np.empty(logits.shape), np.empty(some), np.empty(logits.shape), np.empty(some)]
@@ -277,11 +309,13 @@ def exact_state(x: Floats, t: NDArray[Any], z: Floats, h: float, tables: list[Fl
     return h, x, regimes_of(x, h), *tables[:2], *far, labels, soft
 
 
-def single(table: Floats) -> tuple[NDArray[np.float32], Floats | None]:
-    """Return a table in single precision, and the unit of each column where one is too small for it."""
+def single(table: Floats, factor: float) -> tuple[NDArray[np.float32], Floats | None]:
+    """Return a table times a factor in single precision, and the unit of each column where one is too small for it."""
+    singles = np.empty(table.shape, np.float32)
+    if narrow(table, factor, singles) > SMALL:
+        return singles, None
+    table = table * factor
     scale = np.abs(table).max(axis=0)
-    if scale.min() > SMALL:
-        return table.astype(np.float32), None
     scale[scale == 0.0] = 1.0
     return (table / scale).astype(np.float32), scale
 
@@ -297,9 +331,9 @@ class _Step:
             self.regimes, self.terms = regimes_of(self.x, h), batch * (t.shape[1] if t.ndim == 2 else 1)
             self.exact = exact_state(self.x, t, z, h, tables) if self.regimes.any() else None
             self.cubic = cubic * (-1.0 / (h * batch))
-            self.last, self.scale = single(quintic * (-(SERIES**5) / (h * batch)))
+            self.last, self.scale = single(quintic, -(SERIES**5) / (h * batch))
         elif h * f._largest > NO_CUBE:
-            self.last, self.scale = single(cubic * (-h * h / batch))
+            self.last, self.scale = single(cubic, -h * h / batch)
 
     def write(self, first: int, out: Floats, kernel: Any) -> None:
         """Write the quotients of the features from the `first` on."""
@@ -398,8 +432,7 @@ class SoftmaxObjective(IncrementalObjective):
         self.value, self.prepare, self.difference, self._throughput = value, prepare, difference, Throughput()
         self._data, self._logits, self._only_reads = (x, t, shape), logits, True
         self._cubes = np.empty(x.shape, np.float32)
-        cube(x, self._cubes)
-        largest = max(float(self._cubes.max()), -float(self._cubes.min())) ** (1 / 3)
+        largest = float(np.uint32(cube(x, self._cubes)).view(np.float32)) ** (1 / 3)
         # Where the cubes are no normal numbers of single precision, the other series scales them.
         self._largest = largest if LEAST < largest < 1.0 / LEAST else np.inf
 
