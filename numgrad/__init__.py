@@ -77,62 +77,41 @@ __all__ = [
     "reference",
 ]
 
-# The module of each of them, which is imported when the name is asked for, so that importing numgrad waits for none.
+# The names of each module, which is imported when the name is asked for, so that importing numgrad waits for none.
 _MODULES = {
-    "function_1": "functions",
-    "numerical_diff": "elementwise",
-    "tangent_line": "plotting",
-    "function_2": "functions",
-    "numerical_gradient": "gradient",
-    "numerical_jacobian": "jacobian",
-    "jacobian_sparsity": "jacobian",
-    "directional_derivative": "jacobian",
-    "numerical_hessian": "hessian",
-    "hessian_vector_product": "products",
-    "Gradient": "callables",
-    "Jacobian": "callables",
-    "Hessian": "callables",
-    "propagate": "propagation",
-    "labels": "containers",
-    "Scheme": "schemes",
-    "gradient_descent": "descent",
-    "gradient_ascent": "descent",
-    "descent_path": "descent",
-    "sigmoid": "functions",
-    "relu": "functions",
-    "softmax": "functions",
-    "cross_entropy_error": "functions",
-    "sum_squared_error": "functions",
-    "simpleNet": "nets",
-    "SimpleNet": "nets",
-    "TwoLayerNet": "nets",
-    "MultiLayerNet": "nets",
-    "train": "training",
-    "History": "training",
-    "IncrementalObjective": "objectives.incremental",
-    "LayerObjective": "objectives.rows",
-    "SeparableObjective": "objectives.separable",
-    "estimate_derivative": "estimates",
-    "estimate_gradient": "estimates",
-    "estimate_jacobian": "estimated_matrices",
-    "estimate_hessian": "estimated_matrices",
-    "Estimate": "estimates",
-    "check_gradient": "checking",
-    "assert_gradient": "checking",
-    "GradientCheck": "checking",
-    "plotting": "plotting",
+    "functions": "function_1 function_2 sigmoid relu softmax cross_entropy_error sum_squared_error",
+    "elementwise": "numerical_diff",
+    "plotting": "tangent_line plotting",
+    "gradient": "numerical_gradient",
+    "jacobian": "numerical_jacobian jacobian_sparsity directional_derivative",
+    "hessian": "numerical_hessian",
+    "products": "hessian_vector_product",
+    "callables": "Gradient Jacobian Hessian",
+    "propagation": "propagate",
+    "containers": "labels",
+    "schemes": "Scheme",
+    "descent": "gradient_descent gradient_ascent descent_path",
+    "nets": "simpleNet SimpleNet TwoLayerNet MultiLayerNet",
+    "training": "train History",
+    "objectives.incremental": "IncrementalObjective",
+    "objectives.rows": "LayerObjective",
+    "objectives.separable": "SeparableObjective",
+    "estimates": "estimate_derivative estimate_gradient Estimate",
+    "estimated_matrices": "estimate_jacobian estimate_hessian",
+    "checking": "check_gradient assert_gradient GradientCheck",
     "reference": "reference",
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 if not TYPE_CHECKING:  # to a type checker it would stand for any misspelt name
 
     def __getattr__(name: str) -> Any:
         """Import the module of a public name when the name is asked for first."""
-        if name not in _MODULES:
+        if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = import_module(f"{__name__}.{_MODULES[name]}")
-        globals()[name] = module if name == _MODULES[name] else getattr(module, name)
+        module = import_module(f"{__name__}.{_MODULE_OF[name]}")
+        globals()[name] = module if name == _MODULE_OF[name] else getattr(module, name)
         return globals()[name]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,27 +26,20 @@ __all__ = ["numerical_diff"]
 BOOK_STEP = float("1e-4")
 
 
+class _Options(TypedDict, total=False):
+    """The options of `numerical_diff`, for type checkers."""
+
+    args: tuple[Any, ...]
+    order: int
+    scheme: AnyScheme
+    bounds: Bounds | None
+
+
+@overload
+def numerical_diff(f: Callable[..., Any], x: float, h: StepSize = ..., **options: Unpack[_Options]) -> float: ...
 @overload
 def numerical_diff(
-    f: Callable[..., Any],
-    x: float,
-    h: StepSize = BOOK_STEP,
-    *,
-    args: tuple[Any, ...] = (),
-    order: int = 1,
-    scheme: AnyScheme = "central",
-    bounds: Bounds | None = None,
-) -> float: ...
-@overload
-def numerical_diff(
-    f: Callable[..., Any],
-    x: ArrayLike,
-    h: StepSize = BOOK_STEP,
-    *,
-    args: tuple[Any, ...] = (),
-    order: int = 1,
-    scheme: AnyScheme = "central",
-    bounds: Bounds | None = None,
+    f: Callable[..., Any], x: ArrayLike, h: StepSize = ..., **options: Unpack[_Options]
 ) -> NDArray[np.float64]: ...
 def numerical_diff(
     f: Callable[..., Any],

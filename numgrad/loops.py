@@ -34,8 +34,6 @@ ARGUMENT_CHANGED = 8  # f wrote to its argument
 
 # The eps at which a float64 step is lost: a thousandth of it goes where x + h is rounded. See `points.loss_eps`.
 _LOSS_EPS = 1e3 * float(np.finfo(np.float64).eps)
-# Rows of a tile. Without tiles a 1000 x 1000 layer takes 1.06 times as long (benchmarks/bench_incremental.py).
-_ROWS = 16
 
 
 class Rule(NamedTuple):
@@ -322,19 +320,13 @@ def make_quotients(difference: Any, decorate: Decorator = plain) -> Loop:  # noq
     """Return the loop over the coordinates for an incremental objective's ``difference(state, k) -> float``."""
 
     def quotients(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:  # noqa: ARG001
-        """Write ``difference(state, i) / 2h`` for ``h, columns = data``.
-
-        The order is that of tiles of `_ROWS` rows of a matrix with so many `columns`, down each column of a tile: what
-        the differences of a column or of a row share then stays in the cache.
-        """
-        responded, (h, columns) = 0, data
-        for tile in range(start, stop, _ROWS * columns):
-            for column in range(columns):
-                for k in range(tile + column, min(tile + _ROWS * columns, stop), columns):
-                    change = difference(state, where[k] if len(where) else k)
-                    if change != 0.0:
-                        responded = RESPONDED
-                    out[k] = change / (2 * h)
+        """Write ``difference(state, i) / 2h`` for ``h, = data``."""
+        responded, h = 0, data[0]
+        for k in range(start, stop):
+            change = difference(state, where[k] if len(where) else k)
+            if change != 0.0:
+                responded = RESPONDED
+            out[k] = change / (2 * h)
         return responded
 
     return quotients

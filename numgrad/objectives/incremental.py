@@ -313,7 +313,6 @@ class _IncrementalSweep(Sweep):
         super().__init__(*parts)
         x, f = self.x, self.objective.f
         self.coordinates, terms = members_of(self.where), central_parts(self.rule, self.where)
-        self.columns = x.shape[-1] if x.ndim > 1 and not len(self.coordinates) else 1
         # A copy: whatever `prepare` keeps of its argument, and `difference` reads, is not the caller's memory.
         self.own = x if f._only_reads else x.copy()
         self.terms = [(factor, h, f.prepare(self.own, h, *self.args)) for factor, h in terms]
@@ -329,7 +328,7 @@ class _IncrementalSweep(Sweep):
         total: Any = 0.0
         try:
             for factor, h, state in self.terms:
-                flags |= self.kernel(state, (h, self.columns), (), self.coordinates, start, stop, self.out)
+                flags |= self.kernel(state, (h,), (), self.coordinates, start, stop, self.out)
                 total = total + factor * self.out[start:stop] if several else total
         except Exception as error:
             raise_compile_error(error, "difference(state, k)")

@@ -360,7 +360,7 @@ class _Step:
         for own in np.split(rest, range(length, len(rest), length)) if len(rest) else ():
             coordinates = np.add.outer((first + own) * len(columns), columns).reshape(-1)
             found = np.empty(len(coordinates))
-            kernel(self.exact, (self.h, 1), (), coordinates, 0, len(found), found)
+            kernel(self.exact, (self.h,), (), coordinates, 0, len(found), found)
             out[own] = found.reshape(len(own), -1)
 
 
