@@ -228,10 +228,10 @@ def _by_sweeps(
     error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
     part = _compared(sides, name, own, near, error)._replace(is_small=sides.is_small)
     doubted = _doubted(part, tolerances)
-    # Equal values may hide in the stairs of a rounded f.
-    same = (part.candidate == 0.0) & (near == 0.0) & (far == 0.0)
+    # Equal values may hide in the stairs of a rounded f: the ladder takes steps up to the longest ones.
+    same = (part.size == 0.0) & (far == 0.0)
     if same.any():
-        doubted |= same & (DEVIATIONS * sides.noise / steps > tolerances[1])
+        doubted |= same & (np.fmax(DEVIATIONS * sides.noise / steps, error) > tolerances[1])
     if doubted.any():
         part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
     ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not part.numerical.any()
@@ -336,7 +336,7 @@ def _along_directions(
             failed, kink = np.zeros((2, len(chosen)), np.bool_)
             values = claims, numerical, error, failed, kink
             part = Comparison("direction", (count,), chosen, *values, is_direction=True, is_small=sides.is_small)
-            doubted = np.flatnonzero(_doubted(part, tolerances))
+            doubted = np.flatnonzero(_doubted(part, tolerances) | ((part.size == 0.0) & (error > tolerances[1])))
             if len(doubted):
                 _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
             blocks.append(part)

@@ -203,10 +203,16 @@ class Comparison(NamedTuple):
         """The distance of both values."""
         return np.abs(self.candidate - self.numerical)
 
+    @property
+    def is_constant(self) -> Flags:
+        """Whether f was 0 wherever it was asked: what of it would tell a small slope may have been rounded away."""
+        return (self.numerical == 0.0) & (self.error == 0.0)
+
     def errors(self, tolerances: Tolerances) -> Floats:
         """Return the relative errors, which are 0 where both values are at most atol, unless the gradient is small."""
-        size, difference, atol = self.size, self.difference, 0.0 if self.is_small else tolerances[1]
-        errors = np.where((size <= atol) | (difference == 0.0), 0.0, difference / size)
+        size, difference = self.size, self.difference
+        excused = size <= np.where(self.is_small & ~self.is_constant, 0.0, tolerances[1])
+        errors = np.where(excused | (difference == 0.0), 0.0, difference / size)
         errors[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
         return errors
 
@@ -251,7 +257,7 @@ class _Found(NamedTuple):
 def _found(part: Comparison, tolerances: Tolerances) -> _Found:
     """Judge a comparison, in which it notes what has failed."""
     errors = part.errors(tolerances)
-    beyond, hidden = errors > tolerances[0], _hidden(part, tolerances[1])
+    beyond, hidden = errors > tolerances[0], _hidden(part)
     part.failed[:] = beyond & (part.failed | ~np.isfinite(errors))
     failed, hints, is_unknown = part.failed, list(causes(part)), _is_unknown(part, hidden, tolerances[1])
     if is_unknown:
@@ -267,14 +273,12 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
 
 def _exceeds(part: Comparison, atol: float) -> Flags:
     """Tell which values exceed what excuses them: atol, or of a small gradient their own error bars."""
-    return part.size > (part.error if part.is_small else atol)
+    return part.size > np.where(part.is_small & ~part.is_constant, part.error, atol)
 
 
-def _hidden(part: Comparison, atol: float) -> Flags:
-    """Return what error bars hide: values that are no larger, but for zeros that are known well enough."""
-    size = part.size
-    known = (size == 0.0) & (part.error <= max(atol, _CLOSE * float(size.max(initial=0.0))))
-    hidden: Flags = (part.error > size) & ~known & ~part.kink
+def _hidden(part: Comparison) -> Flags:
+    """Return what error bars hide: values that are no larger, but for zeros: f was the same at all steps there."""
+    hidden: Flags = (part.error > part.size) & (part.size > 0.0) & ~part.kink
     return hidden
 
 

@@ -834,3 +834,54 @@ def test_a_dead_unit_is_no_stair():
     assert check_gradient(f, right, x)
     check = check_gradient(f, np.ones(4), x)
     assert check.arrays[""].failed == 3
+
+
+# --- what f rounds away ----------------------------------------------------------------------------------------------
+
+SATURATED = {
+    "softmax": (lambda x: float(np.log(np.sum(np.exp(x - x.max()))) + x.max() - x[0]), lambda x: softmaxed(x) - FIRST),
+    "sigmoid": (
+        lambda x: float(np.sum(1.0 - 1.0 / (1.0 + np.exp(-x)))),
+        lambda x: -np.exp(-x) / (1.0 + np.exp(-x)) ** 2,
+    ),
+    "tanh": (lambda x: float(np.sum(1.0 - np.tanh(x))), lambda x: -1.0 / np.cosh(x) ** 2),
+}
+FIRST = np.array([1.0, 0.0, 0.0])
+
+
+def softmaxed(x):
+    powers = np.exp(x - x.max())
+    return powers / powers.sum()
+
+
+@pytest.mark.parametrize("way", [{}, {"directions": 4, "rng": 0}, {"samples": 2, "rng": 0}], ids=str)
+@pytest.mark.parametrize("name", SATURATED)
+@pytest.mark.parametrize("size", [20.0, 37.0, 45.0, 200.0])
+def test_a_gradient_that_a_saturated_loss_rounds_away_passes(name, size, way):
+    f, gradient = SATURATED[name]
+    x = np.array([size, 0.3, 1.0]) if name == "softmax" else size * np.array([1.0, 1.1, 1.3])
+    check = check_gradient(f, gradient, x, **way)
+    assert check.ok
+    assert f(x) or check.verdict == "nothing was judged"
+
+
+@pytest.mark.parametrize("way", [{}, {"directions": 5, "rng": 0}, {"coordinates": [0]}], ids=str)
+@pytest.mark.parametrize("value", [0.0, 1.0, -1e3, 1.8e6, 1e10])
+@pytest.mark.parametrize("x", [[0.0], [1.0, 2.0]], ids=str)
+def test_a_constant_f_passes_whatever_its_offset(value, x, way):
+    check = check_gradient(lambda x: value, lambda x: 0.0 * x, np.array(x), **way)
+    assert (check.ok, check.verdict) == (True, "nothing was judged")
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+def test_coordinates_on_which_f_does_not_depend_pass_beside_an_offset(offset):
+    x = np.array([1.0, 2.0, 3.0])
+    check = check_gradient(lambda x: offset + x[0] ** 2, lambda x: [2.0 * x[0], 0.0, 0.0], x, coordinates=[1, 2])
+    assert check.ok
+
+
+@pytest.mark.parametrize("way", [{}, {"directions": 4, "rng": 0}], ids=str)
+@pytest.mark.parametrize("digits", [1, 2, 3])
+def test_zeros_for_the_slopes_of_a_rounded_f_do_not_pass(digits, way):
+    x = np.array([7.4, -10.8, -6.0])
+    assert not check_gradient(lambda x: round(float(np.sum(x**2)), digits), np.zeros(3), x, **way)
