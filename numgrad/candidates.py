@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import describe, real_array
-from .containers import is_array, is_labelled, is_tree, leaves, named
+from .containers import in_order, is_array, is_tree, leaves, named
 
 __all__: list[str] = []  # nothing here is public
 
@@ -19,8 +19,7 @@ def parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = ""
     """Yield the parts of the candidate as copies, since f may change them, in the order of the leaves of x."""
     label = f"gradient{path}"
     if not is_tree(x):
-        if is_labelled(x) and is_labelled(gradient) and _is_reordered(gradient.axes, x.axes):
-            raise ValueError(f"{label} must have the labels of x in their order; pass gradient.reindex_like(x)")
+        in_order(x, **{label: gradient})
         yield _part(gradient, next(held).shape, label)
         return
     if isinstance(x, Mapping):
@@ -36,12 +35,6 @@ def parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = ""
         raise ValueError(f"{label} must be a list of {len(x)} parts as x, got {describe(gradient)}")
     for key in x if isinstance(x, Mapping) else range(len(x)):
         yield from parts_of(gradient[key], x[key], held, f"{path}[{key!r}]")
-
-
-def _is_reordered(axes: Any, others: Any) -> bool:
-    """Tell whether there are the same labels in another order; other ones may be none of the user's own."""
-    ours, theirs = list(map(list, axes)), list(map(list, others))
-    return ours != theirs and list(map(set, ours)) == list(map(set, theirs))
 
 
 def shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:

@@ -104,6 +104,19 @@ def relabelled(like: Any, values: NDArray[Any]) -> Any:
     return type(like)(values, index=like.index, copy=False, **more)
 
 
+def in_order(x: Any, **others: Any) -> None:
+    """Raise a ValueError if an argument has the labels of x in another order; other labels need not be the user's own.
+
+    Numbers are taken by their places. A pair is one of arguments.
+    """
+    for name, value in others.items():
+        for part in value if isinstance(value, tuple) else (value,):
+            if is_labelled(x) and is_labelled(part):
+                ours, theirs = list(map(list, part.axes)), list(map(list, x.axes))
+                if ours != theirs and list(map(set, ours)) == list(map(set, theirs)):
+                    raise ValueError(f"{name} must have the labels of x in their order; pass {name}.reindex_like(x)")
+
+
 def joined(parts: Iterable[Any]) -> NDArray[Any]:
     """Return all elements of some arrays, in C order, as float64 at least."""
     return np.concatenate([np.empty(0), *map(np.ravel, parts)])
@@ -228,6 +241,8 @@ class Container:
     def own(self, value: Any, what: str) -> dict[str, Any]:
         """Return what an argument says for each array: one for all, or a dict by the names of the arrays."""
         if not isinstance(value, Mapping):
+            for kind in self.kinds:
+                in_order(kind, **{what: value})
             return dict.fromkeys(self.arrays, value)
         if set(value) != set(self.arrays):
             raise ValueError(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .analytic import check_analytic
 from .arguments import ALL_COORDINATES, describe
-from .containers import Container, is_container, is_labelled, of_labelled, read_only, relabelled
+from .containers import Container, in_order, is_container, is_labelled, of_labelled, read_only, relabelled
 from .driver import Function, Progress, Workers, differentiate
 from .loops import (
     RESPONDED,
@@ -27,7 +27,7 @@ from .loops import (
     make_directions,
     plain,
 )
-from .objectives.python import PythonObjective, VectorizedObjective
+from .objectives.python import PythonObjective, VectorizedObjective, batch_of
 from .points import EPS, FLOAT64, LOSS_EPS, is_narrow, private_copy
 from .schemes import AnyScheme, Bounds, StepSize, rule_at
 
@@ -244,10 +244,13 @@ def _cleared(out: Floats) -> Floats:
     return out
 
 
+_NO_OUT = "resume=True goes on with what is in out; pass the array of the gradient that was broken off"
+
+
 def _of_several(f: Any, x: Any, points_axis: int | None, resume: bool, options: dict[str, Any]) -> Any:
     """Return gradients at several points, the rest of a gradient, or those of the arrays of a container."""
     if points_axis is not None:
-        return _at_points(f, x, points_axis, options)
+        return _at_points(f, x, points_axis, resume, options)
     return (_resumed if resume else _of_container)(f, x, options)
 
 
@@ -255,7 +258,7 @@ def _resumed(f: Any, x: Any, options: dict[str, Any]) -> NDArray[np.float64]:
     """Write what is NaN in `out`, as it comes, and return that."""
     out, coordinates, progress = (options.pop(name) for name in ("out", "coordinates", "progress"))
     if out is None:
-        raise ValueError("resume=True goes on with what is in out; pass the array of the gradient that was broken off")
+        raise ValueError(_NO_OUT)
     array = arguments.real_array(x)
     chosen = np.arange(array.size) if coordinates is None else arguments.as_coordinates(coordinates, array.size)
     shape = array.shape if coordinates is None else chosen.shape
@@ -310,9 +313,7 @@ def both_with_labels(f: Any, gradient: Any, x: Any, args: tuple[Any, ...]) -> tu
 def _in_order(gradient: Any, like: Any, x: Any, *args: Any) -> Any:
     """Return what a gradient returns; ValueError if it has the labels of `like` in another order."""
     found = gradient(x, *args)
-    for own, axis in zip(found.axes, like.axes, strict=False) if is_labelled(found) else ():
-        if len(own) == len(axis) and set(own) == set(axis) and list(own) != list(axis):
-            raise ValueError("gradient must return the labels of x in their order; pass gradient.reindex_like(x)")
+    in_order(like, gradient=found)
     return found
 
 
@@ -331,6 +332,7 @@ def of_each_array(
     that takes no container, the one array is the numbers of a pandas object.
     """
     if not takes_containers(f, options["args"], x, options.get("vectorized", False)):
+        in_order(x, **{name: options[name] for name in by_array})
         is_flat, found = options["coordinates"] is not None, [differentiate(f, x.to_numpy(), **options)]
         return found, lambda parts: parts[0] if is_flat else relabelled(x, parts[0])
     if options.pop("out", None) is not None:
@@ -362,36 +364,59 @@ def of_each_array(
     return found, gather
 
 
-def _at_points(f: Any, x: Any, axis: int, options: dict[str, Any]) -> NDArray[np.float64]:
-    """Return a gradient for each point along an axis of `x`: by one sweep over points, or one call a point."""
-    h, args, workers, out, progress = (options[name] for name in ("h", "args", "workers", "out", "progress"))
+def _at_points(f: Any, x: Any, axis: Any, resume: bool, options: dict[str, Any]) -> NDArray[np.float64]:
+    """Return a gradient for each point along an axis of `x`; to resume, of those of which `out` has a NaN."""
+    args, progress, out = (options[name] for name in ("args", "progress", "out"))
     if options["coordinates"] is not None:
         raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
+    if resume and out is None:
+        raise ValueError(_NO_OUT)
     points, axis = _as_points(x, axis)
-    gradient, size = np.empty(points.shape), points[:1].size
-    objective = driver.as_objective(f, args, options["batch_bytes"] if options["vectorized"] else None)
-    has_loop = objective.has_descent or isinstance(objective, PythonObjective)
+    driver.check_progress(progress)
+    result: NDArray[np.float64] = arguments.result_buffer(out, np.shape(x), x, args)
+    rows = np.moveaxis(result.view(np.ndarray), axis, 0)
+    if not resume:
+        rows[...] = math.nan
+    left = np.flatnonzero(np.isnan(rows).reshape(len(rows), -1).any(axis=1)) if points.size else np.arange(0)
+    found = np.full((len(left), *points.shape[1:]), math.nan)
+    try:
+        _write_at_points(f, x, points[left], found, options | {"out": None, "progress": False}, progress)
+    finally:
+        rows[left] = found
+    return result
+
+
+def _write_at_points(
+    f: Any, x: Any, points: Floats, found: Floats, options: dict[str, Any], progress: Progress
+) -> None:
+    """Write the gradients at points of `x`, of which they are copies: by one sweep over points, or one call a point."""
+    h, args, workers = (options[name] for name in ("h", "args", "workers"))
+    objective: Any = driver.as_objective(f, args, options["batch_bytes"] if options["vectorized"] else None)
+    objective.place(x, args)  # refuses what f would not see change
+    workers = driver.as_workers(workers, objective)
+    is_batch, is_python = isinstance(objective, VectorizedObjective), isinstance(objective, PythonObjective)
+    is_memory = isinstance(x, np.ndarray) and x.dtype.kind == "f"
+    if len(points) and is_memory and is_python and (is_batch or options["scheme"] == "complex"):
+        point = batch_of(points[0]) if is_batch else points[0].astype(np.complex128)
+        objective.check_argument_is_all(x, lambda: f(point.copy(), *args))
     is_default = not isinstance(h, str | np.ndarray | list) and options["scheme"] == "central"
-    if not (has_loop and is_default) or options["bounds"] is not None:
-        own = options | {"out": None, "progress": False}
-        for k, point in enumerate(points):
-            gradient[k] = numerical_gradient(f, point, **own)
-    elif gradient.size:
-        driver.check_progress(progress)
-        objective.place(x, args)  # refuses what f would not see change
-        place, rows, rule = objective.place(points, args)[0], gradient.reshape(-1, size), _rule_at_points(h, size)
-        workers = driver.as_workers(workers, objective)
-        if isinstance(objective, VectorizedObjective):
-            flags = _in_batches(objective, points, args, rule.data[0], rows)
-        else:
-            flags = differentiate(objective, place, args, (rule, ALL_COORDINATES), rows, workers, progress)
-        if flags != RESPONDED:
-            driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, gradient), points)
-    found = np.moveaxis(gradient, 0, axis)
-    if out is None:
-        return found
-    arguments.result_buffer(out, found.shape, x, args)[...] = found
-    return out  # type: ignore[no-any-return]
+    size = points[:1].size
+    out = found.reshape(len(found), size)
+    if not is_default or options["bounds"] is not None or not (objective.has_descent or is_python):
+        with driver.reporting(progress, len(points)) as report:
+            for k, point in enumerate(points):
+                found[k] = numerical_gradient(f, point, **options)
+                if report is not None:
+                    report(k + 1)
+        flags = RESPONDED if found.any() else 0
+    elif is_batch:
+        with driver.reporting(progress, len(points)) as report:
+            flags = _in_batches(objective, points, args, arguments.positive_step(h), out, report)
+    else:
+        place, plan = objective.place(points, args)[0], (_rule_at_points(h, size), ALL_COORDINATES)
+        flags = differentiate(objective, place, args, plan, out, workers, progress)
+    if flags != RESPONDED:
+        driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found), points)
 
 
 def _as_points(x: Any, axis: Any) -> tuple[Floats, int]:
@@ -435,7 +460,9 @@ def make_at_points(evaluate: Any, decorate: Decorator = plain) -> Loop:
     return at_points
 
 
-def _in_batches(objective: VectorizedObjective, x: Floats, args: tuple[Any, ...], h: float, out: Floats) -> int:
+def _in_batches(
+    objective: VectorizedObjective, x: Floats, args: tuple[Any, ...], h: float, out: Floats, report: Any
+) -> int:
     """Write the gradients at all points to the rows of `out`, by batches over points and coordinates; return flags.
 
     f sees copies, as many as memory allows; first, one batch of another length, by which a wrong axis shows.
@@ -452,5 +479,7 @@ def _in_batches(objective: VectorizedObjective, x: Floats, args: tuple[Any, ...]
         found = objective.values(batch.reshape(-1, *x.shape[1:]), args).astype(np.float64).reshape(2, -1)
         with np.errstate(all="ignore"):
             out.reshape(-1)[units] = (found[0] - found[1]) / (2 * h)
+        if report is not None:
+            report((units[-1] + 1) // size)
     lost = STEP_LOST if (np.abs(flat) * LOSS_EPS > h).any() else 0
     return lost | (RESPONDED if out.any() else 0)

@@ -206,7 +206,8 @@ class Comparison(NamedTuple):
     @property
     def is_constant(self) -> Flags:
         """Whether f was 0 wherever it was asked: what of it would tell a small slope may have been rounded away."""
-        return (self.numerical == 0.0) & (self.error == 0.0)
+        constant: Flags = (self.numerical == 0.0) & (self.error == 0.0)
+        return constant
 
     def errors(self, tolerances: Tolerances) -> Floats:
         """Return the relative errors, which are 0 where both values are at most atol, unless the gradient is small."""
@@ -273,7 +274,8 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
 
 def _exceeds(part: Comparison, atol: float) -> Flags:
     """Tell which values exceed what excuses them: atol, or of a small gradient their own error bars."""
-    return part.size > np.where(part.is_small & ~part.is_constant, part.error, atol)
+    exceeds: Flags = part.size > np.where(part.is_small & ~part.is_constant, part.error, atol)
+    return exceeds
 
 
 def _hidden(part: Comparison) -> Flags:

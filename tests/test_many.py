@@ -99,7 +99,8 @@ def test_evaluations_are_two_for_each_coordinate(kind):
         rows.append(len(x) if kind == "vectorized" else 1)
         return f(x)
 
-    numerical_gradient(counted, POINTS, points_axis=0, **options)
+    # Of a list no memory can be read by another way, for which a batch would be looked at twice.
+    numerical_gradient(counted, POINTS.tolist(), points_axis=0, **options)
     assert sum(rows[1:] if kind == "vectorized" else rows) == 2 * POINTS.size
 
 
@@ -126,6 +127,80 @@ def test_an_f_that_reads_other_memory_is_warned_of():
     points = POINTS.copy()
     with pytest.raises(ValueError, match="captured variable 'points'"):
         numerical_gradient(compiled(lambda x: points[0, 0] * x[0]), points, points_axis=0)
+
+
+OTHER_WAYS = {
+    "auto": {"h": "auto"},
+    "central4": {"scheme": "central4"},
+    "bounds": {"bounds": (-9.0, 9.0)},
+    "steps": {"h": [1e-4, 1e-3, 1e-2]},
+}
+
+
+@pytest.mark.parametrize("options", OTHER_WAYS.values(), ids=OTHER_WAYS)
+def test_whatever_the_steps_zeros_are_warned_of_and_other_ways_to_x_refused(options):
+    points = POINTS.copy()
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        numerical_gradient(lambda x: points[0, 0], points, points_axis=0, **options)
+    with pytest.raises(ValueError, match="captured variable 'points'"):
+        numerical_gradient(compiled(lambda x: points[0, 0] * x[0]), points, points_axis=0, **options)
+    with pytest.raises(ValueError, match=r"args\[0\] shares memory with x"):
+        numerical_gradient(compiled(lambda x, p: p[0, 0] * x[0]), points, points_axis=0, args=(points,), **options)
+    for f, more in ((lambda x: cubics(x) * points.sum(), {"vectorized": True}), (lambda x: x[0] * points.sum(), {})):
+        more = more or {"scheme": "complex", "h": 1e-20}
+        with pytest.raises(ValueError, match="f reads x by another way"):
+            numerical_gradient(f, points, points_axis=0, **(options | more if "vectorized" in more else more))
+    assert points.tobytes() == POINTS.tobytes()
+
+
+@pytest.mark.parametrize("options", [{}, *OTHER_WAYS.values()], ids=str)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_broken_off_work_is_gone_on_with(options, axis):
+    x = np.ascontiguousarray(np.moveaxis(POINTS, 0, axis))
+    whole, out, calls = numerical_gradient(cubic, x, points_axis=axis, **options), np.full(x.shape, 7.0), []
+
+    def late(point):
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyError("late")
+        return cubic(point)
+
+    with pytest.raises(KeyError):
+        numerical_gradient(late, x, points_axis=axis, out=out, **options)
+    rows = np.moveaxis(out, axis, 0)
+    done = np.isfinite(rows).all(axis=1)
+    assert done.any()
+    assert not done.all()
+    assert np.array_equal(rows[done], np.moveaxis(whole, axis, 0)[done])
+    calls[:] = range(20)
+    assert numerical_gradient(late, x, points_axis=axis, out=out, resume=True, **options) is out
+    assert np.array_equal(out, whole)
+    before, calls[:] = len(calls), range(20)
+    numerical_gradient(late, x, points_axis=axis, **options)
+    assert before < len(calls)  # what was finished is not asked again
+
+
+def test_what_is_wrong_is_said_before_f_is_asked():
+    def never(x):
+        raise AssertionError
+
+    for more in ({}, {"h": "auto"}):
+        for out in (POINTS, np.zeros((3, 7))):
+            with pytest.raises(ValueError, match="out must"):
+                numerical_gradient(never, POINTS, points_axis=0, out=out, **more)
+        with pytest.raises(TypeError, match="progress must be a bool or a callable"):
+            numerical_gradient(never, POINTS, points_axis=0, progress=7, **more)
+    with pytest.raises(ValueError, match="resume=True goes on with what is in out"):
+        numerical_gradient(never, POINTS, points_axis=0, resume=True)
+
+
+@pytest.mark.parametrize("kind", ["python", "compiled", "vectorized", "small batches"])
+@pytest.mark.parametrize("options", [{}, *OTHER_WAYS.values()], ids=str)
+def test_progress_counts_points(kind, options):
+    (f, own), seen = KINDS[kind], []
+    numerical_gradient(f, POINTS, points_axis=0, progress=lambda *at: seen.append(at), **own, **options)
+    assert seen[-1] == (7, 7)
+    assert seen == sorted(seen)
 
 
 def test_a_lost_step_is_warned_of():

@@ -18,19 +18,7 @@ from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_ste
 from ..points import EPS, FLOAT64, depends_on, is_unchanged, private_copy
 from ..threads import Sweep, Throughput
 from . import compiling
-from .compiling import (
-    INLINE,
-    PASTE,
-    Copy,
-    Kernel,
-    borrowed,
-    captured,
-    compiled,
-    cost_of,
-    entry_of,
-    kind_of,
-    when_recompiled,
-)
+from .compiling import PASTE, Copy, Kernel, borrowed, captured, compiled, cost_of, entry_of, kind_of, when_recompiled
 
 __all__: list[str] = []  # nothing here is public
 
@@ -183,7 +171,7 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
 def _around(f: Any, make: Any) -> Kernel:
     """Return the loop of `make` around the compiled `f`."""
     number = imaginary_part if make is make_complex_step else real_number
-    return guard(compiled(**PASTE)(make(evaluation(f, number), compiled(**INLINE))), make)
+    return guard(compiled(**PASTE)(make(evaluation(f, number), compiled(**compiling.INLINE))), make)
 
 
 def guard(loop: Kernel, make: Any) -> Kernel:

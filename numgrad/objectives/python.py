@@ -62,10 +62,10 @@ class PythonObjective:
         """Return the work of `rule` at the memory `x`, an array or a dict of arrays."""
         if rule.make is make_complex_step and x.size:
             point = points.without_mask(x).astype(np.complex128)
-            self._check_argument_is_all(x, lambda: self.f(point.copy(), *args))
+            self.check_argument_is_all(x, lambda: self.f(point.copy(), *args))
         return PythonSweep(self, x, args, rule, where, out)
 
-    def _check_argument_is_all(self, memory: NDArray[Any], evaluate: Callable[[], Any]) -> None:
+    def check_argument_is_all(self, memory: NDArray[Any], evaluate: Callable[[], Any]) -> None:
         """Raise a ValueError if what f returns for a copy of `memory` depends on `memory` itself.
 
         Asked once for each f and memory in turn, as far as f can be remembered.
@@ -304,7 +304,7 @@ class VectorizedObjective(PythonObjective):
             self.value(x, args)
         given, self.given = self.given, None  # it need not travel
         if x.size and given.dtype.kind == "f":
-            self._check_argument_is_all(given, lambda: self.f(batch_of(x), *args))
+            self.check_argument_is_all(given, lambda: self.f(batch_of(x), *args))
         return VectorizedSweep(self, x, args, rule, where, out)
 
 

@@ -180,7 +180,7 @@ class BatchObjective(VectorizedObjective):
             raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
         given, self.given = self.given, None  # asked once for each place, and it need not travel
         if x.size and given is not None and given.dtype.kind == "f":
-            self._check_argument_is_all(given, lambda: self.f(batch_of(x), *args))
+            self.check_argument_is_all(given, lambda: self.f(batch_of(x), *args))
         return BatchSweep(self, x, args, rule, where, out)
 
 
