@@ -7,10 +7,11 @@ reads that array sees every step) or a *private* float64 copy.
 from __future__ import annotations
 
 from collections.abc import Callable, MutableSequence, Sequence
+from contextlib import suppress
 from itertools import accumulate, repeat
 from operator import setitem
 from typing import Any
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,9 @@ LOSS_EPS = 1e3 * EPS
 # Unit of x: the smallest scale, whose steps are subnormal, but of many digits.
 # Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
 _SMALLEST = 1e-307
+
+# The memory that each f was last seen not to read by another way than its argument.
+_independent: WeakKeyDictionary[Callable[..., Any], int] = WeakKeyDictionary()
 
 
 def private_copy(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -179,6 +183,23 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
 
     before, moved = at_rest(), preserving([plain], displaced)[0]
     return bool(moved != before == at_rest() and moved == preserving([plain], displaced)[0])
+
+
+def check_argument_is_all(f: Callable[..., Any], memory: NDArray[Any], evaluate: Callable[[], Any]) -> None:
+    """Raise a ValueError if what `f` returns for a copy of `memory`, by `evaluate`, depends on `memory` itself.
+
+    Asked once for each f and memory in turn, as far as f can be remembered.
+    """
+    with suppress(TypeError):  # no hash, or no weak references
+        if _independent.get(f) == id(memory):
+            return
+    if memory.flags.writeable and depends_on(memory, evaluate):
+        raise ValueError(
+            "f reads x by another way than its first argument, which is a copy here and alone is perturbed; let f "
+            "read its argument only, or use a real scheme and vectorized=False"
+        )
+    with suppress(TypeError):
+        _independent[f] = id(memory)
 
 
 def undoing_masks(memory: Sequence[Any]) -> Callable[[], bool]:
