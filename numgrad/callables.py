@@ -15,6 +15,7 @@ from .analytic import check_analytic
 from .arguments import ALL_COORDINATES, KNOWN_COMPILED, raise_argument_changed, raise_compile_error
 from .bounds import Bounds
 from .containers import Container, is_container, renewed
+from .curvature import check_callable
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient, takes_containers
 from .hessian import numerical_hessian
@@ -25,7 +26,6 @@ from .points import FLOAT64, LOSS_EPS, is_narrow
 from .problem import Options, Problem
 from .products import hessian_vector_product
 from .schemes import AnyScheme, StepSize, rule_at
-from .slopes import check_callable
 from .sparsity import check_entries
 
 __all__ = ["Gradient", "Hessian", "Jacobian"]

@@ -1,4 +1,4 @@
-"""Second differences of f along coordinates and along pairs of them, and whether a pattern has all pairs that count."""
+"""What second derivatives are made of: second differences of f by coordinates and pairs, or gradients of f."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
+from .arguments import describe
 from .bounds import Bounds, limits, storable
 from .driver import Progress, Workers, differentiate
+from .gradient import numerical_gradient
 from .loops import STEP_LOST, Directions, Floats, Indices
+from .magnitudes import SMALL, least_magnitude
 from .points import EPS, is_narrow, private_copy, resolution, scales
 from .schemes import SPARE_ROOM, Scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
@@ -40,6 +43,9 @@ _CURVED = 0.1
 # Pairs of sets that are moved where a pattern is in doubt, by three evaluations each: of the pairs that are missing,
 # each is between the sets of a round once in ten or so.
 _ROUNDS = 40
+
+# Unit of x: the step of gradients that an objective gives by its own way.
+STEP = 1e-4
 
 
 def steps_at(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
@@ -246,3 +252,34 @@ def warn_of(
     # The longest coordinate and the shortest step first: that takes a third of the time.
     is_lost = not max(flat.max(initial=0.0), -flat.min(initial=0.0)) * eps <= lengths.min(initial=np.inf)
     driver.warn_of(STEP_LOST if is_lost and (np.abs(flat) * eps > lengths).any() else 0, h, ignored, x)
+
+
+def is_cheap(f: Any) -> bool:
+    """Tell whether the gradient of f takes far less than 2n evaluations: an objective that the package has made."""
+    return hasattr(f.__class__, "_as_objective")
+
+
+def noise_of_slopes(f: Any, x: Any, args: tuple[Any, ...]) -> float:
+    """Return by how much the rounding of f puts off its gradient by its step; 0 where no coordinate is small."""
+    objective = driver.as_objective(f, args)
+    point, _ = objective.place(x, args)
+    return EPS * abs(objective.value(point, args)) / STEP if least_magnitude(point.view(np.ndarray)) < SMALL else 0.0
+
+
+def check_callable(gradient: Any) -> None:
+    """Raise a TypeError if a gradient is given that cannot be called."""
+    if gradient is not None and not callable(gradient):
+        raise TypeError(f"gradient must be a callable, gradient(x, *args), got {describe(gradient)}")
+
+
+def slopes(
+    f: Any, steps: Floats | None, workers: Workers, chosen: NDArray[np.intp] | None, x: NDArray[Any], *args: Any
+) -> Floats:
+    """Return the gradient of f by these steps, or by the default; that of `chosen` coordinates, and 0 for others."""
+    h: Any = STEP if steps is None else steps.reshape(x.shape)
+    found: Floats = numerical_gradient(f, x, h, args=args, workers=workers, coordinates=chosen)
+    if chosen is None:
+        return found
+    whole = np.zeros(x.shape)
+    whole.reshape(-1)[chosen] = found
+    return whole

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .arguments import real_array
 from .containers import Joined, is_container, is_labelled
-from .curvature import SecondDifferences, steps_at, warn_of
+from .curvature import SecondDifferences, check_callable, is_cheap, noise_of_slopes, slopes, steps_at, warn_of
 from .driver import Progress, Workers
 from .gradient import both_with_labels, takes_containers
 from .loops import Floats
@@ -21,7 +21,6 @@ from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .points import EPS, scales
 from .problem import Options, Problem
 from .schemes import AnyScheme, Bounds, StepSize, as_scheme, stored_steps
-from .slopes import check_callable, is_cheap, noise_of_slopes, slopes
 from .sparsity import entries_of
 
 __all__ = ["numerical_hessian"]

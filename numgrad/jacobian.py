@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments
+from .curvature import is_cheap
 from .driver import Progress, Workers
 from .points import scales
 from .problem import Options, Problem
 from .schemes import AnyScheme, Bounds, StepSize, along_rows
-from .slopes import is_cheap
 from .sparsity import as_pattern, scipy_sparse, sparse_jacobian
 
 __all__ = ["directional_derivative", "jacobian_sparsity", "numerical_jacobian"]

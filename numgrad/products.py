@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import driver
 from .arguments import describe, real_array
 from .containers import is_labelled
-from .curvature import LONGER, warn_of
+from .curvature import LONGER, STEP, check_callable, is_cheap, slopes, warn_of
 from .driver import Workers, differentiate
 from .gradient import both_with_labels
 from .loops import Floats
@@ -22,7 +22,6 @@ from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, private_copy, resolution, scales
 from .schemes import StepSize, along_rows, as_scheme, steps_of, stored_steps, sum_of_values
-from .slopes import STEP, check_callable, is_cheap, slopes
 
 __all__ = ["hessian_vector_product"]
 
