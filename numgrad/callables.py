@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments, driver
-from .analytic import check_analytic
 from .arguments import ALL_COORDINATES, KNOWN_COMPILED, raise_argument_changed, raise_compile_error
 from .bounds import Bounds
 from .containers import Container, is_container, renewed
@@ -247,7 +246,7 @@ class Gradient(_Derivative):
         flat, workers = gradient.reshape(-1), driver.as_workers(self.options["workers"], objective)
         flags = differentiate(objective, point, args, (rule, where), flat, workers, self.options["progress"])
         if rule.make is make_complex_step:
-            check_analytic(self.f, point, args, chosen, bounds)
+            driver.check_analytic(self.f, point, args, chosen, bounds)
         elif h.__class__ is float and not private and is_narrow(point):
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .analytic import check_analytic
 from .arguments import ALL_COORDINATES, describe
 from .containers import Container, is_container, is_labelled, of_labelled, read_only, relabelled
 from .driver import Function, Progress, Workers, differentiate
@@ -229,7 +228,7 @@ def numerical_gradient(
         plan = plan if eps == EPS else rule_at(point, h, scheme, bounds, chosen, eps)
     flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if make is make_complex_step:
-        check_analytic(f, point, args, chosen, bounds)
+        driver.check_analytic(f, point, args, chosen, bounds)
     elif not private and h.__class__ is float and point.dtype is not FLOAT64 and is_narrow(point):
         driver.warn_of_few_digits(objective, point, args, h, flat)
     if flags != RESPONDED:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arguments, driver
-from .analytic import check_analytic
 from .arguments import ALL_COORDINATES, describe
 from .containers import is_labelled
 from .driver import Progress, Workers
@@ -107,7 +106,7 @@ class Problem:
         plan, args = (Rule(rule.make, (self.base, *rule.data[1:]), False, rows.shape[1]), where), self.options.args
         flags = driver.differentiate(self.objective, self.point, args, plan, rows, self.workers, progress)
         if rule.make is make_complex_step:
-            check_analytic(self.f, self.point, args, None, self.options.bounds, self._mixed)
+            driver.check_analytic(self.f, self.point, args, None, self.options.bounds, self._mixed)
         return flags
 
     def values(self, where: Directions, rows: Floats | None = None) -> NDArray[Any]:
