@@ -15,8 +15,7 @@ from .bounds import Bounds, limits, storable
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient
 from .loops import STEP_LOST, Directions, Floats, Indices
-from .magnitudes import SMALL, least_magnitude
-from .points import EPS, is_narrow, private_copy, resolution, scales
+from .points import EPS, SMALL, is_narrow, least_magnitude, private_copy, resolution, scales
 from .schemes import SPARE_ROOM, Scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
@@ -26,10 +25,8 @@ __all__: list[str] = []  # nothing here is public
 # Fixed by test_hessian_error in benchmarks/bench_hessian.py.
 LONGER = 2.0
 
-# Of |x|: a coordinate below it may be small for f, and its step then longer. Others cannot gain two digits by a step of
-# the magnitude 1. Fixed, as the next one, by the tests of small coordinates in tests/test_hessian.py.
-_SMALL = 0.1
 # Spacings of f by which a second difference may be off: its weights are 1, 2 and 1.
+# Fixed by the tests of small coordinates in tests/test_hessian.py.
 _ROUNDING = 4.0
 # Part of the largest second derivative from which on the rounding of f is worth a warning, as for gradients.
 _FEW_DIGITS = 1e-3
@@ -43,7 +40,6 @@ _CURVED = 0.1
 # Pairs of sets that are moved where a pattern is in doubt, by three evaluations each: of the pairs that are missing,
 # each is between the sets of a round once in ten or so.
 _ROUNDS = 40
-
 # Unit of x: the step of gradients that an objective gives by its own way.
 STEP = 1e-4
 
@@ -119,7 +115,7 @@ class SecondDifferences:
         """Take longer steps where a small coordinate hardly changes f, write those differences, and tell where."""
         scale, enough = scales(self.plain), math.sqrt(0.25 / math.sqrt(self.eps))
         longer = np.zeros(self.plain.size, np.bool_)
-        for i in np.flatnonzero((np.abs(found[: len(scale)]) < enough * self.noise) & (scale < _SMALL)):
+        for i in np.flatnonzero((np.abs(found[: len(scale)]) < enough * self.noise) & (scale < SMALL)):
             longest, first = abs(self.steps[i]) / scale[i], self.steps[i]
             while abs(found[i]) < enough * self.noise[i] and abs(self.steps[i]) < longest:
                 # The square of the factor makes of too little no more than what truncation and rounding share.

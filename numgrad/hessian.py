@@ -17,8 +17,7 @@ from .curvature import SecondDifferences, check_callable, is_cheap, noise_of_slo
 from .driver import Progress, Workers
 from .gradient import both_with_labels, takes_containers
 from .loops import Floats
-from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
-from .points import EPS, scales
+from .points import EPS, SMALL, enough, least_magnitude, lengthen, magnitudes, scales
 from .problem import Options, Problem
 from .schemes import AnyScheme, Bounds, StepSize, as_scheme, stored_steps
 from .sparsity import entries_of

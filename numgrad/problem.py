@@ -14,10 +14,9 @@ from .containers import is_labelled
 from .driver import Progress, Workers
 from .gradient import with_labels
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
-from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs
-from .points import EPS, FLOAT64, is_narrow, resolution, scales
+from .points import EPS, FLOAT64, SMALL, enough, is_narrow, least_magnitude, lengthen, magnitudes, resolution, scales
 from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, limits, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 

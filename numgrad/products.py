@@ -18,9 +18,19 @@ from .curvature import LONGER, STEP, check_callable, is_cheap, slopes, warn_of
 from .driver import Workers, differentiate
 from .gradient import both_with_labels
 from .loops import Floats
-from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .objectives.python import PythonObjective
-from .points import EPS, is_narrow, private_copy, resolution, scales
+from .points import (
+    EPS,
+    SMALL,
+    enough,
+    is_narrow,
+    least_magnitude,
+    lengthen,
+    magnitudes,
+    private_copy,
+    resolution,
+    scales,
+)
 from .schemes import StepSize, along_rows, as_scheme, steps_of, stored_steps, sum_of_values
 
 __all__ = ["hessian_vector_product"]
