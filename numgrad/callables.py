@@ -11,19 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments, driver
-from .arguments import ALL_COORDINATES, KNOWN_COMPILED, raise_argument_changed, raise_compile_error
+from .arguments import ALL_COORDINATES, KNOWN_COMPILED, check_callable, raise_argument_changed, raise_compile_error
 from .bounds import Bounds
 from .containers import Container, is_container, renewed
-from .curvature import check_callable
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient, takes_containers
-from .hessian import numerical_hessian
+from .hessian import hessian_vector_product, numerical_hessian
 from .jacobian import numerical_jacobian
 from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
 from .objectives.python import PythonObjective, run_in_place
 from .points import FLOAT64, LOSS_EPS, is_narrow
 from .problem import Options, Problem
-from .products import hessian_vector_product
 from .schemes import AnyScheme, StepSize, rule_at
 from .sparsity import check_entries
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,12 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
-from .arguments import describe
 from .bounds import Bounds, limits, storable
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient
 from .loops import STEP_LOST, Directions, Floats, Indices
-from .points import EPS, SMALL, is_narrow, least_magnitude, private_copy, resolution, scales
+from .points import (
+    EPS,
+    SMALL,
+    enough,
+    is_narrow,
+    least_magnitude,
+    lengthen,
+    longer,
+    private_copy,
+    resolution,
+    scales,
+)
 from .schemes import SPARE_ROOM, Scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
@@ -44,10 +55,10 @@ _ROUNDS = 40
 STEP = 1e-4
 
 
-def steps_at(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
+def steps_at(x: NDArray[Any], h: Any, scheme: Any, eps: float) -> Floats:
     """Return the step of each coordinate of the plain array `x`, as the points are stored."""
     steps = steps_of(x, h, scheme, eps)
-    if isinstance(h, str):
+    if isinstance(h, str) and scheme.derivative == 2:
         steps *= LONGER
     return stored_steps(x, np.broadcast_to(steps, x.size))
 
@@ -262,12 +273,6 @@ def noise_of_slopes(f: Any, x: Any, args: tuple[Any, ...]) -> float:
     return EPS * abs(objective.value(point, args)) / STEP if least_magnitude(point.view(np.ndarray)) < SMALL else 0.0
 
 
-def check_callable(gradient: Any) -> None:
-    """Raise a TypeError if a gradient is given that cannot be called."""
-    if gradient is not None and not callable(gradient):
-        raise TypeError(f"gradient must be a callable, gradient(x, *args), got {describe(gradient)}")
-
-
 def slopes(
     f: Any, steps: Floats | None, workers: Workers, chosen: NDArray[np.intp] | None, x: NDArray[Any], *args: Any
 ) -> Floats:
@@ -279,3 +284,22 @@ def slopes(
     whole = np.zeros(x.shape)
     whole.reshape(-1)[chosen] = found
     return whole
+
+
+def lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Floats], Any], noise: float) -> None:
+    """Take again the second derivatives by small coordinates at x, by steps, where the noise of a term hides them."""
+    plain, steps = at_x
+    with np.errstate(all="ignore"):
+        at = np.repeat(np.arange(plain.size), np.diff(found.indptr)), found.indices
+        largest, own = abs(found).max(axis=0).toarray().reshape(-1), noise / steps / steps
+        rounding = noise / steps[at[0]] / steps[at[1]]
+    # Where the square of a step is 0, so is all that it divides.
+    rows = (scales(plain) < SMALL) & ((largest <= enough(EPS, 2, 2) * own) | ~np.isfinite(own))
+    lost = rows[at[0]] | rows[at[1]]
+
+    def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:  # noqa: ARG001
+        own = stored_steps(plain, np.where(rows, longer(plain, steps, least), steps))
+        return hessian(own).data, noise / own[at[0]] / own[at[1]]
+
+    if lost.any():
+        lengthen(found.data, rounding, lost, measure, least_magnitude(plain), EPS)

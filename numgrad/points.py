@@ -259,10 +259,10 @@ def scales(x: NDArray[Any]) -> NDArray[np.float64]:
     return np.maximum(magnitude, _SMALLEST)
 
 
-def magnitudes(x: NDArray[Any], least: float) -> NDArray[np.float64]:
-    """Return the magnitude of each coordinate of the plain array `x`, of a small one at least this."""
+def longer(x: NDArray[Any], steps: NDArray[Any], least: float) -> NDArray[np.float64]:
+    """Return steps relative to the coordinates of the plain array `x`, of small ones as if these were at least so."""
     found = scales(x)
-    return np.where(found < SMALL, np.maximum(found, least), found)
+    return steps * (np.where(found < SMALL, np.maximum(found, least), found) / found)
 
 
 def least_magnitude(x: NDArray[Any]) -> float:
