@@ -16,15 +16,13 @@ if TYPE_CHECKING:
     from .estimates import Estimate, estimate_derivative, estimate_gradient
     from .functions import cross_entropy_error, function_1, function_2, relu, sigmoid, softmax, sum_squared_error
     from .gradient import numerical_gradient
-    from .hessian import numerical_hessian
-    from .jacobian import directional_derivative, jacobian_sparsity, numerical_jacobian
+    from .hessian import hessian_vector_product, numerical_hessian
+    from .jacobian import directional_derivative, jacobian_sparsity, numerical_jacobian, propagate
     from .nets import MultiLayerNet, SimpleNet, TwoLayerNet, simpleNet
     from .objectives.incremental import IncrementalObjective
     from .objectives.rows import LayerObjective
     from .objectives.separable import SeparableObjective
     from .plotting import tangent_line
-    from .products import hessian_vector_product
-    from .propagation import propagate
     from .schemes import Scheme
     from .training import History, train
 
@@ -83,11 +81,9 @@ _MODULES = {
     "elementwise": "numerical_diff",
     "plotting": "tangent_line plotting",
     "gradient": "numerical_gradient",
-    "jacobian": "numerical_jacobian jacobian_sparsity directional_derivative",
-    "hessian": "numerical_hessian",
-    "products": "hessian_vector_product",
+    "jacobian": "numerical_jacobian jacobian_sparsity directional_derivative propagate",
+    "hessian": "numerical_hessian hessian_vector_product",
     "callables": "Gradient Jacobian Hessian",
-    "propagation": "propagate",
     "containers": "labels",
     "schemes": "Scheme",
     "descent": "gradient_descent gradient_ascent descent_path",

@@ -277,3 +277,9 @@ def describe(value: Any) -> str:
         return f"an array of dtype {value.dtype} and shape {value.shape}"
     text = repr(value)
     return f"{type(value).__name__} {text}" if len(text) <= 40 and "\n" not in text else type(value).__name__
+
+
+def check_callable(gradient: Any) -> None:
+    """Raise a TypeError if a gradient is given that cannot be called."""
+    if gradient is not None and not callable(gradient):
+        raise TypeError(f"gradient must be a callable, gradient(x, *args), got {describe(gradient)}")

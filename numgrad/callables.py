@@ -11,21 +11,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments, driver
-from .analytic import check_analytic
-from .arguments import ALL_COORDINATES, KNOWN_COMPILED, raise_argument_changed, raise_compile_error
+from .arguments import ALL_COORDINATES, KNOWN_COMPILED, check_callable, raise_argument_changed, raise_compile_error
 from .bounds import Bounds
 from .containers import Container, is_container, renewed
 from .driver import Progress, Workers, differentiate
 from .gradient import numerical_gradient, takes_containers
-from .hessian import numerical_hessian
+from .hessian import hessian_vector_product, numerical_hessian
 from .jacobian import numerical_jacobian
 from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
 from .objectives.python import PythonObjective, run_in_place
 from .points import FLOAT64, LOSS_EPS, is_narrow
 from .problem import Options, Problem
-from .products import hessian_vector_product
 from .schemes import AnyScheme, StepSize, rule_at
-from .slopes import check_callable
 from .sparsity import check_entries
 
 __all__ = ["Gradient", "Hessian", "Jacobian"]
@@ -247,7 +244,7 @@ class Gradient(_Derivative):
         flat, workers = gradient.reshape(-1), driver.as_workers(self.options["workers"], objective)
         flags = differentiate(objective, point, args, (rule, where), flat, workers, self.options["progress"])
         if rule.make is make_complex_step:
-            check_analytic(self.f, point, args, chosen, bounds)
+            driver.check_analytic(self.f, point, args, chosen, bounds)
         elif h.__class__ is float and not private and is_narrow(point):
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:

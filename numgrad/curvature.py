@@ -1,8 +1,9 @@
-"""Second differences of f along coordinates and along pairs of them, and whether a pattern has all pairs that count."""
+"""What second derivatives are made of: second differences of f by coordinates and pairs, or gradients of f."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +13,20 @@ from numpy.typing import NDArray
 from . import driver
 from .bounds import Bounds, limits, storable
 from .driver import Progress, Workers, differentiate
+from .gradient import numerical_gradient
 from .loops import STEP_LOST, Directions, Floats, Indices
-from .points import EPS, is_narrow, private_copy, resolution, scales
+from .points import (
+    EPS,
+    SMALL,
+    enough,
+    is_narrow,
+    least_magnitude,
+    lengthen,
+    longer,
+    private_copy,
+    resolution,
+    scales,
+)
 from .schemes import SPARE_ROOM, Scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
@@ -23,10 +36,8 @@ __all__: list[str] = []  # nothing here is public
 # Fixed by test_hessian_error in benchmarks/bench_hessian.py.
 LONGER = 2.0
 
-# Of |x|: a coordinate below it may be small for f, and its step then longer. Others cannot gain two digits by a step of
-# the magnitude 1. Fixed, as the next one, by the tests of small coordinates in tests/test_hessian.py.
-_SMALL = 0.1
 # Spacings of f by which a second difference may be off: its weights are 1, 2 and 1.
+# Fixed by the tests of small coordinates in tests/test_hessian.py.
 _ROUNDING = 4.0
 # Part of the largest second derivative from which on the rounding of f is worth a warning, as for gradients.
 _FEW_DIGITS = 1e-3
@@ -40,12 +51,14 @@ _CURVED = 0.1
 # Pairs of sets that are moved where a pattern is in doubt, by three evaluations each: of the pairs that are missing,
 # each is between the sets of a round once in ten or so.
 _ROUNDS = 40
+# Unit of x: the step of gradients that an objective gives by its own way.
+STEP = 1e-4
 
 
-def steps_at(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
+def steps_at(x: NDArray[Any], h: Any, scheme: Any, eps: float) -> Floats:
     """Return the step of each coordinate of the plain array `x`, as the points are stored."""
     steps = steps_of(x, h, scheme, eps)
-    if isinstance(h, str):
+    if isinstance(h, str) and scheme.derivative == 2:
         steps *= LONGER
     return stored_steps(x, np.broadcast_to(steps, x.size))
 
@@ -113,7 +126,7 @@ class SecondDifferences:
         """Take longer steps where a small coordinate hardly changes f, write those differences, and tell where."""
         scale, enough = scales(self.plain), math.sqrt(0.25 / math.sqrt(self.eps))
         longer = np.zeros(self.plain.size, np.bool_)
-        for i in np.flatnonzero((np.abs(found[: len(scale)]) < enough * self.noise) & (scale < _SMALL)):
+        for i in np.flatnonzero((np.abs(found[: len(scale)]) < enough * self.noise) & (scale < SMALL)):
             longest, first = abs(self.steps[i]) / scale[i], self.steps[i]
             while abs(found[i]) < enough * self.noise[i] and abs(self.steps[i]) < longest:
                 # The square of the factor makes of too little no more than what truncation and rounding share.
@@ -246,3 +259,47 @@ def warn_of(
     # The longest coordinate and the shortest step first: that takes a third of the time.
     is_lost = not max(flat.max(initial=0.0), -flat.min(initial=0.0)) * eps <= lengths.min(initial=np.inf)
     driver.warn_of(STEP_LOST if is_lost and (np.abs(flat) * eps > lengths).any() else 0, h, ignored, x)
+
+
+def is_cheap(f: Any) -> bool:
+    """Tell whether the gradient of f takes far less than 2n evaluations: an objective that the package has made."""
+    return hasattr(f.__class__, "_as_objective")
+
+
+def noise_of_slopes(f: Any, x: Any, args: tuple[Any, ...]) -> float:
+    """Return by how much the rounding of f puts off its gradient by its step; 0 where no coordinate is small."""
+    objective = driver.as_objective(f, args)
+    point, _ = objective.place(x, args)
+    return EPS * abs(objective.value(point, args)) / STEP if least_magnitude(point.view(np.ndarray)) < SMALL else 0.0
+
+
+def slopes(
+    f: Any, steps: Floats | None, workers: Workers, chosen: NDArray[np.intp] | None, x: NDArray[Any], *args: Any
+) -> Floats:
+    """Return the gradient of f by these steps, or by the default; that of `chosen` coordinates, and 0 for others."""
+    h: Any = STEP if steps is None else steps.reshape(x.shape)
+    found: Floats = numerical_gradient(f, x, h, args=args, workers=workers, coordinates=chosen)
+    if chosen is None:
+        return found
+    whole = np.zeros(x.shape)
+    whole.reshape(-1)[chosen] = found
+    return whole
+
+
+def lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Floats], Any], noise: float) -> None:
+    """Take again the second derivatives by small coordinates at x, by steps, where the noise of a term hides them."""
+    plain, steps = at_x
+    with np.errstate(all="ignore"):
+        at = np.repeat(np.arange(plain.size), np.diff(found.indptr)), found.indices
+        largest, own = abs(found).max(axis=0).toarray().reshape(-1), noise / steps / steps
+        rounding = noise / steps[at[0]] / steps[at[1]]
+    # Where the square of a step is 0, so is all that it divides.
+    rows = (scales(plain) < SMALL) & ((largest <= enough(EPS, 2, 2) * own) | ~np.isfinite(own))
+    lost = rows[at[0]] | rows[at[1]]
+
+    def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:  # noqa: ARG001
+        own = stored_steps(plain, np.where(rows, longer(plain, steps, least), steps))
+        return hessian(own).data, noise / own[at[0]] / own[at[1]]
+
+    if lost.any():
+        lengthen(found.data, rounding, lost, measure, least_magnitude(plain), EPS)

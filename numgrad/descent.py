@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
-from .analytic import check_analytic
 from .arguments import describe, finite_real, real_array, whole_number
 from .containers import Container, is_container, is_labelled, of_labelled, relabelled
 from .driver import Progress, Workers
@@ -321,7 +320,7 @@ class _Descent:
     def _look_at_first(self, slopes: Floats) -> None:
         """Look whether the first gradient can be right: f analytic for a complex step, and with enough digits."""
         if self.plan[0].make is make_complex_step:
-            check_analytic(self.f, self.point, self.args)
+            driver.check_analytic(self.f, self.point, self.args)
         elif self.h.__class__ is float and not self.private and is_narrow(self.point):
             driver.warn_of_few_digits(self.objective, self.point, self.args, self.h, slopes)
 

@@ -1,4 +1,4 @@
-"""The drive: which kind of objective f is, who runs its sweep, what is reported meanwhile, what is worth a warning."""
+"""The drive: the kind of f, whether it is analytic, who runs its sweep, what is reported, what is worth a warning."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FunctionType
 from typing import Any, Protocol, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import KNOWN_COMPILED, describe, is_compiled, real_number, whole_number
+from .bounds import Bounds, limits
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS
+from .points import EPS, scales
 from .processes import Engine, distribute, joblib_engine
 from .threads import MOST_WORKERS, Report, Sweep, Throughput
 
@@ -28,6 +30,13 @@ __all__: list[str] = []  # nothing here is public
 _FEW_DIGITS = 1e-3
 # Units from which on a bar counts in thousands, which take as many letters.
 _LONG = 10**4
+# Relative to x: halves of the lines along which a gradient by the complex step is compared with a central difference.
+# The truncation error of the first is 1e-10 of f, if f changes over lengths like x itself; the second shows whether it
+# does. Fixed, as the next, by tests/test_schemes.py, the complex step.
+_LINES = 1e-5, 3e-7
+# Relative difference of the two from which on f is not analytic, if both lines tell the same.
+_ALIKE = 1e-6
+_analytic: WeakSet[Callable[..., Any]] = WeakSet()  # functions that have shown it
 
 Function: TypeAlias = "Callable[..., Any]"
 Workers: TypeAlias = "int | Engine"
@@ -293,3 +302,61 @@ def warn(message: str) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
         level, frame = level + 1, frame.f_back  # type: ignore[assignment]
     warnings.warn(message, RuntimeWarning, stacklevel=level)
+
+
+def check_analytic(
+    f: Callable[..., Any],
+    x: NDArray[Any],
+    args: tuple[Any, ...] = (),
+    chosen: Any = None,
+    bounds: Bounds | None = None,
+    call: Callable[..., Any] | None = None,
+) -> None:
+    """Raise a ValueError if the complex step along a random line is not the slope of the sum of what `f` returns.
+
+    One complex step, however small, and one central difference, within the bounds; another one nearer if they differ,
+    since `f` may be curved. Where `f` is not finite or raises, nothing is said. Asked once for each f, as far as f can
+    be remembered; `call` takes an array in place of an f that does not.
+    """
+    if not (x.size if chosen is None else len(chosen)):
+        return
+    try:  # in a third of the time that `suppress` takes
+        if f in _analytic:
+            return
+    except TypeError:  # no hash, or no weak references
+        pass
+    if _is_analytic(call or f, x, args, chosen, bounds):
+        with suppress(TypeError):
+            _analytic.add(f)
+
+
+def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bounds: Bounds | None) -> bool:
+    """Tell whether f has shown on a random line that it is analytic; ValueError if it has shown that it is not."""
+    flat = x.view(np.ndarray).reshape(-1).astype(np.float64)
+    step, own = np.zeros(flat.size), np.arange(flat.size) if chosen is None else chosen
+    step[own] = scales(flat)[own] * np.random.default_rng(0).uniform(0.5, 1.0, len(own)) * (-1.0) ** np.arange(len(own))
+    found = []
+    for length in _LINES:
+        ends = [flat + length * step, flat - length * step]
+        if bounds is not None:
+            ends = [np.clip(end, *limits(x, bounds)) for end in ends]
+        tiny = 1e-15 / length
+        points = [*ends, flat + 1j * tiny * (ends[0] - ends[1])]
+        try:
+            above, below, aside = (
+                np.asarray(f(point.reshape(x.shape).astype(np.complex128), *args)) for point in points
+            )
+        except Exception:  # noqa: BLE001, f need not be defined on both sides
+            return False
+        with np.errstate(all="ignore"):
+            change, expected = float((above - below).sum().real), float(aside.sum().imag / tiny)
+            noise = 64 * np.finfo(above.dtype).eps * float(np.abs(above).sum() + np.abs(below).sum())
+        if not abs(change - expected) > _ALIKE * max(abs(expected), abs(change)) + noise:
+            return bool(abs(change) > noise)
+        found.append((change / length, expected / length))
+    if abs(found[0][0] - found[1][0]) <= 0.1 * abs(np.subtract(*found[1])):
+        raise ValueError(
+            f"scheme='complex' needs an analytic f: along a random line its slope is {found[1][0]:.6g}, by the complex "
+            f"step {found[1][1]:.6g}; abs, conj, vdot and real parts are not analytic; use another scheme"
+        )
+    return False

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .analytic import check_analytic
 from .arguments import describe, is_compiled, raise_compile_error, real_array, real_number
 from .driver import differentiate
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
@@ -129,7 +128,8 @@ def numerical_diff(
     try:
         if rule.make is make_complex_step:
             quotient, lost = _complex(call, float(point) if is_scalar else point, np.abs(where.lengths)), False
-            check_analytic(f, point, args, None, bounds, (lambda z, *args: f(z.item(), *args)) if is_scalar else None)
+            call_array = (lambda z, *args: f(z.item(), *args)) if is_scalar else None
+            driver.check_analytic(f, point, args, None, bounds, call_array)
         elif rule.make is make_central:
             quotient, lost = _central(call, float(point) if is_scalar else point, rule.data[0])
         else:

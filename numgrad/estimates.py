@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import driver
 from .arguments import ALL_COORDINATES, as_coordinates, describe, finite_real, is_compiled, real_array, real_number
 from .containers import flat_of, is_container, labels, plain_of
+from .display import MOST_ROWS, concise, table
 from .driver import Progress, Workers, differentiate
 from .estimate_loops import COLUMNS, make_estimates, make_estimates_of_outputs, make_guarded_estimates
 from .gradient import of_each_array
@@ -22,7 +23,6 @@ from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
 from .points import EPS, private_copy, resolution
 from .schemes import Bounds, limits
-from .tables import MOST_ROWS, concise, table
 
 __all__ = ["Estimate", "estimate_derivative", "estimate_gradient"]
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .analytic import check_analytic
 from .arguments import ALL_COORDINATES, describe
 from .containers import Container, in_order, is_container, is_labelled, of_labelled, read_only, relabelled
 from .driver import Function, Progress, Workers, differentiate
@@ -28,7 +27,7 @@ from .loops import (
     plain,
 )
 from .objectives.python import PythonObjective, VectorizedObjective, batch_of
-from .points import EPS, FLOAT64, LOSS_EPS, is_narrow, private_copy
+from .points import EPS, FLOAT64, LOSS_EPS, check_argument_is_all, is_narrow, private_copy
 from .schemes import AnyScheme, Bounds, StepSize, rule_at
 
 __all__ = ["numerical_gradient"]
@@ -229,7 +228,7 @@ def numerical_gradient(
         plan = plan if eps == EPS else rule_at(point, h, scheme, bounds, chosen, eps)
     flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if make is make_complex_step:
-        check_analytic(f, point, args, chosen, bounds)
+        driver.check_analytic(f, point, args, chosen, bounds)
     elif not private and h.__class__ is float and point.dtype is not FLOAT64 and is_narrow(point):
         driver.warn_of_few_digits(objective, point, args, h, flat)
     if flags != RESPONDED:
@@ -398,7 +397,7 @@ def _write_at_points(
     is_memory = isinstance(x, np.ndarray) and x.dtype.kind == "f"
     if len(points) and is_memory and is_python and (is_batch or options["scheme"] == "complex"):
         point = batch_of(points[0]) if is_batch else points[0].astype(np.complex128)
-        objective.check_argument_is_all(x, lambda: f(point.copy(), *args))
+        check_argument_is_all(f, x, lambda: f(point.copy(), *args))
     is_default = not isinstance(h, str | np.ndarray | list) and options["scheme"] == "central"
     size = points[:1].size
     out = found.reshape(len(found), size)

@@ -15,9 +15,18 @@ from .arguments import FLOAT64, describe, finite_real, real_array, whole_number
 from .functions import labels_of, losses_of, relu, sigmoid, softmax, unmasked
 from .gradient import numerical_gradient
 from .loops import Floats
-from .objectives.networks import HiddenLayer, NetObjective
+from .objectives.networks import (
+    HiddenLayer,
+    Layer,
+    NetObjective,
+    Params,
+    are_float64,
+    arrays_of,
+    flat_of,
+    layers_of,
+    plain,
+)
 from .objectives.rows import LayerObjective
-from .parameters import Layer, Params, are_float64, arrays_of, flat_of, layers_of, plain
 from .points import private_copy
 
 if TYPE_CHECKING:

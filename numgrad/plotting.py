@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arguments import describe, finite_real, positive_step, whole_number
+from .display import Pair, Style, as_axes, check_kind, drawn, legend_beside, matplotlib_part, merged, scalar
 from .elementwise import numerical_diff
 from .gradient import numerical_gradient
-from .pictures import Pair, Style, as_axes, check_kind, drawn, legend_beside, matplotlib_part, merged, scalar
 from .points import EPS
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Points: which memory is perturbed, how it is read and written, and its safe return.
+"""Points: which memory is perturbed, how it is read and written, its safe return, and how large its coordinates are.
 
 A gradient perturbs either the caller's own array (*written through*, so that an `f` which ignores its argument and
 reads that array sees every step) or a *private* float64 copy.
@@ -7,10 +7,11 @@ reads that array sees every step) or a *private* float64 copy.
 from __future__ import annotations
 
 from collections.abc import Callable, MutableSequence, Sequence
+from contextlib import suppress
 from itertools import accumulate, repeat
 from operator import setitem
 from typing import Any
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,21 @@ LOSS_EPS = 1e3 * EPS
 # Unit of x: the smallest scale, whose steps are subnormal, but of many digits.
 # Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
 _SMALLEST = 1e-307
+
+# Of |x|: a coordinate below it may be small for f: x_i may be tiny where f is of the magnitude 1, and a step relative
+# to it is lost. Fixed, as what follows, by tests/test_magnitudes.py.
+SMALL = 0.1
+# Between the steps of two rungs: the rounding of the lower one, by which the upper one is judged, is so much larger.
+_RATIO = 32.0
+# Rungs below the magnitude 1: the last one is that of 1e-18, which is lost beside 1 anyway.
+_RUNGS = 12
+# Spacings of f by which two rungs may differ: its values are sums of many terms.
+_SURE = 16.0
+# Part of a derivative by which two rungs may differ; it is the truncation error of the upper one.
+_AGREE = 1e-6
+
+# The memory that each f was last seen not to read by another way than its argument.
+_independent: WeakKeyDictionary[Callable[..., Any], int] = WeakKeyDictionary()
 
 
 def private_copy(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -181,6 +197,23 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
     return bool(moved != before == at_rest() and moved == preserving([plain], displaced)[0])
 
 
+def check_argument_is_all(f: Callable[..., Any], memory: NDArray[Any], evaluate: Callable[[], Any]) -> None:
+    """Raise a ValueError if what `f` returns for a copy of `memory`, by `evaluate`, depends on `memory` itself.
+
+    Asked once for each f and memory in turn, as far as f can be remembered.
+    """
+    with suppress(TypeError):  # no hash, or no weak references
+        if _independent.get(f) == id(memory):
+            return
+    if memory.flags.writeable and depends_on(memory, evaluate):
+        raise ValueError(
+            "f reads x by another way than its first argument, which is a copy here and alone is perturbed; let f "
+            "read its argument only, or use a real scheme and vectorized=False"
+        )
+    with suppress(TypeError):
+        _independent[f] = id(memory)
+
+
 def undoing_masks(memory: Sequence[Any]) -> Callable[[], bool]:
     """Return what undoes what f does to the masks of arrays, and tells whether f did anything to them."""
     given = [array for array in memory if isinstance(array, np.ma.MaskedArray)]
@@ -224,3 +257,52 @@ def scales(x: NDArray[Any]) -> NDArray[np.float64]:
         return magnitude
     magnitude[~((magnitude > 0.0) & (magnitude < np.inf))] = 1.0
     return np.maximum(magnitude, _SMALLEST)
+
+
+def longer(x: NDArray[Any], steps: NDArray[Any], least: float) -> NDArray[np.float64]:
+    """Return steps relative to the coordinates of the plain array `x`, of small ones as if these were at least so."""
+    found = scales(x)
+    return steps * (np.where(found < SMALL, np.maximum(found, least), found) / found)
+
+
+def least_magnitude(x: NDArray[Any]) -> float:
+    """Return the smallest magnitude of a coordinate."""
+    least = float(np.abs(x).min(initial=1.0))
+    return least if least >= SMALL else float(scales(x).min(initial=1.0))
+
+
+def enough(eps: float, order: int, derivative: int = 1) -> float:
+    """Return the multiple of its rounding that a derivative should be: half of the digits of that by the best step."""
+    return float(eps ** (-0.5 * order / (order + derivative)))
+
+
+def lengthen(
+    found: NDArray[Any],
+    rounding: NDArray[Any],
+    lost: NDArray[np.bool_],
+    measure: Callable[[float, NDArray[np.bool_]], tuple[Any, Any]],
+    floor: float,
+    eps: float,
+) -> None:
+    """Write to the derivatives `found`, where they are `lost` in rounding, what longer steps tell that f allows.
+
+    ``measure(least, missing)`` returns derivatives, and their rounding, by the steps of magnitudes of at least `least`,
+    or NaN; the smallest magnitude is `floor`, and `eps` the spacing of the points. That of 1 comes first. A result is
+    good if the one by steps that are shorter by 32 is the same, but for the rounding of that one. It takes the place of
+    what was found if that differs from it, or may be off by more. So does the best, if none is good, and the two differ
+    by less than that.
+    """
+    agree = max(_AGREE, _RATIO * eps ** (2 / 3))  # what the rounding of narrow points makes of the lower one's step
+    missing, best = lost.copy(), np.where(found == 0.0, np.inf, rounding)
+    with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it
+        upper, _ = measure(1.0, missing)
+        for rung in range(1, _RUNGS + 1):
+            lower, allowed = measure(_RATIO**-rung, missing)
+            differ = np.abs(upper - lower)
+            sure = _SURE * allowed + agree * np.abs(upper)
+            better = missing & ((differ < best) | ((differ <= sure) & ~(np.abs(upper - found) <= 2.0 * sure)))
+            found[better], best[better] = upper[better], differ[better]
+            missing &= ~(differ <= sure)
+            if not missing.any() or _RATIO**-rung <= floor:
+                return
+            upper = lower

@@ -9,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arguments, driver
-from .analytic import check_analytic
 from .arguments import ALL_COORDINATES, describe
 from .containers import is_labelled
 from .driver import Progress, Workers
 from .gradient import with_labels
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
-from .magnitudes import SMALL, enough, least_magnitude, lengthen, magnitudes
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs
-from .points import EPS, FLOAT64, is_narrow, resolution, scales
+from .points import EPS, FLOAT64, SMALL, enough, is_narrow, least_magnitude, lengthen, longer, resolution, scales
 from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, limits, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
@@ -107,7 +105,7 @@ class Problem:
         plan, args = (Rule(rule.make, (self.base, *rule.data[1:]), False, rows.shape[1]), where), self.options.args
         flags = driver.differentiate(self.objective, self.point, args, plan, rows, self.workers, progress)
         if rule.make is make_complex_step:
-            check_analytic(self.f, self.point, args, None, self.options.bounds, self._mixed)
+            driver.check_analytic(self.f, self.point, args, None, self.options.bounds, self._mixed)
         return flags
 
     def values(self, where: Directions, rows: Floats | None = None) -> NDArray[Any]:
@@ -173,8 +171,7 @@ class Problem:
             chosen, found = missing.any(axis=1), np.full(rows.shape, np.nan)
             length = np.full(len(rows), np.inf)
             with suppress(Exception):  # where f raises, it is not defined
-                longer = steps * (magnitudes(plain, least) / scales(plain))
-                found[chosen], length[chosen], _ = self._lines(vectors[chosen], longer)
+                found[chosen], length[chosen], _ = self._lines(vectors[chosen], longer(plain, steps, least))
             return found, self.rounding / length[:, np.newaxis]
 
         lost = np.abs(rows) <= enough(self.eps, self.scheme.order) * hidden
@@ -201,8 +198,8 @@ class Problem:
         entries, owner = (found, np.arange(len(steps))) if is_dense else (found.data, found.indices)
 
         def measure(least: float, _: Any) -> tuple[Any, Floats]:
-            longer = np.where(columns, steps * (magnitudes(plain, least) / scales(plain)), steps)
-            again = self._entries_by(longer.reshape(plain.shape), np.flatnonzero(columns) if is_dense else None)
+            own = np.where(columns, longer(plain, steps, least), steps)
+            again = self._entries_by(own.reshape(plain.shape), np.flatnonzero(columns) if is_dense else None)
             return again, (noise / np.abs(self.plan[1].lengths))[owner]
 
         if columns.any():

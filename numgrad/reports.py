@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .tables import table
+from .display import table
 
 __all__ = ["ArrayCheck", "Comparison", "GradientCheck", "Tolerances", "Worst", "report"]
 

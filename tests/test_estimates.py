@@ -9,7 +9,7 @@ from catalogue import entries, entries_around
 from problems import compiled, interrupt_at, needs_jit
 
 from numgrad import estimate_derivative, estimate_gradient, simpleNet
-from numgrad.tables import concise
+from numgrad.display import concise
 
 EPS = 2.0**-52
 CATALOGUE = entries()

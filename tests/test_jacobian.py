@@ -469,6 +469,25 @@ def test_processes_and_engines_give_the_bits_of_one():
     assert same_bits(batches, alone)
 
 
+@pytest.mark.parametrize("h", [1e-4, "auto"])
+@pytest.mark.parametrize("scheme", ["central", "forward", "central6"])
+def test_batches_have_the_bits_of_single_points_for_outputs_of_any_shape_and_kind(scheme, h):
+    x = np.array([[0.5, -1.0, 2.0], [0.0, 3.0, -0.25]])
+    near = np.where(x > 0.0, x, x - 1.0), x + 1.0  # some coordinates at a bound, some not
+
+    def f(x):
+        return np.array([[np.sum(x) + 2j * x[0, 1], -0.0 * x[0, 0]], [np.prod(np.cos(x)), x[1, 2] ** 3]])
+
+    for part, bounds in ((np.asarray, None), (np.asarray, near), (np.real, None), (np.real, near)):
+        batches = numerical_jacobian(
+            lambda batch, part=part: np.stack([part(f(p)) for p in batch]),
+            x, h, scheme=scheme, bounds=bounds, vectorized=True,
+        )  # fmt: skip
+        assert same_bits(
+            batches, numerical_jacobian(lambda x, part=part: part(f(x)), x, h, scheme=scheme, bounds=bounds)
+        )
+
+
 def test_a_batch_must_have_a_value_for_each_point():
     with pytest.raises(ValueError, match="a vectorized f must return 1 arrays"):
         numerical_jacobian(lambda x: x.sum(0), X, vectorized=True)

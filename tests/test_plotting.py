@@ -12,7 +12,7 @@ from matplotlib.lines import AxLine
 from matplotlib.quiver import Quiver
 from scipy.sparse import csr_array
 
-from numgrad import History, check_gradient, descent_path, function_1, function_2, pictures, plotting
+from numgrad import History, check_gradient, descent_path, display, function_1, function_2, plotting
 from numgrad.commands import profiling
 from numgrad.commands.output import Measurement
 
@@ -49,7 +49,7 @@ def test_a_profile_is_a_line_a_route_hollow_where_projected():
 
 
 def test_the_picture_names_the_machine():
-    assert b"<!-- the machine -->" in pictures.picture(lambda ax: ax.plot([1]), "svg", "the machine")
+    assert b"<!-- the machine -->" in display.picture(lambda ax: ax.plot([1]), "svg", "the machine")
 
 
 def test_steps_are_a_line_a_scheme():
@@ -237,16 +237,16 @@ def test_misuse(draw, error, message):
 
 
 def test_unknown_formats_are_refused():
-    pictures.check_format(Path("picture.png"))
+    display.check_format(Path("picture.png"))
     with pytest.raises(OSError, match="its suffix must be one of"):
-        pictures.check_format(Path("picture"))
+        display.check_format(Path("picture"))
 
 
 def test_without_matplotlib_the_error_names_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
     with pytest.raises(ImportError, match=r"pip install matplotlib$"):
-        pictures.check_format(Path("picture.png"))
+        display.check_format(Path("picture.png"))
 
 
 def wrong_in_one_row(W):

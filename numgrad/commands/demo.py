@@ -17,12 +17,12 @@ from .. import (
     History,
     TwoLayerNet,
     descent_path,
+    display,
     function_1,
     function_2,
     gradient_descent,
     numerical_diff,
     numerical_gradient,
-    pictures,
     plotting,
     reference,
     simpleNet,
@@ -176,7 +176,7 @@ def draw(directory: Path, paths: dict[float, Floats], losses: list[float], weigh
         (on(plotting.plot_training, history), {}),
     )
     for name, (draw_on, options) in zip(_PICTURES, drawn, strict=True):
-        write_whole(directory / f"{name}.png", pictures.picture(draw_on, "png", **options))
+        write_whole(directory / f"{name}.png", display.picture(draw_on, "png", **options))
     print(f"\n{len(drawn)} pictures in {directory}: {', '.join(_PICTURES)}")
 
 

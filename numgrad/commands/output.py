@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import __version__
-from ..tables import table
+from ..display import table
 
 __all__: list[str] = []  # nothing here is public
 

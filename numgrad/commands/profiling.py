@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import numerical_diff, pictures
+from .. import display, numerical_diff
 from ..schemes import SCHEMES
 from . import output
 from .subjects import Layer, Network, Route, Subject
@@ -144,7 +144,7 @@ def profile(
         After Ctrl-C, when the files hold what was finished.
     """
     output.check_writable(json_file, plot_file)
-    pictures.check_format(plot_file)
+    display.check_format(plot_file)
     done: list[output.Measurement] = []
     complete, threads = False, f"{settings.workers} thread{'s' * (settings.workers > 1)}"
     print(f"{output.machine()}; batch {settings.batch}, h = {settings.h:g}, {threads}")
@@ -158,7 +158,7 @@ def profile(
             output.write_whole(json_file, found.to_json())
         if plot_file is not None and done:
             chart = partial(plot_profile, done)
-            output.write_whole(plot_file, pictures.picture(chart, plot_file.suffix[1:], output.machine()))
+            output.write_whole(plot_file, display.picture(chart, plot_file.suffix[1:], output.machine()))
     return found
 
 
@@ -206,7 +206,7 @@ def compare_steps(plot_file: Path | None) -> None:
         As `profile`, for `plot_file`.
     """
     output.check_writable(plot_file)
-    pictures.check_format(plot_file)
+    display.check_format(plot_file)
     steps = [10.0**-k for k in range(1, 13)]
     names: list[Any] = [*SCHEMES, "complex"]
     errors = {name: [abs(numerical_diff(np.exp, 1.0, h, scheme=name) / np.e - 1) for h in steps] for name in names}
@@ -214,7 +214,7 @@ def compare_steps(plot_file: Path | None) -> None:
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
-        output.write_whole(plot_file, pictures.picture(partial(plot_steps, steps, errors), plot_file.suffix[1:]))
+        output.write_whole(plot_file, display.picture(partial(plot_steps, steps, errors), plot_file.suffix[1:]))
 
 
 def plot_steps(steps: list[float], errors: dict[str, list[float]], ax: Axes) -> None:
@@ -244,11 +244,11 @@ def plot_profile(measurements: Sequence[output.Measurement], ax: Axes) -> None:
 
 def _style(k: int) -> dict[str, Any]:
     """Return the colour and the mark of line k."""
-    return {"color": pictures.COLOURS[k % len(pictures.COLOURS)], "marker": _MARKS[k % len(_MARKS)]}
+    return {"color": display.COLOURS[k % len(display.COLOURS)], "marker": _MARKS[k % len(_MARKS)]}
 
 
 def _log_log(ax: Axes, **texts: str) -> None:
     """Make both axes logarithmic, and add the texts, a grid and a legend."""
     ax.set(xscale="log", yscale="log", **texts)
     ax.grid(visible=True, which="major", color="0.9")
-    pictures.legend_beside(ax)
+    display.legend_beside(ax)

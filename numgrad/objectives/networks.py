@@ -1,20 +1,115 @@
-"""Objectives of nets: the loss as a function of all parameters, and of one hidden layer."""
+"""The parameters of nets, as a dict and as one flat array, and their loss as a function of them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import FLOAT64, describe, real_array
+from ..functions import unmasked
 from ..loops import Floats, Indices
-from ..parameters import layers_of, names_of
 from .python import PythonObjective
 from .rows import LayerObjective
 
 __all__: list[str] = []  # nothing here is public
+
+Params = dict[str, NDArray[Any]]
+Layer = tuple[Floats, Floats]  # weights and biases
+
+
+@functools.cache
+def names_of(depth: int) -> tuple[str, ...]:
+    """Return the keys of the parameters of so many layers."""
+    return tuple(f"{kind}{k}" for k in range(1, depth + 1) for kind in "Wb")
+
+
+def plain(value: Any, name: str = "x") -> Floats:
+    """Return real numbers as a plain float64 array, without a copy where it is one; refuse what is masked."""
+    if value.__class__ is np.ndarray and value.dtype is FLOAT64:  # a fifth of the time of what follows
+        return value
+    return np.asarray(unmasked(real_array(value, name), name), dtype=FLOAT64)
+
+
+def layers_of(params: Any, depth: int) -> list[Layer]:
+    """Return weights and biases of each layer, which fit each other; other keys are somebody else's.
+
+    Raises
+    ------
+    TypeError
+        If `params` is no dict, or an array is not real.
+    ValueError
+        If a key is missing, or a shape does not fit.
+    """
+    names, layers, units = names_of(depth), list[Layer](), ("features",)
+    try:
+        arrays = [plain(params[name], name) for name in names]
+    except (KeyError, IndexError, TypeError):
+        _check_keys(params, names)
+        raise
+    for k in range(1, depth + 1):
+        W, b = layer = arrays[2 * k - 2], arrays[2 * k - 1]  # noqa: N806
+        shape: Any = W.shape
+        if len(shape) != 2 or 0 in shape or (k > 1 and shape[:1] != units):
+            raise ValueError(f"W{k} must have the shape ({units[0]}, units) and not be empty, got {shape}")
+        units = shape[1:]
+        if b.shape != units:
+            raise ValueError(f"b{k} must have the shape {units}, for the columns of W{k}, got {b.shape}")
+        layers.append(layer)
+    return layers
+
+
+def _check_keys(params: Any, names: tuple[str, ...]) -> None:
+    rule = f"params must be a dict with the keys {', '.join(names)}, as net.params"
+    if not isinstance(params, Mapping):
+        raise TypeError(f"{rule}, got {describe(params)}")
+    if not set(names) <= set(params):
+        raise ValueError(f"{rule}, got {', '.join(map(str, params)) or 'none'}")
+
+
+def arrays_of(params: Any) -> Params:
+    """Return all parameters as float64 arrays; TypeError if they are no dict of real arrays."""
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params must be a dict of arrays, got {describe(params)}")
+    return {key: plain(value, key) for key, value in params.items()}
+
+
+def flat_of(params: MutableMapping[str, Any]) -> Floats:
+    """Return the array of which all parameters are the parts, in turn; if there is none, make it and its views."""
+    arrays, first = arrays_of(params), 0
+    flat: Any = next(iter(arrays.values()), np.empty(0)).base
+    if not _are_parts(arrays.values(), flat):
+        flat = np.concatenate([array.reshape(-1) for array in arrays.values()] or [np.empty(0)])
+        for key, array in arrays.items():
+            params[key] = flat[first : first + array.size].reshape(array.shape)
+            first += array.size
+    return flat  # type: ignore[no-any-return]
+
+
+def are_float64(params: Any) -> bool:
+    """Tell whether all parameters are plain float64 arrays, which a flat array holds as they are."""
+    arrays = params.values() if isinstance(params, Mapping) else [params]
+    return all(array.__class__ is np.ndarray and array.dtype == FLOAT64 for array in arrays)
+
+
+def _are_parts(arrays: Iterable[NDArray[Any]], flat: Any) -> bool:
+    """Tell whether arrays are views of the whole of a flat float64 array, in turn."""
+    if flat.__class__ is not np.ndarray or flat.ndim != 1 or flat.dtype != FLOAT64 or not flat.flags.c_contiguous:
+        return False
+    at = start = _address(flat)
+    for array in arrays:
+        if array.base is not flat or not array.flags.c_contiguous or _address(array) != at:
+            return False
+        at += array.nbytes
+    return at == start + int(flat.nbytes)
+
+
+def _address(array: NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 class HiddenLayer(LayerObjective):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import loops, points
-from ..arguments import describe, imaginary_part, raise_argument_changed, real_array, real_number
+from ..arguments import ALL_COORDINATES, describe, imaginary_part, raise_argument_changed, real_array, real_number
 from ..loops import Directions, Floats, Indices, Loop, Rule, make_central, make_complex_step, make_directions
 from ..points import FLOAT64, LOSS_EPS, cells, is_unchanged, native_copy, numbers, private_copy
 from ..threads import Sweep
@@ -22,10 +21,6 @@ __all__: list[str] = []  # nothing here is public
 # Elements below which memory is compared here at once, in a third of the time of a call of `is_unchanged`.
 # Fixed by "Python function_2, n = 2" in benchmarks/compare_versions.py.
 _FEW = 100
-
-
-# The memory that each f was last seen not to read by another way than its argument.
-_independent: WeakKeyDictionary[Callable[..., Any], int] = WeakKeyDictionary()
 
 
 class PythonObjective:
@@ -62,24 +57,8 @@ class PythonObjective:
         """Return the work of `rule` at the memory `x`, an array or a dict of arrays."""
         if rule.make is make_complex_step and x.size:
             point = points.without_mask(x).astype(np.complex128)
-            self.check_argument_is_all(x, lambda: self.f(point.copy(), *args))
+            points.check_argument_is_all(self.f, x, lambda: self.f(point.copy(), *args))
         return PythonSweep(self, x, args, rule, where, out)
-
-    def check_argument_is_all(self, memory: NDArray[Any], evaluate: Callable[[], Any]) -> None:
-        """Raise a ValueError if what f returns for a copy of `memory` depends on `memory` itself.
-
-        Asked once for each f and memory in turn, as far as f can be remembered.
-        """
-        with suppress(TypeError):  # no hash, or no weak references
-            if _independent.get(self.f) == id(memory):
-                return
-        if memory.flags.writeable and points.depends_on(memory, evaluate):
-            raise ValueError(
-                "f reads x by another way than its first argument, which is a copy here and alone is perturbed; let f "
-                "read its argument only, or use a real scheme and vectorized=False"
-            )
-        with suppress(TypeError):
-            _independent[self.f] = id(memory)
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
         """Do the whole sweep here and now, since a Python f sees Ctrl-C itself, and return its flags."""
@@ -168,18 +147,18 @@ class PythonSweep(Sweep):
             return make(objective.evaluate, loops.plain), data, where, out
         if make is make_directions and self.x.__class__ is not dict and _are_pairs(where, out):
             return loops.interpreted_pairs, _data_of_pairs(objective, data), tuple(map(fast, where)), out.data
-        movers: Any = ARRAY_MOVERS
-        if not len(where.starts):
-            base, eps, *tables, use_stored_distance = data
-            data = (
-                base,
-                eps,
-                *map(fast, tables),
-                use_stored_distance or (make is make_directions and points.is_narrow(self.x)),
-            )
-            where, movers = tuple(map(fast, where)), MOVERS
+        data, where, movers = self.fast_units()
         loop = make_directions(objective.evaluate, loops.plain, movers)
         return loop, data, where, out.data if out.ndim == 1 else out
+
+    def fast_units(self) -> tuple[Any, Any, Any]:
+        """Return the data of a scheme, where, and the movers, of single coordinates as what is indexed fast."""
+        data, where, make = self.rule.data, self.where, self.rule.make
+        if len(where.starts):
+            return data, where, ARRAY_MOVERS
+        base, eps, *tables, use_stored_distance = data
+        is_stored = use_stored_distance or (make is make_directions and points.is_narrow(self.x))
+        return (base, eps, *map(fast, tables), is_stored), tuple(map(fast, where)), MOVERS
 
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return f where x has moved by `offsets`; of a complex step, Re f and what Im f is to the longest offset."""
@@ -293,19 +272,21 @@ class VectorizedObjective(PythonObjective):
             )
         return values
 
-    def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> PythonSweep:
+    def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> VectorizedSweep:
         """Return the work of `rule`, in batches."""
-        if rule.make is make_complex_step:
-            raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
-        if rule.make not in {make_central, make_directions} or (rule.make is make_directions and len(where.starts)):
-            raise TypeError("vectorized=True serves coordinates with the same scheme; pass an f of one point")
+        self.check(x, args, rule)
         if x.size and not rule.needs_value:
             # An f that sums along the wrong axis gives itself away by a batch that has the length of no axis of x.
             self.value(x, args)
-        given, self.given = self.given, None  # it need not travel
-        if x.size and given.dtype.kind == "f":
-            self.check_argument_is_all(given, lambda: self.f(batch_of(x), *args))
         return VectorizedSweep(self, x, args, rule, where, out)
+
+    def check(self, x: Floats, args: tuple[Any, ...], rule: Rule) -> None:
+        """Raise a ValueError for a complex step, and if f reads the x that was given by another way than its batch."""
+        if rule.make is make_complex_step:
+            raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
+        given, self.given = self.given, None  # asked once for each place, and it need not travel
+        if x.size and given is not None and given.dtype.kind == "f":
+            points.check_argument_is_all(self.f, given, lambda: self.f(batch_of(x), *args))
 
 
 def batch_of(x: Floats) -> Floats:
@@ -318,20 +299,22 @@ _CENTRAL = np.array([[1.0, -1.0]]), np.array([[1.0, -1.0]]), np.zeros(1, np.intp
 
 
 class VectorizedSweep(PythonSweep):
-    """Units of work for a callable that takes batches: the coordinates of a range in as few as memory allows."""
+    """Units of work for a callable that takes batches: the directions of a range in as few as memory allows."""
 
     objective: VectorizedObjective
     one_by_one = False
+    value_at = Sweep.value_at
+    zero = 0.0  # with which a sum begins, as in the loop for an f of one point
 
-    def value_at(self, offsets: NDArray[Any]) -> float:
-        """Return f where x has moved by `offsets`, from a batch."""
-        return Sweep.value_at(self, offsets)
+    def rows_of(self, batch: Floats, base: Any) -> Floats:  # noqa: ARG002
+        """Return f of each point of a batch as floats; `base` is f(x), where it is known."""
+        return self.objective.values(batch, self.args).astype(np.float64)
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the units start <= k < stop on copies of the point, those of one scheme after another."""
         if self.rule.make is make_central:
             data: Any = math.nan, points.loss_eps(state), *_CENTRAL, False
-            where: Any = Directions(self.where, self.where, np.array(self.rule.data))
+            where: Any = Directions(ALL_COORDINATES, self.where, np.array(self.rule.data))
         else:
             data, where = self.rule.data, self.where
         base, eps, offsets, weights, index, denominators, use_stored_distance = data
@@ -348,22 +331,36 @@ class VectorizedSweep(PythonSweep):
     def _run_batch(self, x: Floats, scheme: Any, where: Directions, units: Indices) -> int:
         """Write the quotients of the units, from one batch of all their points."""
         base, eps, terms, denominator = scheme
-        chosen = where.members[units] if len(where.members) else units
-        values, steps = x.reshape(-1)[chosen], where.lengths[units] if len(where.lengths) > 1 else where.lengths.item()
-        moved, rows = [values + offset * steps for offset, _ in terms if offset], np.arange(len(units))
+        rows, members, steps = _moves(where, units)
+        values = x.reshape(-1)[members]
+        moved = [values + offset * steps for offset, _ in terms if offset]
         batch = np.empty((len(moved), len(units), x.size))
         batch[...] = x.reshape(-1)
-        for k, point in enumerate(moved):
-            batch[k, rows, chosen] = point
-        found = self.objective.values(batch.reshape(-1, *x.shape), self.args).astype(np.float64)
-        results, places = iter(found.reshape(batch.shape[:2])), iter(moved)
-        total: Any = 0.0
-        width: Any = 0.0 if denominator is None else denominator * steps
+        for k, place in enumerate(moved):
+            batch[k, rows, members] = place
+        found = self.rows_of(batch.reshape(-1, *x.shape), base).reshape(len(moved), len(units), -1)
+        results, places = iter(found), iter(moved)
+        total: Any = self.zero
+        width: Any = 0.0
+        if denominator is not None:
+            width = denominator if len(where.starts) else denominator * steps
         with np.errstate(all="ignore"):
             for offset, weight in terms:  # in the order of the loops
-                total = total + weight * (next(results) if offset else base)
+                total = total + weight * (next(results) if offset else np.ravel(base).view(np.float64))
                 if offset and denominator is None:
                     width = width + weight * (next(places) - values)
-            self.out[units] = total / width
-        lost = loops.STEP_LOST if (np.abs(values) * eps > steps).any() else 0
+            if denominator is None:
+                width = np.where(width == 0.0, math.nan, width)  # no difference of points that coincide
+            quotients = total / (width if width.__class__ is not np.ndarray else width.reshape(-1, 1))
+        self.out[units] = quotients.reshape(-1, *self.out.shape[1:])
+        lost = loops.STEP_LOST if (np.abs(values) * eps > np.abs(steps)).any() else 0
         return lost | (loops.RESPONDED if total.any() else 0)
+
+
+def _moves(where: Directions, units: Indices) -> tuple[Indices, Indices, Any]:
+    """Return, for each coordinate that moves, which of the units moves it, which coordinate, and by which length."""
+    (starts, members, lengths), rows, at = where, np.arange(len(units)), units
+    if len(starts):
+        rows = np.repeat(rows, starts[units + 1] - starts[units])
+        at = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in units])
+    return rows, members[at] if len(members) else at, lengths[at] if len(lengths) > 1 else lengths.item()

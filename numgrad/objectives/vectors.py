@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import loops, points
+from .. import loops
 from ..arguments import NEEDS_COMPLEX, describe
 from ..loops import RESPONDED, Floats, Rule, make_columns, make_complex_step
 from ..points import FLOAT64
 from ..threads import Sweep
-from .python import ARRAY_MOVERS, MOVERS, PythonObjective, PythonSweep, VectorizedObjective, batch_of, fast
+from .python import PythonObjective, PythonSweep, VectorizedObjective, VectorizedSweep, batch_of
 
 __all__: list[str] = []  # nothing here is public
 
@@ -62,19 +62,24 @@ def floats(values: NDArray[Any]) -> Floats:
     return np.ascontiguousarray(values).reshape(-1).view(np.float64)
 
 
-def add(out: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int, divisor: float) -> int:
-    """Do what `loops.make_columns` wants; a ValueError if the value is not shaped as `base`."""
+def like(value: Any, base: NDArray[Any]) -> NDArray[Any]:
+    """Return what f returned as an array of the shape and dtype of `base`; ValueError for another shape or kind."""
     array = outputs(value)
     if array.shape != base.shape or array.dtype is not base.dtype:
         if array.shape != base.shape or array.dtype.kind == "c":
             raise ValueError(f"{SHAPE_CHANGED}: {describe(array)}, not {base.dtype} of shape {base.shape}")
         array = array.astype(base.dtype)
-    row = out[k]
+    return array
+
+
+def add(out: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int, divisor: float) -> int:
+    """Do what `loops.make_columns` wants; a ValueError if the value is not shaped as `base`."""
+    row, own = out[k], floats(like(value, base))
     with np.errstate(all="ignore"):
         if count:
-            row += weight * floats(array)
+            row += weight * own
         else:
-            np.multiply(floats(array), weight, out=row)
+            np.multiply(own, weight, out=row)
         if divisor == 0.0:
             return 0
         responded = RESPONDED if row.any() else 0
@@ -110,12 +115,7 @@ class VectorSweep(PythonSweep):
         return self._columns(self.objective.evaluate)
 
     def _columns(self, evaluate: Any) -> tuple[Any, Any, Any, Any]:
-        movers: Any = ARRAY_MOVERS
-        where, data = self.where, self.rule.data
-        if not len(where.starts):
-            base, eps, *tables, use_stored_distance = data
-            is_stored = use_stored_distance or (self.rule.make is not make_complex_step and points.is_narrow(self.x))
-            data, where, movers = (base, eps, *map(fast, tables), is_stored), tuple(map(fast, where)), MOVERS
+        data, where, movers = self.fast_units()
         return make_columns(evaluate, loops.plain, (*movers[:2], self._add)), data, where, self.out
 
     def _add(self, out: Any, k: int, *term: Any) -> int:
@@ -175,42 +175,19 @@ class BatchObjective(VectorizedObjective):
         return np.asarray(values)
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> BatchSweep:
-        """Return the work of `rule`, in batches."""
-        if rule.make is make_complex_step:
-            raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
-        given, self.given = self.given, None  # asked once for each place, and it need not travel
-        if x.size and given is not None and given.dtype.kind == "f":
-            self.check_argument_is_all(given, lambda: self.f(batch_of(x), *args))
+        """Return the work of a `rule` whose data begin with f(x), in batches."""
+        self.check(x, args, rule)
         return BatchSweep(self, x, args, rule, where, out)
 
 
-class BatchSweep(VectorSweep):
-    """Units of work for a callable that takes batches: those of a range in as few batches as memory allows."""
+class BatchSweep(VectorizedSweep):
+    """Units of work for a callable that takes batches: a row of outputs each."""
 
-    objective: BatchObjective
-    one_by_one = False
-
-    def run_range(self, state: Any, start: int, stop: int) -> int:
-        """Do the units start <= k < stop on copies of the point: record the points, evaluate all, add them up."""
-        points, flags = list[Any](), 0
-
-        def record(x: Any, _: Any) -> Any:
-            points.append(x.copy())
-            return self.rule.data[0]
-
-        length = max(1, self.objective.batch_bytes // max(1, state.nbytes * self.rule.data[2].shape[1]))
-        for first in range(start, stop, length):
-            last = min(first + length, stop)
-            points.clear()
-            self._run(state, record, first, last)
-            self.out[first:last] = np.nan  # what was recorded with is no result
-            found = iter(self.objective.values(np.array(points), self.args) if points else ())
-            flags |= self._run(state, lambda *_, found=found: next(found), first, last)
-        return flags
-
-    def _run(self, x: Floats, evaluate: Any, start: int, stop: int) -> int:
-        loop, data, where, out = self._columns(evaluate)
-        moved, saved = x.copy(), x.reshape(-1)
-        return int(loop((moved, moved.reshape(-1), saved), data, self.args, where, start, stop, out))
-
+    zero = -0.0  # which changes no bit of a sum
     value_at = mixed_value_at
+
+    def rows_of(self, batch: Floats, base: NDArray[Any]) -> Floats:
+        """Return the floats of the outputs at each point of a batch; ValueError if one is not shaped as `base`."""
+        values = outputs(self.objective.values(batch, self.args))
+        like(values[0], base)
+        return floats(values.astype(base.dtype, copy=False))
