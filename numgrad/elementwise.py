@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
+from types import FunctionType
 from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -11,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .arguments import describe, is_compiled, raise_compile_error, real_array, real_number
 from .driver import differentiate
-from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
+from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
 from .objectives.python import PythonObjective
-from .points import LOSS_EPS, depends_on, private_copy
+from .points import EPS, LOSS_EPS, check_argument_is_all, depends_on, lengthen_small, private_copy
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, rule_at, sum_of_values
 
 __all__ = ["numerical_diff"]
@@ -119,6 +122,8 @@ def numerical_diff(
         raise TypeError(f"f must be callable, got {describe(f)}")
     if args.__class__ is not tuple or args:
         driver.as_objective(f, args)  # which checks them
+    if f.__class__ is not FunctionType and isinstance(x, np.ndarray) and is_compiled(f):
+        driver.as_objective(f, args).place(x, args)  # refuses what f would not see change
     call = (lambda x: f(x, *args)) if args else f
     point, order = private_copy(real_array(x)), arguments.whole_number("order", order, 1)
     if h is BOOK_STEP and order > 1:
@@ -127,29 +132,44 @@ def numerical_diff(
     is_scalar = not isinstance(x, np.ndarray) and not point.ndim
     try:
         if rule.make is make_complex_step:
+            if isinstance(x, np.ndarray) and x.size and x.dtype.kind == "f":
+                check_argument_is_all(f, x, lambda: f(point.astype(np.complex128), *args))
             quotient, lost = _complex(call, float(point) if is_scalar else point, np.abs(where.lengths)), False
             call_array = (lambda z, *args: f(z.item(), *args)) if is_scalar else None
             driver.check_analytic(f, point, args, None, bounds, call_array)
         elif rule.make is make_central:
             quotient, lost = _central(call, float(point) if is_scalar else point, rule.data[0])
         else:
-            quotient = _linear(call, point, (rule, where, order), is_scalar)
+            plan = rule, where, order
+            quotient, rounding = _linear(call, point, plan, is_scalar)
             lost = bool((np.abs(point).ravel() * rule.data[1] > np.abs(where.lengths)).any())
+            if isinstance(h, str):
+                how = scheme, bounds, is_scalar
+                _look_again(call, point, plan, how, (quotient, rounding))
     except Exception as error:
         if is_compiled(f):
             raise_compile_error(error)
         raise
-    if order == 1 and isinstance(x, np.ndarray) and x.size and not quotient.item(0) and not quotient.any():
-        _check_reads_argument(x, lambda: f(point.copy(), *args))
+    if rule.make is make_directions:
+        quotient = quotient.reshape(point.shape)[()]
+    if isinstance(x, np.ndarray) and x.size and not quotient.item(0) and not quotient.any():
+        check_reads_argument(x, lambda: f(point.copy(), *args), order == 1)
     if lost:
         driver.warn_of(STEP_LOST, h, False, point)
     return float(quotient) if is_scalar else quotient
 
 
-def _check_reads_argument(x: NDArray[Any], evaluate: Callable[[], Any]) -> None:
-    """Raise a ValueError if f, which gives zeros, reads `x` itself and not the copy that `evaluate` hands to it."""
-    if x.flags.writeable and x.dtype.kind == "f" and depends_on(x, evaluate):
-        raise ValueError("f reads x by another way than its argument, which is a copy here; let f read its argument")
+def check_reads_argument(x: Any, evaluate: Callable[[], Any], warns: bool = True) -> None:
+    """Refuse an f that gives zeros since it reads `x` itself, not the copy that `evaluate` hands to it; else warn."""
+    if not isinstance(x, np.ndarray) or not x.size:
+        return
+    if x.flags.writeable and x.dtype.kind == "f":
+        if depends_on(x, evaluate):
+            raise ValueError(
+                "f reads x by another way than its argument, which is a copy here; let f read its argument"
+            )
+    elif warns:
+        driver.warn_of(0, None, True, x)
 
 
 def _central(f: Callable[[Any], Any], x: Any, h: float) -> tuple[Any, bool]:
@@ -169,8 +189,10 @@ def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:
     return _imaginary_values(f(x + 1j * steps), x) / steps
 
 
-def _linear(f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, int], is_scalar: bool) -> Any:
-    """Return the quotients of another scheme: a direction for each offset, along which all elements move together."""
+def _linear(
+    f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, int], is_scalar: bool
+) -> tuple[Floats, Floats]:
+    """Return the quotients of another scheme, along a direction for each offset, and their rounding, as flat arrays."""
     rule, where, order = plan
     _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
     n, flat, offsets, weights = x.size, x.ravel(), offsets.T[:, index], weights.T[:, index]  # a column an element
@@ -190,9 +212,39 @@ def _linear(f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, in
         if use_stored_distance:
             divisors = (weights * ((flat + moved) - flat)).sum(axis=0)
         quotients = terms.sum(axis=0) / divisors
+        rounding = EPS * np.abs(terms).sum(axis=0) / np.abs(divisors)
         for _ in range(order - 1):  # one at a time: a power of a small step would be 0
-            quotients = quotients / where.lengths
-        return quotients.reshape(x.shape)[()]
+            quotients, rounding = quotients / where.lengths, rounding / np.abs(where.lengths)
+        return quotients, rounding
+
+
+def _look_again(f: Any, x: Floats, plan: Any, how: Any, found: tuple[Floats, Floats]) -> None:
+    """Write better derivatives where rounding hides those by automatic steps, and warn where it hides all digits."""
+    (rule, where, order), (scheme, bounds, is_scalar), (quotients, rounding) = plan, how, found
+    flat, steps = x.ravel(), np.abs(np.broadcast_to(where.lengths, x.size))
+
+    def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any]:  # noqa: ARG001
+        found = np.full(x.size, math.nan), np.full(x.size, math.nan)
+        with suppress(Exception):  # f need not be defined there
+            rule, where = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
+            found = _linear(f, x, (rule, where, order), is_scalar)
+        return found
+
+    known = quotients.copy()
+    lengthen_small(quotients, flat, steps, rounding, again, EPS)
+    with np.errstate(all="ignore"):
+        # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
+        relative = (steps / np.fmax(np.abs(flat), 1.0)) ** order * np.abs(rule.data[5]).max()
+        hidden = (
+            (quotients == known)
+            & (rounding > np.abs(known))
+            & (relative < EPS * np.abs(rule.data[3]).sum(axis=1).max())
+        )
+    if hidden.any():
+        driver.warn(
+            f"no digit of the derivative of order {order} is right near {flat[hidden][0]:.2g}: the rounding of f makes "
+            f"{rounding[hidden][0]:.1g} of it, which is {known[hidden][0]:.1g}; pass a longer h, or a lower order"
+        )
 
 
 def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:

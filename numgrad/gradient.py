@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
 from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
-from .containers import Container, in_order, is_container, is_labelled, of_labelled, read_only, relabelled
+from .containers import Container, in_order, is_container, is_labelled, read_only, relabelled
 from .driver import Function, Progress, Workers, differentiate
 from .loops import (
     RESPONDED,
@@ -27,7 +27,18 @@ from .loops import (
     plain,
 )
 from .objectives.python import PythonObjective, VectorizedObjective, batch_of
-from .points import EPS, FLOAT64, LOSS_EPS, check_argument_is_all, is_narrow, private_copy
+from .points import (
+    EPS,
+    FLOAT64,
+    LOSS_EPS,
+    SMALL,
+    check_argument_is_all,
+    is_narrow,
+    lengthen_small,
+    private_copy,
+    resolution,
+    scales,
+)
 from .schemes import AnyScheme, Bounds, StepSize, rule_at
 
 __all__ = ["numerical_gradient"]
@@ -224,9 +235,10 @@ def numerical_gradient(
     # A matrix that was given as `out` would stay one, of two dimensions.
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
     if h.__class__ is str and make is make_directions and point.size:
-        eps = driver.eps_of_values(objective, point, args)[1]
-        plan = plan if eps == EPS else rule_at(point, h, scheme, bounds, chosen, eps)
-    flags = differentiate(objective, point, args, plan, flat, workers, progress)
+        how = (scheme, bounds, chosen), (workers, progress)
+        flags = _by_automatic_steps(objective, (point, args), plan, how, flat)
+    else:
+        flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if make is make_complex_step:
         driver.check_analytic(f, point, args, chosen, bounds)
     elif not private and h.__class__ is float and point.dtype is not FLOAT64 and is_narrow(point):
@@ -235,6 +247,36 @@ def numerical_gradient(
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
         driver.warn_of(flags, h, ignored, point)
     return gradient
+
+
+def _by_automatic_steps(
+    objective: Any, at: tuple[Any, Any], plan: tuple[Rule, Any], how: tuple[Any, Any], out: Floats
+) -> int:
+    """Write the derivatives by automatic steps, longer ones where rounding hides those of small coordinates."""
+    (point, args), ((scheme, bounds, chosen), (workers, progress)) = at, how
+    value, eps = driver.eps_of_values(objective, point, args)
+    plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
+    plain, places = np.asarray(point), np.arange(point.size) if chosen is None else chosen
+    small, steps = scales(plain)[places] < SMALL, np.abs(plan[1].lengths)
+    try:
+        flags = differentiate(objective, point, args, plan, out, workers, progress)
+        if small.any() and (objective.has_descent or isinstance(objective, PythonObjective)):
+            value = objective.value(point, args) if value != value else value
+
+            def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+                found, each, rows = np.full((2, len(out)), math.nan), np.ones(point.size), np.empty(missing.sum())
+                each[places] = longer
+                with suppress(Exception):  # where f raises, it is not defined
+                    rule, where = rule_at(point, each.reshape(plain.shape), scheme, bounds, places[missing], eps)
+                    differentiate(objective, point, args, (rule, where), rows, workers)
+                    found[:, missing] = rows, eps * abs(value) / np.abs(where.lengths)
+                return found[0], found[1]
+
+            lengthen_small(out, plain.reshape(-1)[places], steps, eps * abs(value) / steps, again, resolution(plain))
+    except BaseException:
+        out[small] = math.nan  # nobody has looked whether they are good enough
+        raise
+    return flags
 
 
 def _cleared(out: Floats) -> Floats:
@@ -287,33 +329,6 @@ def takes_containers(f: Any, args: tuple[Any, ...], x: Any, vectorized: bool = F
             f"x in a {type(x).__name__} needs a Python f of one point, got {describe(f)}; let it call this one"
         )
     return is_python
-
-
-def with_labels(f: Any, x: Any, args: tuple[Any, ...], vectorized: bool = False) -> tuple[Any, NDArray[Any]]:
-    """Return f as a function of an array, and the array of the Series or DataFrame `x`.
-
-    A Python f receives it with its labels, over the same memory; other kinds the plain array, as for a gradient.
-    """
-    if vectorized or not isinstance(driver.as_objective(f, args), PythonObjective):
-        return f, x.to_numpy()
-    return of_labelled(f, x)
-
-
-def both_with_labels(f: Any, gradient: Any, x: Any, args: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-    """Return f, its gradient and x, for an array; of both that one which is called."""
-    called, array = with_labels(f if gradient is None else gradient, x, args)
-    if gradient is None:
-        return called, None, array
-    if called is not gradient:
-        called.f = partial(_in_order, gradient, x)
-    return f, called, array
-
-
-def _in_order(gradient: Any, like: Any, x: Any, *args: Any) -> Any:
-    """Return what a gradient returns; ValueError if it has the labels of `like` in another order."""
-    found = gradient(x, *args)
-    in_order(like, gradient=found)
-    return found
 
 
 def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Any:

@@ -16,7 +16,8 @@ from .arguments import check_callable, describe, real_array
 from .containers import Joined, is_container, is_labelled
 from .curvature import STEP, SecondDifferences, is_cheap, lengthen_own, noise_of_slopes, slopes, steps_at, warn_of
 from .driver import Progress, Workers
-from .gradient import both_with_labels, takes_containers
+from .gradient import takes_containers
+from .labelled import both_with_labels
 from .loops import Floats
 from .objectives.python import PythonObjective
 from .points import EPS, SMALL, enough, is_narrow, least_magnitude, lengthen, longer, private_copy, resolution, scales
@@ -148,7 +149,7 @@ def numerical_hessian(
     options = {"args": args, "workers": workers, "progress": progress, "scheme": scheme, "bounds": bounds}
     check_callable(gradient)
     if x.__class__ is not np.ndarray and is_labelled(x):
-        f, gradient, x = both_with_labels(f, gradient, x, args)
+        f, gradient, x = both_with_labels(f, gradient, x, args, h=h, bounds=bounds)
     elif x.__class__ is not np.ndarray and is_container(x) and takes_containers(gradient or f, args, x):
         return _of_container(f, x, h, gradient, options | {"sparsity": sparsity, "out": out, "resume": resume})
     if gradient is None and sparsity is None and hasattr(f.__class__, "_hessian"):
@@ -249,7 +250,7 @@ def hessian_vector_product(
     """
     check_callable(gradient)
     if x.__class__ is not np.ndarray and is_labelled(x):
-        f, gradient, x = both_with_labels(f, gradient, x, args)
+        f, gradient, x = both_with_labels(f, gradient, x, args, h=h, v=v)
     objective = driver.as_objective(f, args)
     point, private = PythonObjective(f).place(x, args)
     plain, direction, eps, value = point.view(np.ndarray), private_copy(real_array(v, "v")), EPS, math.nan
@@ -390,9 +391,9 @@ def _jacobian(gradient: Any, x: Any, h: Any, sparsity: Any, noise: float, option
         raise ValueError(f"gradient must return an array of the shape of x, {shape}, it returned {problem.base.shape}")
     if problem.base.dtype.kind == "c":
         raise TypeError("gradient must return real numbers, it returned complex ones")
-    found: Any = problem.jacobian()
+    noise = max(noise, problem.eps * float(np.abs(problem.base).max(initial=0.0)))
+    found: Any = problem.jacobian(noise)
     found = found if sparsity is not None else found.reshape(n, n)
-    problem.lengthen_columns(found, noise)
     with np.errstate(all="ignore"):
         half = 0.5 * found
         return (half + half.T).tocsr() if sparsity is not None else half + half.T

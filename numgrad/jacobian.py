@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .arguments import describe, real_array
+from .arguments import describe, is_compiled, real_array
+from .containers import in_order
 from .curvature import is_cheap
 from .driver import Progress, Workers
-from .elementwise import numerical_diff
+from .elementwise import check_reads_argument, numerical_diff
 from .loops import Floats
-from .points import depends_on, private_copy, scales
+from .points import private_copy, scales
 from .problem import Options, Problem
 from .schemes import AnyScheme, Bounds, StepSize, along_rows
 from .sparsity import as_pattern, scipy_sparse, sparse_jacobian
@@ -205,6 +206,7 @@ def directional_derivative(
     >>> round(directional_derivative(function_2, np.array([3.0, 4.0]), [1.0, -1.0]), 6)
     -2.0
     """
+    in_order(x, v=v)
     at: Any = partial(f) if is_cheap(f) else f  # an objective of one number has no loop of several outputs
     problem = Problem(at, x, Options(h, args, workers, progress=progress, scheme=scheme))
     problem.options = problem.options._replace(bounds=bounds)  # where they leave no room, v need not go
@@ -394,24 +396,16 @@ def propagate(
             others = [part.copy() for part in parts]  # f may write to these
             return f(*others[:k], x, *others[k + 1 :])
 
+        if is_compiled(f):
+            driver.as_objective(f, ()).place(given[2 * k], ())  # refuses what f would not see change
         function = f if len(parts) == 1 else of_part  # a compiled f stays one
         slopes = _slopes(function, part, value, (h, scheme, diagonal))
         if part.size and not slopes.any():
-            _check_reads_argument(given[2 * k], partial(function, part.copy()))
+            check_reads_argument(given[2 * k], partial(function, part.copy()))
         found.append(_transformed(slopes, own, value.shape))
     if any(each.ndim == 2 for each in found):
         found = [each if each.ndim == 2 else np.diag(each) for each in found]
     return value[()], sum(found[1:], found[0])[()]
-
-
-def _check_reads_argument(x: Any, evaluate: Callable[[], Any]) -> None:
-    """Refuse an f of which all slopes are zero since it reads `x` itself, and warn where that cannot be seen."""
-    if not isinstance(x, np.ndarray):
-        return
-    if not x.flags.writeable or x.dtype.kind != "f":
-        driver.warn_of(0, None, True, x)
-    elif depends_on(x, evaluate):
-        raise ValueError("f reads x by another way than its argument, which is a copy here; let f read its argument")
 
 
 def _vector(given: Any, name: str) -> Floats:

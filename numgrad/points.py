@@ -43,6 +43,8 @@ _RATIO = 32.0
 _RUNGS = 12
 # Spacings of f by which two rungs may differ: its values are sums of many terms.
 _SURE = 16.0
+# Multiple of its rounding that a first derivative is to be. Where it is, to look again would take five times as long.
+_DIGITS = 1e4
 # Part of a derivative by which two rungs may differ; it is the truncation error of the upper one.
 _AGREE = 1e-6
 
@@ -276,6 +278,27 @@ def enough(eps: float, order: int, derivative: int = 1) -> float:
     return float(eps ** (-0.5 * order / (order + derivative)))
 
 
+def lengthen_small(
+    found: NDArray[np.float64],
+    x: NDArray[Any],
+    steps: NDArray[np.float64],
+    rounding: NDArray[np.float64],
+    again: Callable[[NDArray[np.float64], NDArray[np.bool_]], tuple[Any, Any]],
+    eps: float,
+) -> None:
+    """Take again the derivatives by small coordinates of the flat `x` of which rounding leaves fewer than four digits.
+
+    ``again(steps, missing)`` returns derivatives, and their rounding, by other steps, or NaN; `eps` is the spacing of
+    the points.
+    """
+    with np.errstate(all="ignore"):
+        lost = (scales(x) < SMALL) & (np.abs(found) <= _DIGITS * rounding)
+    if lost.any():
+        lengthen(
+            found, rounding, lost, lambda least, which: again(longer(x, steps, least), which), least_magnitude(x), eps
+        )
+
+
 def lengthen(
     found: NDArray[Any],
     rounding: NDArray[Any],
@@ -287,10 +310,10 @@ def lengthen(
     """Write to the derivatives `found`, where they are `lost` in rounding, what longer steps tell that f allows.
 
     ``measure(least, missing)`` returns derivatives, and their rounding, by the steps of magnitudes of at least `least`,
-    or NaN; the smallest magnitude is `floor`, and `eps` the spacing of the points. That of 1 comes first. A result is
-    good if the one by steps that are shorter by 32 is the same, but for the rounding of that one. It takes the place of
-    what was found if that differs from it, or may be off by more. So does the best, if none is good, and the two differ
-    by less than that.
+    or NaN, as where these are those of the last time; the smallest magnitude is `floor`, and `eps` the spacing of the
+    points. That of 1 comes first. A result is good if the one by steps that are shorter by 32 is the same, but for the
+    rounding of that one. It takes the place of what was found if that differs from it, or may be off by more. So does
+    the best, if none is good, and the two differ by less than that.
     """
     agree = max(_AGREE, _RATIO * eps ** (2 / 3))  # what the rounding of narrow points makes of the lower one's step
     missing, best = lost.copy(), np.where(found == 0.0, np.inf, rounding)
@@ -305,4 +328,4 @@ def lengthen(
             missing &= ~(differ <= sure)
             if not missing.any() or _RATIO**-rung <= floor:
                 return
-            upper = lower
+            upper = np.where(np.isnan(lower), upper, lower)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
 from .containers import is_labelled
 from .driver import Progress, Workers
-from .gradient import with_labels
+from .labelled import with_labels
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs
@@ -63,7 +64,7 @@ class Problem:
 
     def __init__(self, f: Any, x: Any, options: Options) -> None:
         if x.__class__ is not np.ndarray and is_labelled(x):
-            f, x = with_labels(f, x, options.args, options.vectorized)
+            f, x = with_labels(f, x, options.args, options.vectorized, h=options.h, bounds=options.bounds)
         self.f, self.x, self.h, self.options = f, x, options.h, options
         self.objective = _objective(f, x, options)
         driver.check_progress(options.progress)
@@ -118,17 +119,27 @@ class Problem:
         """Return f, as flat outputs, where all coordinates, or some, have moved together."""
         return self.values(Directions(np.array([0, len(lengths)]), members, lengths), rows)[0]  # type: ignore[no-any-return]
 
-    def jacobian(self) -> Any:
-        """Return what `numerical_jacobian` does."""
+    @property
+    def small(self) -> NDArray[np.bool_]:
+        """The coordinates of which rounding may hide what an automatic step changes."""
+        if self.h.__class__ is not str or self.is_complex:
+            return np.zeros(self.point.size, np.bool_)
+        return scales(np.asarray(self.point)) < SMALL
+
+    def jacobian(self, noise: Any = None) -> Any:
+        """Return what `numerical_jacobian` does, of outputs with this rounding, if it is not that of their own values."""
         base, point, (args, out) = self.base, self.point, (self.options.args, self.options.out)
+        noise = self.eps * np.abs(base.reshape(-1)) if noise is None else noise
         if self.options.sparsity is not None:
             if out is not None:
                 raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
-            return sparse_jacobian(self, as_pattern(self.options.sparsity, (base.size, point.size)))
+            found = sparse_jacobian(self, as_pattern(self.options.sparsity, (base.size, point.size)))
+            self.lengthen_columns(found, noise)
+            return found
         shape = (*base.shape, *point.shape)
         if out is not None:
             result = arguments.result_buffer(out, shape, self.x, args, base.dtype)
-            self._write(result.view(np.ndarray).reshape(base.size, point.size))
+            self._write(result.view(np.ndarray).reshape(base.size, point.size), noise)
             return result
         if self.options.resume:
             raise ValueError(
@@ -136,18 +147,23 @@ class Problem:
             )
         rows = np.empty((point.size, self.width))
         self.warn(self.differentiate(self.plan, rows, self.options.progress), rows)
+        self.lengthen_columns(rows.view(base.dtype).T, noise)
         axes = *range(point.ndim, len(shape)), *range(point.ndim)
         return rows.view(base.dtype).reshape((*point.shape, *base.shape)).transpose(axes)
 
-    def _write(self, columns: NDArray[Any]) -> None:
+    def _write(self, columns: NDArray[Any], noise: Any) -> None:
         """Write the columns of a Jacobian, and NaN for those that are not finished; to resume, those with a NaN."""
-        resume = self.options.resume
+        resume, small = self.options.resume, self.small
         chosen = np.flatnonzero(np.isnan(columns).any(axis=0)) if resume else np.arange(columns.shape[1])
         rows = np.full((len(chosen), self.width), np.nan)
         try:
             flags = self.differentiate(self.plan_of(chosen) if resume else self.plan, rows, self.options.progress)
-        finally:
             columns[:, chosen] = rows.view(columns.dtype).T
+            self.lengthen_columns(columns, noise)
+        except BaseException:
+            rows[small[chosen]] = math.nan  # nobody has looked whether they are good enough
+            columns[:, chosen] = rows.view(columns.dtype).T
+            raise
         self.warn(flags, rows)
 
     def along(self, vectors: Floats) -> tuple[Floats, int]:
@@ -167,49 +183,56 @@ class Problem:
             points = resolution(plain) * x.sum(axis=1) / np.abs(vectors).sum(axis=1)
             hidden = (np.abs(rows) * points[:, np.newaxis] + self.rounding) / reach[:, np.newaxis]
 
+        known = np.full(len(rows), np.nan)
+
         def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:
             chosen, found = missing.any(axis=1), np.full(rows.shape, np.nan)
             length = np.full(len(rows), np.inf)
             with suppress(Exception):  # where f raises, it is not defined
                 found[chosen], length[chosen], _ = self._lines(vectors[chosen], longer(plain, steps, least))
+            found[length == known] = np.nan  # another coordinate limits t: the points are those of the last time
+            known[:] = length
             return found, self.rounding / length[:, np.newaxis]
 
         lost = np.abs(rows) <= enough(self.eps, self.scheme.order) * hidden
         lengthen(rows, self.rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()), resolution(plain))
         return rows, flags
 
-    def lengthen_columns(self, found: Any, noise: float) -> None:
-        """Take again the columns of small coordinates with which rounding hides that a gradient changes.
+    def lengthen_columns(self, found: Any, noise: Any) -> None:
+        """Take again the columns of small coordinates with which rounding hides that any output changes.
 
-        `noise` is the rounding of the gradient, if it is more than the spacing of its largest element.
+        `noise` is the rounding of each output, or of all.
         """
-        if self.h.__class__ is not str or self.is_complex:
+        if not (small := self.small).any():
             return
-        plain, steps = np.asarray(self.point), np.abs(self.plan[1].lengths)
-        small = scales(plain) < SMALL
-        if not small.any():
-            return
-        noise = max(noise, self.eps * float(np.abs(self.base).max()))
+        plain, steps, noise = (
+            np.asarray(self.point),
+            np.abs(self.plan[1].lengths),
+            np.broadcast_to(noise, self.base.size),
+        )
+        if is_dense := isinstance(found, np.ndarray):
+            entries, columns, noise = found, np.arange(len(steps)), noise[:, np.newaxis]
+        else:
+            entries, columns, noise = found.data, found.indices, np.repeat(noise, np.diff(found.indptr))
+        seen = np.zeros(len(steps))
         with np.errstate(all="ignore"):
-            largest = abs(found).max(axis=0)
-            largest = largest.toarray().reshape(-1) if hasattr(largest, "toarray") else largest
-            columns = small & (largest <= enough(self.eps, self.scheme.order) * noise / steps)
-        is_dense = isinstance(found, np.ndarray)
-        entries, owner = (found, np.arange(len(steps))) if is_dense else (found.data, found.indices)
+            ratios = np.abs(entries) * steps[columns] / noise
+            np.fmax.reduce(ratios, axis=0, out=seen, initial=0.0) if is_dense else np.fmax.at(seen, columns, ratios)
+        hidden = small & ~(seen > enough(self.eps, self.scheme.order))
 
         def measure(least: float, _: Any) -> tuple[Any, Floats]:
-            own = np.where(columns, longer(plain, steps, least), steps)
-            again = self._entries_by(own.reshape(plain.shape), np.flatnonzero(columns) if is_dense else None)
-            return again, (noise / np.abs(self.plan[1].lengths))[owner]
+            own = np.where(hidden, longer(plain, steps, least), steps)
+            again = self._entries_by(own.reshape(plain.shape), np.flatnonzero(hidden) if is_dense else None)
+            return again, noise / np.abs(self.plan[1].lengths)[columns]
 
-        if columns.any():
-            rounding, lost = (np.broadcast_to(of[owner], entries.shape) for of in (noise / steps, columns))
+        if hidden.any():
+            rounding, lost = np.broadcast_arrays(noise / steps[columns], hidden[columns], entries)[:2]
             lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
 
     def _entries_by(self, steps: Floats, chosen: Indices | None) -> NDArray[Any]:
         """Return columns of a Jacobian by other steps, or all entries of a sparse one; NaN if f raises there."""
         size = steps.size
-        found = np.full((self.base.size, size), np.nan)
+        found = np.full((self.base.size, size), np.nan, self.base.dtype)
         try:
             self.h = steps
             self.plan = self.plan_of(None)
@@ -218,7 +241,7 @@ class Problem:
                 return sparse_jacobian(self, pattern).data  # type: ignore[no-any-return]
             rows = np.empty((len(chosen), self.width))
             self.differentiate(self.plan_of(chosen), rows)
-            found[:, chosen] = rows.T
+            found[:, chosen] = rows.view(self.base.dtype).T
         except Exception as error:  # where f raises, it is not defined
             if str(error).startswith("sparsity is too small"):
                 raise

@@ -104,7 +104,7 @@ class Scheme:
         if _moment(offsets, weights, 0, 2.0 * EPS):  # the rounding of the weights, and no more: f may be large
             raise ValueError(f"the weights of a scheme must sum to zero, these sum to {math.fsum(weights):g}")
         derivative = whole_number("derivative", self.derivative, 1)
-        moment = sum(o**derivative * w for o, w in zip(offsets, weights, strict=True)) / math.factorial(derivative)
+        moment = _exact_moment(offsets, weights, derivative) / math.factorial(derivative)
         lower = any(_moment(offsets, weights, p) for p in range(1, derivative))
         if lower or not denominator or not math.isclose(moment, denominator, rel_tol=1e-12):
             rule = "a linear function: sum(offsets * weights)"
@@ -132,6 +132,18 @@ def _moment(offsets: Sequence[float], weights: Sequence[float], power: int, tole
     terms = [w / heavy * (o / far) ** power for o, w in zip(offsets, weights, strict=True)]
     total = math.fsum(terms)
     return total if abs(total) > tolerance * math.fsum(map(abs, terms)) else 0.0
+
+
+def _exact_moment(offsets: Sequence[float], weights: Sequence[float], power: int) -> float:
+    """Return ``sum(weights * offsets**power)``, rounded once: in high powers the terms cancel."""
+    total, unit = 0, 1
+    for offset, weight in zip(offsets, weights, strict=True):
+        (o, o_unit), (w, w_unit) = offset.as_integer_ratio(), weight.as_integer_ratio()
+        own = o_unit**power * w_unit
+        total, unit = total * own + o**power * w * unit, unit * own
+        shared = math.gcd(total, unit)
+        total, unit = total // shared, unit // shared
+    return total / unit
 
 
 SCHEMES = {

@@ -1,0 +1,45 @@
+"""Functions of a Series or DataFrame of pandas, as functions of an array, and the order of their labels."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from . import driver
+from .containers import in_order, of_labelled
+from .objectives.python import PythonObjective
+
+__all__: list[str] = []  # nothing here is public
+
+
+def with_labels(
+    f: Any, x: Any, args: tuple[Any, ...], vectorized: bool = False, **others: Any
+) -> tuple[Any, NDArray[Any]]:
+    """Return f as a function of an array, and the array of the Series or DataFrame `x`.
+
+    A Python f receives it with its labels, over the same memory; other kinds the plain array, as for a gradient. Other
+    arguments that have its labels have them in its order, or a ValueError is raised.
+    """
+    in_order(x, **others)
+    if vectorized or not isinstance(driver.as_objective(f, args), PythonObjective):
+        return f, x.to_numpy()
+    return of_labelled(f, x)
+
+
+def both_with_labels(f: Any, gradient: Any, x: Any, args: tuple[Any, ...], **others: Any) -> tuple[Any, Any, Any]:
+    """Return f, its gradient and x, for an array; of both that one which is called."""
+    called, array = with_labels(f if gradient is None else gradient, x, args, **others)
+    if gradient is None:
+        return called, None, array
+    if called is not gradient:
+        called.f = partial(_in_order, gradient, x)
+    return f, called, array
+
+
+def _in_order(gradient: Any, like: Any, x: Any, *args: Any) -> Any:
+    """Return what a gradient returns; ValueError if it has the labels of `like` in another order."""
+    found = gradient(x, *args)
+    in_order(like, gradient=found)
+    return found
