@@ -140,13 +140,13 @@ def numerical_diff(
             raise_compile_error(error)
         raise
     if order == 1 and isinstance(x, np.ndarray) and x.size and not quotient.item(0) and not quotient.any():
-        _check_reads_argument(x, lambda: f(point.copy(), *args))
+        check_reads_argument(x, lambda: f(point.copy(), *args))
     if lost:
         driver.warn_of(STEP_LOST, h, False, point)
     return float(quotient) if is_scalar else quotient
 
 
-def _check_reads_argument(x: NDArray[Any], evaluate: Callable[[], Any]) -> None:
+def check_reads_argument(x: NDArray[Any], evaluate: Callable[[], Any]) -> None:
     """Raise a ValueError if f, which gives zeros, reads `x` itself and not the copy that `evaluate` hands to it."""
     if x.flags.writeable and x.dtype.kind == "f" and depends_on(x, evaluate):
         raise ValueError("f reads x by another way than its argument, which is a copy here; let f read its argument")

@@ -13,9 +13,9 @@ from . import arguments, driver
 from .arguments import describe, real_array
 from .curvature import is_cheap
 from .driver import Progress, Workers
-from .elementwise import numerical_diff
+from .elementwise import check_reads_argument, numerical_diff
 from .loops import Floats
-from .points import depends_on, private_copy, scales
+from .points import private_copy, scales
 from .problem import Options, Problem
 from .schemes import AnyScheme, Bounds, StepSize, along_rows
 from .sparsity import as_pattern, scipy_sparse, sparse_jacobian
@@ -396,22 +396,14 @@ def propagate(
 
         function = f if len(parts) == 1 else of_part  # a compiled f stays one
         slopes = _slopes(function, part, value, (h, scheme, diagonal))
-        if part.size and not slopes.any():
-            _check_reads_argument(given[2 * k], partial(function, part.copy()))
+        if part.size and not slopes.any() and isinstance(argument := given[2 * k], np.ndarray):
+            check_reads_argument(argument, partial(function, part.copy()))
+            if not argument.flags.writeable or argument.dtype.kind != "f":  # whether f reads it cannot be seen
+                driver.warn_of(0, None, True, argument)
         found.append(_transformed(slopes, own, value.shape))
     if any(each.ndim == 2 for each in found):
         found = [each if each.ndim == 2 else np.diag(each) for each in found]
     return value[()], sum(found[1:], found[0])[()]
-
-
-def _check_reads_argument(x: Any, evaluate: Callable[[], Any]) -> None:
-    """Refuse an f of which all slopes are zero since it reads `x` itself, and warn where that cannot be seen."""
-    if not isinstance(x, np.ndarray):
-        return
-    if not x.flags.writeable or x.dtype.kind != "f":
-        driver.warn_of(0, None, True, x)
-    elif depends_on(x, evaluate):
-        raise ValueError("f reads x by another way than its argument, which is a copy here; let f read its argument")
 
 
 def _vector(given: Any, name: str) -> Floats:
