@@ -122,6 +122,12 @@ class SecondDifferences:
         inside = np.concatenate([self.inside[alone], self.inside[pairs[0]] & self.inside[pairs[1]]])
         return self.differences(Directions(starts, members, self.steps[members]), inside, out, **how)
 
+    @property
+    def small(self) -> NDArray[np.bool_]:
+        """The coordinates of which an automatic step may become longer."""
+        small: NDArray[np.bool_] = (scales(self.plain) < SMALL) & isinstance(self.h, str)
+        return small
+
     def _lengthen(self, found: Floats) -> NDArray[Any]:
         """Take longer steps where a small coordinate hardly changes f, write those differences, and tell where."""
         scale, enough = scales(self.plain), math.sqrt(0.25 / math.sqrt(self.eps))
@@ -153,9 +159,10 @@ class SecondDifferences:
         self.steps[i], self.inside[i], alone = steps[0], inside[0], np.array([i])
         with suppress(Exception), np.errstate(all="ignore"):
             (difference,), _ = self._differences(alone, (alone[:0], alone[:0]))
-            change = difference / self.steps[i] ** 2 - found[i] / known[0] ** 2
+            # One step at a time: the square of a small one would be 0.
+            change = difference / self.steps[i] / self.steps[i] - found[i] / known[0] / known[0]
             at_end = self.values([alone])[0]
-            if abs(change) <= _ROUNDING * self.noise[i] / known[0] ** 2 and np.isfinite(at_end):
+            if abs(change) <= _ROUNDING * self.noise[i] / known[0] / known[0] and np.isfinite(at_end):
                 found[i], self.noise[i] = difference, _ROUNDING * self.eps * max(abs(self.value), abs(at_end))
                 return True
         self.steps[i], self.inside[i] = known
@@ -164,7 +171,7 @@ class SecondDifferences:
     def warn_of_rounding(self, *derivatives: Floats) -> None:
         """Warn if the rounding of f is more than a thousandth of the largest second derivative, or hides it."""
         with np.errstate(all="ignore"):
-            errors = self.noise / self.steps**2
+            errors = self.noise / self.steps / self.steps
             # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
             hidden = float(np.min(errors * np.maximum(scales(self.plain), 1.0) ** 2, initial=math.inf))
         error = float(np.max(errors, initial=0.0))

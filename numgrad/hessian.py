@@ -22,7 +22,7 @@ from .loops import Floats
 from .objectives.python import PythonObjective
 from .points import EPS, SMALL, enough, is_narrow, least_magnitude, lengthen, longer, private_copy, resolution, scales
 from .problem import Options, Problem
-from .schemes import AnyScheme, Bounds, StepSize, along_rows, as_scheme, stored_steps, sum_of_values
+from .schemes import AnyScheme, Bounds, StepSize, along_rows, as_scheme, limits, steps_of, stored_steps, sum_of_values
 from .sparsity import entries_of
 
 __all__ = ["hessian_vector_product", "numerical_hessian"]
@@ -161,6 +161,8 @@ def numerical_hessian(
     driver.check_progress(progress)
     if resume and (out is None or gradient is not None):
         raise ValueError("resume=True goes on with what is in out, from values of f; pass out, and no gradient")
+    if out is not None:  # before anything is written to it
+        _check(gradient or f, real_array(x), h, options, 1 if gradient is not None else 2)
     hessian = _memory(x, args, out, sparsity is not None, resume)
     if gradient is not None:
         found = _jacobian(gradient, x, h, sparsity, noise, options)
@@ -280,6 +282,14 @@ def hessian_vector_product(
         return np.ldexp(found, power).reshape(plain.shape)
 
 
+def _check(f: Any, x: NDArray[Any], h: Any, options: dict[str, Any], derivative: int) -> None:
+    """Raise what is to be raised of the steps, the scheme, the bounds and the workers."""
+    steps_of(x.view(np.ndarray), h, as_scheme(options["scheme"], derivative), EPS)
+    if options["bounds"] is not None:
+        limits(x, options["bounds"])
+    driver.as_workers(options["workers"], driver.as_objective(f, options["args"]))
+
+
 def _memory(x: Any, args: Any, out: Any, is_sparse: bool, resume: bool) -> NDArray[Any] | None:
     """Return where a Hessian is written, NaN unless it is to `resume`; None for a sparse one."""
     if out is not None and is_sparse:
@@ -287,7 +297,8 @@ def _memory(x: Any, args: Any, out: Any, is_sparse: bool, resume: bool) -> NDArr
     if is_sparse:
         return None
     hessian = arguments.result_buffer(out, 2 * real_array(x).shape, x, args)
-    hessian[...] = hessian if resume else math.nan
+    if not resume:
+        hessian.fill(math.nan)
     return hessian
 
 
@@ -343,6 +354,10 @@ def _write(matrix: Floats, problem: SecondDifferences, how: tuple[Workers, Progr
     found = np.full(n + len(pairs[0]), math.nan)
     try:
         problem.along(pairs, *how, found)
+    except BaseException:  # nobody has looked whether the steps of small coordinates are long enough
+        small = problem.small
+        found[np.concatenate([small, small[pairs[0]] | small[pairs[1]]])] = math.nan
+        raise
     finally:
         diagonal, mixed = problem.derivatives(found, pairs)
         matrix[np.diag_indices(n)] = diagonal

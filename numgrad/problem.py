@@ -127,7 +127,7 @@ class Problem:
         return scales(np.asarray(self.point)) < SMALL
 
     def jacobian(self, noise: Any = None) -> Any:
-        """Return what `numerical_jacobian` does, of outputs with this rounding, if it is not that of their own values."""
+        """Return what `numerical_jacobian` does, of outputs with this rounding if it is not that of their values."""
         base, point, (args, out) = self.base, self.point, (self.options.args, self.options.out)
         noise = self.eps * np.abs(base.reshape(-1)) if noise is None else noise
         if self.options.sparsity is not None:

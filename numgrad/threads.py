@@ -37,6 +37,7 @@ class Sweep:
     cost: Hashable = "any"  # all that the time of a unit depends on; None stands for a cost that nothing is known of
     is_grouped = False  # whether a unit is several coordinates, which share their work
     one_by_one = False  # whether in another process each unit is run by itself, since f may take long
+    as_one: Callable[[Any], float] = float  # what makes one number of f(x), by which two ends compare it
     value_cancels = False  # whether f(x) cancels in what it computes, so that nobody asks for it
 
     def __init__(
@@ -66,7 +67,7 @@ class Sweep:
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return f where x has moved by `offsets`, flat in C order, or by one number."""
         moved = self.x + np.broadcast_to(offsets.real, self.x.size).reshape(self.x.shape)
-        return float(self.objective.value(moved, self.args))
+        return self.as_one(self.objective.value(moved, self.args))
 
 
 def _arrived(kind: Callable[..., Sweep], objective: Any, x: Any, args: Any, rule: Any, where: Any, shape: Any) -> Sweep:

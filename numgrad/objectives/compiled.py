@@ -18,7 +18,7 @@ from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_ste
 from ..points import EPS, FLOAT64, depends_on, is_unchanged, private_copy
 from ..threads import Sweep, Throughput
 from . import compiling
-from .compiling import PASTE, Copy, Kernel, borrowed, captured, compiled, cost_of, entry_of, kind_of, when_recompiled
+from .compiling import INLINE, PASTE, Copy, Kernel, borrowed, compiled, cost_of
 
 __all__: list[str] = []  # nothing here is public
 
@@ -111,7 +111,7 @@ class Kernels:
     def __init__(self, f: Any, adapt: Callable[[Any, Any], Kernel], what: str = "loops") -> None:
         self.f, self.adapt = f, adapt
         self.forget()
-        when_recompiled(f, what, self.forget)
+        compiling.when_recompiled(f, what, self.forget)
 
     def forget(self) -> None:
         """Forget the loops, and what was captured."""
@@ -123,7 +123,7 @@ class Kernels:
     def meet(self, kind: Hashable, args: tuple[Any, ...] = ()) -> None:
         """Look at what numba will compile for a kind of arguments: the function, and those among `args`."""
         for function in (self.f, *compiling.functions_in(args)):
-            found = list(captured(function))
+            found = list(compiling.captured(function))
             self.arrays += _memory_among(found)
             if self.threads and compiling.starts_threads(found):
                 self.threads, self.loops = False, Loops(self)
@@ -158,7 +158,7 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
         if everywhere and not (needs_value or call[2][1]):
             (kernel, throughput), known = self[make], self.entries.get(make)
             # Each rule of a factory has data of the same types.
-            run = known[2][2] if known and known[2][2] is not kernel else entry_of(kernel, *call)
+            run = known[2][2] if known and known[2][2] is not kernel else compiling.entry_of(kernel, *call)
             self.entries[make] = rule, where, (call[0], call[2], run, throughput)
 
     def __missing__(self, make: Any) -> tuple[Kernel, Throughput]:
@@ -171,7 +171,7 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
 def _around(f: Any, make: Any) -> Kernel:
     """Return the loop of `make` around the compiled `f`."""
     number = imaginary_part if make is make_complex_step else real_number
-    return guard(compiled(**PASTE)(make(evaluation(f, number), compiled(**compiling.INLINE))), make)
+    return guard(compiled(**PASTE)(make(evaluation(f, number), compiled(**INLINE))), make)
 
 
 def guard(loop: Kernel, make: Any) -> Kernel:
@@ -266,13 +266,13 @@ class CompiledObjective:
         plain = x.__class__ is np.ndarray and x.dtype is FLOAT64 and x.flags.carray
         array: NDArray[Any] = x if plain else real_array(x)  # type: ignore[assignment]
         kernels = self.kernels
-        kind: Hashable = (array.ndim, *map(kind_of, args)) if args else array.ndim
+        kind: Hashable = (array.ndim, *map(compiling.kind_of, args)) if args else array.ndim
         if kind not in kernels.kinds:
             compiling.check_types(args)
             kernels.meet(kind, args)
         if kernels.arrays:
             # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
-            for name, value in (*kernels.arrays, *_memory_among(captured(self.f))):
+            for name, value in (*kernels.arrays, *_memory_among(compiling.captured(self.f))):
                 if np.shares_memory(value, array):
                     raise ValueError(
                         f"the compiled f reads x as the captured variable {name!r}, whose values numba froze when it "

@@ -16,7 +16,7 @@ from ..arguments import NEEDS_COMPLEX
 from ..loops import RESPONDED, Floats, Rule, make_columns, make_complex_step, move, settle
 from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
 from .compiling import INLINE, PASTE, Kernel, compiled, cost_of
-from .vectors import SHAPE_CHANGED, add, imaginary_parts, mixed_value_at, outputs
+from .vectors import SHAPE_CHANGED, add, imaginary_parts, mixed, outputs
 
 __all__: list[str] = []  # nothing here is public
 
@@ -158,7 +158,7 @@ class CompiledVectorSweep(CompiledSweep):
     """Units of work in one compiled loop of columns."""
 
     objective: CompiledVector
-    value_at = mixed_value_at
+    as_one = staticmethod(mixed)
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

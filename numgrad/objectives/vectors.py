@@ -14,7 +14,6 @@ from .. import loops
 from ..arguments import NEEDS_COMPLEX, describe
 from ..loops import RESPONDED, Floats, Rule, make_columns, make_complex_step
 from ..points import FLOAT64
-from ..threads import Sweep
 from .python import PythonObjective, PythonSweep, VectorizedObjective, VectorizedSweep, batch_of
 
 __all__: list[str] = []  # nothing here is public
@@ -150,12 +149,6 @@ def mixed(values: Any, as_complex: bool = False) -> Any:
     return (row @ (0.5 + 0.5 * ((0.618 * np.arange(row.size)) % 1.0))).item()
 
 
-def mixed_value_at(sweep: Sweep, offsets: NDArray[Any]) -> float:
-    """Return one number that tells the outputs where the x of a sweep that sees copies has moved by `offsets`."""
-    moved = sweep.x + np.broadcast_to(offsets.real, sweep.x.size).reshape(sweep.x.shape)
-    return mixed(sweep.objective.value(moved, sweep.args))  # type: ignore[no-any-return]
-
-
 class BatchObjective(VectorizedObjective):
     """A Python callable that takes a batch of points, of shape ``(k, *x.shape)``, and returns k arrays as one."""
 
@@ -184,7 +177,7 @@ class BatchSweep(VectorizedSweep):
     """Units of work for a callable that takes batches: a row of outputs each."""
 
     zero = -0.0  # which changes no bit of a sum
-    value_at = mixed_value_at
+    as_one = staticmethod(mixed)
 
     def rows_of(self, batch: Floats, base: NDArray[Any]) -> Floats:
         """Return the floats of the outputs at each point of a batch; ValueError if one is not shaped as `base`."""
