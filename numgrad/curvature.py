@@ -162,7 +162,8 @@ class SecondDifferences:
             # One step at a time: the square of a small one would be 0.
             change = difference / self.steps[i] / self.steps[i] - found[i] / known[0] / known[0]
             at_end = self.values([alone])[0]
-            if abs(change) <= _ROUNDING * self.noise[i] / known[0] / known[0] and np.isfinite(at_end):
+            is_other = abs(change) > _ROUNDING * self.noise[i] / known[0] / known[0]  # not if both are infinite
+            if not is_other and math.isfinite(difference) and np.isfinite(at_end):
                 found[i], self.noise[i] = difference, _ROUNDING * self.eps * max(abs(self.value), abs(at_end))
                 return True
         self.steps[i], self.inside[i] = known

@@ -455,7 +455,7 @@ class _Product:
             if is_narrow(plain):  # where a point is stored in few digits, a part of the move goes
                 move = self.length * np.abs(self.v).sum()
                 hidden = off + np.abs(found) * (resolution(plain) * scales(plain)[self.v != 0.0].sum() / move)
-            lost = (np.abs(found) - off).max() <= enough(eps, 2, 2 if self.takes_values else 1) * hidden
+            lost = ~((np.abs(found) - off).max() > enough(eps, 2, 2 if self.takes_values else 1) * hidden)
         small = scales(plain) < SMALL
         lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
 

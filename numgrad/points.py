@@ -292,7 +292,7 @@ def lengthen_small(
     the points.
     """
     with np.errstate(all="ignore"):
-        lost = (scales(x) < SMALL) & (np.abs(found) <= _DIGITS * rounding)
+        lost = (scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding)
     if lost.any():
         lengthen(
             found, rounding, lost, lambda least, which: again(longer(x, steps, least), which), least_magnitude(x), eps

@@ -194,7 +194,7 @@ class Problem:
             known[:] = length
             return found, self.rounding / length[:, np.newaxis]
 
-        lost = np.abs(rows) <= enough(self.eps, self.scheme.order) * hidden
+        lost = ~(np.abs(rows) > enough(self.eps, self.scheme.order) * hidden)
         lengthen(rows, self.rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()), resolution(plain))
         return rows, flags
 
