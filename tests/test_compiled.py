@@ -20,7 +20,8 @@ from problems import needs_jit, sum_of_squares
 
 from numgrad import arguments, driver, numerical_gradient
 from numgrad.objectives import compiled as module
-from numgrad.objectives.compiled import CompiledObjective, captured, objective_of
+from numgrad.objectives.compiled import CompiledObjective, objective_of
+from numgrad.objectives.compiling import captured
 from numgrad.objectives.python import PythonObjective, VectorizedObjective
 
 WEIGHTS = np.ones(3)
