@@ -242,7 +242,7 @@ def test_no_thread_takes_an_f_for_harmless_while_another_still_looks_at_it(monke
         objective.place(np.ones(3), ())
         seen.append(objective.threads)
 
-    monkeypatch.setattr(module, "captured", held_up)
+    monkeypatch.setattr(module.compiling, "captured", held_up)
     other = threading.Thread(target=look)
     other.start()
     objective.place(np.ones(3), ())
