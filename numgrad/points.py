@@ -292,6 +292,8 @@ def lengthen(
     what was found if that differs from it, or may be off by more. So does the best, if none is good, and the two differ
     by less than that.
     """
+    if not lost.any():
+        return
     agree = max(_AGREE, _RATIO * eps ** (2 / 3))  # what the rounding of narrow points makes of the lower one's step
     missing, best = lost.copy(), np.where(found == 0.0, np.inf, rounding)
     with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it

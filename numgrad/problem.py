@@ -193,7 +193,7 @@ class Problem:
         with np.errstate(all="ignore"):
             largest = abs(found).max(axis=0)
             largest = largest.toarray().reshape(-1) if hasattr(largest, "toarray") else largest
-            columns = small & (largest <= enough(self.eps, self.scheme.order) * noise / steps)
+            rounding, columns = noise / steps, small & (largest <= enough(self.eps, self.scheme.order) * noise / steps)
         is_dense = isinstance(found, np.ndarray)
         entries, owner = (found, np.arange(len(steps))) if is_dense else (found.data, found.indices)
 
@@ -202,9 +202,8 @@ class Problem:
             again = self._entries_by(own.reshape(plain.shape), np.flatnonzero(columns) if is_dense else None)
             return again, (noise / np.abs(self.plan[1].lengths))[owner]
 
-        if columns.any():
-            rounding, lost = (np.broadcast_to(of[owner], entries.shape) for of in (noise / steps, columns))
-            lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
+        rounding, lost = (np.broadcast_to(of[owner], entries.shape) for of in (rounding, columns))
+        lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
 
     def _entries_by(self, steps: Floats, chosen: Indices | None) -> NDArray[Any]:
         """Return columns of a Jacobian by other steps, or all entries of a sparse one; NaN if f raises there."""
