@@ -309,5 +309,4 @@ def lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Flo
         own = stored_steps(plain, np.where(rows, longer(plain, steps, least), steps))
         return hessian(own).data, noise / own[at[0]] / own[at[1]]
 
-    if lost.any():
-        lengthen(found.data, rounding, lost, measure, least_magnitude(plain), EPS)
+    lengthen(found.data, rounding, lost, measure, least_magnitude(plain), EPS)

@@ -465,8 +465,7 @@ class _Product:
                 return self.by(own, np.flatnonzero(missing)), self.rounding(noise, eps, own)
             return np.full(len(found), math.nan), off
 
-        if lost.any():
-            lengthen(found, off, lost, measure, least_magnitude(plain), resolution(plain))
+        lengthen(found, off, lost, measure, least_magnitude(plain), resolution(plain))
 
 
 def _ends(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...]) -> tuple[Floats, float]:

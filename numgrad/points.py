@@ -293,10 +293,11 @@ def lengthen_small(
     """
     with np.errstate(all="ignore"):
         lost = (scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding)
-    if lost.any():
-        lengthen(
-            found, rounding, lost, lambda least, which: again(longer(x, steps, least), which), least_magnitude(x), eps
-        )
+
+    def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Any, Any]:
+        return again(longer(x, steps, least), missing)
+
+    lengthen(found, rounding, lost, measure, least_magnitude(x), eps)
 
 
 def lengthen(
@@ -315,6 +316,8 @@ def lengthen(
     rounding of that one. It takes the place of what was found if that differs from it, or may be off by more. So does
     the best, if none is good, and the two differ by less than that.
     """
+    if not lost.any():
+        return
     agree = max(_AGREE, _RATIO * eps ** (2 / 3))  # what the rounding of narrow points makes of the lower one's step
     missing, best = lost.copy(), np.where(found == 0.0, np.inf, rounding)
     with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it

@@ -205,11 +205,8 @@ class Problem:
         """
         if not (small := self.small).any():
             return
-        plain, steps, noise = (
-            np.asarray(self.point),
-            np.abs(self.plan[1].lengths),
-            np.broadcast_to(noise, self.base.size),
-        )
+        plain, steps = np.asarray(self.point), np.abs(self.plan[1].lengths)
+        noise = np.broadcast_to(noise, self.base.size)
         if is_dense := isinstance(found, np.ndarray):
             entries, columns, noise = found, np.arange(len(steps)), noise[:, np.newaxis]
         else:
@@ -225,9 +222,8 @@ class Problem:
             again = self._entries_by(own.reshape(plain.shape), np.flatnonzero(hidden) if is_dense else None)
             return again, noise / np.abs(self.plan[1].lengths)[columns]
 
-        if hidden.any():
-            rounding, lost = np.broadcast_arrays(noise / steps[columns], hidden[columns], entries)[:2]
-            lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
+        rounding, lost, _ = np.broadcast_arrays(noise / steps[columns], hidden[columns], entries)
+        lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
 
     def _entries_by(self, steps: Floats, chosen: Indices | None) -> NDArray[Any]:
         """Return columns of a Jacobian by other steps, or all entries of a sparse one; NaN if f raises there."""

@@ -20,7 +20,8 @@ from problems import needs_jit, sum_of_squares
 
 from numgrad import arguments, driver, numerical_gradient
 from numgrad.objectives import compiled as module
-from numgrad.objectives.compiled import CompiledObjective, captured, objective_of
+from numgrad.objectives.compiled import CompiledObjective, objective_of
+from numgrad.objectives.compiling import captured
 from numgrad.objectives.python import PythonObjective, VectorizedObjective
 
 WEIGHTS = np.ones(3)
@@ -241,7 +242,7 @@ def test_no_thread_takes_an_f_for_harmless_while_another_still_looks_at_it(monke
         objective.place(np.ones(3), ())
         seen.append(objective.threads)
 
-    monkeypatch.setattr(module, "captured", held_up)
+    monkeypatch.setattr(module.compiling, "captured", held_up)
     other = threading.Thread(target=look)
     other.start()
     objective.place(np.ones(3), ())
