@@ -27,7 +27,7 @@ from .points import (
     resolution,
     scales,
 )
-from .schemes import SPARE_ROOM, Scheme, linear_rule, steps_of, stored_steps, sum_of_values
+from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
 
@@ -294,7 +294,24 @@ def slopes(
     return whole
 
 
-def lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Floats], Any], noise: float) -> None:
+def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Workers, progress: Progress) -> Any:
+    """Return the Hessian that an objective gives itself."""
+    (args, out, scheme, bounds), central = options, as_scheme("central", 2)
+    if out is not None or bounds is not None or as_scheme(scheme, 2) != central:
+        raise ValueError(f"the Hessian of {f} is a csr_array by central differences: no out, scheme or bounds")
+    objective = driver.as_objective(f, args)
+    plain, _ = objective.place(x, args)
+    driver.check_progress(progress)
+    workers, steps = driver.as_workers(workers, objective), steps_at(plain, h, central, EPS)
+    found = f._hessian(plain, steps, args, workers, progress)
+    if isinstance(h, str) and least_magnitude(plain) < SMALL:
+        noise = 4.0 * EPS * abs(objective.value(plain, args)) / len(f)
+        _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
+    warn_of(objective, (plain, args), (h, steps), ignored=False)
+    return found
+
+
+def _lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Floats], Any], noise: float) -> None:
     """Take again the second derivatives by small coordinates at x, by steps, where the noise of a term hides them."""
     plain, steps = at_x
     with np.errstate(all="ignore"):

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .arguments import describe, is_compiled, raise_compile_error, real_array, real_number
 from .driver import differentiate
-from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step, make_directions
+from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .objectives.python import PythonObjective
 from .points import EPS, LOSS_EPS, check_argument_is_all, depends_on, lengthen_small, private_copy
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, rule_at, sum_of_values
@@ -128,30 +128,20 @@ def numerical_diff(
     point, order = private_copy(real_array(x)), arguments.whole_number("order", order, 1)
     if h is BOOK_STEP and order > 1:
         h = "auto"
-    rule, where = rule_at(point, h, scheme, bounds, derivative=order)
+    plan = rule_at(point, h, scheme, bounds, derivative=order)
     is_scalar = not isinstance(x, np.ndarray) and not point.ndim
     try:
-        if rule.make is make_complex_step:
-            if isinstance(x, np.ndarray) and x.size and x.dtype.kind == "f":
-                check_argument_is_all(f, x, lambda: f(point.astype(np.complex128), *args))
-            quotient, lost = _complex(call, float(point) if is_scalar else point, np.abs(where.lengths)), False
-            call_array = (lambda z, *args: f(z.item(), *args)) if is_scalar else None
-            driver.check_analytic(f, point, args, None, bounds, call_array)
-        elif rule.make is make_central:
-            quotient, lost = _central(call, float(point) if is_scalar else point, rule.data[0])
+        if plan[0].make is make_central:
+            quotient, lost = _central(call, float(point) if is_scalar else point, plan[0].data[0])
+        elif plan[0].make is make_complex_step:
+            quotient, lost = _complex(call, float(point) if is_scalar else point, np.abs(plan[1].lengths)), False
+            _check_complex(f, x, point, args, bounds)
         else:
-            plan = rule, where, order
-            quotient, rounding = _linear(call, point, plan, is_scalar)
-            lost = bool((np.abs(point).ravel() * rule.data[1] > np.abs(where.lengths)).any())
-            if isinstance(h, str):
-                how = scheme, bounds, is_scalar
-                _look_again(call, point, plan, how, (quotient, rounding))
+            quotient, lost = _by_scheme(call, point, (*plan, order), (h, scheme, bounds, is_scalar))
     except Exception as error:
         if is_compiled(f):
             raise_compile_error(error)
         raise
-    if rule.make is make_directions:
-        quotient = quotient.reshape(point.shape)[()]
     if isinstance(x, np.ndarray) and x.size and not quotient.item(0) and not quotient.any():
         check_reads_argument(x, lambda: f(point.copy(), *args), order == 1)
     if lost:
@@ -218,33 +208,43 @@ def _linear(
         return quotients, rounding
 
 
-def _look_again(f: Any, x: Floats, plan: Any, how: Any, found: tuple[Floats, Floats]) -> None:
-    """Write better derivatives where rounding hides those by automatic steps, and warn where it hides all digits."""
-    (rule, where, order), (scheme, bounds, is_scalar), (quotients, rounding) = plan, how, found
-    flat, steps = x.ravel(), np.abs(np.broadcast_to(where.lengths, x.size))
+def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) -> tuple[Any, bool]:
+    """Return the derivatives of another scheme, and whether a step was lost.
+
+    By automatic steps, better ones where rounding hides them; a warning says where it hides all digits.
+    """
+    (rule, where, order), (h, scheme, bounds, is_scalar), flat = plan, how, x.ravel()
+    steps = np.abs(np.broadcast_to(where.lengths, x.size))
+    found, rounding = _linear(f, x, plan, is_scalar)
+    first = found.copy()
 
     def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any]:  # noqa: ARG001
-        found = np.full(x.size, math.nan), np.full(x.size, math.nan)
         with suppress(Exception):  # f need not be defined there
-            rule, where = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
-            found = _linear(f, x, (rule, where, order), is_scalar)
-        return found
+            own = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
+            return _linear(f, x, (*own, order), is_scalar)
+        return np.full(x.size, math.nan), rounding
 
-    known = quotients.copy()
-    lengthen_small(quotients, flat, steps, rounding, again, EPS)
-    with np.errstate(all="ignore"):
-        # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
-        relative = (steps / np.fmax(np.abs(flat), 1.0)) ** order * np.abs(rule.data[5]).max()
-        hidden = (
-            (quotients == known)
-            & (rounding > np.abs(known))
-            & (relative < EPS * np.abs(rule.data[3]).sum(axis=1).max())
-        )
-    if hidden.any():
-        driver.warn(
-            f"no digit of the derivative of order {order} is right near {flat[hidden][0]:.2g}: the rounding of f makes "
-            f"{rounding[hidden][0]:.1g} of it, which is {known[hidden][0]:.1g}; pass a longer h, or a lower order"
-        )
+    if isinstance(h, str):
+        lengthen_small(found, flat, steps, rounding, again, EPS)
+        with np.errstate(all="ignore"):
+            # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
+            size = (steps / np.fmax(np.abs(flat), 1.0)) ** order * np.abs(rule.data[5]).max()
+            is_faint = size < EPS * np.abs(rule.data[3]).sum(axis=1).max()
+            hidden = is_faint & (found == first) & (rounding > np.abs(found))
+        if hidden.any():
+            driver.warn(
+                f"no digit of the derivative of order {order} is right near {flat[hidden][0]:.2g}: the rounding of f "
+                f"makes {rounding[hidden][0]:.1g} of it, and it is {found[hidden][0]:.1g}; pass longer steps h"
+            )
+    return found.reshape(x.shape)[()], bool((np.abs(flat) * rule.data[1] > steps).any())
+
+
+def _check_complex(f: Any, x: Any, point: Floats, args: tuple[Any, ...], bounds: Any) -> None:
+    """Raise a ValueError if f reads the array `x` by another way, and warn if f is not analytic."""
+    if isinstance(x, np.ndarray) and x.size and x.dtype.kind == "f":
+        check_argument_is_all(f, x, lambda: f(point.astype(np.complex128), *args))
+    is_scalar = not isinstance(x, np.ndarray) and not point.ndim
+    driver.check_analytic(f, point, args, None, bounds, (lambda z, *args: f(z.item(), *args)) if is_scalar else None)
 
 
 def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:

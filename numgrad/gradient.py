@@ -16,26 +16,20 @@ from .containers import Container, in_order, is_container, is_labelled, read_onl
 from .driver import Function, Progress, Workers, differentiate
 from .loops import (
     RESPONDED,
-    STEP_LOST,
-    Decorator,
     Floats,
-    Loop,
     Rule,
-    make_central,
     make_complex_step,
     make_directions,
-    plain,
 )
+from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective, batch_of
 from .points import (
     EPS,
     FLOAT64,
-    LOSS_EPS,
     SMALL,
     check_argument_is_all,
     is_narrow,
     lengthen_small,
-    private_copy,
     resolution,
     scales,
 )
@@ -349,9 +343,9 @@ def of_each_array(
         in_order(x, **{name: options[name] for name in by_array})
         is_flat, found = options["coordinates"] is not None, [differentiate(f, x.to_numpy(), **options)]
         return found, lambda parts: parts[0] if is_flat else relabelled(x, parts[0])
-    if options.pop("out", None) is not None:
+    out, args, coordinates, progress = (options.pop(name, None) for name in ("out", "args", "coordinates", "progress"))
+    if out is not None:
         raise TypeError(f"out must be None for x in a {type(x).__name__}: its gradients are new arrays")
-    args, coordinates, progress = (options.pop(name) for name in ("args", "coordinates", "progress"))
     driver.check_progress(progress)
     whole, found = Container(x), []
     own_options = {name: whole.own(options.pop(name), name) for name in by_array}
@@ -359,8 +353,8 @@ def of_each_array(
     places = [np.empty(0, np.intp)]
 
     def work(function: Any, memory: NDArray[Any], name: str, first: int) -> None:
-        own: dict[str, Any] = {key: values[name] for key, values in own_options.items()}
-        own["progress"] = driver.after(report, sum(map(len, places)))
+        own = {key: values[name] for key, values in own_options.items()}
+        own |= {"progress": driver.after(report, sum(map(len, places)))}
         places.append(np.flatnonzero((first <= chosen) & (chosen < first + memory.size)))
         if coordinates is not None:
             own["coordinates"] = chosen[places[-1]] - first
@@ -385,7 +379,7 @@ def _at_points(f: Any, x: Any, axis: Any, resume: bool, options: dict[str, Any])
         raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
     if resume and out is None:
         raise ValueError(_NO_OUT)
-    points, axis = _as_points(x, axis)
+    points, axis = as_points(x, axis)
     driver.check_progress(progress)
     result: NDArray[np.float64] = arguments.result_buffer(out, np.shape(x), x, args)
     rows = np.moveaxis(result.view(np.ndarray), axis, 0)
@@ -425,75 +419,9 @@ def _write_at_points(
         flags = RESPONDED if found.any() else 0
     elif is_batch:
         with driver.reporting(progress, len(points)) as report:
-            flags = _in_batches(objective, points, args, arguments.positive_step(h), out, report)
+            flags = in_batches(objective, points, args, arguments.positive_step(h), out, report)
     else:
-        place, plan = objective.place(points, args)[0], (_rule_at_points(h, size), ALL_COORDINATES)
+        place, plan = objective.place(points, args)[0], (rule_at_points(h, size), ALL_COORDINATES)
         flags = differentiate(objective, place, args, plan, out, workers, progress)
     if flags != RESPONDED:
         driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found), points)
-
-
-def _as_points(x: Any, axis: Any) -> tuple[Floats, int]:
-    """Return a copy of points, one after the other, and the axis along which they lay, counted from 0.
-
-    Raises
-    ------
-    TypeError
-        If `x` is not real, or `axis` no integer.
-    ValueError
-        If it has fewer than two axes, or not this one.
-    """
-    array = arguments.real_array(x)
-    if array.ndim < 2:
-        raise ValueError(f"points_axis needs an x of two axes or more, points and coordinates, got {describe(array)}")
-    axis = arguments.whole_number("points_axis", axis, -array.ndim)
-    if axis >= array.ndim:
-        raise ValueError(f"points_axis must be less than {array.ndim}, the number of axes of x, got {axis}")
-    axis %= array.ndim
-    return private_copy(np.moveaxis(array, axis, 0)), axis
-
-
-def _rule_at_points(h: Any, size: int) -> Rule:
-    """Return the default scheme at each of many points of so many coordinates: the units are points."""
-    return Rule(make_at_points, (arguments.positive_step(h),), columns=size)
-
-
-def make_at_points(evaluate: Any, decorate: Decorator = plain) -> Loop:
-    """Return the loop over points, each of which is a row of x: row k of `out` is the gradient at row k."""
-    central: Loop = decorate(make_central(evaluate))
-
-    def at_points(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-        """Write ``(f(x[k] + h e_i) - f(x[k] - h e_i)) / 2h`` for ``h, = data`` to row k of `out`."""
-        x, point, origin = state
-        flags, size = 0, out.shape[1]
-        for k in range(start, stop):
-            own = point[k * size : (k + 1) * size]
-            flags |= central((x[k], own, origin), data, args, where, 0, size, out[k])
-        return flags
-
-    return at_points
-
-
-def _in_batches(
-    objective: VectorizedObjective, x: Floats, args: tuple[Any, ...], h: float, out: Floats, report: Any
-) -> int:
-    """Write the gradients at all points to the rows of `out`, by batches over points and coordinates; return flags.
-
-    f sees copies, as many as memory allows; first, one batch of another length, by which a wrong axis shows.
-    """
-    flat, (count, size) = x.reshape(len(x), -1), out.shape
-    objective.value(x[0], args)
-    length = max(1, objective.batch_bytes // max(1, 2 * flat[0].nbytes))
-    for first in range(0, count * size, length):
-        units = np.arange(first, min(first + length, count * size))
-        rows, columns = np.divmod(units, size)
-        batch = np.repeat(flat[rows][np.newaxis], 2, axis=0)
-        for side, step in enumerate((h, -h)):
-            batch[side, np.arange(len(units)), columns] += step
-        found = objective.values(batch.reshape(-1, *x.shape[1:]), args).astype(np.float64).reshape(2, -1)
-        with np.errstate(all="ignore"):
-            out.reshape(-1)[units] = (found[0] - found[1]) / (2 * h)
-        if report is not None:
-            report((units[-1] + 1) // size)
-    lost = STEP_LOST if (np.abs(flat) * LOSS_EPS > h).any() else 0
-    return lost | (RESPONDED if out.any() else 0)

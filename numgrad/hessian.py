@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .arguments import check_callable, describe, real_array
 from .containers import Joined, is_container, is_labelled
-from .curvature import STEP, SecondDifferences, is_cheap, lengthen_own, noise_of_slopes, slopes, steps_at, warn_of
+from .curvature import STEP, SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes, steps_at, warn_of
 from .driver import Progress, Workers
 from .gradient import takes_containers
 from .labelled import both_with_labels
@@ -153,7 +153,7 @@ def numerical_hessian(
     elif x.__class__ is not np.ndarray and is_container(x) and takes_containers(gradient or f, args, x):
         return _of_container(f, x, h, gradient, options | {"sparsity": sparsity, "out": out, "resume": resume})
     if gradient is None and sparsity is None and hasattr(f.__class__, "_hessian"):
-        return _own_hessian(f, x, h, (args, out, scheme, bounds), workers, progress)
+        return own_hessian(f, x, h, (args, out, scheme, bounds), workers, progress)
     noise = 0.0
     if gradient is None and is_cheap(f):
         noise = noise_of_slopes(f, x, args) if isinstance(h, str) else 0.0
@@ -363,23 +363,6 @@ def _write(matrix: Floats, problem: SecondDifferences, how: tuple[Workers, Progr
         matrix[np.diag_indices(n)] = diagonal
         matrix[pairs] = matrix.T[pairs] = mixed
     problem.warn_of_rounding(diagonal, mixed)
-
-
-def _own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Workers, progress: Progress) -> Any:
-    """Return the Hessian that an objective gives itself."""
-    (args, out, scheme, bounds), central = options, as_scheme("central", 2)
-    if out is not None or bounds is not None or as_scheme(scheme, 2) != central:
-        raise ValueError(f"the Hessian of {f} is a csr_array by central differences: no out, scheme or bounds")
-    objective = driver.as_objective(f, args)
-    plain, _ = objective.place(x, args)
-    driver.check_progress(progress)
-    workers, steps = driver.as_workers(workers, objective), steps_at(plain, h, central, EPS)
-    found = f._hessian(plain, steps, args, workers, progress)
-    if isinstance(h, str) and least_magnitude(plain) < SMALL:
-        noise = 4.0 * EPS * abs(objective.value(plain, args)) / len(f)
-        lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
-    warn_of(objective, (plain, args), (h, steps), ignored=False)
-    return found
 
 
 def _pattern(sparsity: Any, n: int) -> Any:

@@ -14,7 +14,7 @@ from .. import loops
 from ..arguments import NEEDS_COMPLEX, describe
 from ..loops import RESPONDED, Floats, Rule, make_columns, make_complex_step
 from ..points import FLOAT64
-from .python import PythonObjective, PythonSweep, VectorizedObjective, VectorizedSweep, batch_of
+from .python import PythonObjective, PythonSweep, VectorizedObjective, VectorizedSweep
 
 __all__: list[str] = []  # nothing here is public
 
@@ -154,8 +154,8 @@ class BatchObjective(VectorizedObjective):
 
     def value(self, x: Any, args: tuple[Any, ...]) -> NDArray[Any]:
         """Return a copy of f(x), from a batch that has the length of no axis of x."""
-        values: NDArray[Any] = self.values(batch_of(x), args)[0]
-        return values.copy()
+        value: NDArray[Any] = self.returned(x, args)
+        return value.copy()
 
     def values(self, batch: Floats, args: tuple[Any, ...]) -> NDArray[Any]:
         """Return f of each point of a batch."""

@@ -1,0 +1,81 @@
+"""Gradients at many points: the points along an axis of x, the loop over them, and batches of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import arguments
+from .arguments import describe
+from .loops import RESPONDED, STEP_LOST, Decorator, Floats, Loop, Rule, make_central, plain
+from .objectives.python import VectorizedObjective
+from .points import LOSS_EPS, private_copy
+
+__all__: list[str] = []  # nothing here is public
+
+
+def as_points(x: Any, axis: Any) -> tuple[Floats, int]:
+    """Return a copy of points, one after the other, and the axis along which they lay, counted from 0.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not real, or `axis` no integer.
+    ValueError
+        If it has fewer than two axes, or not this one.
+    """
+    array = arguments.real_array(x)
+    if array.ndim < 2:
+        raise ValueError(f"points_axis needs an x of two axes or more, points and coordinates, got {describe(array)}")
+    axis = arguments.whole_number("points_axis", axis, -array.ndim)
+    if axis >= array.ndim:
+        raise ValueError(f"points_axis must be less than {array.ndim}, the number of axes of x, got {axis}")
+    axis %= array.ndim
+    return private_copy(np.moveaxis(array, axis, 0)), axis
+
+
+def rule_at_points(h: Any, size: int) -> Rule:
+    """Return the default scheme at each of many points of so many coordinates: the units are points."""
+    return Rule(make_at_points, (arguments.positive_step(h),), columns=size)
+
+
+def make_at_points(evaluate: Any, decorate: Decorator = plain) -> Loop:
+    """Return the loop over points, each of which is a row of x: row k of `out` is the gradient at row k."""
+    central: Loop = decorate(make_central(evaluate))
+
+    def at_points(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        """Write ``(f(x[k] + h e_i) - f(x[k] - h e_i)) / 2h`` for ``h, = data`` to row k of `out`."""
+        x, point, origin = state
+        flags, size = 0, out.shape[1]
+        for k in range(start, stop):
+            own = point[k * size : (k + 1) * size]
+            flags |= central((x[k], own, origin), data, args, where, 0, size, out[k])
+        return flags
+
+    return at_points
+
+
+def in_batches(
+    objective: VectorizedObjective, x: Floats, args: tuple[Any, ...], h: float, out: Floats, report: Any
+) -> int:
+    """Write the gradients at all points to the rows of `out`, by batches over points and coordinates; return flags.
+
+    f sees copies, as many as memory allows; first, one batch of another length, by which a wrong axis shows.
+    """
+    flat, (count, size) = x.reshape(len(x), -1), out.shape
+    objective.value(x[0], args)
+    length = max(1, objective.batch_bytes // max(1, 2 * flat[0].nbytes))
+    for first in range(0, count * size, length):
+        units = np.arange(first, min(first + length, count * size))
+        rows, columns = np.divmod(units, size)
+        batch = np.repeat(flat[rows][np.newaxis], 2, axis=0)
+        for side, step in enumerate((h, -h)):
+            batch[side, np.arange(len(units)), columns] += step
+        found = objective.values(batch.reshape(-1, *x.shape[1:]), args).astype(np.float64).reshape(2, -1)
+        with np.errstate(all="ignore"):
+            out.reshape(-1)[units] = (found[0] - found[1]) / (2 * h)
+        if report is not None:
+            report((units[-1] + 1) // size)
+    lost = STEP_LOST if (np.abs(flat) * LOSS_EPS > h).any() else 0
+    return lost | (RESPONDED if out.any() else 0)
