@@ -122,8 +122,6 @@ def numerical_diff(
         raise TypeError(f"f must be callable, got {describe(f)}")
     if args.__class__ is not tuple or args:
         driver.as_objective(f, args)  # which checks them
-    if f.__class__ is not FunctionType and isinstance(x, np.ndarray) and is_compiled(f):
-        driver.as_objective(f, args).place(x, args)  # refuses what f would not see change
     call = (lambda x: f(x, *args)) if args else f
     point, order = private_copy(real_array(x)), arguments.whole_number("order", order, 1)
     if h is BOOK_STEP and order > 1:
@@ -142,11 +140,19 @@ def numerical_diff(
         if is_compiled(f):
             raise_compile_error(error)
         raise
-    if isinstance(x, np.ndarray) and x.size and not quotient.item(0) and not quotient.any():
-        check_reads_argument(x, lambda: f(point.copy(), *args), order == 1)
+    if isinstance(x, np.ndarray) and x.size:
+        _check_ways(f, x, point, args, not (quotient.item(0) or quotient.any()), order)
     if lost:
         driver.warn_of(STEP_LOST, h, False, point)
     return float(quotient) if is_scalar else quotient
+
+
+def _check_ways(f: Any, x: NDArray[Any], point: Floats, args: tuple[Any, ...], is_zero: bool, order: int) -> None:
+    """Raise a ValueError if f reads the array `x` by another way than its argument, as far as that can be seen."""
+    if f.__class__ is not FunctionType and is_compiled(f):
+        driver.as_objective(f, args).place(x, args)  # refuses what f would not see change
+    if is_zero:
+        check_reads_argument(x, lambda: f(point.copy(), *args), order == 1)
 
 
 def check_reads_argument(x: Any, evaluate: Callable[[], Any], warns: bool = True) -> None:

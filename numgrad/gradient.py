@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
-from .containers import Container, in_order, is_container, is_labelled, read_only, relabelled
+from .containers import Container, in_order, is_container, is_labelled, joined, read_only, relabelled
 from .driver import Function, Progress, Workers, differentiate
 from .loops import (
     RESPONDED,
@@ -353,23 +353,20 @@ def of_each_array(
     places = [np.empty(0, np.intp)]
 
     def work(function: Any, memory: NDArray[Any], name: str, first: int) -> None:
-        own = {key: values[name] for key, values in own_options.items()}
-        own |= {"progress": driver.after(report, sum(map(len, places)))}
+        own: dict[str, Any] = {key: values[name] for key, values in own_options.items()}
+        progress = driver.after(report, sum(map(len, places)))
         places.append(np.flatnonzero((first <= chosen) & (chosen < first + memory.size)))
         if coordinates is not None:
             own["coordinates"] = chosen[places[-1]] - first
         # A copy is handed on as one, so that an f which does not respond to it is warned of.
         given = read_only(memory) if name in whole.copies else memory
-        found.append(differentiate(function, given, **own, **options))
+        found.append(differentiate(function, given, progress=progress, **own, **options))
 
     with driver.reporting(progress, len(chosen)) as report:
         whole.each(f, args, work)
     order = np.argsort(np.concatenate(places))
 
-    def gather(parts: list[Any]) -> Any:
-        return whole.like(parts) if coordinates is None else np.concatenate(parts or [np.empty(0)])[order]
-
-    return found, gather
+    return found, lambda parts: whole.like(parts) if coordinates is None else joined(parts)[order]
 
 
 def _at_points(f: Any, x: Any, axis: Any, resume: bool, options: dict[str, Any]) -> NDArray[np.float64]:

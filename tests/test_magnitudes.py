@@ -12,7 +12,11 @@ from numgrad import (
     SeparableObjective,
     directional_derivative,
     hessian_vector_product,
+    numerical_diff,
+    numerical_gradient,
     numerical_hessian,
+    numerical_jacobian,
+    propagate,
 )
 
 TINY = [0.0, 1e-300, 1e-30, -1e-12, 1e-9, -1e-6, 1e-4, 1e-3, 0.03]
@@ -174,3 +178,149 @@ def test_evaluations_where_nothing_is_lost_and_where_it_is():
         assert count(lambda x=x: directional_derivative(f, x, v, 1e-4)) == 3
     # A coordinate that does not move along v does not count.
     assert count(lambda: directional_derivative(f, np.array([1e-9, 1.0, 2.0]), [0.0, 1.0, 1.0], "auto")) == 3
+
+
+def rows_of(x):
+    return np.exp(x[:, 0]) * x[:, 1] + np.sin(x[:, 2]) * (1.0 + x[:, 0]) + 2.0 * x[:, 0] ** 2
+
+
+GRADIENTS = {
+    "python": (coupled, {}),
+    "compiled": (COMPILED, {}),
+    "threads": (COMPILED, {"workers": 2}),
+    "vectorized": (rows_of, {"vectorized": True}),
+    "bounds": (coupled, {"bounds": (-0.5, 2.0)}),
+}
+
+
+@pytest.mark.parametrize("tiny", TINY)
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_a_gradient(kind, tiny):
+    f, options = GRADIENTS[kind]
+    for scheme, allowed in (("central", 3e-4), ("forward", 1e-3), ("central4", 1e-4)):
+        for x in (np.array([tiny, 1.3, 0.7]), np.array([tiny, tiny, -0.4]), np.array([0.6, tiny, tiny])):
+            before = x.tobytes()
+            found = numerical_gradient(f, x, "auto", scheme=scheme, **options)
+            assert np.abs(found - coupled_gradient(x)).max() < allowed
+            chosen = numerical_gradient(f, x, "auto", scheme=scheme, coordinates=[2, 0], **options)
+            assert np.array_equal(chosen, found[[2, 0]])
+            assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("length", [1e-12, 1e-7, 1e-3])
+@pytest.mark.parametrize("scheme", ["central", "forward"])
+def test_a_gradient_of_what_is_small_itself(scheme, length):
+    """It changes over the length of x, and beside a large number: rounding hides half of its digits."""
+    x = length * np.array([0.3, -1.2, 2.0])
+    found = numerical_gradient(lambda x: 3.0 + np.sum(np.sin(x / length)), x, "auto", scheme=scheme)
+    assert np.abs(length * found - np.cos(x / length)).max() < 1e-6
+
+
+def test_a_gradient_takes_no_more_where_nothing_is_lost():
+    calls = []
+    x = np.array([1e-3, 0.02, -0.5])
+    numerical_gradient(lambda x: calls.append(1) or np.sum(np.cos(x + 1.0)), x, "auto")
+    assert len(calls) == 2 * 3 + 1  # one shows how many digits f has
+
+
+@pytest.mark.parametrize("tiny", TINY)
+def test_a_jacobian(tiny):
+    x = np.array([tiny, 1.3, 0.7])
+    exact = np.array([coupled_gradient(x), [0.0, 2.0 * x[1], 0.0], [0.0, 0.0, 0.0]])
+
+    def outputs(x):
+        return np.array([coupled(x), x[1] ** 2, 5.0])
+
+    assert np.abs(numerical_jacobian(outputs, x, "auto") - exact).max() < 1e-4
+    sparse = numerical_jacobian(outputs, x, "auto", sparsity=exact != 0.0)
+    assert np.abs(sparse.toarray() - exact).max() < 1e-4
+    out = np.empty((3, 3))
+    assert numerical_jacobian(outputs, x, "auto", out=out) is out
+    assert np.abs(out - exact).max() < 1e-4
+    turned = numerical_jacobian(lambda x: (1.0 - 2.0j) * outputs(x), x, "auto")
+    assert np.abs(turned - (1.0 - 2.0j) * exact).max() < 3e-4
+
+
+@pytest.mark.parametrize("tiny", TINY)
+def test_a_covariance(tiny):
+    slope = math.exp(2.0 * tiny)
+    assert abs(propagate(np.exp, tiny, 1.0)[1] - slope) < 1e-4
+    assert abs(propagate(np.exp, np.array([tiny, 1.0]), np.ones(2))[1][0] - slope) < 1e-4
+    assert abs(propagate(lambda x, y: np.exp(x) * y, tiny, 1.0, 2.0, 0.0)[1] - 4.0 * slope) < 4e-4
+
+
+@pytest.mark.parametrize("tiny", TINY)
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("options", [{}, {"scheme": "forward"}, {"bounds": (-1.0, 9.0)}], ids=str)
+def test_higher_derivatives_of_an_elementwise_f(options, order, tiny):
+    allowed = 2e-2 if "scheme" in options else 3e-3
+    for x in (tiny, np.array([tiny, 1.0, -tiny]), np.array([[tiny]])):
+        found = numerical_diff(np.exp, x, "auto", order=order, **options)
+        assert np.abs(found - np.exp(x)).max() < allowed
+
+
+def test_of_an_order_without_a_digit_is_warned():
+    for scheme, order in (("forward", 15), ("backward", 14), ("central", 30), ("central6", 19)):
+        with pytest.warns(RuntimeWarning, match=f"no digit of the derivative of order {order} is right near 1:"):
+            numerical_diff(np.exp, 1.0, order=order, scheme=scheme)
+    for order in (2, 3, 4, 6):  # of a straight line rounding is all there is, and it is little
+        assert abs(numerical_diff(lambda x: 3.0 * x + 7.0, np.array([1.0, 5.0]), order=order)).max() < 0.2
+
+
+def test_where_another_coordinate_limits_the_step_the_same_points_confirm_nothing():
+    rng, wrong = np.random.default_rng(5), 0
+    for _ in range(300):
+        lengths = np.array([1.0, 10.0 ** rng.uniform(-15, -3)])
+        x, w, phase, v = rng.normal(size=2) * lengths, rng.normal(size=2) / lengths, rng.normal(), rng.normal(size=2)
+        slope = np.cos(w @ x + phase)
+        if abs(slope) > 0.1:
+            found = directional_derivative(lambda x, w=w, phase=phase: np.sin(w @ x + phase) + 3.0, x, v, "auto")
+            wrong += abs(found - slope * (w @ v)) > 1e-3 * abs(slope * (w @ v))
+    assert not wrong
+
+
+@pytest.mark.parametrize("tiny", [1e-150, 1e-170, 1e-300, 5e-324])
+@pytest.mark.parametrize("scheme", ["central", "forward", "central6"])
+def test_steps_whose_square_is_zero(scheme, tiny):
+    x = np.array([tiny, 1.0, 2.0])
+    found = numerical_hessian(lambda x: np.sum(np.exp(x)), x, scheme=scheme)
+    assert np.abs(found - np.diag(np.exp(x))).max() < 3e-2
+    assert np.abs(hessian_vector_product(lambda x: np.sum(np.exp(x)), x, np.ones(3)) - np.exp(x)).max() < 1e-4
+
+
+class Stop(KeyboardInterrupt):
+    pass
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward"])
+@pytest.mark.parametrize("derivative", [numerical_gradient, numerical_jacobian, numerical_hessian])
+def test_what_was_broken_off_has_no_step_that_is_too_short(derivative, scheme):
+    x, options = np.array([1e-9, 2.0, 1e-11]), {"h": "auto", "scheme": scheme}
+    whole = derivative(coupled, x, **options)
+    for most in range(3, 40, 5):
+        calls, out = [], np.full(whole.shape, 7.0)
+
+        def late(x, calls=calls, most=most):
+            calls.append(1)
+            if len(calls) == most:
+                raise Stop
+            return coupled(x)
+
+        try:
+            derivative(late, x, out=out, **options)
+        except Stop:
+            done = np.isfinite(out)
+            assert np.array_equal(out[done], whole[done])
+            derivative(late, x, out=out, resume=True, **options)
+        assert np.abs(out - whole).max() < 1e-3
+
+
+def test_what_is_wrong_is_said_before_a_hessian_is_written():
+    for options in ({"scheme": "complex"}, {"scheme": "x"}, {"bounds": (5, 9)}, {"h": -1.0}, {"workers": 0}):
+        for gradient in (None, coupled_gradient):
+            if options == {"scheme": "complex"} and gradient is not None:
+                continue  # which has one
+            out = np.full((3, 3), 7.0)
+            with pytest.raises(ValueError, match=r"must|gives|h "):
+                numerical_hessian(coupled, np.ones(3), out=out, gradient=gradient, **options)
+            assert (out == 7.0).all()

@@ -260,8 +260,7 @@ class VectorizedObjective(PythonObjective):
 
     def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return f(x) in the type that f gives it, from a small batch; ValueError if f writes to that."""
-        batch = batch_of(x)
-        value = self.values(batch, args)[0]
+        value = self.values(batch := batch_of(x), args)[0]
         if not is_unchanged(batch, batch_of(x)):
             raise_argument_changed()
         return value
