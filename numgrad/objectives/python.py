@@ -309,8 +309,8 @@ class VectorizedSweep(PythonSweep):
     value_at = Sweep.value_at
     zero = 0.0  # with which a sum begins, as in the loop for an f of one point
 
-    def rows_of(self, batch: Floats, base: Any) -> Floats:  # noqa: ARG002
-        """Return f of each point of a batch as floats; `base` is f(x), where it is known."""
+    def rows_of(self, batch: Floats) -> Floats:
+        """Return f of each point of a batch as floats."""
         return self.objective.values(batch, self.args).astype(np.float64)
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
@@ -320,7 +320,8 @@ class VectorizedSweep(PythonSweep):
             where: Any = Directions(ALL_COORDINATES, self.where, np.array(self.rule.data))
         else:
             data, where = self.rule.data, self.where
-        base, eps, offsets, weights, index, denominators, use_stored_distance = data
+        at_x, eps, offsets, weights, index, denominators, use_stored_distance = data
+        base = at_x if at_x.__class__ is float else at_x.reshape(-1).view(np.float64)
         units, flags = np.arange(start, stop), 0
         for row in np.unique(index) if len(index) > 1 else index:
             own = units[index[units] == row] if len(index) > 1 else units
@@ -341,7 +342,7 @@ class VectorizedSweep(PythonSweep):
         batch[...] = x.reshape(-1)
         for k, place in enumerate(moved):
             batch[k, rows, members] = place
-        found = self.rows_of(batch.reshape(-1, *x.shape), base).reshape(len(moved), len(units), -1)
+        found = self.rows_of(batch.reshape(-1, *x.shape)).reshape(len(moved), len(units), -1)
         results, places = iter(found), iter(moved)
         total: Any = self.zero
         width: Any = 0.0
@@ -349,14 +350,14 @@ class VectorizedSweep(PythonSweep):
             width = denominator if len(where.starts) else denominator * steps
         with np.errstate(all="ignore"):
             for offset, weight in terms:  # in the order of the loops
-                total = total + weight * (next(results) if offset else np.ravel(base).view(np.float64))
+                total = total + weight * (next(results) if offset else base)
                 if offset and denominator is None:
                     width = width + weight * (next(places) - values)
             if denominator is None:
-                width = np.where(width == 0.0, math.nan, width)  # no difference of points that coincide
+                width[width == 0.0] = math.nan  # no difference of points that coincide
             quotients = total / (width if width.__class__ is not np.ndarray else width.reshape(-1, 1))
-        self.out[units] = quotients.reshape(-1, *self.out.shape[1:])
-        lost = loops.STEP_LOST if (np.abs(values) * eps > np.abs(steps)).any() else 0
+        self.out[units] = quotients if self.out.ndim > 1 else quotients[:, 0]
+        lost = loops.STEP_LOST if (abs(values) * eps > abs(steps)).any() else 0
         return lost | (loops.RESPONDED if total.any() else 0)
 
 

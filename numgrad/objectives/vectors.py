@@ -179,8 +179,8 @@ class BatchSweep(VectorizedSweep):
     zero = -0.0  # which changes no bit of a sum
     as_one = staticmethod(mixed)
 
-    def rows_of(self, batch: Floats, base: NDArray[Any]) -> Floats:
-        """Return the floats of the outputs at each point of a batch; ValueError if one is not shaped as `base`."""
-        values = outputs(self.objective.values(batch, self.args))
+    def rows_of(self, batch: Floats) -> Floats:
+        """Return the floats of the outputs at each point of a batch; ValueError if they are not shaped as f(x)."""
+        base, values = self.rule.data[0], outputs(self.objective.values(batch, self.args))
         like(values[0], base)
         return floats(values.astype(base.dtype, copy=False))
