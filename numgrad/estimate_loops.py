@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import ALL_COORDINATES, describe
-from .loops import RESPONDED, Decorator, plain
+from .loops import RESPONDED, Decorator, compiled_once, plain
 from .objectives.vectors import SHAPE_CHANGED, outputs
 from .ridders import LEVELS, estimate, linked
 
@@ -30,6 +30,7 @@ COLUMNS = 5
 _SAME = 0.01
 
 
+@compiled_once
 def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
     """Return the loop over the coordinates, with the conventions of `numgrad.loops`."""
     estimate_one = estimate if decorate is plain else linked(decorate)

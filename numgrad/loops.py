@@ -78,6 +78,12 @@ def plain(function: Any) -> Any:
     return function
 
 
+def compiled_once(make: Any) -> Any:
+    """Mark a factory whose loop is so long that it is compiled once for all f: see `objectives.shared`."""
+    make.compiled_once = True
+    return make
+
+
 def make_central(evaluate: Any, decorate: Decorator = plain) -> Loop:  # noqa: ARG001
     """Return the loop of the default scheme over the coordinates ``where[k]``, or k if `where` is empty."""
 

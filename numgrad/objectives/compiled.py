@@ -17,7 +17,7 @@ from ..arguments import ALL_COORDINATES, KNOWN_COMPILED, imaginary_part, real_ar
 from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_step, make_descent
 from ..points import EPS, FLOAT64, depends_on, is_unchanged, private_copy
 from ..threads import Sweep, Throughput
-from . import compiling
+from . import compiling, shared
 from .compiling import INLINE, PASTE, Copy, Kernel, borrowed, compiled, cost_of
 
 __all__: list[str] = []  # nothing here is public
@@ -25,10 +25,10 @@ __all__: list[str] = []  # nothing here is public
 update = compiled(cache=True)(loops.update)
 
 
-def evaluation(f: Any, as_number: Callable[[Any], float] = real_number) -> Kernel:
+def evaluation(f: Any, as_number: Callable[[Any], float] = real_number, how: dict[str, Any] = PASTE) -> Kernel:
     """Return the compiled ``evaluate(x, args)``: `f` with what it returns made a float."""
 
-    @compiled(**PASTE)
+    @compiled(**how)
     def evaluate(x: Any, args: Any) -> Any:
         return as_number(f(x, *args))
 
@@ -171,6 +171,8 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
 def _around(f: Any, make: Any) -> Kernel:
     """Return the loop of `make` around the compiled `f`."""
     number = imaginary_part if make is make_complex_step else real_number
+    if compiling.is_dispatcher(f) and hasattr(make, "compiled_once"):
+        return guard(shared.around(make, evaluation(f, number, INLINE), compiled), make)
     return guard(compiled(**PASTE)(make(evaluation(f, number), compiled(**INLINE))), make)
 
 
