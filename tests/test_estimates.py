@@ -60,14 +60,14 @@ def test_compiled_and_python_agree_to_round_off():
             total += np.sin(value) * np.exp(-0.5 * value)
         return total
 
-    x = np.array([[0.3, -1.1, 2.0], [0.0, 1e-3, 30.0]])
-    ours, theirs = estimate_gradient(waves, x), estimate_gradient(compiled(waves), x)
+    x, f = np.array([[0.3, -1.1, 2.0], [0.0, 1e-3, 30.0]]), compiled(waves)
+    ours, theirs = estimate_gradient(waves, x), estimate_gradient(f, x)
     exact = np.exp(-0.5 * x) * (np.cos(x) - 0.5 * np.sin(x))
     assert (np.abs(ours.value - theirs.value) <= ours.error + theirs.error).all()
     for estimate in (ours, theirs):
         assert estimate.value.shape == estimate.error.shape == estimate.step.shape == estimate.converged.shape == (2, 3)
         assert (np.abs(estimate.value - exact) <= 10 * estimate.error).all()
-    threaded = estimate_gradient(compiled(waves), x, workers=3)
+    threaded = estimate_gradient(f, x, workers=3)
     assert threaded.value.tobytes() == theirs.value.tobytes()
     assert threaded.evaluations == theirs.evaluations
 
