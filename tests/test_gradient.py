@@ -1,6 +1,7 @@
 """numerical_diff and numerical_gradient: bits, memory, faults, misuse."""
 
 import gc
+import itertools
 import math
 import multiprocessing
 import os
@@ -353,10 +354,10 @@ def fills(x):
 def test_an_f_that_writes_to_its_argument_is_an_error_and_memory_is_what_it_was(f, options):
     x = np.array([2.0, 1.0, 3.0])
     before = x.tobytes()
-    # Each loop takes a second to compile, an estimate more: two ways to write do for further loops, one for estimates.
-    runs = [numerical_gradient] if options else [numerical_gradient, gradient_descent, estimate_gradient]
-    in_compiled = runs if f is doubles or (options and f is fills) else [] if options else runs[:2]
-    for used, run in [(f, run) for run in runs] + [(compiled_once(f), run) for run in in_compiled]:
+    runs = [numerical_gradient] if options else [numerical_gradient, estimate_gradient, gradient_descent]
+    # Each loop takes a second to compile, and looks at the argument as the first one does: two functions do for them.
+    twins = [compiled_once(f)] if not options or f in {doubles, fills} else []
+    for used, run in itertools.product([f, *twins], runs):
         with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"f writes to its argument.*x\.copy\(\)"):
             run(used, x, **options)
         assert x.tobytes() == before
