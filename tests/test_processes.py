@@ -828,7 +828,7 @@ if __name__ == "__main__":
     for which in (f, objective):
         numerical_gradient(which, x)
     factor = 5.0
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         for which, scheme in ((f, "central"), (f, "complex"), (objective, "central"), (objective, "central4")):
             try:
                 numerical_gradient(which, x, scheme=scheme, workers=executor.map)
