@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 from catalogue import entries, entries_around
-from problems import compiled, interrupt_at, needs_jit
+from problems import compiled, compiled_once, interrupt_at, needs_jit, waves
 
 from numgrad import estimate_derivative, estimate_gradient, simpleNet
 from numgrad.tables import concise
@@ -54,13 +54,7 @@ def test_reported_errors_are_not_idle(results):
 
 @needs_jit
 def test_compiled_and_python_agree_to_round_off():
-    def waves(x):
-        total = 0.0
-        for value in x.flat:
-            total += np.sin(value) * np.exp(-0.5 * value)
-        return total
-
-    x, f = np.array([[0.3, -1.1, 2.0], [0.0, 1e-3, 30.0]]), compiled(waves)
+    x, f = np.array([[0.3, -1.1, 2.0], [0.0, 1e-3, 30.0]]), compiled_once(waves)
     ours, theirs = estimate_gradient(waves, x), estimate_gradient(f, x)
     exact = np.exp(-0.5 * x) * (np.cos(x) - 0.5 * np.sin(x))
     assert (np.abs(ours.value - theirs.value) <= ours.error + theirs.error).all()
@@ -70,6 +64,18 @@ def test_compiled_and_python_agree_to_round_off():
     threaded = estimate_gradient(f, x, workers=3)
     assert threaded.value.tobytes() == theirs.value.tobytes()
     assert threaded.evaluations == theirs.evaluations
+
+
+@needs_jit
+def test_a_compiled_f_has_estimates_with_the_labels_of_x():
+    # A frame and not a series: its loops are those of the test above, and take seconds to compile.
+    pandas = pytest.importorskip("pandas")
+    x = pandas.DataFrame([[0.3, -1.1, 2.0], [0.0, 1e-3, 30.0]], ["r", "s"], list("abc"))
+    found, expected = estimate_gradient(compiled_once(waves), x), estimate_gradient(compiled_once(waves), x.to_numpy())
+    for name in ("value", "error"):
+        labelled = getattr(found, name)
+        assert (list(labelled.index), list(labelled.columns)) == (["r", "s"], ["a", "b", "c"])
+        assert labelled.to_numpy().tobytes() == getattr(expected, name).tobytes()
 
 
 @pytest.mark.parametrize(
