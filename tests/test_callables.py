@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from problems import compiled, needs_jit
+from problems import compiled, compiled_once, needs_jit
 
 from numgrad import (
     Gradient,
@@ -286,7 +286,7 @@ def broyden_jacobian(x):
 @pytest.mark.parametrize(
     "options", [{}, {"scheme": "forward", "h": "auto"}, {"scheme": "central4"}, {"workers": 2}], ids=str
 )
-@pytest.mark.parametrize("f", [broyden, compiled(broyden)], ids=["python", "compiled"])
+@pytest.mark.parametrize("f", [broyden, compiled_once(broyden)], ids=["python", "compiled"])
 def test_a_jacobian_has_the_bits_of_the_public_function(f, options):
     x = np.linspace(-1.0, 1.0, 5)
     jacobian = Jacobian(f, **options)
@@ -331,7 +331,7 @@ def test_derivatives_by_parameters_leave_the_data_alone():
 @pytest.mark.parametrize(
     "options", [{}, {"h": 1e-3}, {"scheme": "central4"}, {"h": 1e-3, "bounds": (-2.0, 2.0)}], ids=str
 )
-@pytest.mark.parametrize("f", [rosenbrock, compiled(rosenbrock)], ids=["python", "compiled"])
+@pytest.mark.parametrize("f", [rosenbrock, compiled_once(rosenbrock)], ids=["python", "compiled"])
 def test_a_hessian_has_the_bits_of_the_public_function(f, options):
     x = np.array([-1.2, 1.0, 0.5])
     expected = numerical_hessian(f, x, args=(10.0,), **options)
@@ -412,7 +412,7 @@ START = np.array([-1.2, 1.0, 0.5, -0.3])
 @pytest.mark.parametrize("method", ["BFGS", "L-BFGS-B", "CG", "TNC", "SLSQP"])
 def test_scipy_minimizes_with_arguments(method):
     optimize = pytest.importorskip("scipy.optimize")
-    f = compiled(lambda x, a: np.sum(a * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2))
+    f = compiled_once(rosenbrock)
     found = optimize.minimize(f, START, args=(10.0,), jac=Gradient(f), method=method)
     assert np.allclose(found.x, 1.0, atol=1e-3)
     assert np.allclose(rosenbrock_gradient(found.x, 10.0), 0.0, atol=0.05)
@@ -459,7 +459,7 @@ def test_scipy_solves_sparse_least_squares():
     optimize = pytest.importorskip("scipy.optimize")
     pattern = np.abs(np.subtract.outer(range(40), range(40))) <= 1
     found = optimize.least_squares(
-        compiled(broyden), -np.ones(40), args=(1.0,), jac=Jacobian(broyden, sparsity=pattern)
+        compiled_once(broyden), -np.ones(40), args=(1.0,), jac=Jacobian(broyden, sparsity=pattern)
     )
     assert np.allclose(found.fun, 0.0, atol=1e-8)
     assert np.allclose(found.jac.toarray(), broyden_jacobian(found.x), atol=1e-6)

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 from catalogue import entries, entries_around
-from problems import compiled, interrupt_at, needs_jit
+from problems import compiled, compiled_once, interrupt_at, needs_jit, waves
 
 from numgrad import estimate_derivative, estimate_gradient, simpleNet
 from numgrad.display import concise
@@ -54,22 +54,28 @@ def test_reported_errors_are_not_idle(results):
 
 @needs_jit
 def test_compiled_and_python_agree_to_round_off():
-    def waves(x):
-        total = 0.0
-        for value in x.flat:
-            total += np.sin(value) * np.exp(-0.5 * value)
-        return total
-
-    x = np.array([[0.3, -1.1, 2.0], [0.0, 1e-3, 30.0]])
-    ours, theirs = estimate_gradient(waves, x), estimate_gradient(compiled(waves), x)
+    x, f = np.array([[0.3, -1.1, 2.0], [0.0, 1e-3, 30.0]]), compiled_once(waves)
+    ours, theirs = estimate_gradient(waves, x), estimate_gradient(f, x)
     exact = np.exp(-0.5 * x) * (np.cos(x) - 0.5 * np.sin(x))
     assert (np.abs(ours.value - theirs.value) <= ours.error + theirs.error).all()
     for estimate in (ours, theirs):
         assert estimate.value.shape == estimate.error.shape == estimate.step.shape == estimate.converged.shape == (2, 3)
         assert (np.abs(estimate.value - exact) <= 10 * estimate.error).all()
-    threaded = estimate_gradient(compiled(waves), x, workers=3)
+    threaded = estimate_gradient(f, x, workers=3)
     assert threaded.value.tobytes() == theirs.value.tobytes()
     assert threaded.evaluations == theirs.evaluations
+
+
+@needs_jit
+def test_a_compiled_f_has_estimates_with_the_labels_of_x():
+    # A frame and not a series: its loops are those of the test above, and take seconds to compile.
+    pandas = pytest.importorskip("pandas")
+    x = pandas.DataFrame([[0.3, -1.1, 2.0], [0.0, 1e-3, 30.0]], ["r", "s"], list("abc"))
+    found, expected = estimate_gradient(compiled_once(waves), x), estimate_gradient(compiled_once(waves), x.to_numpy())
+    for name in ("value", "error"):
+        labelled = getattr(found, name)
+        assert (list(labelled.index), list(labelled.columns)) == (["r", "s"], ["a", "b", "c"])
+        assert labelled.to_numpy().tobytes() == getattr(expected, name).tobytes()
 
 
 @pytest.mark.parametrize(

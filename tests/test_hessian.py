@@ -729,14 +729,19 @@ def test_a_linear_f_is_not_accused():
     assert numerical_hessian(lambda x: 2.0 * x[0], [1.0, 2.0]).tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
-def test_further_arguments_reach_f(route):
-    def scaled(x, a):
-        return a * x[0] ** 2 * x[1]
+def scaled(x, a):
+    return a * x[0] ** 2 * x[1]
 
+
+def scaled_gradient(x, a):
+    return a * np.array([2 * x[0] * x[1], x[0] ** 2])
+
+
+def test_further_arguments_reach_f(route):
     f = compiled(scaled) if route is ROUTES["compiled"] else scaled
     x = np.array([3.0, 4.0])
     assert numerical_hessian(f, x, args=(2.0,)) == pytest.approx(np.array([[16.0, 12.0], [12.0, 0.0]]), abs=1e-5)
     assert hessian_vector_product(f, x, np.ones(2), args=(2.0,)) == pytest.approx([28.0, 12.0], abs=1e-5)
-    gradient = compiled(lambda x, a: a * np.array([2 * x[0] * x[1], x[0] ** 2]))
+    gradient = compiled_once(scaled_gradient)
     assert hessian_vector_product(f, x, np.ones(2), args=(2.0,), gradient=gradient) == pytest.approx([28.0, 12.0])
     assert numerical_gradient(f, x, args=(2.0,)) == pytest.approx([48.0, 18.0])

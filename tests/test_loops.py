@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -481,13 +482,14 @@ def test_a_cache_file_that_cannot_be_read_is_compiled_anew(tmp_path, monkeypatch
     twice = importlib.import_module("cached_module").twice
     try:
         for whole in (False, True, True):  # a file that is there, one that is damaged, one that was written anew
+            kernel = compiling.compiled(cache=True)(twice)
             if whole:
-                files = list(tmp_path.rglob(f"*.{suffix}"))
+                # Beside the module, or where NUMBA_CACHE_DIR says.
+                files = list(Path(kernel.stats.cache_path).glob(f"*.{suffix}"))
                 assert files
                 if damage is not None:
                     files[0].write_bytes(damage(files[0].read_bytes()))
                     damage = None
-            kernel = compiling.compiled(cache=True)(twice)
             assert kernel(1.5) == 3.0
         assert sum(kernel.stats.cache_hits.values()) == 1
     finally:

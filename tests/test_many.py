@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import compiled
+from problems import compiled, compiled_once
 
 from numgrad import function_2, numerical_gradient, reference
 from numgrad.objectives import compiled as compiled_module
@@ -20,8 +20,8 @@ def cubics(batch):
 
 KINDS = {
     "python": (cubic, {}),
-    "compiled": (compiled(cubic), {}),
-    "threads": (compiled(cubic), {"workers": 2}),
+    "compiled": (compiled_once(cubic), {}),
+    "threads": (compiled_once(cubic), {"workers": 2}),
     "processes": (cubic, {"workers": 2}),
     "engine": (cubic, {"workers": map}),
     "vectorized": (cubics, {"vectorized": True}),
@@ -105,7 +105,7 @@ def test_evaluations_are_two_for_each_coordinate(kind):
 
 
 def test_a_compiled_f_runs_in_one_loop(monkeypatch):
-    f = compiled(cubic)
+    f = compiled_once(cubic)
     numerical_gradient(f, POINTS, points_axis=0)
     monkeypatch.setattr(compiled_module.CompiledObjective, "value", None)  # nobody calls f by itself
     assert numerical_gradient(f, POINTS, points_axis=0).shape == POINTS.shape

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import PROBLEMS, compiled, interrupt_at, needs_jit, waves
+from problems import PROBLEMS, compiled, compiled_once, interrupt_at, needs_jit, waves
 
 from numgrad import (
     IncrementalObjective,
@@ -25,7 +25,7 @@ EPS = 2.0**-52
 
 
 waves_gradient = PROBLEMS["waves"].gradient
-ROUTES = {"python": waves, "compiled": compiled(waves)}
+ROUTES = {"python": waves, "compiled": compiled_once(waves)}
 X = np.array([0.3, -1.1, 2.0])
 
 
@@ -69,15 +69,16 @@ def test_evaluations_are_counted_exactly(scheme, count):
     assert len(calls) == count
 
 
+def cubic(x):  # of operations that are rounded alike everywhere
+    total = 0.0
+    for value in x.flat:
+        total += value * value * value - 2.0 * value
+    return total
+
+
 @pytest.mark.parametrize("scheme", [*ORDERS, Scheme((0, 1, 2), (-3, 4, -1), 2)], ids=str)
 def test_both_routes_and_threads_and_the_elementwise_derivative_agree_bit_for_bit(scheme):
-    def cubic(x):  # of operations that are rounded alike everywhere
-        total = 0.0
-        for value in x.flat:
-            total += value * value * value - 2.0 * value
-        return total
-
-    steps, twin = (1e-4, "auto", [1e-3, 1e-4, 1e-5]), compiled(cubic)
+    steps, twin = (1e-4, "auto", [1e-3, 1e-4, 1e-5]), compiled_once(cubic)
     gradients = [numerical_gradient(f, X, h, scheme=scheme) for f in (cubic, twin) for h in steps]
     threaded = [numerical_gradient(twin, X, h, scheme=scheme, workers=3) for h in steps]
     assert np.array(gradients[:3]).tobytes() == np.array(gradients[3:]).tobytes() == np.array(threaded).tobytes()
@@ -303,7 +304,7 @@ def test_automatic_steps_do_not_leave_the_numbers(scheme):
 @pytest.mark.parametrize("scheme", ORDERS)
 def test_steps_of_each_coordinate_are_divided_by_the_stored_distance(route, scheme):
     x, h = np.array([1.0, 1e3, 1e6]), np.array([1e-4, 1e-7, 1e-5])
-    f = compiled(linear) if route is ROUTES["compiled"] else linear
+    f = compiled_once(linear) if route is ROUTES["compiled"] else linear
     gradient = numerical_gradient(f, x, h, scheme=scheme)
     # f of a point is exact, so only the few roundings of the weighted sum count, each relative to the largest term.
     assert np.max(np.abs(gradient - 2.0)) <= 4 * EPS * 1e6 * 2 / 1e-7
@@ -520,13 +521,14 @@ def test_an_incremental_objective_refuses_the_rest(options):
         numerical_gradient(objective, net.W, **options)
 
 
+def quartic(x):
+    return (x[0] - 1.0) ** 4 + x[1] ** 2
+
+
 @pytest.mark.parametrize("scheme", ["central4", "forward", Scheme((1, -1), (1, -1), 2)], ids=str)
 @pytest.mark.parametrize("h", [1e-4, "auto"])
 def test_descents_take_schemes(route, scheme, h):
-    def quartic(x):
-        return (x[0] - 1.0) ** 4 + x[1] ** 2
-
-    f = compiled(quartic) if route is ROUTES["compiled"] else quartic
+    f = compiled_once(quartic) if route is ROUTES["compiled"] else quartic
     x = np.array([2.0, 1.0])
     assert gradient_descent(f, x, 0.05, 3, h=h, scheme=scheme) is x
     by_hand = np.array([2.0, 1.0])

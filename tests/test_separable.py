@@ -72,9 +72,9 @@ def plain(f, x, h=1e-4, **options):
 @pytest.mark.parametrize(
     ("scheme", "bounds", "h"),
     [
-        ("central", None, 1e-4), ("central", None, "auto"), ("central", None, "array"), ("forward", None, 1e-4),
+        # Each row takes a second to compile: all schemes and steps, with and without bounds, in as few as there can be.
+        ("central", None, 1e-4), ("central", (-np.inf, 0.5), "auto"), ("forward", (-np.inf, 0.5), "array"),
         ("backward", None, "auto"), ("central4", None, 1e-4), ("central6", None, "array"),
-        ("central", (-np.inf, 0.5), 1e-4), ("central", (-np.inf, 0.5), "auto"), ("forward", (-np.inf, 0.5), "array"),
     ],
 )  # fmt: skip
 def test_it_equals_the_plain_loop(scheme, bounds, h):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import scipy.sparse
-from problems import compiled
+from problems import compiled, compiled_once
 from scipy.optimize._numdiff import group_columns
 
 import numgrad
@@ -94,14 +94,14 @@ def test_next_to_bounds_each_member_has_its_own_side_and_no_point_lies_outside(s
     assert np.abs(found.toarray() - chain_jacobian(X)).max() < (5e-3 if scheme in {"forward", "backward"} else 1e-5)
 
 
-@pytest.mark.parametrize("kind", [lambda f: f, compiled], ids=["Python", "compiled"])
+@pytest.mark.parametrize("kind", [lambda f: f, compiled_once], ids=["Python", "compiled"])
 def test_threads_and_processes_have_the_bits_of_one(kind):
     f = kind(chain)
     alone = numerical_jacobian(f, X.copy(), sparsity=tridiagonal(30))
     assert numerical_jacobian(f, X.copy(), sparsity=tridiagonal(30), workers=2).data.tobytes() == alone.data.tobytes()
     assert numerical_jacobian(f, X.copy(), sparsity=tridiagonal(30), workers=map).data.tobytes() == alone.data.tobytes()
     if f is chain:
-        twin = numerical_jacobian(compiled(chain), X.copy(), sparsity=tridiagonal(30))
+        twin = numerical_jacobian(compiled_once(chain), X.copy(), sparsity=tridiagonal(30))
         assert twin.data.tobytes() == alone.data.tobytes()
         batches = numerical_jacobian(
             lambda x: np.stack([chain(p) for p in x]), X.copy(), sparsity=tridiagonal(30), vectorized=True
@@ -261,7 +261,7 @@ def test_a_missing_entry_is_found(name, scheme):
             numerical_jacobian(f, X + 0.001, "auto", sparsity=small, scheme=scheme)
 
 
-@pytest.mark.parametrize("kind", [lambda f: f, compiled], ids=["Python", "compiled"])
+@pytest.mark.parametrize("kind", [lambda f: f, compiled_once], ids=["Python", "compiled"])
 def test_a_missing_entry_is_found_without_a_member_of_the_row(kind):
     with pytest.raises(ValueError, match=r"output 3 changes with coordinate [234]"):
         numerical_jacobian(
@@ -300,7 +300,7 @@ def test_a_pattern_is_found():
     assert np.array_equal(found.toarray(), tridiagonal(30).toarray() > 0)
     assert f.calls <= 30 + 6 + 4
     assert x.tobytes() == X.tobytes()
-    assert np.array_equal(jacobian_sparsity(compiled(chain), X).toarray(), found.toarray())
+    assert np.array_equal(jacobian_sparsity(compiled_once(chain), X).toarray(), found.toarray())
 
 
 def test_a_pattern_is_found_where_derivatives_vanish_and_within_bounds():
@@ -328,7 +328,7 @@ def test_scipy_is_imported_only_where_a_pattern_is_given():
 def test_directions_of_any_length(scheme, size):
     v = size * np.linspace(-1.0, 1.0, 30)
     expected = chain_jacobian(X) @ v
-    for f in (chain, compiled(chain)) if size == 1.0 else (chain,):
+    for f in (chain, compiled_once(chain)) if size == 1.0 else (chain,):
         found = directional_derivative(f, X.copy(), v, scheme=scheme)
         bound = 3e-4 if scheme in {"forward", "backward"} else 1e-8
         assert np.abs(found - expected).max() <= bound * size

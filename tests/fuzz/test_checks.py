@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from check_kinds import KINDS, wrong_ones
 from harness import fuzz, seconds  # noqa: F401
+from test_checking import LOOKED_AT, STORED_AS, assert_is_not_evaluated_beyond_bounds
 
 from numgrad import assert_gradient, check_gradient
 
@@ -75,3 +76,8 @@ def test_right_gradients_of_any_kind_pass_and_those_of_the_wrong_sign_fail(rng):
     wrong = dict(wrong_ones(rng, gradient))
     for mistake in ("sign", "zero", "shifted"):
         assert not check_gradient(f, wrong[mistake], x, rng=0, **options), (kind, mistake)
+
+
+@fuzz(40)
+def test_nothing_is_evaluated_beyond_the_bounds(rng):
+    assert_is_not_evaluated_beyond_bounds(rng, rng.choice(list(LOOKED_AT)), rng.choice(STORED_AS))
