@@ -134,8 +134,7 @@ class PythonSweep(Sweep):
 
     def _units(self) -> tuple[Loop, Any, Any, Any]:
         """Return the loop, its data, where, and the rows of the result, as what the interpreter indexes fast."""
-        make, data = self.rule[:2]
-        objective, where, out = self.objective, self.where, self.out
+        (make, data), objective, where, out = self.rule[:2], self.objective, self.where, self.out
         if make is make_central:
             data = objective.f, objective.as_number, data[0], points.loss_eps(self.x), points.is_narrow(self.x)
             return loops.interpreted_central, data, where, out.data
