@@ -52,6 +52,8 @@ def is_container(x: Any) -> bool:
     if isinstance(x, list | tuple):
         if set(map(type, x)) <= {float, int} or not is_tree(x):
             return False
+        if hasattr(x, "_fields"):  # a named tuple is no list of rows
+            return True
         try:
             return np.asarray(x).dtype.kind == "O"
         except ValueError:
@@ -362,20 +364,9 @@ class Joined(Container):
 
     def of(self, f: Callable[..., Any], is_gradient: bool = False) -> Callable[..., Any]:
         """Return f, or a function that returns a container of gradients, as a function of the flat array."""
-        parts = list(self.parts.values())
-        plain, function = [part.view(np.ndarray) for part in parts], keeping_masks(f, parts)
+        return _OfFlat(self, f, is_gradient)
 
-        def of_flat(flat: NDArray[Any], *args: Any) -> Any:
-            for place, part in zip(self.places.values(), plain, strict=True):
-                part[...] = flat[place].reshape(part.shape)
-            found, unchanged = preserving(plain, lambda _: function(renewed(self.like(parts)), *args))
-            if not unchanged:
-                raise_argument_changed()
-            return self._gradients(found) if is_gradient else found
-
-        return of_flat
-
-    def _gradients(self, found: Any) -> NDArray[Any]:
+    def gradients(self, found: Any) -> NDArray[Any]:
         """Return what a gradient returns for each array by its name, in the order of x."""
         parts = {named(path): real_array(part, f"gradient{path}") for path, part in leaves(found)}
         if set(parts) != set(self.arrays):
@@ -400,3 +391,23 @@ class Joined(Container):
                 )
             return names.pop()
         return joined(np.broadcast_to(real_array(own[name], what), part.shape) for name, part in self.views.items())
+
+
+class _OfFlat:
+    """A function of a container as a function of the flat array. In another process its views are made anew."""
+
+    def __init__(self, x: Joined, f: Callable[..., Any], is_gradient: bool) -> None:
+        self.x, self.f, self.is_gradient, self.parts = x, f, is_gradient, list(x.parts.values())
+        self.plain, self.function = [part.view(np.ndarray) for part in self.parts], keeping_masks(f, self.parts)
+
+    def __reduce__(self) -> Any:
+        return _OfFlat, (self.x, self.f, self.is_gradient)
+
+    def __call__(self, flat: NDArray[Any], *args: Any) -> Any:
+        """Return what f returns for a point that is written to its arrays."""
+        for place, part in zip(self.x.places.values(), self.plain, strict=True):
+            part[...] = flat[place].reshape(part.shape)
+        found, unchanged = preserving(self.plain, lambda _: self.function(renewed(self.x.like(self.parts)), *args))
+        if not unchanged:
+            raise_argument_changed()
+        return self.x.gradients(found) if self.is_gradient else found

@@ -16,6 +16,7 @@ from .driver import Progress, Workers
 from .estimate_loops import COLUMNS, make_second_estimates
 from .estimates import Estimate, problem_of
 from .gradient import takes_containers
+from .labelled import warn_of_copies
 from .loops import Directions, Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
@@ -164,7 +165,10 @@ def estimate_hessian(
         joined = Joined(x)
         options["first_step"] = None if first_step is None else joined.numbers(first_step, "first_step")
         options["bounds"] = joined.limits(bounds)
-        return joined.run(lambda: estimate_hessian(joined.of(f), joined.flat, **options))  # type: ignore[no-any-return]
+        of_flat = joined.of(f)
+        found: Estimate[Any] = joined.run(lambda: estimate_hessian(of_flat, joined.flat, **options))
+        joined.run(lambda: warn_of_copies(joined, of_flat, found.value, args))
+        return found
     problem = problem_of(PythonObjective(f), _python_or_compiled(f, args).place, x, options)
     rows, flags = problem.run(problem.rule(), ALL_COORDINATES, problem.point.size)
     base = real_number(problem.objective.returned(problem.point, args))
@@ -173,10 +177,10 @@ def estimate_hessian(
         where = lines.directions()
         data = base, problem.eps, problem.goals.good(), problem.goals.atol, lines.rooms
         rule = Rule(make_second_estimates, data, False, COLUMNS, make_second_estimates)
-        found, more = problem.run(rule, where, len(where.starts) - 1, progress)
-        value, error, step = lines.matrices(found)
-    problem.warn_of(flags | more, found[:, 0])
-    evaluations = int(rows[:, 4].sum() + found[:, 4].sum()) + 2
+        along, more = problem.run(rule, where, len(where.starts) - 1, progress)
+        value, error, step = lines.matrices(along)
+    problem.warn_of(flags | more, along[:, 0])
+    evaluations = int(rows[:, 4].sum() + along[:, 4].sum()) + 2
     return Estimate(value, error, step, evaluations, problem.goals.has_converged(value, error))
 
 
@@ -195,6 +199,8 @@ class _Lines:
     units : ndarray of shape (2, n)
         As parts of which the steps of the coordinates are measured: their magnitude and, where that may say nothing of
         the length on which f changes, 1 instead, or the other way about.
+    is_finite : ndarray of bool
+        The coordinates that can move.
     rooms : ndarray
         How far each coordinate may go either way.
     noise : ndarray
@@ -207,7 +213,7 @@ class _Lines:
 
     def __init__(self, x: NDArray[Any], reach: Floats, rows: Floats) -> None:
         n, size = x.size, np.abs(x.reshape(-1).astype(np.float64))
-        self.n, (self.first, self.second) = n, np.triu_indices(n)
+        self.n, (self.first, self.second), self.is_finite = n, np.triu_indices(n), np.isfinite(size)
         magnitudes, ones = np.where(size > 0.0, size, 1.0), np.ones(n)
         self.units = np.where(size >= _SMALL, [magnitudes, ones], [ones, magnitudes])
         self.units[1] = np.where((size > _LARGE) | (size < _SMALL), self.units[1], self.units[0])
@@ -243,7 +249,8 @@ class _Lines:
             is_nearer = other[2] < best[2]
             chosen = np.where(apart, is_nearer, ~(best[1] <= other[1]))
             best = np.where(chosen, other, best)
-        best[0, ~np.isfinite(best[:2]).all(axis=0)] = math.nan
+        is_known = np.logical_and.outer(self.is_finite, self.is_finite)
+        best[0, ~(np.isfinite(best[:2]).all(axis=0) & is_known)] = math.nan
         best[1, np.isnan(best[0])] = math.inf
         return best
 

@@ -17,7 +17,7 @@ from .containers import Joined, is_container, is_labelled
 from .curvature import STEP, SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes, steps_at, warn_of
 from .driver import Progress, Workers
 from .gradient import takes_containers
-from .labelled import both_with_labels
+from .labelled import both_with_labels, warn_of_copies
 from .loops import Floats
 from .objectives.python import PythonObjective
 from .points import EPS, SMALL, enough, is_narrow, least_magnitude, lengthen, longer, private_copy, resolution, scales
@@ -26,9 +26,6 @@ from .schemes import AnyScheme, Bounds, StepSize, along_rows, as_scheme, limits,
 from .sparsity import entries_of
 
 __all__ = ["hessian_vector_product", "numerical_hessian"]
-
-# Part of 1 + |x| by which an array is moved, to which f has not responded by any second difference.
-_PROBE = 1e-3
 
 
 def numerical_hessian(
@@ -253,7 +250,7 @@ def hessian_vector_product(
     check_callable(gradient)
     if x.__class__ is not np.ndarray and is_labelled(x):
         f, gradient, x = both_with_labels(f, gradient, x, args, h=h, v=v)
-    objective = driver.as_objective(f, args)
+    objective = driver.as_objective(gradient if f is None else f, args)
     point, private = PythonObjective(f).place(x, args)
     plain, direction, eps, value = point.view(np.ndarray), private_copy(real_array(v, "v")), EPS, math.nan
     if direction.shape != plain.shape or not np.isfinite(direction).all():
@@ -312,19 +309,10 @@ def _of_container(f: Any, x: Any, h: Any, gradient: Any, options: dict[str, Any]
     def hessian() -> Any:
         found = numerical_hessian(of_flat, joined.flat, joined.numbers(h, "h"), **options)
         if gradient is None:
-            _warn_of_copies(joined, of_flat, found, options["args"])
+            warn_of_copies(joined, of_flat, found, options["args"])
         return found
 
     return joined.run(hessian)
-
-
-def _warn_of_copies(joined: Joined, f: Any, hessian: Any, args: tuple[Any, ...]) -> None:
-    """Warn if f does not respond to an array that is a copy, so that all its second derivatives are zero."""
-    for name in joined.copies:
-        place, moved = joined.places[name], joined.flat.copy()
-        moved[place] += _PROBE * (1.0 + np.abs(moved[place]))
-        if moved[place].size and not abs(hessian[place]).max() and f(moved, *args) == f(joined.flat, *args):
-            driver.warn_of(0, 1.0, True, moved)
 
 
 def _of_pairs(problem: SecondDifferences, sparsity: Any, workers: Workers, progress: Progress) -> Any:

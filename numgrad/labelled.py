@@ -1,17 +1,21 @@
-"""Functions of a Series or DataFrame of pandas, as functions of an array, and the order of their labels."""
+"""Functions of a container as functions of an array: the order of labels, and copies of arrays that f may not read."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
-from .containers import in_order, of_labelled
+from .containers import Joined, in_order, of_labelled
 from .objectives.python import PythonObjective
 
 __all__: list[str] = []  # nothing here is public
+
+# Part of 1 + |x| by which an array is moved, to which f has not responded by any second difference.
+_PROBE = 1e-3
 
 
 def with_labels(
@@ -43,3 +47,12 @@ def _in_order(gradient: Any, like: Any, x: Any, *args: Any) -> Any:
     found = gradient(x, *args)
     in_order(like, gradient=found)
     return found
+
+
+def warn_of_copies(joined: Joined, f: Any, hessian: Any, args: tuple[Any, ...]) -> None:
+    """Warn if f does not respond to an array that is a copy, so that all its second derivatives are zero."""
+    for name in joined.copies:
+        place, moved = joined.places[name], joined.flat.copy()
+        moved[place] += _PROBE * (1.0 + np.abs(moved[place]))
+        if moved[place].size and not abs(hessian[place]).max() and f(moved, *args) == f(joined.flat, *args):
+            driver.warn_of(0, 1.0, True, moved)

@@ -122,9 +122,8 @@ class Problem:
     @property
     def small(self) -> NDArray[np.bool_]:
         """The coordinates of which rounding may hide what an automatic step changes."""
-        if self.h.__class__ is not str or self.is_complex:
-            return np.zeros(self.point.size, np.bool_)
-        return scales(np.asarray(self.point)) < SMALL
+        is_automatic = self.h.__class__ is str and not self.is_complex
+        return (scales(np.asarray(self.point)) < SMALL) & is_automatic
 
     def jacobian(self, noise: Any = None) -> Any:
         """Return what `numerical_jacobian` does, of outputs with this rounding if it is not that of their values."""
@@ -186,8 +185,7 @@ class Problem:
         known = np.full(len(rows), np.nan)
 
         def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-            chosen, found = missing.any(axis=1), np.full(rows.shape, np.nan)
-            length = np.full(len(rows), np.inf)
+            chosen, found, length = missing.any(axis=1), np.full(rows.shape, np.nan), np.full(len(rows), np.inf)
             with suppress(Exception):  # where f raises, it is not defined
                 found[chosen], length[chosen], _ = self._lines(vectors[chosen], longer(plain, steps, least))
             found[length == known] = np.nan  # another coordinate limits t: the points are those of the last time
@@ -335,5 +333,5 @@ def _objective(f: Any, x: Any, options: Options) -> Any:
     if options.fills is not False:
         raise TypeError(f"fills=True needs a compiled f, got {describe(f)}; let f return an array")
     if type(found) is not PythonObjective:
-        raise TypeError(f"numerical_jacobian needs an f that returns an array, got {describe(f)}; it has one number")
+        raise TypeError(f"f must return an array, {describe(f)} has one number; numerical_gradient takes it")
     return VectorObjective(f)

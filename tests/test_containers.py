@@ -611,3 +611,47 @@ def test_a_compiled_f_needs_one_array():
     for run in (numerical_gradient, gradient_descent):
         with pytest.raises(TypeError, match="x in a dict needs a Python f of one point"):
             run(f, {"W": np.ones(2)})
+
+
+def square_of_both(p):
+    return float(np.sum(np.exp(p["a"])) * p["b"][0])
+
+
+@pytest.mark.parametrize("x", [{"a": np.array([1.0, 2.0]), "b": np.array([3.0])}, {"a": [1, 2], "b": [3]}], ids=str)
+def test_second_derivatives_of_containers_take_processes(x):
+    assert np.array_equal(numerical_hessian(square_of_both, x, workers=2), numerical_hessian(square_of_both, x))
+    one, two = (estimate_hessian(square_of_both, x, workers=workers) for workers in (1, 2))
+    assert np.array_equal(one.value, two.value)
+
+
+def test_estimates_of_second_derivatives_warn_of_copies():
+    fixed = np.array([1.0, 2.0])
+    fixed.flags.writeable = False
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        estimate_hessian(lambda _: float((fixed**2).sum()), {"a": fixed})
+
+
+def test_a_named_tuple_of_alike_arrays_reaches_f_as_one():
+    pair = Pair(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    found = numerical_gradient(lambda p: float(p.W @ p.b), pair)
+    assert np.allclose(found.W, pair.b)
+    assert np.allclose(found.b, pair.W)
+
+
+@pytest.mark.parametrize("derivative", [directional_derivative, hessian_vector_product])
+def test_directions_and_bounds_have_the_order_of_the_labels(derivative):
+    pd = pytest.importorskip("pandas")
+    x = pd.Series({"x": 1.0, "y": 2.0, "z": 3.0})
+    v = pd.Series({"x": 1.0, "y": -1.0, "z": 2.0})
+
+    def f(s):
+        return s["x"] ** 2 * s["y"] + s["z"] ** 2
+
+    assert np.allclose(derivative(f, x, v), derivative(f, x, v.to_numpy()))
+    with pytest.raises(ValueError, match=r"v must have the labels of x in their order; pass v.reindex_like\(x\)"):
+        derivative(f, x, v[::-1])
+    for function in (numerical_gradient, numerical_jacobian, numerical_hessian, check_gradient):
+        more = (lambda s: s,) if function is check_gradient else ()
+        for bounds in ((v[::-1] - 9.0, 99.0), (-99.0, v[::-1] + 9.0)):
+            with pytest.raises(ValueError, match="bounds must have the labels of x in their order"):
+                function(f, *more, x, bounds=bounds)
