@@ -166,9 +166,13 @@ def estimate_hessian(
         options["first_step"] = None if first_step is None else joined.numbers(first_step, "first_step")
         options["bounds"] = joined.limits(bounds)
         of_flat = joined.of(f)
-        found: Estimate[Any] = joined.run(lambda: estimate_hessian(of_flat, joined.flat, **options))
-        joined.run(lambda: warn_of_copies(joined, of_flat, found.value, args))
-        return found
+
+        def estimated() -> Estimate[Any]:
+            found = estimate_hessian(of_flat, joined.flat, **options)
+            warn_of_copies(joined, of_flat, found.value, args)
+            return found
+
+        return joined.run(estimated)  # type: ignore[no-any-return]
     problem = problem_of(PythonObjective(f), _python_or_compiled(f, args).place, x, options)
     rows, flags = problem.run(problem.rule(), ALL_COORDINATES, problem.point.size)
     base = real_number(problem.objective.returned(problem.point, args))
