@@ -200,7 +200,7 @@ def directional_derivative(
     at: Any = partial(f) if is_cheap(f) else f  # an objective of one number has no loop of several outputs
     problem = Problem(at, x, Options(h, args, workers, progress=progress, scheme=scheme))
     problem.options = problem.options._replace(bounds=bounds)  # where they leave no room, v need not go
-    point, base, given = problem.point, problem.base, np.array(arguments.real_array(v, "v"), np.float64)
+    point, base, given = problem.point, problem.base, np.array(arguments.plain_numbers(v, "v"), np.float64)
     if given.ndim - point.ndim not in {0, 1} or given.shape[given.ndim - point.ndim :] != point.shape:
         raise ValueError(f"v must have the shape of x, {point.shape}, or (k, *x.shape), got {given.shape}")
     if not np.isfinite(given).all():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
-from .arguments import describe, real_array
+from .arguments import describe, plain_numbers
 from .elementwise import numerical_diff
 from .jacobian import numerical_jacobian
 from .loops import Floats
@@ -134,7 +134,7 @@ def _check_reads_argument(x: Any, evaluate: Callable[[], Any]) -> None:
 
 def _vector(given: Any, name: str) -> Floats:
     """Return a float64 copy of a number or a vector."""
-    array = private_copy(real_array(given, name))
+    array = private_copy(plain_numbers(given, name))
     if array.ndim > 1:
         raise ValueError(f"{name} must have at most 1 axis, got the shape {array.shape}")
     return array
@@ -142,7 +142,7 @@ def _vector(given: Any, name: str) -> Floats:
 
 def _covariance(given: Any, x: Floats) -> Floats:
     """Return a covariance that fits x."""
-    array = private_copy(real_array(given, "cov"))
+    array = private_copy(plain_numbers(given, "cov"))
     if array.shape not in {(), x.shape, 2 * x.shape}:
         raise ValueError(f"cov must be a variance, or of shape {x.shape} or {2 * x.shape} as x is, got {array.shape}")
     return array
