@@ -379,10 +379,10 @@ def _at_points(f: Any, x: Any, axis: int, options: dict[str, Any]) -> NDArray[np
     elif gradient.size:
         driver.check_progress(progress)
         objective.place(x, args)  # refuses what f would not see change
-        place, rows, rule = objective.place(points, args)[0], gradient.reshape(-1, size), _rule_at_points(h, size)
+        place, rows, rule = objective.place(points, args)[0], gradient.reshape(-1), _rule_at_points(h)
         workers = driver.as_workers(workers, objective)
         if isinstance(objective, VectorizedObjective):
-            flags = _in_batches(objective, points, args, rule.data[0], rows)
+            flags = _in_batches(objective, points, args, rule.data[0], rows.reshape(-1, size))
         else:
             flags = differentiate(objective, place, args, (rule, ALL_COORDINATES), rows, workers, progress)
         if flags != RESPONDED:
@@ -414,22 +414,24 @@ def _as_points(x: Any, axis: Any) -> tuple[Floats, int]:
     return private_copy(np.moveaxis(array, axis, 0)), axis
 
 
-def _rule_at_points(h: Any, size: int) -> Rule:
-    """Return the default scheme at each of many points of so many coordinates: the units are points."""
-    return Rule(make_at_points, (arguments.positive_step(h),), columns=size)
+def _rule_at_points(h: Any) -> Rule:
+    """Return the default scheme at each of many points: the units are the coordinates of all of them."""
+    return Rule(make_at_points, (arguments.positive_step(h),))
 
 
 def make_at_points(evaluate: Any, decorate: Decorator = plain) -> Loop:
-    """Return the loop over points, each of which is a row of x: row k of `out` is the gradient at row k."""
+    """Return the loop over points, each of which is a row of x, and over the coordinates of each."""
     central: Loop = decorate(make_central(evaluate))
 
     def at_points(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-        """Write ``(f(x[k] + h e_i) - f(x[k] - h e_i)) / 2h`` for ``h, = data`` to row k of `out`."""
+        """Write ``(f(x[k] + h e_i) - f(x[k] - h e_i)) / 2h`` for ``h, = data`` to element ``k * size + i`` of `out`."""
         x, point, origin = state
-        flags, size = 0, out.shape[1]
-        for k in range(start, stop):
-            own = point[k * size : (k + 1) * size]
-            flags |= central((x[k], own, origin), data, args, where, 0, size, out[k])
+        flags, size = 0, len(out) // len(x)
+        while start < stop:
+            k, first = start // size, start % size
+            last, own = min(size, first + stop - start), slice(k * size, (k + 1) * size)
+            flags |= central((x[k], point[own], origin), data, args, where, first, last, out[own])
+            start += last - first
         return flags
 
     return at_points
