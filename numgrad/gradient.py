@@ -427,11 +427,12 @@ def make_at_points(evaluate: Any, decorate: Decorator = plain) -> Loop:
         """Write ``(f(x[k] + h e_i) - f(x[k] - h e_i)) / 2h`` for ``h, = data`` to element ``k * size + i`` of `out`."""
         x, point, origin = state
         flags, size = 0, len(out) // len(x)
+        k, first = start // size, start % size
         while start < stop:
-            k, first = start // size, start % size
-            last, own = min(size, first + stop - start), slice(k * size, (k + 1) * size)
-            flags |= central((x[k], point[own], origin), data, args, where, first, last, out[own])
+            last, begin, end = min(size, first + stop - start), k * size, (k + 1) * size
+            flags |= central((x[k], point[begin:end], origin), data, args, where, first, last, out[begin:end])
             start += last - first
+            k, first = k + 1, 0
         return flags
 
     return at_points

@@ -94,7 +94,7 @@ class Sides:
         parts = list(parts_of(gradient, x, iter(self.x.values())))
         self.whole = np.concatenate([part.reshape(-1) for part in parts] or [np.empty(0)])
         self.plain = self.objective if _has_steps(self.objective) else PythonObjective(f)
-        self.is_planned = plan != (None, None)
+        self.is_planned = any(part is not None for part in plan)
         self._measure(parts, *plan)
 
     def known(self, name: str) -> tuple[Floats, Floats] | None:

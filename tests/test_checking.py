@@ -834,3 +834,18 @@ def test_a_dead_unit_is_no_stair():
     assert check_gradient(f, right, x)
     check = check_gradient(f, np.ones(4), x)
     assert check.arrays[""].failed == 3
+
+
+@pytest.mark.parametrize("h", [np.full(3, 1e-3), [1e-3, 1e-4, 1e-2], np.float32([1e-3])], ids=["array", "list", "one"])
+def test_first_steps_are_those_of_the_coordinates(h):
+    x, far = np.array([1.0, -2.0, 0.5]), []
+    exact = np.exp(x)
+
+    def f(x):
+        far.append(np.abs(x - [1.0, -2.0, 0.5]))
+        return float(np.exp(x).sum())
+
+    assert check_gradient(f, exact, x, h=h).ok
+    assert not check_gradient(f, exact * [1.0, 1.0, 1.001], x, h=h).ok
+    for k, step in enumerate(np.broadcast_to(h, 3)):
+        assert any(step / 3 <= moved[k] <= 3 * step for moved in far)
