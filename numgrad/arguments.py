@@ -151,7 +151,7 @@ def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     Raises
     ------
     TypeError
-        If they are not integers.
+        If they are not integers, or masked.
     ValueError
         If they are not one-dimensional, or not in ``range(size)``.
     """

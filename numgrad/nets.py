@@ -449,8 +449,8 @@ class MultiLayerNet(HasParams):
     def objective(self, x: ArrayLike, t: ArrayLike) -> NetObjective:
         """Return the loss of these data as a function of the parameters, a dict as `params`.
 
-        `check_gradient` knows its slopes for each sample and unit, and hence those of all weights with error bars, for
-        about two numerical gradients of the net.
+        Arrays and lists are copied. `check_gradient` knows the slopes for each sample and unit, and hence those of all
+        weights with error bars, for some two to seven numerical gradients of the net.
 
         Examples
         --------

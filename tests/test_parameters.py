@@ -438,3 +438,15 @@ def test_what_is_no_seed_is_named(rng):
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             make()
+
+
+@pytest.mark.parametrize("kind", [*MADE, "linear"])
+def test_an_objective_keeps_the_batch_that_it_was_given(kind):
+    net = simpleNet((3, 4), rng=0) if kind == "linear" else MADE[kind]()
+    weights = net.W if kind == "linear" else net.params
+    for x, t in ((X.copy(), T.copy()), (X.tolist(), T.tolist()), (np.asfortranarray(X), np.eye(4)[T])):
+        objective, before = net.objective(x, t), net.loss(x, t)
+        x[:], t[:] = x[::-1], t[::-1]
+        x[0] = x[1]
+        assert net.loss(x, t) != before
+        assert objective(weights) == before

@@ -46,7 +46,11 @@ class NetObjective:
     """The loss of a net for some data as a function of a dict of parameters, with the keys of `net.params`."""
 
     def __init__(self, net: Any, x: ArrayLike, t: ArrayLike) -> None:
-        self.net, self.x, self.t = copy.copy(net), x, t
+        self.net = copy.copy(net)
+        # Whoever goes on with the same buffer means this batch. A loss of one's own may take anything else as data.
+        self.x, self.t = (
+            copy.deepcopy(data) if isinstance(data, np.ndarray | list | tuple) else data for data in (x, t)
+        )
 
     def __call__(self, params: Any) -> float:
         """Return the loss for these parameters."""

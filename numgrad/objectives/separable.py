@@ -64,7 +64,7 @@ class SeparableObjective:
     Raises
     ------
     TypeError
-        If `element` is not compiled, or `index` does not hold integers.
+        If `element` is not compiled, `index` does not hold integers, or elements of it or of `data` are masked.
     ValueError
         If a coordinate is negative, or `data` has not one row for each element.
 
