@@ -68,8 +68,8 @@ class LayerObjective:
     Raises
     ------
     TypeError
-        If `rows` is not callable, `x` is not real, `data` is no tuple, or elements of these or of what `rows` returns are
-        masked.
+        If `rows` is not callable, `x` is not real, `data` is no tuple, or elements of `x`, of `data`, or of what `rows`
+        returns are masked.
     ValueError
         If `x` is no matrix or empty, or if an array of `data` has another length than the batch. When used: if `rows`
         returns another shape, is random, or mixes the samples; if W has another shape.
