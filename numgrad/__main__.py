@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = 141
     except (OSError, ImportError, MemoryError, argparse.ArgumentTypeError) as error:
         _leave_output()
-        parser.error(str(error))
+        parser.error(str(error) or type(error).__name__)
     _leave_output()
     return code
 
@@ -133,28 +134,39 @@ def _profile(options: argparse.Namespace) -> int:
     shapes: Any = [*(options.shape or []), *(options.net or [])]
     if (options.function is None) != (options.at is None):
         raise argparse.ArgumentTypeError("--function and --at go together: --function MODULE:NAME --at x.npy")
+    functions = list[Any]()
     if options.function is not None:
         if shapes:
             raise argparse.ArgumentTypeError("--function goes without --shape and --net")
         sys.path.insert(0, os.getcwd())
         f, x = _function(options.function), _point(options.at)
-        shapes = subjects.functions(options.function, f, x, options.budget)
+        functions, shapes = [f], subjects.functions(options.function, f, x, options.budget)
     old = None if options.compare is None else output.read_profile(options.compare)
     if old is not None:
         output.check_settings(old, settings._asdict())
     rest = settings, options.peers, options.json, options.plot
-    new = _judged("profile", profiling.profile, shapes or [(784, 10)], *rest)
+    new = _judged("profile", functions, profiling.profile, shapes or [(784, 10)], *rest)
     return 0 if old is None else int(output.compare(old, new) > 0)
 
 
-def _judged(name: str, run: Any, *arguments: Any, **options: Any) -> Any:
+def _judged(name: str, functions: list[Any], run: Any, *arguments: Any, **options: Any) -> Any:
     """Return what a command returns that calls functions of the user's, and tell of their errors, and of their exit."""
     try:
         return run(*arguments, **options)
-    except (KeyboardInterrupt, OSError, ImportError, MemoryError):
+    except (KeyboardInterrupt, BrokenPipeError):
         raise
     except BaseException as error:  # 0 and 1 are the exit codes of what was judged
-        raise argparse.ArgumentTypeError(f"the {name} itself failed: {type(error).__name__}: {error}") from error
+        if isinstance(error, OSError | ImportError | MemoryError) and not _is_of(error, functions):
+            raise  # of a file that the command writes, or of a package or the memory that it lacks
+        said = f": {error}" if str(error) else ""
+        raise argparse.ArgumentTypeError(f"the {name} itself failed: {type(error).__name__}{said}") from error
+
+
+def _is_of(error: BaseException, functions: list[Any]) -> bool:
+    """Tell whether an error was raised in the package of one of the functions, or in what it called."""
+    packages = {str(getattr(f, "__module__", "")).partition(".")[0] for f in functions}
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(str(frame.f_globals.get("__name__")).partition(".")[0] in packages for frame in frames)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -163,7 +175,7 @@ def _check(options: argparse.Namespace) -> int:
     f, gradient, x = _function(options.function), _function(options.gradient), _point(options.at)
     kinds = {"samples": options.samples, "directions": options.directions}
     tolerances = {"rtol": options.rtol, "atol": options.atol, "h": options.h, "strict": options.strict}
-    check = _judged("check", check_gradient, f, gradient, x, **kinds, **tolerances, rng=options.seed)
+    check = _judged("check", [f, gradient], check_gradient, f, gradient, x, **kinds, **tolerances, rng=options.seed)
     print(check)
     return 0 if check.ok else 1
 
@@ -193,12 +205,18 @@ def _point(text: str) -> Any:
     """Return the array in a .npy file, or that a list as in JSON spells out; floating, so that it is no copy."""
     try:
         is_file = text.endswith(".npy")
-        x = np.asarray(np.load(text, allow_pickle=False) if is_file else json.loads(text, parse_int=float))
-        if x.dtype.kind not in "fiu" or not x.size:
+        given = np.load(text, allow_pickle=False) if is_file else json.loads(text, parse_int=float)
+        x = np.asarray(given)
+        if x.dtype.kind not in "fiu" or not x.size or (not is_file and _holds_bool(given)):
             raise ValueError("it must hold numbers only, and one at least")
         return x if x.dtype.kind == "f" else x.astype(float)
     except (OSError, ValueError, TypeError, EOFError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"cannot read a point from {text!r}: {error}") from None
+
+
+def _holds_bool(value: Any) -> bool:
+    """Tell whether lists hold true or false, which NumPy takes for 1 and 0 beside numbers."""
+    return any(map(_holds_bool, value)) if isinstance(value, list) else isinstance(value, bool)
 
 
 def _positive(text: str) -> int:

@@ -96,6 +96,46 @@ def real_array(x: ArrayLike, name: str = "x") -> NDArray[Any]:
     return array
 
 
+def is_masked(value: Any) -> bool:
+    """Tell whether elements are masked, in lists too, of which NumPy would make an array of what lies below."""
+    if isinstance(value, list | tuple):
+        return any(is_masked(part) for part in value if isinstance(part, list | tuple | np.ma.MaskedArray))
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
+
+
+# What is said of a mask that a copy would lose.
+IN_A_MEAN = "which a mean cannot leave out; pass its .filled(0.0), or the rest alone"
+NO_DERIVATIVES = "which have no derivatives; let f return .filled(numpy.nan)"
+LEFT_OUT = "which would count as what is below the mask; pass its .filled(value), or the rest alone"
+
+
+def refuse_masks(value: Any, name: str, rule: str = LEFT_OUT) -> None:
+    """Raise a TypeError if elements are masked."""
+    if is_masked(value):
+        raise TypeError(f"{name} has masked elements, {rule}")
+
+
+def unmasked(value: Any, name: str, rule: str = LEFT_OUT) -> NDArray[Any]:
+    """Return an array of NumPy's own class, over the same memory where it can; TypeError if elements are masked."""
+    if value.__class__ is np.ndarray:
+        return value
+    refuse_masks(value, name, rule)
+    return np.asarray(value)
+
+
+def plain_numbers(value: Any, name: str, rule: str = LEFT_OUT) -> NDArray[Any]:
+    """Return real numbers as an array of NumPy's own class; TypeError, as of `real_array`, also if some are masked."""
+    return unmasked(real_array(value, name), name, rule)
+
+
+def random_generator(rng: Any) -> np.random.Generator:
+    """Return what a generator or a seed stands for; TypeError or ValueError if it is neither."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"rng must be a numpy.random.Generator or a seed, got {describe(rng)}") from None
+
+
 def _remedy(x: Any) -> str:
     """Return what to do with something that NumPy takes for one object, or for an array of objects."""
     if isinstance(x, Mapping):
@@ -111,12 +151,13 @@ def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     Raises
     ------
     TypeError
-        If they are not integers.
+        If they are not integers, or masked.
     ValueError
         If they are not one-dimensional, or not in ``range(size)``.
     """
     try:
-        chosen = np.asarray(coordinates)
+        is_masked_array = isinstance(coordinates, np.ma.MaskedArray)
+        chosen = unmasked(coordinates, "coordinates") if is_masked_array else np.asarray(coordinates)
     except ValueError:
         raise ValueError("coordinates must be a one-dimensional array of flat coordinates, got nested lists") from None
     if chosen.ndim != 1:

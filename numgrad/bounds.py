@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import describe, real_array
+from .arguments import describe, plain_numbers
 from .loops import Floats
 from .points import FLOAT64, private_copy
 
@@ -23,7 +23,7 @@ def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
     values = x.view(np.ndarray).reshape(-1).astype(np.float64)  # a matrix has no flat form
     readings = []
     for low, high in _readings(bounds, x):
-        low, high = private_copy(real_array(low, "a bound")), private_copy(real_array(high, "a bound"))
+        low, high = (private_copy(plain_numbers(bound, "a bound")) for bound in (low, high))
         if np.isnan(low).any() or np.isnan(high).any():
             raise ValueError("bounds must not be NaN; use -inf and inf where there are none")
         try:

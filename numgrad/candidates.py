@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import describe, real_array
+from .arguments import describe, is_masked, real_array
 from .containers import in_order, is_array, is_tree, leaves, named
 
 __all__: list[str] = []  # nothing here is public
@@ -46,7 +46,7 @@ def shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
 
 
 def _part(part: Any, shape: tuple[int, ...], label: str) -> NDArray[Any]:
-    if _is_masked(part):
+    if is_masked(part):
         raise TypeError(f"{label} has masked elements, which nothing can be compared with; pass its .filled(0.0)")
     if isinstance(part, tuple) and any(map(is_array, part)):
         raise TypeError(
@@ -58,10 +58,3 @@ def _part(part: Any, shape: tuple[int, ...], label: str) -> NDArray[Any]:
         transposed = " (is it transposed?)" if array.shape == shape[::-1] else ""
         raise ValueError(f"{label} must have the shape of x, {shape}, got {array.shape}{transposed}")
     return array
-
-
-def _is_masked(value: Any) -> bool:
-    """Tell whether elements are masked, in lists too, of which NumPy would make an array of what lies below."""
-    if isinstance(value, list | tuple):
-        return any(map(_is_masked, value))
-    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import driver
-from .arguments import as_coordinates, describe, finite_real, whole_number
+from .arguments import as_coordinates, finite_real, random_generator, whole_number
 from .driver import Progress, Workers, after
 from .ladder import DEVIATIONS, Flags, Judged, Ladder, Lines
 from .loops import Floats, Indices
@@ -153,7 +153,7 @@ def check_gradient(
             tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
         sides.is_small = bool(np.abs(sides.whole).max(initial=0.0) <= tolerances[1] <= _ATOL)
         is_random, n = samples is not None or directions is not None, sides.size
-        rng = _generator(rng) if is_random or rng is not None else None
+        rng = random_generator(rng) if is_random or rng is not None else None
         if directions is not None:
             parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, tolerances, progress)]
         else:
@@ -179,13 +179,6 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
     check = check_gradient(f, gradient, x, **options)
     if not check.ok:
         raise AssertionError(str(check))
-
-
-def _generator(rng: Any) -> np.random.Generator:
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"rng must be a numpy.random.Generator or a seed, got {describe(rng)}") from None
 
 
 def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, progress: Progress) -> list[Comparison]:

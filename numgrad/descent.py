@@ -257,7 +257,7 @@ class _Descent:
             return
         rule, where = self.plan
         is_usual = self.callback is None and self.workers == 1 and rule.make is make_central
-        if is_usual and self.objective.has_descent and self.point is self.x:
+        if is_usual and self.objective.has_descent and self.point is self.x and self.x.size:
             self.done = self.step_num
             rows = iterates if iterates.ndim == 2 else iterates.reshape(len(iterates), self.x.size)
             flags = self._in_one_loop(rule.data[0], where, rows)
@@ -270,17 +270,18 @@ class _Descent:
             self.warn_of(flags, iterates[: self.done + 1])
 
     def _in_one_loop(self, h: float, where: Any, rows: Floats) -> int:
-        """Do all iterations in the compiled loop of a descent, and return its flags."""
+        """Do all iterations in the compiled loop of a descent, which Ctrl-C may leave at any coordinate."""
         # A plain tuple: `at_once` only unpacks it, and a Rule takes time to make.
         rule: Any = make_descent, (h, self.lr, np.empty(self.x.size)), False, 1, None
+        size = self.step_num * self.x.size
         if self.progress is False:
-            flags = self.objective.at_once(self.x, self.args, rule, where, rows, self.step_num)
+            flags = self.objective.at_once(self.x, self.args, rule, where, rows, size)
             if flags >= 0:
                 return flags
         sweep = self.objective.sweep(self.x, self.args, Rule(*rule), where, rows)
-        sweep.size, n = self.step_num, self.x.size
+        sweep.size = size
         with self._reporting() as report:
-            return driver.run(sweep, 1, report and (lambda done: report(done * n)))
+            return driver.run(sweep, 1, report)
 
     def _reporting(self) -> Any:
         """Return what reports the progress: a bar counts iterations, a callable the coordinates of all gradients."""

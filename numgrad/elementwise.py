@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .arguments import describe, is_compiled, raise_compile_error, real_array, real_number
+from .arguments import describe, is_compiled, plain_numbers, raise_compile_error, real_array, real_number
 from .driver import differentiate
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .objectives.python import PythonObjective
@@ -255,7 +255,7 @@ def _check_complex(f: Any, x: Any, point: Floats, args: tuple[Any, ...], bounds:
 
 def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:
     """Return a copy of what `f` returned, since it may return the same buffer again."""
-    return _of_shape_of(x, private_copy(real_array(returned, "what f returns")))
+    return _of_shape_of(x, private_copy(plain_numbers(returned, "what f returns")))
 
 
 def _imaginary_values(returned: Any, x: Floats) -> NDArray[np.float64]:

@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
-from .arguments import ALL_COORDINATES, as_coordinates, describe, finite_real, is_compiled, real_array, real_number
+from .arguments import (
+    ALL_COORDINATES,
+    as_coordinates,
+    describe,
+    finite_real,
+    is_compiled,
+    plain_numbers,
+    real_array,
+    real_number,
+)
 from .containers import flat_of, is_container, labels, plain_of
 from .display import MOST_ROWS, concise, table
 from .driver import Progress, Workers, differentiate
@@ -357,7 +366,7 @@ def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None)
     if bounds is None and first_step is None:
         return _FREE
     low, high = (-math.inf, math.inf) if bounds is None else limits(x, bounds)
-    steps = real_array(0.0 if first_step is None else first_step, "first_step")
+    steps = plain_numbers(0.0 if first_step is None else first_step, "first_step")
     if first_step is not None and not (np.isfinite(steps) & (steps > 0)).all():
         raise ValueError("first_step must be finite and positive in every element")
     try:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import reference
-from .arguments import FLOAT64, describe, real_array
+from .arguments import FLOAT64, IN_A_MEAN, describe, plain_numbers, real_array, unmasked
 from .loops import Floats
 from .points import private_copy
 
@@ -166,7 +166,7 @@ def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
     >>> cross_entropy_error([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0], 2)
     0.510825457099338
     """
-    probabilities = unmasked(real_array(y, "y"), "y")
+    probabilities = plain_numbers(y, "y", IN_A_MEAN)
     labels = as_labels(t, probabilities.shape)
     if labels.shape == probabilities.shape:
         batch = probabilities.size // probabilities.shape[-1]
@@ -179,7 +179,7 @@ def as_labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True
 
     `loss` leaves the range to its kernel, which looks at each label anyway.
     """
-    t = unmasked(_real_or_boolean(t), "t")
+    t = unmasked(_real_or_boolean(t), "t", IN_A_MEAN)
     if not 1 <= len(shape) <= 2 or 0 in shape:
         raise ValueError(f"y must have the shape (classes,) or (batch, classes) and not be empty, got {shape}")
     if t.shape == (1,) and len(shape) == 1 and (shape != (1,) or not t.any()):
@@ -194,17 +194,6 @@ def as_labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True
     if checks_range and (t.min() < 0 or t.max() >= shape[-1]):
         raise ValueError(f"labels must be in range({shape[-1]}), got {t.min()} to {t.max()}")
     return t
-
-
-def unmasked(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return an array of NumPy's own class over the same memory; TypeError if elements are masked."""
-    if array.__class__ is np.ndarray:
-        return array
-    if np.ma.is_masked(array):
-        raise TypeError(
-            f"{name} has masked elements, which a mean cannot leave out; pass {name}.filled(0.0), or the rest alone"
-        )
-    return array.view(np.ndarray)
 
 
 def _real_or_boolean(t: ArrayLike) -> NDArray[Any]:

@@ -405,20 +405,20 @@ def _write_at_points(
         point = batch_of(points[0]) if is_batch else points[0].astype(np.complex128)
         check_argument_is_all(f, x, lambda: f(point.copy(), *args))
     is_default = not isinstance(h, str | np.ndarray | list) and options["scheme"] == "central"
-    size = points[:1].size
-    out = found.reshape(len(found), size)
+    size, total = points[:1].size, points.size
     if not is_default or options["bounds"] is not None or not (objective.has_descent or is_python):
-        with driver.reporting(progress, len(points)) as report:
+        with driver.reporting(progress, total) as report:
             for k, point in enumerate(points):
                 found[k] = numerical_gradient(f, point, **options)
                 if report is not None:
-                    report(k + 1)
+                    report((k + 1) * size)
         flags = RESPONDED if found.any() else 0
     elif is_batch:
-        with driver.reporting(progress, len(points)) as report:
-            flags = in_batches(objective, points, args, arguments.positive_step(h), out, report)
+        with driver.reporting(progress, total) as report:
+            rows = found.reshape(len(found), size)
+            flags = in_batches(objective, points, args, arguments.positive_step(h), rows, report)
     else:
-        place, plan = objective.place(points, args)[0], (rule_at_points(h, size), ALL_COORDINATES)
-        flags = differentiate(objective, place, args, plan, out, workers, progress)
+        place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
+        flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, progress)
     if flags != RESPONDED:
         driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found), points)

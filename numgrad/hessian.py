@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .arguments import check_callable, describe, real_array
+from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, is_container, is_labelled
 from .curvature import STEP, SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes, steps_at, warn_of
 from .driver import Progress, Workers
@@ -252,7 +252,7 @@ def hessian_vector_product(
         f, gradient, x = both_with_labels(f, gradient, x, args, h=h, v=v)
     objective = driver.as_objective(gradient if f is None else f, args)
     point, private = PythonObjective(f).place(x, args)
-    plain, direction, eps, value = point.view(np.ndarray), private_copy(real_array(v, "v")), EPS, math.nan
+    plain, direction, eps, value = point.view(np.ndarray), private_copy(plain_numbers(v, "v")), EPS, math.nan
     if direction.shape != plain.shape or not np.isfinite(direction).all():
         raise ValueError(f"v must be finite and of the shape of x, {plain.shape}, got {describe(direction)}")
     if not direction.any():
@@ -444,7 +444,7 @@ def _ends(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...]) -
     spacings = [EPS]
 
     def checked(returned: Any) -> Floats:
-        array = real_array(returned, "what gradient returns")
+        array = plain_numbers(returned, "what gradient returns")
         if array.shape != x.shape:
             raise ValueError(f"gradient must return an array of the shape of x, {x.shape}, got {describe(array)}")
         if array.dtype.kind == "f":

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .arguments import describe, is_compiled, real_array
+from .arguments import describe, is_compiled
 from .containers import in_order
 from .curvature import is_cheap
 from .driver import Progress, Workers
@@ -210,7 +210,7 @@ def directional_derivative(
     at: Any = partial(f) if is_cheap(f) else f  # an objective of one number has no loop of several outputs
     problem = Problem(at, x, Options(h, args, workers, progress=progress, scheme=scheme))
     problem.options = problem.options._replace(bounds=bounds)  # where they leave no room, v need not go
-    point, base, given = problem.point, problem.base, np.array(arguments.real_array(v, "v"), np.float64)
+    point, base, given = problem.point, problem.base, np.array(arguments.plain_numbers(v, "v"), np.float64)
     if given.ndim - point.ndim not in {0, 1} or given.shape[given.ndim - point.ndim :] != point.shape:
         raise ValueError(f"v must have the shape of x, {point.shape}, or (k, *x.shape), got {given.shape}")
     if not np.isfinite(given).all():
@@ -410,7 +410,7 @@ def propagate(
 
 def _vector(given: Any, name: str) -> Floats:
     """Return a float64 copy of a number or a vector."""
-    array = private_copy(real_array(given, name))
+    array = private_copy(plain_numbers(given, name))
     if array.ndim > 1:
         raise ValueError(f"{name} must have at most 1 axis, got the shape {array.shape}")
     return array
@@ -418,7 +418,7 @@ def _vector(given: Any, name: str) -> Floats:
 
 def _covariance(given: Any, x: Floats) -> Floats:
     """Return a covariance that fits x."""
-    array = private_copy(real_array(given, "cov"))
+    array = private_copy(plain_numbers(given, "cov"))
     if array.shape not in {(), x.shape, 2 * x.shape}:
         raise ValueError(f"cov must be a variance, or of shape {x.shape} or {2 * x.shape} as x is, got {array.shape}")
     return array

@@ -360,30 +360,31 @@ def central_parts(rule: Rule, where: Any) -> list[tuple[float, float]]:
 
 
 def make_descent(evaluate: Any, decorate: Decorator = plain) -> Loop:
-    """Return the loop of gradient descent by the default scheme: its units are iterations."""
+    """Return the loop of gradient descent by the default scheme: its units are the coordinates of all iterations."""
     central: Loop = decorate(make_central(evaluate))
 
     def descent(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-        """Compute the iterates start < k <= stop of ``x <- x - lr * gradient(x)``, for ``h, lr, slopes = data``.
+        """Do some coordinates of the iterates of ``x <- x - lr * gradient(x)``, for ``h, lr, slopes = data``.
 
-        Iterate k is ``out[k]``, counted around: as many rows as iterates keep the path, one row keeps the last. The
-        point is iterate `start`, and `where` is empty. If f raises, `out` holds all iterates that were completed.
+        Iterate k is ``out[k]``, counted around: as many rows as iterates keep the path, one row keeps the last. Unit
+        ``k * n + i`` writes ``slopes[i]`` at iterate k, and the last i moves the point, which is that iterate. `where`
+        is empty. If f raises, `out` holds all iterates that were completed.
         """
         _, point, _ = state
-        h, lr, slopes = data
-        n, flags = len(point), 0
-        here = start % len(out)
-        for _ in range(start, stop):
-            flags |= central(state, (h,), args, where, 0, n, slopes)
-            there = here + 1 if here + 1 < len(out) else 0
+        (h, lr, slopes), n, flags = data, len(point), 0
+        here, first = start // n % len(out), start % n
+        while start < stop:
+            last = min(n, first + stop - start)
+            flags |= central(state, (h,), args, where, first, last, slopes)
             # The point must still be the iterate that was written to `out`: only f can have changed it meanwhile.
             for i in range(n):
                 if point[i] != out[here, i] and not (math.isnan(point[i]) and math.isnan(out[here, i])):
                     return flags | ARGUMENT_CHANGED
-            for i in range(n):
-                point[i] = out[here, i] - lr * slopes[i]
-                out[there, i] = point[i]
-            here = there
+            start += last - first
+            if last == n:
+                old, here, first = here, here + 1 if here + 1 < len(out) else 0, 0
+                for i in range(n):
+                    point[i] = out[here, i] = out[old, i] - lr * slopes[i]
         for i in range(n):
             if not math.isfinite(point[i]):
                 flags |= NOT_FINITE

@@ -35,22 +35,25 @@ def as_points(x: Any, axis: Any) -> tuple[Floats, int]:
     return private_copy(np.moveaxis(array, axis, 0)), axis
 
 
-def rule_at_points(h: Any, size: int) -> Rule:
-    """Return the default scheme at each of many points of so many coordinates: the units are points."""
-    return Rule(make_at_points, (arguments.positive_step(h),), columns=size)
+def rule_at_points(h: Any) -> Rule:
+    """Return the default scheme at each of many points: the units are the coordinates of all of them."""
+    return Rule(make_at_points, (arguments.positive_step(h),))
 
 
 def make_at_points(evaluate: Any, decorate: Decorator = plain) -> Loop:
-    """Return the loop over points, each of which is a row of x: row k of `out` is the gradient at row k."""
+    """Return the loop over points, each of which is a row of x, and over the coordinates of each."""
     central: Loop = decorate(make_central(evaluate))
 
     def at_points(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-        """Write ``(f(x[k] + h e_i) - f(x[k] - h e_i)) / 2h`` for ``h, = data`` to row k of `out`."""
+        """Write ``(f(x[k] + h e_i) - f(x[k] - h e_i)) / 2h`` for ``h, = data`` to element ``k * size + i`` of `out`."""
         x, point, origin = state
-        flags, size = 0, out.shape[1]
-        for k in range(start, stop):
-            own = point[k * size : (k + 1) * size]
-            flags |= central((x[k], own, origin), data, args, where, 0, size, out[k])
+        flags, size = 0, len(out) // len(x)
+        k, first = start // size, start % size
+        while start < stop:
+            last, begin, end = min(size, first + stop - start), k * size, (k + 1) * size
+            flags |= central((x[k], point[begin:end], origin), data, args, where, first, last, out[begin:end])
+            start += last - first
+            k, first = k + 1, 0
         return flags
 
     return at_points
@@ -76,6 +79,6 @@ def in_batches(
         with np.errstate(all="ignore"):
             out.reshape(-1)[units] = (found[0] - found[1]) / (2 * h)
         if report is not None:
-            report((units[-1] + 1) // size)
+            report(int(units[-1]) + 1)
     lost = STEP_LOST if (np.abs(flat) * LOSS_EPS > h).any() else 0
     return lost | (RESPONDED if out.any() else 0)

@@ -6,21 +6,30 @@ import copy
 import functools
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import FLOAT64, describe, finite_real, real_array, whole_number
-from .functions import labels_of, losses_of, relu, sigmoid, softmax, unmasked
+from .arguments import (
+    FLOAT64,
+    IN_A_MEAN,
+    describe,
+    finite_real,
+    plain_numbers,
+    random_generator,
+    real_array,
+    whole_number,
+)
+from .functions import labels_of, losses_of, relu, sigmoid, softmax
 from .gradient import numerical_gradient
 from .loops import Floats
 from .objectives.networks import (
+    HasParams,
     HiddenLayer,
     Layer,
     NetObjective,
     Params,
-    are_float64,
     arrays_of,
     flat_of,
     layers_of,
@@ -50,6 +59,19 @@ def _softmax() -> Any:
     from .objectives import softmax
 
     return softmax
+
+
+def _activation(name: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return an activation and its slope; ValueError, or TypeError of what is no str, if there is none of that name."""
+    if not isinstance(name, str) or name not in _ACTIVATIONS:
+        kind = ValueError if isinstance(name, str) else TypeError
+        raise kind(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {describe(name)}")
+    return _ACTIVATIONS[name]
+
+
+def _is_of(net: Any, name: str, kind: type) -> bool:
+    """Tell whether a method is that of a class: no subclass has another, and none was set on the net itself."""
+    return name not in vars(net) and getattr(type(net), name) is getattr(kind, name)
 
 
 def _accuracy(logits: Floats, labels: NDArray[Any]) -> float:
@@ -106,7 +128,7 @@ class simpleNet:  # noqa: N801, the book's name
         except (TypeError, ValueError):
             raise TypeError(f"shape must be a pair of integers (features, classes), got {shape!r}") from None
         size = whole_number("features", features, 1), whole_number("classes", classes, 1)
-        self.W = np.random.randn(*size) if rng is None else np.random.default_rng(rng).standard_normal(size)
+        self.W = np.random.randn(*size) if rng is None else random_generator(rng).standard_normal(size)
 
     def __repr__(self) -> str:
         return f"simpleNet(shape={np.shape(self.W)})"
@@ -143,7 +165,7 @@ class simpleNet:  # noqa: N801, the book's name
 
     def _operands(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return `x` as one sample or a batch of samples that fit `W`, and `W`."""
-        rows, weights = unmasked(real_array(x), "x"), unmasked(real_array(self.W, "W"), "W")
+        rows, weights = plain_numbers(x, "x", IN_A_MEAN), plain_numbers(self.W, "W", IN_A_MEAN)
         if weights.ndim != 2 or 0 in weights.shape:
             raise ValueError(f"W must have the shape (features, classes) and not be empty, got {weights.shape}")
         if not 1 <= rows.ndim <= 2 or rows.shape[-1] != len(weights):
@@ -200,8 +222,8 @@ class simpleNet:  # noqa: N801, the book's name
         Raises
         ------
         TypeError, ValueError
-            As `loss`; a TypeError also of a subclass with a `loss` or `predict` of its own, which the closed form does
-            not know; a ValueError also when it is used with a W of another shape.
+            As `loss`; a TypeError also of a subclass or a net with a `loss` or `predict` of its own, which the closed
+            form does not know; a ValueError also when it is used with a W of another shape.
 
         Notes
         -----
@@ -219,12 +241,13 @@ class simpleNet:  # noqa: N801, the book's name
         1.0
         """
         if self._has_other_loss():
-            rule = "objective is the loss of simpleNet itself, and this class has another"
+            owner = "net" if type(self) is simpleNet else "class"
+            rule = f"objective is the loss of simpleNet itself, and this {owner} has another"
             raise TypeError(f"{rule}: {type(self).__name__}; pass lambda W: net.loss(x, t) and net.W")
         return self._objective(x, t, private_copy)
 
     def _has_other_loss(self) -> bool:
-        return type(self).loss is not simpleNet.loss or type(self).predict is not simpleNet.predict
+        return not (_is_of(self, "loss", simpleNet) and _is_of(self, "predict", simpleNet))
 
     def _objective(self, x: ArrayLike, t: ArrayLike, convert: Callable[[NDArray[Any]], Floats]) -> IncrementalObjective:
         x, weights = self._operands(x)
@@ -238,7 +261,7 @@ class simpleNet:  # noqa: N801, the book's name
         """Return the gradient of the loss with respect to `W`, by central differences of the step `h`.
 
         ``numerical_gradient(net.objective(x, t), net.W, h, workers=workers)``, of the shape of `W`; of a subclass with
-        another `loss` or `predict` the differences of that.
+        another `loss` or `predict`, or where one was set on the net itself, the differences of that.
 
         Examples
         --------
@@ -250,6 +273,8 @@ class simpleNet:  # noqa: N801, the book's name
         [[ 0.21924757  0.14356243 -0.36281   ]
          [ 0.32887136  0.21534364 -0.544215  ]]
         """
+        if {"loss", "predict"} & vars(self).keys():  # what was set on this very net may read its W
+            return numerical_gradient(lambda _: self.loss(x, t), self.W, h, workers=workers)
         if self._has_other_loss():
             net, weights = copy.copy(self), np.asarray(real_array(self.W, "W"), dtype=FLOAT64)
 
@@ -285,7 +310,7 @@ class simpleNet:  # noqa: N801, the book's name
 SimpleNet = simpleNet
 
 
-class MultiLayerNet:
+class MultiLayerNet(HasParams):
     """The net of the book's chapter 6: linear layers with activations between, and a softmax cross-entropy loss.
 
     Parameters
@@ -321,8 +346,13 @@ class MultiLayerNet:
 
     Notes
     -----
-    `loss` and `gradient` do not call `predict`. Of a subclass with a `loss` of its own, `numerical_gradient` and
-    `objective` take that one, by plain differences, with respect to all of `params`; `gradient` must be its own too.
+    `loss` and `gradient` do not call `predict`. Of a subclass with a `loss` of its own, or where one was set on the net
+    itself, `numerical_gradient` and `objective` take that one, by plain differences, with respect to all of `params`;
+    `gradient` must be its own too.
+
+    Whoever holds an array of `params` beside the net, or `flat`, still holds that of the net after `copy.deepcopy`,
+    unless it was copied before the net, and in other processes that `workers` starts. A pickle of NumPy's makes two
+    arrays of two views of one buffer: take the arrays from the net that was unpickled.
 
     References
     ----------
@@ -350,16 +380,14 @@ class MultiLayerNet:
         *,
         rng: Any = None,
     ) -> None:
-        if not isinstance(activation, str) or activation not in _ACTIVATIONS:
-            kind = ValueError if isinstance(activation, str) else TypeError
-            raise kind(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {describe(activation)}")
+        _activation(activation)
         if isinstance(hidden_size_list, str) or not isinstance(hidden_size_list, Sequence):
             raise TypeError(f"hidden_size_list must be a sequence of integers, got {describe(hidden_size_list)}")
         sizes = [whole_number("input_size", input_size, 1)]
         sizes += [whole_number("a hidden size", size, 1) for size in hidden_size_list]
         sizes += [whole_number("output_size", output_size, 1)]
         self.activation, self.weight_decay_lambda = activation, finite_real("weight_decay_lambda", weight_decay_lambda)
-        source = None if rng is None else np.random.default_rng(rng)
+        source = None if rng is None else random_generator(rng)
         self.params: Params = {}
         for k, shape in enumerate(pairwise(sizes), 1):
             self.params[f"W{k}"] = _std(weight_init_std, shape[0]) * (
@@ -373,30 +401,9 @@ class MultiLayerNet:
         sizes = [len(self.params["W1"]), *(len(self.params[f"b{k}"]) for k in range(1, self._depth + 1))]
         return f"{type(self).__name__}({'-'.join(map(str, sizes))}, {self.activation})"
 
-    def __copy__(self) -> Self:
-        twin = self.__class__.__new__(self.__class__)
-        twin._take(self.__getstate__())
-        return twin
-
-    def __setstate__(self, state: Any) -> None:
-        self._take(state)
-        if are_float64(self.params):
-            flat_of(self.params)  # pickle and deepcopy have left each array on its own
-
-    def _take(self, state: Any) -> None:
-        of_dict, of_slots = state if isinstance(state, tuple) else (state, {})  # a subclass may have slots
-        self.__dict__.update(of_dict or {})
-        for name, value in of_slots.items():
-            setattr(self, name, value)
-
-    @property
-    def flat(self) -> Floats:
-        """All parameters as one float64 array, of which `params` holds views; made anew if one was replaced."""
-        return flat_of(self.params)
-
     def _forward(self, x: ArrayLike) -> tuple[list[Layer], list[Floats], bool]:
         """Return the layers, their inputs and the logits, as batches, and whether `x` is a single sample."""
-        rows, layers, act = plain(x), layers_of(self.params, self._depth), _ACTIVATIONS[self.activation][0]
+        rows, layers, act = plain(x), layers_of(self.params, self._depth), _activation(self.activation)[0]
         features = len(layers[0][0])
         if not 1 <= rows.ndim <= 2 or rows.shape[-1] != features or not rows.size:
             rule = f"x must have the shape ({features},) or (batch, {features}) and not be empty"
@@ -451,8 +458,8 @@ class MultiLayerNet:
     def objective(self, x: ArrayLike, t: ArrayLike) -> NetObjective:
         """Return the loss of these data as a function of the parameters, a dict as `params`.
 
-        `check_gradient` knows its slopes for each sample and unit, and hence those of all weights with error bars, for
-        about two numerical gradients of the net.
+        Arrays and lists are copied. `check_gradient` knows the slopes for each sample and unit, and hence those of all
+        weights with error bars, for some two to seven numerical gradients of the net.
 
         Examples
         --------
@@ -488,8 +495,12 @@ class MultiLayerNet:
         Each layer is a `LayerObjective`. Of a hidden layer, the next operation is linear too, so that a move of a unit
         changes the next pre-activations by rank 1.
         """
+        slopes: Params
+        if "loss" in vars(self):  # what was set on this very net may read its params
+            slopes = numerical_gradient(lambda _: self.loss(x, t), self.params, h, workers=workers)
+            return slopes
         if self._has_other_loss():
-            slopes: Params = numerical_gradient(self.objective(x, t), arrays_of(self.params), h, workers=workers)
+            slopes = numerical_gradient(self.objective(x, t), arrays_of(self.params), h, workers=workers)
             return slopes
         layers, values, labels = self._prepared(x, t)
         slopes = {}
@@ -501,7 +512,7 @@ class MultiLayerNet:
         return {key: slopes[key] for key in self.params if key in slopes}
 
     def _has_other_loss(self) -> bool:
-        return type(self).loss is not MultiLayerNet.loss
+        return not _is_of(self, "loss", MultiLayerNet)
 
     def _layer(self, k: int, layers: list[Layer], values: list[Floats], labels: NDArray[Any]) -> LayerObjective:
         """Return the loss without decay as a function of the weights of layer k and, as a last row, its biases."""
@@ -509,7 +520,7 @@ class MultiLayerNet:
             last = LayerObjective(values[k - 1], losses_of, (labels,), bias=True)
             last._is_known = True
             return last
-        act = _ACTIVATIONS[self.activation][0]
+        act = _activation(self.activation)[0]
 
         def rows(z: Floats, t: NDArray[Any]) -> Floats:
             for V, c in layers[k + 1 :]:  # noqa: N806
@@ -533,7 +544,7 @@ class MultiLayerNet:
             slopes[f"W{k}"] = values[k - 1].T @ delta + self.weight_decay_lambda * weights
             slopes[f"b{k}"] = delta.sum(axis=0)
             if k > 1:
-                delta = delta @ weights.T * _ACTIVATIONS[self.activation][1](values[k - 1])
+                delta = delta @ weights.T * _activation(self.activation)[1](values[k - 1])
         return {key: slopes[key] for key in self.params if key in slopes}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import io
 import math
 import os
 import pickle
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,8 @@ _ROUNDED = 128
 # Fixed by test_a_random_f_is_not_taken_for_one_that_reads_another_array in tests/test_processes.py.
 _NOISY = 100
 
+# By id: buffers whose views arrive as views of one buffer, while a pickle of NumPy parts them.
+buffers: WeakValueDictionary[int, NDArray[Any]] = WeakValueDictionary()
 at_work: dict[str, int] = {}  # keys of the sweeps that this process distributes, with its id: a fork inherits them
 
 
@@ -164,17 +168,35 @@ def unpacked_exception(packed: bytes) -> BaseException:
 @functools.cache  # once: where a signal interrupts an import, its exception may be lost, or taken for a missing module
 def _pickler() -> Any:
     """Return what pickles lambdas and closures too where it is installed: joblib and Dask bring it."""
+    base: Any = pickle.Pickler
     for name in ("cloudpickle", "joblib.externals.cloudpickle"):
         with contextlib.suppress(ImportError):
-            return importlib.import_module(name)
-    return pickle
+            base = importlib.import_module(name).Pickler
+            break
+
+    class Pickler(base):  # type: ignore[misc]  # known when it runs
+        def reducer_override(self, value: Any) -> Any:
+            if value.__class__ is np.ndarray and buffers.get(id(value.base)) is value.base is not None:
+                place = value.__array_interface__["data"][0] - value.base.__array_interface__["data"][0]
+                return _view, (value.base, value.shape, value.dtype, place, value.strides)
+            return super().reducer_override(value) if hasattr(base, "reducer_override") else NotImplemented
+
+    return Pickler
+
+
+def _view(buffer: NDArray[Any], *form: Any) -> NDArray[Any]:
+    """Return a view of a buffer, by shape, dtype, place in bytes and strides."""
+    shape, dtype, place, strides = form
+    return np.ndarray(shape, dtype, buffer, place, strides)
 
 
 def dumps(value: Any) -> bytes:
-    """Pickle `value`, by cloudpickle if possible."""
+    """Pickle `value`, by cloudpickle if possible; views of one of the `buffers` stay views of one."""
     message = "f, x and args must travel to other processes, but cannot be pickled"
+    stream = io.BytesIO()
     try:
-        return _pickler().dumps(value)  # type: ignore[no-any-return]
+        _pickler()(stream, pickle.HIGHEST_PROTOCOL).dump(value)
+        return stream.getvalue()
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise TypeError(f"{message}: {error}") from error
     except Exception as error:  # of an object, or of a signal handler, which may come at any moment

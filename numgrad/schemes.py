@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import ALL_COORDINATES, LARGEST_STEP, describe, finite_real, positive_step, real_array, whole_number
+from .arguments import ALL_COORDINATES, LARGEST_STEP, describe, finite_real, plain_numbers, positive_step, whole_number
 from .bounds import Bounds as Bounds
 from .bounds import ends_of_numbers
 from .bounds import limits as limits
@@ -313,7 +313,7 @@ def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Float
         return math.pow(max(resolution(x), eps), 1 / (scheme.order + scheme.derivative)) * scales(x)
     if not isinstance(h, np.ndarray | list):
         return np.array([positive_step(h)])
-    steps = private_copy(real_array(h, "h"))
+    steps = private_copy(plain_numbers(h, "h"))
     if steps.size and not (np.minimum.reduce(steps, None) > 0.0 and np.maximum.reduce(steps, None) <= LARGEST_STEP):
         raise ValueError("h must be finite and positive in every element, and 2h finite")
     if steps.shape == x.shape:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
-from .arguments import real_array, real_number
+from .arguments import plain_numbers, real_number
 from .bounds import storable
 from .candidates import parts_of, shared
 from .containers import (
@@ -94,7 +94,7 @@ class Sides:
         parts = list(parts_of(gradient, x, iter(self.x.values())))
         self.whole = np.concatenate([part.reshape(-1) for part in parts] or [np.empty(0)])
         self.plain = self.objective if _has_steps(self.objective) else PythonObjective(f)
-        self.is_planned = plan != (None, None)
+        self.is_planned = any(part is not None for part in plan)
         self._measure(parts, *plan)
 
     def known(self, name: str) -> tuple[Floats, Floats] | None:
@@ -141,7 +141,7 @@ class Sides:
         steps: Floats = np.exp2(np.rint(np.log2(usual)))
         for name, given in self.whole_x.own(h, "h").items():
             if given is not None:
-                given = private_copy(real_array(given, "h"))
+                given = private_copy(plain_numbers(given, "h"))
                 steps[self.places[name]] = steps_of(self.x[name], given, "central", self.eps)
         return steps
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import describe
+from .arguments import describe, refuse_masks
 from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
 from .points import is_narrow, scales
 
@@ -203,6 +203,7 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
                 f"sparsity must have two dimensions, got a {type(sparsity).__name__} of shape {sparsity.shape}"
             )
         return sparsity.tocsr()
+    refuse_masks(sparsity, "sparsity")
     if isinstance(sparsity, Sequence) and not isinstance(sparsity, str) and not _is_boolean(sparsity):
         rows = [np.asarray(row, np.intp if np.size(row) == 0 else None).reshape(-1) for row in sparsity]
         columns = np.concatenate(rows) if rows else np.empty(0, np.intp)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
-from .arguments import describe, finite_real, real_array, whole_number
+from .arguments import describe, finite_real, random_generator, real_array, whole_number
 from .driver import Progress
 from .loops import Floats, Indices
 
@@ -117,7 +117,7 @@ def train(
     epoch = max(1, len(rows) // size)
     total = whole_number("iterations", iterations, 0) if epochs is None else epoch * whole_number("epochs", epochs, 0)
     driver.check_progress(progress)
-    choice = np.random.choice if rng is None else np.random.default_rng(rng).choice
+    choice = np.random.choice if rng is None else random_generator(rng).choice
     losses, scores = np.empty(total), list[tuple[int, float, float]]()
     with driver.reporting(progress, total, "iteration") as report:
         for k in range(total + 1):
@@ -148,6 +148,8 @@ def _checked(net: Any, x: ArrayLike, t: ArrayLike, gradient: Any) -> tuple[NDArr
         rows, labels = np.atleast_1d(real_array(x)), np.atleast_1d(t)
     except ValueError as error:
         raise ValueError("x and t must be rectangular arrays, but their rows differ in length") from error
+    if labels.dtype.kind == "O":
+        raise TypeError(f"t must be an array of labels, one for each row of x, got {describe(t)}")
     if len(rows) != len(labels):
         raise ValueError(f"x and t must have one length, got {len(rows)} and {len(labels)}")
     if not len(rows):

@@ -892,3 +892,18 @@ def test_coordinates_on_which_f_does_not_depend_pass_beside_an_offset(offset):
 def test_zeros_for_the_slopes_of_a_rounded_f_do_not_pass(digits, way):
     x = np.array([7.4, -10.8, -6.0])
     assert not check_gradient(lambda x: round(float(np.sum(x**2)), digits), np.zeros(3), x, **way)
+
+
+@pytest.mark.parametrize("h", [np.full(3, 1e-3), [1e-3, 1e-4, 1e-2], np.float32([1e-3])], ids=["array", "list", "one"])
+def test_first_steps_are_those_of_the_coordinates(h):
+    x, far = np.array([1.0, -2.0, 0.5]), []
+    exact = np.exp(x)
+
+    def f(x):
+        far.append(np.abs(x - [1.0, -2.0, 0.5]))
+        return float(np.exp(x).sum())
+
+    assert check_gradient(f, exact, x, h=h).ok
+    assert not check_gradient(f, exact * [1.0, 1.0, 1.001], x, h=h).ok
+    for k, step in enumerate(np.broadcast_to(h, 3)):
+        assert any(step / 3 <= moved[k] <= 3 * step for moved in far)

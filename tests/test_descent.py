@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 from problems import PROBLEMS, compiled, compiled_once, interrupt_at, needs_jit
 
-from numgrad import descent_path, gradient_ascent, gradient_descent, numerical_gradient, reference
+from numgrad import descent_path, gradient_ascent, gradient_descent, numerical_gradient, reference, threads
+from numgrad.objectives.compiled import CompiledSweep
 
 COMPILED = {name: compiled_once(problem.f) for name, problem in PROBLEMS.items()}
 ROUTES = {"python": lambda name: PROBLEMS[name].f, "compiled": COMPILED.get}
@@ -177,6 +179,41 @@ def test_ctrl_c_leaves_the_last_completed_iterate():
     with pytest.raises(KeyboardInterrupt):
         gradient_descent(interrupt_at(6), x, 0.25, 100)  # 4 evaluations an iteration
     assert x.tobytes() == descent_path(PROBLEMS["sum of squares"].f, [1.0, 2.0], 0.25, 1)[-1].tobytes()
+
+
+@needs_jit
+def test_a_compiled_descent_can_be_left_at_any_coordinate(monkeypatch):
+    @njit()
+    def bowl(x):
+        return np.sum((x - 0.5) ** 2 * (1.0 + np.arange(x.size)))
+
+    start, ranges = np.linspace(-1.0, 2.0, 5), []
+    expected = descent_path(bowl, start.copy(), 0.05, 4)
+
+    def run_range(sweep, state, first, stop):
+        ranges.append((first, stop))
+        return whole(sweep, state, first, stop)
+
+    whole = CompiledSweep.run_range
+    monkeypatch.setattr(CompiledSweep, "run_range", run_range)
+    monkeypatch.setattr(threads, "INTERRUPT_INTERVAL", 1e-9)  # seconds: each range is as short as it can be
+    bowl.recompile()  # forgets how fast it is
+    assert descent_path(bowl, start.copy(), 0.05, 4).tobytes() == expected.tobytes()
+    assert ranges == [(k, k + 1) for k in range(20)]
+    for stop_at in (0, 7, 13):
+        del ranges[:]
+        bowl.recompile()
+        seen, x = [], start.copy()
+
+        def progress(done, total, seen=seen, stop_at=stop_at):
+            seen.append((done, total))
+            if done > stop_at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            gradient_descent(bowl, x, 0.05, 4, progress=progress)
+        assert seen[-1] == (stop_at + 1, 20)
+        assert x.tobytes() == expected[(stop_at + 1) // 5].tobytes()  # the last completed iterate
 
 
 @needs_jit

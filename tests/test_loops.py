@@ -331,19 +331,24 @@ def test_quotients_write_their_range_once_and_nothing_else(start, stop):
 # --- descent ---------------------------------------------------------------------------------------------------------
 
 
-def descend(x, iterates, start, stop, *, f=evaluate, lr=0.1, h=1e-4):
-    return make_descent(f)((x, x, x), (h, lr, np.empty(x.size)), (), ALL_COORDINATES, start, stop, iterates)
+def descend(x, iterates, start, stop, *, f=evaluate, lr=0.1, h=1e-4, slopes=None):
+    """Do the coordinates from `start` to `stop`, counted through all iterations; slopes are new by default."""
+    slopes = np.empty(x.size) if slopes is None else slopes
+    return make_descent(f)((x, x, x), (h, lr, slopes), (), ALL_COORDINATES, start, stop, iterates)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 6])
-@pytest.mark.parametrize("cuts", [[0, 5], [0, 1, 2, 5], [0, 3, 3, 5]])
+@pytest.mark.parametrize("cuts", [[0, 15], [0, 3, 6, 15], [0, 9, 9, 15], range(16), [0, 2, 7, 8, 14, 15]])
 def test_descent_goes_round_its_rows_and_can_be_cut_anywhere(rows, cuts):
     start = np.array([1.0, -0.2, 0.5])
     expected = [reference.gradient_descent(f, start.copy(), 0.1, k) for k in range(6)]
     x, iterates = start.copy(), np.full((rows, 3), np.nan)
     iterates[0] = start
+    slopes = np.full(3, np.nan)
     for begin, end in itertools.pairwise(cuts):
-        assert descend(x, iterates, begin, end) in (0, RESPONDED)
+        assert descend(x, iterates, begin, end, slopes=slopes) in (0, RESPONDED)
+        done = end // 3
+        assert x.tobytes() == iterates[done % rows].tobytes() == expected[done].tobytes()
     for k in range(6 - rows, 6):
         assert iterates[k % rows].tobytes() == expected[k].tobytes()
     assert x.tobytes() == expected[5].tobytes()
@@ -362,7 +367,7 @@ def test_descent_keeps_what_was_completed_if_f_raises():
     iterates = np.full((6, 3), np.nan)
     iterates[0] = start
     with pytest.raises(ValueError, match="mine"):
-        descend(start.copy(), iterates, 0, 5, f=fails)
+        descend(start.copy(), iterates, 0, 15, f=fails)
     for k in range(3):
         assert iterates[k].tobytes() == reference.gradient_descent(f, start.copy(), 0.1, k).tobytes()
     assert np.isnan(iterates[3:]).all()
@@ -397,15 +402,15 @@ def leaves_alone(x, args):
 def test_descent_tells_that_f_wrote_to_its_argument(writes, rows):
     x, iterates = np.array([3.0, 1.0, 2.0]), np.full((rows, 3), np.nan)
     iterates[0] = x
-    assert descend(x, iterates, 0, 2, f=writes) & ARGUMENT_CHANGED
+    assert descend(x, iterates, 0, 6, f=writes) & ARGUMENT_CHANGED
     assert iterates[0].tolist() == [3.0, 1.0, 2.0]
     x = iterates[0].copy()
-    assert not descend(x, iterates, 0, 2, f=leaves_alone) & ARGUMENT_CHANGED
+    assert not descend(x, iterates, 0, 6, f=leaves_alone) & ARGUMENT_CHANGED
 
 
 def test_nan_in_the_point_is_no_write_of_f():
     x = np.array([np.nan, 1.0])
-    flags = descend(x, x.copy()[None], 0, 2, f=lambda x, args: float(x[1]))
+    flags = descend(x, x.copy()[None], 0, 4, f=lambda x, args: float(x[1]))
     assert not flags & ARGUMENT_CHANGED
     assert flags & NOT_FINITE
 
@@ -440,7 +445,7 @@ def test_the_compiled_loop_gives_the_bits_and_flags_of_the_plain_one(where):
             units = tuple(Directions(starts, members, np.array([1e-4])))
             flags.append(linear_ones(state_at(x), data, (), units, 0, 2, found[1]))
         rows[0] = x
-        flags.append(descent((x, x, x), (1e-4, 0.1, np.empty(3)), (), ALL_COORDINATES, 0, 2, rows))
+        flags.append(descent((x, x, x), (1e-4, 0.1, np.empty(3)), (), ALL_COORDINATES, 0, 6, rows))
         results.append((flags, found.tobytes(), rows.tobytes(), x.tobytes()))
     assert results[0] == results[1]
 

@@ -92,7 +92,7 @@ def test_profile_prints_a_table_and_writes_the_files(capsys, tmp_path):
         (["profile", "--json", "/dev/null"], "/dev/null is not a file"),
         (["profile", "--plot", "p.nosuch"], "cannot draw p.nosuch: its suffix must be one of"),
         (["demo", "--figures", "/dev/null/figures"], "Not a directory: '/dev/null/figures'"),
-        (["demo", "--figures", __file__], "File exists"),
+        (["demo", "--figures", __file__], "cannot make a directory of the pictures: File exists: "),
         (["profile", "--shape", "9999999999x9999999999"], "x 9999999999 at batch 100 does not fit into memory"),
     ],
 )
@@ -207,6 +207,10 @@ def module(tmp_path, monkeypatch):
         "def nan(x): return float('nan')\n"
         "def ragged(x): return [[1.0], [1.0, 2.0]]\n"
         "def texts(x): return ['a', 'b']\n"
+        "def lost(x): raise MemoryError\n"
+        "def disk(x): raise OSError('disk')\n"
+        "def lacks(x): import nosuch\n"
+        "def opens(x): return float(open('no.txt').read())\n"
         "def spike(x): return 1.0 if list(x) == [0, 2] else float('nan')\n"
     )
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
@@ -241,6 +245,12 @@ def test_profile_compares_a_function_with_what_it_took_before(module, capsys, tm
         facts = json.loads(Path("new.json").read_text())
 
 
+ERRORS = (  # of f, which are not taken for those of the command
+    ("lost", "MemoryError$"),
+    ("disk", "OSError: disk$"),
+    ("lacks", "ModuleNotFoundError: No module named 'nosuch'$"),
+    ("opens", r"FileNotFoundError: \[Errno 2\] No such file or directory: 'no.txt'$"),
+)
 F = ["--function", "cubes:f", "--at"]
 
 
@@ -257,6 +267,14 @@ F = ["--function", "cubes:f", "--at"]
             "the profile itself failed: ZeroDivisionError: division by zero",
         ),
         (["--function", "cubes:leaves", "--at", "[1]"], "the profile itself failed: SystemExit: 0"),
+        *(
+            (["--function", f"cubes:{name}", "--at", "[1]"], f"the profile itself failed: {error}")
+            for name, error in ERRORS
+        ),
+        (
+            ["--function", "cubes:f", "--at", "[1]", "--json", "/nosuch/p"],
+            "error: cannot write /nosuch/p: No such file",
+        ),
         (["--function", "cubes:says", "--at", "[1]"], "the profile itself failed: TypeError: .*f must return"),
         *[
             (["--function", f"cubes:{name}", "--at", "[0, 2]"], f"the profile itself failed: {error}: {said}")
@@ -293,6 +311,63 @@ def test_profile_misused_exits_with_2(module, capsys, arguments, message):
         main.main(["profile", "--budget", "0.1", *arguments])
     assert caught.value.code == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+DAMAGES = {
+    "no machine": lambda profile, row: profile.pop("machine"),
+    "a machine that is no text": lambda profile, row: profile.update(machine=3),
+    "no date": lambda profile, row: profile.update(date=None),
+    "settings as a list": lambda profile, row: profile.update(settings=[["batch", 2]]),
+    "a row that is none": lambda profile, row: profile["measurements"].append(3),
+    "no row": lambda profile, row: profile.update(measurements=None),
+    "a row without a name": lambda profile, row: row.pop("route"),
+    "a name as a list": lambda profile, row: row.update(subject=["2 x 3"]),
+    "no samples": lambda profile, row: row.update(samples=None),
+    "samples as a text": lambda profile, row: row.update(samples="12345"),
+    "a shape that is none": lambda profile, row: row.update(shape=2),
+    **{
+        f"seconds {time}": lambda profile, row, time=time: row.update(seconds=time)
+        for time in (0, -1.0, float("nan"), float("inf"), "1", None)
+    },
+    **{
+        f"a sample {time}": lambda profile, row, time=time: row["samples"].append(time)
+        for time in (0.0, -1, float("nan"), float("-inf"), "1", None, [1.0])
+    },
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_profile_is_told_before_anything_is_measured(damage, tmp_path, monkeypatch, capsys):
+    row = dict.fromkeys(output.Measurement._fields, 1.0) | {"route": "compiled", "subject": "2 x 3"}
+    row |= {"shape": [2, 3], "samples": [1.0, 2.0]}
+    settings = {"batch": 100, "h": 1e-4, "workers": 1}
+    profile = {"settings": settings, "date": "today", "machine": "mine", "measurements": [row]}
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps(profile))
+    assert output.read_profile(file).rows[0].seconds == 1.0
+    DAMAGES[damage](profile, row)
+    file.write_text(json.dumps(profile))
+    monkeypatch.setattr(profiling, "profile", None)
+    with pytest.raises(SystemExit) as caught:
+        main.main(["profile", "--compare", str(file)])
+    assert caught.value.code == 2
+    assert re.search(r"cannot read a profile from \S*: it must be what numgrad profile --json", capsys.readouterr().err)
+
+
+def test_settings_of_another_kind_are_told_apart(tmp_path, capsys):
+    settings = {"batch": "4", "h": 1e-4, "workers": 1}
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps({"settings": settings, "date": "", "machine": "", "measurements": []}))
+    for text, said in (
+        (None, "--batch was '4', is 4"),
+        ("[" * 10**5, "cannot read a profile"),
+        ("3", "cannot read a p"),
+    ):
+        file.write_text(file.read_text() if text is None else text)
+        with pytest.raises(SystemExit) as caught:
+            main.main(["profile", "--batch", "4", "--compare", str(file)])
+        assert caught.value.code == 2
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("gradient", "code"), [("right", 0), ("wrong", 1)])
@@ -342,8 +417,26 @@ def test_check_takes_a_first_step_and_refuses_what_was_not_judged(module, capsys
         (["cubes:ends", "--gradient", "cubes:right", "--at", "[1]"], "the check itself failed: GeneratorExit"),
         (["leaves:f", "--gradient", "cubes:right", "--at", "[1]"], "cannot find leaves:f: 0"),
         *(
+            (["cubes:f", "--gradient", f"cubes:{name}", "--at", "[1]"], f"the check itself failed: {error}")
+            for name, error in ERRORS
+        ),
+        (["cubes:disk", "--gradient", "cubes:right", "--at", "[1]"], "the check itself failed: OSError: disk"),
+        *(
             (["cubes:f", "--gradient", "cubes:right", "--at", at, *way], "cannot read a point from .*numbers only, and")
-            for at in ("[]", "[[], []]", "null", "[1, null]", "[true]", "{}", '"1"', '["1"]', "none.npy", "complex.npy")
+            for at in (
+                "[]",
+                "[[], []]",
+                "null",
+                "[1, null]",
+                "[true]",
+                "[true, 1]",
+                "[[1, 2], [3, false]]",
+                "{}",
+                '"1"',
+                '["1"]',
+                "none.npy",
+                "complex.npy",
+            )
             for way in ([], ["--directions", "2"])
         ),
         (["cubes:f", "--gradient", "cubes:right", "--at", "[" * 10**5], "cannot read a point from"),

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from problems import compiled, compiled_once
+from problems import compiled, compiled_once, needs_jit
 
-from numgrad import function_2, numerical_gradient, reference
+from numgrad import function_2, numerical_gradient, reference, threads
 from numgrad.objectives import compiled as compiled_module
 
 POINTS = np.random.default_rng(0).normal(size=(7, 3))
@@ -41,6 +41,24 @@ def test_each_point_has_the_gradient_that_it_has_alone(kind):
         assert found.shape == np.shape(x)
         assert np.array_equal(found if axis == 0 else found.T, expected)
     assert POINTS.tobytes() == before
+
+
+@needs_jit
+@pytest.mark.parametrize("workers", [1, 2])
+def test_compiled_points_can_be_left_at_any_coordinate(workers, monkeypatch):
+    ranges = []
+
+    def run_range(sweep, state, first, stop):
+        ranges.append((first, stop))
+        return whole(sweep, state, first, stop)
+
+    f, whole = compiled(cubic), compiled_module.CompiledSweep.run_range
+    expected = numerical_gradient(f, POINTS, points_axis=0)
+    monkeypatch.setattr(compiled_module.CompiledSweep, "run_range", run_range)
+    monkeypatch.setattr(threads, "INTERRUPT_INTERVAL", 1e-9)  # seconds: each range is as short as it can be
+    f.recompile()  # forgets how fast it is
+    assert numerical_gradient(f, POINTS, points_axis=0, workers=workers).tobytes() == expected.tobytes()
+    assert sorted(ranges) == [(k, k + 1) for k in range(POINTS.size)]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +100,7 @@ def test_arguments_out_and_progress():
     )
     assert found is out
     assert np.allclose(out, 2.0 * numerical_gradient(cubic, POINTS, points_axis=0))
-    assert seen[-1] == (7, 7)
+    assert seen[-1] == (21, 21)  # coordinates of all points
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])

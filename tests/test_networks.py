@@ -311,6 +311,12 @@ def test_misuse_of_train(options, error, message):
     x, t = batch(11)
     with pytest.raises(error, match=message):
         train(NETS["two layers"](), x, t, x, t, **options)
+    for rng in ("s", -1):
+        with pytest.raises((TypeError, ValueError), match=r"^rng must be a numpy.random.Generator or a seed, got "):
+            train(NETS["two layers"](), x, t, x, t, epochs=1, rng=rng)
+    for labels in ({0, 1}, {0: 1}, [None] * len(x), len):
+        with pytest.raises(TypeError, match=r"^t must be an array of labels, one for each row of x, got "):
+            train(NETS["two layers"](), x, labels, x, t, epochs=1)
     with pytest.raises(ValueError, match="x and t must have one length, got 9 and 8"):
         train(NETS["two layers"](), x, t[1:], x, t, epochs=1)
     with pytest.raises(ValueError, match="x and t must be rectangular arrays, but their rows differ in length"):

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +17,7 @@ from numgrad import (
     numerical_hessian,
     simpleNet,
 )
+from numgrad.remote import dumps
 
 EPS = 2.0**-52
 X, T = np.random.default_rng(3).standard_normal((6, 3)), np.array([0, 1, 2, 3, 1, 0])
@@ -114,6 +116,113 @@ def test_a_copy_leaves_arrays_alone_that_were_replaced():
     assert copy.deepcopy(net).params["W1"].dtype == narrow.dtype
     net.params["W1"] = None  # to be set later
     assert copy.deepcopy(net).params["W1"] is None
+
+
+HELD = {  # what somebody holds beside a net
+    "an array": lambda net: net.params["W1"],
+    "another array": lambda net: net.params["b2"],
+    "flat": lambda net: net.flat,
+    "the dict": lambda net: net.params,
+    "a list": lambda net: list(net.params.values()),
+}
+REPLACED = {
+    "one buffer": lambda net: None,
+    "an array of its own": lambda net: net.params.update(W1=net.params["W1"].copy()),
+    "few digits": lambda net: net.params.update(W1=net.params["W1"].astype(np.float32)),
+    "another order": lambda net: net.params.update(W1=net.params["W1"][::-1], b1=net.flat[1:6]),
+}
+
+
+def arrays(held):
+    return list(held.values()) if isinstance(held, dict) else held if isinstance(held, list) else [held]
+
+
+@pytest.mark.parametrize("replaced", REPLACED)
+@pytest.mark.parametrize("what", HELD)
+@pytest.mark.parametrize("kind", ["two layers", "deep", "subclass", "slots"])
+def test_what_is_held_beside_a_net_is_that_of_the_copied_net(kind, what, replaced):
+    net = MADE[kind]()
+    REPLACED[replaced](net)
+    held = HELD[what](net)
+    whole, before = replaced == "one buffer" or what == "flat", net.loss(X, T)
+    for route, copied in {"deepcopy": copy.deepcopy, "processes": lambda both: pickle.loads(dumps(both))}.items():
+        twin, theirs = copied((net, held))
+        own = twin.params.values()
+        if whole:
+            assert np.shares_memory(twin.params["W1"], twin.flat)
+            assert all(np.shares_memory(array, twin.flat) for array in arrays(theirs))
+        elif replaced != "another order" or route == "processes":
+            assert all(any(np.shares_memory(array, one) for one in own) for array in arrays(theirs))
+        for array in arrays(theirs):
+            array += 0.1 * np.arange(array.size).reshape(array.shape)
+        assert twin.loss(X, T) != before
+        assert net.loss(X, T) == before
+
+
+@pytest.mark.parametrize("replaced", ["one buffer", "an array of its own"])
+def test_what_was_copied_before_the_net_stays_that_of_the_net(replaced):
+    net = MADE["deep"]()
+    REPLACED[replaced](net)
+    for key in net.params:
+        array, twin = copy.deepcopy((net.params[key], net))
+        assert twin.params[key] is array
+        array += 0.1 * np.arange(array.size).reshape(array.shape)
+        assert twin.loss(X, T) != net.loss(X, T)
+        assert twin.flat.size == net.flat.size
+    flat, twin = copy.deepcopy((net.flat, net))
+    assert np.shares_memory(flat, twin.params["W2"])
+    assert twin.flat is flat
+
+
+PASSED = {
+    **{key: lambda net, key=key: net.params[key] for key in ("W1", "b1", "W2", "b2")},
+    "a row": lambda net: net.params["W1"][1],
+    "transposed": lambda net: net.params["W2"].T,
+    "backwards": lambda net: net.params["b1"][::-1],
+    "flat": lambda net: net.flat,
+    "a part of flat": lambda net: net.flat[3:9],
+    "params": lambda net: net.params,
+    "some params": lambda net: {"first": net.params["W1"], "last": net.params["b2"]},
+}
+
+
+@pytest.mark.parametrize("replaced", ["one buffer", "an array of its own", "few digits"])
+def test_processes_see_the_arrays_of_a_net_change(replaced):
+    engine = lambda function, tasks: map(pickle.loads(pickle.dumps(function)), tasks)  # noqa: E731, another sweep each
+    net = MADE["two layers"]()
+    REPLACED[replaced](net)
+    for name, of in PASSED.items():
+        if name == "a row" and replaced != "one buffer":
+            continue  # a view of another array than x is refused, as of any f
+        x = of(net)
+        found, expected = (numerical_gradient(lambda _: net.loss(X, T), x, workers=k) for k in (engine, 1))
+        assert type(found) is type(expected), name
+        for one, other in zip(arrays(found), arrays(expected), strict=True):
+            assert other.any()
+            assert one.tobytes() == other.tobytes(), name
+    assert check_gradient(lambda _: net.loss(X, T), net.gradient(X, T), net.params, workers=engine).ok
+    before = net.loss(X, T)
+    gradient_descent(lambda _: net.loss(X, T), net.params, 0.3, 2, workers=engine)
+    assert net.loss(X, T) < before
+
+
+def test_a_subclass_pickles_what_it_wants():
+    class Locked(TwoLayerNet):
+        def __init__(self, *sizes, **more):
+            super().__init__(*sizes, **more)
+            self.lock = threading.Lock()
+
+        def __getstate__(self):
+            return {key: value for key, value in vars(self).items() if key != "lock"}
+
+    net = Locked(3, 5, 4, 0.5, rng=1)
+    for copied in (copy.copy, copy.deepcopy, lambda net: pickle.loads(dumps(net))):
+        twin = copied(net)
+        assert twin.loss(X, T) == net.loss(X, T)
+        assert np.shares_memory(twin.params["W2"], twin.flat)
+        assert not hasattr(twin, "lock")
+    assert vars(copy.deepcopy(net)).keys() == vars(net).keys() - {"lock"}
+    assert vars(copy.deepcopy(MADE["deep"]())).keys() == vars(MADE["deep"]()).keys()
 
 
 def test_views_in_another_place_are_no_parts():
@@ -276,3 +385,68 @@ def test_a_linear_subclass_with_a_loss_of_its_own_is_too():
         net.W = net.W.tolist()
         assert np.abs(net.numerical_gradient(X, T) - found).max() <= 1e-10
         assert isinstance(net.W, list)
+
+
+def test_what_was_set_on_a_net_itself_is_differentiated_too():
+    linear = simpleNet((3, 4), rng=5)
+    for name in ("loss", "predict"):
+        net = simpleNet((3, 4), rng=5)
+        own = getattr(net, name)
+        setattr(net, name, lambda *a, own=own: 3.0 * own(*a))
+        found = net.numerical_gradient(X, T)
+        assert found.tobytes() == numerical_gradient(lambda _, net=net: net.loss(X, T), net.W).tobytes()
+        assert np.abs(found - linear.numerical_gradient(X, T)).max() > 1e-3
+        with pytest.raises(TypeError, match="this net has another: simpleNet"):
+            net.objective(X, T)
+    for kind in ("two layers", "deep", "subclass"):
+        net = MADE[kind]()
+        plain, own = net.numerical_gradient(X, T), net.loss
+        net.loss = lambda x, t, own=own: 3.0 * own(x, t)
+        found = net.numerical_gradient(X, T)
+        again = numerical_gradient(net.objective(X, T), net.params)
+        for key in net.params:
+            expected = numerical_gradient(lambda _, net=net: net.loss(X, T), net.params[key])
+            assert found[key].tobytes() == expected.tobytes() == again[key].tobytes()
+            assert np.abs(found[key] - 3.0 * plain[key]).max() <= 1e-8
+        net.params["W1"] = net.params["W1"].astype(np.float32)
+        rough = net.numerical_gradient(X, T)["W1"]  # in place, where the loss reads it
+        assert np.abs(rough - found["W1"]).max() <= 1e-3
+
+
+@pytest.mark.parametrize("activation", ["foo", "", None, ["relu"], 3])
+def test_an_unknown_activation_is_named_whenever_it_is_set(activation):
+    kind = ValueError if isinstance(activation, str) else TypeError
+    message = "^activation must be one of sigmoid, relu, tanh, got "
+    with pytest.raises(kind, match=message):
+        MultiLayerNet(3, [5], 4, activation)
+    net = MADE["deep"]()
+    net.activation = activation
+    for method in (net.loss, net.gradient, net.numerical_gradient, net.accuracy):
+        with pytest.raises(kind, match=message):
+            method(X, T)
+    with pytest.raises(kind, match=message):
+        net.predict(X)
+
+
+@pytest.mark.parametrize("rng", ["s", {1}, -1, 0.5])
+def test_what_is_no_seed_is_named(rng):
+    message = r"^rng must be a numpy.random.Generator or a seed, got "
+    for make in (
+        lambda: simpleNet(rng=rng),
+        lambda: TwoLayerNet(3, 2, 2, rng=rng),
+        lambda: MultiLayerNet(3, [], 2, rng=rng),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            make()
+
+
+@pytest.mark.parametrize("kind", [*MADE, "linear"])
+def test_an_objective_keeps_the_batch_that_it_was_given(kind):
+    net = simpleNet((3, 4), rng=0) if kind == "linear" else MADE[kind]()
+    weights = net.W if kind == "linear" else net.params
+    for x, t in ((X.copy(), T.copy()), (X.tolist(), T.tolist()), (np.asfortranarray(X), np.eye(4)[T])):
+        objective, before = net.objective(x, t), net.loss(x, t)
+        x[:], t[:] = x[::-1], t[::-1]
+        x[0] = x[1]
+        assert net.loss(x, t) != before
+        assert objective(weights) == before

@@ -1,5 +1,7 @@
 """Subclasses of ndarray as x, as the result of f and as `out`: right, or refused in one line."""
 
+import re
+
 import numpy as np
 import pytest
 from problems import needs_jit
@@ -7,16 +9,21 @@ from problems import needs_jit
 from numgrad import (
     Gradient,
     IncrementalObjective,
+    LayerObjective,
+    SeparableObjective,
     check_gradient,
     descent_path,
+    directional_derivative,
     estimate_gradient,
     estimate_hessian,
     estimate_jacobian,
     gradient_descent,
+    hessian_vector_product,
     numerical_diff,
     numerical_gradient,
     numerical_hessian,
     numerical_jacobian,
+    propagate,
 )
 
 # numpy.matrix is pending deprecation, and the suite makes warnings errors.
@@ -102,8 +109,6 @@ def test_whoever_works_on_copies_refuses_a_mask():
         lambda x: numerical_gradient(lambda x: x.sum(1), x, vectorized=True),
         lambda x: numerical_gradient(lambda x: x.sum(), x, scheme="complex"),
         lambda x: numerical_diff(lambda x: x**2, x),
-        lambda x: numerical_gradient(lambda x: x.sum(), [1.0, 2.0, 3.0], x),
-        lambda x: numerical_gradient(lambda x: x.sum(), [1.0, 2.0, 3.0], bounds=(x, 9)),
     ):
         with pytest.raises(TypeError, match="a masked array keeps its mask only where"):
             call(masked())
@@ -266,3 +271,51 @@ def test_a_matrix_as_out_receives_each_element(workers):
     result = numerical_gradient(plain_squares, np.array([[1.0, 2.0, 3.0]]), out=out, workers=workers)
     assert result is out
     assert np.asarray(out) == pytest.approx(np.array([[2.0, 4.0, 6.0]]))
+
+
+ONES = np.ones(3)
+NAMED = {  # what is said to be masked, and who is given it, by its name where it has one
+    "h": lambda m: numerical_gradient(np.sum, ONES, m),
+    "h of a check": lambda m: check_gradient(np.sum, ONES, ONES, h=m),
+    "h of a Jacobian": lambda m: numerical_jacobian(np.sin, ONES, m),
+    "a bound, low": lambda m: numerical_gradient(np.sum, ONES, bounds=(m, 9)),
+    "a bound, high": lambda m: numerical_gradient(np.sum, ONES, bounds=(-9, m)),
+    "cov": lambda m: propagate(np.sum, ONES, m),
+    "v": lambda m: directional_derivative(np.sin, ONES, m),
+    "v of a product": lambda m: hessian_vector_product(np.sum, ONES, m),
+    "first_step": lambda m: estimate_gradient(np.sum, ONES, first_step=m),
+    "coordinates": lambda m: numerical_gradient(np.sum, ONES, coordinates=m.astype(int) % 3),
+    "sparsity": lambda m: numerical_jacobian(np.sin, ONES, sparsity=np.ma.stack([m, m, m])),
+    "sparsity as a list": lambda m: numerical_jacobian(np.sin, ONES, sparsity=[m.astype(int) % 3, [1], [2]]),
+    "data[1]": lambda m: LayerObjective(np.ones((3, 2)), lambda z, a, b: z[:, 0], (ONES, m)),
+    "data[0]": lambda m: LayerObjective(np.ones((3, 2)), lambda z, a: z[:, 0], ([m, m, m],)),
+    "what f returns": lambda m: numerical_gradient(lambda x: np.ma.masked_equal(x.sum(1), 3.0), ONES, vectorized=True),
+    "what f returns, elementwise": lambda m: numerical_diff(lambda x: np.ma.array(x, mask=m.mask), ONES),
+    "what rows returns": lambda m: LayerObjective(np.ones((3, 2)), lambda z: m[: len(z)])(np.ones((2, 1))),
+    "what gradient returns": lambda m: hessian_vector_product(np.sum, ONES, ONES, gradient=lambda x: m),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_a_mask_that_would_be_lost_is_refused_by_the_name_of_the_argument(case):
+    name = re.escape(case.partition(" of ")[0].partition(" as ")[0].partition(",")[0])
+    with pytest.raises(TypeError, match=rf"^{name} has masked elements, which [^\n]*; (pass|let f return) [^\n]*$"):
+        NAMED[case](masked())
+
+
+@needs_jit
+def test_a_mask_of_elements_is_refused():
+    from numba import njit
+
+    square, scaled = njit(lambda z: z[0] ** 2), njit(lambda z, d: d[0] * z[0] ** 2)
+    index, mask = np.array([[0], [1], [2]]), [[False], [True], [False]]
+    for name, make in {
+        "index": lambda: SeparableObjective(square, np.ma.array(index, mask=mask)),
+        "index as a list": lambda: SeparableObjective(square, [np.ma.array([0, 1], mask=[0, 1]), [1]]),
+        "data": lambda: SeparableObjective(scaled, index, np.ma.array(index + 1.0, mask=mask)),
+        "data as a list": lambda: SeparableObjective(scaled, index, list(np.ma.array(index + 1.0, mask=mask))),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name.partition(' ')[0]} has masked elements, "):
+            make()
+    unmasked = SeparableObjective(scaled, np.ma.array(index), np.ma.array(index + 1.0))
+    assert unmasked(ONES) == 6.0

@@ -149,7 +149,10 @@ def _since(began: float) -> str:
 
 def check_figures(directory: Path) -> None:
     """Make the directory of the pictures; OSError if one of them could not be written there."""
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make a directory of the pictures: {error.strerror}: {str(directory)!r}") from None
     check_writable(*(directory / f"{name}.png" for name in _PICTURES))
 
 

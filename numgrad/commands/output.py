@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import sys
@@ -33,6 +34,8 @@ _FEWEST = 3
 # Part of the time by which a shared machine drifts between two runs; 13 % were measured. Fixed by
 # test_what_is_slower_beyond_the_spread_is_found in tests/test_profiling.py.
 _DRIFT = 0.15
+# What a profile says of itself, and of what kind.
+_FACTS: dict[str, type] = {"machine": str, "date": str, "settings": dict}
 
 
 class Measurement(NamedTuple):
@@ -119,10 +122,19 @@ def read_profile(file: Path | str) -> Profile:
     try:
         found = json.loads(Path(file).read_text())
         rows = [Measurement(*(row[name] for name in Measurement._fields)) for row in found.pop("measurements")]
-        rows = [row._replace(samples=tuple(map(float, row.samples)), seconds=float(row.seconds)) for row in rows]
-        return Profile(found | {"settings": dict(found["settings"]), "date": found["date"]}, rows)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise OSError(f"cannot read a profile from {file}: it must be what numgrad profile --json writes") from None
+        rows = [row._replace(samples=tuple(row.samples), shape=tuple(row.shape)) for row in rows]
+        if all(map(_is_row, rows)) and all(isinstance(found[name], kind) for name, kind in _FACTS.items()):
+            return Profile(found, rows)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise OSError(f"cannot read a profile from {file}: it must be what numgrad profile --json writes")
+
+
+def _is_row(row: Measurement) -> bool:
+    """Tell whether what was read of a route can be compared: its names, and times that are finite and positive."""
+    times = (row.seconds, *row.samples)
+    is_named = isinstance(row.route, str) and isinstance(row.subject, str)
+    return is_named and all(isinstance(seconds, int | float) and 0.0 < seconds < math.inf for seconds in times)
 
 
 def check_settings(old: Profile, settings: dict[str, Any]) -> None:
@@ -130,7 +142,7 @@ def check_settings(old: Profile, settings: dict[str, Any]) -> None:
     for name in ("batch", "h", "workers"):
         if old.facts["settings"].get(name) != settings[name]:
             was = old.facts["settings"].get(name)
-            raise OSError(f"cannot compare profiles of different settings: --{name} was {was}, is {settings[name]}")
+            raise OSError(f"cannot compare profiles of different settings: --{name} was {was!r}, is {settings[name]!r}")
 
 
 def verdict(old: Measurement, new: Measurement) -> str:

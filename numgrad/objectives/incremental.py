@@ -10,7 +10,15 @@ import numpy as np
 from numba import config
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import describe, is_compiled, raise_compile_error, real_array, real_number, whole_number
+from ..arguments import (
+    describe,
+    is_compiled,
+    raise_compile_error,
+    random_generator,
+    real_array,
+    real_number,
+    whole_number,
+)
 from ..loops import Floats, Indices, Rule, central_parts, make_central, make_quotients, members_of
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, without_mask, written_through
 from ..threads import Sweep, Throughput
@@ -129,7 +137,7 @@ class IncrementalObjective:
         """
         count = whole_number("samples", samples, 1)
         x = written_through(real_array(x), x)[0]
-        chosen = np.random.default_rng(rng).choice(x.size, min(count, x.size), replace=False)
+        chosen = random_generator(rng).choice(x.size, min(count, x.size), replace=False)
         comparison = _Comparison(self, x, args, np.sort(chosen).astype(np.intp))
         times = np.zeros(len(chosen), np.intp)
         for exponent in range(FIRST_EXPONENT, comparison.last_exponent + 1):

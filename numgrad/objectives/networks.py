@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import FLOAT64, describe, real_array
-from ..functions import unmasked
+from ..arguments import FLOAT64, IN_A_MEAN, describe, plain_numbers
 from ..loops import Floats, Indices
+from ..remote import buffers
 from .python import PythonObjective
 from .rows import LayerObjective
 
@@ -32,7 +32,7 @@ def plain(value: Any, name: str = "x") -> Floats:
     """Return real numbers as a plain float64 array, without a copy where it is one; refuse what is masked."""
     if value.__class__ is np.ndarray and value.dtype is FLOAT64:  # a fifth of the time of what follows
         return value
-    return np.asarray(unmasked(real_array(value, name), name), dtype=FLOAT64)
+    return np.asarray(plain_numbers(value, name, IN_A_MEAN), dtype=FLOAT64)
 
 
 def layers_of(params: Any, depth: int) -> list[Layer]:
@@ -78,16 +78,38 @@ def arrays_of(params: Any) -> Params:
     return {key: plain(value, key) for key, value in params.items()}
 
 
+def _buffer_of(params: Any) -> Floats | None:
+    """Return the array of which all parameters are the parts, in turn, or None; its views arrive as such elsewhere."""
+    arrays = list(params.values()) if isinstance(params, Mapping) and params and are_float64(params) else []
+    flat: Any = arrays[0].base if arrays else None
+    if not _are_parts(arrays, flat):
+        return None
+    buffers[id(flat)] = flat
+    return flat  # type: ignore[no-any-return]
+
+
 def flat_of(params: MutableMapping[str, Any]) -> Floats:
     """Return the array of which all parameters are the parts, in turn; if there is none, make it and its views."""
     arrays, first = arrays_of(params), 0
-    flat: Any = next(iter(arrays.values()), np.empty(0)).base
-    if not _are_parts(arrays.values(), flat):
-        flat = np.concatenate([array.reshape(-1) for array in arrays.values()] or [np.empty(0)])
-        for key, array in arrays.items():
-            params[key] = flat[first : first + array.size].reshape(array.shape)
-            first += array.size
-    return flat  # type: ignore[no-any-return]
+    if (known := _buffer_of(params)) is not None:
+        return known
+    flat = np.concatenate([array.reshape(-1) for array in arrays.values()] or [np.empty(0)])
+    for key, array in arrays.items():
+        params[key] = flat[first : first + array.size].reshape(array.shape)
+        first += array.size
+    buffers[id(flat)] = flat
+    return flat
+
+
+def _copy_parts(params: Any, memo: dict[int, Any]) -> None:
+    """Have `copy.deepcopy` make views of one buffer of the parts of one, wherever else they are held."""
+    flat = _buffer_of(params)
+    if flat is None:
+        return
+    new = copy.deepcopy(flat, memo)
+    for array in params.values():
+        first = (_address(array) - _address(flat)) // new.itemsize
+        memo.setdefault(id(array), new[first : first + array.size].reshape(array.shape))
 
 
 def are_float64(params: Any) -> bool:
@@ -110,6 +132,47 @@ def _are_parts(arrays: Iterable[NDArray[Any]], flat: Any) -> bool:
 
 def _address(array: NDArray[Any]) -> int:
     return int(array.__array_interface__["data"][0])
+
+
+class HasParams:
+    """A dict `params` of arrays that are the parts of one buffer, `flat`, also of what was copied or unpickled."""
+
+    params: Params
+
+    def __copy__(self) -> Self:
+        twin = self.__class__.__new__(self.__class__)
+        is_own = type(self).__getstate__ is HasParams.__getstate__  # which looks at all arrays: 20 us
+        twin._take(super().__getstate__() if is_own else self.__getstate__())
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = memo[id(self)] = self.__class__.__new__(self.__class__)
+        _copy_parts(self.params, memo)
+        twin._take(copy.deepcopy(self.__getstate__(), memo))
+        return twin
+
+    def __getstate__(self) -> Any:
+        state: Any = super().__getstate__()
+        of_dict, *of_slots = state if isinstance(state, tuple) else (state,)  # a subclass may have slots
+        of_dict = of_dict | {"_was_whole": _buffer_of(self.params) is not None}
+        return (of_dict, *of_slots) if of_slots else of_dict
+
+    def __setstate__(self, state: Any) -> None:
+        if self._take(state) and are_float64(self.params):
+            flat_of(self.params)  # a pickle of NumPy parts the views of one buffer
+
+    def _take(self, state: Any) -> bool:
+        """Take what `__getstate__` gives, and tell whether the arrays were the parts of one buffer."""
+        of_dict, of_slots = state if isinstance(state, tuple) else (state, {})
+        self.__dict__.update(of_dict or {})
+        for name, value in of_slots.items():
+            setattr(self, name, value)
+        return bool(self.__dict__.pop("_was_whole", True))
+
+    @property
+    def flat(self) -> Floats:
+        """All parameters as one float64 array, of which `params` holds views; made anew if one was replaced."""
+        return flat_of(self.params)
 
 
 class HiddenLayer(LayerObjective):
@@ -141,7 +204,11 @@ class NetObjective:
     """The loss of a net for some data as a function of a dict of parameters, with the keys of `net.params`."""
 
     def __init__(self, net: Any, x: ArrayLike, t: ArrayLike) -> None:
-        self.net, self.x, self.t = copy.copy(net), x, t
+        self.net = copy.copy(net)
+        # Whoever goes on with the same buffer means this batch. A loss of one's own may take anything else as data.
+        self.x, self.t = (
+            copy.deepcopy(data) if isinstance(data, np.ndarray | list | tuple) else data for data in (x, t)
+        )
 
     def __call__(self, params: Any) -> float:
         """Return the loss for these parameters."""

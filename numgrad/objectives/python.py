@@ -10,7 +10,7 @@ from weakref import ref
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import loops, points
+from .. import arguments, loops, points
 from ..arguments import ALL_COORDINATES, describe, imaginary_part, raise_argument_changed, real_array, real_number
 from ..loops import Directions, Floats, Indices, Loop, Rule, make_central, make_complex_step, make_directions
 from ..points import FLOAT64, LOSS_EPS, cells, is_unchanged, native_copy, numbers, private_copy
@@ -266,7 +266,7 @@ class VectorizedObjective(PythonObjective):
 
     def values(self, batch: Floats, args: tuple[Any, ...]) -> NDArray[Any]:
         """Return f of each point of a batch."""
-        values = np.asarray(self.f(batch, *args))
+        values = arguments.unmasked(self.f(batch, *args), "what f returns", arguments.NO_DERIVATIVES)
         if values.shape != (len(batch),) or values.dtype.kind not in "fiu":
             raise TypeError(
                 f"a vectorized f must return {len(batch)} real numbers for a batch of shape {batch.shape}, it returned "

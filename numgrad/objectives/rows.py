@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import ALL_COORDINATES, describe, is_compiled, raise_compile_error, real_array, whole_number
+from ..arguments import (
+    ALL_COORDINATES,
+    IN_A_MEAN,
+    describe,
+    is_compiled,
+    raise_compile_error,
+    random_generator,
+    real_array,
+    unmasked,
+    whole_number,
+)
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
 from ..points import EPS, is_flat_float64, private_copy, without_mask
 from ..threads import Sweep, Throughput
@@ -58,7 +68,8 @@ class LayerObjective:
     Raises
     ------
     TypeError
-        If `rows` is not callable, `x` is not real, or `data` is no tuple.
+        If `rows` is not callable, `x` is not real, `data` is no tuple, or elements of `x`, of `data`, or of what `rows`
+        returns are masked.
     ValueError
         If `x` is no matrix or empty, or if an array of `data` has another length than the batch. When used: if `rows`
         returns another shape, is random, or mixes the samples; if W has another shape.
@@ -100,7 +111,7 @@ class LayerObjective:
             raise ValueError(f"x must have the shape (batch, inputs) and not be empty, got {x.shape}")
         self.x = x if is_flat_float64(x) else private_copy(x)
         self.rows, self.bias, self.batch_bytes = rows, bool(bias), whole_number("batch_bytes", batch_bytes, 1)
-        self.data = tuple(np.asarray(array) for array in data)
+        self.data = tuple(unmasked(array, f"data[{k}]") for k, array in enumerate(data))
         for k, array in enumerate(self.data):
             if array.shape[:1] != (len(x),):
                 raise ValueError(f"data[{k}] must have the length of the batch, {len(x)}, got the shape {array.shape}")
@@ -140,7 +151,7 @@ class LayerObjective:
         point = own.place(W, ())[0].copy()
         _check_independent(self, point)
         count = min(whole_number("samples", samples, 1), point.size)
-        chosen = np.sort(np.random.default_rng(rng).choice(point.size, count, replace=False)).astype(np.intp)
+        chosen = np.sort(random_generator(rng).choice(point.size, count, replace=False)).astype(np.intp)
         whole, plain = np.empty(point.size), np.empty(count)
         for h in (1e-4, 1e-3, 1e-2):
             rule = Rule(make_central, (h,))
@@ -190,7 +201,7 @@ class LayerObjective:
                 raise_compile_error(error, "rows for this z and data")
             raise
         try:
-            values = np.asarray(returned)
+            values = unmasked(returned, "what rows returns", IN_A_MEAN)
         except ValueError:
             raise ValueError(f"rows must return one number a sample, got {describe(returned)}, ragged") from None
         if values.shape != (count,):

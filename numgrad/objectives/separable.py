@@ -19,6 +19,7 @@ from ..arguments import (
     is_compiled,
     raise_argument_changed,
     raise_compile_error,
+    unmasked,
 )
 from ..loops import RESPONDED, STEP_LOST, Floats, Indices, Rule, make_central, make_directions
 from ..points import LOSS_EPS
@@ -63,7 +64,7 @@ class SeparableObjective:
     Raises
     ------
     TypeError
-        If `element` is not compiled, or `index` does not hold integers.
+        If `element` is not compiled, `index` does not hold integers, or elements of it or of `data` are masked.
     ValueError
         If a coordinate is negative, or `data` has not one row for each element.
 
@@ -99,7 +100,7 @@ class SeparableObjective:
     def __init__(self, element: Callable[..., float], index: Any, data: ArrayLike | None = None) -> None:
         if not (is_compiled(element) or (config.DISABLE_JIT and callable(element))):  # type: ignore[attr-defined]
             raise TypeError(f"element must be compiled: decorate it with numba.njit(); got {describe(element)}")
-        self.element, self.data = element, None if data is None else np.asarray(data)
+        self.element, self.data = element, None if data is None else unmasked(data, "data")
         self._starts, self._members = _as_lists(index)
         sizes, members = np.diff(self._starts), self._members
         self._longest, self._least_size = int(sizes.max(initial=0)), int(members.max(initial=0)) + bool(len(members))
@@ -162,7 +163,7 @@ class SeparableObjective:
 def _as_lists(index: Any) -> tuple[Indices, Members]:
     """Return where the coordinates of each element begin, and the coordinates of all."""
     try:
-        rows = np.asarray(index)
+        rows = unmasked(index, "index")
         if rows.ndim != 2:
             raise ValueError
         lengths = np.full(len(rows), rows.shape[1])
