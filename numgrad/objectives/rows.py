@@ -14,7 +14,7 @@ from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_centra
 from ..points import EPS, is_flat_float64, private_copy, without_mask
 from ..threads import Sweep, Throughput
 from .python import PythonObjective
-from .responses import Block, eps_of
+from .responses import Block, Slopes, eps_of
 
 __all__ = ["LayerObjective"]
 
@@ -304,20 +304,21 @@ class _Layer:
             )
         return _LayerSweep(self, W, args, rule, where, out)
 
-    def slopes(self, x: Any, args: tuple[Any, ...], name: str = "") -> tuple[Floats, Floats]:  # noqa: ARG002
+    def slopes(self, x: Any, args: tuple[Any, ...], name: str = "") -> Slopes:  # noqa: ARG002
         """Return the gradient, not a difference, and its error bars: sums of those of samples and columns."""
         W, f = self.place(x, args)[0], self.f  # noqa: N806
         if not f._is_known:
             _check_independent(f, W)
-        total, bars = np.zeros((2, *W.shape))
+        total, bars, kinks = np.zeros((3, *W.shape))
         for block in self.blocks(W):
             near = f._block(W, block)
             for first in range(0, W.shape[1], GROUP):
                 columns = np.arange(first, min(first + GROUP, W.shape[1]))
-                slopes, errors = near.slopes(columns)
+                slopes, errors, halves = near.slopes(columns)
                 total[:, columns] += near.inputs.T @ slopes
                 bars[:, columns] += np.abs(near.inputs).T @ (errors + SUM_ROUNDINGS * EPS * np.abs(slopes))
-        return total / len(f.x), bars / len(f.x)
+                kinks[:, columns] += np.abs(near.inputs).T @ halves
+        return Slopes(*(values / len(f.x) for values in (total, bars, kinks)))
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
         """Return -1: there is no shortcut."""
