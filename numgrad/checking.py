@@ -94,7 +94,8 @@ def check_gradient(
         The first step, or for a nested `x` a dict of them by the names of its arrays. Default: the power of 2 next to
         ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger.
     strict : bool, default False
-        Whether a check fails where some coordinate, or nothing, could be judged.
+        Whether a check fails, too, where some value could not be judged, since its error bar is wider, or where nothing
+        could be. A difference within a smaller bar passes all the same.
 
     Returns
     -------

@@ -615,3 +615,36 @@ def test_rows_of_few_digits_pass_and_a_wrong_weight_of_theirs_fails(kind):
         wrong = right.copy()
         wrong.flat[k] += 0.3 * max(abs(wrong.flat[k]), 0.05)
         assert check_gradient(f, wrong, W).arrays[""].failed >= 1
+
+
+@pytest.mark.filterwarnings("ignore:the step h=")  # of the plain loop, where a weight is infinite
+@pytest.mark.parametrize("h", [1e-4, 1e-2])
+def test_values_that_are_not_finite_are_those_of_the_plain_loop(h):
+    kinds = {
+        "saturates": lambda z: np.tanh(z).sum(axis=1),
+        "skips NaN": lambda z: np.where(np.isnan(z), 0.0, z**2).sum(axis=1),
+        "pole": lambda z: 1.0 / np.abs(z[:, 0] - 1.0) + np.sin(z).sum(axis=1),
+        "hands on": lambda z: (z**2).sum(axis=1),
+        "ends": lambda z: np.sqrt(1.0 - z[:, 0]),
+    }
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, W = rng.integers(-2, 3, (5, 3)).astype(float), rng.choice([-1.0, 1.0, 2.0], (3, 2))
+        x[0], W[0, 0] = [1.0, 0.0, 0.0], 1.0  # at the pole, and at the end
+        for _ in range(seed % 3):
+            x[rng.integers(1, 5), rng.integers(3)] = rng.choice([np.inf, -np.inf, np.nan])
+        if seed % 4 == 0:
+            W[1, 1] = rng.choice([np.inf, np.nan])
+        for name, rows in kinds.items():
+            with np.errstate(all="ignore"):
+                found, plain = numerical_gradient(LayerObjective(x, rows), W, h), plain_gradient(x, W, rows, (), h)
+            assert found[~np.isfinite(plain)] == pytest.approx(plain[~np.isfinite(plain)], nan_ok=True), name
+            known = np.isfinite(plain)
+            assert np.abs(found[known] - plain[known]).max(initial=0.0) <= 1e-7 * np.abs(plain[known]).max(initial=1.0)
+
+
+def test_a_weight_whose_sign_a_step_changes_is_nan_beside_an_infinite_input():
+    x, W = np.array([[1.0, 2.0], [np.inf, 1.0]]), np.array([[0.5, 1e-5], [1.0, 1.0]])
+    with np.errstate(invalid="ignore"):
+        found = numerical_gradient(LayerObjective(x, lambda z: np.tanh(z).sum(axis=1)), W)
+    assert np.isnan(found).tolist() == [[False, True], [False, False]]

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import ALL_COORDINATES
 from ..loops import Floats, Indices
 from ..points import EPS
 
@@ -91,12 +92,19 @@ def eps_of(values: NDArray[Any]) -> float:
 
 
 class Block:
-    """A block of samples next to which `rows` is evaluated: by ``near(b, j, u)``, `length` samples at a time."""
+    """A block of samples next to which `rows` is evaluated: by ``near(b, j, u)``, `length` samples at a time.
 
-    def __init__(self, inputs: Floats, z: Floats, length: int, near: Callable[..., Any]) -> None:
-        self.inputs, self.z, self.length, self.near = inputs, z, length, near
-        samples = np.arange(len(z))
-        self.size, self.rowmax = np.abs(inputs).max(axis=1), np.abs(z).max(axis=1)
+    A pre-activation that is infinite or NaN stays what it is: no step of a weight moves it, but for a weight of an
+    infinite input that changes its sign.
+    """
+
+    def __init__(self, W: Floats, inputs: Floats, z: Floats, length: int, near: Callable[..., Any]) -> None:  # noqa: N803
+        self.W, self.z, self.length, self.near = W, z, length, near
+        samples, self.moves, finite = np.arange(len(z)), np.isfinite(z), np.isfinite(inputs)
+        self.inputs = inputs if finite.all() else np.where(finite, inputs, 0.0)
+        self.infinite = ALL_COORDINATES if finite.all() else np.flatnonzero(np.isinf(inputs).any(axis=0))
+        self.size = np.abs(self.inputs).max(axis=1)
+        self.rowmax = np.abs(z).max(axis=1, where=self.moves, initial=0.0)
         self.unit = np.where(self.size > 0.0, self.size, 1.0)[:, np.newaxis]
         self.eps, self.powers = EPS, dict[int, Floats]()
         self.base = self.values(samples, 0 * samples, np.zeros(len(samples)))
@@ -139,6 +147,11 @@ class Block:
             p, i = np.nonzero(self.inputs[b[own]])
             at = own[p]
             np.add.at(total, (i, at // len(self.z)), self.both(b[at], j[at], h * self.inputs[b[at], i])[0])
+        # A sample that is infinite or NaN at z is so, too, for a weight of an input of 0, which does not move it.
+        for at in fit.rest[~np.isfinite(self.base[b[fit.rest]])]:
+            total[self.inputs[b[at]] == 0.0, at // len(self.z)] = math.nan
+        for k in self.infinite:
+            total[k, np.abs(self.W[k, columns]) <= h] = math.nan
         return total
 
     def slopes(self, columns: Indices) -> Slopes:
@@ -218,9 +231,11 @@ class Block:
         slope = np.divide(size, 2.0 * u, out=np.zeros(len(b)), where=u > 0.0)
         eps = EPS if floor else self.eps  # where noise was measured, it is that of the precision too
         noise = np.maximum(ROUNDINGS * eps * (self.largest + self.rowmax[b] * slope), floor)
-        close, finite = _misfit(1, odd, even) <= noise, np.isfinite(self.base)[b]
-        coefficients[0] = np.where(finite, np.where(close, odd[0], 0.0), math.nan)
-        rest, bounds, of_column = np.flatnonzero(~close & finite), noise.copy(), largest[j]
+        close, moves, finite = _misfit(1, odd, even) <= noise, self.moves[b, j], np.isfinite(self.base)[b]
+        # Where rows are not finite at z, they may be for all that next to it.
+        known = finite | (moves & np.isfinite(odd[:2]).any(axis=0))
+        coefficients[0] = np.where(known, np.where(close & moves, odd[0], 0.0), math.nan)
+        rest, bounds, of_column = np.flatnonzero(~close & known & moves), noise.copy(), largest[j]
         for m in (2, 3):
             if not len(rest):
                 break

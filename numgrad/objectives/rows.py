@@ -67,7 +67,11 @@ class LayerObjective:
     -----
     The differences are those of the finite step h: to the round-off of the plain loop, and for large steps to a
     100,000th of their truncation error. `numgrad.objectives.responses` derives them. Samples with a kink within reach
-    are evaluated at their own steps. Batch normalisation in training and dropout mix samples or are random; the first
+    are evaluated at their own steps. One kink does not go unseen. Two or more may, if all lie between two places at
+    which a pre-activation is evaluated: 0, half and the whole of its longest step, on both sides (a quarter and three
+    quarters too where these do not tell). A bump that is narrower than half of the step is an example; `verify`
+    compares with plain differences. The difference of a weight of at most h in magnitude is NaN where its input is
+    infinite in some sample. Batch normalisation in training and dropout mix samples or are random; the first
     gradient of an objective finds that and refuses them.
 
     Examples
@@ -178,7 +182,7 @@ class LayerObjective:
 
     def _block(self, W: Floats, block: slice) -> Block:  # noqa: N803
         inputs = self._inputs(block)
-        return Block(inputs, *self._near(W, inputs, block))
+        return Block(W, inputs, *self._near(W, inputs, block))
 
     def _values(self, z: Floats, data: list[NDArray[Any]]) -> NDArray[Any]:
         """Return what `rows` returns, after checking that it is a real number a sample."""
