@@ -35,6 +35,8 @@ from ..points import EPS
 
 __all__: list[str] = []  # nothing here is public
 
+Flags = NDArray[np.bool_]
+
 # Steps of a pair, in units of its longest one, in the order in which they are tried. They are no simple parts of one
 # another, as 1/2, 3/4 and 1/4 are, by which stairs would fit a line by chance: twice as many at twice the step.
 # Fixed by test_no_kink_hides_between_the_steps and test_stairs_are_evaluated_at_their_own_steps in tests/test_rows.py.
@@ -109,6 +111,7 @@ class Block:
         self.eps, self.powers = EPS, dict[int, Floats]()
         self.base = self.values(samples, 0 * samples, np.zeros(len(samples)))
         self.largest = np.abs(self.base[np.isfinite(self.base)]).max(initial=0.0)
+        self.is_finite = bool(self.moves.all() and np.isfinite(self.base).all())
 
     def values(self, b: Indices, j: Indices, u: Floats) -> Floats:
         """Return rows at ``z[b]`` moved by u in column j, from calls of so many samples."""
@@ -148,7 +151,7 @@ class Block:
             at = own[p]
             np.add.at(total, (i, at // len(self.z)), self.both(b[at], j[at], h * self.inputs[b[at], i])[0])
         # A sample that is infinite or NaN at z is so, too, for a weight of an input of 0, which does not move it.
-        for at in fit.rest[~np.isfinite(self.base[b[fit.rest]])]:
+        for at in () if self.is_finite else fit.rest[~np.isfinite(self.base[b[fit.rest]])]:
             total[self.inputs[b[at]] == 0.0, at // len(self.z)] = math.nan
         for k in self.infinite:
             total[k, np.abs(self.W[k, columns]) <= h] = math.nan
@@ -231,11 +234,10 @@ class Block:
         slope = np.divide(size, 2.0 * u, out=np.zeros(len(b)), where=u > 0.0)
         eps = EPS if floor else self.eps  # where noise was measured, it is that of the precision too
         noise = np.maximum(ROUNDINGS * eps * (self.largest + self.rowmax[b] * slope), floor)
-        close, moves, finite = _misfit(1, odd, even) <= noise, self.moves[b, j], np.isfinite(self.base)[b]
-        # Where rows are not finite at z, they may be for all that next to it.
-        known = finite | (moves & np.isfinite(odd[:2]).any(axis=0))
-        coefficients[0] = np.where(known, np.where(close & moves, odd[0], 0.0), math.nan)
-        rest, bounds, of_column = np.flatnonzero(~close & known & moves), noise.copy(), largest[j]
+        close = _misfit(1, odd, even) <= noise
+        coefficients[0] = np.where(close, odd[0], 0.0)
+        goes_on = ~close if self.is_finite else self._goes_on(b, j, odd, coefficients[0]) & ~close
+        rest, bounds, of_column = np.flatnonzero(goes_on), noise.copy(), largest[j]
         for m in (2, 3):
             if not len(rest):
                 break
@@ -252,6 +254,17 @@ class Block:
             own.append(rest[~done & ~goes_on])
             rest = rest[goes_on]
         return Fit(coefficients, bounds, noise, np.concatenate([*own, rest]), odd, even)
+
+    def _goes_on(self, b: Indices, j: Indices, odd: Floats, found: Floats) -> Flags:
+        """Tell which pairs have differences, and write to `found` of the others that it is 0, or NaN.
+
+        Where rows are not finite at z, they may be for all that next to it.
+        """
+        moves, finite = self.moves[b, j], np.isfinite(self.base)[b]
+        known = finite | (moves & np.isfinite(odd[:2]).any(axis=0))
+        found[~moves], found[~known] = 0.0, math.nan
+        goes_on: Flags = moves & known
+        return goes_on
 
 
 class Slopes(NamedTuple):
