@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .arguments import describe, is_compiled
+from .arguments import describe, is_compiled, plain_numbers
 from .containers import in_order
 from .curvature import is_cheap
 from .driver import Progress, Workers

@@ -47,6 +47,12 @@ _QUIET = 0.1
 _SPACING, _GROWTHS = -24, 18
 # Part of the third differences, for a noise of 1, that the fifth ones of a smooth f are at most.
 _ROUGH = 0.1
+# Spacings of a second look, which tells a kink at x from noise, and the part of the third differences across x that
+# those beside x are at most where there seems to be one. Fixed by test_a_kink_is_no_noise in tests/test_checking.py.
+_LONGER, _STRAIGHT = 16.0, 0.1
+# Halvings of the distance in which f begins to change: three parts of what is left stay within the room at bounds.
+# Fixed by test_a_kink_is_no_noise.
+_HALVINGS = 8
 # Part of a step by which a longer one tells stairs, and part of a smooth change up to which f stays the same there.
 # Fixed by "x in float32" and "x in float16".
 _FURTHER, _FLAT = 2.0**-14, 0.25
@@ -76,39 +82,82 @@ class Judged(NamedTuple):
 
 
 def noise_of(
-    values_at: Callable[[list[float]], Floats], base: float, growths: int = 0, farthest: float = math.inf
+    values_at: Callable[[list[float]], Floats],
+    base: float,
+    growths: int = 0,
+    farthest: float = math.inf,
 ) -> float:
     """Return the standard deviation of f, from a table of differences of 7 values along a line.
 
     ``values_at(ts)`` is f for each t spacings. Values that stay equal over some spacings are stairs, whose height
     counts; then it looks farther away so many times, while that does not look smooth, for more coordinates to climb
-    theirs. It looks no farther than `farthest`; where that is next to x, no noise is known.
+    theirs. A kink is no noise: not at x, where f is straight on both sides, and not where equal values end and grow
+    with the distance. It looks no farther than `farthest`; where that is next to x, no noise is known.
     """
-    spacing, is_stair = 1.0, False
-    if farthest < 3.0:
+    end, change = _first_change(values_at, base, farthest)
+    if change == 0.0:
         return 0.0
-    for _ in range(_GROWTHS):
-        if (change := float(values_at([3.0 * spacing])[0]) - base) != 0.0 or 12.0 * spacing > farthest:
-            break
-        spacing, is_stair = 4.0 * spacing, True
-    found = [_levels(values_at, base, spacing)]
-    if is_stair:  # which hid a quarter of the change
-        found.append([_OF_QUANTUM * 0.25 * abs(change)] * 3)
-    for _ in range(growths if is_stair else 0):
+    values = _values(values_at, base, spacing := abs(end) / 3.0)
+    found = [_levels(values)]
+    if spacing == 1.0:
+        noise, again = sorted(found[0])[1], farthest >= 3.0 * _LONGER and _is_kinked(values)
+        return _without_kink(noise, sorted(_levels(_values(values_at, base, _LONGER)))[1]) if again else noise
+    if _grows(values_at, base, end, change):
+        return 0.0
+    found.append([_OF_QUANTUM * 0.25 * abs(change)] * 3)  # which hid a quarter of the change
+    for _ in range(growths):
         spacing *= 16.0
         if 3.0 * spacing > farthest:
             break
-        levels = _levels(values_at, base, spacing)
+        levels = _levels(_values(values_at, base, spacing))
         if not levels[2] > _ROUGH * levels[0]:
             break
         found.append(levels)
     return max(sorted(levels)[1] for levels in found)
 
 
-def _levels(values_at: Callable[[list[float]], Floats], base: float, spacing: float) -> list[float]:
-    """Return what the third, fourth and fifth differences take for the standard deviation of f."""
+def _first_change(values_at: Callable[[list[float]], Floats], base: float, farthest: float) -> tuple[float, float]:
+    """Return the first of the places 3, -3, 12, 48 ..., or else of -12, -48 ..., where f changes, and by how much."""
+    above = [3.0 * 4.0**k for k in range(_GROWTHS + 1) if 3.0 * 4.0**k <= farthest]
+    below = [-place for place in above]
+    for place in above[:1] + below[:1] + above[1:] + below[1:]:
+        if (change := float(values_at([place])[0]) - base) != 0.0:
+            return place, change
+    return 0.0, 0.0
+
+
+def _grows(values_at: Callable[[list[float]], Floats], base: float, end: float, change: float) -> bool:
+    """Tell whether f, which stays the same up to some place between a quarter of `end` and `end`, has a slope there."""
+    if float(values_at([(1.0 + 0.5**_HALVINGS) * end])[0]) - base == change:
+        return False
+    low, high = 0.25 * end, end
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if float(values_at([middle])[0]) == base else (low, middle)
+    changes = np.diff(values_at([high + k * (high - low) for k in range(4)]))
+    return bool(np.abs(changes).min() > 0.5 * np.abs(changes).max() and abs(np.sign(changes).sum()) == len(changes))
+
+
+def _is_kinked(values: Floats) -> bool:
+    """Tell whether third differences on either side of x are far smaller than those across x."""
+    below, *across, above = np.abs(np.diff(values, 3))
+    return bool(max(below, above) < _STRAIGHT * min(across))
+
+
+def _without_kink(near: float, far: float) -> float:
+    """Return the noise of which both have as much, and not what grows with the spacing, as a kink at x does."""
+    if not 0.5 * _LONGER * near <= far <= 1.5 * _LONGER * near:
+        return near
+    return math.sqrt(max(0.0, (_LONGER * near - far) * (_LONGER * near + far) / (_LONGER**2 - 1.0)))
+
+
+def _values(values_at: Callable[[list[float]], Floats], base: float, spacing: float) -> Floats:
     below, above = np.split(values_at([j * spacing for j in (-3, -2, -1, 1, 2, 3)]), 2)
-    values = np.concatenate([below, [base], above])
+    return np.concatenate([below, [base], above])
+
+
+def _levels(values: Floats) -> list[float]:
+    """Return what the third, fourth and fifth differences take for the standard deviation of f."""
     size = float(np.abs(values).max()) or 1.0  # the squares of what f returns may overflow
     table, levels = np.diff(values / size, 2), []
     for order in (3, 4, 5):

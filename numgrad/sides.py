@@ -97,8 +97,11 @@ class Sides:
         self.is_planned = any(part is not None for part in plan)
         self._measure(parts, *plan)
 
-    def known(self, name: str) -> tuple[Floats, Floats] | None:
-        """Return gradient and error bars of an array where the kind of f has its own, and nobody asked for steps."""
+    def known(self, name: str) -> tuple[Floats, Floats, Floats] | None:
+        """Return gradient, error bars, and what part of these kinks at x make, where the kind of f has its own.
+
+        It is None where somebody asked for steps.
+        """
         slopes = None if self.is_planned else getattr(self.objective, "slopes", None)
         return None if slopes is None else slopes(self.point, self.args, name)
 

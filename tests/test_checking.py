@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from problems import compiled, interrupt_at, needs_jit
 
-from numgrad import assert_gradient, check_gradient, reference, simpleNet
+from numgrad import MultiLayerNet, assert_gradient, check_gradient, reference, simpleNet
+from numgrad.sides import Sides
 
 BATCH = 20
 RNG = np.random.default_rng(0)
@@ -907,3 +908,48 @@ def test_first_steps_are_those_of_the_coordinates(h):
     assert not check_gradient(f, exact * [1.0, 1.0, 1.001], x, h=h).ok
     for k, step in enumerate(np.broadcast_to(h, 3)):
         assert any(step / 3 <= moved[k] <= 3 * step for moved in far)
+
+
+def test_a_kink_is_no_noise():
+    def noise_of(f, n):
+        return Sides(f, np.zeros(n), np.zeros(n), (), (None, None)).noise
+
+    rng = np.random.default_rng(0)
+    slopes = rng.uniform(0.5, 2.0, 6)
+    kinks = {
+        "on both sides": lambda x: 3.0 + np.sum(slopes * np.abs(x)),
+        "on one side": lambda x: np.sum(np.maximum(x[:1], 0.0)),
+        "on the other side": lambda x: np.sum(np.maximum(-x[:1], 0.0)),
+        "with a slope": lambda x: 2.0 + np.sum(slopes * np.maximum(x, 0.0) + np.sin(x)),
+        **{f"beside, {d:g}": lambda x, d=d: np.sum(np.maximum(np.abs(x) - d, 0.0)) for d in (1e-9, 1e-5, 1e-2)},
+    }
+    for name, f in kinks.items():
+        assert noise_of(f, 6) <= 2e-14, name
+        assert noise_of(lambda x, f=f: f(x) + 1e-7 * np.sin(1e14 * slopes @ x), 6) > 3e-8, name
+        assert noise_of(lambda x, f=f: round(float(f(x) + slopes @ x), 6), 6) > 5e-8, name
+
+
+@pytest.mark.parametrize("distance", [1e-6, 1e-4, 1e-2, 0.04])
+def test_no_slope_passes_where_f_is_flat_up_to_a_kink(distance):
+    def f(x):
+        return np.sum(np.maximum(x - distance, 0.0))
+
+    assert check_gradient(f, np.zeros(4), np.zeros(4))
+    for claim in (1e-6, 1e-3, 1.0):
+        assert not check_gradient(f, claim * (np.arange(4) == 2), np.zeros(4))
+
+
+def test_a_kink_of_one_array_hides_no_other():
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        net = MultiLayerNet(4, [1, 4], 3, weight_init_std=0.01, rng=seed)
+        net.params["b1"][...] = -1.7  # the first unit is dead: the second layer is at its kink
+        net.params["b3"][...] = rng.normal(size=3)
+        x, t = rng.normal(size=(3, 4)), rng.integers(0, 3, 3)
+        right = net.gradient(x, t)
+        assert check_gradient(lambda _, net=net, x=x, t=t: net.loss(x, t), right, net.params)
+        for name, place in (("W1", (2, 0)), ("b3", 1)):
+            wrong = right | {name: right[name].copy()}
+            wrong[name][place] += 1e-4
+            check = check_gradient(lambda _, net=net, x=x, t=t: net.loss(x, t), wrong, net.params)
+            assert check.arrays[name].failed == 1

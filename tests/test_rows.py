@@ -454,26 +454,66 @@ def test_slopes_have_honest_bars(kind):
     z = np.clip(z, -3.0, 3.0) if kind not in ("rounded", "float32") else rng.uniform(-3.0, 3.0, 2000)
     f = LayerObjective(z[:, None], lambda z: g(z[:, 0]))
     block = f._block(np.ones((1, 1)), slice(None))
-    found, bars = (values[:, 0] for values in block.slopes(np.array([0])))
+    found, bars, _ = (values[:, 0] for values in block.slopes(np.array([0])))
     assert (np.abs(found - slope(z)) <= bars + 4 * EPS).all()
     if kind in ("sine", "exponential"):
         assert bars.max() <= 2e-10 * max(1.0, np.abs(slope(z)).max())
     if kind in ("relu", "kink in a curve"):
         assert (bars <= 1e-6)[np.abs(z) > 1e-6].all()
-    gradient, errors = f._as_objective().slopes(np.ones((1, 1)), ())
+    gradient, errors, _ = f._as_objective().slopes(np.ones((1, 1)), ())
     assert abs(gradient[0, 0] - np.mean(slope(z) * z)) <= errors[0, 0]
 
 
 def test_the_bar_at_a_kink_covers_the_slopes_on_both_sides():
     f = LayerObjective([[0.5], [1.0], [-2.0]], lambda z: np.abs(z[:, 0] - 0.5) + 2.0 * z[:, 0])
     block = f._block(np.ones((1, 1)), slice(None))
-    slopes, bars = block.slopes(np.array([0]))
-    assert slopes[:, 0] == pytest.approx([2.0, 3.0, 1.0])
-    assert bars[0, 0] == pytest.approx(1.0)
+    slopes, bars, kinks = (values[:, 0] for values in block.slopes(np.array([0])))
+    assert slopes == pytest.approx([2.0, 3.0, 1.0])
+    assert bars[0] == pytest.approx(1.0)
+    assert kinks == pytest.approx([1.0, 0.0, 0.0])
     assert bars[1:].max() <= 1e-9
     for claim in (1, 2, 3):  # as a slope of the first sample
         assert check_gradient(f, [[(0.5 * claim + 3.0 - 2.0) / 3.0]], np.ones((1, 1)))
     assert not check_gradient(f, [[(0.5 * 3.1 + 3.0 - 2.0) / 3.0]], np.ones((1, 1)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["relu", "leaky", "absolute", "hard tanh"])
+def test_every_slope_between_those_of_kinks_is_a_subgradient(kind, dtype):
+    act, below, above = {
+        "relu": (lambda z: np.maximum(z, 0.0), 0.0, 1.0),
+        "leaky": (lambda z: np.maximum(z, 0.1 * z), 0.1, 1.0),
+        "absolute": (np.abs, -1.0, 1.0),
+        "hard tanh": (lambda z: np.clip(z + 1.0, -1.0, 1.0), 1.0, 0.0),
+    }[kind]
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+        x, W, V = rng.normal(size=(6, 4)), rng.normal(size=(5, 5)), rng.normal(size=(5, 3))
+        x[rng.integers(6)], W[-1] = 0.0, 0.0  # a blank sample is at the kink of all columns
+        t = rng.integers(0, 3, 6)
+
+        def rows(z, t, V=V):
+            y = act(z.astype(dtype)) @ V.astype(dtype)
+            return np.log(np.exp(y).sum(axis=1)) - y[np.arange(len(z)), t]
+
+        f = LayerObjective(x, rows, (t,), bias=True)
+        inputs = np.hstack([x, np.ones((6, 1))])
+        z = inputs @ W
+        e = np.exp(act(z) @ V)
+        delta = (e / e.sum(axis=1, keepdims=True) - np.eye(3)[t]) @ V.T / 6
+        slope = np.vectorize(lambda z: (act(z + 1e-6) - act(z - 1e-6)) / 2e-6)(z)
+        for part in (0.0, 0.3, 1.0):
+            right = inputs.T @ (delta * np.where(z == 0.0, below + part * (above - below), slope))
+            check = check_gradient(f, right, W)
+            assert check, str(check)
+            assert part == 0.3 or 0 < check.subgradients <= 10
+            wrong = right.copy()
+            wrong[0, 2] += 0.1 * max(0.1, abs(wrong[0, 2]))
+            assert check_gradient(f, wrong, W).arrays[""].failed == 1
+        beyond = inputs.T @ (delta * np.where(z == 0.0, below + 1.2 * (above - below), slope))
+        check = check_gradient(f, beyond, W)
+        assert check.arrays[""].failed > 0
+        assert any("f has a kink at x" in hint for hint in check.hints)
 
 
 def test_a_check_takes_a_few_evaluations_a_column():
@@ -549,3 +589,62 @@ def test_memory_is_bounded(batch, inputs, columns):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak - gradient.nbytes <= 64 * 2**20
+
+
+@pytest.mark.parametrize("kind", ["float32", "rounded", "float32 inside"])
+def test_rows_of_few_digits_pass_and_a_wrong_weight_of_theirs_fails(kind):
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        act, slope = [(np.tanh, lambda z: 1.0 - np.tanh(z) ** 2), (lambda z: np.maximum(z, 0.0), lambda z: z > 0.0)][
+            seed % 2
+        ]
+        batch = int(rng.integers(2, 20))
+        x, W, V = rng.normal(size=(batch, 4)), rng.normal(size=(4, 5)), rng.normal(size=(5, 3))
+        t, narrow = rng.integers(0, 3, batch), np.float64 if kind == "rounded" else np.float32
+
+        def rows(z, t, act=act, V=V, narrow=narrow):
+            y = act(z.astype(narrow)) @ V.astype(narrow)
+            values = np.log(np.exp(y).sum(axis=1)) - y[np.arange(len(z)), t]
+            return values if kind == "float32" else np.round(values.astype(float), 6 if kind == "rounded" else 15)
+
+        e = np.exp(act(x @ W) @ V)
+        right = x.T @ ((e / e.sum(axis=1, keepdims=True) - np.eye(3)[t]) @ V.T / batch * slope(x @ W))
+        f = LayerObjective(x, rows, (t,))
+        assert check_gradient(f, right, W)
+        k = int(rng.integers(20))
+        wrong = right.copy()
+        wrong.flat[k] += 0.3 * max(abs(wrong.flat[k]), 0.05)
+        assert check_gradient(f, wrong, W).arrays[""].failed >= 1
+
+
+@pytest.mark.filterwarnings("ignore:the step h=")  # of the plain loop, where a weight is infinite
+@pytest.mark.parametrize("h", [1e-4, 1e-2])
+def test_values_that_are_not_finite_are_those_of_the_plain_loop(h):
+    kinds = {
+        "saturates": lambda z: np.tanh(z).sum(axis=1),
+        "skips NaN": lambda z: np.where(np.isnan(z), 0.0, z**2).sum(axis=1),
+        "pole": lambda z: 1.0 / np.abs(z[:, 0] - 1.0) + np.sin(z).sum(axis=1),
+        "hands on": lambda z: (z**2).sum(axis=1),
+        "ends": lambda z: np.sqrt(1.0 - z[:, 0]),
+    }
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, W = rng.integers(-2, 3, (5, 3)).astype(float), rng.choice([-1.0, 1.0, 2.0], (3, 2))
+        x[0], W[0, 0] = [1.0, 0.0, 0.0], 1.0  # at the pole, and at the end
+        for _ in range(seed % 3):
+            x[rng.integers(1, 5), rng.integers(3)] = rng.choice([np.inf, -np.inf, np.nan])
+        if seed % 4 == 0:
+            W[1, 1] = rng.choice([np.inf, np.nan])
+        for name, rows in kinds.items():
+            with np.errstate(all="ignore"):
+                found, plain = numerical_gradient(LayerObjective(x, rows), W, h), plain_gradient(x, W, rows, (), h)
+            assert found[~np.isfinite(plain)] == pytest.approx(plain[~np.isfinite(plain)], nan_ok=True), name
+            known = np.isfinite(plain)
+            assert np.abs(found[known] - plain[known]).max(initial=0.0) <= 1e-7 * np.abs(plain[known]).max(initial=1.0)
+
+
+def test_a_weight_whose_sign_a_step_changes_is_nan_beside_an_infinite_input():
+    x, W = np.array([[1.0, 2.0], [np.inf, 1.0]]), np.array([[0.5, 1e-5], [1.0, 1.0]])
+    with np.errstate(invalid="ignore"):
+        found = numerical_gradient(LayerObjective(x, lambda z: np.tanh(z).sum(axis=1)), W)
+    assert np.isnan(found).tolist() == [[False, True], [False, False]]

@@ -14,6 +14,7 @@ from ..arguments import FLOAT64, IN_A_MEAN, describe, plain_numbers
 from ..loops import Floats, Indices
 from ..remote import buffers
 from .python import PythonObjective
+from .responses import Slopes
 from .rows import LayerObjective
 
 __all__: list[str] = []  # nothing here is public
@@ -230,9 +231,9 @@ class _NetKind(PythonObjective):
 
     def __init__(self, f: Any) -> None:
         super().__init__(f)
-        self._slopes: dict[int, tuple[Floats, Floats]] = {}  # by layer: of its weights and its biases together
+        self._slopes: dict[int, Slopes] = {}  # by layer: of its weights and its biases together
 
-    def slopes(self, params: Any, args: tuple[Any, ...], name: str) -> tuple[Floats, Floats] | None:
+    def slopes(self, params: Any, args: tuple[Any, ...], name: str) -> Slopes | None:
         """Return the gradient with respect to one array, and its error bars, or None of a loss of somebody else's."""
         f: Any = self.f
         net = f.net_of(params)
@@ -243,5 +244,5 @@ class _NetKind(PythonObjective):
         if k not in self._slopes:
             own = net._layer(k, *net._prepared(f.x, f.t))._as_objective()
             self._slopes[k] = own.slopes(weights, args)
-        found, bars = (both[:-1] if is_weight else both[-1] for both in self._slopes[k])
-        return found + net.weight_decay_lambda * weights[:-1] if is_weight else found, bars
+        found, *bars = (both[:-1] if is_weight else both[-1] for both in self._slopes[k])
+        return Slopes(found + net.weight_decay_lambda * weights[:-1] if is_weight else found, *bars)

@@ -29,10 +29,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import ALL_COORDINATES
 from ..loops import Floats, Indices
 from ..points import EPS
 
 __all__: list[str] = []  # nothing here is public
+
+Flags = NDArray[np.bool_]
 
 # Steps of a pair, in units of its longest one, in the order in which they are tried. They are no simple parts of one
 # another, as 1/2, 3/4 and 1/4 are, by which stairs would fit a line by chance: twice as many at twice the step.
@@ -54,9 +57,21 @@ STEP, LONGEST = 1e-3, 0.1
 NOISE_STEPS = 0.5437e-4, 0.5437e-6
 # Pairs that are looked at for noise. No tuning: half of them decide.
 _LOOKS = 128
+# What makes of five values a fourth difference, and a second one, of 1 for a noise of 1, and the size that three of
+# four do not exceed then. No tuning.
+_DIFFERENCES = np.array([[1.0, -4.0, 6.0, -4.0, 1.0], [0.0, 0.0, 1.0, -2.0, 1.0]]) / np.sqrt([[70.0], [6.0]])
+_OF_DEVIATION = 1.15
+# Part of a fourth difference that it is at most at a hundredth of the step if it is no noise. Fixed by
+# test_every_slope_between_those_of_kinks_is_a_subgradient in tests/test_rows.py.
+_SHRINKS = 0.1
+# Standard deviation of the rounding of what rows return, in units of its spacing. No tuning: that of a uniform error.
+_ROUNDING = 0.3
 # How far a slope may be off, in units of what its fit may be: a kink that no step has seen. The worst of 100,000 places
 # of a kink is 23. Fixed by test_slopes_have_honest_bars.
 UNSEEN = 32.0
+# Relative difference of the even part to one in proportion to the step, up to which a sample is at a kink: of a curve
+# it is 1. Fixed by test_every_slope_between_those_of_kinks_is_a_subgradient in tests/test_rows.py.
+_PROPORTIONAL = 0.15
 # Own steps that are made at a time: 16 arrays of 512 KiB.
 OWN_STEPS = 2**16
 
@@ -79,16 +94,24 @@ def eps_of(values: NDArray[Any]) -> float:
 
 
 class Block:
-    """A block of samples next to which `rows` is evaluated: by ``near(b, j, u)``, `length` samples at a time."""
+    """A block of samples next to which `rows` is evaluated: by ``near(b, j, u)``, `length` samples at a time.
 
-    def __init__(self, inputs: Floats, z: Floats, length: int, near: Callable[..., Any]) -> None:
-        self.inputs, self.z, self.length, self.near = inputs, z, length, near
-        samples = np.arange(len(z))
-        self.size, self.rowmax = np.abs(inputs).max(axis=1), np.abs(z).max(axis=1)
+    A pre-activation that is infinite or NaN stays what it is: no step of a weight moves it, but for a weight of an
+    infinite input that changes its sign.
+    """
+
+    def __init__(self, W: Floats, inputs: Floats, z: Floats, length: int, near: Callable[..., Any]) -> None:  # noqa: N803
+        self.W, self.z, self.length, self.near = W, z, length, near
+        samples, self.moves, finite = np.arange(len(z)), np.isfinite(z), np.isfinite(inputs)
+        self.inputs = inputs if finite.all() else np.where(finite, inputs, 0.0)
+        self.infinite = ALL_COORDINATES if finite.all() else np.flatnonzero(np.isinf(inputs).any(axis=0))
+        self.size = np.abs(self.inputs).max(axis=1)
+        self.rowmax = np.abs(z).max(axis=1, where=self.moves, initial=0.0)
         self.unit = np.where(self.size > 0.0, self.size, 1.0)[:, np.newaxis]
         self.eps, self.powers = EPS, dict[int, Floats]()
         self.base = self.values(samples, 0 * samples, np.zeros(len(samples)))
         self.largest = np.abs(self.base[np.isfinite(self.base)]).max(initial=0.0)
+        self.is_finite = bool(self.moves.all() and np.isfinite(self.base).all())
 
     def values(self, b: Indices, j: Indices, u: Floats) -> Floats:
         """Return rows at ``z[b]`` moved by u in column j, from calls of so many samples."""
@@ -127,56 +150,74 @@ class Block:
             p, i = np.nonzero(self.inputs[b[own]])
             at = own[p]
             np.add.at(total, (i, at // len(self.z)), self.both(b[at], j[at], h * self.inputs[b[at], i])[0])
+        # A sample that is infinite or NaN at z is so, too, for a weight of an input of 0, which does not move it.
+        for at in () if self.is_finite else fit.rest[~np.isfinite(self.base[b[fit.rest]])]:
+            total[self.inputs[b[at]] == 0.0, at // len(self.z)] = math.nan
+        for k in self.infinite:
+            total[k, np.abs(self.W[k, columns]) <= h] = math.nan
         return total
 
-    def slopes(self, columns: Indices) -> tuple[Floats, Floats]:
+    def slopes(self, columns: Indices) -> Slopes:
         """Return the slopes of rows in some columns, of shape (samples, columns), and their error bars.
 
         A pair that no fit describes is asked again with a tenth of the step. The bar of the best of these covers the
         slopes on both sides: the even part is their difference.
         """
         b, j = self._pairs(columns)
-        slopes, bars, rest = np.zeros(len(b)), np.full(len(b), math.inf), np.arange(len(b))
+        best = slopes, bars, _ = np.zeros(len(b)), np.full(len(b), math.inf), np.zeros(len(b))
+        rest = np.arange(len(b))
         slopes[~np.isfinite(self.base[b])] = math.nan
-        floor, roundings = ROUNDINGS * self.noise, ROUNDINGS * self.eps * self.largest
+        floor, roundings = ROUNDINGS * self.noise, ROUNDINGS * EPS * self.largest
         first = min(LONGEST, STEP * math.sqrt(max(1.0, floor / roundings if roundings else 1.0)))
         for u in first * 10.0 ** -np.arange(7):
             fit = self._fit(b[rest], j[rest], np.full(len(rest), u), LEAST_SMOOTH, floor)
             found, bar = fit.coefficients[0] / (2.0 * u), UNSEEN * fit.bounds / (2.0 * u)
             odd, even, left, part = fit.odd[:2, fit.rest], fit.even[:2, fit.rest], fit.rest, NODES[1]
-            found[left] = 0.5 * odd[1] / (part * u)
+            found[left], kink = 0.5 * odd[1] / (part * u), np.zeros(len(rest))
             # Half of the difference of the slopes on both sides, with the curvature and without it.
             jump = np.maximum(np.abs(even[1]), np.abs(even[1] - part**2 * even[0]) / (1.0 - part))
-            bar[left] = (0.5 * jump + 2.0 * np.abs(odd[1] - part * odd[0])) / (part * u)
+            bar[left] = (0.5 * jump + 2.0 * np.abs(odd[1] - part * odd[0]) + fit.noise[left]) / (part * u)
+            # The even part of a kink at the sample is proportional to the step.
+            is_kink = np.abs(even[1] - part * even[0]) <= _PROPORTIONAL * np.abs(even[1])
+            kink[left] = np.where(is_kink, 0.5 * jump / (part * u), 0.0)
             # Stairs are flat for a small step, and a fine structure looks smooth for a large one.
             apart = np.abs(found - slopes[rest])
             differs = apart > bar + bars[rest]
             bar += np.where(differs, apart + bars[rest], 0.0)
             better = (differs | (bar < bars[rest])) & ((fit.odd[0] != 0.0) | (np.abs(slopes[rest]) <= 2.0 * bars[rest]))
-            slopes[rest[better]], bars[rest[better]] = found[better], bar[better]
+            for total, new in zip(best, (found, bar, kink), strict=True):
+                total[rest[better]] = new[better]
             rest = rest[fit.rest]
             if not len(rest):
                 break
-        return slopes.reshape(len(columns), -1).T, bars.reshape(len(columns), -1).T
+        return Slopes(*(total.reshape(len(columns), -1).T for total in best))
 
     @cached_property
     def noise(self) -> float:
         """Return the noise of rows beyond rounding, from fourth differences at random pairs, few of which meet a kink.
 
         Rows that were rounded, or computed in single precision, would look smooth to a few steps by chance. A fine
-        structure vanishes with the step; noise does not.
+        structure vanishes with the step; noise does not, and stairs are flat for a step that is too short.
         """
         rng, (samples, columns) = np.random.default_rng(0), self.z.shape
         b, j = rng.integers(samples, size=_LOOKS), rng.integers(columns, size=_LOOKS)
-        return min(self._noise_at(b, j, step) for step in NOISE_STEPS)
+        (far, _), (near, beside) = (self._rough(b, j, step) for step in NOISE_STEPS)
+        # At the kink of a sample differences shrink with the step, and those on one side of it are smaller still.
+        near = np.where(near < _SHRINKS * far, np.fmin(near, beside), near)
+        found = np.where(near >= 0.0, np.fmin(far, near), far)
+        found = found[found >= 0.0]
+        measured = float(np.quantile(found, 0.75)) / _OF_DEVIATION if len(found) else 0.0
+        return max(measured, float(_ROUNDING * self.eps * self.largest))
 
-    def _noise_at(self, b: Indices, j: Indices, step: float) -> float:
+    def _rough(self, b: Indices, j: Indices, step: float) -> Floats:
+        """Return sizes of fourth differences, and of second ones above z, for a noise of 1 in each value.
+
+        They are -1 where rows stay the same, or are not finite.
+        """
         offsets = np.repeat(step * np.array([-1.7, -0.7, 0.3, 1.3, 2.3]), len(b))
         values = self.values(np.tile(b, 5), np.tile(j, 5), offsets).reshape(5, -1)
-        differences = np.abs(np.array([1.0, -4.0, 6.0, -4.0, 1.0]) @ values)
-        finite = differences[np.isfinite(differences)]
-        # The root of the sum of the squared weights, and the median of the size of a normal deviate.
-        return float(np.median(finite)) / (math.sqrt(70.0) * 0.6745) if len(finite) else 0.0
+        changes = (values != values[0]).any(axis=0) & np.isfinite(values).all(axis=0)
+        return np.where(changes, np.abs(_DIFFERENCES @ values), -1.0)
 
     def _pairs(self, columns: Indices) -> tuple[Indices, Indices]:
         """Return sample and column of each pair, column by column."""
@@ -191,10 +232,12 @@ class Block:
         size, largest = np.abs(odd[0]), np.zeros(self.z.shape[1])
         np.maximum.at(largest, j, np.where(np.isfinite(size), size, 0.0))
         slope = np.divide(size, 2.0 * u, out=np.zeros(len(b)), where=u > 0.0)
-        noise = np.maximum(ROUNDINGS * self.eps * (self.largest + self.rowmax[b] * slope), floor)
-        close, finite = _misfit(1, odd, even) <= noise, np.isfinite(self.base)[b]
-        coefficients[0] = np.where(finite, np.where(close, odd[0], 0.0), math.nan)
-        rest, bounds, of_column = np.flatnonzero(~close & finite), noise.copy(), largest[j]
+        eps = EPS if floor else self.eps  # where noise was measured, it is that of the precision too
+        noise = np.maximum(ROUNDINGS * eps * (self.largest + self.rowmax[b] * slope), floor)
+        close = _misfit(1, odd, even) <= noise
+        coefficients[0] = np.where(close, odd[0], 0.0)
+        goes_on = ~close if self.is_finite else self._goes_on(b, j, odd, coefficients[0]) & ~close
+        rest, bounds, of_column = np.flatnonzero(goes_on), noise.copy(), largest[j]
         for m in (2, 3):
             if not len(rest):
                 break
@@ -210,14 +253,34 @@ class Block:
             goes_on = ~done & (error <= ROUGH * of_column[rest])
             own.append(rest[~done & ~goes_on])
             rest = rest[goes_on]
-        return Fit(coefficients, bounds, np.concatenate([*own, rest]), odd, even)
+        return Fit(coefficients, bounds, noise, np.concatenate([*own, rest]), odd, even)
+
+    def _goes_on(self, b: Indices, j: Indices, odd: Floats, found: Floats) -> Flags:
+        """Tell which pairs have differences, and write to `found` of the others that it is 0, or NaN.
+
+        Where rows are not finite at z, they may be for all that next to it.
+        """
+        moves, finite = self.moves[b, j], np.isfinite(self.base)[b]
+        known = finite | (moves & np.isfinite(odd[:2]).any(axis=0))
+        found[~moves], found[~known] = 0.0, math.nan
+        goes_on: Flags = moves & known
+        return goes_on
+
+
+class Slopes(NamedTuple):
+    """Slopes, their error bars, and what part of a bar is half of the difference of the slopes on both sides."""
+
+    slopes: Floats
+    bars: Floats
+    kinks: Floats
 
 
 class Fit(NamedTuple):
-    """Coefficients of pairs, what each fit may be off by, the pairs that none describes, and what was measured."""
+    """Coefficients of pairs, what each fit may be off by, noise, pairs that none describes, and what was measured."""
 
     coefficients: Floats
     bounds: Floats
+    noise: Floats
     rest: Indices
     odd: Floats
     even: Floats
