@@ -29,6 +29,9 @@ __all__ = ["estimate_hessian", "estimate_jacobian"]
 _SMALL, _LARGE = 1e-3, 1e2
 # Unit: scales of x. The first step of a second derivative. Fixed as the former.
 _FIRST = math.sqrt(0.1875)
+# In steps of the first derivatives: from what length on a step of a second one may pass over a finer structure of f,
+# and the unit in which that is then looked for. Fixed by test_a_structure_finer_than_x_is_seen in the same file.
+_APART, _COARSER = 1e4, 100.0
 
 
 def estimate_jacobian(
@@ -140,11 +143,12 @@ def estimate_hessian(
     their diagonal: ``H_ij = (d_ij - d_ii - d_jj) / 2`` of these second derivatives, whose errors add up. A line of a
     smooth f takes some 14 evaluations, and the first derivatives, which show the noise of f, some 14 a coordinate: a
     Hessian some ``7 n**2 + 25 n`` in all. Lines of coordinates above 100 or below 1e-3 are also taken in steps for 1,
-    or for the coordinate.
+    or for the coordinate, and those with steps 10,000 times as long as those of the first derivatives in such.
 
     The error is an estimate, no bound. At 1,000 random points of each of 13 kinds (smooth, float32, rounded, noisy and
     others) at least 98.9 % of the true errors are within ten reported ones; ``python tests/test_estimated_matrices.py
-    1000`` prints the table. An f that changes over a length far below a coordinate needs `first_step`. Of an f
+    1000`` prints the table. An f that changes over a length far below a coordinate, which the first derivatives do not
+    see, needs `first_step`. Of an f
     that stores `x` itself in fewer digits, as float32 or rounded decimals, the error is too small at some points in a
     hundred: let `f` keep float64, or pass a step of your own to `numerical_hessian`.
 
@@ -178,13 +182,15 @@ def estimate_hessian(
     base = real_number(problem.objective.returned(problem.point, args))
     with np.errstate(all="ignore"):  # squares of units may overflow
         lines = _Lines(problem.point.view(np.ndarray), problem.reach, rows)
-        where = lines.directions()
         data = base, problem.eps, problem.goals.good(), problem.goals.atol, lines.rooms
         rule = Rule(make_second_estimates, data, False, COLUMNS, make_second_estimates)
-        along, more = problem.run(rule, where, len(where.starts) - 1, progress)
-        value, error, step = lines.matrices(along)
+        along, more = problem.run(rule, lines.directions(lines.units[0]), len(lines.first), progress)
+        lines.doubt(along)
+        where = lines.directions(lines.units[1], lines.again)
+        again, _ = problem.run(rule, where, len(where.starts) - 1)
+        value, error, step = lines.matrices(along, again)
     problem.warn_of(flags | more, along[:, 0])
-    evaluations = int(rows[:, 4].sum() + along[:, 4].sum()) + 2
+    evaluations = int(rows[:, 4].sum() + along[:, 4].sum() + again[:, 4].sum()) + 2
     return Estimate(value, error, step, evaluations, problem.goals.has_converged(value, error))
 
 
@@ -211,6 +217,8 @@ class _Lines:
         The round-off and noise of f along each coordinate, as its first derivatives show them.
     first, second : ndarray of int
         The coordinates of each line, which are the same for one along a coordinate.
+    slopes : ndarray
+        The steps by which the first derivatives were found.
     again : ndarray of bool
         The lines that are also taken with the second units, which differ.
     """
@@ -227,27 +235,36 @@ class _Lines:
             self.units = np.where(reach[2] > 0.0, reach[2] / _FIRST, self.units)
             self.rooms = (1 - SPARE_ROOM) * np.fmin(values - reach[0], reach[1] - values)
         self.noise = np.nan_to_num(np.fmax(rows[:, 3], 0.5 * rows[:, 1]) * rows[:, 2], nan=0.0, posinf=0.0)
+        self.slopes = rows[:, 2]
         other = self.units[0] != self.units[1]
         self.again = other[self.first] | other[self.second]
 
-    def directions(self) -> Directions:
-        """Return the lines with the first units, and then those with the second ones that differ."""
-        lines = np.concatenate([np.arange(len(self.first)), np.flatnonzero(self.again)])
-        pairs = np.stack([self.first, self.second], axis=1)[lines]
-        is_member = np.stack([np.ones(len(lines), np.bool_), pairs[:, 0] != pairs[:, 1]], axis=1)
-        is_again = np.arange(len(lines)) >= len(self.first)
-        lengths = np.where(is_again[:, np.newaxis], self.units[1][pairs], self.units[0][pairs])
+    def directions(self, units: Floats, chosen: Any = slice(None)) -> Directions:
+        """Return some lines, or all, by these units."""
+        pairs = np.stack([self.first, self.second], axis=1)[chosen]
+        is_member = np.stack([np.ones(len(pairs), np.bool_), pairs[:, 0] != pairs[:, 1]], axis=1)
         starts = np.cumsum([0, *is_member.sum(axis=1)])
-        return Directions(starts, pairs[is_member], lengths[is_member])
+        return Directions(starts, pairs[is_member], units[pairs][is_member])
 
-    def matrices(self, rows: Floats) -> Floats:
-        """Return second derivatives, errors and steps, from what was found along the lines."""
-        count = len(self.first)
-        best = self._matrices(rows[:count], self.units[0])
+    def doubt(self, rows: Floats) -> None:
+        """Have those lines taken again whose step is out of all proportion to those of the first derivatives.
+
+        f may have a structure that is finer than x, which these have found. Of other f the steps are alike within 1e3.
+        """
+        steps = np.where(self.slopes > 0.0, self.slopes, self.units[0])
+        fine = steps / self.units[0]
+        doubted = np.sqrt(rows[:, 2]) > _APART * np.fmin(fine[self.first], fine[self.second])
+        own = np.unique(np.stack([self.first, self.second])[:, doubted])
+        self.units[1][own] = np.fmin(self.units[1][own], _COARSER * steps[own])
+        self.again |= doubted
+
+    def matrices(self, rows: Floats, again: Floats) -> Floats:
+        """Return second derivatives, errors and steps, from what was found along the lines, and along those again."""
+        best = self._matrices(rows, self.units[0])
         if self.again.any():
-            again = rows[:count].copy()
-            again[self.again] = rows[count:]
-            other = self._matrices(again, self.units[1])
+            second = rows.copy()
+            second[self.again] = again
+            other = self._matrices(second, self.units[1])
             # Where both are certain and differ, f has a structure finer than x, which the shorter steps see.
             apart = np.abs(best[0] - other[0]) > best[1] + other[1]
             is_nearer = other[2] < best[2]

@@ -302,6 +302,29 @@ def test_misuse():
     assert estimate_hessian(lambda x: 1.0, np.zeros(0)).value.shape == (0, 0)
 
 
+@pytest.mark.parametrize("x", [0.0, 1.0, -5.0, 100.0])
+@pytest.mark.parametrize("amplitude", [1.0, 1e-3])
+@pytest.mark.parametrize("frequency", [1e2, 1e3, 1e4])
+def test_a_structure_finer_than_x_is_seen(x, amplitude, frequency):
+    """A second difference of the smooth part alone is exact at any step: the long ones seem the best."""
+    exact = 2.0 - amplitude * frequency**2 * math.cos(0.3)
+
+    def f(z):
+        return z[0] ** 2 + amplitude * math.cos(frequency * (z[0] - x) + 0.3) + z[1] * z[0]
+
+    found = estimate_hessian(f, [x, 0.3])
+    assert (np.abs(found.value - [[exact, 1.0], [1.0, 0.0]]) <= 30.0 * found.error + 1e-12 * abs(exact)).all()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_second_derivatives_by_what_is_not_finite_are_nan(bad):
+    found = estimate_hessian(lambda z: z[0] ** 2 + z[2] * z[0], [1.0, bad, 2.0])
+    assert np.isnan(found.value[1]).all()
+    assert np.isnan(found.value[:, 1]).all()
+    assert np.isinf(found.error[1]).all()
+    assert np.allclose(found.value[np.ix_([0, 2], [0, 2])], [[2.0, 1.0], [1.0, 0.0]], atol=1e-9)
+
+
 if __name__ == "__main__":
     import sys
 
