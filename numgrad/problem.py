@@ -120,20 +120,18 @@ class Problem:
         return self.values(Directions(np.array([0, len(lengths)]), members, lengths), rows)[0]  # type: ignore[no-any-return]
 
     @property
-    def small(self) -> NDArray[np.bool_]:
-        """The coordinates of which rounding may hide what an automatic step changes."""
-        is_automatic = self.h.__class__ is str and not self.is_complex
-        return (scales(np.asarray(self.point)) < SMALL) & is_automatic
+    def is_automatic(self) -> bool:
+        """Whether steps are automatic, so that rounding may hide what those of small coordinates change."""
+        return self.h.__class__ is str and not self.is_complex
 
     def jacobian(self, noise: Any = None) -> Any:
         """Return what `numerical_jacobian` does, of outputs with this rounding if it is not that of their values."""
         base, point, (args, out) = self.base, self.point, (self.options.args, self.options.out)
-        noise = self.eps * np.abs(base.reshape(-1)) if noise is None else noise
         if self.options.sparsity is not None:
             if out is not None:
                 raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
             found = sparse_jacobian(self, as_pattern(self.options.sparsity, (base.size, point.size)))
-            self.lengthen_columns(found, noise)
+            self._lengthen_columns(found, noise)
             return found
         shape = (*base.shape, *point.shape)
         if out is not None:
@@ -146,21 +144,22 @@ class Problem:
             )
         rows = np.empty((point.size, self.width))
         self.warn(self.differentiate(self.plan, rows, self.options.progress), rows)
-        self.lengthen_columns(rows.view(base.dtype).T, noise)
+        if self.is_automatic:
+            self._lengthen_columns(rows.view(base.dtype).T, noise)
         axes = *range(point.ndim, len(shape)), *range(point.ndim)
         return rows.view(base.dtype).reshape((*point.shape, *base.shape)).transpose(axes)
 
     def _write(self, columns: NDArray[Any], noise: Any) -> None:
         """Write the columns of a Jacobian, and NaN for those that are not finished; to resume, those with a NaN."""
-        resume, small = self.options.resume, self.small
+        resume, small = self.options.resume, scales(np.asarray(self.point)) < SMALL
         chosen = np.flatnonzero(np.isnan(columns).any(axis=0)) if resume else np.arange(columns.shape[1])
         rows = np.full((len(chosen), self.width), np.nan)
         try:
             flags = self.differentiate(self.plan_of(chosen) if resume else self.plan, rows, self.options.progress)
             columns[:, chosen] = rows.view(columns.dtype).T
-            self.lengthen_columns(columns, noise)
+            self._lengthen_columns(columns, noise)
         except BaseException:
-            rows[small[chosen]] = math.nan  # nobody has looked whether they are good enough
+            rows[small[chosen] & self.is_automatic] = math.nan  # nobody has looked whether they are good enough
             columns[:, chosen] = rows.view(columns.dtype).T
             raise
         self.warn(flags, rows)
@@ -172,7 +171,7 @@ class Problem:
         """
         steps, plain = np.abs(self.plan[1].lengths), np.asarray(self.point)
         rows, reach, flags = self._lines(vectors, steps)
-        if self.h.__class__ is not str or self.is_complex or least_magnitude(plain) >= SMALL:
+        if not self.is_automatic or least_magnitude(plain) >= SMALL:
             return rows, flags
         x = np.where(vectors != 0.0, scales(plain), 0.0)
         if not (x[x > 0.0] < SMALL).any():
@@ -196,15 +195,16 @@ class Problem:
         lengthen(rows, self.rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()), resolution(plain))
         return rows, flags
 
-    def lengthen_columns(self, found: Any, noise: Any) -> None:
+    def _lengthen_columns(self, found: Any, noise: Any) -> None:
         """Take again the columns of small coordinates with which rounding hides that any output changes.
 
-        `noise` is the rounding of each output, or of all.
+        `noise` is the rounding of all outputs, or None for that of their own values.
         """
-        if not (small := self.small).any():
+        plain = np.asarray(self.point)
+        if not (self.is_automatic and (small := scales(plain) < SMALL).any()):
             return
-        plain, steps = np.asarray(self.point), np.abs(self.plan[1].lengths)
-        noise = np.broadcast_to(noise, self.base.size)
+        steps = np.abs(self.plan[1].lengths)
+        noise = np.broadcast_to(self.eps * np.abs(self.base.reshape(-1)) if noise is None else noise, self.base.size)
         if is_dense := isinstance(found, np.ndarray):
             entries, columns, noise = found, np.arange(len(steps)), noise[:, np.newaxis]
         else:
