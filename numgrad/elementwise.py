@@ -16,7 +16,16 @@ from .arguments import describe, is_compiled, plain_numbers, raise_compile_error
 from .driver import differentiate
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .objectives.python import PythonObjective
-from .points import EPS, LOSS_EPS, check_argument_is_all, depends_on, lengthen_small, private_copy
+from .points import (
+    EPS,
+    LOSS_EPS,
+    SMALL,
+    check_argument_is_all,
+    depends_on,
+    lengthen_small,
+    private_copy,
+    scales,
+)
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, rule_at, sum_of_values
 
 __all__ = ["numerical_diff"]
@@ -187,8 +196,8 @@ def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:
 
 def _linear(
     f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, int], is_scalar: bool
-) -> tuple[Floats, Floats]:
-    """Return the quotients of another scheme, along a direction for each offset, and their rounding, as flat arrays."""
+) -> tuple[Floats, tuple[Floats, Floats]]:
+    """Return the quotients of another scheme, along a direction for each offset, and their terms and divisors."""
     rule, where, order = plan
     _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
     n, flat, offsets, weights = x.size, x.ravel(), offsets.T[:, index], weights.T[:, index]  # a column an element
@@ -208,41 +217,58 @@ def _linear(
         if use_stored_distance:
             divisors = (weights * ((flat + moved) - flat)).sum(axis=0)
         quotients = terms.sum(axis=0) / divisors
-        rounding = EPS * np.abs(terms).sum(axis=0) / np.abs(divisors)
         for _ in range(order - 1):  # one at a time: a power of a small step would be 0
-            quotients, rounding = quotients / where.lengths, rounding / np.abs(where.lengths)
-        return quotients, rounding
+            quotients = quotients / where.lengths
+        return quotients, (terms, divisors)
 
 
 def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) -> tuple[Any, bool]:
-    """Return the derivatives of another scheme, and whether a step was lost.
+    """Return the derivatives of another scheme, better ones where rounding hides those by automatic steps.
 
-    By automatic steps, better ones where rounding hides them; a warning says where it hides all digits.
+    And whether a step was lost.
     """
-    (rule, where, order), (h, scheme, bounds, is_scalar), flat = plan, how, x.ravel()
-    steps = np.abs(np.broadcast_to(where.lengths, x.size))
-    found, rounding = _linear(f, x, plan, is_scalar)
-    first = found.copy()
+    (rule, where, order), (h, _, _, is_scalar) = plan, how
+    found, terms = _linear(f, x, plan, is_scalar)
+    if isinstance(h, str) and (order > 1 or (scales(x) < SMALL).any()):
+        _look_again(f, x, plan, how, (found, _rounding(terms, where.lengths, order)))
+    lost = (np.abs(x).ravel() * rule.data[1] > np.abs(where.lengths)).any()
+    return found.reshape(x.shape)[()], bool(lost)
+
+
+def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, Floats]) -> None:
+    """Write better derivatives where rounding hides what is known, and warn where it hides all digits."""
+    (rule, where, order), (_, scheme, bounds, is_scalar), (found, rounding), flat = plan, how, known, x.ravel()
+    first, steps = found.copy(), np.abs(np.broadcast_to(where.lengths, x.size))
 
     def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any]:  # noqa: ARG001
         with suppress(Exception):  # f need not be defined there
-            own = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
-            return _linear(f, x, (*own, order), is_scalar)
+            rule, where = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
+            quotients, terms = _linear(f, x, (rule, where, order), is_scalar)
+            return quotients, _rounding(terms, where.lengths, order)
         return np.full(x.size, math.nan), rounding
 
-    if isinstance(h, str):
-        lengthen_small(found, flat, steps, rounding, again, EPS)
-        with np.errstate(all="ignore"):
-            # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
-            size = (steps / np.fmax(np.abs(flat), 1.0)) ** order * np.abs(rule.data[5]).max()
-            is_faint = size < EPS * np.abs(rule.data[3]).sum(axis=1).max()
-            hidden = is_faint & (found == first) & (rounding > np.abs(found))
-        if hidden.any():
-            driver.warn(
-                f"no digit of the derivative of order {order} is right near {flat[hidden][0]:.2g}: the rounding of f "
-                f"makes {rounding[hidden][0]:.1g} of it, and it is {found[hidden][0]:.1g}; pass longer steps h"
-            )
-    return found.reshape(x.shape)[()], bool((np.abs(flat) * rule.data[1] > steps).any())
+    if not lengthen_small(found, flat, steps, rounding, again, EPS) and order == 1:
+        return
+    with np.errstate(all="ignore"):
+        # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
+        size = (steps / np.fmax(np.abs(flat), 1.0)) ** order * np.abs(rule.data[5]).max()
+        is_faint = size < EPS * np.abs(rule.data[3]).sum(axis=1).max()
+        hidden = is_faint & (found == first) & (rounding > np.abs(found))
+    if hidden.any():
+        driver.warn(
+            f"no digit of the derivative of order {order} is right near {flat[hidden][0]:.2g}: the rounding of f makes "
+            f"{rounding[hidden][0]:.1g} of it, and it is {found[hidden][0]:.1g}; pass longer steps h"
+        )
+
+
+def _rounding(terms: tuple[Floats, Floats], lengths: Floats, order: int) -> Floats:
+    """Return by how much the rounding of f may put derivatives off, of terms and divisors."""
+    values, divisors = terms
+    with np.errstate(all="ignore"):
+        found: Floats = EPS * np.abs(values).sum(axis=0) / np.abs(divisors)
+        for _ in range(order - 1):
+            found = found / np.abs(lengths)
+    return found
 
 
 def _check_complex(f: Any, x: Any, point: Floats, args: tuple[Any, ...], bounds: Any) -> None:

@@ -223,14 +223,14 @@ def numerical_gradient(
         workers = driver.as_workers(workers, objective)
     chosen = None if coordinates is None else arguments.as_coordinates(coordinates, point.size)
     plan = rule_at(point, h, scheme, bounds, chosen)
-    make = plan[0].make
-    shape = point.shape if chosen is None else chosen.shape
+    make, shape = plan[0].make, point.shape if chosen is None else chosen.shape
     gradient = np.empty(shape) if out is None else _cleared(arguments.result_buffer(out, shape, x, args))
     # A matrix that was given as `out` would stay one, of two dimensions.
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
     if h.__class__ is str and make is make_directions and point.size:
-        how = (scheme, bounds, chosen), (workers, progress)
-        flags = _by_automatic_steps(objective, (point, args), plan, how, flat)
+        flags = _by_automatic_steps(
+            objective, (point, args), plan, ((scheme, bounds, chosen), (workers, progress)), flat
+        )
     else:
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if make is make_complex_step:
@@ -250,6 +250,8 @@ def _by_automatic_steps(
     (point, args), ((scheme, bounds, chosen), (workers, progress)) = at, how
     value, eps = driver.eps_of_values(objective, point, args)
     plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
+    if np.minimum.reduce(np.abs(point), None) >= SMALL:  # faster than to ask by coordinate
+        return differentiate(objective, point, args, plan, out, workers, progress)
     plain, places = np.asarray(point), np.arange(point.size) if chosen is None else chosen
     small, steps = scales(plain)[places] < SMALL, np.abs(plan[1].lengths)
     try:

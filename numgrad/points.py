@@ -269,7 +269,7 @@ def longer(x: NDArray[Any], steps: NDArray[Any], least: float) -> NDArray[np.flo
 
 def least_magnitude(x: NDArray[Any]) -> float:
     """Return the smallest magnitude of a coordinate."""
-    least = float(np.abs(x).min(initial=1.0))
+    least = float(np.minimum.reduce(np.abs(x), None, initial=1.0))
     return least if least >= SMALL else float(scales(x).min(initial=1.0))
 
 
@@ -285,8 +285,10 @@ def lengthen_small(
     rounding: NDArray[np.float64],
     again: Callable[[NDArray[np.float64], NDArray[np.bool_]], tuple[Any, Any]],
     eps: float,
-) -> None:
+) -> bool:
     """Take again the derivatives by small coordinates of the flat `x` of which rounding leaves fewer than four digits.
+
+    Return whether there were some.
 
     ``again(steps, missing)`` returns derivatives, and their rounding, by other steps, or NaN; `eps` is the spacing of
     the points.
@@ -297,7 +299,9 @@ def lengthen_small(
     def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Any, Any]:
         return again(longer(x, steps, least), missing)
 
-    lengthen(found, rounding, lost, measure, least_magnitude(x), eps)
+    if is_any := bool(lost.any()):
+        lengthen(found, rounding, lost, measure, least_magnitude(x), eps)
+    return is_any
 
 
 def lengthen(

@@ -151,7 +151,7 @@ class Problem:
 
     def _write(self, columns: NDArray[Any], noise: Any) -> None:
         """Write the columns of a Jacobian, and NaN for those that are not finished; to resume, those with a NaN."""
-        resume, small = self.options.resume, scales(np.asarray(self.point)) < SMALL
+        resume, small = self.options.resume, (scales(np.asarray(self.point)) < SMALL) & self.is_automatic
         chosen = np.flatnonzero(np.isnan(columns).any(axis=0)) if resume else np.arange(columns.shape[1])
         rows = np.full((len(chosen), self.width), np.nan)
         try:
@@ -159,7 +159,7 @@ class Problem:
             columns[:, chosen] = rows.view(columns.dtype).T
             self._lengthen_columns(columns, noise)
         except BaseException:
-            rows[small[chosen] & self.is_automatic] = math.nan  # nobody has looked whether they are good enough
+            rows[small[chosen]] = math.nan  # nobody has looked whether they are good enough
             columns[:, chosen] = rows.view(columns.dtype).T
             raise
         self.warn(flags, rows)
