@@ -74,7 +74,8 @@ def numerical_diff(
     h : float, 'auto' or array_like, default 1e-4
         Step, in the unit of x, as for `numerical_gradient`. For a higher `order` the default stands for 'auto', since
         1e-4 would leave little but round-off of a third derivative; that takes ``eps**(1 / (accuracy + order))`` of
-        each magnitude for a scheme of that order of accuracy. A step that is passed is taken.
+        each magnitude for a scheme of that order of accuracy. Automatic steps of elements below 0.1 grow, as for
+        `numerical_gradient`. A step that is passed is taken.
     args : tuple, optional
         Further arguments of `f`.
     order : int, default 1
@@ -103,7 +104,9 @@ def numerical_diff(
     Warns
     -----
     RuntimeWarning
-        If `h` loses more than a thousandth of itself where it is added to some element of `x`.
+        If `h` loses more than a thousandth of itself where it is added to some element of `x`; if by automatic steps the
+        rounding of f leaves no digit; if all results are zero for an `x` of integers or one that is read-only, which
+        `f` may read in place of its argument.
 
     Notes
     -----

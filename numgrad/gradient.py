@@ -100,7 +100,9 @@ def numerical_gradient(
         Step, in the unit of x; an array or a list gives each coordinate its own, and broadcasts to the shape of `x`. A
         tuple is refused: further arguments of `f` go to `args`. 'auto' takes ``eps**(1 / (order + 1))`` of each
         coordinate's magnitude (of 1 where that is 0), with the eps of the coarser precision of `x` and of what `f`
-        returns, by one evaluation more: right for an f that changes over lengths like `x` itself. With an array or
+        returns, by one evaluation more: right for an f that changes over lengths like `x` itself. Where rounding leaves
+        fewer than four digits of the derivative by a coordinate below 0.1, it takes longer steps, up to that of the
+        magnitude 1, until two results agree: four evaluations more as a rule; f may raise there. With an array or
         'auto' the divisor is the distance of the points as they are stored. For arrays in a container, one for all of
         them, or a dict with one for each: ``{"W": 1e-4, "layers[0]": 1e-3}``; so are `bounds`.
     args : tuple, optional

@@ -60,7 +60,8 @@ def numerical_jacobian(
         callable and it is writable and floating, and is bit for bit what it was after any exit. A Python `f` receives
         a Series or DataFrame with its labels.
     h : float, 'auto' or array_like, default 1e-4
-        Step, in the unit of x, as for `numerical_gradient`.
+        Step, in the unit of x, as for `numerical_gradient`. Automatic steps of a coordinate grow where rounding leaves
+        less than half of the digits of all outputs that change with it.
     args : tuple, optional
         Further arguments of `f`.
     workers : int or map-like callable, default 1
