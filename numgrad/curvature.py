@@ -26,6 +26,7 @@ from .points import (
     private_copy,
     resolution,
     scales,
+    where_defined,
 )
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
@@ -157,11 +158,12 @@ class SecondDifferences:
         if not abs(steps[0]) > abs(known[0]):
             return False
         self.steps[i], self.inside[i], alone = steps[0], inside[0], np.array([i])
-        with suppress(Exception), np.errstate(all="ignore"):
-            (difference,), _ = self._differences(alone, (alone[:0], alone[:0]))
+        nothing = alone[:0], alone[:0]
+        seen = where_defined(lambda: (self._differences(alone, nothing)[0][0], self.values([alone])[0]))
+        with np.errstate(all="ignore"):
+            difference, at_end = seen or (math.nan, math.nan)
             # One step at a time: the square of a small one would be 0.
             change = difference / self.steps[i] / self.steps[i] - found[i] / known[0] / known[0]
-            at_end = self.values([alone])[0]
             is_other = abs(change) > _ROUNDING * self.noise[i] / known[0] / known[0]  # not if both are infinite
             if not is_other and math.isfinite(difference) and np.isfinite(at_end):
                 found[i], self.noise[i] = difference, _ROUNDING * self.eps * max(abs(self.value), abs(at_end))

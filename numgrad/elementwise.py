@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from contextlib import suppress
 from types import FunctionType
 from typing import Any, TypedDict, Unpack, overload
 
@@ -104,9 +102,9 @@ def numerical_diff(
     Warns
     -----
     RuntimeWarning
-        If `h` loses more than a thousandth of itself where it is added to some element of `x`; if by automatic steps the
-        rounding of f leaves no digit; if all results are zero for an `x` of integers or one that is read-only, which
-        `f` may read in place of its argument.
+        If `h` loses more than a thousandth of itself where it is added to some element of `x`; if by automatic steps
+        the rounding of f leaves no digit; if all results are zero for an `x` of integers, or one that is read-only,
+        which `f` may read in place of its argument.
 
     Notes
     -----
@@ -244,11 +242,9 @@ def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, Flo
     first, steps = found.copy(), np.abs(np.broadcast_to(where.lengths, x.size))
 
     def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any]:  # noqa: ARG001
-        with suppress(Exception):  # f need not be defined there
-            rule, where = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
-            quotients, terms = _linear(f, x, (rule, where, order), is_scalar)
-            return quotients, _rounding(terms, where.lengths, order)
-        return np.full(x.size, math.nan), rounding
+        rule, where = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
+        quotients, terms = _linear(f, x, (rule, where, order), is_scalar)
+        return quotients, _rounding(terms, where.lengths, order)
 
     if not lengthen_small(found, flat, steps, rounding, again, EPS) and order == 1:
         return

@@ -173,7 +173,7 @@ def estimate_hessian(
 
         def estimated() -> Estimate[Any]:
             found = estimate_hessian(of_flat, joined.flat, **options)
-            warn_of_copies(joined, of_flat, found.value, args)
+            warn_of_copies(joined, of_flat, found.value, args, options["bounds"])
             return found
 
         return joined.run(estimated)  # type: ignore[no-any-return]

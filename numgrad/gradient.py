@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -252,9 +251,10 @@ def _by_automatic_steps(
     (point, args), ((scheme, bounds, chosen), (workers, progress)) = at, how
     value, eps = driver.eps_of_values(objective, point, args)
     plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
-    if np.minimum.reduce(np.abs(point), None) >= SMALL:  # faster than to ask by coordinate
+    plain = np.asarray(point)
+    if np.minimum.reduce(np.abs(plain), None) >= SMALL:  # faster than to ask by coordinate
         return differentiate(objective, point, args, plan, out, workers, progress)
-    plain, places = np.asarray(point), np.arange(point.size) if chosen is None else chosen
+    places = np.arange(point.size) if chosen is None else chosen
     small, steps = scales(plain)[places] < SMALL, np.abs(plan[1].lengths)
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
@@ -264,10 +264,9 @@ def _by_automatic_steps(
             def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:
                 found, each, rows = np.full((2, len(out)), math.nan), np.ones(point.size), np.empty(missing.sum())
                 each[places] = longer
-                with suppress(Exception):  # where f raises, it is not defined
-                    rule, where = rule_at(point, each.reshape(plain.shape), scheme, bounds, places[missing], eps)
-                    differentiate(objective, point, args, (rule, where), rows, workers)
-                    found[:, missing] = rows, eps * abs(value) / np.abs(where.lengths)
+                rule, where = rule_at(point, each.reshape(plain.shape), scheme, bounds, places[missing], eps)
+                differentiate(objective, point, args, (rule, where), rows, 1 if callable(workers) else workers)
+                found[:, missing] = rows, eps * abs(value) / np.abs(where.lengths)
                 return found[0], found[1]
 
             lengthen_small(out, plain.reshape(-1)[places], steps, eps * abs(value) / steps, again, resolution(plain))
@@ -408,6 +407,8 @@ def _write_at_points(
     if len(points) and is_memory and is_python and (is_batch or options["scheme"] == "complex"):
         point = batch_of(points[0]) if is_batch else points[0].astype(np.complex128)
         check_argument_is_all(f, x, lambda: f(point.copy(), *args))
+    if not points.size:
+        return
     is_default = not isinstance(h, str | np.ndarray | list) and options["scheme"] == "central"
     size, total = points[:1].size, points.size
     if not is_default or options["bounds"] is not None or not (objective.has_descent or is_python):

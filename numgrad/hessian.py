@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -309,7 +308,7 @@ def _of_container(f: Any, x: Any, h: Any, gradient: Any, options: dict[str, Any]
     def hessian() -> Any:
         found = numerical_hessian(of_flat, joined.flat, joined.numbers(h, "h"), **options)
         if gradient is None:
-            warn_of_copies(joined, of_flat, found, options["args"])
+            warn_of_copies(joined, of_flat, found, options["args"], options["bounds"])
         return found
 
     return joined.run(hessian)
@@ -432,9 +431,7 @@ class _Product:
 
         def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:
             own = stored_steps(plain, longer(plain, steps, least))
-            with suppress(Exception):  # where f raises, it is not defined
-                return self.by(own, np.flatnonzero(missing)), self.rounding(noise, eps, own)
-            return np.full(len(found), math.nan), off
+            return self.by(own, np.flatnonzero(missing)), self.rounding(noise, eps, own)
 
         lengthen(found, off, lost, measure, least_magnitude(plain), resolution(plain))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import driver
 from .containers import Joined, in_order, of_labelled
 from .objectives.python import PythonObjective
+from .points import where_defined
 
 __all__: list[str] = []  # nothing here is public
 
@@ -49,10 +50,17 @@ def _in_order(gradient: Any, like: Any, x: Any, *args: Any) -> Any:
     return found
 
 
-def warn_of_copies(joined: Joined, f: Any, hessian: Any, args: tuple[Any, ...]) -> None:
-    """Warn if f does not respond to an array that is a copy, so that all its second derivatives are zero."""
+def warn_of_copies(joined: Joined, f: Any, hessian: Any, args: tuple[Any, ...], ends: Any) -> None:
+    """Warn if f does not respond, between the ends, to an array that is a copy: all its second derivatives are zero."""
     for name in joined.copies:
         place, moved = joined.places[name], joined.flat.copy()
         moved[place] += _PROBE * (1.0 + np.abs(moved[place]))
-        if moved[place].size and not abs(hessian[place]).max() and f(moved, *args) == f(joined.flat, *args):
-            driver.warn_of(0, 1.0, True, moved)
+        moved = moved if ends is None else np.clip(moved, *ends).astype(moved.dtype)
+        if moved[place].size and not abs(hessian[place]).max() and (moved != joined.flat).any():
+            pair = where_defined(partial(_both, f, moved, joined.flat, args))
+            if pair and pair[0] == pair[1]:
+                driver.warn_of(0, 1.0, True, moved)
+
+
+def _both(f: Any, x: Any, y: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
+    return f(x, *args), f(y, *args)

@@ -49,7 +49,7 @@ _DIGITS = 1e4
 _AGREE = 1e-6
 
 # The memory that each f was last seen not to read by another way than its argument.
-_independent: WeakKeyDictionary[Callable[..., Any], int] = WeakKeyDictionary()
+_independent: WeakKeyDictionary[Callable[..., Any], ref[NDArray[Any]]] = WeakKeyDictionary()
 
 
 def private_copy(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -205,7 +205,7 @@ def check_argument_is_all(f: Callable[..., Any], memory: NDArray[Any], evaluate:
     Asked once for each f and memory in turn, as far as f can be remembered.
     """
     with suppress(TypeError):  # no hash, or no weak references
-        if _independent.get(f) == id(memory):
+        if (known := _independent.get(f)) is not None and known() is memory:
             return
     if memory.flags.writeable and depends_on(memory, evaluate):
         raise ValueError(
@@ -213,7 +213,7 @@ def check_argument_is_all(f: Callable[..., Any], memory: NDArray[Any], evaluate:
             "read its argument only, or use a real scheme and vectorized=False"
         )
     with suppress(TypeError):
-        _independent[f] = id(memory)
+        _independent[f] = ref(memory)
 
 
 def undoing_masks(memory: Sequence[Any]) -> Callable[[], bool]:
@@ -304,6 +304,22 @@ def lengthen_small(
     return is_any
 
 
+def where_defined(evaluate: Callable[[], Any]) -> Any:
+    """Return what `evaluate` does, or None if that raises, and does so again: f is not defined there.
+
+    What is raised but once, as by the handler of a signal, is raised on.
+    """
+    try:
+        return evaluate()
+    except Exception as error:  # noqa: BLE001
+        first = error
+    try:
+        evaluate()
+    except Exception:  # noqa: BLE001
+        return None
+    raise first
+
+
 def lengthen(
     found: NDArray[Any],
     rounding: NDArray[Any],
@@ -318,16 +334,21 @@ def lengthen(
     or NaN, as where these are those of the last time; the smallest magnitude is `floor`, and `eps` the spacing of the
     points. That of 1 comes first. A result is good if the one by steps that are shorter by 32 is the same, but for the
     rounding of that one. It takes the place of what was found if that differs from it, or may be off by more. So does
-    the best, if none is good, and the two differ by less than that.
+    the best, if none is good, and the two differ by less than that. Nothing is taken from where f raises.
     """
     if not lost.any():
         return
     agree = max(_AGREE, _RATIO * eps ** (2 / 3))  # what the rounding of narrow points makes of the lower one's step
-    missing, best = lost.copy(), np.where(found == 0.0, np.inf, rounding)
-    with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it
-        upper, _ = measure(1.0, missing)
+    missing, best = lost.copy(), np.array(rounding)
+
+    def measured(least: float) -> tuple[Any, Any]:
+        # f need not be defined where nobody asked for it.
+        return where_defined(lambda: measure(least, missing)) or (np.full(found.shape, np.nan), rounding)
+
+    with np.errstate(all="ignore"):
+        upper, _ = measured(1.0)
         for rung in range(1, _RUNGS + 1):
-            lower, allowed = measure(_RATIO**-rung, missing)
+            lower, allowed = measured(_RATIO**-rung)
             differ = np.abs(upper - lower)
             sure = _SURE * allowed + agree * np.abs(upper)
             better = missing & ((differ < best) | ((differ <= sure) & ~(np.abs(upper - found) <= 2.0 * sure)))

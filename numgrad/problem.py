@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -185,14 +184,15 @@ class Problem:
 
         def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:
             chosen, found, length = missing.any(axis=1), np.full(rows.shape, np.nan), np.full(len(rows), np.inf)
-            with suppress(Exception):  # where f raises, it is not defined
-                found[chosen], length[chosen], _ = self._lines(vectors[chosen], longer(plain, steps, least))
+            found[chosen], length[chosen], _ = self._lines(vectors[chosen], longer(plain, steps, least))
             found[length == known] = np.nan  # another coordinate limits t: the points are those of the last time
             known[:] = length
             return found, self.rounding / length[:, np.newaxis]
 
         lost = ~(np.abs(rows) > enough(self.eps, self.scheme.order) * hidden)
-        lengthen(rows, self.rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()), resolution(plain))
+        self._lengthen(
+            rows, self.rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()), resolution(plain)
+        )
         return rows, flags
 
     def _lengthen_columns(self, found: Any, noise: Any) -> None:
@@ -221,25 +221,26 @@ class Problem:
             return again, noise / np.abs(self.plan[1].lengths)[columns]
 
         rounding, lost, _ = np.broadcast_arrays(noise / steps[columns], hidden[columns], entries)
-        lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
+        self._lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
 
     def _entries_by(self, steps: Floats, chosen: Indices | None) -> NDArray[Any]:
-        """Return columns of a Jacobian by other steps, or all entries of a sparse one; NaN if f raises there."""
+        """Return columns of a Jacobian by other steps, NaN for the others, or all entries of a sparse one."""
         size = steps.size
-        found = np.full((self.base.size, size), np.nan, self.base.dtype)
-        try:
-            self.h = steps
-            self.plan = self.plan_of(None)
-            if chosen is None:
-                pattern = as_pattern(self.options.sparsity, (self.base.size, size))
-                return sparse_jacobian(self, pattern).data  # type: ignore[no-any-return]
-            rows = np.empty((len(chosen), self.width))
-            self.differentiate(self.plan_of(chosen), rows)
-            found[:, chosen] = rows.view(self.base.dtype).T
-        except Exception as error:  # where f raises, it is not defined
-            if str(error).startswith("sparsity is too small"):
-                raise
-        return found if chosen is not None else np.full(1, np.nan)
+        self.h = steps
+        self.plan = self.plan_of(None)
+        if chosen is None:
+            pattern = as_pattern(self.options.sparsity, (self.base.size, size))
+            return sparse_jacobian(self, pattern).data  # type: ignore[no-any-return]
+        found, rows = np.full((self.base.size, size), np.nan, self.base.dtype), np.empty((len(chosen), self.width))
+        self.differentiate(self.plan_of(chosen), rows)
+        found[:, chosen] = rows.view(self.base.dtype).T
+        return found
+
+    def _lengthen(self, *of_it: Any) -> None:
+        """Call `points.lengthen`, whose evaluations count as no progress, and need no other processes."""
+        self.options = self.options._replace(progress=False)
+        self.workers = 1 if callable(self.workers) else self.workers
+        lengthen(*of_it)
 
     def _lines(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats, int]:
         """Return the derivatives along vectors by steps, how far t goes along each, and flags.

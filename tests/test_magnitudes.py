@@ -324,3 +324,71 @@ def test_what_is_wrong_is_said_before_a_hessian_is_written():
             with pytest.raises(ValueError, match=r"must|gives|h "):
                 numerical_hessian(coupled, np.ones(3), out=out, gradient=gradient, **options)
             assert (out == 7.0).all()
+
+
+def test_where_f_raises_at_longer_steps_the_first_result_stays():
+    """A sparse Jacobian by such steps has no entries at all."""
+
+    def outputs(x):
+        if (x < 0.0).any():
+            raise ValueError("outside")
+        return 1.0 + x
+
+    x = np.array([1e-7, 2e-7, 3e-7, 1.0])
+    for options in ({}, {"sparsity": np.eye(4)}):
+        found = numerical_jacobian(outputs, x, "auto", **options)
+        assert np.isfinite(np.asarray(found.todense() if options else found)).all()
+    numerical_gradient(lambda x: outputs(x).sum(), x, "auto")
+    hessian_vector_product(lambda x: outputs(x).sum(), x, np.ones(4))
+
+
+DERIVATIVES = {
+    "gradient": lambda f, x: numerical_gradient(f, x, "auto"),
+    "jacobian": lambda f, x: numerical_jacobian(f, x, "auto"),
+    "hessian": numerical_hessian,
+    "direction": lambda f, x: directional_derivative(f, x, np.ones(3), "auto"),
+    "product": lambda f, x: hessian_vector_product(f, x, np.ones(3)),
+}
+
+
+@pytest.mark.parametrize("name", DERIVATIVES)
+def test_what_is_raised_once_is_no_edge_of_f(name):
+    """As a limit of time, which a signal handler raises in whatever evaluation it is."""
+    calls, x = [], np.array([1e-11, 1.0, 1e-9])
+    DERIVATIVES[name](lambda x: calls.append(1) or coupled(x), x.copy())
+    for limit in range(len(calls)):
+        seen = []
+
+        def f(x, seen=seen, limit=limit):
+            seen.append(1)
+            if len(seen) == limit + 1:
+                raise TimeoutError
+            return coupled(x)
+
+        with pytest.raises(TimeoutError):
+            DERIVATIVES[name](f, x)
+
+
+def test_engines_are_not_asked_for_longer_steps():
+    tasks = []
+
+    def engine(function, items):
+        tasks.append(1)
+        if len(tasks) > 1:
+            raise RuntimeError("the workers are gone")
+        return map(function, items)
+
+    found = numerical_gradient(lambda x: 1.0 + x[0] + x[1], np.array([1e-13, 1.0]), "auto", workers=engine)
+    assert np.allclose(found, 1.0)
+
+
+def test_a_derivative_that_is_zero_stays_so_next_to_a_kink():
+    for distance in (2e-6, 1e-4):
+        found = numerical_gradient(lambda x, d=distance: 1.0 + max(x[0] - 0.05 - d, 0.0), np.array([0.05]), "auto")
+        assert found == 0.0
+
+
+def test_progress_is_that_of_the_work_itself():
+    x, seen = np.array([1e-8, 1.0]), []
+    directional_derivative(lambda x: np.sum(np.exp(x)), x, np.ones(2), "auto", progress=lambda *at: seen.append(at))
+    assert seen == [(1, 1)]

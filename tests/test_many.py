@@ -251,3 +251,14 @@ def test_a_lost_step_is_warned_of():
 def test_misuse_is_one_clear_line(x, options, error, said):
     with pytest.raises(error, match=said):
         numerical_gradient(cubics if "vectorized" in options else cubic, x, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_left_to_do(kind):
+    f, options = KINDS[kind]
+    out = numerical_gradient(f, POINTS, points_axis=0, **options)
+    before = out.tobytes()
+    assert numerical_gradient(f, POINTS, points_axis=0, out=out, resume=True, **options) is out
+    assert out.tobytes() == before
+    for shape in ((0, 3), (3, 0)):
+        assert numerical_gradient(f, np.empty(shape), points_axis=0, **options).shape == shape

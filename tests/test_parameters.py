@@ -450,3 +450,26 @@ def test_an_objective_keeps_the_batch_that_it_was_given(kind):
         x[0] = x[1]
         assert net.loss(x, t) != before
         assert objective(weights) == before
+
+
+class Locked(TwoLayerNet):
+    """A net with something that cannot be copied, which its state leaves out."""
+
+    def __init__(self, *sizes, **options):
+        super().__init__(*sizes, **options)
+        self.lock = threading.Lock()
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "lock"}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_subclass_has_a_state_of_its_own(twin):
+    net = Locked(3, 2, 2, rng=0)
+    other = twin(net)
+    assert other.lock is not net.lock
+    assert np.array_equal(other.flat, net.flat)

@@ -42,7 +42,7 @@ _DIGEST = hashlib.sha256(b"".join(map(Path.read_bytes, _SOURCES))).digest()
 
 
 class _Cache(FunctionCache):
-    """numba's cache of a function, that does without a file which cannot be read: one cut short, or of another user.
+    """numba's cache of a function, that does without a file which cannot be read or written: cut short, or another's.
 
     It begins anew when any source of the package has changed. numba looks at the file of the function, and not at those
     of what it calls; and at what it captured, but compiled functions are never the same in another process.
@@ -61,6 +61,10 @@ class _Cache(FunctionCache):
         with suppress(OSError):
             self.flush()  # type: ignore[no-untyped-call]
         return None
+
+    def save_overload(self, *key: Any) -> None:
+        with suppress(OSError):  # of a full disk
+            super().save_overload(*key)  # type: ignore[no-untyped-call]
 
 
 def compiled(*, cache: bool = False, **options: Any) -> Decorator:

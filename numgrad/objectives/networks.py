@@ -143,14 +143,12 @@ class HasParams:
     def __copy__(self) -> Self:
         twin = self.__class__.__new__(self.__class__)
         is_own = type(self).__getstate__ is HasParams.__getstate__  # which looks at all arrays: 20 us
-        twin._take(super().__getstate__() if is_own else self.__getstate__())
-        return twin
+        return twin._with(super().__getstate__() if is_own else self.__getstate__())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = memo[id(self)] = self.__class__.__new__(self.__class__)
         _copy_parts(self.params, memo)
-        twin._take(copy.deepcopy(self.__getstate__(), memo))
-        return twin
+        return twin._with(copy.deepcopy(self.__getstate__(), memo))
 
     def __getstate__(self) -> Any:
         state: Any = super().__getstate__()
@@ -161,6 +159,11 @@ class HasParams:
     def __setstate__(self, state: Any) -> None:
         if self._take(state) and are_float64(self.params):
             flat_of(self.params)  # a pickle of NumPy parts the views of one buffer
+
+    def _with(self, state: Any) -> Self:
+        """Take the state, as a subclass does that has its own way, and return the net."""
+        (self._take if type(self).__setstate__ is HasParams.__setstate__ else self.__setstate__)(state)
+        return self
 
     def _take(self, state: Any) -> bool:
         """Take what `__getstate__` gives, and tell whether the arrays were the parts of one buffer."""
