@@ -133,7 +133,7 @@ class SecondDifferences:
         """Take longer steps where a small coordinate hardly changes f, write those differences, and tell where."""
         scale, enough = scales(self.plain), math.sqrt(0.25 / math.sqrt(self.eps))
         longer = np.zeros(self.plain.size, np.bool_)
-        for i in np.flatnonzero((np.abs(found[: len(scale)]) < enough * self.noise) & (scale < SMALL)):
+        for i in np.flatnonzero(self.small & (np.abs(found[: len(scale)]) < enough * self.noise)):
             longest, first = abs(self.steps[i]) / scale[i], self.steps[i]
             while abs(found[i]) < enough * self.noise[i] and abs(self.steps[i]) < longest:
                 # The square of the factor makes of too little no more than what truncation and rounding share.

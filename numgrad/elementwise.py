@@ -224,10 +224,7 @@ def _linear(
 
 
 def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) -> tuple[Any, bool]:
-    """Return the derivatives of another scheme, better ones where rounding hides those by automatic steps.
-
-    And whether a step was lost.
-    """
+    """Return the derivatives of another scheme, and whether a step was lost; see `_look_again` for automatic steps."""
     (rule, where, order), (h, _, _, is_scalar) = plan, how
     found, terms = _linear(f, x, plan, is_scalar)
     if isinstance(h, str) and (order > 1 or (scales(x) < SMALL).any()):
@@ -272,8 +269,7 @@ def _rounding(terms: tuple[Floats, Floats], lengths: Floats, order: int) -> Floa
 
 def _check_complex(f: Any, x: Any, point: Floats, args: tuple[Any, ...], bounds: Any) -> None:
     """Raise a ValueError if f reads the array `x` by another way, and warn if f is not analytic."""
-    if isinstance(x, np.ndarray) and x.size and x.dtype.kind == "f":
-        check_argument_is_all(f, x, lambda: f(point.astype(np.complex128), *args))
+    check_argument_is_all(f, x, lambda: f(point.astype(np.complex128), *args))
     is_scalar = not isinstance(x, np.ndarray) and not point.ndim
     driver.check_analytic(f, point, args, None, bounds, (lambda z, *args: f(z.item(), *args)) if is_scalar else None)
 

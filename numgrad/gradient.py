@@ -403,8 +403,7 @@ def _write_at_points(
     objective.place(x, args)  # refuses what f would not see change
     workers = driver.as_workers(workers, objective)
     is_batch, is_python = isinstance(objective, VectorizedObjective), isinstance(objective, PythonObjective)
-    is_memory = isinstance(x, np.ndarray) and x.dtype.kind == "f"
-    if len(points) and is_memory and is_python and (is_batch or options["scheme"] == "complex"):
+    if len(points) and is_python and (is_batch or options["scheme"] == "complex"):
         point = batch_of(points[0]) if is_batch else points[0].astype(np.complex128)
         check_argument_is_all(f, x, lambda: f(point.copy(), *args))
     if not points.size:

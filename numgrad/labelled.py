@@ -56,11 +56,6 @@ def warn_of_copies(joined: Joined, f: Any, hessian: Any, args: tuple[Any, ...], 
         place, moved = joined.places[name], joined.flat.copy()
         moved[place] += _PROBE * (1.0 + np.abs(moved[place]))
         moved = moved if ends is None else np.clip(moved, *ends).astype(moved.dtype)
-        if moved[place].size and not abs(hessian[place]).max() and (moved != joined.flat).any():
-            pair = where_defined(partial(_both, f, moved, joined.flat, args))
-            if pair and pair[0] == pair[1]:
-                driver.warn_of(0, 1.0, True, moved)
-
-
-def _both(f: Any, x: Any, y: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
-    return f(x, *args), f(y, *args)
+        is_zero = moved[place].size and not abs(hessian[place]).max() and (moved != joined.flat).any()
+        if is_zero and where_defined(partial(f, moved, *args)) == f(joined.flat, *args):
+            driver.warn_of(0, 1.0, True, moved)

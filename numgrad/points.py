@@ -199,11 +199,13 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
     return bool(moved != before == at_rest() and moved == preserving([plain], displaced)[0])
 
 
-def check_argument_is_all(f: Callable[..., Any], memory: NDArray[Any], evaluate: Callable[[], Any]) -> None:
+def check_argument_is_all(f: Callable[..., Any], memory: Any, evaluate: Callable[[], Any]) -> None:
     """Raise a ValueError if what `f` returns for a copy of `memory`, by `evaluate`, depends on `memory` itself.
 
-    Asked once for each f and memory in turn, as far as f can be remembered.
+    Asked of arrays of floats, and once for each f and memory in turn, as far as f can be remembered.
     """
+    if not isinstance(memory, np.ndarray) or memory.dtype.kind != "f" or not memory.size:
+        return
     with suppress(TypeError):  # no hash, or no weak references
         if (known := _independent.get(f)) is not None and known() is memory:
             return

@@ -212,7 +212,10 @@ class Problem:
         seen = np.zeros(len(steps))
         with np.errstate(all="ignore"):
             ratios = np.abs(entries) * steps[columns] / noise
-            np.fmax.reduce(ratios, axis=0, out=seen, initial=0.0) if is_dense else np.fmax.at(seen, columns, ratios)
+            if is_dense:
+                seen = np.fmax.reduce(ratios, axis=0, initial=0.0)
+            else:
+                np.fmax.at(seen, columns, ratios)
         hidden = small & ~(seen > enough(self.eps, self.scheme.order))
 
         def measure(least: float, _: Any) -> tuple[Any, Floats]:

@@ -141,8 +141,6 @@ def _exact_moment(offsets: Sequence[float], weights: Sequence[float], power: int
         (o, o_unit), (w, w_unit) = offset.as_integer_ratio(), weight.as_integer_ratio()
         own = o_unit**power * w_unit
         total, unit = total * own + o**power * w * unit, unit * own
-        shared = math.gcd(total, unit)
-        total, unit = total // shared, unit // shared
     return total / unit
 
 

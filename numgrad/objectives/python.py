@@ -284,7 +284,7 @@ class VectorizedObjective(PythonObjective):
         if rule.make is make_complex_step:
             raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
         given, self.given = self.given, None  # asked once for each place, and it need not travel
-        if x.size and given is not None and given.dtype.kind == "f":
+        if given is not None:
             points.check_argument_is_all(self.f, given, lambda: self.f(batch_of(x), *args))
 
 
