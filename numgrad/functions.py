@@ -179,7 +179,8 @@ def as_labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True
 
     `loss` leaves the range to its kernel, which looks at each label anyway.
     """
-    t = unmasked(_real_or_boolean(t), "t", IN_A_MEAN)
+    if t.__class__ is not np.ndarray or t.dtype.kind not in "fiu":
+        t = unmasked(_real_or_boolean(t), "t", IN_A_MEAN)
     if not 1 <= len(shape) <= 2 or 0 in shape:
         raise ValueError(f"y must have the shape (classes,) or (batch, classes) and not be empty, got {shape}")
     if t.shape == (1,) and len(shape) == 1 and (shape != (1,) or not t.any()):

@@ -212,17 +212,15 @@ def settle(point: Any, origin: Any, where: Any, k: int, offset: float, eps: floa
     """Restore the members of direction k, and return flags: of lost steps, and of members that f moved."""
     starts, members, lengths = where
     first, last = (starts[k], starts[k + 1]) if len(starts) else (k, k + 1)
-    flags = 0
+    changed = lost = False
     for p in range(first, last):
         i, length = members[p] if len(members) else p, lengths[p if len(lengths) > 1 else 0]
-        left = point[i]
-        point[i] = origin[i] + offset * length
-        if left != point[i] and left == left:
-            flags |= ARGUMENT_CHANGED
-        point[i] = origin[i]
-        if abs(origin[i]) * eps > abs(length):
-            flags |= STEP_LOST
-    return flags
+        value, left = origin[i], point[i]
+        point[i] = value + offset * length
+        changed |= (left != point[i]) & (left == left)
+        point[i] = value
+        lost |= abs(value) * eps > abs(length)
+    return (ARGUMENT_CHANGED if changed else 0) | (STEP_LOST if lost else 0)
 
 
 def unit_of(where: Any, k: int, denominator: float) -> float:

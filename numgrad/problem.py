@@ -15,7 +15,7 @@ from .driver import Progress, Workers
 from .labelled import with_labels
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
 from .objectives.python import PythonObjective, VectorizedObjective
-from .objectives.vectors import BatchObjective, VectorObjective, floats, mixed, outputs
+from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
 from .points import EPS, FLOAT64, SMALL, enough, is_narrow, least_magnitude, lengthen, longer, resolution, scales
 from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, limits, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
@@ -108,15 +108,18 @@ class Problem:
             driver.check_analytic(self.f, self.point, args, None, self.options.bounds, self._mixed)
         return flags
 
-    def values(self, where: Directions, rows: Floats | None = None) -> NDArray[Any]:
-        """Return f where some coordinates have moved, as flat outputs: a row for each direction, those of `rows`."""
-        rows = np.empty((len(where.starts) - 1, self.width)) if rows is None else rows
+    def values(self, where: Directions) -> NDArray[Any]:
+        """Return f where some coordinates have moved, as flat outputs: a row for each direction."""
+        rows = np.empty((len(where.starts) - 1, self.width))
         self.differentiate((sum_of_values(1.0), where), rows)
         return rows.view(self.base.dtype)
 
-    def moved(self, lengths: Floats, members: Indices = ALL_COORDINATES, rows: Floats | None = None) -> NDArray[Any]:
+    def moved(self, lengths: Floats, members: Indices = ALL_COORDINATES) -> NDArray[Any]:
         """Return f, as flat outputs, where all coordinates, or some, have moved together."""
-        return self.values(Directions(np.array([0, len(lengths)]), members, lengths), rows)[0]  # type: ignore[no-any-return]
+        if self.objective.has_descent and not len(members):  # it is called with copies anyway
+            point = self.point + lengths.reshape(self.point.shape)
+            return like(self.objective.returned(point, self.options.args), self.base).reshape(-1)
+        return self.values(Directions(np.array([0, len(lengths)]), members, lengths))[0]  # type: ignore[no-any-return]
 
     @property
     def is_automatic(self) -> bool:

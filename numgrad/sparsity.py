@@ -88,11 +88,16 @@ def _fill(pattern: Any, table: Any, divisors: Any, v: Any, base: Any, limits: An
     of `base`. Without `divisors` all are 1. One pass, for the outputs of a large J are far apart in memory.
     """
     (starts, columns, groups), (share, faint) = pattern, limits
-    last, stop, deviates = len(table) - 1, starts[0], False
-    for i in range(len(starts) - 1):
-        expected, size, first, stop = 0.0 * base[i], 0.0, stop, starts[i + 1]
+    last, stop, deviates = (
+        len(table) - 1,
+        np.uintp(0),
+        False,
+    )  # without a sign nobody asks whether to count from the end
+    for row in range(len(starts) - 1):
+        i, first, stop = np.uintp(row), stop, np.uintp(starts[row + 1])
+        expected, size = 0.0 * base[i], 0.0
         for p in range(first, stop):
-            j = np.uintp(columns[p])  # without a sign nothing asks whether it counts from the end
+            j = np.uintp(columns[p])
             entry = table[np.uintp(groups[j]), i]
             if len(divisors):
                 entry = entry / divisors[j]
@@ -278,7 +283,7 @@ def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
         flags = problem.differentiate(plan, table[:-1], problem.options.progress)
         if not problem.objective.has_descent:  # the loops of Python say nothing of the members of a group
             flags |= _flags_of_steps(problem)
-        forth = problem.moved(v, rows=table[-1:])
+        table.view(base.dtype)[-1] = forth = problem.moved(v)
         with np.errstate(all="ignore"):
             index, limits = (pattern.starts, pattern.columns, groups), (_SUSPICIOUS, _FAINT * problem.eps)
             deviates = _kernels()[1](index, table.view(base.dtype), divisors, v, base, limits, entries)

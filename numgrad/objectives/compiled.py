@@ -152,7 +152,7 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
         That is so for what `schemes` keeps: a rule and a `where` for all coordinates of any x, without args.
         """
         (make, _, needs_value, *_), everywhere = rule, where is ALL_COORDINATES
-        if make is not loops.make_central:
+        if make not in (loops.make_central, make_descent):
             is_linear = make is loops.make_directions or make is make_complex_step
             everywhere = is_linear and where.members is ALL_COORDINATES and len(where.lengths) == 1
         if everywhere and not (needs_value or call[2][1]):
@@ -193,10 +193,12 @@ def guard(loop: Kernel, make: Any) -> Kernel:
         x = copy if copy.size else original.astype(kind)
         point, origin = borrowed(x).reshape(x.size), borrowed(original).reshape(original.size)
         flags: int = loop((x, point, point if moves else origin), data, args, where, start, stop, borrowed(out))
-        for i in range(0 if moves else point.size):
-            if point[i] != origin[i] and (point[i] == point[i] or origin[i] == origin[i]):  # not if both are NaN
-                return flags | ARGUMENT_CHANGED
-        return flags
+        changed = False
+        for i in range(0 if moves else point.size):  # without a branch, so that several are compared at a time
+            changed |= (point[i] != origin[i]) & (
+                (point[i] == point[i]) | (origin[i] == origin[i])
+            )  # not if both are NaN
+        return flags | ARGUMENT_CHANGED if changed else flags
 
     return guarded
 
@@ -332,8 +334,9 @@ class CompiledObjective:
         """
         compiled_loops = self.kernels.loops
         known: Any = compiled_loops.entries.get(rule[0])
+        is_alike = known and not args and x.ndim == 1 and out.flags.carray
         # The very same rule and `where` are of the same types as before.
-        is_known = known and known[0] is rule and known[1] is where and not args and x.ndim == 1 and out.flags.carray
+        is_known = is_alike and known[0] is rule and known[1] is where
         copy, units, kernel, throughput = known[2] if is_known else (_EMPTY, (), *compiled_loops[rule[0]])
         cost, most = throughput.known
         count = len(out) if size is None else size
@@ -347,7 +350,9 @@ class CompiledObjective:
             if x.size > _SMALL or x.ndim != 1:
                 return self._on_copy(kernel, x, units, count, out, make)
             copy = copy if make is not make_complex_step else _EMPTY_COMPLEX
-            if size is None and (where is ALL_COORDINATES or where.__class__ is Directions):
+            if is_alike and make is make_descent:  # all of its data are of the same types
+                kernel = known[2][2]
+            elif where is ALL_COORDINATES or where.__class__ is Directions:
                 compiled_loops.remember(rule, where, (copy, x, units, 0, count, out))
         try:  # what `run` does, without a call of Python
             flags: int = kernel(copy, x, units, 0, count, out)
