@@ -178,6 +178,19 @@ def test_nan_and_lost_steps_stay_in_their_place():
         numerical_gradient(chain(2), np.array([1e15, 1.0]))
 
 
+@pytest.mark.parametrize("options", [{}, {"scheme": "forward"}, {"h": np.full(4, 1e-4)}])
+def test_a_step_is_lost_where_it_is_taken_only(options):
+    x = np.array([1.0, 2.0, 3.0, 1e14])
+    with pytest.warns(RuntimeWarning, match="the step"):
+        numerical_gradient(chain(4), x, **options)
+    kept = numerical_gradient(chain(4), x, coordinates=[0, 1], **options)  # without a warning, which would fail
+    np.testing.assert_array_equal(kept, numerical_gradient(chain(3), x[:3], **(options | _first(options)))[:2])
+
+
+def _first(options):
+    return {"h": options["h"][:3]} if "h" in options else {}
+
+
 def test_a_descent_moves_x_in_place():
     x, f = np.zeros(3), SeparableObjective(scaled, [[0, 1], [1, 2]], [1.0, 1.0])
     x[0] = 1.0

@@ -6,7 +6,7 @@ import functools
 from typing import Any, NamedTuple
 
 from ..arguments import real_number
-from ..loops import ARGUMENT_CHANGED
+from ..loops import ARGUMENT_CHANGED, STEP_LOST
 from .compiled import Kernels
 from .compiling import PASTE, borrowed, compiled
 
@@ -118,11 +118,11 @@ def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
             for e in range(bounds[b], bounds[b + 1]):
                 first, length, before = read(x, starts, members, buffer, e)
                 place, after = (members, e, first, length, lowest[b]), 0.0
-                add(buffer, place, terms, data, args, sums)
+                flags |= add(buffer, place, terms, data, args, sums)
                 for r in range(length):
                     after += buffer[r]
                 if after != before and before == before:
-                    flags = ARGUMENT_CHANGED  # the element has written to its coordinates
+                    flags |= ARGUMENT_CHANGED  # the element has written to its coordinates
         return flags
 
     return blocks
@@ -131,13 +131,14 @@ def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
 def make_changes(evaluate: Any, decorate: Any, form: Form) -> Any:
     """Return the loop that adds ``sum_m w_m element(z + o_m h_i e_i)`` for each coordinate i of each element.
 
-    ``lengths, index = terms``: the step of all coordinates of x or of each, and if there are several, their schemes.
+    ``lengths, index, eps = terms``: the step of all coordinates of x or of each, if there are several, their schemes,
+    and the relative spacing at which a step is lost.
     """
     move, (offsets, weights, has_own_steps) = _make_move(decorate, form.repeats), form.scheme
 
-    def add_changes(buffer: Any, place: Any, terms: Any, data: Any, args: Any, sums: Any) -> None:
-        (members, e, first, length, low), (lengths, index) = place, terms
-        z, h, row = buffer[:length], lengths[0], 0
+    def add_changes(buffer: Any, place: Any, terms: Any, data: Any, args: Any, sums: Any) -> int:
+        (members, e, first, length, low), (lengths, index, eps) = place, terms
+        z, h, row, is_lost = buffer[:length], lengths[0], 0, False
         for p in range(length):
             i, value, total = members[first + p], z[p], 0.0
             if has_own_steps:
@@ -148,7 +149,9 @@ def make_changes(evaluate: Any, decorate: Any, form: Form) -> Any:
                 if weights[row][m] != 0.0 and move(z, length, members, first, p, value + offsets[row][m] * h):
                     total += weights[row][m] * evaluate(z, data, e, args)
             move(z, length, members, first, p, value)
+            is_lost |= abs(value) * eps > h
             sums[i - low] += total
+        return STEP_LOST if is_lost else 0
 
     return _make_blocks(add_changes, decorate, form)
 
@@ -180,7 +183,7 @@ def make_curvatures(evaluate: Any, decorate: Any, form: Form) -> Any:
     size, move = form.size, _make_move(decorate, form.repeats)
     both_sides = _make_second(evaluate, decorate, move)
 
-    def add_curvatures(buffer: Any, place: Any, terms: Any, data: Any, args: Any, sums: Any) -> None:
+    def add_curvatures(buffer: Any, place: Any, terms: Any, data: Any, args: Any, sums: Any) -> int:
         (members, e, first, length, low), (lengths, squares, targets) = place, terms
         z, square = buffer[:length], e * size * size if size else squares[e]
         twice = 2.0 * evaluate(z, data, e, args)
@@ -198,5 +201,6 @@ def make_curvatures(evaluate: Any, decorate: Any, form: Form) -> Any:
                         mixed = (both - alone - buffer[length + q]) / (2.0 * h * k)
                         sums[targets[row + q] - low] += mixed
                         sums[targets[square + q * length + p] - low] += mixed
+        return 0
 
     return _make_blocks(add_curvatures, decorate, form)
