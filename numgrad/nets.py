@@ -70,8 +70,8 @@ def _activation(name: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
 
 
 def _is_of(net: Any, name: str, kind: type) -> bool:
-    """Tell whether a method is that of a class: no subclass has another, and none was set on the net itself."""
-    return name not in vars(net) and getattr(type(net), name) is getattr(kind, name)
+    """Tell whether a method is that of a class: no subclass has another, and none was set on it or on the net."""
+    return name not in vars(net) and getattr(type(net), name) is _METHODS[kind][name]
 
 
 def _accuracy(logits: Floats, labels: NDArray[Any]) -> float:
@@ -606,3 +606,7 @@ class TwoLayerNet(MultiLayerNet):
     def predict(self, x: ArrayLike) -> Floats:
         """Return the probabilities of one sample or of a batch, of shape (classes,) or (batch, classes)."""
         return softmax(super().predict(x))
+
+
+# The methods as they are written here, whatever is set on a class later.
+_METHODS: dict[type, dict[str, Any]] = {kind: dict(vars(kind)) for kind in (simpleNet, MultiLayerNet)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import isub
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import driver
-from .arguments import describe, finite_real, random_generator, real_array, whole_number
+from .arguments import describe, finite_real, plain_numbers, random_generator, real_array, real_number, whole_number
 from .driver import Progress
 from .loops import Floats, Indices
 
@@ -122,17 +123,25 @@ def train(
     with driver.reporting(progress, total, "iteration") as report:
         for k in range(total + 1):
             if k % epoch == 0 or k == total:
-                scores.append((k, net.accuracy(rows, labels), net.accuracy(x_test, t_test)))
+                seen, new = net.accuracy(rows, labels), net.accuracy(x_test, t_test)
+                scores.append((k, _number(seen, "accuracy"), _number(new, "accuracy")))
             if k == total:
                 break
             batch = choice(len(rows), size)
             slopes = getattr(net, _GRADIENTS[gradient])(rows[batch], labels[batch])
             _update(net.params, slopes, lr)
-            losses[k] = net.loss(rows[batch], labels[batch])
+            losses[k] = _number(net.loss(rows[batch], labels[batch]), "loss")
             if report:
                 report(k + 1, f"loss {losses[k]:.3g}")
-    at, *accuracies = (np.array(column) for column in zip(*scores, strict=True))
-    return History(losses, at, *accuracies)
+    return History(losses, *(np.array(column) for column in zip(*scores, strict=True)))
+
+
+def _number(value: Any, name: str) -> float:
+    """Return what a method of a net returned as a number; TypeError if it is none."""
+    try:
+        return real_number(value)
+    except TypeError as error:
+        raise TypeError(str(error).replace("f must", f"net.{name} must", 1)) from None
 
 
 def _checked(net: Any, x: ArrayLike, t: ArrayLike, gradient: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -175,9 +184,10 @@ def _update(params: Mapping[str, Any], slopes: Any, lr: float) -> None:
         raise TypeError(f"the gradient must be a dict with the keys of params, {names}, got {describe(slopes)}")
     if set(slopes) != set(params):
         raise ValueError(f"the gradient must have the keys of params, {names}, got {', '.join(map(str, slopes))}")
-    steps = {key: lr * real_array(slopes[key], f"the gradient of {key}") for key in params}
+    found = {key: plain_numbers(slopes[key], f"the gradient of {key}") for key in params}
     for key, array in params.items():
-        if steps[key].shape != array.shape:
-            raise ValueError(f"the gradient of {key} must have its shape {array.shape}, got {steps[key].shape}")
-    for key, array in params.items():
-        array -= steps[key]
+        if found[key].shape != array.shape:
+            raise ValueError(f"the gradient of {key} must have its shape {array.shape}, got {found[key].shape}")
+    with np.errstate(all="ignore"):
+        steps = [lr * found[key] for key in params]
+        list(map(isub, params.values(), steps))  # one call of C, in which no Ctrl-C can come between

@@ -392,6 +392,46 @@ def test_parameters_that_cannot_be_trained_in_place_are_refused(value, error):
     assert first == 0.0
 
 
+class Deaf(Own):
+    """A net whose loss is always the same, and its gradient what it was told."""
+
+    def loss(self, x, t):
+        return 0.5
+
+    def accuracy(self, x, t):
+        return 0.25
+
+    def gradient(self, x, t):
+        return self.change
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_all_parameters_are_updated_whatever_numpy_is_told_to_raise(first):
+    net = Deaf({"a": np.ones(2), "b": np.ones(())})
+    net.change[first] *= np.inf
+    net.params[first] += np.inf
+    with np.errstate(all="raise"):
+        on_a_line(net, iterations=1)
+    for key, array in net.params.items():
+        np.testing.assert_array_equal(array, np.full(array.shape, np.nan if key == first else -0.1))
+
+
+@pytest.mark.parametrize("name", ["loss", "accuracy"])
+def test_what_a_net_returns_is_one_number(name):
+    for value in (0.75, [0.75], np.array([[0.75]]), np.float32(0.75)):
+        net = Deaf({"a": np.ones(2), "b": np.ones(())})
+        setattr(net, name, lambda x, t, value=value: value)
+        history = on_a_line(net)
+        assert set(history.losses.tolist() + history.test_accuracies.tolist()) == {
+            0.75,
+            0.25 if name == "loss" else 0.5,
+        }
+    for wrong in (None, 1j, [0.5, 0.5]):
+        setattr(net, name, lambda x, t, wrong=wrong: wrong)
+        with pytest.raises(TypeError, match=rf"net\.{name} must return one real number, it returned"):
+            on_a_line(net)
+
+
 def test_parameters_that_are_replaced_in_the_middle_are_checked_again():
     net = Own()
     with pytest.raises(TypeError, match=r"must be a writable array of floats, .* got list"):
@@ -409,6 +449,7 @@ def test_parameters_that_are_replaced_in_the_middle_are_checked_again():
         (lambda s: {**s, "a": s["b"]}, ValueError, r"the gradient of a must have its shape \(2,\), got \(\)"),
         (lambda s: {**s, "b": None}, TypeError, "the gradient of b must hold real numbers"),
         (lambda s: {**s, "b": 1j * s["b"]}, TypeError, "the gradient of b must hold real numbers"),
+        (lambda s: {**s, "a": np.ma.masked_less(s["a"], 9.0)}, TypeError, "the gradient of a has masked elements"),
     ],
 )
 def test_a_gradient_that_does_not_fit_changes_nothing(change, error, message):

@@ -413,6 +413,20 @@ def test_what_was_set_on_a_net_itself_is_differentiated_too():
         assert np.abs(rough - found["W1"]).max() <= 1e-3
 
 
+@pytest.mark.parametrize(("kind", "owner", "name"), [
+    ("simple", simpleNet, "loss"), ("simple", simpleNet, "predict"), ("two layers", MultiLayerNet, "loss"),
+    ("two layers", TwoLayerNet, "loss"), ("deep", MultiLayerNet, "loss"), ("subclass", MultiLayerNet, "loss"),
+])  # fmt: skip
+def test_what_was_set_on_a_class_is_differentiated_too(kind, owner, name, monkeypatch):
+    net = simpleNet((3, 4), rng=5) if kind == "simple" else MADE[kind]()
+    own = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *a: 3.0 * own(*a), raising=True)
+    found = net.numerical_gradient(X, T)
+    for key, array in {"W": net.W}.items() if kind == "simple" else net.params.items():
+        expected = numerical_gradient(lambda _: net.loss(X, T), array)
+        assert (found if kind == "simple" else found[key]).tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("activation", ["foo", "", None, ["relu"], 3])
 def test_an_unknown_activation_is_named_whenever_it_is_set(activation):
     kind = ValueError if isinstance(activation, str) else TypeError

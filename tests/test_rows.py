@@ -356,6 +356,68 @@ def test_layer_normalisation_is_independent():
     assert_is_the_plain_loop(x, W, rows, (), 1e-4)
 
 
+X = np.random.default_rng(5).standard_normal((6, 2))
+
+
+def decoder(W):
+    return LayerObjective(X, lambda z, x: np.sum((np.tanh(z) @ W.T - x) ** 2, axis=1), (X,))
+
+
+def penalty(W):
+    return LayerObjective(X, lambda z: np.sum(z**2, axis=1) + W[0, 0] ** 2)
+
+
+def weights_as_x(W):
+    return LayerObjective(W, lambda z: z[:, 0] ** 2)
+
+
+def weights_as_data(W):
+    return LayerObjective(X[:2], lambda z, w: z[:, 0] * w, (W[1],))
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [(decoder, "f8"), (decoder, "f4"), (penalty, "f8"), (penalty, "f2"), (weights_as_x, "f8"), (weights_as_data, "f4")],
+)
+def test_rows_that_read_the_weights_by_another_way_are_refused(make, dtype):
+    W = np.random.default_rng(0).standard_normal((2, 2)).astype(dtype)
+    for differentiate in (numerical_gradient, lambda f, W: f.verify(W), lambda f, W: f._as_objective().slopes(W, ())):
+        with pytest.raises(ValueError, match=r"read W by another way than x @ W.*pass lambda W: objective\(W\)"):
+            differentiate(make(W), W)
+    objective = make(W)
+    plain = numerical_gradient(lambda w: objective(w), W, 1e-2)
+    assert plain.tobytes() == numerical_gradient(lambda _: objective(W), W, 1e-2).tobytes()
+    numerical_gradient(make(W), W.copy())  # which rows do not read
+
+
+@needs_jit
+def test_compiled_rows_that_captured_the_weights_are_refused():
+    from numba import njit
+
+    W = np.ones((2, 2))
+    rows = njit()(lambda z: z[:, 0] * W[0, 0])
+    with pytest.raises(ValueError, match="the compiled rows reads x as the captured variable 'W'"):
+        numerical_gradient(LayerObjective(X, rows), W)
+
+
+@needs_jit
+def test_rows_that_start_threads_are_run_on_one():
+    from numba import njit, prange
+
+    @njit(parallel=True, nogil=True)
+    def parallel(z):
+        values = np.empty(len(z))
+        for b in prange(len(z)):
+            values[b] = z[b, 0] ** 2
+        return values
+
+    calls = njit()(lambda z: parallel(z))
+    for rows in (parallel, calls, lambda z: parallel(z), lambda z: calls(z) + 0.0):
+        with pytest.raises(TypeError, match="workers=2 needs an f compiled without parallel=True"):
+            numerical_gradient(LayerObjective(X, rows), np.ones((2, 2)), workers=2)
+        assert numerical_gradient(LayerObjective(X, rows), np.ones((2, 2))).any()
+
+
 def test_random_rows_are_named():
     x, W, *_ = problem(19)
     rng = np.random.default_rng(0)

@@ -290,6 +290,53 @@ def test_an_element_that_cannot_be_compiled():
         numerical_gradient(SeparableObjective(wrong, [[0]]), np.ones(1))
 
 
+def test_elements_that_read_x_by_another_way_are_refused():
+    x = np.array([1.0, 2.0, 3.0])
+    weighted = njit()(lambda z, d: z[0] * d)
+    captured = njit()(lambda z: z[0] * x[0])
+    calls = njit()(lambda z: captured(z))
+    for data in (x, x[::-1], x.reshape(3, 1)[:, 0]):
+        with pytest.raises(ValueError, match="data shares memory with x"):
+            numerical_gradient(SeparableObjective(weighted, [[0], [1], [2]], data), x)
+    for element in (captured, calls) if numgrad.arguments.is_compiled(captured) else ():
+        with pytest.raises(ValueError, match="reads x as the captured variable 'x'"):
+            numerical_gradient(SeparableObjective(element, [[0], [1], [2]]), x)
+    copied = SeparableObjective(weighted, [[0], [1], [2]], x.copy())
+    np.testing.assert_allclose(numerical_gradient(copied, x), x, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [">f8", "f2", "f4", "i2", "?"])
+def test_data_of_any_numbers(kind):
+    data = np.array([1, 0, 1]).astype(kind)
+    f = SeparableObjective(njit()(lambda z, d: z[0] ** 2 * d), [[0], [1], [2]], data)
+    np.testing.assert_allclose(numerical_gradient(f, np.array([1.0, 2.0, 3.0])), [2.0, 0.0, 6.0], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ([1, None], TypeError, "data must hold numbers"),
+        (np.ones(2, np.longdouble), TypeError, "data must hold numbers"),
+        (["a", {}], TypeError, "data must hold numbers"),
+        ([[1.0], [1.0, 2.0]], ValueError, "data must be one array"),
+    ],
+)
+def test_data_that_numba_does_not_know(data, error, message):
+    with pytest.raises(error, match=message):
+        SeparableObjective(squares, [[0], [1]], data)
+
+
+@pytest.mark.parametrize("index", [[[True, False]], [[True, False], [True]], [[0, 1], [True]], [[0.0], [0, 1]]])
+def test_an_index_holds_integers(index):
+    with pytest.raises(TypeError, match=r"index must hold integers, got dtype (bool|float64)"):
+        SeparableObjective(squares, index)
+
+
+def test_there_is_no_complex_step():
+    with pytest.raises(ValueError, match="a SeparableObjective has no complex step"):
+        numerical_gradient(chain(3), np.ones(3), scheme="complex")
+
+
 @needs_scipy
 @pytest.mark.parametrize(("make", "n"), [(lambda: ragged()[0], 9), (lambda: chain(300), 300)], ids=["ragged", "chain"])
 def test_threads_keep_the_second_derivatives_that_were_done_before(make, n, monkeypatch):

@@ -130,6 +130,17 @@ class Kernels:
         self.kinds[kind] = any(map(compiling.is_opaque, args))  # last: another thread may rely on it
 
 
+def refuse_captured(function: Any, x: NDArray[Any], it: str = "f", known: Iterable[tuple[str, Any]] = ()) -> None:
+    """Raise a ValueError if a function, called `it`, has captured the memory of x, now or among what is `known`."""
+    # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
+    for name, value in (*known, *_memory_among(compiling.captured(function))):
+        if np.shares_memory(value, x):
+            raise ValueError(
+                f"the compiled {it} reads x as the captured variable {name!r}, whose values numba froze when it "
+                f"compiled {it}; let {it} read x from its first argument, and pass other data by args="
+            )
+
+
 def _memory_among(found: Iterable[tuple[str, Any]]) -> list[tuple[str, NDArray[Any]]]:
     """Return the arrays among what was found, and those that records among it are a part of."""
     return [(name, memory) for name, value in found if (memory := arguments.memory_of(value)) is not None]
@@ -275,13 +286,7 @@ class CompiledObjective:
             compiling.check_types(args)
             kernels.meet(kind, args)
         if kernels.arrays:
-            # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
-            for name, value in (*kernels.arrays, *_memory_among(compiling.captured(self.f))):
-                if np.shares_memory(value, array):
-                    raise ValueError(
-                        f"the compiled f reads x as the captured variable {name!r}, whose values numba froze when it "
-                        f"compiled f; let f read x from its first argument, and pass other data by args="
-                    )
+            refuse_captured(self.f, array, known=kernels.arrays)
         if args and array.flags.writeable and array.dtype.kind == "f":
             for name, value in arguments.arrays_in(args):
                 if np.shares_memory(value, array):

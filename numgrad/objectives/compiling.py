@@ -222,7 +222,19 @@ def _sources(value: Any) -> Iterator[FunctionType]:
     if isinstance(value, FunctionType):
         known = cpu_target.typing_context._lookup_global(value)
         found += [getattr(template, "_overload_func", None) for template in getattr(known, "templates", ())]
+    kind: Any = getattr(getattr(value, "_numba_type_", value), "class_type", None)
+    if kind is not None:  # that of a jitclass, or of an object of one
+        properties = [part for own in kind.jit_props.values() for part in own.values()]
+        methods = [*kind.jit_methods.values(), *kind.jit_static_methods.values(), *properties]
+        found += [method.py_func for method in methods]
     yield from (each for each in found if isinstance(each, FunctionType))
+
+
+def _overloads(name: str) -> Iterator[tuple[str, Any]]:
+    """Yield what was registered as a method or attribute of that name, of whatever type, but by numba itself."""
+    templates = (each for known in cpu_target.typing_context._attributes.values() for each in known)
+    functions = (getattr(each, "_overload_func", None) for each in templates if getattr(each, "_attr", None) == name)
+    yield from ((name, each) for each in functions if each and not each.__module__.startswith("numba."))
 
 
 def _nonlocals(function: FunctionType) -> dict[str, Any]:
@@ -245,6 +257,8 @@ def _names(code: CodeType, scope: dict[str, Any], nonlocals: dict[str, Any]) -> 
             name, value = f"{name}.{loaded}", getattr(value, loaded, None)
             yield name, value
             continue
+        if operation in {"LOAD_ATTR", "LOAD_METHOD"}:
+            yield from _overloads(loaded)
         if isinstance(value, ModuleType):  # it goes on under another name: any attribute may be its own
             yield from _attributes(name, value, code.co_names)
         value = None
@@ -266,17 +280,25 @@ def _attributes(name: str, module: ModuleType, names: Sequence[str], depth: int 
 
 
 def functions_in(args: tuple[Any, ...]) -> Iterator[Any]:
-    """Yield each compiled function among the arguments, in tuples within them too."""
+    """Yield each compiled function, and object of a jitclass, among the arguments, in tuples within them too."""
     for value in args:
         if isinstance(value, tuple):
             yield from functions_in(value)
-        elif is_dispatcher(value):
+        elif is_dispatcher(value) or hasattr(value, "_numba_type_"):
             yield value
 
 
 def starts_threads(functions: Iterable[tuple[str, Any]]) -> bool:
     """Tell whether one of the `captured` functions was compiled with ``parallel=True``."""
     return any(getattr(value, "targetoptions", {}).get("parallel", False) for _, value in functions)
+
+
+def calls_threads(function: Any) -> bool:
+    """Tell whether a function, or a compiled one that it names itself, was compiled with ``parallel=True``."""
+    named = [("", function)]
+    for own in _sources(getattr(function, "__func__", function)):
+        named += _names(own.__code__, own.__globals__, _nonlocals(own))
+    return any(starts_threads(captured(value)) for _, value in named if is_dispatcher(value))
 
 
 def is_opaque(value: Any) -> bool:

@@ -22,7 +22,7 @@ from ..arguments import (
 from ..loops import Floats, Indices, Rule, central_parts, make_central, make_quotients, members_of
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, without_mask, written_through
 from ..threads import Sweep, Throughput
-from .compiled import Kernels, objective_of
+from .compiled import Kernels, objective_of, refuse_captured
 from .compiling import INLINE, compiled, cost_of
 from .python import PythonObjective
 
@@ -246,6 +246,9 @@ class Unperturbed:
         if not self.kernels.kinds:
             self.kernels.meet("any")
         array = without_mask(real_array(x))
+        if self.kernels.arrays:
+            function = self.kernels.f
+            refuse_captured(function, array, getattr(function, "__name__", "function"), self.kernels.arrays)
         return (array if is_flat_float64(array) else private_copy(array)), False
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002

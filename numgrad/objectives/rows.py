@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -21,7 +22,7 @@ from ..arguments import (
     whole_number,
 )
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
-from ..points import EPS, is_flat_float64, private_copy, without_mask
+from ..points import EPS, depends_on, is_flat_float64, private_copy, without_mask
 from ..threads import Sweep, Throughput
 from .python import PythonObjective
 from .responses import Block, Slopes, eps_of
@@ -153,7 +154,7 @@ class LayerObjective:
         """
         own = self._as_objective()
         point = own.place(W, ())[0].copy()
-        _check_independent(self, point)
+        own.check(point)
         count = min(whole_number("samples", samples, 1), point.size)
         chosen = np.sort(random_generator(rng).choice(point.size, count, replace=False)).astype(np.intp)
         whole, plain = np.empty(point.size), np.empty(count)
@@ -249,7 +250,21 @@ def _check_independent(f: LayerObjective, W: Floats) -> None:  # noqa: N803
                 "the rows are not independent: the value of a sample depends on the others of the call; is it batch "
                 "normalisation, or a sum or mean over the batch? pass an IncrementalObjective, or a plain function"
             )
-    f._is_known = True
+
+
+def _check_reads(f: LayerObjective, W: Floats, given: Any) -> None:  # noqa: N803
+    """Raise a ValueError if `rows`, x or the data read the memory of W by another way than the pre-activations."""
+    if not isinstance(given, np.ndarray) or given.dtype.kind != "f" or not given.flags.writeable:
+        return
+    weights, block = W.copy(), slice(0, max(2, BLOCK // max(W.shape)))
+    if is_compiled(f.rows):
+        from .compiled import refuse_captured
+
+        refuse_captured(f.rows, given, "rows")
+    if depends_on(given, lambda: f._values(f._inputs(block) @ weights, [array[block].copy() for array in f.data])):
+        raise ValueError(
+            "rows, x or data read W by another way than x @ W, which alone is moved here; pass lambda W: objective(W)"
+        )
 
 
 class _Layer:
@@ -259,15 +274,16 @@ class _Layer:
 
     def __init__(self, f: LayerObjective) -> None:
         self.f = f
+        self.given: Any = None
 
     @property
     def threads(self) -> bool:
         """Whether several threads may run it: not if `rows` starts threads of its own."""
-        if not is_compiled(self.f.rows):
+        if "numba" not in sys.modules:
             return True
-        from .compiling import captured, starts_threads
+        from .compiling import calls_threads
 
-        return not starts_threads(captured(self.f.rows))
+        return not calls_threads(self.f.rows)
 
     def place(self, W: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: N803
         """Return W as a C-contiguous float64 matrix; nothing perturbs it."""
@@ -278,7 +294,19 @@ class _Layer:
         if array.ndim != 2 or len(array) != inputs or not array.size:
             rule = f"W must have the shape ({inputs}, columns), a row for each input"
             raise ValueError(f"{rule}{' and one for the bias' if self.f.bias else ''}, got {array.shape}")
+        self.given = W
         return (array if is_flat_float64(array) else private_copy(array)), False
+
+    def check(self, W: Floats) -> None:  # noqa: N803
+        """Raise a ValueError if `rows` is not a function of independent samples and of W by them; asked once for all.
+
+        The W that was given is looked at, since W itself may be a copy of it.
+        """
+        given, self.given = self.given, None  # it need not travel
+        if not self.f._is_known:
+            _check_reads(self.f, W, given)
+            _check_independent(self.f, W)
+            self.f._is_known = True
 
     def value(self, W: Any, args: tuple[Any, ...]) -> float:  # noqa: N803
         """Return f(W)."""
@@ -322,8 +350,7 @@ class _Layer:
     def slopes(self, x: Any, args: tuple[Any, ...], name: str = "") -> Slopes:  # noqa: ARG002
         """Return the gradient, not a difference, and its error bars: sums of those of samples and columns."""
         W, f = self.place(x, args)[0], self.f  # noqa: N806
-        if not f._is_known:
-            _check_independent(f, W)
+        self.check(W)
         total, bars, kinks = np.zeros((3, *W.shape))
         for block in self.blocks(W):
             near = f._block(W, block)
@@ -351,8 +378,7 @@ class _LayerSweep(Sweep):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         f, (inputs, columns) = self.objective.f, self.x.shape
-        if not f._is_known:
-            _check_independent(f, self.x)
+        self.objective.check(self.x)
         self.chosen, self.terms = members_of(self.where), central_parts(self.rule, self.where)
         widest = max(1, min(GROUP, -(-columns // GROUPS)))
         self.width = width = next(width for width in range(widest, 0, -1) if columns % width == 0)

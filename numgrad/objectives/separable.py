@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import config
+from numba import config, typeof
+from numba.core.errors import NumbaError
 from numpy.typing import ArrayLike, NDArray
 
 from .. import driver
@@ -21,7 +22,17 @@ from ..arguments import (
     raise_compile_error,
     unmasked,
 )
-from ..loops import ARGUMENT_CHANGED, RESPONDED, STEP_LOST, Floats, Indices, Rule, make_central, make_directions
+from ..loops import (
+    ARGUMENT_CHANGED,
+    RESPONDED,
+    STEP_LOST,
+    Floats,
+    Indices,
+    Rule,
+    make_central,
+    make_complex_step,
+    make_directions,
+)
 from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput
 from .compiling import check_types, cost_of
@@ -64,7 +75,8 @@ class SeparableObjective:
     Raises
     ------
     TypeError
-        If `element` is not compiled, `index` does not hold integers, or elements of it or of `data` are masked.
+        If `element` is not compiled, `index` does not hold integers, elements of it or of `data` are masked, or numba
+        has no type for `data`.
     ValueError
         If a coordinate is negative, or `data` has not one row for each element.
 
@@ -100,7 +112,7 @@ class SeparableObjective:
     def __init__(self, element: Callable[..., float], index: Any, data: ArrayLike | None = None) -> None:
         if not (is_compiled(element) or (config.DISABLE_JIT and callable(element))):  # type: ignore[attr-defined]
             raise TypeError(f"element must be compiled: decorate it with numba.njit(); got {describe(element)}")
-        self.element, self.data = element, None if data is None else unmasked(data, "data")
+        self.element, self.data = element, None if data is None else _as_data(data)
         self._starts, self._members = _as_lists(index)
         sizes, members = np.diff(self._starts), self._members
         self._longest, self._least_size = int(sizes.max(initial=0)), int(members.max(initial=0)) + bool(len(members))
@@ -160,6 +172,23 @@ class SeparableObjective:
         return _Separable(self, kernels_of(self.element))
 
 
+def _as_data(data: ArrayLike) -> NDArray[Any]:
+    """Return data in native byte order; TypeError if numba has no type for them, ValueError if they are ragged."""
+    try:
+        array = unmasked(data, "data")
+    except ValueError as error:
+        raise ValueError(f"data must be one array, with a row for each element: {error}") from None
+    if array.dtype.kind in "biufc":
+        array = array.astype(np.float32 if array.dtype == np.float16 else array.dtype.newbyteorder("="), copy=False)
+    try:
+        is_known = not array.dtype.hasobject and typeof(array)  # type: ignore[no-untyped-call]
+    except (ValueError, NumbaError):
+        is_known = False
+    if not is_known:
+        raise TypeError(f"data must hold numbers, or records of them, of a dtype that numba has, got {array.dtype}")
+    return array
+
+
 def _as_lists(index: Any) -> tuple[Indices, Members]:
     """Return where the coordinates of each element begin, and the coordinates of all."""
     try:
@@ -172,7 +201,10 @@ def _as_lists(index: Any) -> tuple[Indices, Members]:
             rule = "index must be an array of shape (elements, k), or a sequence of one-dimensional ones"
             raise TypeError(f"{rule}, got {describe(index)}") from None
         lengths = np.array(list(map(len, index)), np.intp)
-        rows = np.concatenate([ALL_COORDINATES, *(np.asarray(row) for row in index if len(row))])
+        parts = [np.asarray(row) for row in index if len(row)]
+        others = [part.dtype for part in parts if part.dtype.kind not in "iu"]  # beside integers, bool would become one
+        rows = np.concatenate([ALL_COORDINATES, *parts])
+        rows = rows.astype(others[0]) if others else rows
     if rows.dtype.kind not in "iu" and rows.size:
         raise TypeError(f"index must hold integers, got dtype {rows.dtype}")
     if rows.min(initial=0) < 0:
@@ -243,11 +275,9 @@ class _Separable(Unperturbed):
         """Return `x` as a C-contiguous float64 array, of enough elements, whose memory `args` do not share."""
         point, least = super().place(x, args)[0], self.f._least_size
         check_types(args)
-        for name, memory in arrays_in(args):
+        for name, memory in (*arrays_in(args), ("data", _NONE if self.f.data is None else self.f.data)):
             if np.shares_memory(memory, point):
-                raise ValueError(
-                    f"{name} shares memory with x, but elements see only copies of x change; pass a copy in args="
-                )
+                raise ValueError(f"{name} shares memory with x, but elements see only copies of x change; pass a copy")
         if point.size < least:
             raise ValueError(f"x of {point.size} elements is too short: index goes up to {least - 1}")
         return point, False
@@ -277,6 +307,8 @@ class _Separable(Unperturbed):
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> Sweep:
         """Return the work of `rule`: that of the plain function, but for real differences of single coordinates."""
+        if rule.make is make_complex_step:
+            raise ValueError("a SeparableObjective has no complex step; use another scheme")
         if rule.make is make_central or (rule.make is make_directions and not len(where.starts)):
             return _Changes(self, x, args, rule, where, out)
         return PythonObjective(self.f).sweep(x, args, rule, where, out)
