@@ -301,6 +301,55 @@ def test_a_global_that_became_x_after_the_first_use_is_found():
         objective.place(scope["data"], ())
 
 
+@needs_jit
+def test_methods_that_captured_x_are_found():
+    from numba import float64
+    from numba.experimental import jitclass
+    from numba.extending import overload_attribute, overload_method
+
+    w = np.array([1.0, 2.0])
+
+    @jitclass([("k", float64)])
+    class Model:
+        def __init__(self, k):
+            self.k = k
+
+        def value(self, x):
+            return np.sum(x * w)
+
+        @staticmethod
+        def of(x):
+            return np.sum(x * w)
+
+        @property
+        def total(self):
+            return np.sum(w)
+
+        def __mul__(self, other):
+            return np.sum(w) * other
+
+    @overload_method(numba_types.Array, "times_w")
+    def times_w(x):
+        return lambda x: np.sum(x * w)
+
+    @overload_attribute(numba_types.Array, "sum_of_w")
+    def sum_of_w(x):
+        return lambda x: np.sum(w)
+
+    model = Model(1.0)
+    for f, args in (
+        (lambda x: Model(2.0).value(x), ()),
+        (lambda x: Model(1.0).of(x), ()),
+        (lambda x, m: m.value(x), (model,)),
+        (lambda x, m: m[0].total * x[0], ((model, 1),)),
+        (lambda x, m: m * x[0], (model,)),
+        (lambda x: x.times_w(), ()),
+        (lambda x: x.sum_of_w * x[0], ()),
+    ):
+        with pytest.raises(ValueError, match="reads x as the captured variable 'w'"):
+            numerical_gradient(njit()(f), w, args=args)
+
+
 # --- numba's errors --------------------------------------------------------------------------------------------------
 
 

@@ -27,9 +27,11 @@ pytestmark = [
 
 # Each gives an f(x) that is sum(x**3), with the args that it needs, and starts threads.
 DEFINITIONS = """
-import types
 import numpy as np
-from numba import njit, prange
+from types import ModuleType
+from numba import float64, njit, prange, types
+from numba.experimental import jitclass
+from numba.extending import overload_method
 from numgrad import IncrementalObjective, numerical_gradient
 
 def loop(x):
@@ -39,8 +41,8 @@ def loop(x):
     return total
 
 parallel = njit(parallel=True)(loop)
-module = types.ModuleType("module")
-module.inner = types.ModuleType("inner")
+module = ModuleType("module")
+module.inner = ModuleType("inner")
 module.parallel = module.inner.parallel = parallel
 FUNCTIONS = (1.0, parallel)
 
@@ -83,6 +85,20 @@ def by_an_inner_function():
         return inner(x)
     return f, ()
 
+@jitclass([("k", float64)])
+class Model:
+    def __init__(self, k):
+        self.k = k
+    def value(self, x):
+        return parallel(x)
+
+def by_a_method():
+    return njit()(lambda x: Model(1.0).value(x)), ()
+
+@overload_method(types.Array, "in_parallel")
+def in_parallel(x):
+    return lambda x: parallel(x)
+
 KINDS = {
     "itself": lambda: (parallel, ()),
     "a global": lambda: (njit()(lambda x: parallel(x)), ()),
@@ -97,6 +113,8 @@ KINDS = {
     "a tuple in an argument": by_a_tuple_in_an_argument,
     "a default": by_default,
     "an inner function": by_an_inner_function,
+    "a method": by_a_method,
+    "an overloaded method": lambda: (njit()(lambda x: x.in_parallel()), ()),
 }
 
 def cubes(state):
@@ -138,7 +156,7 @@ if __name__ != "__mp_main__" and os.environ.get("NUMBA_DISABLE_JIT", "0") in {""
 KINDS = [
     "itself", "a global", "a closure", "a closure in two steps", "a module", "another name of a module",
     "a module in a module", "a tuple", "an argument", "a function in an argument", "a tuple in an argument",
-    "a default", "an inner function",
+    "a default", "an inner function", "a method", "an overloaded method",
 ]  # fmt: skip
 DIFFERENCES = ["difference", "calls_cubes", "calls_cubes_of_a_module"]
 X = np.linspace(-1.0, 2.0, 40)

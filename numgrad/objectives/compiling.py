@@ -195,7 +195,8 @@ def captured(f: Any) -> Iterator[tuple[str, Any]]:
 
     These are globals, attributes of modules, closure variables and defaults, of `f` and of what it calls.
     """
-    cpu_target.typing_context.refresh()  # what `numba.extending.overload` was told since
+    with global_compiler_lock:  # another thread may compile
+        cpu_target.typing_context.refresh()  # what `numba.extending.overload` was told since
     waiting, seen = [("", f)], set()
     while waiting:
         name, value = waiting.pop()
@@ -234,7 +235,7 @@ def _overloads(name: str) -> Iterator[tuple[str, Any]]:
     """Yield what was registered as a method or attribute of that name, of whatever type, but by numba itself."""
     templates = (each for known in cpu_target.typing_context._attributes.values() for each in known)
     functions = (getattr(each, "_overload_func", None) for each in templates if getattr(each, "_attr", None) == name)
-    yield from ((name, each) for each in functions if each and not each.__module__.startswith("numba."))
+    yield from ((name, each) for each in functions if each and not (each.__module__ or "").startswith("numba."))
 
 
 def _nonlocals(function: FunctionType) -> dict[str, Any]:
