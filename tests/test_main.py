@@ -326,8 +326,8 @@ DAMAGES = {
     "samples as a text": lambda profile, row: row.update(samples="12345"),
     "a shape that is none": lambda profile, row: row.update(shape=2),
     **{
-        f"seconds {time}": lambda profile, row, time=time: row.update(seconds=time)
-        for time in (0, -1.0, float("nan"), float("inf"), "1", None)
+        f"seconds {time!s:.9}": lambda profile, row, time=time: row.update(seconds=time)
+        for time in (0, -1.0, float("nan"), float("inf"), 10**400, "1", None)
     },
     **{
         f"a sample {time}": lambda profile, row, time=time: row["samples"].append(time)

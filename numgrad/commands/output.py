@@ -125,7 +125,7 @@ def read_profile(file: Path | str) -> Profile:
         rows = [row._replace(samples=tuple(row.samples), shape=tuple(row.shape)) for row in rows]
         if all(map(_is_row, rows)) and all(isinstance(found[name], kind) for name, kind in _FACTS.items()):
             return Profile(found, rows)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         pass
     raise OSError(f"cannot read a profile from {file}: it must be what numgrad profile --json writes")
 
@@ -134,7 +134,7 @@ def _is_row(row: Measurement) -> bool:
     """Tell whether what was read of a route can be compared: its names, and times that are finite and positive."""
     times = (row.seconds, *row.samples)
     is_named = isinstance(row.route, str) and isinstance(row.subject, str)
-    return is_named and all(isinstance(seconds, int | float) and 0.0 < seconds < math.inf for seconds in times)
+    return is_named and all(isinstance(seconds, int | float) and 0.0 < float(seconds) < math.inf for seconds in times)
 
 
 def check_settings(old: Profile, settings: dict[str, Any]) -> None:

@@ -323,14 +323,14 @@ def is_dispatcher(value: Any) -> bool:
     return hasattr(value, "targetoptions") and hasattr(value, "py_func")
 
 
-def check_types(args: tuple[Any, ...]) -> None:
+def check_types(args: tuple[Any, ...], name: str = "", function: str = "a compiled f") -> None:
     """Raise a TypeError that names the first argument for which numba has no type."""
     for i, value in enumerate(args):
         try:
             typeof(value)  # type: ignore[no-untyped-call]
         except (ValueError, NumbaError):
             raise TypeError(
-                f"args[{i}] is {type(value).__name__}, which numba cannot pass to a compiled f; pass arrays, "
+                f"{name or f'args[{i}]'} is {type(value).__name__}, which numba cannot pass to {function}; pass arrays, "
                 f"numbers, tuples or compiled functions"
             ) from None
 

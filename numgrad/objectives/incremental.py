@@ -23,7 +23,7 @@ from ..loops import Floats, Indices, Rule, central_parts, make_central, make_quo
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, without_mask, written_through
 from ..threads import Sweep, Throughput
 from .compiled import Kernels, objective_of, refuse_captured
-from .compiling import INLINE, compiled, cost_of
+from .compiling import INLINE, check_types, compiled, cost_of
 from .python import PythonObjective
 
 __all__ = ["IncrementalObjective"]
@@ -342,6 +342,7 @@ class _IncrementalSweep(Sweep):
                 flags |= self.kernel(state, (h,), (), self.coordinates, start, stop, self.out)
                 total = total + factor * self.out[start:stop] if several else total
         except Exception as error:
+            check_types((state,), "what prepare returned", "difference")
             raise_compile_error(error, "difference(state, k)")
             raise
         if several:
