@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -224,6 +224,21 @@ def memory_of(value: Any) -> NDArray[Any] | None:
         return np.asarray(memoryview(value))
     except (TypeError, ValueError):
         return None
+
+
+def memory_among(found: Iterable[tuple[str, Any]]) -> list[tuple[str, NDArray[Any]]]:
+    """Return the arrays among named values, and those that records and buffers among them are a part of."""
+    return [(name, memory) for name, value in found if (memory := memory_of(value)) is not None]
+
+
+def refuse_captured(found: Iterable[tuple[str, Any]], x: NDArray[Any], it: str = "f") -> None:
+    """Raise a ValueError if the memory of x is among what a compiled function, called `it`, has captured."""
+    for name, memory in memory_among(found):
+        if np.shares_memory(memory, x):
+            raise ValueError(
+                f"the compiled {it} reads x as the captured variable {name!r}, whose values numba froze when it "
+                f"compiled {it}; let {it} read x from its first argument, and pass other data by args="
+            )
 
 
 JACOBIAN = "; numerical_jacobian(f, x) gives the derivatives of each element, points_axis=0 gradients at several points"

@@ -155,7 +155,7 @@ def test_a_difference_that_numba_cannot_type_is_one_clear_line():
 @pytest.mark.parametrize("state", [{"a": X}, object(), (X, {"a": 1})])
 def test_a_state_that_numba_has_no_type_for_is_named(state):
     f = IncrementalObjective(value, lambda x, h, y: state, jit(lambda state, k: 1.0))
-    with pytest.raises(TypeError, match="^what prepare returned is .*, which numba cannot pass to difference; pass"):
+    with pytest.raises(TypeError, match=r"^what prepare returned is .*, which numba cannot pass to difference; pass"):
         numerical_gradient(f, X, args=(X,))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -124,26 +124,10 @@ class Kernels:
         """Look at what numba will compile for a kind of arguments: the function, and those among `args`."""
         for function in (self.f, *compiling.functions_in(args)):
             found = list(compiling.captured(function))
-            self.arrays += _memory_among(found)
+            self.arrays += arguments.memory_among(found)
             if self.threads and compiling.starts_threads(found):
                 self.threads, self.loops = False, Loops(self)
         self.kinds[kind] = any(map(compiling.is_opaque, args))  # last: another thread may rely on it
-
-
-def refuse_captured(function: Any, x: NDArray[Any], it: str = "f", known: Iterable[tuple[str, Any]] = ()) -> None:
-    """Raise a ValueError if a function, called `it`, has captured the memory of x, now or among what is `known`."""
-    # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
-    for name, value in (*known, *_memory_among(compiling.captured(function))):
-        if np.shares_memory(value, x):
-            raise ValueError(
-                f"the compiled {it} reads x as the captured variable {name!r}, whose values numba froze when it "
-                f"compiled {it}; let {it} read x from its first argument, and pass other data by args="
-            )
-
-
-def _memory_among(found: Iterable[tuple[str, Any]]) -> list[tuple[str, NDArray[Any]]]:
-    """Return the arrays among what was found, and those that records among it are a part of."""
-    return [(name, memory) for name, value in found if (memory := arguments.memory_of(value)) is not None]
 
 
 # A dict, for the look-up of a loop that is known is then C code, and no Python call.
@@ -286,7 +270,8 @@ class CompiledObjective:
             compiling.check_types(args)
             kernels.meet(kind, args)
         if kernels.arrays:
-            refuse_captured(self.f, array, known=kernels.arrays)
+            # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
+            arguments.refuse_captured((*kernels.arrays, *compiling.captured(self.f)), array)
         if args and array.flags.writeable and array.dtype.kind == "f":
             for name, value in arguments.arrays_in(args):
                 if np.shares_memory(value, array):

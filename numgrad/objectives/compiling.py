@@ -330,8 +330,8 @@ def check_types(args: tuple[Any, ...], name: str = "", function: str = "a compil
             typeof(value)  # type: ignore[no-untyped-call]
         except (ValueError, NumbaError):
             raise TypeError(
-                f"{name or f'args[{i}]'} is {type(value).__name__}, which numba cannot pass to {function}; pass arrays, "
-                f"numbers, tuples or compiled functions"
+                f"{name or f'args[{i}]'} is {type(value).__name__}, which numba cannot pass to {function}; pass "
+                f"arrays, numbers, tuples or compiled functions"
             ) from None
 
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from ..arguments import real_number
+import numpy as np
+from numba import typeof
+from numba.core.errors import NumbaError
+from numpy.typing import ArrayLike, NDArray
+
+from ..arguments import real_number, unmasked
 from ..loops import ARGUMENT_CHANGED, STEP_LOST
 from .compiled import Kernels
 from .compiling import PASTE, borrowed, compiled
@@ -204,3 +210,17 @@ def make_curvatures(evaluate: Any, decorate: Any, form: Form) -> Any:
         return 0
 
     return _make_blocks(add_curvatures, decorate, form)
+
+
+def known_to_numba(given: ArrayLike, name: str) -> NDArray[Any]:
+    """Return an array in native byte order; TypeError if numba has no type for it, ValueError if it is ragged."""
+    try:
+        array = unmasked(given, name)
+    except ValueError as error:
+        raise ValueError(f"{name} must be one array: {error}") from None
+    if array.dtype.kind in "biufc":
+        array = array.astype(np.float32 if array.dtype == np.float16 else array.dtype.newbyteorder("="), copy=False)
+    with suppress(ValueError, NumbaError):
+        if not array.dtype.hasobject and typeof(array):  # type: ignore[no-untyped-call]
+            return array
+    raise TypeError(f"{name} must hold numbers, or records of them, of a dtype that numba has, got {array.dtype}")

@@ -17,13 +17,14 @@ from ..arguments import (
     random_generator,
     real_array,
     real_number,
+    refuse_captured,
     whole_number,
 )
 from ..loops import Floats, Indices, Rule, central_parts, make_central, make_quotients, members_of
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, without_mask, written_through
 from ..threads import Sweep, Throughput
-from .compiled import Kernels, objective_of, refuse_captured
-from .compiling import INLINE, check_types, compiled, cost_of
+from .compiled import Kernels, objective_of
+from .compiling import INLINE, captured, check_types, compiled, cost_of
 from .python import PythonObjective
 
 __all__ = ["IncrementalObjective"]
@@ -248,7 +249,8 @@ class Unperturbed:
         array = without_mask(real_array(x))
         if self.kernels.arrays:
             function = self.kernels.f
-            refuse_captured(function, array, getattr(function, "__name__", "function"), self.kernels.arrays)
+            found = *self.kernels.arrays, *captured(function)
+            refuse_captured(found, array, getattr(function, "__name__", "function"))
         return (array if is_flat_float64(array) else private_copy(array)), False
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002

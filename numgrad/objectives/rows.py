@@ -18,6 +18,7 @@ from ..arguments import (
     raise_compile_error,
     random_generator,
     real_array,
+    refuse_captured,
     unmasked,
     whole_number,
 )
@@ -258,9 +259,9 @@ def _check_reads(f: LayerObjective, W: Floats, given: Any) -> None:  # noqa: N80
         return
     weights, block = W.copy(), slice(0, max(2, BLOCK // max(W.shape)))
     if is_compiled(f.rows):
-        from .compiled import refuse_captured
+        from .compiling import captured
 
-        refuse_captured(f.rows, given, "rows")
+        refuse_captured(captured(f.rows), given, "rows")
     if depends_on(given, lambda: f._values(f._inputs(block) @ weights, [array[block].copy() for array in f.data])):
         raise ValueError(
             "rows, x or data read W by another way than x @ W, which alone is moved here; pass lambda W: objective(W)"

@@ -8,8 +8,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import config, typeof
-from numba.core.errors import NumbaError
+from numba import config
 from numpy.typing import ArrayLike, NDArray
 
 from .. import driver
@@ -36,7 +35,7 @@ from ..loops import (
 from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput
 from .compiling import check_types, cost_of
-from .elements import Form, kernels_of, make_changes, make_curvatures, make_sum
+from .elements import Form, kernels_of, known_to_numba, make_changes, make_curvatures, make_sum
 from .incremental import Unperturbed
 from .python import PythonObjective
 
@@ -112,7 +111,7 @@ class SeparableObjective:
     def __init__(self, element: Callable[..., float], index: Any, data: ArrayLike | None = None) -> None:
         if not (is_compiled(element) or (config.DISABLE_JIT and callable(element))):  # type: ignore[attr-defined]
             raise TypeError(f"element must be compiled: decorate it with numba.njit(); got {describe(element)}")
-        self.element, self.data = element, None if data is None else _as_data(data)
+        self.element, self.data = element, None if data is None else known_to_numba(data, "data")
         self._starts, self._members = _as_lists(index)
         sizes, members = np.diff(self._starts), self._members
         self._longest, self._least_size = int(sizes.max(initial=0)), int(members.max(initial=0)) + bool(len(members))
@@ -170,23 +169,6 @@ class SeparableObjective:
 
     def _as_objective(self) -> _Separable:
         return _Separable(self, kernels_of(self.element))
-
-
-def _as_data(data: ArrayLike) -> NDArray[Any]:
-    """Return data in native byte order; TypeError if numba has no type for them, ValueError if they are ragged."""
-    try:
-        array = unmasked(data, "data")
-    except ValueError as error:
-        raise ValueError(f"data must be one array, with a row for each element: {error}") from None
-    if array.dtype.kind in "biufc":
-        array = array.astype(np.float32 if array.dtype == np.float16 else array.dtype.newbyteorder("="), copy=False)
-    try:
-        is_known = not array.dtype.hasobject and typeof(array)  # type: ignore[no-untyped-call]
-    except (ValueError, NumbaError):
-        is_known = False
-    if not is_known:
-        raise TypeError(f"data must hold numbers, or records of them, of a dtype that numba has, got {array.dtype}")
-    return array
 
 
 def _as_lists(index: Any) -> tuple[Indices, Members]:
