@@ -337,7 +337,7 @@ def test_the_rounding_of_large_intermediates_is_no_entry(unit, options):
 
 
 def test_a_pattern_that_was_found_is_not_advised_to_be_sought():
-    with pytest.raises(ValueError, match="sparsity is too small.*take the union of the patterns of several points"):
+    with pytest.raises(ValueError, match=r"sparsity is too small.*take the union of the patterns of several points"):
         jacobian_sparsity(lambda x: np.exp(np.clip(3e6 * (x - 1.0), -1.0, 1.0)), np.ones(2))
 
 
