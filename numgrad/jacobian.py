@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import describe, is_compiled, plain_numbers
+from .bounds import ends_of_lines
 from .containers import in_order, is_labelled, relabelled
 from .curvature import is_cheap
 from .driver import Progress, Workers
@@ -212,20 +213,23 @@ def directional_derivative(
     >>> round(directional_derivative(function_2, np.array([3.0, 4.0]), [1.0, -1.0]), 6)
     -2.0
     """
-    in_order(x, v=v)
+    in_order(x, v=v, bounds=bounds)
+    array, given = arguments.real_array(x), np.array(arguments.plain_numbers(v, "v"), np.float64)
+    if given.ndim - array.ndim not in {0, 1} or given.shape[given.ndim - array.ndim :] != array.shape:
+        raise ValueError(f"v must have the shape of x, {array.shape}, or (k, *x.shape), got {given.shape}")
+    if not np.isfinite(given).all():
+        raise ValueError("v must be finite")
+    vectors = given.reshape(len(given) if given.ndim > array.ndim else 1, array.size)
+    if bounds is not None:
+        ends_of_lines(array, vectors, bounds)
     at: Any = partial(f) if is_cheap(f) else f  # an objective of one number has no loop of several outputs
     problem = Problem(at, x, Options(h, args, workers, progress=progress, scheme=scheme))
     problem.options = problem.options._replace(bounds=bounds)  # where they leave no room, v need not go
-    point, base, given = problem.point, problem.base, np.array(arguments.plain_numbers(v, "v"), np.float64)
-    if given.ndim - point.ndim not in {0, 1} or given.shape[given.ndim - point.ndim :] != point.shape:
-        raise ValueError(f"v must have the shape of x, {point.shape}, or (k, *x.shape), got {given.shape}")
-    if not np.isfinite(given).all():
-        raise ValueError("v must be finite")
-    vectors = given.reshape(len(given) if given.ndim > point.ndim else 1, point.size)
+    base = problem.base
     rows, flags = problem.along(vectors)
     problem.warn(flags, rows / (np.abs(vectors).max(initial=0.0) or 1.0))
     result = rows.view(base.dtype).reshape((len(vectors), *base.shape))
-    if given.ndim == point.ndim:
+    if given.ndim == array.ndim:
         result = result[0]
     return result[()] if result.ndim else result.item()
 

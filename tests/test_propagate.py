@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import compiled
+from problems import compiled, needs_jit
 
 from numgrad import propagate
 
@@ -261,11 +261,17 @@ def test_a_series_reaches_f_with_its_labels(f, options):
     assert x.tolist() == [1.0, 2.0, 3.0]
 
 
-def test_one_of_several_arguments_may_have_labels_and_a_compiled_f_gets_arrays():
+def test_one_of_several_arguments_may_have_labels():
     pd = pytest.importorskip("pandas")
     x = pd.Series({"a": 1.0, "b": 2.0})
     value, variance = propagate(lambda k, p: k * p["b"], 3.0, 0.1, x, pd.Series({"a": 1.0, "b": 4.0}))
     assert (value, variance) == (6.0, pytest.approx(4 * 0.1 + 9 * 4.0))
+
+
+@needs_jit
+def test_a_compiled_f_receives_a_series_as_an_array():
+    pd = pytest.importorskip("pandas")
+    x = pd.Series({"a": 1.0, "b": 2.0})
     assert propagate(compiled(lambda x: x[0] * x[1]), x, [1.0, 4.0])[1] == pytest.approx(8.0)
 
 

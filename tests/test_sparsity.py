@@ -526,6 +526,32 @@ def test_what_is_no_direction_is_named(v, said):
         directional_derivative(chain, np.ones(3), v)
 
 
+def never(x):
+    raise AssertionError("f was evaluated")
+
+
+@pytest.mark.parametrize(
+    "options", [{"bounds": (5.0, 6.0)}, {"bounds": (0.0, 1.0)}, {"h": -1.0}, {"workers": 0}], ids=str
+)
+def test_arguments_of_a_direction_are_checked_before_anything_is_evaluated(options):
+    with pytest.raises(ValueError, match=r"must|no room along v"):
+        directional_derivative(never, np.array([0.0, 1.0]), [1.0, 1.0], **options)
+    with pytest.raises(ValueError, match="v must"):
+        directional_derivative(never, np.ones(2), [1.0])
+
+
+def test_where_no_direction_leads_the_bounds_are_named():
+    said = r"no room along v: coordinate 0 is 0\.0, in 0\.0 to 5\.0; coordinate 1 is 1\.0, in -2\.0 to 1\.0$"
+    for v in ([1.0, 1.0, 0.0], [[0.0, 1.0, 0.0], [-2.0, -3.0, 1e-9]]):
+        with pytest.raises(ValueError, match=said):
+            directional_derivative(never, np.array([0.0, 1.0, 3.0]), v, bounds=([0.0, -2.0, -9.0], [5.0, 1.0, 9.0]))
+    with pytest.raises(ValueError, match=r"along v: coordinate 1 is 1\.0, in 1\.0 to 1\.0$"):
+        directional_derivative(never, np.ones(2), [0.0, 1.0], bounds=([0.0, 1.0], 1.0))
+    corner = np.array([0.0, 1.0])  # along an edge there is room
+    assert directional_derivative(np.sum, corner, [2.0, -1.0], bounds=(0.0, 1.0)) == pytest.approx(1.0)
+    assert directional_derivative(np.sum, corner, [2.0, 0.0], bounds=(0.0, 1.0)) == pytest.approx(2.0)
+
+
 def test_a_step_lost_in_every_coordinate_of_a_direction_is_warned_of():
     with pytest.warns(RuntimeWarning, match="the step"):
         directional_derivative(np.sum, np.full(3, 1e14), np.ones(3))
