@@ -154,14 +154,11 @@ def numerical_hessian(
     driver.check_progress(progress)
     if resume and (out is None or not takes_values):
         raise ValueError("resume=True goes on with what is in out, from values of f; pass out, and no gradient")
-    array = real_array(x)
-    _check(f if gradient is None else gradient, array, h, options, 2 if takes_values else 1)
-    pattern = None if sparsity is None else _pattern(sparsity, array.size)
+    pattern = _check(f if gradient is None else gradient, real_array(x), h, options, 1 + takes_values, sparsity)
     hessian = _memory(x, args, out, sparsity is not None, resume)
     if not takes_values:
-        noise = 0.0
+        noise = noise_of_slopes(f, x, args) if gradient is None and isinstance(h, str) else 0.0
         if gradient is None:
-            noise = noise_of_slopes(f, x, args) if isinstance(h, str) else 0.0
             gradient, options["workers"] = partial(slopes, f, None, workers, None), 1
         found = _jacobian(gradient, x, h, pattern, noise, options)
         if hessian is None:
@@ -251,12 +248,7 @@ def hessian_vector_product(
     check_callable(gradient)
     if x.__class__ is not np.ndarray and is_labelled(x):
         f, gradient, x = both_with_labels(f, gradient, x, args, h=h, v=v)
-    called = driver.as_objective(f if gradient is None else gradient, args)
-    # Of a gradient alone the bytes tell whether it responds to a private copy.
-    objective = PythonObjective(gradient, lambda found: np.asarray(found).tobytes()) if f is None else None
-    objective = objective or driver.as_objective(f, args)
-    driver.as_workers(workers, called)
-    called.place(x, args)  # refuses what it would not see change
+    objective = _asked(f, gradient, (x, args), workers)
     point, private = PythonObjective(f).place(x, args)
     plain, direction, eps, value = point.view(np.ndarray), private_copy(plain_numbers(v, "v")), EPS, math.nan
     if direction.shape != plain.shape or not np.isfinite(direction).all():
@@ -284,12 +276,23 @@ def hessian_vector_product(
         return np.ldexp(found, power).reshape(plain.shape)
 
 
-def _check(f: Any, x: NDArray[Any], h: Any, options: dict[str, Any], derivative: int) -> None:
-    """Raise what is to be raised of the steps, the scheme, the bounds and the workers."""
+def _asked(f: Any, gradient: Any, at: tuple[Any, tuple[Any, ...]], workers: Workers) -> driver.Objective:
+    """Return what tells whether a product responds to a copy of x, after refusing what would not see that change."""
+    called = driver.as_objective(f if gradient is None else gradient, at[1])
+    driver.as_workers(workers, called)
+    called.place(*at)
+    if f is None:  # the bytes of a gradient tell it
+        return PythonObjective(gradient, lambda found: np.asarray(found).tobytes())
+    return driver.as_objective(f, at[1])
+
+
+def _check(f: Any, x: NDArray[Any], h: Any, options: dict[str, Any], derivative: int, sparsity: Any) -> Any:
+    """Raise what is to be raised of the steps, the scheme, the bounds and the workers, and return the pattern."""
     steps_of(x.view(np.ndarray), h, as_scheme(options["scheme"], derivative), EPS)
     if options["bounds"] is not None:
         limits(x, options["bounds"])
     driver.as_workers(options["workers"], driver.as_objective(f, options["args"]))
+    return None if sparsity is None else _pattern(sparsity, x.size)
 
 
 def _memory(x: Any, args: Any, out: Any, is_sparse: bool, resume: bool) -> NDArray[Any] | None:
