@@ -44,6 +44,23 @@ def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
     return low, high
 
 
+def ends_of_lines(x: NDArray[Any], vectors: Floats, bounds: Any) -> tuple[Floats, Floats]:
+    """Return between which numbers t each line ``x + t v`` stays within bounds; ValueError if one cannot begin."""
+    values, (low, high) = np.asarray(x, np.float64).reshape(-1), limits(x, bounds)
+    with np.errstate(all="ignore"):
+        back, forth = (
+            np.abs(np.where(v > 0.0, high - values, np.where(v < 0.0, low - values, np.inf)) / v)
+            for v in (-vectors, vectors)
+        )
+    ends = back.min(axis=1, initial=np.inf), forth.min(axis=1, initial=np.inf)
+    for k in np.flatnonzero(np.maximum(*ends) == 0.0)[:1]:
+        stops = [
+            f"coordinate {i} is {values[i]}, in {low[i]} to {high[i]}" for i in {back[k].argmin(), forth[k].argmin()}
+        ]
+        raise ValueError(f"the bounds leave no room along v: {'; '.join(sorted(stops))}")
+    return -ends[0], ends[1]
+
+
 def ends_of_numbers(x: NDArray[Any]) -> tuple[Floats, Floats] | None:
     """Return bounds where x + h may overflow, else None."""
     largest = sys.float_info.max if x.dtype is FLOAT64 or x.dtype.kind != "f" else float(np.finfo(x.dtype).max)

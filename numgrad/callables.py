@@ -121,6 +121,13 @@ def _bound(kernels: Any, units: Any) -> tuple[Any, ...]:
     return loops, throughput, known, cost if is_short else -1, run
 
 
+def _by_name(f: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:
+    """Return f and what follows x, where some of that is given by name; what f takes by name alone is bound to it."""
+    given = signature(f).bind(None, *args, **named)
+    given.apply_defaults()
+    return partial(f, **given.kwargs) if given.kwargs else f, given.args[1:]
+
+
 class _Derivative:
     """A function that returns a derivative of `f`: its options, checked once, by which it pickles and prints.
 
@@ -233,6 +240,8 @@ class Gradient(_Derivative):
         h, scheme, bounds, chosen = (self.options[name] for name in ("h", "scheme", "bounds", "coordinates"))
         objective = driver.as_objective(self.f, args, self.batch_bytes)
         point, private = objective.place(x, args)
+        # What is wrong is said before f is asked.
+        rule_at(point, h, scheme, bounds, None if chosen is None else arguments.as_coordinates(chosen, point.size))
         value, eps = driver.eps_of_values(objective, point, args)
         if value != value:  # a compiled f has told the type of its values before
             value = objective.value(point, args)
@@ -254,7 +263,7 @@ class Gradient(_Derivative):
 
 
 class Jacobian(_Derivative):
-    """The Jacobian of `f` as a function ``jacobian(x, *args)``, for solvers and whatever else calls one.
+    """The Jacobian of `f` as a function ``jacobian(x, *args, **named)``, for solvers and whatever else calls one.
 
     Parameters
     ----------
@@ -308,26 +317,32 @@ class Jacobian(_Derivative):
                 )
             self.options["fills"] = tuple(arguments.whole_number("a length in fills", length, 0) for length in fills)
 
-    def __call__(self, x: Any, *args: Any) -> Any:
-        """Return the Jacobian at `x`, as `numerical_jacobian` does."""
-        return Problem(self.f, x, Options(args=args, **self.options)).jacobian()
+    def __call__(self, x: Any, *args: Any, **named: Any) -> Any:
+        """Return the Jacobian at `x`, as `numerical_jacobian` does; arguments by name reach f too."""
+        return self._problem(x, args, named).jacobian()
 
-    def value_and_jacobian(self, x: Any, *args: Any) -> tuple[Any, Any]:
+    def value_and_jacobian(self, x: Any, *args: Any, **named: Any) -> tuple[Any, Any]:
         """Return f(x), as an array of floats, and the Jacobian at `x`; f is evaluated once at `x` for both."""
-        problem = Problem(self.f, x, Options(args=args, **self.options))
+        problem = self._problem(x, args, named)
         return problem.base, problem.jacobian()
+
+    def _problem(self, x: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Problem:
+        f, args = _by_name(self.f, args, named) if named else (self.f, args)
+        return Problem(f, x, Options(args=args, **self.options))
 
     def by_parameters(self, x: Any, *parameters: float) -> Any:
         """Return the derivatives of ``f(x, *parameters)`` by the parameters, as `scipy.optimize.curve_fit` takes them.
 
         x, what is measured against, stays as it is; the result has a column for each parameter.
         """
+        if self.options["vectorized"]:
+            raise ValueError("by_parameters needs an f of one point; make another Jacobian without vectorized=True")
         f, at = self.f, np.array(parameters, np.float64)
         return Problem(lambda p: f(x, *p), at, Options(**self.options)).jacobian()
 
 
 class Hessian(_Derivative):
-    """The Hessian of `f` as a function ``hessian(x, *args)``, for optimizers and whatever else calls one.
+    """The Hessian of `f` as a function ``hessian(x, *args, **named)``, for optimizers and whatever else calls one.
 
     Parameters
     ----------
@@ -368,11 +383,22 @@ class Hessian(_Derivative):
     ) -> None:
         self._take(numerical_hessian, locals())
 
-    def __call__(self, x: Any, *args: Any) -> Any:
-        """Return the Hessian at `x`, as `numerical_hessian` does."""
-        return numerical_hessian(self.f, x, args=args, **self.options)
+    def __call__(self, x: Any, *args: Any, **named: Any) -> Any:
+        """Return the Hessian at `x`, as `numerical_hessian` does; arguments by name reach f and its gradient too."""
+        f, args, gradient = self._named(args, named)
+        return numerical_hessian(f, x, args=args, **(self.options | {"gradient": gradient}))
 
-    def product(self, x: Any, v: Any, *args: Any) -> Any:
+    def _named(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, tuple[Any, ...], Any]:
+        """Return f, what follows x, and the gradient; where that is given, it says which arguments there are."""
+        f, gradient = self.f, self.options["gradient"]
+        if named and gradient is not None:
+            gradient, args = _by_name(gradient, args, named)
+            f = None
+        elif named:
+            f, args = _by_name(f, args, named)
+        return f, args, gradient
+
+    def product(self, x: Any, v: Any, *args: Any, **named: Any) -> Any:
         """Return the Hessian at `x` times `v`, as `hessian_vector_product` does and SciPy takes by ``hessp=``.
 
         A ValueError for a Hessian with bounds or another scheme, which it would not keep to.
@@ -381,5 +407,6 @@ class Hessian(_Derivative):
             raise ValueError(
                 "product takes neither bounds nor scheme; make another Hessian without them, or use hessian(x) @ v"
             )
-        options = {name: self.options[name] for name in ("h", "workers", "gradient")}
-        return hessian_vector_product(self.f, x, v, args=args, **options)
+        f, args, gradient = self._named(args, named)
+        options = {name: self.options[name] for name in ("h", "workers")}
+        return hessian_vector_product(f, x, v, args=args, gradient=gradient, **options)

@@ -109,14 +109,18 @@ def relabelled(like: Any, values: NDArray[Any]) -> Any:
 def in_order(x: Any, **others: Any) -> None:
     """Raise a ValueError if an argument has the labels of x in another order; other labels need not be the user's own.
 
-    Numbers are taken by their places. A pair is one of arguments.
+    Numbers are taken by their places. A pair is one of arguments. Each axis of a matrix may have the labels of a
+    Series, as in a covariance or a stack of directions.
     """
     for name, value in others.items():
         for part in value if isinstance(value, tuple) else (value,):
-            if is_labelled(x) and is_labelled(part):
-                ours, theirs = list(map(list, part.axes)), list(map(list, x.axes))
-                if ours != theirs and list(map(set, ours)) == list(map(set, theirs)):
-                    raise ValueError(f"{name} must have the labels of x in their order; pass {name}.reindex_like(x)")
+            if not (is_labelled(x) and is_labelled(part)):
+                continue
+            alike = part.ndim == x.ndim
+            pairs = zip(map(list, part.axes), map(list, x.axes if alike else part.ndim * [x.axes[-1]]), strict=True)
+            if any(ours != theirs and set(ours) == set(theirs) for ours, theirs in pairs):
+                cure = f"{name}.reindex_like(x)" if alike else "it in the order of x.index, rows and columns"
+                raise ValueError(f"{name} must have the labels of x in their order; pass {cure}")
 
 
 def joined(parts: Iterable[Any]) -> NDArray[Any]:

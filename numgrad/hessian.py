@@ -150,18 +150,17 @@ def numerical_hessian(
         return _of_container(f, x, h, gradient, options | {"sparsity": sparsity, "out": out, "resume": resume})
     if gradient is None and sparsity is None and hasattr(f.__class__, "_hessian"):
         return own_hessian(f, x, h, (args, out, scheme, bounds), workers, progress)
-    noise = 0.0
-    if gradient is None and is_cheap(f):
-        noise = noise_of_slopes(f, x, args) if isinstance(h, str) else 0.0
-        gradient, options["workers"] = partial(slopes, f, None, workers, None), 1
+    takes_values = gradient is None and not is_cheap(f)
     driver.check_progress(progress)
-    if resume and (out is None or gradient is not None):
+    if resume and (out is None or not takes_values):
         raise ValueError("resume=True goes on with what is in out, from values of f; pass out, and no gradient")
-    if out is not None:  # before anything is written to it
-        _check(gradient or f, real_array(x), h, options, 1 if gradient is not None else 2)
+    pattern = _check(f if gradient is None else gradient, real_array(x), h, options, 1 + takes_values, sparsity)
     hessian = _memory(x, args, out, sparsity is not None, resume)
-    if gradient is not None:
-        found = _jacobian(gradient, x, h, sparsity, noise, options)
+    if not takes_values:
+        noise = noise_of_slopes(f, x, args) if gradient is None and isinstance(h, str) else 0.0
+        if gradient is None:
+            gradient, options["workers"] = partial(slopes, f, None, workers, None), 1
+        found = _jacobian(gradient, x, h, pattern, noise, options)
         if hessian is None:
             return found
         hessian[...] = found.reshape(hessian.shape)
@@ -169,7 +168,7 @@ def numerical_hessian(
     problem = SecondDifferences(f, x, h, args, as_scheme(scheme, 2), bounds)
     workers, n = driver.as_workers(workers, problem.objective), problem.point.size
     if hessian is None:
-        return _of_pairs(problem, sparsity, workers, progress)
+        return _of_pairs(problem, pattern, workers, progress)
     _write(hessian.reshape(n, n), problem, (workers, progress), resume)
     return hessian
 
@@ -249,7 +248,7 @@ def hessian_vector_product(
     check_callable(gradient)
     if x.__class__ is not np.ndarray and is_labelled(x):
         f, gradient, x = both_with_labels(f, gradient, x, args, h=h, v=v)
-    objective = driver.as_objective(gradient if f is None else f, args)
+    objective = _asked(f, gradient, (x, args), workers)
     point, private = PythonObjective(f).place(x, args)
     plain, direction, eps, value = point.view(np.ndarray), private_copy(plain_numbers(v, "v")), EPS, math.nan
     if direction.shape != plain.shape or not np.isfinite(direction).all():
@@ -260,7 +259,6 @@ def hessian_vector_product(
     product = _Product(f, gradient, point, np.ldexp(direction, -power).reshape(-1), (args, workers))
     is_auto, derivative = isinstance(h, str), 2 if product.takes_values else 1
     if derivative == 2:
-        objective.place(point, args)  # refuses what f would not see change
         value, eps = driver.eps_of_values(objective, point, args) if is_auto else (value, EPS)
     known = as_scheme("central", derivative)
     for _ in range(2):
@@ -278,12 +276,23 @@ def hessian_vector_product(
         return np.ldexp(found, power).reshape(plain.shape)
 
 
-def _check(f: Any, x: NDArray[Any], h: Any, options: dict[str, Any], derivative: int) -> None:
-    """Raise what is to be raised of the steps, the scheme, the bounds and the workers."""
+def _asked(f: Any, gradient: Any, at: tuple[Any, tuple[Any, ...]], workers: Workers) -> driver.Objective:
+    """Return what tells whether a product responds to a copy of x, after refusing what would not see that change."""
+    called = driver.as_objective(f if gradient is None else gradient, at[1])
+    driver.as_workers(workers, called)
+    called.place(*at)
+    if f is None:  # the bytes of a gradient tell it
+        return PythonObjective(gradient, lambda found: np.asarray(found).tobytes())
+    return driver.as_objective(f, at[1])
+
+
+def _check(f: Any, x: NDArray[Any], h: Any, options: dict[str, Any], derivative: int, sparsity: Any) -> Any:
+    """Raise what is to be raised of the steps, the scheme, the bounds and the workers, and return the pattern."""
     steps_of(x.view(np.ndarray), h, as_scheme(options["scheme"], derivative), EPS)
     if options["bounds"] is not None:
         limits(x, options["bounds"])
     driver.as_workers(options["workers"], driver.as_objective(f, options["args"]))
+    return None if sparsity is None else _pattern(sparsity, x.size)
 
 
 def _memory(x: Any, args: Any, out: Any, is_sparse: bool, resume: bool) -> NDArray[Any] | None:
@@ -314,12 +323,12 @@ def _of_container(f: Any, x: Any, h: Any, gradient: Any, options: dict[str, Any]
     return joined.run(hessian)
 
 
-def _of_pairs(problem: SecondDifferences, sparsity: Any, workers: Workers, progress: Progress) -> Any:
+def _of_pairs(problem: SecondDifferences, pattern: Any, workers: Workers, progress: Progress) -> Any:
     """Return the Hessian from values of f where a pattern has entries, as a csr_array; ValueError if f has others."""
     from scipy.sparse import csr_array, triu
 
     n = problem.point.size
-    above = triu(_pattern(sparsity, n), 1, "coo")
+    above = triu(pattern, 1, "coo")
     pairs = i, j = above.row.astype(np.intp), above.col.astype(np.intp)
     found = np.empty(n + len(i))
     problem.along(pairs, workers, progress, found)
@@ -364,10 +373,9 @@ def _pattern(sparsity: Any, n: int) -> Any:
     return (entries + entries.T + eye_array(n, dtype=np.int8)).tocsr()
 
 
-def _jacobian(gradient: Any, x: Any, h: Any, sparsity: Any, noise: float, options: dict[str, Any]) -> Any:
+def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options: dict[str, Any]) -> Any:
     """Return the Jacobian of a gradient, made symmetric, as a matrix or a csr_array."""
     n, shape = math.prod(np.shape(x)), np.shape(x)
-    pattern = None if sparsity is None else _pattern(sparsity, n)
     try:
         problem = Problem(gradient, x, Options(h, sparsity=pattern, **options))
     except TypeError as error:
@@ -378,10 +386,10 @@ def _jacobian(gradient: Any, x: Any, h: Any, sparsity: Any, noise: float, option
         raise TypeError("gradient must return real numbers, it returned complex ones")
     noise = max(noise, problem.eps * float(np.abs(problem.base).max(initial=0.0)))
     found: Any = problem.jacobian(noise)
-    found = found if sparsity is not None else found.reshape(n, n)
+    found = found if pattern is not None else found.reshape(n, n)
     with np.errstate(all="ignore"):
         half = 0.5 * found
-        return (half + half.T).tocsr() if sparsity is not None else half + half.T
+        return (half + half.T).tocsr() if pattern is not None else half + half.T
 
 
 class _Product:

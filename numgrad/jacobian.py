@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import describe, is_compiled, plain_numbers
-from .containers import in_order
+from .bounds import ends_of_lines
+from .containers import in_order, is_labelled, relabelled
 from .curvature import is_cheap
 from .driver import Progress, Workers
 from .elementwise import check_reads_argument, numerical_diff
@@ -30,6 +31,10 @@ _PROBE = 1e-3
 _MANY = 20
 # Relative to x: by how much coordinates move for that question, as for a derivative.
 _MOVE = 1e-5
+# Of the largest: what rounding may make of a variance, or a standard deviation, that is 0. Of two standard deviations:
+# by how much the rounding of an inverse, or of printed digits, may make their covariances differ.
+# Fixed by test_the_rounding_of_a_covariance_is_no_fault in tests/test_propagate.py.
+_ROUNDED, _UNEVEN = 1e-12, 1e-3
 
 
 def numerical_jacobian(
@@ -118,7 +123,8 @@ def numerical_jacobian(
 
     With a `sparsity` two evaluations for each colour: 6 for a tridiagonal Jacobian of any size. Two more, at `x` and
     along a random direction v, verify the pattern: f must change by J v. Where it does not, a few more tell a missing
-    entry from the curvature, kinks and noise of f. An entry that makes less than a thousandth of its row may be missed.
+    entry from the curvature, kinks and noise of f, and some 20 for an output in which large numbers cancel. An entry
+    that makes less than a thousandth of its row may be missed.
     Near bounds a colour takes two evaluations for each side to which its members turn.
 
     References
@@ -207,20 +213,23 @@ def directional_derivative(
     >>> round(directional_derivative(function_2, np.array([3.0, 4.0]), [1.0, -1.0]), 6)
     -2.0
     """
-    in_order(x, v=v)
+    in_order(x, v=v, bounds=bounds)
+    array, given = arguments.real_array(x), np.array(arguments.plain_numbers(v, "v"), np.float64)
+    if given.ndim - array.ndim not in {0, 1} or given.shape[given.ndim - array.ndim :] != array.shape:
+        raise ValueError(f"v must have the shape of x, {array.shape}, or (k, *x.shape), got {given.shape}")
+    if not np.isfinite(given).all():
+        raise ValueError("v must be finite")
+    vectors = given.reshape(len(given) if given.ndim > array.ndim else 1, array.size)
+    if bounds is not None:
+        ends_of_lines(array, vectors, bounds)
     at: Any = partial(f) if is_cheap(f) else f  # an objective of one number has no loop of several outputs
     problem = Problem(at, x, Options(h, args, workers, progress=progress, scheme=scheme))
     problem.options = problem.options._replace(bounds=bounds)  # where they leave no room, v need not go
-    point, base, given = problem.point, problem.base, np.array(arguments.plain_numbers(v, "v"), np.float64)
-    if given.ndim - point.ndim not in {0, 1} or given.shape[given.ndim - point.ndim :] != point.shape:
-        raise ValueError(f"v must have the shape of x, {point.shape}, or (k, *x.shape), got {given.shape}")
-    if not np.isfinite(given).all():
-        raise ValueError("v must be finite")
-    vectors = given.reshape(len(given) if given.ndim > point.ndim else 1, point.size)
+    base = problem.base
     rows, flags = problem.along(vectors)
     problem.warn(flags, rows / (np.abs(vectors).max(initial=0.0) or 1.0))
     result = rows.view(base.dtype).reshape((len(vectors), *base.shape))
-    if given.ndim == point.ndim:
+    if given.ndim == array.ndim:
         result = result[0]
     return result[()] if result.ndim else result.item()
 
@@ -327,9 +336,11 @@ def propagate(
     f : callable
         ``f(x)``, or ``f(x, y, ...)`` of arguments that are independent of each other: a number or a vector.
     x : float or array_like
-        The argument: a number or a vector of n numbers, which is not changed. f receives float64 arrays.
+        The argument: a number or a vector of n numbers, which is not changed. f receives float64 arrays; a Python `f`
+        receives a Series with its labels.
     cov : float or array_like
         Its covariance: a matrix of shape (n, n); a vector of n variances, without correlation; or one variance for all.
+        Labels, as of a DataFrame, must have the order of those of `x`.
     *more : array_like
         Further arguments of `f` and their covariances, in turn: ``propagate(f, x, cov, y, cov_of_y)``.
     h : float, 'auto' or array_like, default 'auto'
@@ -353,7 +364,8 @@ def propagate(
         If `f` is not callable, or if an argument, a covariance or what `f` returns is not real.
     ValueError
         If `x` or the value has more than one axis, if the shapes of `x` and `cov` do not fit, or one has no partner; if
-        all slopes are zero, and `f` reads the array `x` in place of its argument.
+        a variance is negative, or a matrix not symmetric, by more than rounding; if it has the labels of `x` in another
+        order; if all slopes are zero, and `f` reads the array `x` in place of its argument.
 
     Warns
     -----
@@ -386,9 +398,13 @@ def propagate(
         raise TypeError(f"f must be callable, got {describe(f)}")
     if len(more) % 2:
         raise ValueError(f"each argument needs a covariance, got {2 + len(more)} arrays for f")
-    given = [x, cov, *more]
+    given: list[Any] = [x, cov, *more]
     parts = [_vector(part, "x") for part in given[::2]]
+    for own, its_cov in zip(given[::2], given[1::2], strict=True):
+        in_order(own, cov=its_cov)
     covariances = [_covariance(cov, part) for part, cov in zip(parts, given[1::2], strict=True)]
+    if any(map(is_labelled, given[::2])) and not is_compiled(f):
+        f = _of_arrays(f, given[::2])
     value = _vector(f(*(part.copy() for part in parts)), "the value of f")
     found = []
     for k, (part, own) in enumerate(zip(parts, covariances, strict=True)):
@@ -402,11 +418,17 @@ def propagate(
         function = f if len(parts) == 1 else of_part  # a compiled f stays one
         slopes = _slopes(function, part, value, (h, scheme, diagonal))
         if part.size and not slopes.any():
-            check_reads_argument(given[2 * k], partial(function, part.copy()))
+            memory = given[2 * k].to_numpy() if is_labelled(given[2 * k]) else given[2 * k]
+            check_reads_argument(memory, partial(function, part.copy()))
         found.append(_transformed(slopes, own, value.shape))
     if any(each.ndim == 2 for each in found):
         found = [each if each.ndim == 2 else np.diag(each) for each in found]
     return value[()], sum(found[1:], found[0])[()]
+
+
+def _of_arrays(f: Any, likes: list[Any]) -> Callable[..., Any]:
+    """Return f of pandas objects as a function of arrays, which get the labels of these."""
+    return lambda *arrays: f(*map(relabelled, likes, arrays))
 
 
 def _vector(given: Any, name: str) -> Floats:
@@ -422,6 +444,17 @@ def _covariance(given: Any, x: Floats) -> Floats:
     array = private_copy(plain_numbers(given, "cov"))
     if array.shape not in {(), x.shape, 2 * x.shape}:
         raise ValueError(f"cov must be a variance, or of shape {x.shape} or {2 * x.shape} as x is, got {array.shape}")
+    variances = np.diagonal(array) if array.ndim == 2 else array
+    if (lost := variances < -_ROUNDED * np.abs(array).max(initial=0.0)).any():
+        raise ValueError(f"cov must have no negative variance, got {variances[lost].min():g}")
+    if array.ndim == 2 and array.size:
+        with np.errstate(all="ignore"):
+            deviations = np.sqrt(np.abs(variances))
+            deviations = np.maximum(deviations, _ROUNDED * deviations.max())
+            off = np.argwhere(np.abs(array - array.T) > _UNEVEN * np.outer(deviations, deviations)).tolist()
+        for i, j in off[:1]:
+            values = f"{array[i, j]:g} at [{i}, {j}] and {array[j, i]:g} at [{j}, {i}]"
+            raise ValueError(f"cov must be symmetric, got {values}; pass (cov + cov.T) / 2 if both mean the same")
     return array
 
 

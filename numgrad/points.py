@@ -59,6 +59,11 @@ def private_copy(x: NDArray[Any]) -> NDArray[np.float64]:
     return np.array(without_mask(x), dtype=FLOAT64, order="C", subok=False)
 
 
+def batch_of(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a batch of copies of one point, which has the length of no axis of the point."""
+    return np.repeat(x[np.newaxis], next(k for k in range(1, x.ndim + 2) if k not in x.shape), axis=0)
+
+
 def without_mask(x: NDArray[Any]) -> NDArray[Any]:
     """Return `x` as a plain array over the same memory; TypeError if elements are masked, which that would not show."""
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):  # the second alone takes 2 us

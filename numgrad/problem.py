@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
+from .bounds import ends_of_lines
 from .containers import is_labelled
 from .driver import Progress, Workers
 from .labelled import with_labels
@@ -282,14 +283,7 @@ class Problem:
         """Return between which numbers t each line ``x + t v`` stays within the bounds."""
         if self.options.bounds is None:
             return None
-        x = np.asarray(self.point, np.float64).reshape(-1)
-        low, high = (end - x for end in limits(self.point, self.options.bounds))
-        with np.errstate(all="ignore"):
-            back, forth = (
-                np.abs(np.where(v > 0.0, high, np.where(v < 0.0, low, np.inf)) / v).min(axis=1, initial=np.inf)
-                for v in (-vectors, vectors)
-            )
-        return -back, forth
+        return ends_of_lines(self.point, vectors, self.options.bounds)
 
     def inside(self, lengths: Floats) -> Floats:
         """Return flat displacements within the bounds, turned round where there is no room, as x stores them."""

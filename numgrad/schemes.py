@@ -6,6 +6,7 @@ import functools
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -28,6 +29,9 @@ AnyScheme: TypeAlias = "SchemeName | Scheme"
 
 # Order at which the search for the order of a scheme ends. No scheme with a use comes near it.
 _HIGHEST_ORDER = 20
+# Derivatives whose weights may have digits enough in float64; those of all schemes end below 80.
+# Fixed by test_an_order_that_is_too_high_is_named in tests/test_schemes.py.
+_HIGHEST_DERIVATIVE = 100
 # Relative to x: the automatic complex step. Nothing cancels, so only the truncation error counts, here 1e-40.
 # Fixed by test_the_complex_step_has_no_round_off in tests/test_schemes.py.
 _COMPLEX_STEP = 1e-20
@@ -295,10 +299,14 @@ def as_scheme(scheme: Any, derivative: int = 1) -> Scheme | str:
             f"scheme='complex' gives the first derivative only, not number {derivative}; use another scheme, or take "
             f"the first derivative of a derivative"
         )
-    if scheme in {"forward", "backward"}:
-        return scheme_on(range(derivative + 1) if scheme == "forward" else range(-derivative, 1), derivative)
     reach = (derivative - 1 + SCHEMES[scheme].order) // 2  # the shortest that is of this order
-    return scheme_on(range(-reach, reach + 1), derivative)
+    one_sided = {"forward": range(derivative + 1), "backward": range(-derivative, 1)}
+    if derivative <= _HIGHEST_DERIVATIVE:
+        with suppress(ValueError):  # its weights do not reproduce x**derivative
+            return scheme_on(one_sided.get(scheme, range(-reach, reach + 1)), derivative)
+    raise ValueError(
+        f"scheme={scheme!r} has no derivative {derivative}, whose weights need more digits; take a lower one"
+    )
 
 
 def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .arguments import describe, refuse_masks
 from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
 from .points import is_narrow, scales
+from .verification import FAINT, SUSPICIOUS, check
 
 if TYPE_CHECKING:
     from .problem import Problem
@@ -23,18 +23,6 @@ __all__: list[str] = []  # nothing here is public
 # time of some 20 evaluations. Fixed by test_the_colours_of_a_pattern_are_found_once in tests/test_sparsity.py.
 _MOST_KNOWN = 4
 _known: tuple[Pattern, ...] = ()
-# Part of what the entries of a row change f by from which on a change by something else is looked into: h itself makes
-# 1e-4 of a curved f. Fixed by test_a_missing_entry_is_found in tests/test_sparsity.py.
-_SUSPICIOUS = 1e-3
-# Spacings of the floats of an output for which a change is not looked into. Fixed by the same test.
-_FAINT = 64.0
-# Rows that are looked into at most, those with the largest change first, for an evaluation each.
-_SUSPECTS = 8
-# Spacings of the floats by which an output may change with a coordinate on which it does not depend, since a sum or a
-# transform rounds otherwise. Fixed by test_no_wolf_is_cried in tests/test_sparsity.py.
-_ROUNDED = 1024
-# Times the noise of an f that is random, of five values, by which it may change.
-_NOISY = 10
 # Colours that one pass over the columns gives: the bits of a number that stays an integer without a sign.
 _BITS = 62
 # Columns, more than any pattern has: a list does not tell how many it has.
@@ -121,7 +109,8 @@ class Pattern:
     members, bounds : ndarray of int
         The columns by colour; those of colour c are between ``bounds[c]`` and ``bounds[c + 1]``.
     direction : ndarray of float64
-        A random direction, from which the pattern is verified.
+        A random direction, from which the pattern is verified. Of two columns of one colour it must not have the same
+        length, or a missing entry by the one would show as an entry by the other: those of a colour are evenly spaced.
     """
 
     def __init__(self, given: Any) -> None:
@@ -138,9 +127,18 @@ class Pattern:
         self.count = _kernels()[0](by_columns.indptr, by_columns.indices, order, taken, self.colours)
         self.bounds, self.members = _by_group(self.colours)
 
-        rng = np.random.default_rng(0)
-        self.direction = rng.uniform(0.25, 1.0, self.shape[1]) * rng.choice([-1.0, 1.0], self.shape[1])
+        self.direction = self._random_direction()
         self._kept: list[Floats] = []
+
+    def _random_direction(self) -> Floats:
+        """Return lengths between 0.25 and 1 to either side, in random order those of each colour."""
+        order = np.random.default_rng(0).permutation(self.shape[1])
+        order = order[np.argsort(self.colours[order], kind="stable")]
+        own, sizes = self.colours[order], np.diff(self.bounds)
+        places = (2.0 * (np.arange(len(order)) - self.bounds[own]) + 1.0) / sizes[own] - 1.0  # from -1 to 1
+        direction = np.empty(len(order))
+        direction[order] = np.where(places < 0.0, -0.25, 0.25) + 0.75 * places
+        return direction
 
     @contextmanager
     def memory(self, rows: int, width: int) -> Iterator[Floats]:
@@ -285,12 +283,12 @@ def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
             flags |= _flags_of_steps(problem)
         table.view(base.dtype)[-1] = forth = problem.moved(v)
         with np.errstate(all="ignore"):
-            index, limits = (pattern.starts, pattern.columns, groups), (_SUSPICIOUS, _FAINT * problem.eps)
+            index, limits = (pattern.starts, pattern.columns, groups), (SUSPICIOUS, FAINT * problem.eps)
             deviates = _kernels()[1](index, table.view(base.dtype), divisors, v, base, limits, entries)
         problem.warn(flags, entries)
         found = csr_array((entries, pattern.columns.copy(), pattern.starts.copy()), shape=pattern.shape)
         if deviates and v.size:
-            _check(problem, found, v, forth)
+            check(problem, found, v, forth)
     return found
 
 
@@ -307,51 +305,3 @@ def _stored(problem: Problem, offsets: Floats, weights: Floats, steps: Floats) -
     moved = (x + offsets * steps).astype(memory.dtype).astype(x.dtype) - x
     divisors = (weights * moved).sum(axis=0).astype(np.float64)
     return np.where(divisors == 0.0, np.nan, divisors)
-
-
-def _check(problem: Problem, jacobian: Any, v: Floats, forth: NDArray[Any]) -> None:
-    """Raise a ValueError if outputs change with coordinates for which the Jacobian has no entry.
-
-    Only where f changes along v by other than J v, and is not just curved, which an evaluation on the other side shows,
-    coordinates without an entry are moved for themselves: then an output must not change at all, but for rounding and
-    noise.
-    """
-    base, back = problem.base.reshape(-1), problem.inside(-v)
-    with np.errstate(all="ignore"):
-        expected, size = jacobian @ v, abs(jacobian) @ np.abs(v)
-        rounding, change = problem.eps * np.abs(base), forth - base
-        if np.allclose(back, -v, rtol=1e-6, atol=0.0):  # the half of both sides is free of the curvature of f
-            change = (change - (problem.moved(back) - base)) / 2
-        suspicious = np.abs(change - expected) - _SUSPICIOUS * size - _FAINT * rounding
-        noise = _noise(lambda: np.nan_to_num(np.abs(problem.moved(0.0 * v) - base)).max(initial=0.0))
-        allowed = _ROUNDED * (rounding + problem.eps * size) + _NOISY * noise
-        allowed += 8 * problem.eps * np.nan_to_num(np.abs(base), posinf=0.0).max(initial=0.0)
-    for i in np.argsort(-np.nan_to_num(suspicious, nan=-1.0), kind="stable")[:_SUSPECTS]:
-        if suspicious[i] > 0.0:
-            _look_into(problem, jacobian, int(i), v, float(allowed[i]))
-
-
-def _noise(sample: Callable[[], Any]) -> float:
-    """Return by how much f differs from itself: the largest of five samples, or 0 if the first one is."""
-    first = float(sample())
-    return max(first, *(float(sample()) for _ in range(4))) if first else 0.0
-
-
-def _look_into(problem: Problem, jacobian: Any, i: int, v: Floats, allowed: float) -> None:
-    """Raise a ValueError that names a coordinate without an entry with which output i changes, if there is one."""
-    own, base = jacobian.indices[jacobian.indptr[i] : jacobian.indptr[i + 1]], problem.base.reshape(-1)[i]
-
-    def changes(members: Indices) -> bool:
-        return bool(abs(problem.moved(v[members], members)[i] - base) > allowed)
-
-    others = np.setdiff1d(np.arange(v.size), own)
-    if not len(others) or not changes(others):
-        return
-    while len(others) > 1:
-        half = others[: len(others) // 2]
-        others = half if changes(half) else others[len(half) :]
-    named = f"coordinate {others[0]}" if changes(others) else "several coordinates together"
-    raise ValueError(
-        f"sparsity is too small: output {i} changes with {named}, for which it has no entry; "
-        f"numgrad.jacobian_sparsity(f, x) looks for all"
-    )

@@ -15,6 +15,7 @@ from numgrad import (
     gradient_descent,
     numerical_diff,
     numerical_gradient,
+    numerical_jacobian,
 )
 
 RUNS = {
@@ -356,6 +357,32 @@ def test_a_vectorized_f_may_write_to_its_batch_and_x_is_what_it_was():
     for options in ({}, {"scheme": "forward"}, {"scheme": "central4"}, {"batch_bytes": 1}):
         assert np.allclose(numerical_gradient(f, x, vectorized=True, **options), [2.0, 1.0, 0.0])
         assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("place", [0, -1, (-1, 0), (0, slice(1))], ids=str)
+@pytest.mark.parametrize("several", [False, True])
+def test_a_vectorized_f_that_writes_to_some_points_is_found(place, several):
+    def f(batch):
+        batch[place] = 7.0
+        return batch**2 if several else np.sum(batch**2, axis=1)
+
+    x = np.array([1.0, 2.0, 3.0])
+    before, jacobian = x.tobytes(), numerical_jacobian if several else numerical_gradient
+    cases = [{}, {"h": "auto"}, {"scheme": "forward"}]
+    cases += [{"sparsity": np.eye(3)}] if several else [{"points_axis": 0}, {"batch_bytes": 1}]
+    for options in cases:
+        with pytest.raises(ValueError, match="f writes to its argument"):
+            jacobian(f, np.ones((4, 3)) if "points_axis" in options else x, vectorized=True, **options)
+    assert x.tobytes() == before
+
+
+def test_a_vectorized_f_may_return_a_view_of_a_batch_that_it_has_changed():
+    def f(batch):
+        batch *= 2.0
+        return batch[:, 0]
+
+    assert np.allclose(numerical_gradient(f, np.ones(3), scheme="forward", vectorized=True), [2.0, 0.0, 0.0])
+    assert np.allclose(numerical_jacobian(lambda b: (f(b), b)[1], np.ones(3), vectorized=True), 2.0 * np.eye(3))
 
 
 @pytest.mark.parametrize("read_only", [lambda x: x.tolist(), lambda x: x.astype(int)])

@@ -518,3 +518,60 @@ def test_it_is_called_as_numdifftools_calls_its_own():
         bound = 1e-7 * np.abs(expected).max()
         assert np.allclose(Gradient(rosenbrock, scheme="central6", h=1e-3)(x), expected, atol=bound)
         assert np.allclose(numdifftools.Gradient(rosenbrock)(x), expected, atol=bound)
+
+
+# --- arguments by name, and what is said before f is asked ------------------------------------------------------------
+
+
+def scaled(x, a, b=2.0):
+    return a * x[0] ** b + x[1] ** 3
+
+
+def by_name_only(x, *, a, b=2.0):
+    return scaled(x, a, b)
+
+
+@pytest.mark.parametrize("f", [scaled, by_name_only, compiled(scaled)], ids=["Python", "by name", "compiled"])
+def test_arguments_may_be_given_by_name(f):
+    x, pair = np.array([1.5, 0.5]), lambda x, *args, **named: np.array([f(x, *args, **named), x[0]])
+    if f is not by_name_only and hasattr(f, "py_func"):
+        pair = compiled(lambda x, a, b=2.0: np.array([a * x[0] ** b + x[1] ** 3, x[0]]))
+    expected = np.array([[3 * 3.0 * 1.5**2, 0.75], [1.0, 0.0]])
+    jacobian = Jacobian(pair, "auto")
+    assert jacobian(x, a=3.0, b=3.0) == pytest.approx(expected, rel=1e-8)
+    assert jacobian.value_and_jacobian(x, b=3.0, a=3.0)[0] == pytest.approx([3 * 1.5**3 + 0.125, 1.5])
+    hessian = Hessian(f)
+    assert hessian(x, a=3.0) == pytest.approx(np.diag([6.0, 3.0]), abs=1e-5)
+    assert hessian.product(x, [0.0, 1.0], a=3.0) == pytest.approx([0.0, 3.0], abs=1e-5)
+    if f is not by_name_only:
+        assert hessian(x, 3.0, b=3.0).tobytes() == hessian(x, 3.0, 3.0).tobytes()
+        with pytest.raises(TypeError, match="unexpected keyword argument 'c'"):
+            hessian(x, 3.0, c=1.0)
+
+
+def test_names_reach_a_gradient_too():
+    hessian = Hessian(lambda x, a: 1 / 0, gradient=lambda x, a: a * x**2)
+    x = np.array([1.0, 2.0])
+    assert hessian(x, a=2.0) == pytest.approx(np.diag(4.0 * x), abs=1e-8)
+    assert hessian.product(x, [1.0, 0.0], a=2.0) == pytest.approx([4.0, 0.0], abs=1e-8)
+
+
+def test_least_squares_hands_on_names():
+    optimize = pytest.importorskip("scipy.optimize")
+    residuals = lambda p, t=1.0: p * t - 1.0  # noqa: E731
+    found = optimize.least_squares(residuals, [1.0], kwargs={"t": 2.0}, jac=Jacobian(residuals))
+    assert found.x == pytest.approx([0.5])
+
+
+def test_parameters_are_of_an_f_of_one_point():
+    with pytest.raises(ValueError, match="by_parameters needs an f of one point"):
+        Jacobian(lambda t, a, b: a * np.exp(-b * t), vectorized=True).by_parameters(np.ones(2), 2.0, 1.0)
+
+
+@pytest.mark.parametrize("options", [{"h": np.ones(3)}, {"bounds": (5, 6)}, {"coordinates": [5]}], ids=str)
+def test_a_value_is_asked_for_after_the_options_are_checked(options):
+    def never(x):
+        raise AssertionError("f was evaluated")
+
+    with pytest.raises(ValueError, match=r"h of shape|within the bounds|coordinates must be"):
+        Gradient(never, **options).value_and_gradient(np.array([1.0, 2.0]))

@@ -558,6 +558,20 @@ def test_hessians_jacobians_and_paths_give_f_the_labels(is_mixed):
         descent_path(f, frame, callback=3)
 
 
+def test_each_axis_of_a_matrix_has_the_order_of_labels():
+    pd = pytest.importorskip("pandas")
+    x, names = pd.Series([1.0, 2.0, 3.0], list("abc")), list("bca")
+    for wrong in (pd.DataFrame(np.eye(3), columns=names), pd.DataFrame(np.ones((1, 3)), ["v"], names)):
+        with pytest.raises(ValueError, match="v must have the labels of x in their order; pass it in the order of"):
+            directional_derivative(lambda s: s["a"] * s["b"], x, wrong)
+        assert len(directional_derivative(lambda s: s["a"] * s["b"], x, wrong[list("abc")])) == len(wrong)
+    frame = pd.DataFrame({"u": [1.0, 2.0], "v": [3.0, 5.0]}, index=["r", "s"])
+    with pytest.raises(ValueError, match=r"h must have the labels of x in their order; pass h\.reindex_like\(x\)"):
+        numerical_hessian(lambda d: d.loc["r", "u"] ** 2, frame, frame[["v", "u"]].set_axis(["t", "w"]))
+    ends = (-9.0 + 0.0 * frame.set_axis(["t", "w"]), 9.0)  # other labels need not be the user's own
+    numerical_hessian(lambda d: d.loc["r", "u"] ** 2, frame, bounds=ends)
+
+
 def test_a_copy_of_a_frame_to_which_nothing_responds_is_warned_of():
     pd = pytest.importorskip("pandas")
     mixed = pd.DataFrame({"u": [1.0, 2.0], "v": [3, 5]})

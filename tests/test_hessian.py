@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import compiled, compiled_once, needs_jit
 
-from numgrad import Scheme, hessian_vector_product, numerical_gradient, numerical_hessian, simpleNet
+from numgrad import (
+    Hessian,
+    IncrementalObjective,
+    Scheme,
+    hessian_vector_product,
+    numerical_gradient,
+    numerical_hessian,
+    simpleNet,
+)
 
 EPS = 2.0**-52
 
@@ -712,6 +720,64 @@ def test_a_compiled_f_with_a_captured_x_is_refused():
         numerical_hessian(f, x)
     with pytest.raises(ValueError, match="captured variable 'x'"):
         hessian_vector_product(f, x, np.ones(7))
+
+
+def test_a_compiled_gradient_with_a_captured_x_is_refused():
+    X = np.array([3.0, 4.0])
+    gradient = compiled(lambda x: X * x[0])
+    if not hasattr(gradient, "py_func"):
+        pytest.skip("nothing is compiled")
+    with pytest.raises(ValueError, match="reads x as the captured variable 'X'"):
+        hessian_vector_product(None, X, [1.0, 0.0], gradient=gradient)
+    with pytest.raises(ValueError, match="reads x as the captured variable 'X'"):
+        Hessian(lambda x: 0.0, gradient=gradient).product(X, [1.0, 0.0])
+    other = compiled(lambda x: x * x[0])
+    assert hessian_vector_product(None, X, [1.0, 0.0], gradient=other) == pytest.approx([6.0, 4.0], rel=1e-6)
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0], np.array([1, 2]), (3.0, 4.0)], ids=["list", "int", "tuple"])
+def test_the_gradient_of_a_linear_f_has_zero_products_of_copies_too(x):
+    with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):  # nobody can tell it from a fault
+        found = hessian_vector_product(None, x, [1.0, 0.0], gradient=lambda x: np.array([1.0, 2.0]))
+    assert found.tolist() == [0.0, 0.0]
+    assert not hessian_vector_product(lambda x: x[0] + x[1], x, [1.0, 0.0], gradient=lambda x: np.ones(2)).any()
+    product = hessian_vector_product(None, x, [1.0, 1.0], gradient=lambda x: 2.0 * x)
+    assert product == pytest.approx([2.0, 2.0])
+
+
+WRONG = [
+    *({"h": h} for h in (-1.0, [1.0, -1.0], np.ones(3))),
+    *({"bounds": ends} for ends in ((5.0, 6.0), (np.zeros(3), 1.0), 3.0)),
+    *({"sparsity": pattern} for pattern in (np.eye(3), "text", [[0], [5]])),
+    *({"workers": workers} for workers in (0, "two", -3)),
+    *({"scheme": name} for name in ("complex", "none")),
+    {"progress": 3},
+]
+
+
+def never(*_):
+    raise AssertionError("f was evaluated")
+
+
+@pytest.mark.parametrize("options", WRONG, ids=str)
+@pytest.mark.parametrize("kind", ["values", "gradient", "objective"])
+def test_arguments_are_checked_before_anything_is_evaluated(kind, options):
+    if kind == "gradient" and options == {"scheme": "complex"}:
+        return  # which is one of a gradient
+    f, more = never, {"gradient": never} if kind == "gradient" else {}
+    if kind == "objective":
+        if "scheme" in options:
+            return
+        f = IncrementalObjective(never, never, compiled(lambda state, h: h))
+    with pytest.raises((TypeError, ValueError)):
+        numerical_hessian(f, np.array([1.0, 2.0]), **more, **options)
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"h": -1.0}, {"h": np.ones(3)}], ids=str)
+@pytest.mark.parametrize("more", [{}, {"gradient": never}], ids=["values", "gradient"])
+def test_arguments_of_a_product_are_checked_before_anything_is_evaluated(more, options):
+    with pytest.raises(ValueError, match=r"workers must|h must|h of shape"):
+        hessian_vector_product(never, np.array([1.0, 2.0]), [1.0, 0.0], **more, **options)
 
 
 def test_a_lost_step_and_an_f_that_ignores_a_copy_are_warned_of():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import compiled
+from problems import compiled, needs_jit
 
 from numgrad import propagate
 
@@ -156,6 +156,11 @@ def test_a_fit_propagates_like_linear_algebra_says():
         ((2, [1.0, 1.0]), ValueError, r"cov must be a variance, or of shape \(\) or \(\) as x is, got \(2,\)"),
         (([1.0, 2.0], np.ones((2, 3))), ValueError, "cov must be a variance"),
         (([1.0, 2.0], "text"), TypeError, "cov must hold real numbers"),
+        ((1.0, -1e-300), ValueError, "cov must have no negative variance, got -1e-300"),
+        (([1.0, 2.0], [3.0, -1e-6]), ValueError, "cov must have no negative variance, got -1e-06"),
+        ((1, 1, [1.0, 2.0], [[-1.0, 0.0], [0.0, 2.0]]), ValueError, "cov must have no negative variance, got -1"),
+        (([1.0, 2.0], [[1.0, 2.0], [0.0, 1.0]]), ValueError, r"symmetric, got 2 at \[0, 1\] and 0 at \[1, 0\]"),
+        (([1.0, 2.0], [[1e-8, 0.9], [0.8, 1e8]]), ValueError, "cov must be symmetric"),
         ((["a"], 1.0), TypeError, "x must hold real numbers"),
     ],
 )
@@ -218,3 +223,76 @@ def test_jacobi_agrees(case):
     jacobi = pytest.importorskip("jacobi")
     for own, other in zip(propagate(*case), jacobi.propagate(*case), strict=True):
         assert np.allclose(own, other, rtol=1e-7)
+
+
+def test_the_rounding_of_a_covariance_is_no_fault():
+    rng = np.random.default_rng(0)
+    for power in (0, 3, 6):  # the condition of the columns of a fit, which is squared
+        rows = rng.normal(size=(20, 4)) @ np.diag(10.0 ** np.linspace(0, power, 4))
+        for cov in (np.linalg.inv(rows.T @ rows), np.linalg.pinv(rows.T @ rows, rcond=1e-16)):
+            for digits in (17, 6):
+                given = np.array([[float(f"{element:.{digits}g}") for element in row] for row in cov])
+                assert propagate(np.sum, np.ones(4), given)[1] == pytest.approx(given.sum(), rel=1e-6, abs=1e-20)
+    for cov in ([1.0, -1e-18], [[1.0, 0.0], [0.0, -1e-18]], [np.inf, 1.0], [[np.nan, 0.0], [0.0, 1.0]]):
+        propagate(lambda x: 2.0 * x, [1.0, 2.0], cov)
+
+
+def by_label(p):
+    return p["a"] ** 2 * p["b"] + 0.0 * p["c"]
+
+
+@pytest.mark.parametrize("f", [by_label, lambda p: 2.0 * p, lambda p: p[["c", "a"]]], ids=["number", "Series", "part"])
+@pytest.mark.parametrize("options", [{}, {"h": 1e-4, "scheme": "forward"}, {"scheme": "complex"}])
+def test_a_series_reaches_f_with_its_labels(f, options):
+    pd = pytest.importorskip("pandas")
+    x, names = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0}), list("abc")
+    cov = np.array([[1.0, 0.5, 0.0], [0.5, 4.0, 0.1], [0.0, 0.1, 9.0]])
+    jacobian = [[4.0, 1.0, 0.0]] if f is by_label else np.array(f(pd.DataFrame(np.eye(3), names, names).T).T)
+    expected = jacobian @ cov @ np.transpose(jacobian)
+    if f is by_label:
+        expected = expected[0, 0]
+    elif np.ndim(f(x)) and len(f(x)) == 2:
+        expected = cov[np.ix_([2, 0], [2, 0])]
+    for given in (cov, pd.DataFrame(cov, names, names), pd.DataFrame(cov)):
+        value, covariance = propagate(f, x, given, **options)
+        assert type(value) in (np.float64, np.ndarray)
+        assert np.array_equal(value, f(x))
+        assert np.allclose(covariance, expected, rtol=1e-4, atol=1e-6)
+    assert x.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_one_of_several_arguments_may_have_labels():
+    pd = pytest.importorskip("pandas")
+    x = pd.Series({"a": 1.0, "b": 2.0})
+    value, variance = propagate(lambda k, p: k * p["b"], 3.0, 0.1, x, pd.Series({"a": 1.0, "b": 4.0}))
+    assert (value, variance) == (6.0, pytest.approx(4 * 0.1 + 9 * 4.0))
+
+
+@needs_jit
+def test_a_compiled_f_receives_a_series_as_an_array():
+    pd = pytest.importorskip("pandas")
+    x = pd.Series({"a": 1.0, "b": 2.0})
+    assert propagate(compiled(lambda x: x[0] * x[1]), x, [1.0, 4.0])[1] == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize("kind", [lambda f: f, compiled], ids=["Python", "compiled"])
+def test_a_covariance_with_labels_in_another_order_is_refused(kind):
+    pd = pytest.importorskip("pandas")
+    x, f = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0}), kind(lambda p: 2.0 * p)
+    cov = pd.DataFrame(np.diag([1.0, 4.0, 9.0]), list("abc"), list("abc"))
+    wrongs = [cov.loc[list("cba"), list("cba")], cov[list("bac")], cov.loc[list("acb")], pd.Series(1.0, list("bca"))]
+    for wrong in wrongs:
+        for given in ((x, wrong), (2.0 * x, cov, x, wrong)):
+            with pytest.raises(ValueError, match="cov must have the labels of x in their order"):
+                propagate(f, *given)
+
+
+def test_a_series_that_f_reads_itself_is_found():
+    pd = pytest.importorskip("pandas")
+    x = pd.Series([1.0, 2.0])
+    with (
+        pytest.raises(ValueError, match="f reads x by another way")
+        if x.to_numpy().flags.writeable
+        else pytest.warns(RuntimeWarning, match="all differences are exactly zero")
+    ):
+        propagate(lambda _: x.to_numpy() ** 2, x, np.ones(2))

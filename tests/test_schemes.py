@@ -702,3 +702,10 @@ def test_a_large_complex_step_is_no_fault_of_f():
         gradient = numerical_gradient(lambda z: np.sum(np.exp(z)), X, h, scheme="complex")
         assert gradient == pytest.approx(np.exp(X) * np.sin(h) / h)
         assert numerical_diff(np.exp, X, h, scheme="complex") == pytest.approx(np.exp(X) * np.sin(h) / h)
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward", "backward", "central4", "central6"])
+@pytest.mark.parametrize("order", [80, 100, 300, 10**9])
+def test_an_order_that_is_too_high_is_named(scheme, order):
+    with pytest.raises(ValueError, match=f"scheme='{scheme}' has no derivative {order}, .*take a lower one"):
+        numerical_diff(np.sin, 1.0, order=order, scheme=scheme)

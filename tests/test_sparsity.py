@@ -269,6 +269,87 @@ def test_a_missing_entry_is_found_without_a_member_of_the_row(kind):
         )
 
 
+FAR_APART = [
+    *((large, {}) for large in (1e3, 1e8, 1e11, 1e300)),
+    (1e8, {"h": "auto", "scheme": "forward"}),
+    *((1e10, {"h": "auto", "scheme": name}) for name in ("central", "central4", "complex")),
+    (1e12, {"h": "auto", "bounds": (0.5, 1.0)}),
+]
+
+
+def of_far_magnitudes(x, large):
+    return np.array([large * x[0], x[1] + x[2], large * x[3] ** 2])
+
+
+@pytest.mark.parametrize("kind", [lambda f: f, compiled_once], ids=["Python", "compiled"])
+@pytest.mark.parametrize(("large", "options"), FAR_APART)
+def test_a_missing_entry_is_found_whatever_other_outputs_are(kind, large, options):
+    f = kind(of_far_magnitudes)
+    small = [[0], [1], [3]]  # 1 and 2 have one colour: their sum would be the entry
+    with pytest.raises(ValueError, match="sparsity is too small: output 1 changes with coordinate 2"):
+        numerical_jacobian(f, np.ones(4), args=(large,), sparsity=small, **options)
+    numerical_jacobian(f, np.ones(4), args=(large,), sparsity=[[0], [1, 2], [3]], **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"h": "auto"}, {"h": "auto", "scheme": "forward"}], ids=str)
+def test_missing_entries_of_rows_of_mixed_units_are_found_and_no_others(options):
+    rng, tried = np.random.default_rng(8), 0
+    for _ in range(60):
+        rows, n = rng.integers(2, 25, 2)
+        pattern = rng.random((rows, n)) < 0.25
+        weights = rng.normal(size=(rows, n)) * pattern * 10.0 ** rng.uniform(-8, 8, (rows, 1))
+        x = rng.uniform(0.5, 2.0, n) * rng.choice([-1.0, 1.0], n)
+
+        def f(x, weights=weights):
+            return weights @ x + 0.1 * np.abs(weights) @ x**2
+
+        numerical_jacobian(f, x, sparsity=pattern, **options)
+        shares = np.abs(weights * (1.0 + 0.2 * np.sign(weights) * x))
+        shares /= shares.sum(axis=1, keepdims=True) + 1e-300
+        for i, j in np.argwhere(shares > 0.02)[:3]:  # what makes less than a thousandth may be missed, beside others
+            small, tried = pattern.copy(), tried + 1
+            small[i, j] = False
+            with pytest.raises(ValueError, match=f"output {i} changes with coordinate {j}, "):
+                numerical_jacobian(f, x, sparsity=small, **options)
+    assert tried > 100
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e6, 1e12])
+@pytest.mark.parametrize("options", [{}, {"h": "auto"}, {"h": "auto", "scheme": "forward"}], ids=str)
+def test_the_rounding_of_large_intermediates_is_no_entry(unit, options):
+    n = 12
+    rng = np.random.default_rng(1)
+    q, units = np.linalg.qr(rng.normal(size=(n, n)))[0], 10.0 ** rng.uniform(-3, 3, n)
+    cases = {
+        "of the next one": lambda x: unit * np.roll(x, 1) - (unit * np.roll(x, 1) + x**2),
+        "of a sum": lambda x: (units * x - unit * x.sum()) + unit * x.sum(),
+        "of products with the first one": lambda x: unit * x[0] ** 3 - (unit * x[0] ** 3 - units * x),
+        "of a transform": lambda x: np.fft.irfft(np.fft.rfft(units * x**2), n),
+        "of a rotation": lambda x: q.T @ (q @ (units * np.sin(x))),
+        "of a solution": lambda x: np.linalg.solve(q + 2 * np.eye(n), (q + 2 * np.eye(n)) @ (units * x)),
+        "beside the largest one": lambda x: np.append((unit * x[1:] - (unit + 1.0) * x[1:]), unit * x[0]),
+    }
+    for name, f in cases.items():
+        x = rng.normal(size=n)
+        pattern = np.roll(np.eye(n), 1, axis=1) if name.startswith("beside") else np.eye(n)
+        found = numerical_jacobian(f, x, sparsity=pattern, **options)
+        assert found.shape == (n, n), name
+
+
+def test_a_pattern_that_was_found_is_not_advised_to_be_sought():
+    with pytest.raises(ValueError, match=r"sparsity is too small.*take the union of the patterns of several points"):
+        jacobian_sparsity(lambda x: np.exp(np.clip(3e6 * (x - 1.0), -1.0, 1.0)), np.ones(2))
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 77])
+def test_columns_of_one_colour_move_by_other_lengths(n):
+    pattern = as_pattern(np.eye(n), (n, n))
+    lengths = np.sort(pattern.direction)
+    assert np.abs(lengths).min() >= 0.25
+    assert np.abs(lengths).max() <= 1.0
+    assert np.diff(lengths).min() > 1.0 / n
+
+
 def test_no_wolf_is_cried():
     rng, n = np.random.default_rng(0), 30
     wave = np.fft.fft(np.eye(n))
@@ -443,6 +524,32 @@ def test_steps_of_directions_follow_those_of_the_coordinates():
 def test_what_is_no_direction_is_named(v, said):
     with pytest.raises(ValueError, match=said):
         directional_derivative(chain, np.ones(3), v)
+
+
+def never(x):
+    raise AssertionError("f was evaluated")
+
+
+@pytest.mark.parametrize(
+    "options", [{"bounds": (5.0, 6.0)}, {"bounds": (0.0, 1.0)}, {"h": -1.0}, {"workers": 0}], ids=str
+)
+def test_arguments_of_a_direction_are_checked_before_anything_is_evaluated(options):
+    with pytest.raises(ValueError, match=r"must|no room along v"):
+        directional_derivative(never, np.array([0.0, 1.0]), [1.0, 1.0], **options)
+    with pytest.raises(ValueError, match="v must"):
+        directional_derivative(never, np.ones(2), [1.0])
+
+
+def test_where_no_direction_leads_the_bounds_are_named():
+    said = r"no room along v: coordinate 0 is 0\.0, in 0\.0 to 5\.0; coordinate 1 is 1\.0, in -2\.0 to 1\.0$"
+    for v in ([1.0, 1.0, 0.0], [[0.0, 1.0, 0.0], [-2.0, -3.0, 1e-9]]):
+        with pytest.raises(ValueError, match=said):
+            directional_derivative(never, np.array([0.0, 1.0, 3.0]), v, bounds=([0.0, -2.0, -9.0], [5.0, 1.0, 9.0]))
+    with pytest.raises(ValueError, match=r"along v: coordinate 1 is 1\.0, in 1\.0 to 1\.0$"):
+        directional_derivative(never, np.ones(2), [0.0, 1.0], bounds=([0.0, 1.0], 1.0))
+    corner = np.array([0.0, 1.0])  # along an edge there is room
+    assert directional_derivative(np.sum, corner, [2.0, -1.0], bounds=(0.0, 1.0)) == pytest.approx(1.0)
+    assert directional_derivative(np.sum, corner, [2.0, 0.0], bounds=(0.0, 1.0)) == pytest.approx(2.0)
 
 
 def test_a_step_lost_in_every_coordinate_of_a_direction_is_warned_of():

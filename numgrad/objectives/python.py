@@ -14,6 +14,7 @@ from .. import arguments, loops, points
 from ..arguments import ALL_COORDINATES, describe, imaginary_part, raise_argument_changed, real_array, real_number
 from ..loops import Directions, Floats, Indices, Loop, Rule, make_central, make_complex_step, make_directions
 from ..points import FLOAT64, LOSS_EPS, cells, is_unchanged, native_copy, numbers, private_copy
+from ..points import batch_of as batch_of
 from ..threads import Sweep
 
 __all__: list[str] = []  # nothing here is public
@@ -21,6 +22,11 @@ __all__: list[str] = []  # nothing here is public
 # Elements below which memory is compared here at once, in a third of the time of a call of `is_unchanged`.
 # Fixed by "Python function_2, n = 2" in benchmarks/compare_versions.py.
 _FEW = 100
+
+
+# Copies of one point in a batch, of which f must make the same but for rounding, where it writes to its batch: by how
+# much, relative to it. Fixed by test_a_vectorized_f_that_writes_to_some_points_is_found in tests/test_arguments.py.
+_ALIKE, _SAME = 5, 1e-6
 
 
 class PythonObjective:
@@ -258,8 +264,17 @@ class VectorizedObjective(PythonObjective):
         return private_copy(self.given), True
 
     def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
-        """Return f(x) in the type that f gives it."""
-        return self.values(batch_of(x), args)[0]
+        """Return f(x) in the type that f gives it; ValueError if f writes to some points of a batch and not to others.
+
+        It may work in place on a batch, which is a copy, but the same point has one value then.
+        """
+        batch = batch_of(x)
+        saved, found = batch.copy(), np.array(self.values(batch, args))
+        if not is_unchanged(batch, saved):
+            alike = self.values(np.repeat(x[np.newaxis], _ALIKE, axis=0), args)
+            if not np.allclose(alike, alike[:1], rtol=_SAME, atol=0.0, equal_nan=True):
+                raise_argument_changed()
+        return found[0]
 
     def values(self, batch: Floats, args: tuple[Any, ...]) -> NDArray[Any]:
         """Return f of each point of a batch."""
@@ -286,12 +301,6 @@ class VectorizedObjective(PythonObjective):
         given, self.given = self.given, None  # asked once for each place, and it need not travel
         if given is not None:
             points.check_argument_is_all(self.f, given, lambda: self.f(batch_of(x), *args))
-
-
-def batch_of(x: Floats) -> Floats:
-    """Return a batch of copies of one point, which has the length of no axis of the point."""
-    length = next(length for length in range(1, x.ndim + 2) if length not in x.shape)
-    return np.repeat(x[np.newaxis], length, axis=0)
 
 
 _CENTRAL = np.array([[1.0, -1.0]]), np.array([[1.0, -1.0]]), np.zeros(1, np.intp), np.array([2.0])
