@@ -316,6 +316,33 @@ def test_a_structure_finer_than_x_is_seen(x, amplitude, frequency):
     assert (np.abs(found.value - [[exact, 1.0], [1.0, 0.0]]) <= 30.0 * found.error + 1e-12 * abs(exact)).all()
 
 
+SCALES = {
+    "ones": lambda rng, n: np.ones(n),
+    "mixed": lambda rng, n: 10.0 ** rng.uniform(-4, 4, n),
+    "one is large": lambda rng, n: np.array([1e3] + [1.0] * (n - 1)),
+    "tiny": lambda rng, n: np.full(n, 1e-4),
+    "all sorts": lambda rng, n: np.array([1e3, 1.0, 1e-5][:n]),
+}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("n", [2, 3])
+def test_waves_of_any_length_and_direction_have_honest_bars(n, scale):
+    """A line that passes over the waves must not spoil elements that are made of it and of lines that saw them."""
+    rng, converged, beyond = np.random.default_rng(23 + n), 0, 0
+    for case in range(40):
+        sizes = SCALES[scale](rng, n)
+        x, phase = sizes * rng.normal(size=n), rng.uniform(0, 6)
+        k = 10.0 ** rng.uniform(-1, 2, n) * rng.choice([-1, 1], n) / (sizes if case % 2 else 1.0)
+        found = estimate_hessian(lambda z, k=k, p=phase, x0=tuple(x): np.cos(k @ (z - x0) + p), x)
+        gap = np.abs(found.value + math.cos(phase) * np.outer(k, k))
+        assert not (found.converged & (gap > 100.0 * found.error)).any(), (x, k, phase)
+        beyond += (gap > 10.0 * found.error).any()
+        converged += found.converged.mean() / 40
+    assert beyond <= 4
+    assert converged > 0.75
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_second_derivatives_by_what_is_not_finite_are_nan(bad):
     found = estimate_hessian(lambda z: z[0] ** 2 + z[2] * z[0], [1.0, bad, 2.0])
