@@ -32,6 +32,9 @@ _FIRST = math.sqrt(0.1875)
 # In steps of the first derivatives: from what length on a step of a second one may pass over a finer structure of f,
 # and the unit in which that is then looked for. Fixed by test_a_structure_finer_than_x_is_seen in the same file.
 _APART, _COARSER = 1e4, 100.0
+# Error bars up to which a second derivative may be zero: with all of an array, f may not read that array. Fixed by
+# test_zeros_of_copies_that_f_does_not_read_warn in the same file.
+_HIDDEN = 10.0
 
 
 def estimate_jacobian(
@@ -136,6 +139,11 @@ def estimate_hessian(
     TypeError, ValueError, ImportError, Exception
         As `estimate_gradient`.
 
+    Warns
+    -----
+    RuntimeWarning
+        If `f` saw a private copy of all of `x`, or of an array of a container, and did not respond to it at all.
+
     Notes
     -----
     The second differences ``(f(x + t v) - 2 f(x) + f(x - t v)) / t**2`` are extrapolated to t = 0 by the method of
@@ -173,7 +181,8 @@ def estimate_hessian(
 
         def estimated() -> Estimate[Any]:
             found = estimate_hessian(of_flat, joined.flat, **options)
-            warn_of_copies(joined, of_flat, found.value, args, options["bounds"])
+            seen = np.where(np.abs(found.value) > _HIDDEN * found.error, found.value, 0.0)
+            warn_of_copies(joined, of_flat, seen, args, options["bounds"])
             return found
 
         return joined.run(estimated)  # type: ignore[no-any-return]

@@ -1,6 +1,7 @@
 """estimate_jacobian and estimate_hessian: values within their error bars, and evaluations that the outputs share."""
 
 import math
+import warnings
 from functools import partial
 
 import more_garbow_hillstrom
@@ -350,6 +351,33 @@ def test_second_derivatives_by_what_is_not_finite_are_nan(bad):
     assert np.isnan(found.value[:, 1]).all()
     assert np.isinf(found.error[1]).all()
     assert np.allclose(found.value[np.ix_([0, 2], [0, 2])], [[2.0, 1.0], [1.0, 0.0]], atol=1e-9)
+
+
+COPIED = {
+    "ints": np.array([1, 2]),
+    "read-only": np.array([1.5, 2.5]),
+    "bytes": np.array([1, 2], np.int8),
+    "one int": np.array(3),
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
+def test_zeros_of_copies_that_f_does_not_read_warn(name, size):
+    """Estimates of them are zero within their bars, and not exactly, for they are made of lines by other arrays."""
+    a, b = COPIED[name].copy(), size * np.array([3.0, 4.1])
+    a.flags.writeable = name != "read-only"
+
+    def reads(a, b):
+        return float(np.sum(np.exp(a)) * b[0] ** 2 + np.sin(b[1]))
+
+    with pytest.warns(RuntimeWarning, match="all differences are exactly zero: f may ignore its argument"):
+        estimate_hessian(lambda p: reads(a, p["b"]), {"a": a, "b": b})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = estimate_hessian(lambda p: reads(p["a"], p["b"]), {"a": a, "b": b})
+        estimate_hessian(lambda p: float(np.sum(3 * p["a"]) + b[0] ** 2), {"a": a, "b": b})  # the zeros of a line
+    assert found.converged.any()
 
 
 if __name__ == "__main__":
