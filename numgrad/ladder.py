@@ -49,7 +49,7 @@ _SPACING, _GROWTHS = -24, 18
 _ROUGH = 0.1
 # Multiple by which noise may rise from one look to the next, 16 times farther: the stairs of more coordinates make 4 of
 # it, a structure of f some 4,000. Fixed by test_what_f_does_far_from_x_is_no_noise in tests/test_checking.py.
-_RISE = 8.0
+_RISE = 32.0
 # Spacings of a second look, which tells a kink at x from noise, and the part of the third differences across x that
 # those beside x are at most where there seems to be one. Fixed by test_a_kink_is_no_noise in tests/test_checking.py.
 _LONGER, _STRAIGHT = 16.0, 0.1
