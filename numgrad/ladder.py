@@ -50,6 +50,8 @@ _ROUGH = 0.1
 # Multiple by which noise may rise from one look to the next, 16 times farther: the stairs of more coordinates make 4 of
 # it, a structure of f some 4,000. Fixed by test_what_f_does_far_from_x_is_no_noise in tests/test_checking.py.
 _RISE = 32.0
+# Part of f up to which a stair is that of its own rounding, 16 eps, and not of x. Fixed by the former, and tests/fuzz.
+_OWN = 2.0**-48
 # Spacings of a second look, which tells a kink at x from noise, and the part of the third differences across x that
 # those beside x are at most where there seems to be one. Fixed by test_a_kink_is_no_noise in tests/test_checking.py.
 _LONGER, _STRAIGHT = 16.0, 0.1
@@ -94,9 +96,9 @@ def noise_of(
 
     ``values_at(ts)`` is f for each t spacings. Values that stay equal over some spacings are stairs, whose height
     counts; then it looks farther away so many times, while that does not look smooth, for more coordinates to climb
-    theirs; what is far larger there is no stairs, but what f does so far from x. A kink is no noise: not at x, where f
-    is straight on both sides, and not where equal values end and grow with the distance. It looks no farther than
-    `farthest`; where that is next to x, no noise is known.
+    theirs; beside the rounding of f, what is far larger there is what f does so far from x. A kink is no noise: not at
+    x, where f is straight on both sides, and not where equal values end and grow with the distance. It looks no farther
+    than `farthest`; where that is next to x, no noise is known.
     """
     end, change = _first_change(values_at, base, farthest)
     if change == 0.0:
@@ -114,7 +116,7 @@ def noise_of(
         if 3.0 * spacing > farthest:
             break
         further, is_smooth = _level(_values(values_at, base, spacing))
-        if is_smooth or further > _RISE * noise:
+        if is_smooth or (further > _RISE * noise and abs(change) <= _OWN * abs(base)):
             break
         noise = max(noise, further)
     return noise
