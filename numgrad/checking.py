@@ -149,20 +149,22 @@ def check_gradient(
     driver.check_progress(progress)
     # A check compares whatever f and the candidate hold: what overflows fails, and raises nothing on its way there.
     with np.errstate(all="ignore"):
-        sides = Sides(f, gradient, x, args, (h, bounds))
+        sides = Sides(f, x, args, (h, bounds))
+        sides.workers = driver.as_workers(workers, sides.objective)
+        is_random, n = samples is not None or directions is not None, sides.size
+        rng = random_generator(rng) if is_random or rng is not None else None
+        lines = None if directions is None else whole_number("directions", directions, 1)
+        chosen = np.arange(n) if coordinates is None else np.unique(as_coordinates(coordinates, n))
+        if samples is not None and (count := whole_number("samples", samples, 1)) < n:
+            chosen = np.sort(rng.choice(n, count, replace=False))
+        sides.evaluate(gradient)
         if sides.eps > EPS:
             tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
         sides.is_small = bool(np.abs(sides.whole).max(initial=0.0) <= tolerances[1] <= _ATOL)
-        is_random, n = samples is not None or directions is not None, sides.size
-        rng = random_generator(rng) if is_random or rng is not None else None
-        if directions is not None:
-            parts = [_along_directions(sides, whole_number("directions", directions, 1), rng, tolerances, progress)]
-        else:
-            chosen = np.arange(n) if coordinates is None else np.unique(as_coordinates(coordinates, n))
-            if samples is not None and (count := whole_number("samples", samples, 1)) < n:
-                chosen = np.sort(rng.choice(n, count, replace=False))
-            sides.workers = driver.as_workers(workers, sides.objective)
+        if lines is None:
             parts = _along_coordinates(sides, chosen, tolerances, progress)
+        else:
+            parts = [_along_directions(sides, lines, rng, tolerances, progress)]
         return report(n, parts, tolerances, sides.notes, strict)
 
 

@@ -32,6 +32,9 @@ _FIRST = math.sqrt(0.1875)
 # In steps of the first derivatives: from what length on a step of a second one may pass over a finer structure of f,
 # and the unit in which that is then looked for. Fixed by test_a_structure_finer_than_x_is_seen in the same file.
 _APART, _COARSER = 1e4, 100.0
+# Error bars up to which a second derivative may be zero: with all of an array, f may not read that array. Fixed by
+# test_zeros_of_copies_that_f_does_not_read_warn in the same file.
+_HIDDEN = 10.0
 
 
 def estimate_jacobian(
@@ -128,13 +131,18 @@ def estimate_hessian(
     -------
     Estimate
         Of symmetric matrices of shape ``(x.size, x.size)``, in the unit of f per squared unit of x; a step is that of
-        the line on which the element was found, in the unit of its first coordinate. For `x` in a container they are
-        over all its arrays in turn, whose names `labels` returns.
+        the line on which the element was found, the geometric mean of those of both coordinates. For `x` in a container
+        they are over all its arrays in turn, whose names `labels` returns.
 
     Raises
     ------
     TypeError, ValueError, ImportError, Exception
         As `estimate_gradient`.
+
+    Warns
+    -----
+    RuntimeWarning
+        If `f` saw a private copy of all of `x`, or of an array of a container, and did not respond to it at all.
 
     Notes
     -----
@@ -173,7 +181,8 @@ def estimate_hessian(
 
         def estimated() -> Estimate[Any]:
             found = estimate_hessian(of_flat, joined.flat, **options)
-            warn_of_copies(joined, of_flat, found.value, args, options["bounds"])
+            seen = np.where(np.abs(found.value) > _HIDDEN * found.error, found.value, 0.0)
+            warn_of_copies(joined, of_flat, seen, args, options["bounds"])
             return found
 
         return joined.run(estimated)  # type: ignore[no-any-return]
@@ -219,8 +228,6 @@ class _Lines:
         The coordinates of each line, which are the same for one along a coordinate.
     slopes : ndarray
         The steps by which the first derivatives were found.
-    again : ndarray of bool
-        The lines that are also taken with the second units, which differ.
     """
 
     def __init__(self, x: NDArray[Any], reach: Floats, rows: Floats) -> None:
@@ -236,8 +243,13 @@ class _Lines:
             self.rooms = (1 - SPARE_ROOM) * np.fmin(values - reach[0], reach[1] - values)
         self.noise = np.nan_to_num(np.fmax(rows[:, 3], 0.5 * rows[:, 1]) * rows[:, 2], nan=0.0, posinf=0.0)
         self.slopes = rows[:, 2]
+
+    @property
+    def again(self) -> NDArray[np.bool_]:
+        """The lines that are also taken with the second units: all with a coordinate whose units differ."""
         other = self.units[0] != self.units[1]
-        self.again = other[self.first] | other[self.second]
+        again: NDArray[np.bool_] = other[self.first] | other[self.second]
+        return again
 
     def directions(self, units: Floats, chosen: Any = slice(None)) -> Directions:
         """Return some lines, or all, by these units."""
@@ -249,40 +261,54 @@ class _Lines:
     def doubt(self, rows: Floats) -> None:
         """Have those lines taken again whose step is out of all proportion to those of the first derivatives.
 
-        f may have a structure that is finer than x, which these have found. Of other f the steps are alike within 1e3.
+        So are all lines of their coordinates, for which there is one unit a time. f may have a structure that is finer
+        than x, which the first derivatives have found. Of other f the steps are alike within 1e3.
         """
         steps = np.where(self.slopes > 0.0, self.slopes, self.units[0])
         fine = steps / self.units[0]
         doubted = np.sqrt(rows[:, 2]) > _APART * np.fmin(fine[self.first], fine[self.second])
         own = np.unique(np.stack([self.first, self.second])[:, doubted])
         self.units[1][own] = np.fmin(self.units[1][own], _COARSER * steps[own])
-        self.again |= doubted
 
     def matrices(self, rows: Floats, again: Floats) -> Floats:
         """Return second derivatives, errors and steps, from what was found along the lines, and along those again."""
-        best = self._matrices(rows, self.units[0])
-        if self.again.any():
-            second = rows.copy()
-            second[self.again] = again
-            other = self._matrices(second, self.units[1])
-            # Where both are certain and differ, f has a structure finer than x, which the shorter steps see.
-            apart = np.abs(best[0] - other[0]) > best[1] + other[1]
-            is_nearer = other[2] < best[2]
-            chosen = np.where(apart, is_nearer, ~(best[1] <= other[1]))
-            best = np.where(chosen, other, best)
+        second, i, j = rows.copy(), self.first, self.second
+        second[self.again] = again
+        lines, own = [self._along(rows), self._along(second)], i == j
+        single = [line[:, own] for line in lines]
+        is_other = _is_other(*(_of_units(along, unit, unit) for along, unit in zip(single, self.units, strict=True)))
+        elements = []
+        for (value, error, step), unit in zip(lines, self.units, strict=True):
+            # Of a coordinate the better line counts for all its pairs: one that f passed over spoils them.
+            found = [along[:2] * (unit / other) ** 2 for along, other in zip(single, self.units, strict=True)]
+            along, bar = np.where(is_other, found[1], found[0])
+            value = np.where(own, value, 0.5 * (value - along[i] - along[j]))
+            error = np.where(own, error, 0.5 * (error + bar[i] + bar[j]))
+            elements.append(_of_units((value, error, step), unit[i], unit[j]))
+        best, matrices = np.where(_is_other(*elements), elements[1], elements[0]), np.empty((3, self.n, self.n))
+        matrices[:, i, j] = matrices[:, j, i] = best
         is_known = np.logical_and.outer(self.is_finite, self.is_finite)
-        best[0, ~(np.isfinite(best[:2]).all(axis=0) & is_known)] = math.nan
-        best[1, np.isnan(best[0])] = math.inf
-        return best
-
-    def _matrices(self, rows: Floats, units: Floats) -> Floats:
-        i, j, own = self.first, self.second, self.first == self.second
-        value = 2.0 * rows[:, 0]
-        error = 2.0 * np.fmax(rows[:, 1], 2.0 * np.fmax(self.noise[i], self.noise[j]) / rows[:, 2])
-        along, bar = value[own], error[own]
-        value = np.where(own, value, 0.5 * (value - along[i] - along[j])) / units[i] / units[j]
-        error = np.where(own, error, 0.5 * (error + bar[i] + bar[j])) / units[i] / units[j]
-        matrices = np.empty((3, self.n, self.n))
-        for matrix, part in zip(matrices, (value, error, np.sqrt(rows[:, 2]) * units[i]), strict=True):
-            matrix[i, j] = matrix[j, i] = part
+        matrices[0, ~(np.isfinite(matrices[:2]).all(axis=0) & is_known)] = math.nan
+        matrices[1, np.isnan(matrices[0])] = math.inf
         return matrices
+
+    def _along(self, rows: Floats) -> Floats:
+        """Return the second derivatives along the lines, their errors and steps, in their units."""
+        noise = 2.0 * np.fmax(self.noise[self.first], self.noise[self.second])
+        return np.stack([2.0 * rows[:, 0], 2.0 * np.fmax(rows[:, 1], noise / rows[:, 2]), np.sqrt(rows[:, 2])])
+
+
+def _of_units(line: Any, first: Floats, second: Floats) -> Floats:
+    """Return value, error and step by units of both coordinates as what they are by those of x."""
+    value, error, step = line
+    return np.stack([value / first / second, error / first / second, step * np.sqrt(first) * np.sqrt(second)])
+
+
+def _is_other(one: Floats, other: Floats) -> NDArray[np.bool_]:
+    """Tell where the other of two values with their errors and steps is the better one.
+
+    Where both are certain and differ, f has a structure finer than x, which the shorter steps see.
+    """
+    apart = np.abs(one[0] - other[0]) > one[1] + other[1]
+    is_other: NDArray[np.bool_] = np.where(apart, other[2] < one[2], (other[1] < one[1]) | np.isnan(one[1]))
+    return is_other

@@ -274,6 +274,11 @@ def jacobian_sparsity(
     ImportError
         If scipy is not installed.
 
+    Warns
+    -----
+    RuntimeWarning
+        If `f` saw a private copy and did not respond to it at all.
+
     Notes
     -----
     All coordinates are moved to a random place nearby, by up to a thousandth of their size, and then each one half the
@@ -316,6 +321,9 @@ def jacobian_sparsity(
         found.append(np.array([chosen[by], changed]))
     columns, rows = np.concatenate(found, axis=1)
     pattern = sparse.csr_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(base.size, n))
+    is_empty = base.size * n > len(rows) == 0
+    ignored = is_empty and driver.seems_ignored(problem.objective, problem.private, problem.workers, 0)
+    driver.warn_of(0, 1e-4, ignored, problem.point)
     sparse_jacobian(problem, as_pattern(pattern, pattern.shape))
     return pattern
 

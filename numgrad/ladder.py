@@ -47,6 +47,11 @@ _QUIET = 0.1
 _SPACING, _GROWTHS = -24, 18
 # Part of the third differences, for a noise of 1, that the fifth ones of a smooth f are at most.
 _ROUGH = 0.1
+# Multiple by which noise may rise from one look to the next, 16 times farther: the stairs of more coordinates make 4 of
+# it, a structure of f some 4,000. Fixed by test_what_f_does_far_from_x_is_no_noise in tests/test_checking.py.
+_RISE = 32.0
+# Part of f up to which a stair is that of its own rounding, 16 eps, and not of x. Fixed by the former, and tests/fuzz.
+_OWN = 2.0**-48
 # Spacings of a second look, which tells a kink at x from noise, and the part of the third differences across x that
 # those beside x are at most where there seems to be one. Fixed by test_a_kink_is_no_noise in tests/test_checking.py.
 _LONGER, _STRAIGHT = 16.0, 0.1
@@ -91,29 +96,30 @@ def noise_of(
 
     ``values_at(ts)`` is f for each t spacings. Values that stay equal over some spacings are stairs, whose height
     counts; then it looks farther away so many times, while that does not look smooth, for more coordinates to climb
-    theirs. A kink is no noise: not at x, where f is straight on both sides, and not where equal values end and grow
-    with the distance. It looks no farther than `farthest`; where that is next to x, no noise is known.
+    theirs; beside the rounding of f, what is far larger there is what f does so far from x. A kink is no noise: not at
+    x, where f is straight on both sides, and not where equal values end and grow with the distance. It looks no farther
+    than `farthest`; where that is next to x, no noise is known.
     """
     end, change = _first_change(values_at, base, farthest)
     if change == 0.0:
         return 0.0
     values = _values(values_at, base, spacing := abs(end) / 3.0)
-    found = [_levels(values)]
+    noise, _ = _level(values)
     if spacing == 1.0:
-        noise, again = sorted(found[0])[1], farthest >= 3.0 * _LONGER and _is_kinked(values)
-        return _without_kink(noise, sorted(_levels(_values(values_at, base, _LONGER)))[1]) if again else noise
+        again = farthest >= 3.0 * _LONGER and _is_kinked(values)
+        return _without_kink(noise, _level(_values(values_at, base, _LONGER))[0]) if again else noise
     if _grows(values_at, base, end, change):
         return 0.0
-    found.append([_OF_QUANTUM * 0.25 * abs(change)] * 3)  # which hid a quarter of the change
+    noise = max(noise, _OF_QUANTUM * 0.25 * abs(change))  # which hid a quarter of the change
     for _ in range(growths):
         spacing *= 16.0
         if 3.0 * spacing > farthest:
             break
-        levels = _levels(_values(values_at, base, spacing))
-        if not levels[2] > _ROUGH * levels[0]:
+        further, is_smooth = _level(_values(values_at, base, spacing))
+        if is_smooth or (further > _RISE * noise and abs(change) <= _OWN * abs(base)):
             break
-        found.append(levels)
-    return max(sorted(levels)[1] for levels in found)
+        noise = max(noise, further)
+    return noise
 
 
 def _first_change(values_at: Callable[[list[float]], Floats], base: float, farthest: float) -> tuple[float, float]:
@@ -156,15 +162,13 @@ def _values(values_at: Callable[[list[float]], Floats], base: float, spacing: fl
     return np.concatenate([below, [base], above])
 
 
-def _levels(values: Floats) -> list[float]:
-    """Return what the third, fourth and fifth differences take for the standard deviation of f."""
+def _level(values: Floats) -> tuple[float, bool]:
+    """Return the standard deviation of f by third, fourth and fifth differences, and whether f looks smooth."""
     size = float(np.abs(values).max()) or 1.0  # the squares of what f returns may overflow
-    table, levels = np.diff(values / size, 2), []
-    for order in (3, 4, 5):
-        table = table[1:] - table[:-1]
-        mean = float(np.square(table).sum()) / len(table)
-        levels.append(size * math.sqrt(mean / math.comb(2 * order, order)))
-    return [level if math.isfinite(level) else 0.0 for level in levels]
+    tables = [(np.diff(values / size, order), math.comb(2 * order, order)) for order in (3, 4, 5)]
+    levels = [size * math.sqrt(float(np.square(table).mean()) / count) for table, count in tables]
+    levels = [level if math.isfinite(level) else 0.0 for level in levels]
+    return sorted(levels)[1], levels[2] <= _ROUGH * levels[0]
 
 
 def spacings(steps: Floats, least: Floats) -> Floats:

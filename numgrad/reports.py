@@ -312,7 +312,7 @@ def causes(part: Comparison) -> Iterator[str]:
     if not np.isfinite(candidate[failed]).all():
         yield "the candidate is not finite there"
     if not np.isfinite(numerical[failed]).all():
-        yield "f is not finite near x, so the numerical gradient is not either"
+        yield "x, or f near it, is not finite, so the numerical gradient is not either"
     for name, other in _rearranged(shape, candidate) if failed.size == math.prod(shape) else ():
         if _alike(other, numerical, error).all() and not _alike(candidate, numerical, error).all():
             yield name

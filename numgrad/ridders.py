@@ -48,6 +48,9 @@ _ACROSS, _NEARER = -0.61, (1 / 211.3, -1 / 173.9, 1 / 97.1)
 # Part of a surprise from nearby that remains at the nearer looks if it is noise: of a root of x there remains 1/14.
 # Fixed by "noise", and by test_no_derivative_is_nan_with_an_infinite_error.
 _REMAINS = 0.2
+# Unit: first steps. Looks between those nearby and the steps of a tableau, where f has noise; and multiples of it from
+# which on f has a structure there. Fixed by test_a_structure_of_few_digits_is_admitted.
+_BETWEEN, _ABOVE_NOISE = (-6.1e-5, 7.3e-4, -9.1e-3), 6.0
 # Growths by 8 from the look nearby on, to 500 first steps, within which a flat piece must end. Fixed by "rounded".
 _GROWTHS = 9
 # Unit: x. Above it two looks nearby, since one may be right by chance. Fixed by "fine structure".
@@ -148,13 +151,22 @@ def explain(spot: Spot, h: float, rest: float, flat: bool, found: Numbers) -> tu
         if change < 0.1 * abs(found[0] * low) and found[1] > FAIR * abs(found[0]):
             return 0.0, 0.5 * low
         return max(change, rest) if change > 0.0 else 0.0, 0.0
-    if largest <= _REMAINS * rest:
-        return 0.0, abs(h)
-    return max(largest, rest), low
+    return (0.0, abs(h)) if largest <= _REMAINS * rest else (max(largest, rest), low)
 
 
-def look_near(spot: Spot, first: float, found: Numbers) -> tuple[float, float]:
-    """Return the noise of f, and from where to look again, or 0.
+def hidden_slope(spot: Spot, first: float, noise: float, found: Numbers) -> float:
+    """Return what a structure of f may add to the slope that is coarser than the look nearby, whose noise hid it."""
+    largest, size = 0.0, abs(found[0]) + abs(found[2] * first)
+    for part in _BETWEEN:
+        h = (part if found[3] == 0.0 else math.copysign(part, found[3])) * first
+        rest, expected, _ = residual(spot, h, found)
+        if rest > expected + _ABOVE_NOISE * noise + size * part**2 * abs(h):
+            largest = max(largest, rest / abs(h))
+    return largest
+
+
+def look_near(spot: Spot, first: float, found: Numbers) -> tuple[float, float, float]:
+    """Return the noise of f, from where to look again, or 0, and what a structure that noise hid may add to the slope.
 
     ``found = slope, error, bend, side`` of the tableau, where `bend` is half the second derivative. One value will
     do; where it surprises, nearer ones tell whether f is rough (the surprise is as large there), has steps, or has
@@ -169,10 +181,12 @@ def look_near(spot: Spot, first: float, found: Numbers) -> tuple[float, float]:
         elif abs(spot[3]) > _LARGE and found[3] == 0.0:
             rest, expected, flat = residual(spot, _ACROSS * h, found)
     if not (rest > expected or flat):
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     noise, nearer = explain(spot, h, rest, flat, found)
     # Noise that leaves no digit may be a structure that is finer yet.
-    return noise, nearer if noise == 0.0 or 4.0 * noise >= abs(found[0]) * first else 0.0
+    if noise == 0.0 or 4.0 * noise >= abs(found[0]) * first:
+        return noise, nearer, 0.0
+    return noise, 0.0, hidden_slope(spot, first, noise, found)
 
 
 def roughness(spot: Spot, h: float, side: int) -> float:
@@ -332,7 +346,7 @@ def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -
 # A function of a branch would take and return nearly all of these.
 def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
     """Return the derivative, its error, the step, the round-off there, and a flag, for a first step or 0."""
-    value, noise, is_free = place[3], 0.0, first == 0.0
+    value, noise, least, is_free = place[3], 0.0, 0.0, first == 0.0
     scale = abs(value) if value != 0.0 else 1.0
     first, side, direction = begin(place, _FIRST * scale if is_free else first)
     best = math.nan, math.inf, 0.0, math.inf, 0.0
@@ -351,17 +365,17 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
             continue
         nearer, is_known = 0.0, noise > 0.0 or direction > 0
         if not is_known and quantum == 0.0:
-            quantum, nearer = look_near(spot, first, (slope, error, bend, float(side)))
+            quantum, nearer, least = look_near(spot, first, (slope, error, bend, float(side)))
         if nearer > 0.0:
             error = max(error, 2.0 * quantum / h) if quantum > 0.0 else math.inf
+        error = max(error, least)
         is_new = is_better(best, slope, error, direction)
         if is_new and nearer == 0.0:
             quantum = quantum if quantum > 0.0 and not is_known else roughness(spot, first, side)
             if quantum > 2.0 * noise:
                 noise = quantum
                 continue
-        is_bent = abs(bend) * first > 64.0 * rough
-        best = (slope, error, h, rough, 1.0 if is_bent else 0.0) if is_new else best
+        best = (slope, error, h, rough, 1.0 if abs(bend) * first > 64.0 * rough else 0.0) if is_new else best
         goal = goals[0], goals[1], place[5], nearer
         first, direction = next_first((first, scale), direction, is_new, best, (error, rough), goal)
     spot, steps = place + (noise,), (first, scale if is_free else 1.0)  # noqa: RUF005
@@ -372,6 +386,6 @@ def linked(decorate: Decorator) -> Any:
     """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
     names = dict(globals())
     own = quotient, edge, residual, explain, look_near, roughness, refine, tableau, begin, retreat, is_better
-    for function in (*own, next_first, look_far, estimate):
+    for function in (*own, hidden_slope, next_first, look_far, estimate):
         names[function.__name__] = decorate(FunctionType(function.__code__, names, function.__name__))
     return names["estimate"]

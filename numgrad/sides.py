@@ -64,18 +64,16 @@ def _has_steps(objective: driver.Objective) -> bool:
 
 
 class Sides:
-    """Both sides of a check, after checking that they fit: f at a point of arrays by name, and a candidate by the same.
+    """Both sides of a check: f at a point of arrays by name, and a candidate by the same, both after `evaluate`.
 
-    The name of a single array is ''. Numbers by coordinate are flat arrays over all arrays of the point, of which
-    `places` names the slices: the point `flat`, the candidate `whole`, the first, least and largest `steps`, and the
-    bounds `ends`, or None. `eps` is the coarsest precision among the point, the candidate and the value of f; `floor`
-    is the round-off of the largest candidate in it, `rounding` what an error bar allows f for at least; `is_small`
-    tells that atol excuses the whole candidate.
+    Before it, what is asked for is checked. The name of a single array is ''. Numbers by coordinate are flat arrays of
+    all arrays of the point, of which `places` names the slices: the point `flat`, the candidate `whole`, the first,
+    least and largest `steps`, and the bounds `ends`, or None. `eps` is the coarsest precision among the point, the
+    candidate and the value of f; `floor` is the round-off of the largest candidate in it, `rounding` what an error bar
+    allows f for at least; `is_small` tells that atol excuses the whole candidate.
     """
 
-    def __init__(
-        self, f: Callable[..., Any], gradient: Any, x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]
-    ) -> None:
+    def __init__(self, f: Callable[..., Any], x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]) -> None:
         self.f, self.args, self.objective = f, args, driver.as_objective(f, args)
         self.workers: Workers = 1
         self.is_small = False
@@ -88,14 +86,28 @@ class Sides:
         self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
         if self.is_tree:
             self.f = keeping_masks(f, self.x.values())
+        self.plain = self.objective if _has_steps(self.objective) else PythonObjective(f)
+        self.is_planned = any(part is not None for part in plan)
+        self.size, self.counts = whole.size, [array.size for array in self.x.values()]
+        self.flat = joined(np.asarray(array, np.float64) for array in self.x.values())
+        self.given = self._given(plan[0])
+        self.bounds, self.ends = whole.own(plan[1], "bounds"), self._ends(plan[1])
+
+    def evaluate(self, gradient: Any) -> None:
+        """Take the candidate, and find the value of f, its precision, and the steps."""
         if callable(gradient):
             gradient = self._called(gradient)
         self.notes = shared(gradient, self.x) if self.is_tree else []
-        parts = list(parts_of(gradient, x, iter(self.x.values())))
+        parts = list(parts_of(gradient, self.whole_x.given, iter(self.x.values())))
         self.whole = np.concatenate([part.reshape(-1) for part in parts] or [np.empty(0)])
-        self.plain = self.objective if _has_steps(self.objective) else PythonObjective(f)
-        self.is_planned = any(part is not None for part in plan)
-        self._measure(parts, *plan)
+        objective, memory, args = self.objective_of(None, self.objective)
+        returned = objective.returned(memory, args)
+        self.value, own = real_number(returned), _eps(np.asarray(returned))
+        self.eps = max([own, *map(_eps, self.x.values()), *map(_eps, parts)])
+        self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
+        largest = float(np.abs(self.whole).max(initial=0.0))
+        self.floor = self.eps * largest if math.isfinite(largest) else 0.0
+        self.steps = self._steps()
 
     def known(self, name: str) -> tuple[Floats, Floats, Floats] | None:
         """Return gradient, error bars, and what part of these kinks at x make, where the kind of f has its own.
@@ -113,20 +125,6 @@ class Sides:
             return PythonObjective(lambda _: gradient(renewed(point), *args)).returned(self.views, ())
         return PythonObjective(gradient).returned(point, args)
 
-    def _measure(self, candidate: list[NDArray[Any]], h: Any, bounds: Any) -> None:
-        """Find the value of f, its precision, the steps, and the bounds."""
-        objective, memory, args = self.objective_of(None, self.objective)
-        returned = objective.returned(memory, args)
-        self.value, self.size, own = real_number(returned), len(self.whole), _eps(np.asarray(returned))
-        self.eps = max([own, *map(_eps, self.x.values()), *map(_eps, candidate)])
-        self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
-        largest = float(np.abs(self.whole).max(initial=0.0))
-        self.floor = self.eps * largest if math.isfinite(largest) else 0.0
-        self.counts = [array.size for array in self.x.values()]
-        self.flat = joined(np.asarray(array, np.float64) for array in self.x.values())
-        self.steps = self._steps(h)
-        self.bounds, self.ends = self.whole_x.own(bounds, "bounds"), self._ends(bounds)
-
     def _ends(self, bounds: Any) -> tuple[Floats, Floats] | None:
         """Return the outermost numbers within the bounds that x stores, or None: what lies between stays between."""
         if (ends := self.whole_x.limits(bounds)) is None:
@@ -136,23 +134,27 @@ class Sides:
                 ends[0][place], ends[1][place] = storable(ends[0][place], ends[1][place], self.x[name].dtype.type)
         return ends
 
-    def _steps(self, h: Any) -> Floats:
+    def _given(self, h: Any) -> dict[str, Floats]:
+        """Return the steps that were asked for, by the names of the arrays."""
+        own = {name: given for name, given in self.whole_x.own(h, "h").items() if given is not None}
+        plain = {name: private_copy(plain_numbers(given, "h")) for name, given in own.items()}
+        return {name: steps_of(self.x[name], given, "central", EPS) for name, given in plain.items()}
+
+    def _steps(self) -> Floats:
         """Return the steps: as for an f that changes over lengths of 1 or x, or what was asked for."""
         size = np.abs(self.flat)
         usual = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(size), size, 1.0), 1.0)
         # Powers of 2: where f stores x in fewer digits, x + h and x - h are rounded alike.
         steps: Floats = np.exp2(np.rint(np.log2(usual)))
-        for name, given in self.whole_x.own(h, "h").items():
-            if given is not None:
-                given = private_copy(plain_numbers(given, "h"))
-                steps[self.places[name]] = steps_of(self.x[name], given, "central", self.eps)
+        for name, given in self.given.items():
+            steps[self.places[name]] = given
         return steps
 
     @cached_property
     def least(self) -> Floats:
-        """The smallest step of each coordinate: four of the spacings of what x stores."""
+        """The smallest step of each coordinate: four of the spacings of what x stores; 0 where no step moves it."""
         eps = np.repeat([_eps(array) for array in self.x.values()], self.counts)
-        least: Floats = 4.0 * eps * np.abs(self.flat)
+        least: Floats = 4.0 * eps * np.where(np.isfinite(self.flat), np.abs(self.flat), 0.0)
         return least
 
     @cached_property
@@ -222,7 +224,7 @@ class Sides:
                 lengths = _not_beyond(exact, np.clip(exact + side * steps, *ends) - exact, ends)
             stored = (exact + lengths).astype(memory.dtype).astype(exact.dtype) - exact
             widths.append((side * stored).astype(np.float64))
-            moves.append(lengths.astype(np.float64))
+            moves.append(np.where(np.isfinite(exact), lengths, 0.0).astype(np.float64))
         where = Directions(np.arange(2 * len(own) + 1), np.tile(own, 2), np.concatenate(moves))
         values = self.values(name, where, workers=self.workers).reshape(2, len(own))
         up, down = (values[0] - self.value) / widths[0], (self.value - values[1]) / widths[1]
@@ -269,7 +271,8 @@ class Sides:
         parts, powers = np.frexp(self.flat)
         for bits in _BITS:
             stored = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits)
-            moves = np.where((low <= stored) & (stored <= high), stored - self.flat, 0.0)
+            is_free = (low <= stored) & (stored <= high) & np.isfinite(stored)
+            moves = np.where(is_free, stored - self.flat, 0.0)
             if moves.any() and self._values_along(moves, [1.0])[0] == self.value:
                 return float(np.ldexp(np.abs(self.whole).max(), 1 - bits))
         return 0.0

@@ -305,7 +305,7 @@ def test_zeros_pass_and_nan_of_f_fails():
     assert check_gradient(lambda x: float(x[0]), [1.0, 1e-9], x).ok
     check = check_gradient(lambda x: float("nan"), [1.0, 0.0], x)
     assert not check.ok
-    assert "f is not finite near x, so the numerical gradient is not either" in check.hints
+    assert "x, or f near it, is not finite, so the numerical gradient is not either" in check.hints
 
 
 def test_progress_and_memory():
@@ -405,7 +405,7 @@ def test_no_candidate_passes_where_f_is_not_finite(options, slope, value):
         )
         assert not check.ok
         assert check.max_relative_error == np.inf
-        assert "f is not finite near x, so the numerical gradient is not either" in check.hints
+        assert "x, or f near it, is not finite, so the numerical gradient is not either" in check.hints
 
 
 def test_a_product_along_a_direction_that_overflows_fails():
@@ -912,7 +912,9 @@ def test_first_steps_are_those_of_the_coordinates(h):
 
 def test_a_kink_is_no_noise():
     def noise_of(f, n):
-        return Sides(f, np.zeros(n), np.zeros(n), (), (None, None)).noise
+        sides = Sides(f, np.zeros(n), (), (None, None))
+        sides.evaluate(np.zeros(n))
+        return sides.noise
 
     rng = np.random.default_rng(0)
     slopes = rng.uniform(0.5, 2.0, 6)
@@ -953,3 +955,85 @@ def test_a_kink_of_one_array_hides_no_other():
             wrong[name][place] += 1e-4
             check = check_gradient(lambda _, net=net, x=x, t=t: net.loss(x, t), wrong, net.params)
             assert check.arrays[name].failed == 1
+
+
+BUMPS = {
+    "Gauss": (lambda y: np.exp(-np.sum(y**2)), lambda y: -2 * y * np.exp(-np.sum(y**2))),
+    "sech": (lambda y: np.prod(1 / np.cosh(y)), lambda y: -np.tanh(y) * np.prod(1 / np.cosh(y))),
+    "waves": (lambda y: np.sum(np.cos(y)), lambda y: -np.sin(y)),
+}
+
+
+@pytest.mark.parametrize("way", [{}, {"directions": 2, "rng": 0}], ids=str)
+@pytest.mark.parametrize("name", BUMPS)
+def test_what_f_does_far_from_x_is_no_noise(name, way):
+    """Of a small bump on a large constant, the look for stairs met the bump; from farther yet f is flat."""
+    (f, slope), rng = BUMPS[name], np.random.default_rng(11)
+    for _ in range(60):
+        offset, n = rng.choice([1.0, 1e2, 1e4, 1e6]), rng.integers(2, 6)
+        lengths = 10.0 ** rng.uniform(-4, 2, n)
+        x = lengths * rng.normal(size=n)
+        size = offset * 10.0 ** rng.uniform(-14, -6)
+        if abs(size * f(x / lengths)) < 10 * np.spacing(offset):  # a few quanta of f do not tell its slope
+            continue
+        check = check_gradient(
+            lambda x, c=offset, a=size, s=lengths: c + a * float(f(x / s)),
+            size * slope(x / lengths) / lengths,
+            x,
+            **way,
+        )
+        assert check.verdict != "failed", (offset, size, lengths, x, str(check))
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("f", ["exact", "rounded", "float32"])
+@pytest.mark.parametrize("is_dict", [False, True])
+def test_a_coordinate_that_is_not_finite_stays_where_it_is(bad, f, is_dict):
+    """As the mask of attention's logits; no line makes NaN of it, and of f one that writes to its argument."""
+    for where in range(3):
+        x, seen = np.array([0.5, -1.5, 2.0]), []
+        x[where] = bad
+        others = np.flatnonzero(np.isfinite(x))
+
+        def cubes(x):
+            seen.append(x[where])  # noqa: B023
+            terms = np.where(np.isfinite(x), x, 0.0) ** 3
+            return {"exact": terms.sum, "rounded": terms.round(5).sum, "float32": terms.astype("f4").sum}[f]()
+
+        right = np.where(np.isfinite(x), 3 * x**2, 0.0)
+        for gradient, ok in ((right, True), (1.5 * right, False)):
+            for way in ({"coordinates": others}, {"directions": 3, "rng": 0}):
+                function = (lambda p: cubes(p["x"])) if is_dict else cubes
+                found = check_gradient(
+                    function, {"x": gradient} if is_dict else gradient, {"x": x} if is_dict else x, **way
+                )
+                assert found.ok == ok, (str(found), way)
+            whole = check_gradient(cubes, gradient, x)
+            assert whole.worst.index == (where,)
+            assert "x, or f near it, is not finite, so the numerical gradient is not either" in whole.hints
+        assert np.array_equal(np.unique(seen), [bad], equal_nan=True)
+
+
+REFUSED = {
+    "h": [-1.0, 0.0, np.ones(3), [1e-3, np.nan], "auto"],
+    "samples": [0, -1, 1.5],
+    "directions": [0, -1, "2"],
+    "coordinates": [[9], [-3], [0.5], "0"],
+    "bounds": [(5, 6), (0,), ([0, 0, 0], [9, 9, 9])],
+    "workers": [0, -2, 1.5],
+    "rng": [-1, "seed"],
+    "progress": [3],
+    "rtol": [-1.0, "a"],
+    "atol": [-1.0],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in REFUSED for value in REFUSED[name]], ids=str)
+@pytest.mark.parametrize("is_dict", [False, True])
+def test_arguments_are_checked_before_anything_is_evaluated(name, value, is_dict):
+    def never(x):
+        raise AssertionError("evaluated")
+
+    x = {"a": np.array([1.0, 2.0])} if is_dict else np.array([1.0, 2.0])
+    with pytest.raises((TypeError, ValueError)):
+        check_gradient(never, never, x, **{name: value})

@@ -1,6 +1,7 @@
 """estimate_jacobian and estimate_hessian: values within their error bars, and evaluations that the outputs share."""
 
 import math
+import warnings
 from functools import partial
 
 import more_garbow_hillstrom
@@ -316,6 +317,33 @@ def test_a_structure_finer_than_x_is_seen(x, amplitude, frequency):
     assert (np.abs(found.value - [[exact, 1.0], [1.0, 0.0]]) <= 30.0 * found.error + 1e-12 * abs(exact)).all()
 
 
+SCALES = {
+    "ones": lambda rng, n: np.ones(n),
+    "mixed": lambda rng, n: 10.0 ** rng.uniform(-4, 4, n),
+    "one is large": lambda rng, n: np.array([1e3] + [1.0] * (n - 1)),
+    "tiny": lambda rng, n: np.full(n, 1e-4),
+    "all sorts": lambda rng, n: np.array([1e3, 1.0, 1e-5][:n]),
+}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("n", [2, 3])
+def test_waves_of_any_length_and_direction_have_honest_bars(n, scale):
+    """A line that passes over the waves must not spoil elements that are made of it and of lines that saw them."""
+    rng, converged, beyond = np.random.default_rng(23 + n), 0, 0
+    for case in range(40):
+        sizes = SCALES[scale](rng, n)
+        x, phase = sizes * rng.normal(size=n), rng.uniform(0, 6)
+        k = 10.0 ** rng.uniform(-1, 2, n) * rng.choice([-1, 1], n) / (sizes if case % 2 else 1.0)
+        found = estimate_hessian(lambda z, k=k, p=phase, x0=tuple(x): np.cos(k @ (z - x0) + p), x)
+        gap = np.abs(found.value + math.cos(phase) * np.outer(k, k))
+        assert not (found.converged & (gap > 100.0 * found.error)).any(), (x, k, phase)
+        beyond += (gap > 10.0 * found.error).any()
+        converged += found.converged.mean() / 40
+    assert beyond <= 4
+    assert converged > 0.75
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_second_derivatives_by_what_is_not_finite_are_nan(bad):
     found = estimate_hessian(lambda z: z[0] ** 2 + z[2] * z[0], [1.0, bad, 2.0])
@@ -323,6 +351,33 @@ def test_second_derivatives_by_what_is_not_finite_are_nan(bad):
     assert np.isnan(found.value[:, 1]).all()
     assert np.isinf(found.error[1]).all()
     assert np.allclose(found.value[np.ix_([0, 2], [0, 2])], [[2.0, 1.0], [1.0, 0.0]], atol=1e-9)
+
+
+COPIED = {
+    "ints": np.array([1, 2]),
+    "read-only": np.array([1.5, 2.5]),
+    "bytes": np.array([1, 2], np.int8),
+    "one int": np.array(3),
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
+def test_zeros_of_copies_that_f_does_not_read_warn(name, size):
+    """Estimates of them are zero within their bars, and not exactly, for they are made of lines by other arrays."""
+    a, b = COPIED[name].copy(), size * np.array([3.0, 4.1])
+    a.flags.writeable = name != "read-only"
+
+    def reads(a, b):
+        return float(np.sum(np.exp(a)) * b[0] ** 2 + np.sin(b[1]))
+
+    with pytest.warns(RuntimeWarning, match="all differences are exactly zero: f may ignore its argument"):
+        estimate_hessian(lambda p: reads(a, p["b"]), {"a": a, "b": b})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = estimate_hessian(lambda p: reads(p["a"], p["b"]), {"a": a, "b": b})
+        estimate_hessian(lambda p: float(np.sum(3 * p["a"]) + b[0] ** 2), {"a": a, "b": b})  # the zeros of a line
+    assert found.converged.any()
 
 
 if __name__ == "__main__":

@@ -316,3 +316,30 @@ def test_arrays_are_written_as_a_table():
     assert lines[11] == "1 did not converge (?)"
     assert repr(estimate).startswith("Estimate(shape (12,), largest error 1")
     assert repr(estimate_derivative(math.sin, 1.0)).startswith("Estimate(0.5403023058")
+
+
+def ripples_of_few_digits(rng, how):
+    """Return a parabola with ripples of 100 to 100,000 quanta of an f of few digits, a point, and its slope there."""
+    x, phase, height = rng.normal(), rng.uniform(0, 6), 10.0 ** rng.uniform(2, 5)
+    k = 10.0 ** (rng.uniform(3, 6) if how == "rounded" else rng.uniform(2.5, 4))
+    height *= 1e-8 if how == "rounded" else 6e-8
+
+    def exact(t):
+        return t * t + height * math.sin(k * t + phase)
+
+    few = {"rounded": lambda t: round(exact(t), 8), "float32": lambda t: float(np.float32(exact(t)))}
+    return few[how], x, 2 * x + height * k * math.cos(k * x + phase)
+
+
+@pytest.mark.parametrize("how", ["rounded", "float32"])
+def test_a_structure_of_few_digits_is_admitted(how):
+    """Nearby its digits hide it, and from afar it is as small as noise: it stays in the bar, at whatever step."""
+    rng, beyond, silent = np.random.default_rng(29), 0, 0
+    for _ in range(200):
+        f, x, slope = ripples_of_few_digits(rng, how)
+        found = estimate_derivative(f, x)
+        gap = abs(found.value - slope)
+        beyond += gap > 10 * found.error
+        silent += found.converged and gap > 100 * found.error
+    assert beyond <= 20
+    assert silent <= 4

@@ -572,3 +572,12 @@ def test_the_kernels_run_as_plain_python_too():
     count = _colour(given.indptr, given.indices, np.arange(30), np.zeros(30, np.int64), colours)
     assert (count, colours.tolist()) == (3, 10 * [0, 1, 2])
     assert numgrad.jacobian_sparsity is jacobian_sparsity
+
+
+@pytest.mark.parametrize("x", [np.array([3, 4]), np.float32([[1.0, 2.0]]).astype(">i4"), [1.0, 2.0]], ids=str)
+def test_a_pattern_without_entries_of_a_copy_that_f_does_not_read_warns(x):
+    with pytest.warns(RuntimeWarning, match="all differences are exactly zero: f may ignore its argument"):
+        assert jacobian_sparsity(lambda _: np.ravel(x) ** 2.0, x).nnz == 0
+    assert jacobian_sparsity(lambda x: np.ravel(x) ** 2.0, x).nnz == 2
+    assert jacobian_sparsity(lambda x: np.ravel(x)[:0], x).shape == (0, 2)
+    assert jacobian_sparsity(lambda x: np.ones(3), np.ones(2)).nnz == 0
