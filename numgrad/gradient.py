@@ -21,11 +21,12 @@ from .loops import (
     make_directions,
 )
 from .many import as_points, in_batches, rule_at_points
-from .objectives.python import PythonObjective, VectorizedObjective, batch_of
+from .objectives.python import PythonObjective, VectorizedObjective
 from .points import (
     EPS,
     FLOAT64,
     SMALL,
+    batch_of,
     check_argument_is_all,
     extremes,
     is_narrow,

@@ -14,7 +14,6 @@ from .. import arguments, loops, points
 from ..arguments import ALL_COORDINATES, describe, imaginary_part, raise_argument_changed, real_array, real_number
 from ..loops import Directions, Floats, Indices, Loop, Rule, make_central, make_complex_step, make_directions
 from ..points import FLOAT64, LOSS_EPS, cells, is_unchanged, native_copy, numbers, private_copy
-from ..points import batch_of as batch_of
 from ..threads import Sweep
 
 __all__: list[str] = []  # nothing here is public
@@ -268,7 +267,7 @@ class VectorizedObjective(PythonObjective):
 
         It may work in place on a batch, which is a copy, but the same point has one value then.
         """
-        batch = batch_of(x)
+        batch = points.batch_of(x)
         saved, found = batch.copy(), np.array(self.values(batch, args))
         if not is_unchanged(batch, saved):
             alike = self.values(np.repeat(x[np.newaxis], _ALIKE, axis=0), args)
@@ -300,7 +299,7 @@ class VectorizedObjective(PythonObjective):
             raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
         given, self.given = self.given, None  # asked once for each place, and it need not travel
         if given is not None:
-            points.check_argument_is_all(self.f, given, lambda: self.f(batch_of(x), *args))
+            points.check_argument_is_all(self.f, given, lambda: self.f(points.batch_of(x), *args))
 
 
 _CENTRAL = np.array([[1.0, -1.0]]), np.array([[1.0, -1.0]]), np.zeros(1, np.intp), np.array([2.0])
