@@ -366,7 +366,8 @@ class _Changes(_SumsOfBlocks):
                     divisor = sum(weight * ((values + offset * self.lengths) - values) for weight, offset in terms)
                 np.divide(total, np.where(divisor == 0.0, math.nan, divisor), out=result)
             flags = RESPONDED if result[0] or result.any() else 0  # all of it takes a tenth of a bare evaluation of f
-            is_lost = eps and max(values.max(), -values.min()) > (self.lengths / eps).min()
+            is_lost = eps and max(values.max(), -values.min()) > (self.lengths / eps).min()  # one pass, as a rule
+            is_lost = is_lost and (np.abs(values) > self.lengths / eps).any()
         return flags | STEP_LOST if is_lost or not divisor.all() else flags
 
 
