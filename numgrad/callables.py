@@ -15,10 +15,17 @@ from .arguments import ALL_COORDINATES, KNOWN_COMPILED, check_callable, raise_ar
 from .bounds import Bounds
 from .containers import Container, is_container, renewed
 from .driver import Progress, Workers, differentiate
-from .gradient import numerical_gradient, takes_containers
+from .gradient import by_automatic_steps, numerical_gradient, takes_containers, with_value
 from .hessian import hessian_vector_product, numerical_hessian
 from .jacobian import numerical_jacobian
-from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
+from .loops import (
+    ARGUMENT_CHANGED,
+    RESPONDED,
+    Floats,
+    interpreted_central,
+    make_central,
+    make_complex_step,
+)
 from .objectives.python import PythonObjective, run_in_place
 from .points import FLOAT64, LOSS_EPS, is_narrow
 from .problem import Options, Problem
@@ -246,12 +253,14 @@ class Gradient(_Derivative):
         if value != value:  # a compiled f has told the type of its values before
             value = objective.value(point, args)
         chosen = None if chosen is None else arguments.as_coordinates(chosen, point.size)
-        rule, where = rule_at(point, h, scheme, bounds, chosen, eps)
-        if rule.needs_value:
-            rule = rule._replace(data=(value, *rule.data[1:]), needs_value=False)
+        rule, where = rule_at(point, h, scheme, bounds, chosen)
         gradient = np.empty(point.shape if chosen is None else chosen.shape)
         flat, workers = gradient.reshape(-1), driver.as_workers(self.options["workers"], objective)
-        flags = differentiate(objective, point, args, (rule, where), flat, workers, self.options["progress"])
+        at, plan, how = (point, args), (with_value(rule, value), where), (workers, self.options["progress"])
+        if h.__class__ is str:
+            flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), how, flat, (value, eps))
+        else:
+            flags = differentiate(objective, *at, plan, flat, *how)
         if rule.make is make_complex_step:
             driver.check_analytic(self.f, point, args, chosen, bounds)
         elif h.__class__ is float and not private and is_narrow(point):

@@ -11,37 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
-from .bounds import Bounds, limits, storable
+from .bounds import Bounds, limits
 from .driver import Progress, Workers, differentiate
-from .gradient import numerical_gradient
-from .loops import STEP_LOST, Directions, Floats, Indices
-from .points import (
-    EPS,
-    SMALL,
-    enough,
-    is_narrow,
-    least_magnitude,
-    lengthen,
-    longer,
-    private_copy,
-    resolution,
-    scales,
-    where_defined,
-)
-from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
+from .gradient import noise_at, numerical_gradient
+from .loops import Directions, Floats, Indices
+from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer
+from .points import EPS, scales, where_defined
+from .schemes import as_scheme, linear_rule, stored_steps, sum_of_values
+from .second_steps import steps_at, warn_of, within
 
 __all__: list[str] = []  # nothing here is public
-
-# Relative to the step of a second derivative in one variable: that of a Hessian from values. The 8 values of a mixed
-# derivative have 1.6 times the round-off of f, where four would have 0.5; twice the step makes up for it.
-# Fixed by test_hessian_error in benchmarks/bench_hessian.py.
-LONGER = 2.0
 
 # Spacings of f by which a second difference may be off: its weights are 1, 2 and 1.
 # Fixed by the tests of small coordinates in tests/test_hessian.py.
 _ROUNDING = 4.0
+# By which a step that has grown by more is made shorter, to see whether f bends within it.
+# Fixed by test_a_hessian_next_to_a_bound_where_f_is_a_root in tests/test_magnitudes.py.
+_SHORTER = 4.0
 # Part of the largest second derivative from which on the rounding of f is worth a warning, as for gradients.
 _FEW_DIGITS = 1e-3
+# Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
+# a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
+_FAINT = 1 / 32
 # Spacings of f by which a sum of its values may be off, by the way in which it is rounded.
 # Fixed, as the next three, by test_a_missing_pair_is_found_and_no_other in tests/test_hessian.py.
 _ROUNDED = 64.0
@@ -56,14 +47,6 @@ _ROUNDS = 40
 STEP = 1e-4
 
 
-def steps_at(x: NDArray[Any], h: Any, scheme: Any, eps: float) -> Floats:
-    """Return the step of each coordinate of the plain array `x`, as the points are stored."""
-    steps = steps_of(x, h, scheme, eps)
-    if isinstance(h, str) and scheme.derivative == 2:
-        steps *= LONGER
-    return stored_steps(x, np.broadcast_to(steps, x.size))
-
-
 class SecondDifferences:
     """An f at a point: its kind, the memory that is perturbed, and the steps and the rule of second differences."""
 
@@ -76,11 +59,12 @@ class SecondDifferences:
         self.rule = linear_rule(scheme, 1 if bounds is None else scheme.order + 3, False, 0.0)
         self.ends = None if bounds is None else limits(plain, bounds)
         if self.ends is not None:
-            self.steps, self.inside = _within(plain, self.steps, scheme, self.ends)
+            self.steps, self.inside = within(plain, self.steps, scheme, self.ends)
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
-        # By coordinate, how far its second difference may be off.
-        self.noise = np.full(plain.size, _ROUNDING * self.eps * abs(self.value))
+        # How far a value may be off, and by coordinate, how far its second difference.
+        self.least = self.eps * abs(self.value)
+        self.noise = np.full(plain.size, _ROUNDING * self.least)
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 
@@ -102,7 +86,11 @@ class SecondDifferences:
         _, flags = self._differences(np.arange(n), pairs, found, workers=workers, progress=progress)
         ignored = driver.seems_ignored(self.objective, self.private, workers, flags, found)
         warn_of(self.objective, (self.point, self.args), (self.h, self.steps), ignored)
-        if isinstance(self.h, str) and (longer := self._lengthen(found)).any():
+        if not self.small.any():
+            return
+        self.least = noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
+        self.noise[:] = _ROUNDING * self.least
+        if (longer := self._lengthen(found)).any():
             again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
             chosen = pairs[0][again], pairs[1][again]
             found[n + again] = self._differences(np.empty(0, np.intp), chosen, workers=workers)[0]
@@ -134,13 +122,17 @@ class SecondDifferences:
         scale, enough = scales(self.plain), math.sqrt(0.25 / math.sqrt(self.eps))
         longer = np.zeros(self.plain.size, np.bool_)
         for i in np.flatnonzero(self.small & (np.abs(found[: len(scale)]) < enough * self.noise)):
-            longest, first = abs(self.steps[i]) / scale[i], self.steps[i]
+            longest, first, grown = abs(self.steps[i]) / scale[i], self.steps[i], 1.0
             while abs(found[i]) < enough * self.noise[i] and abs(self.steps[i]) < longest:
                 # The square of the factor makes of too little no more than what truncation and rounding share.
                 with np.errstate(all="ignore"):
                     factor = min(math.sqrt(enough), float(np.sqrt(2.0 * enough * self.noise[i] / abs(found[i]))))
-                if not self._try_longer(int(i), min(factor * abs(self.steps[i]), longest), found):
+                known = abs(self.steps[i])
+                if not self._try_longer(int(i), min(factor * known, longest), found):
                     break
+                grown = abs(self.steps[i]) / known
+            if grown > _SHORTER:
+                self._shorten(int(i), abs(first), found)
             longer[i] = self.steps[i] != first
         return longer
 
@@ -154,7 +146,7 @@ class SecondDifferences:
         steps, inside = stored_steps(flat, np.array([step])), self.inside[place]
         with suppress(ValueError):
             if self.ends is not None:
-                steps, inside = _within(flat, steps, self.scheme, (self.ends[0][place], self.ends[1][place]))
+                steps, inside = within(flat, steps, self.scheme, (self.ends[0][place], self.ends[1][place]))
         if not abs(steps[0]) > abs(known[0]):
             return False
         self.steps[i], self.inside[i], alone = steps[0], inside[0], np.array([i])
@@ -166,20 +158,40 @@ class SecondDifferences:
             change = difference / self.steps[i] / self.steps[i] - found[i] / known[0] / known[0]
             is_other = abs(change) > _ROUNDING * self.noise[i] / known[0] / known[0]  # not if both are infinite
             if not is_other and math.isfinite(difference) and np.isfinite(at_end):
-                found[i], self.noise[i] = difference, _ROUNDING * self.eps * max(abs(self.value), abs(at_end))
+                found[i], self.noise[i] = difference, _ROUNDING * max(self.least, self.eps * abs(at_end))
                 return True
         self.steps[i], self.inside[i] = known
         return False
 
+    def _shorten(self, i: int, first: float, found: Floats) -> None:
+        """Take shorter steps for coordinate i while these tell another curvature than rounding makes of it."""
+        alone = np.array([i])
+        nothing = alone[:0], alone[:0]
+        while abs(self.steps[i]) > first * _SHORTER:
+            known = self.steps[i]
+            self.steps[i] = math.copysign(
+                stored_steps(self.plain.reshape(-1)[alone], np.abs([known / _SHORTER]))[0], known
+            )
+            seen = where_defined(lambda: self._differences(alone, nothing)[0][0])
+            with np.errstate(all="ignore"):
+                change = math.nan if seen is None else seen / self.steps[i] / self.steps[i] - found[i] / known / known
+                if not abs(change) > self.noise[i] / self.steps[i] / self.steps[i]:
+                    self.steps[i] = known
+                    return
+            found[i] = seen
+
     def warn_of_rounding(self, *derivatives: Floats) -> None:
         """Warn if the rounding of f is more than a thousandth of the largest second derivative, or hides it."""
+        size = np.maximum(scales(self.plain), 1.0)
         with np.errstate(all="ignore"):
             errors = self.noise / self.steps / self.steps
             # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
-            hidden = float(np.min(errors * np.maximum(scales(self.plain), 1.0) ** 2, initial=math.inf))
+            hidden = float(np.min(errors * size**2, initial=math.inf))
         error = float(np.max(errors, initial=0.0))
         largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
-        if not _FEW_DIGITS * largest < error < math.inf or (not largest and hidden < _FEW_DIGITS * abs(self.value)):
+        if not _FEW_DIGITS * largest < error < math.inf:
+            return
+        if not largest and hidden < _FEW_DIGITS * abs(self.value) and not self._is_faint(size):
             return
         digits = max(0, round(-math.log10(error / largest))) if largest else 0
         cure = "subtract from f what does not change, pass longer steps h, or a gradient"
@@ -187,6 +199,16 @@ class SecondDifferences:
             f"about {digits} digits of the Hessian are right: the rounding of f, 4 eps |f| / h**2 = {error:.1g}, is to "
             f"be compared with {largest:.1g}; {cure if isinstance(self.h, str) else 'pass h=' + repr('auto')}"
         )
+
+    def _is_faint(self, size: Floats) -> bool:
+        """Tell whether rounding hides the curvature that f has if its slope is another one over this length."""
+        sides = np.random.default_rng(0).uniform(0.5, 1.0, self.plain.size)
+        sides *= np.where(np.arange(len(sides)) % 2 & self.inside.all(), -1.0, 1.0)
+        where, found = Directions(np.array([0, len(sides)]), np.arange(len(sides)), sides * self.steps), np.empty(1)
+        differentiate(self.objective, self.point, self.args, (sum_of_values(1.0), where), found)
+        with np.errstate(all="ignore"):
+            change, ratio = abs(found[0] - self.value), np.max(size / np.abs(self.steps))
+            return bool(np.max(self.noise) * ratio > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
 
     def check(self, found: Floats, pairs: tuple[Indices, Indices]) -> None:
         """Raise a ValueError if f couples coordinates for which there is no pair.
@@ -231,44 +253,9 @@ class SecondDifferences:
         return found
 
 
-def _within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, Floats]) -> tuple[Floats, NDArray[Any]]:
-    """Return steps towards the side with room for one-sided differences, and where the scheme itself has room."""
-    values, reach = x.reshape(-1).astype(np.promote_types(x.dtype, np.float64)), scheme.order + 1
-    low, high = storable(*ends, x.dtype.type) if is_narrow(x) else ends
-    room = np.maximum(high - values, values - low).astype(np.float64)
-    # A power of two is what x can move by exactly, and so by a multiple that does not pass the bound.
-    with np.errstate(all="ignore"):
-        short = np.exp2(np.floor(np.log2(room * (1 - SPARE_ROOM) / reach)))
-    tight = room < reach * steps
-    if (lost := tight & ~(short > np.abs(values) * resolution(x))).any():
-        i = int(lost.argmax())
-        raise ValueError(f"the bounds {ends[0][i]} to {ends[1][i]} leave coordinate {i} no room for a step")
-    steps = np.where(tight, short, steps)
-    steps = np.where(high - values < reach * steps, -steps, steps)
-    inside = np.ones(x.size, np.bool_)
-    for offset in scheme.offsets:
-        inside &= (low <= values + offset * steps) & (values + offset * steps <= high)
-    return steps, inside
-
-
 def mixed_of(found: Floats, n: int, pairs: tuple[Indices, Indices]) -> Floats:
     """Return twice the mixed differences of the pairs, by polarisation: what is left of that along both."""
     return found[n:] - found[pairs[0]] - found[pairs[1]]
-
-
-def warn_of(
-    objective: driver.Objective, at: tuple[Any, tuple[Any, ...]], step: tuple[Any, Floats], ignored: bool
-) -> None:
-    """Warn of lost steps, and of an f that does not respond to a private copy: all second differences may be 0."""
-    (x, args), (h, steps) = at, step
-    plain = x.view(np.ndarray)
-    if ignored:
-        moved = plain + np.abs(steps).reshape(x.shape)
-        ignored = objective.value(moved, args) == objective.value(private_copy(plain), args)
-    lengths, flat, eps = np.abs(steps), plain.reshape(-1), resolution(plain)
-    # The longest coordinate and the shortest step first: that takes a third of the time.
-    is_lost = not max(flat.max(initial=0.0), -flat.min(initial=0.0)) * eps <= lengths.min(initial=np.inf)
-    driver.warn_of(STEP_LOST if is_lost and (np.abs(flat) * eps > lengths).any() else 0, h, ignored, x)
 
 
 def is_cheap(f: Any) -> bool:
@@ -307,7 +294,7 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
     workers, steps = driver.as_workers(workers, objective), steps_at(plain, h, central, EPS)
     found = f._hessian(plain, steps, args, workers, progress)
     if isinstance(h, str) and least_magnitude(plain) < SMALL:
-        noise = 4.0 * EPS * abs(objective.value(plain, args)) / len(f)
+        noise = 4.0 * noise_at(objective, (plain, args), objective.value(plain, args), EPS)
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
     warn_of(objective, (plain, args), (h, steps), ignored=False)
     return found
@@ -324,8 +311,8 @@ def _lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Fl
     rows = (scales(plain) < SMALL) & ((largest <= enough(EPS, 2, 2) * own) | ~np.isfinite(own))
     lost = rows[at[0]] | rows[at[1]]
 
-    def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:  # noqa: ARG001
+    def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:  # noqa: ARG001
         own = stored_steps(plain, np.where(rows, longer(plain, steps, least), steps))
-        return hessian(own).data, noise / own[at[0]] / own[at[1]]
+        return hessian(own).data, noise / own[at[0]] / own[at[1]], own[at[0]] + own[at[1]]
 
     lengthen(found.data, rounding, lost, measure, least_magnitude(plain), EPS)

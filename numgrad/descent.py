@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import isub
@@ -14,8 +15,17 @@ from . import driver
 from .arguments import describe, finite_real, real_array, whole_number
 from .containers import Container, is_container, is_labelled, of_labelled, relabelled
 from .driver import Progress, Workers
-from .gradient import takes_containers
-from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_complex_step, make_descent
+from .gradient import by_automatic_steps, takes_containers
+from .loops import (
+    NOT_FINITE,
+    RESPONDED,
+    Directions,
+    Floats,
+    Rule,
+    make_central,
+    make_complex_step,
+    make_descent,
+)
 from .points import EPS, is_flat_float64, is_narrow, native_copy, written_through
 from .schemes import AnyScheme, StepSize, rule_at
 from .threads import Report
@@ -312,8 +322,13 @@ class _Descent:
         if self.point is not self.x:
             self.point = self.objective.place(self.x, self.args)[0]
         if isinstance(self.plan[1], Directions):  # it may follow x
-            self.plan = rule_at(self.point, self.h, self.scheme, eps=self.eps)
-        flags = driver.differentiate(self.objective, self.point, self.args, self.plan, slopes, self.workers, progress)
+            self.plan = rule_at(self.point, self.h, self.scheme)
+        at, how = (self.point, self.args), (self.workers, progress)
+        if self.h.__class__ is str:
+            known = math.nan, self.eps
+            flags = by_automatic_steps(self.objective, at, self.plan, (self.scheme, None, None), how, slopes, known)
+        else:
+            flags = driver.differentiate(self.objective, *at, self.plan, slopes, *how)
         if k == 0:
             self._look_at_first(slopes)
         return flags | RESPONDED if not flags & RESPONDED and slopes.any() else flags

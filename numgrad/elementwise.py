@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,18 +13,18 @@ from . import arguments, driver
 from .arguments import describe, is_compiled, plain_numbers, raise_compile_error, real_array, real_number
 from .driver import differentiate
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
+from .magnitudes import SMALL, lengthen_small, rounding_near
 from .objectives.python import PythonObjective
 from .points import (
     EPS,
     LOSS_EPS,
-    SMALL,
     check_argument_is_all,
     depends_on,
-    lengthen_small,
     private_copy,
     scales,
+    where_defined,
 )
-from .schemes import AnyScheme, Bounds, StepSize, along_rows, rule_at, sum_of_values
+from .schemes import AnyScheme, Bounds, StepSize, along_rows, limits, rule_at, sum_of_values
 
 __all__ = ["numerical_diff"]
 
@@ -33,6 +33,10 @@ __all__ = ["numerical_diff"]
 # order is higher, and a 1e-4 that is passed for itself. Fixed by
 # test_the_default_step_of_higher_orders_is_automatic in tests/test_schemes.py.
 BOOK_STEP = float("1e-4")
+# Part of the slope of f, over the length x or 1, from which on a higher derivative that is no more than its rounding is
+# worth a warning, and roundings of f that its change is to be: no constant has one.
+# Fixed by test_of_an_order_without_a_digit_is_warned in tests/test_magnitudes.py.
+_HIDDEN, _SEEN = 1 / 32, 8.0
 
 
 class _Options(TypedDict, total=False):
@@ -73,7 +77,7 @@ def numerical_diff(
         Step, in the unit of x, as for `numerical_gradient`. For a higher `order` the default stands for 'auto', since
         1e-4 would leave little but round-off of a third derivative; that takes ``eps**(1 / (accuracy + order))`` of
         each magnitude for a scheme of that order of accuracy. Automatic steps of elements below 0.1 grow, as for
-        `numerical_gradient`. A step that is passed is taken.
+        `numerical_gradient`; seven evaluations more show the rounding of f there. A step that is passed is taken.
     args : tuple, optional
         Further arguments of `f`.
     order : int, default 1
@@ -162,11 +166,19 @@ def _check_ways(f: Any, x: NDArray[Any], point: Floats, args: tuple[Any, ...], i
     if f.__class__ is not FunctionType and is_compiled(f):
         driver.as_objective(f, args).place(x, args)  # refuses what f would not see change
     if is_zero:
-        check_reads_argument(x, lambda: f(point.copy(), *args), order == 1)
+        moved = point + 1e-3 * scales(point).reshape(point.shape)
+
+        def is_ignored() -> bool:  # a straight line has zeros of a higher order
+            return order == 1 or np.array_equal(where_defined(lambda: f(moved, *args)), f(point.copy(), *args))
+
+        check_reads_argument(x, lambda: f(point.copy(), *args), is_ignored)
 
 
-def check_reads_argument(x: Any, evaluate: Callable[[], Any], warns: bool = True) -> None:
-    """Refuse an f that gives zeros since it reads `x` itself, not the copy that `evaluate` hands to it; else warn."""
+def check_reads_argument(x: Any, evaluate: Callable[[], Any], is_ignored: Callable[[], bool] = lambda: True) -> None:
+    """Refuse an f that gives zeros since it reads `x` itself, not the copy that `evaluate` hands to it.
+
+    Where x is such that this does not show, warn if it is so as far as `is_ignored` tells.
+    """
     if not isinstance(x, np.ndarray) or not x.size:
         return
     if x.flags.writeable and x.dtype.kind == "f":
@@ -174,7 +186,7 @@ def check_reads_argument(x: Any, evaluate: Callable[[], Any], warns: bool = True
             raise ValueError(
                 "f reads x by another way than its argument, which is a copy here; let f read its argument"
             )
-    elif warns:
+    elif is_ignored():
         driver.warn_of(0, None, True, x)
 
 
@@ -195,23 +207,58 @@ def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:
     return _imaginary_values(f(x + 1j * steps), x) / steps
 
 
+class _Terms(NamedTuple):
+    """What a derivative of each element is made of.
+
+    Attributes
+    ----------
+    sizes, weights : ndarray of float64
+        The sum of the magnitudes of all terms, and of their weights.
+    divisors, lengths : ndarray of float64
+        What a sum of terms is divided by, once, and the steps, by which it is divided for each further order.
+    slopes, largest : ndarray of float64
+        How steep f is between the outermost of these points, and the largest value.
+    """
+
+    sizes: Floats
+    weights: Floats
+    divisors: Floats
+    lengths: Floats
+    slopes: Floats
+    largest: Floats
+
+    def rounding(self, order: int, inside: Any = 0.0) -> Floats:
+        """Return by how much the rounding of f may put derivatives off, that `inside` f included."""
+        with np.errstate(all="ignore"):
+            found: Floats = np.fmax(EPS * self.sizes, inside * self.weights) / np.abs(self.divisors)
+            for _ in range(order - 1):
+                found = found / self.lengths
+        return found
+
+
+def _values_at(f: Callable[[Any], Any], x: Floats, moved: Floats, is_scalar: bool) -> Floats:
+    """Return f where the elements of x have moved by each row."""
+    if is_scalar:
+        objective = PythonObjective(lambda point: f(point.item()))
+    else:
+        objective = PythonObjective(lambda point: f(point.copy()), lambda values: _real_values(values, x).ravel())
+    values = np.empty(moved.shape)
+    differentiate(objective, x, (), (sum_of_values(1.0)._replace(columns=x.size), along_rows(moved)), values)
+    return values
+
+
 def _linear(
     f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, int], is_scalar: bool
-) -> tuple[Floats, tuple[Floats, Floats]]:
-    """Return the quotients of another scheme, along a direction for each offset, and their terms and divisors."""
+) -> tuple[Floats, _Terms]:
+    """Return the quotients of another scheme, along a direction for each offset, and their terms."""
     rule, where, order = plan
     _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
     n, flat, offsets, weights = x.size, x.ravel(), offsets.T[:, index], weights.T[:, index]  # a column an element
     counts = weights.any(axis=1) | (n == 0)
     offsets, weights = offsets[counts], weights[counts]
-    if is_scalar:
-        objective = PythonObjective(lambda point: f(point.item()))
-    else:
-        objective = PythonObjective(lambda point: f(point.copy()), lambda values: _real_values(values, x).ravel())
-    moved, values = np.empty((2, len(offsets), n))
+    moved = np.empty((len(offsets), n))
     moved[...] = offsets * where.lengths
-    # f at each offset: an element has a step and a weight of its own.
-    differentiate(objective, x, (), (sum_of_values(1.0)._replace(columns=n), along_rows(moved)), values)
+    values = _values_at(f, x, moved, is_scalar)  # an element has a step and a weight of its own
     with np.errstate(all="ignore"):
         terms = weights * values if len(index) == 1 else np.where(weights == 0.0, 0.0, weights * values)
         divisors = denominators[index] * where.lengths
@@ -220,7 +267,10 @@ def _linear(
         quotients = terms.sum(axis=0) / divisors
         for _ in range(order - 1):  # one at a time: a power of a small step would be 0
             quotients = quotients / where.lengths
-        return quotients, (terms, divisors)
+        lengths = np.abs(np.broadcast_to(where.lengths, n))
+        slopes, size = np.ptp(values, axis=0) / np.ptp(moved, axis=0), np.abs(values).max(axis=0)
+        of_it = np.abs(terms).sum(axis=0), np.abs(weights).sum(axis=0), divisors, lengths, slopes, size
+        return quotients, _Terms(*of_it)
 
 
 def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) -> tuple[Any, bool]:
@@ -228,43 +278,41 @@ def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) 
     (rule, where, order), (h, _, _, is_scalar) = plan, how
     found, terms = _linear(f, x, plan, is_scalar)
     if isinstance(h, str) and (order > 1 or (scales(x) < SMALL).any()):
-        _look_again(f, x, plan, how, (found, _rounding(terms, where.lengths, order)))
+        _look_again(f, x, plan, how, (found, terms))
     lost = (np.abs(x).ravel() * rule.data[1] > np.abs(where.lengths)).any()
     return found.reshape(x.shape)[()], bool(lost)
 
 
-def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, Floats]) -> None:
+def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Terms]) -> None:
     """Write better derivatives where rounding hides what is known, and warn where it hides all digits."""
-    (rule, where, order), (_, scheme, bounds, is_scalar), (found, rounding), flat = plan, how, known, x.ravel()
-    first, steps = found.copy(), np.abs(np.broadcast_to(where.lengths, x.size))
+    (rule, _, order), (_, scheme, bounds, is_scalar), (found, terms), flat = plan, how, known, x.ravel()
+    first, rounding, is_lost = found.copy(), terms.rounding(order), False
+    if (scales(x) < SMALL).any():
+        base, ends = _values_at(f, x, np.zeros((1, x.size)), is_scalar), None if bounds is None else limits(x, bounds)
+        inside = rounding_near(x, base, EPS, lambda moves: _values_at(f, x, moves, is_scalar), ends)
+        rounding = terms.rounding(order, inside)
 
-    def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any]:  # noqa: ARG001
-        rule, where = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
-        quotients, terms = _linear(f, x, (rule, where, order), is_scalar)
-        return quotients, _rounding(terms, where.lengths, order)
+        def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:  # noqa: ARG001
+            rule, where = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
+            quotients, terms = _linear(f, x, (rule, where, order), is_scalar)
+            return quotients, terms.rounding(order, inside), terms.lengths
 
-    if not lengthen_small(found, flat, steps, rounding, again, EPS) and order == 1:
+        is_lost = lengthen_small(found, flat, terms.lengths, rounding, again, EPS)
+    if order == 1 and not is_lost:
         return
     with np.errstate(all="ignore"):
         # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
-        size = (steps / np.fmax(np.abs(flat), 1.0)) ** order * np.abs(rule.data[5]).max()
-        is_faint = size < EPS * np.abs(rule.data[3]).sum(axis=1).max()
-        hidden = is_faint & (found == first) & (rounding > np.abs(found))
+        length = np.fmax(np.abs(flat), 1.0)
+        is_faint = (terms.lengths / length) ** order * np.abs(rule.data[5]).max() < EPS * terms.weights.max(initial=0.0)
+        is_curved = (rounding > _HIDDEN * terms.slopes / length ** (order - 1)) & (
+            terms.slopes * terms.lengths > _SEEN * EPS * terms.largest
+        )
+        hidden = (is_faint | is_curved) & (found == first) & (rounding > np.abs(found))
     if hidden.any():
         driver.warn(
             f"no digit of the derivative of order {order} is right near {flat[hidden][0]:.2g}: the rounding of f makes "
             f"{rounding[hidden][0]:.1g} of it, and it is {found[hidden][0]:.1g}; pass longer steps h"
         )
-
-
-def _rounding(terms: tuple[Floats, Floats], lengths: Floats, order: int) -> Floats:
-    """Return by how much the rounding of f may put derivatives off, of terms and divisors."""
-    values, divisors = terms
-    with np.errstate(all="ignore"):
-        found: Floats = EPS * np.abs(values).sum(axis=0) / np.abs(divisors)
-        for _ in range(order - 1):
-            found = found / np.abs(lengths)
-    return found
 
 
 def _check_complex(f: Any, x: Any, point: Floats, args: tuple[Any, ...], bounds: Any) -> None:

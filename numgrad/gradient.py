@@ -13,28 +13,21 @@ from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
 from .containers import Container, in_order, is_container, is_labelled, joined, read_only, relabelled
 from .driver import Function, Progress, Workers, differentiate
-from .loops import (
-    RESPONDED,
-    Floats,
-    Rule,
-    make_complex_step,
-    make_directions,
-)
+from .loops import RESPONDED, Floats, Indices, Rule, make_complex_step, make_directions
+from .magnitudes import SMALL, lengthen_small, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import (
-    EPS,
-    FLOAT64,
-    SMALL,
-    batch_of,
-    check_argument_is_all,
-    extremes,
-    is_narrow,
-    lengthen_small,
-    resolution,
-    scales,
+from .points import EPS, FLOAT64, batch_of, check_argument_is_all, extremes, is_narrow, resolution, scales
+from .schemes import (
+    AnyScheme,
+    Bounds,
+    StepSize,
+    along_rows,
+    central_rule,
+    limits,
+    rule_at,
+    sum_of_values,
 )
-from .schemes import AnyScheme, Bounds, StepSize, central_rule, rule_at
 
 __all__ = ["numerical_gradient"]
 
@@ -103,9 +96,10 @@ def numerical_gradient(
         coordinate's magnitude (of 1 where that is 0), with the eps of the coarser precision of `x` and of what `f`
         returns, by one evaluation more: right for an f that changes over lengths like `x` itself. Where rounding leaves
         fewer than four digits of the derivative by a coordinate below 0.1, it takes longer steps, up to that of the
-        magnitude 1, until two results agree: four evaluations more as a rule; f may raise there. With an array or
-        'auto' the divisor is the distance of the points as they are stored. For arrays in a container, one for all of
-        them, or a dict with one for each: ``{"W": 1e-4, "layers[0]": 1e-3}``; so are `bounds`.
+        magnitude 1, until two results agree: four evaluations more as a rule; f may raise there. If there are such
+        coordinates, six evaluations along a line show what is rounded inside an f that is small since terms cancel.
+        With an array or 'auto' the divisor is the distance of the points as they are stored. For arrays in a container,
+        one for all of them, or a dict with one for each: ``{"W": 1e-4, "layers[0]": 1e-3}``; so are `bounds`.
     args : tuple, optional
         Further arguments of `f`.
     workers : int or map-like callable, default 1
@@ -233,10 +227,9 @@ def numerical_gradient(
     gradient = np.empty(shape) if out is None else _cleared(arguments.result_buffer(out, shape, x, args))
     # A matrix that was given as `out` would stay one, of two dimensions.
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
-    if h.__class__ is str and make is make_directions and point.size:
-        flags = _by_automatic_steps(
-            objective, (point, args), plan, ((scheme, bounds, chosen), (workers, progress)), flat
-        )
+    if h.__class__ is str:
+        how = workers, progress
+        flags = by_automatic_steps(objective, (point, args), plan, (scheme, bounds, chosen), how, flat)
     else:
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if make is make_complex_step:
@@ -249,36 +242,76 @@ def numerical_gradient(
     return gradient
 
 
-def _by_automatic_steps(
-    objective: Any, at: tuple[Any, Any], plan: tuple[Rule, Any], how: tuple[Any, Any], out: Floats
+def by_automatic_steps(
+    objective: Any, at: tuple[Any, Any], plan: Any, options: Any, how: tuple[Any, Any], out: Floats, known: Any = ()
 ) -> int:
-    """Write the derivatives by automatic steps, longer ones where rounding hides those of small coordinates."""
-    (point, args), ((scheme, bounds, chosen), (workers, progress)) = at, how
-    value, eps = driver.eps_of_values(objective, point, args)
+    """Do the `plan` of automatic steps, with longer ones where rounding hides derivatives by small coordinates.
+
+    The `options` are scheme, bounds and coordinates. Known may be f(x), or NaN, and the spacing of what f returns.
+    """
+    (point, args), (scheme, bounds, chosen), (workers, progress) = at, options, how
+    if plan[0].make is not make_directions or not point.size:
+        return differentiate(objective, point, args, plan, out, workers, progress)
+    value, eps = known or driver.eps_of_values(objective, point, args)
     plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
     plain = np.asarray(point)
-    if extremes(np.abs(plain))[0] >= SMALL:  # faster than to ask by coordinate
-        return differentiate(objective, point, args, plan, out, workers, progress)
-    places = np.arange(point.size) if chosen is None else chosen
-    small, steps = scales(plain)[places] < SMALL, np.abs(plan[1].lengths)
+
+    def do(plan: Any, out: Floats, *how: Any) -> int:
+        return differentiate(objective, point, args, (with_value(plan[0], value), plan[1]), out, *how)
+
+    places, small = _small_ones(objective, plain, chosen)
+    if not small.any():
+        return do(plan, out, workers, progress)
+
+    def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+        found, each, rows = np.full((3, len(out)), math.nan), np.ones(point.size), np.empty(missing.sum())
+        each[places] = longer
+        plan = rule_at(point, each.reshape(plain.shape), scheme, bounds, places[missing], eps)
+        do(plan, rows, 1 if callable(workers) else workers)
+        found[:, missing] = rows, noise / np.abs(plan[1].lengths), np.abs(plan[1].lengths)
+        return found[0], found[1], found[2]
+
     try:
-        flags = differentiate(objective, point, args, plan, out, workers, progress)
-        if small.any() and (objective.has_descent or isinstance(objective, PythonObjective)):
-            value = objective.value(point, args) if value != value else value
-
-            def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-                found, each, rows = np.full((2, len(out)), math.nan), np.ones(point.size), np.empty(missing.sum())
-                each[places] = longer
-                rule, where = rule_at(point, each.reshape(plain.shape), scheme, bounds, places[missing], eps)
-                differentiate(objective, point, args, (rule, where), rows, 1 if callable(workers) else workers)
-                found[:, missing] = rows, eps * abs(value) / np.abs(where.lengths)
-                return found[0], found[1]
-
-            lengthen_small(out, plain.reshape(-1)[places], steps, eps * abs(value) / steps, again, resolution(plain))
+        flags, steps = do(plan, out, workers, progress), np.abs(plan[1].lengths)
+        noise = noise_at(objective, at, value, eps, None if bounds is None else limits(plain, bounds))
+        lengthen_small(out, plain.reshape(-1)[places], steps, noise / steps, again, resolution(plain))
     except BaseException:
         out[small] = math.nan  # nobody has looked whether they are good enough
         raise
     return flags
+
+
+def with_value(rule: Rule, value: float) -> Rule:
+    """Return a rule that needs f(x) as one that has it, if it is known."""
+    if rule.needs_value and value == value:
+        return rule._replace(data=(value, *rule.data[1:]), needs_value=False)
+    return rule
+
+
+def _small_ones(objective: Any, x: NDArray[Any], chosen: Any) -> tuple[Indices, NDArray[np.bool_]]:
+    """Return the coordinates, and which of them are small; none of an f that gives its differences itself."""
+    is_perturbed = objective.has_descent or isinstance(objective, PythonObjective) or hasattr(objective.f, "_hessian")
+    if not is_perturbed or extremes(np.abs(x))[0] >= SMALL:  # faster than to ask by coordinate
+        return ALL_COORDINATES, np.zeros(0, np.bool_)
+    places = np.arange(x.size) if chosen is None else chosen
+    return places, scales(x)[places] < SMALL
+
+
+def noise_at(objective: Any, at: tuple[Any, Any], value: float, eps: float, ends: Any = None) -> float:
+    """Return how far rounding puts off the value of f at the point: its spacing, or more that is seen next to it.
+
+    That of one term of a sum of elements, which are moved alone.
+    """
+    (point, args), terms = at, len(objective.f) if hasattr(objective.f, "_hessian") else 1
+    value = objective.value(point, args) if value != value else value
+
+    def values(moves: Floats) -> Floats:
+        rows = np.empty(len(moves))
+        differentiate(objective, point, args, (sum_of_values(1.0), along_rows(moves)), rows)
+        return rows
+
+    inside = rounding_near(np.asarray(point), np.array([value]), eps, values, ends).item()
+    return float(max(eps * abs(value) / terms, inside / math.sqrt(terms)))
 
 
 def _cleared(out: Floats) -> Floats:

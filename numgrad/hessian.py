@@ -13,18 +13,24 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, is_container, is_labelled
-from .curvature import STEP, SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes, steps_at, warn_of
+from .curvature import SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes
 from .driver import Progress, Workers
-from .gradient import takes_containers
+from .gradient import noise_at, takes_containers
 from .labelled import both_with_labels, warn_of_copies
 from .loops import Floats
+from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer, rounding_near
 from .objectives.python import PythonObjective
-from .points import EPS, SMALL, enough, is_narrow, least_magnitude, lengthen, longer, private_copy, resolution, scales
+from .points import EPS, is_narrow, private_copy, resolution, scales
 from .problem import Options, Problem
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, as_scheme, limits, steps_of, stored_steps, sum_of_values
+from .second_steps import steps_at, warn_of
 from .sparsity import entries_of
 
 __all__ = ["hessian_vector_product", "numerical_hessian"]
+
+# Times its rounding that the element of a product is at least to which others are compared: less is no number.
+# Fixed by test_a_product_of_which_rounding_hides_a_part in tests/test_magnitudes.py.
+_CERTAIN = 8.0
 
 
 def numerical_hessian(
@@ -110,7 +116,8 @@ def numerical_hessian(
     -----
     RuntimeWarning
         If a step is lost where it is added to some coordinate; if `f` saw a private copy and does not respond to it; if
-        the rounding of `f` is more than a thousandth of the largest element, so that it has less than three digits.
+        the rounding of `f` is more than a thousandth of the largest element, so that it has less than three digits, or
+        if all elements are zero and it may hide them.
 
     Notes
     -----
@@ -124,10 +131,13 @@ def numerical_hessian(
     A coordinate x_i may be tiny where f is of the magnitude 1, and 'auto' would see round-off only. Where ``|x_i| <
     0.1`` and the second difference along it is below some 4000 times the rounding ``4 eps |f|``, its step grows until
     it is not, or is that of the magnitude 1, or f is not finite, raises, or bends by more than rounding explains. That
-    takes up to three evaluations for each of a few steps, and two more for each pair of the coordinate. With a
-    `gradient`, and for an objective that gives its own, the columns of such coordinates are taken again where rounding
-    is more than some 1e-5 of them, as if these were of the magnitude 1, and then 1/32, 1/1024 ..., until two of the
-    results agree but for rounding: four evaluations more a column as a rule.
+    takes up to three evaluations for each of a few steps, and two more for each pair of the coordinate. If there are
+    such coordinates, six evaluations along a line show the rounding inside an f that is small since terms cancel, which
+    then counts in place of ``eps |f|``. A step that has grown by more than 4 at once is made shorter by 4 as long as
+    that tells another curvature. Of zeros alone one evaluation more tells whether rounding may have hidden curvature.
+    With a `gradient`, and for an objective that gives its own, the columns of such coordinates are taken again where
+    rounding is more than some 1e-5 of an entry, as if these were of the magnitude 1, and then 1/32, 1/1024 ..., until
+    two of the results agree but for rounding: six evaluations more, and four a column, as a rule.
 
     References
     ----------
@@ -230,7 +240,8 @@ def hessian_vector_product(
 
     With 'auto', elements whose rounding is more than some 1e-5 of the largest element with a `gradient`, or 1e-4
     without, are taken again by the steps of coordinates below 0.1 as if these were 1, and then 1/32, 1/1024 ..., until
-    two results agree but for rounding: four gradients more as a rule, or four evaluations for each such element.
+    two results agree but for rounding: four gradients more as a rule, or four evaluations for each such element. If
+    there are such coordinates, seven gradients, or six evaluations of f, show the rounding of them next to x.
 
     References
     ----------
@@ -268,9 +279,7 @@ def hessian_vector_product(
             break
         eps = product.spacing  # once more, since what is returned has fewer digits
     if is_auto and least_magnitude(plain) < SMALL:
-        if gradient is None and value != value:
-            value = objective.value(point, args)
-        product.lengthen(found, steps, 0.0 if gradient is not None else eps * abs(value), eps)
+        product.lengthen(found, steps, product.noise(objective, value, eps), eps)
     warn_of(objective, (point, args), (h, steps), private and not found.any())
     with np.errstate(all="ignore"):
         return np.ldexp(found, power).reshape(plain.shape)
@@ -403,7 +412,8 @@ class _Product:
 
     def __init__(self, f: Any, gradient: Any, point: NDArray[Any], v: Floats, how: tuple[Any, Workers]) -> None:
         self.f, self.point, self.v, (self.args, self.workers) = f, point, v, how
-        self.takes_values = gradient is None and not is_cheap(f)
+        self.is_cheap = gradient is None and is_cheap(f)
+        self.takes_values = gradient is None and not self.is_cheap
         self.gradient = partial(slopes, f, None, self.workers, None) if gradient is None else gradient
         self.spacing, self.length = EPS, 0.0
         self.ends: Floats = np.empty((2, 0))
@@ -413,19 +423,32 @@ class _Product:
         with np.errstate(all="ignore"):
             self.length = 1.0 / float(np.max(np.abs(self.v) / steps))
         gradient = partial(slopes, self.f, steps, self.workers, chosen) if self.takes_values else self.gradient
-        self.ends, self.spacing = _ends(gradient, self.point, self.length * self.v, self.args)
+        move = self.length * self.v
+        self.ends, self.spacing = _gradients(gradient, self.point, np.stack([move, -move]), self.args)
         with np.errstate(all="ignore"):
             found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
         return found
 
-    def rounding(self, noise: float, eps: float, steps: Floats) -> Floats:
-        """Return how far rounding may put off each element: the `noise` of f, or that of gradients."""
-        with np.errstate(all="ignore"):
-            if self.takes_values:
-                return noise / steps / self.length
-            return np.full(len(steps), max(noise / STEP, eps * np.abs(self.ends).max()) / self.length)
+    def noise(self, objective: Any, value: float, eps: float) -> Any:
+        """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""
+        if self.takes_values:
+            return noise_at(objective, (self.point, self.args), value, eps)
 
-    def lengthen(self, found: Floats, steps: Floats, noise: float, eps: float) -> None:
+        def values(moves: Floats) -> Floats:
+            return _gradients(self.gradient, self.point, moves, self.args)[0]
+
+        plain, here = self.point.view(np.ndarray), values(np.zeros((1, self.point.size)))
+        least = noise_of_slopes(self.f, self.point, self.args) if self.is_cheap else 0.0
+        return np.fmax(rounding_near(plain, here, eps, values), max(least, eps * float(np.abs(here).max())))
+
+    def rounding(self, noise: Any, eps: float, steps: Floats) -> Floats:
+        """Return how far rounding may put off each element: the `noise` of f, or that of gradients."""
+        of_slopes = 0.0 if self.takes_values else eps * np.abs(self.ends).max()
+        with np.errstate(all="ignore"):
+            found: Floats = np.fmax(noise / steps if self.takes_values else noise, of_slopes) / self.length
+        return found
+
+    def lengthen(self, found: Floats, steps: Floats, noise: Any, eps: float) -> None:
         """Take those elements again by longer steps of small coordinates that rounding hides beside the largest."""
         plain, off = self.point.view(np.ndarray), self.rounding(noise, eps, steps)
         with np.errstate(all="ignore"):
@@ -433,19 +456,19 @@ class _Product:
             if is_narrow(plain):  # where a point is stored in few digits, a part of the move goes
                 move = self.length * np.abs(self.v).sum()
                 hidden = off + np.abs(found) * (resolution(plain) * scales(plain)[self.v != 0.0].sum() / move)
-            lost = ~((np.abs(found) - off).max() > enough(eps, 2, 2 if self.takes_values else 1) * hidden)
+            lost = ~((np.abs(found) - _CERTAIN * off).max() > enough(eps, 2, 2 if self.takes_values else 1) * hidden)
         small = scales(plain) < SMALL
         lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
 
-        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
             own = stored_steps(plain, longer(plain, steps, least))
-            return self.by(own, np.flatnonzero(missing)), self.rounding(noise, eps, own)
+            return self.by(own, np.flatnonzero(missing)), self.rounding(noise, eps, own), own + self.length
 
         lengthen(found, off, lost, measure, least_magnitude(plain), resolution(plain))
 
 
-def _ends(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...]) -> tuple[Floats, float]:
-    """Return the gradients at ``x + move`` and at ``x - move``, and the spacing of what is returned."""
+def _gradients(gradient: Any, x: NDArray[Any], moves: Floats, args: tuple[Any, ...]) -> tuple[Floats, float]:
+    """Return the gradients at x and each row of moves, and the spacing of what is returned."""
     spacings = [EPS]
 
     def checked(returned: Any) -> Floats:
@@ -456,6 +479,6 @@ def _ends(gradient: Any, x: NDArray[Any], move: Floats, args: tuple[Any, ...]) -
             spacings.append(resolution(array))
         return private_copy(array).reshape(-1)
 
-    ends, rule = np.empty((2, x.size)), sum_of_values(1.0)._replace(columns=x.size)
-    driver.differentiate(PythonObjective(gradient, checked), x, args, (rule, along_rows(np.stack([move, -move]))), ends)
-    return ends, max(spacings)
+    found, rule = np.empty(moves.shape), sum_of_values(1.0)._replace(columns=x.size)
+    driver.differentiate(PythonObjective(gradient, checked), x, args, (rule, along_rows(moves)), found)
+    return found, max(spacings)

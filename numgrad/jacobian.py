@@ -65,8 +65,8 @@ def numerical_jacobian(
         callable and it is writable and floating, and is bit for bit what it was after any exit. A Python `f` receives
         a Series or DataFrame with its labels.
     h : float, 'auto' or array_like, default 1e-4
-        Step, in the unit of x, as for `numerical_gradient`. Automatic steps of a coordinate grow where rounding leaves
-        less than half of the digits of all outputs that change with it.
+        Step, in the unit of x, as for `numerical_gradient`. Automatic steps of a coordinate grow for each output of
+        which rounding leaves less than half of the digits, or that does not change with it.
     args : tuple, optional
         Further arguments of `f`.
     workers : int or map-like callable, default 1
@@ -201,6 +201,7 @@ def directional_derivative(
     A coordinate may be tiny where f is of the magnitude 1. With 'auto', where that error is more than some 1e-5 of a
     derivative and `v` moves a coordinate below 0.1, its magnitude is taken as 1, and then as 1/32, 1/1024 ..., until
     two of the results agree but for rounding: four evaluations more as a rule. f may raise there, or not be finite.
+    Six evaluations more show what is rounded inside an f that is small since terms cancel.
 
     References
     ----------

@@ -34,20 +34,6 @@ LOSS_EPS = 1e3 * EPS
 # Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
 _SMALLEST = 1e-307
 
-# Of |x|: a coordinate below it may be small for f: x_i may be tiny where f is of the magnitude 1, and a step relative
-# to it is lost. Fixed, as what follows, by tests/test_magnitudes.py.
-SMALL = 0.1
-# Between the steps of two rungs: the rounding of the lower one, by which the upper one is judged, is so much larger.
-_RATIO = 32.0
-# Rungs below the magnitude 1: the last one is that of 1e-18, which is lost beside 1 anyway.
-_RUNGS = 12
-# Spacings of f by which two rungs may differ: its values are sums of many terms.
-_SURE = 16.0
-# Multiple of its rounding that a first derivative is to be. Where it is, to look again would take five times as long.
-_DIGITS = 1e4
-# Part of a derivative by which two rungs may differ; it is the truncation error of the upper one.
-_AGREE = 1e-6
-
 # The memory that each f was last seen not to read by another way than its argument.
 _independent: WeakKeyDictionary[Callable[..., Any], ref[NDArray[Any]]] = WeakKeyDictionary()
 
@@ -276,49 +262,6 @@ def scales(x: NDArray[Any]) -> NDArray[np.float64]:
     return np.maximum(magnitude, _SMALLEST)
 
 
-def longer(x: NDArray[Any], steps: NDArray[Any], least: float) -> NDArray[np.float64]:
-    """Return steps relative to the coordinates of the plain array `x`, of small ones as if these were at least so."""
-    found = scales(x)
-    return steps * (np.where(found < SMALL, np.maximum(found, least), found) / found)
-
-
-def least_magnitude(x: NDArray[Any]) -> float:
-    """Return the smallest magnitude of a coordinate."""
-    least = extremes(np.abs(x))[0]
-    return min(least, 1.0) if least >= SMALL else float(scales(x).min(initial=1.0))
-
-
-def enough(eps: float, order: int, derivative: int = 1) -> float:
-    """Return the multiple of its rounding that a derivative should be: half of the digits of that by the best step."""
-    return float(eps ** (-0.5 * order / (order + derivative)))
-
-
-def lengthen_small(
-    found: NDArray[np.float64],
-    x: NDArray[Any],
-    steps: NDArray[np.float64],
-    rounding: NDArray[np.float64],
-    again: Callable[[NDArray[np.float64], NDArray[np.bool_]], tuple[Any, Any]],
-    eps: float,
-) -> bool:
-    """Take again the derivatives by small coordinates of the flat `x` of which rounding leaves fewer than four digits.
-
-    Return whether there were some.
-
-    ``again(steps, missing)`` returns derivatives, and their rounding, by other steps, or NaN; `eps` is the spacing of
-    the points.
-    """
-    with np.errstate(all="ignore"):
-        lost = (scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding)
-
-    def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Any, Any]:
-        return again(longer(x, steps, least), missing)
-
-    if is_any := bool(lost.any()):
-        lengthen(found, rounding, lost, measure, least_magnitude(x), eps)
-    return is_any
-
-
 def where_defined(evaluate: Callable[[], Any]) -> Any:
     """Return what `evaluate` does, or None if that raises, and does so again: f is not defined there.
 
@@ -333,42 +276,3 @@ def where_defined(evaluate: Callable[[], Any]) -> Any:
     except Exception:  # noqa: BLE001
         return None
     raise first
-
-
-def lengthen(
-    found: NDArray[Any],
-    rounding: NDArray[Any],
-    lost: NDArray[np.bool_],
-    measure: Callable[[float, NDArray[np.bool_]], tuple[Any, Any]],
-    floor: float,
-    eps: float,
-) -> None:
-    """Write to the derivatives `found`, where they are `lost` in rounding, what longer steps tell that f allows.
-
-    ``measure(least, missing)`` returns derivatives, and their rounding, by the steps of magnitudes of at least `least`,
-    or NaN, as where these are those of the last time; the smallest magnitude is `floor`, and `eps` the spacing of the
-    points. That of 1 comes first. A result is good if the one by steps that are shorter by 32 is the same, but for the
-    rounding of that one. It takes the place of what was found if that differs from it, or may be off by more. So does
-    the best, if none is good, and the two differ by less than that. Nothing is taken from where f raises.
-    """
-    if not lost.any():
-        return
-    agree = max(_AGREE, _RATIO * eps ** (2 / 3))  # what the rounding of narrow points makes of the lower one's step
-    missing, best = lost.copy(), np.array(rounding)
-
-    def measured(least: float) -> tuple[Any, Any]:
-        # f need not be defined where nobody asked for it.
-        return where_defined(lambda: measure(least, missing)) or (np.full(found.shape, np.nan), rounding)
-
-    with np.errstate(all="ignore"):
-        upper, _ = measured(1.0)
-        for rung in range(1, _RUNGS + 1):
-            lower, allowed = measured(_RATIO**-rung)
-            differ = np.abs(upper - lower)
-            sure = _SURE * allowed + agree * np.abs(upper)
-            better = missing & ((differ < best) | ((differ <= sure) & ~(np.abs(upper - found) <= 2.0 * sure)))
-            found[better], best[better] = upper[better], differ[better]
-            missing &= ~(differ <= sure)
-            if not missing.any() or _RATIO**-rung <= floor:
-                return
-            upper = np.where(np.isnan(lower), upper, lower)

@@ -15,9 +15,10 @@ from .containers import is_labelled
 from .driver import Progress, Workers
 from .labelled import with_labels
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
+from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
-from .points import EPS, FLOAT64, SMALL, enough, is_narrow, least_magnitude, lengthen, longer, resolution, scales
+from .points import EPS, FLOAT64, is_narrow, resolution, scales
 from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, limits, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
@@ -182,53 +183,43 @@ class Problem:
         with np.errstate(all="ignore"):
             # The points are rounded too: what that makes of f is not known, but its share of the whole move is.
             points = resolution(plain) * x.sum(axis=1) / np.abs(vectors).sum(axis=1)
-            hidden = (np.abs(rows) * points[:, np.newaxis] + self.rounding) / reach[:, np.newaxis]
+            rounding = np.repeat(self.noise(), self.width // self.base.size) if self.base.size else np.empty(0)
+            hidden = (np.abs(rows) * points[:, np.newaxis] + rounding) / reach[:, np.newaxis]
 
-        known = np.full(len(rows), np.nan)
-
-        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-            chosen, found, length = missing.any(axis=1), np.full(rows.shape, np.nan), np.full(len(rows), np.inf)
-            found[chosen], length[chosen], _ = self._lines(vectors[chosen], longer(plain, steps, least))
-            found[length == known] = np.nan  # another coordinate limits t: the points are those of the last time
-            known[:] = length
-            return found, self.rounding / length[:, np.newaxis]
+        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+            chosen, found, length = missing.any(axis=1), np.full(rows.shape, np.nan), np.full((len(rows), 1), np.inf)
+            found[chosen], length[chosen, 0], _ = self._lines(vectors[chosen], longer(plain, steps, least))
+            return found, rounding / length, length  # the last one again where another coordinate limits t
 
         lost = ~(np.abs(rows) > enough(self.eps, self.scheme.order) * hidden)
-        self._lengthen(
-            rows, self.rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()), resolution(plain)
-        )
+        lengthen(rows, rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()), resolution(plain))
         return rows, flags
 
     def _lengthen_columns(self, found: Any, noise: Any) -> None:
-        """Take again the columns of small coordinates with which rounding hides that any output changes.
+        """Take again the columns of small coordinates with an entry that rounding hides, and keep what is better.
 
         `noise` is the rounding of all outputs, or None for that of their own values.
         """
         plain = np.asarray(self.point)
         if not (self.is_automatic and (small := scales(plain) < SMALL).any()):
             return
-        steps = np.abs(self.plan[1].lengths)
-        noise = np.broadcast_to(self.eps * np.abs(self.base.reshape(-1)) if noise is None else noise, self.base.size)
+        steps, noise = np.abs(self.plan[1].lengths), np.fmax(self.noise(), 0.0 if noise is None else noise)
         if is_dense := isinstance(found, np.ndarray):
             entries, columns, noise = found, np.arange(len(steps)), noise[:, np.newaxis]
         else:
             entries, columns, noise = found.data, found.indices, np.repeat(noise, np.diff(found.indptr))
-        seen = np.zeros(len(steps))
-        with np.errstate(all="ignore"):
-            ratios = np.abs(entries) * steps[columns] / noise
-            if is_dense:
-                seen = np.fmax.reduce(ratios, axis=0, initial=0.0)
-            else:
-                np.fmax.at(seen, columns, ratios)
-        hidden = small & ~(seen > enough(self.eps, self.scheme.order))
+        lost = small[columns] & ~(np.abs(entries) * steps[columns] > enough(self.eps, self.scheme.order) * noise)
 
-        def measure(least: float, _: Any) -> tuple[Any, Floats]:
+        def measure(least: float, missing: Any) -> tuple[Any, Floats, Floats]:
+            hidden = np.zeros(len(steps), np.bool_)
+            hidden[columns[missing] if not is_dense else missing.any(axis=0)] = True
             own = np.where(hidden, longer(plain, steps, least), steps)
             again = self._entries_by(own.reshape(plain.shape), np.flatnonzero(hidden) if is_dense else None)
-            return again, noise / np.abs(self.plan[1].lengths)[columns]
+            lengths = np.broadcast_to(np.abs(self.plan[1].lengths)[columns], entries.shape)
+            return again, noise / lengths, lengths
 
-        rounding, lost, _ = np.broadcast_arrays(noise / steps[columns], hidden[columns], entries)
-        self._lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
+        rounding = np.broadcast_to(noise / steps[columns], entries.shape)
+        lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
 
     def _entries_by(self, steps: Floats, chosen: Indices | None) -> NDArray[Any]:
         """Return columns of a Jacobian by other steps, NaN for the others, or all entries of a sparse one."""
@@ -242,12 +233,6 @@ class Problem:
         self.differentiate(self.plan_of(chosen), rows)
         found[:, chosen] = rows.view(self.base.dtype).T
         return found
-
-    def _lengthen(self, *of_it: Any) -> None:
-        """Call `points.lengthen`, whose evaluations count as no progress, and need no other processes."""
-        self.options = self.options._replace(progress=False)
-        self.workers = 1 if callable(self.workers) else self.workers
-        lengthen(*of_it)
 
     def _lines(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats, int]:
         """Return the derivatives along vectors by steps, how far t goes along each, and flags.
@@ -274,10 +259,17 @@ class Problem:
             kept = self.is_complex or (~lost & (sizes[moving] > 0.0))
         return rows, reach, flags if np.all(np.any(kept, axis=-1)) else flags | STEP_LOST
 
-    @property
-    def rounding(self) -> Floats:
-        """How far the rounding of f may put off each number of a row."""
-        return self.eps * np.repeat(np.abs(self.base.reshape(-1)), self.width // max(1, self.base.size))
+    def noise(self) -> Floats:
+        """Return how far rounding puts off each output at the point: its spacing, or more that is seen next to it.
+
+        These evaluations, and those that follow, count as no progress, and need no other processes.
+        """
+        self.options = self.options._replace(progress=False)
+        self.workers = 1 if callable(self.workers) else self.workers
+        ends = None if self.options.bounds is None else limits(self.point, self.options.bounds)
+        base, plain = self.base.reshape(-1), np.asarray(self.point)
+        inside = rounding_near(plain, base, self.eps, lambda moves: self.values(along_rows(moves)), ends)
+        return np.fmax(self.eps * np.abs(base), inside)  # type: ignore[no-any-return]
 
     def _ends(self, vectors: Floats) -> Any:
         """Return between which numbers t each line ``x + t v`` stays within the bounds."""

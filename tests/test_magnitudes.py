@@ -7,10 +7,13 @@ import pytest
 from numba import njit
 
 from numgrad import (
+    Gradient,
     Hessian,
     LayerObjective,
     SeparableObjective,
+    descent_path,
     directional_derivative,
+    gradient_descent,
     hessian_vector_product,
     numerical_diff,
     numerical_gradient,
@@ -171,10 +174,11 @@ def test_evaluations_where_nothing_is_lost_and_where_it_is():
 
     v = np.ones(3)
     for x, lost in ((np.array([0.01, 1.0, 2.0]), False), (np.array([1e-9, 1.0, 2.0]), True)):
-        assert count(lambda x=x: directional_derivative(f, x, v, "auto")) == 3 + 4 * lost
-        assert count(lambda x=x: numerical_hessian(f, x, gradient=slopes)) == 7 + 4 * lost
-        assert count(lambda x=x: hessian_vector_product(f, x, v, gradient=slopes)) == 2 + 4 * lost
-        assert count(lambda x=x: hessian_vector_product(f, x, v)) == 13 + 24 * lost
+        # Six show the rounding of f next to x, and one more the gradient at x itself.
+        assert count(lambda x=x: directional_derivative(f, x, v, "auto")) == 9 + 4 * lost
+        assert count(lambda x=x: numerical_hessian(f, x, gradient=slopes)) == 13 + 4  # for entries that are 0
+        assert count(lambda x=x: hessian_vector_product(f, x, v, gradient=slopes)) == 9 + 4 * lost
+        assert count(lambda x=x: hessian_vector_product(f, x, v)) == 19 + 24 * lost
         assert count(lambda x=x: directional_derivative(f, x, v, 1e-4)) == 3
     # A coordinate that does not move along v does not count.
     assert count(lambda: directional_derivative(f, np.array([1e-9, 1.0, 2.0]), [0.0, 1.0, 1.0], "auto")) == 3
@@ -216,11 +220,14 @@ def test_a_gradient_of_what_is_small_itself(scheme, length):
     assert np.abs(length * found - np.cos(x / length)).max() < 1e-6
 
 
-def test_a_gradient_takes_no_more_where_nothing_is_lost():
+def test_a_gradient_takes_six_more_where_nothing_is_lost():
     calls = []
     x = np.array([1e-3, 0.02, -0.5])
     numerical_gradient(lambda x: calls.append(1) or np.sum(np.cos(x + 1.0)), x, "auto")
-    assert len(calls) == 2 * 3 + 1  # one shows how many digits f has
+    assert len(calls) == 2 * 3 + 1 + 6  # one shows how many digits f has, and six what is rounded inside it
+    calls.clear()
+    numerical_gradient(lambda x: calls.append(1) or np.sum(np.cos(x + 1.0)), x + 1.0, "auto")
+    assert len(calls) == 2 * 3 + 1
 
 
 @pytest.mark.parametrize("tiny", TINY)
@@ -392,3 +399,245 @@ def test_progress_is_that_of_the_work_itself():
     x, seen = np.array([1e-8, 1.0]), []
     directional_derivative(lambda x: np.sum(np.exp(x)), x, np.ones(2), "auto", progress=lambda *at: seen.append(at))
     assert seen == [(1, 1)]
+
+
+# f that is small at 0 since terms cancel, which are rounded; its first two derivatives at 0; and their rounding.
+CANCELLING = {
+    "logarithm": (lambda t: np.log(2.0 + t) - math.log(2.0), 0.5, -0.25),
+    "product": (lambda t: (t - 2.0) * (t - 3.0) - 6.0, -5.0, 2.0),
+    "quotient": (lambda t: 3.0 / (3.0 - t) - 1.0 + t, 4.0 / 3.0, 2.0 / 9.0),
+    "sine": (lambda t: np.sin(t + 0.5) - math.sin(0.5) + np.cosh(t) - 1.0, math.cos(0.5), 1.0 - math.sin(0.5)),
+    "energies": (lambda t: 20.0 + np.exp(t) + t**2 - 21.0, 1.0, 3.0),
+}
+
+
+@pytest.mark.filterwarnings("ignore:about 3 digits of the Hessian")
+@pytest.mark.parametrize("tiny", [1e-300, 1e-14, -1e-12, 3e-11, 1e-9, -1e-8, 1e-7, 2e-6])
+@pytest.mark.parametrize("name", CANCELLING)
+def test_f_that_is_small_since_terms_cancel(name, tiny):
+    f, slope, curvature = CANCELLING[name]
+    x, bounds = np.array([tiny, 1.5]), (-0.5, 2.0)
+
+    def g(x):
+        return float(f(x[0]) * x[1])
+
+    for scheme in ("central", "forward", "central4"):
+        found = [
+            numerical_gradient(g, x, "auto", scheme=scheme)[0] / 1.5,
+            numerical_gradient(g, x, "auto", scheme=scheme, bounds=bounds)[0] / 1.5,
+            numerical_jacobian(lambda x: np.array([x[0], g(x)]), x, "auto", scheme=scheme)[1, 0] / 1.5,
+            directional_derivative(g, x, [1.0, 0.0], "auto", scheme=scheme) / 1.5,
+            numerical_diff(f, tiny, "auto", scheme=scheme),
+        ]
+        assert np.abs(np.array(found) - slope).max() < 2e-4 * abs(slope)  # four digits are enough
+    found = [
+        numerical_hessian(g, x)[0, 0] / 1.5,
+        numerical_hessian(g, x, bounds=bounds)[0, 0] / 1.5,
+        numerical_diff(f, np.array([tiny, -tiny]), order=2)[1],
+        hessian_vector_product(g, x, [1.0, 0.0])[0] / 1.5,
+    ]
+    assert np.abs(np.array(found) - curvature).max() < 2e-3 * abs(slope)
+    assert abs(propagate(f, tiny, 1.0)[1] - slope**2) < 4e-4 * slope**2
+
+
+def test_single_precision_that_is_small_since_terms_cancel():
+    def f(x):
+        return np.float32(np.exp(np.float32(x[0])) - np.float32(1.0))
+
+    for tiny in (1e-7, 1e-5, 3e-4):
+        found = numerical_gradient(f, np.array([tiny]), "auto"), numerical_jacobian(f, np.array([tiny]), "auto")
+        assert np.abs(np.array(found) - 1.0).max() < 1e-3
+
+
+def test_what_is_no_rounding_is_not_taken_for_it():
+    """f that has a form of its own on the scale of x, though it is small itself: the first steps are right."""
+    forms = {
+        "wave": (lambda t, u: np.sin(t / u), lambda t, u: math.cos(t / u) / u),
+        "power": (lambda t, u: np.abs(t) ** 2.5, lambda t, u: 2.5 * abs(t) ** 1.5),
+        "root": (lambda t, u: np.sqrt(np.abs(t)), lambda t, u: 0.5 * abs(t) ** -0.5),
+        "kink": (lambda t, u: np.hypot(t, u), lambda t, u: t / math.hypot(t, u)),
+        "both": (
+            lambda t, u: 3e-3 * np.sin(t / u) + np.expm1(t),
+            lambda t, u: 3e-3 * math.cos(t / u) / u + math.exp(t),
+        ),
+    }
+    for f, exact in forms.values():
+        for t in (1e-13, 3e-9, 1e-6, 2e-3):
+            for options in ({}, {"bounds": (0.0, 1.0)}):
+                slope, unit = exact(t, 0.7 * t), 0.7 * t
+                found = numerical_gradient(lambda x, f=f, u=unit: f(x[0], u), np.array([t]), "auto", **options)
+                assert found == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("returns", [np.float32, np.float64])
+def test_each_entry_of_a_jacobian_is_judged(returns):
+    """An output that is 0, or has a large slope, tells nothing of the rounding of the others."""
+    rows = [
+        lambda t: t,
+        lambda t: 1e6 * t,
+        lambda t: 0.0 * t,
+        np.cosh,
+        lambda t: 2.0 + 3.0 * t,
+        lambda t: np.exp(2.0 * t),
+    ]
+    exact = np.array([1.0, 1e6, 0.0, 0.0, 3.0, 2.0])
+
+    def outputs(x):
+        return np.array([row(x[0]) for row in rows]).astype(returns) + returns(0.0) * returns(x[1])
+
+    allowed = 2e-2 if returns is np.float32 else 1e-6
+    for tiny in (1e-12, 1e-300, -1e-20):
+        x = np.array([tiny, 2.0])
+        for scheme in ("central", "forward", "central6"):
+            out, pattern = np.empty((6, 2)), np.ones((6, 2))
+            found = [
+                numerical_jacobian(outputs, x, "auto", scheme=scheme)[:, 0],
+                numerical_jacobian(outputs, x, "auto", scheme=scheme, out=out)[:, 0],
+                numerical_jacobian(outputs, x, "auto", scheme=scheme, sparsity=pattern).toarray()[:, 0],
+            ]
+            error = np.abs(found - exact) / np.fmax(np.abs(exact), 1.0)
+            assert error.max() < allowed * (10.0 if scheme == "forward" else 1.0)
+    if returns is np.float64:
+        covariance = propagate(lambda t: outputs([t, 2.0]), 1e-12, 1.0)[1]
+        assert np.abs(covariance / np.fmax(np.outer(exact, exact), 1.0) - np.sign(np.outer(exact, exact))).max() < 1e-6
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward", "central4"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_all_functions_of_a_gradient_take_the_same_automatic_steps(compiled, scheme):
+    f, options = COMPILED if compiled else coupled, {"scheme": scheme}
+    for tiny in (1e-13, -1e-8, 1e-3, 1.0):
+        x = np.array([tiny, 1.3, -tiny])
+        exact = numerical_gradient(f, x, "auto", **options)
+        for bounds in (None, (-1.5, 9.0)):
+            gradient = Gradient(f, "auto", bounds=bounds, **options)
+            value, slopes = gradient.value_and_gradient(x)
+            assert value == f(x)
+            assert slopes.tobytes() == gradient(x).tobytes()
+        chosen = Gradient(f, "auto", coordinates=[2, 0], **options)
+        assert chosen.value_and_gradient(x)[1].tobytes() == chosen(x).tobytes()
+        ended = gradient_descent(f, x.copy(), 0.5, 1, h="auto", **options)
+        assert ended.tobytes() == (x - 0.5 * exact).tobytes()
+        assert descent_path(f, x.copy(), 0.5, 1, h="auto", **options)[1].tobytes() == ended.tobytes()
+    moved = gradient_descent(
+        lambda p: coupled(p["a"]), {"a": np.array([1e-13, 1.3, 1e-9])}, 0.5, 1, h="auto", **options
+    )
+    x = np.array([1e-13, 1.3, 1e-9])
+    assert np.array_equal(moved["a"], x - 0.5 * numerical_gradient(coupled, x, "auto", **options))
+
+
+def test_a_value_and_a_gradient_take_no_evaluation_twice():
+    calls = []
+
+    def f(x):
+        calls.append(x.tobytes())
+        return float(np.exp(x).sum())
+
+    for x, n in ((np.array([1.0, 2.0]), 2), (np.array([1e-9, 2.0]), 2)):
+        for scheme in ("central", "forward"):
+            calls.clear()
+            Gradient(f, "auto", scheme=scheme).value_and_gradient(x)
+            assert calls.count(x.tobytes()) == 1
+            assert len(calls) == (2 * n if scheme == "central" else n) + 1 + (x[0] < 0.1) * (
+                6 + (4 if scheme == "central" else 2)
+            )
+
+
+def test_a_sum_of_elements_by_automatic_steps():
+    chain = SeparableObjective(element, [[0, 1], [1, 2]])
+    for tiny in (1e-13, 1e-9, -1e-5, 0.01):
+        x = np.array([tiny, 0.7, tiny])
+        exact = [
+            math.exp(x[0]) * (1 + x[1]) - x[1] * math.sin(x[0] * x[1]),
+            math.exp(x[0]) - x[0] * math.sin(x[0] * x[1]) + math.exp(x[1]) * (1 + x[2]) - x[2] * math.sin(x[1] * x[2]),
+            math.exp(x[1]) - x[1] * math.sin(x[1] * x[2]),
+        ]
+        for scheme in ("central", "forward"):
+            found = numerical_gradient(chain, x, "auto", scheme=scheme)
+            assert np.abs(found - exact).max() < 3e-4  # four digits are enough
+            assert Gradient(chain, "auto", scheme=scheme).value_and_gradient(x)[1].tobytes() == found.tobytes()
+
+
+ROOMS = [(0.0, 9.0), (1e-12, 3e-8), (2e-10, 1e-7), (1e-9 / 3, np.inf)]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("form", ["logarithm", "root", "power"])
+def test_within_bounds_the_same_points_confirm_nothing_and_a_diverging_ladder_neither(form, room):
+    """f has no length but x, and rounding hides its derivatives by the first steps."""
+    f, first, second = {
+        "logarithm": (np.log, lambda t: 1.0 / t, lambda t: -1.0 / t**2),
+        "root": (np.sqrt, lambda t: 0.5 * t**-0.5, lambda t: -0.25 * t**-1.5),
+        "power": (lambda t: t**1.5, lambda t: 1.5 * t**0.5, lambda t: 0.75 * t**-0.5),
+    }[form]
+    t = 1e-9
+    # Of which f changes by some 1e9 roundings over the length of x.
+    large = float(f(t)) * 1e6 if form != "logarithm" else 1e7
+
+    def g(x):
+        assert np.all(room[0] <= x)
+        assert np.all(x <= room[1])
+        return f(x) + large
+
+    options = {"bounds": room}
+    for scheme in ("central", "forward", "central4"):
+        options["scheme"] = scheme
+        found = [
+            numerical_gradient(lambda x: float(g(x[0])), np.array([t]), "auto", **options)[0],
+            numerical_diff(g, t, "auto", **options),
+            numerical_jacobian(g, np.array([t]), "auto", **options)[0, 0],
+            directional_derivative(lambda x: float(g(x[0])), np.array([t]), [1.0], "auto", **options),
+        ]
+        assert np.array(found) == pytest.approx(first(t), rel=2e-2)
+    del options["scheme"]
+    assert numerical_diff(g, t, order=2, **options) == pytest.approx(second(t), rel=5e-2)
+    assert numerical_hessian(lambda x: float(g(x[0])), np.array([t]), **options)[0, 0] == pytest.approx(
+        second(t), rel=5e-2
+    )
+
+
+def test_a_hessian_next_to_a_bound_where_f_is_a_root():
+    for t in (1e-8, 1e-10, 1e-14):
+        with pytest.warns(RuntimeWarning, match=r"about [01] digits of the Hessian"):
+            found = numerical_hessian(lambda x: np.sqrt(x[0]) + 2e6 * x[1], np.array([t, 3.0]), bounds=(0.0, 10.0))
+        assert found[0, 0] == pytest.approx(-0.25 * t**-1.5, rel=0.5)
+
+
+def test_zeros_under_a_large_constant():
+    for large in (1e9, -5e9):
+        with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
+            assert not numerical_hessian(lambda x, c=large: c + x[0] * x[1] - x[1] ** 2, np.ones(2)).any()
+        with pytest.warns(RuntimeWarning, match="no digit of the derivative of order 2 is right near 1:"):
+            numerical_diff(lambda t, c=large: c + t**2, 1.0, order=2)
+    for scheme, order in (("forward", 3), ("central", 4)):
+        with pytest.warns(RuntimeWarning, match=f"no digit of the derivative of order {order} is right"):
+            numerical_diff(lambda t: 5.0 + np.sin(t / 60.0), 0.5, order=order, scheme=scheme)
+    # A line has no curvature, nor has a constant.
+    for f in (lambda t: 7.0 - 2.0 * t, lambda t: 1e9 + 0.0 * t, lambda t: 1e3 + 5.0 * t):
+        for order in (2, 3):
+            numerical_diff(f, 1.0, order=order)
+        assert not numerical_hessian(lambda x, f=f: f(x[0]) + f(x[1]), np.array([1.0, 3.0])).any()
+
+
+def test_higher_derivatives_that_are_zero_since_f_reads_integers():
+    whole = np.array([2, 5, -3])
+    for order in (1, 2, 3):
+        with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):
+            assert not numerical_diff(lambda _: whole**3.0, whole, order=order).any()
+    fixed = np.array([2.0, 5.0])
+    fixed.flags.writeable = False
+    with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):
+        numerical_diff(lambda _: fixed**2, fixed, order=2)
+    assert not numerical_diff(lambda t: 4.0 * t, whole, order=2).any()  # it responds, and is a line
+
+
+def test_a_product_of_which_rounding_hides_a_part():
+    """The element of a coordinate that is not small is hidden too: the line is as short as a small one makes it."""
+    rng, wrong = np.random.default_rng(8), 0
+    for _ in range(300):
+        x = np.array([10.0 ** rng.uniform(-8, -4), rng.normal()])
+        w, phase, v = rng.normal(size=2) / [10.0, 2.0], rng.normal(), rng.normal(size=2)
+        exact = -np.sin(w @ x + phase) * w * (w @ v)
+        found = hessian_vector_product(lambda x, w=w, phase=phase: np.sin(w @ x + phase), x, v)
+        wrong += np.abs(found - exact).max() > 0.02 * np.abs(w * (w @ v)).max()
+    assert not wrong

@@ -1,0 +1,197 @@
+"""Steps at small coordinates: where those relative to them are lost in the rounding of f, and longer ones are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .points import extremes, resolution, scales, where_defined
+
+__all__: list[str] = []  # nothing here is public
+
+# Of |x|: a coordinate below it may be small for f: x_i may be tiny where f is of the magnitude 1, and a step relative
+# to it is lost. Fixed, as what follows, by tests/test_magnitudes.py.
+SMALL = 0.1
+# Between the steps of two rungs: the rounding of the lower one, by which the upper one is judged, is so much larger.
+_RATIO = 32.0
+# Rungs below the magnitude 1: the last one is that of 1e-18, which is lost beside 1 anyway.
+_RUNGS = 12
+# Spacings of f by which two rungs may differ: its values are sums of many terms.
+_SURE = 16.0
+# The same, where rungs differ by more than the last ones: then the form of f is as likely.
+_LEAST_SURE = 2.0
+# Multiple of its rounding that a first derivative is to be. Where it is, to look again would take five times as long.
+_DIGITS = 1e4
+# Part of a derivative by which two rungs may differ; it is the truncation error of the upper one.
+_AGREE = 1e-6
+# Roundings of the values themselves, so that what is beyond is rounding inside f.
+_OWN = 8.0
+# Part of what f changes by that rounding is at most: more is the form of f, such as a kink or a root.
+_FAINT = 1e-5
+# Times which samples of rounding may differ: of truncation those of two rungs differ by 32**3 and more. On one side of
+# a kink, those that count f at x itself differ from those that do not.
+_SAME, _ALIKE = 100.0, 16.0
+
+
+def longer(x: NDArray[Any], steps: NDArray[Any], least: float) -> NDArray[np.float64]:
+    """Return steps relative to the coordinates of the plain array `x`, of small ones as if these were at least so."""
+    found = scales(x)
+    return steps * (np.where(found < SMALL, np.maximum(found, least), found) / found)
+
+
+def least_magnitude(x: NDArray[Any]) -> float:
+    """Return the smallest magnitude of a coordinate."""
+    least = extremes(np.abs(x))[0]
+    return min(least, 1.0) if least >= SMALL else float(scales(x).min(initial=1.0))
+
+
+def enough(eps: float, order: int, derivative: int = 1) -> float:
+    """Return the multiple of its rounding that a derivative should be: half of the digits of that by the best step."""
+    return float(eps ** (-0.5 * order / (order + derivative)))
+
+
+def lengthen_small(
+    found: NDArray[np.float64],
+    x: NDArray[Any],
+    steps: NDArray[np.float64],
+    rounding: NDArray[np.float64],
+    again: Callable[[NDArray[np.float64], NDArray[np.bool_]], tuple[Any, Any, Any]],
+    eps: float,
+) -> bool:
+    """Take again the derivatives by small coordinates of the flat `x` of which rounding leaves fewer than four digits.
+
+    Return whether there were some.
+
+    ``again(steps, missing)`` returns derivatives, their rounding and lengths by other steps, or NaN; `eps` is the
+    spacing of the points.
+    """
+    with np.errstate(all="ignore"):
+        lost = (scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding)
+
+    def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:
+        return again(longer(x, steps, least), missing)
+
+    if is_any := bool(lost.any()):
+        lengthen(found, rounding, lost, measure, least_magnitude(x), eps)
+    return is_any
+
+
+def rounding_near(
+    x: NDArray[Any],
+    base: NDArray[Any],
+    eps: float,
+    values: Callable[[NDArray[np.float64]], NDArray[Any]],
+    ends: tuple[NDArray[Any], NDArray[Any]] | None = None,
+) -> NDArray[np.float64]:
+    """Return how far rounding inside f puts off each of its values `base` at the plain array `x`, where it is seen.
+
+    That is more than their own rounding where they are small since terms cancel. ``values(moves)`` returns a row of
+    values at x and each row of moves; `eps` is their spacing, `ends` are bounds.
+
+    All small coordinates move together, by ever shorter steps, two evaluations each. What is no cubic parabola in their
+    values is rounding if it is small beside what f changes by, and does not vanish with the step as truncation does.
+    Six evaluations as a rule, and two more for each rung on which f has another form.
+    """
+    size, (move, sides) = base.size, _line(x, max(eps, resolution(x)) ** (1 / 3), ends)
+    nodes, faint = np.multiply.outer([1.0, 1.0 / _RATIO], sides).reshape(-1), max(_FAINT, _RATIO * eps ** (2 / 3))
+    tables = _divided(nodes), _divided(np.append(nodes, 0.0))
+    found, missing = np.zeros(size), np.ones(size, np.bool_)
+    pairs: list[NDArray[Any]] = []
+    seen: list[tuple[NDArray[Any], ...]] = []
+    for rung in range(_RUNGS if move.any() else 0):
+        moves = np.multiply.outer(_RATIO**-rung * sides, move)
+        with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it
+            pair = where_defined(lambda moves=moves: values(moves))  # type: ignore[misc]
+        pairs.append(np.full((2, size), np.nan) if pair is None else pair.reshape(2, size))
+        if not rung:
+            continue
+        with np.errstate(all="ignore"):
+            at = np.concatenate([*pairs[-2:], base.reshape(1, size)])
+            samples = [np.abs(weights @ at[: len(weights)]) for weights in tables]
+            noise, less = np.max(samples, axis=0), np.min(samples, axis=0)
+            own = _OWN * eps * np.abs(at).max(axis=0)
+            is_faint = (noise < faint * np.abs(at[:4] - at[4]).max(axis=0)) & (
+                (noise < _ALIKE * less) | (sides[1] < 0.0)
+            )
+            seen.append((np.where(noise <= own, 0.0, noise), is_faint))
+            if rung > 1:
+                (noise, is_faint), (later, _) = seen[-2:]
+                is_alike = (noise < _SAME * later) & (later < _SAME * noise)
+                known = missing & ((is_alike & is_faint) | (np.maximum(noise, later) == 0.0))
+                found[known], missing = np.maximum(noise, later)[known], missing & ~known
+        if not missing.any() or _RATIO ** (2 - rung) <= least_magnitude(x):  # two rungs below confirm what is found
+            break
+    return found
+
+
+def _line(x: NDArray[Any], unit: float, ends: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a move of all small coordinates by a part of the magnitude 1, and the multiples that are within bounds."""
+    small = scales(x) < SMALL
+    move, sides = np.random.default_rng(0).choice([-unit, unit], small.size) * small, np.array([1.0, -1.0])
+    if ends is not None:
+        flat = x.reshape(-1)
+        below, above = ((end - flat) * side for end, side in zip(ends, (-1.0, 1.0), strict=True))
+        spare = np.where(np.isfinite(ends), 2.0 * resolution(x) * np.abs(ends), 0.0)
+        below, above = (np.fmax(room - less, 0.0) for room, less in zip((below, above), spare, strict=True))
+        if (np.minimum(below, above)[small] < unit).any():
+            move = np.where(above < below, -np.minimum(below, unit), np.minimum(above, unit)) * small
+            sides = np.array([1.0, 0.5])
+    return move, sides
+
+
+def _divided(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights of the divided difference of values at these nodes, the largest of which is 1."""
+    weights = 1.0 / (np.subtract.outer(nodes, nodes) + np.eye(len(nodes))).prod(axis=1)
+    return weights / np.abs(weights).max()  # type: ignore[no-any-return]
+
+
+def lengthen(
+    found: NDArray[Any],
+    rounding: NDArray[Any],
+    lost: NDArray[np.bool_],
+    measure: Callable[[float, NDArray[np.bool_]], tuple[Any, Any, Any]],
+    floor: float,
+    eps: float,
+) -> None:
+    """Write to the derivatives `found`, where they are `lost` in rounding, what longer steps tell that f allows.
+
+    ``measure(least, missing)`` returns derivatives, their rounding, and the lengths of their steps, by those of
+    magnitudes of at least `least`, or NaN; the smallest magnitude is `floor`, and `eps` the spacing of the points. That
+    of 1 comes first. A result is good if the one by steps that are shorter by 32 is the same, but for the rounding of
+    that one. It takes the place of what was found if that differs from it, or may be off by more. So does the best, if
+    none is good, and the two differ by less than that; but not if the next ones differ by more: then f has no length
+    such as 1. Steps that bounds make as long as the last ones tell nothing. Nothing is taken from where f raises.
+    """
+    if not lost.any():
+        return
+    agree = max(_AGREE, _RATIO * eps ** (2 / 3))  # what the rounding of narrow points makes of the lower one's step
+    missing, best, first = lost.copy(), np.array(rounding), found.copy()
+    known: Any = np.nan
+    before: Any = np.inf
+
+    def measured(least: float) -> tuple[Any, Any]:
+        nonlocal known
+        # f need not be defined where nobody asked for it.
+        nothing = np.full(found.shape, np.nan), rounding, known
+        again, allowed, length = where_defined(lambda: measure(least, missing)) or nothing
+        again, known = np.where(length == known, np.nan, again), length
+        return again, allowed
+
+    with np.errstate(all="ignore"):
+        upper, _ = measured(1.0)
+        for rung in range(1, _RUNGS + 1):
+            lower, allowed = measured(_RATIO**-rung)
+            differ = np.abs(upper - lower)
+            sure = np.where(differ > before, _LEAST_SURE, _SURE) * allowed + agree * np.abs(upper)
+            diverging, good = missing & (differ > np.fmax(before, sure)), missing & (differ <= sure)
+            found[diverging], best[diverging] = first[diverging], np.asarray(rounding)[diverging]
+            better = good & ((sure < _RATIO * best) | ~(np.abs(upper - found) <= 2.0 * sure))
+            better |= missing & (differ < best)
+            found[better], best[better] = upper[better], differ[better]
+            missing &= ~good
+            if not missing.any() or _RATIO**-rung <= floor:
+                return
+            upper, before = np.where(np.isnan(lower), upper, lower), np.where(np.isnan(differ), before, differ)
