@@ -253,15 +253,15 @@ class Gradient(_Derivative):
         if value != value:  # a compiled f has told the type of its values before
             value = objective.value(point, args)
         chosen = None if chosen is None else arguments.as_coordinates(chosen, point.size)
-        rule, where = rule_at(point, h, scheme, bounds, chosen)
+        plan = with_value(rule_at(point, h, scheme, bounds, chosen), value)
         gradient = np.empty(point.shape if chosen is None else chosen.shape)
         flat, workers = gradient.reshape(-1), driver.as_workers(self.options["workers"], objective)
-        at, plan, how = (point, args), (with_value(rule, value), where), (workers, self.options["progress"])
+        at, how = (point, args), (workers, self.options["progress"])
         if h.__class__ is str:
             flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), how, flat, (value, eps))
         else:
             flags = differentiate(objective, *at, plan, flat, *how)
-        if rule.make is make_complex_step:
+        if plan[0].make is make_complex_step:
             driver.check_analytic(self.f, point, args, chosen, bounds)
         elif h.__class__ is float and not private and is_narrow(point):
             driver.warn_of_digits(value, eps, h, flat)
