@@ -13,7 +13,7 @@ from . import arguments, driver
 from .arguments import describe, is_compiled, plain_numbers, raise_compile_error, real_array, real_number
 from .driver import differentiate
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
-from .magnitudes import SMALL, lengthen_small, rounding_near
+from .magnitudes import LONG, SMALL, lengthen_small, rounding_near
 from .objectives.python import PythonObjective
 from .points import (
     EPS,
@@ -208,29 +208,28 @@ def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:
 
 
 class _Terms(NamedTuple):
-    """What a derivative of each element is made of.
+    """What a derivative of each element is made of: a row for each point.
 
     Attributes
     ----------
-    sizes, weights : ndarray of float64
-        The sum of the magnitudes of all terms, and of their weights.
-    divisors, lengths : ndarray of float64
-        What a sum of terms is divided by, once, and the steps, by which it is divided for each further order.
-    slopes, largest : ndarray of float64
-        How steep f is between the outermost of these points, and the largest value.
+    moves, values, weighted : ndarray of float64
+        How far the elements have moved, f there, and that times its weight.
+    weights, divisors, lengths : ndarray of float64
+        The weights, what the sum of terms is divided by, once, and the steps, by which it is for each further order.
     """
 
-    sizes: Floats
+    moves: Floats
+    values: Floats
+    weighted: Floats
     weights: Floats
     divisors: Floats
     lengths: Floats
-    slopes: Floats
-    largest: Floats
 
     def rounding(self, order: int, inside: Any = 0.0) -> Floats:
         """Return by how much the rounding of f may put derivatives off, that `inside` f included."""
         with np.errstate(all="ignore"):
-            found: Floats = np.fmax(EPS * self.sizes, inside * self.weights) / np.abs(self.divisors)
+            size = np.fmax(EPS * np.abs(self.weighted).sum(axis=0), inside * np.abs(self.weights).sum(axis=0))
+            found: Floats = size / np.abs(self.divisors)
             for _ in range(order - 1):
                 found = found / self.lengths
         return found
@@ -267,10 +266,7 @@ def _linear(
         quotients = terms.sum(axis=0) / divisors
         for _ in range(order - 1):  # one at a time: a power of a small step would be 0
             quotients = quotients / where.lengths
-        lengths = np.abs(np.broadcast_to(where.lengths, n))
-        slopes, size = np.ptp(values, axis=0) / np.ptp(moved, axis=0), np.abs(values).max(axis=0)
-        of_it = np.abs(terms).sum(axis=0), np.abs(weights).sum(axis=0), divisors, lengths, slopes, size
-        return quotients, _Terms(*of_it)
+        return quotients, _Terms(moved, values, terms, weights, divisors, np.abs(np.broadcast_to(where.lengths, n)))
 
 
 def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) -> tuple[Any, bool]:
@@ -288,8 +284,13 @@ def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Te
     (rule, _, order), (_, scheme, bounds, is_scalar), (found, terms), flat = plan, how, known, x.ravel()
     first, rounding, is_lost = found.copy(), terms.rounding(order), False
     if (scales(x) < SMALL).any():
-        base, ends = _values_at(f, x, np.zeros((1, x.size)), is_scalar), None if bounds is None else limits(x, bounds)
-        inside = rounding_near(x, base, EPS, lambda moves: _values_at(f, x, moves, is_scalar), ends)
+        inside: Any = 0.0
+        if order > 1 or terms.lengths.min() < LONG * EPS:
+            base, ends = (
+                _values_at(f, x, np.zeros((1, x.size)), is_scalar),
+                None if bounds is None else limits(x, bounds),
+            )
+            inside = rounding_near(x, base, EPS, lambda moves: _values_at(f, x, moves, is_scalar), ends)
         rounding = terms.rounding(order, inside)
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:  # noqa: ARG001
@@ -303,9 +304,12 @@ def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Te
     with np.errstate(all="ignore"):
         # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
         length = np.fmax(np.abs(flat), 1.0)
-        is_faint = (terms.lengths / length) ** order * np.abs(rule.data[5]).max() < EPS * terms.weights.max(initial=0.0)
-        is_curved = (rounding > _HIDDEN * terms.slopes / length ** (order - 1)) & (
-            terms.slopes * terms.lengths > _SEEN * EPS * terms.largest
+        heaviest = np.abs(terms.weights).sum(axis=0).max(initial=0.0)
+        is_faint = (terms.lengths / length) ** order * np.abs(rule.data[5]).max() < EPS * heaviest
+        # How steep f is between the outermost of the points.
+        slopes = np.ptp(terms.values, axis=0) / np.ptp(terms.moves, axis=0)
+        is_curved = (rounding > _HIDDEN * slopes / length ** (order - 1)) & (
+            slopes * terms.lengths > _SEEN * EPS * np.abs(terms.values).max(axis=0)
         )
         hidden = (is_faint | is_curved) & (found == first) & (rounding > np.abs(found))
     if hidden.any():

@@ -87,8 +87,8 @@ def numerical_gradient(
         coordinate's magnitude (of 1 where that is 0), with the eps of the coarser precision of `x` and of what `f`
         returns, by one evaluation more: right for an f that changes over lengths like `x` itself. Where rounding leaves
         fewer than four digits of the derivative by a coordinate below 0.1, it takes longer steps, up to that of the
-        magnitude 1, until two results agree: four evaluations more as a rule; f may raise there. If there are such
-        coordinates, six evaluations along a line show what is rounded inside an f that is small since terms cancel.
+        magnitude 1, until two results agree: four evaluations more as a rule; f may raise there. Where a step is below
+        1e6 eps, six evaluations along a line show what is rounded inside an f that is small since terms cancel.
         With an array or 'auto' the divisor is the distance of the points as they are stored. For arrays in a container,
         one for all of them, or a dict with one for each: ``{"W": 1e-4, "layers[0]": 1e-3}``; so are `bounds`.
     args : tuple, optional
@@ -263,7 +263,8 @@ def by_automatic_steps(
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
         steps = np.abs(plan[1].lengths)
-        noise = noise_at(objective, at, value, eps, None if bounds is None else limits(plain, bounds))
+        ends = None if bounds is None else limits(plain, bounds)
+        noise = noise_at(objective, at, value, eps, ends, float(steps.min()))
         lengthen_small(out, plain.reshape(-1)[places], steps, noise / steps, again, resolution(plain))
     except BaseException:
         out[small] = math.nan  # nobody has looked whether they are good enough
@@ -284,10 +285,12 @@ def _is_perturbed(objective: Any) -> bool:
     return objective.has_descent or isinstance(objective, PythonObjective) or hasattr(objective.f, "_hessian")
 
 
-def noise_at(objective: Any, at: tuple[Any, Any], value: float, eps: float, ends: Any = None) -> float:
+def noise_at(
+    objective: Any, at: tuple[Any, Any], value: float, eps: float, ends: Any = None, shortest: float = 0.0
+) -> float:
     """Return how far rounding puts off the value of f at the point: its spacing, or more that is seen next to it.
 
-    That of one term of a sum of elements, which are moved alone.
+    That of one term of a sum of elements, which are moved alone. See `rounding_near`.
     """
     (point, args), terms = at, len(objective.f) if hasattr(objective.f, "_hessian") else 1
     value = objective.value(point, args) if value != value else value
@@ -297,7 +300,7 @@ def noise_at(objective: Any, at: tuple[Any, Any], value: float, eps: float, ends
         differentiate(objective, point, args, (sum_of_values(1.0), along_rows(moves)), rows)
         return rows
 
-    inside = rounding_near(np.asarray(point), np.array([value]), eps, values, ends).item()
+    inside = rounding_near(np.asarray(point), np.array([value]), eps, values, ends, shortest).item()
     return float(max(eps * abs(value) / terms, inside / math.sqrt(terms)))
 
 

@@ -137,7 +137,8 @@ def numerical_hessian(
     that tells another curvature. Of zeros alone one evaluation more tells whether rounding may have hidden curvature.
     With a `gradient`, and for an objective that gives its own, the columns of such coordinates are taken again where
     rounding is more than some 1e-5 of an entry, as if these were of the magnitude 1, and then 1/32, 1/1024 ..., until
-    two of the results agree but for rounding: six evaluations more, and four a column, as a rule.
+    two of the results agree but for rounding: four evaluations more a column, as a rule, and six in all for the
+    rounding inside the gradient where a step is below 1e6 eps.
 
     References
     ----------

@@ -25,6 +25,9 @@ _SURE = 16.0
 _LEAST_SURE = 2.0
 # Multiple of its rounding that a first derivative is to be. Where it is, to look again would take five times as long.
 _DIGITS = 1e4
+# Spacings of the values of f from which on a step leaves a first derivative four digits, though terms inside f are a
+# hundred times as large as it is. Fixed by test_where_steps_are_long_nothing_is_asked.
+LONG = 1e6
 # Part of a derivative by which two rungs may differ; it is the truncation error of the upper one.
 _AGREE = 1e-6
 # Roundings of the values themselves, so that what is beyond is rounding inside f.
@@ -85,16 +88,20 @@ def rounding_near(
     eps: float,
     values: Callable[[NDArray[np.float64]], NDArray[Any]],
     ends: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    shortest: float = 0.0,
 ) -> NDArray[np.float64]:
     """Return how far rounding inside f puts off each of its values `base` at the plain array `x`, where it is seen.
 
     That is more than their own rounding where they are small since terms cancel. ``values(moves)`` returns a row of
-    values at x and each row of moves; `eps` is their spacing, `ends` are bounds.
+    values at x and each row of moves; `eps` is their spacing, `ends` are bounds. Where the `shortest` step of a first
+    derivative is long, nothing is asked, and the answer is 0.
 
     All small coordinates move together, by ever shorter steps, two evaluations each. What is no cubic parabola in their
     values is rounding if it is small beside what f changes by, and does not vanish with the step as truncation does.
     Six evaluations as a rule, and two more for each rung on which f has another form.
     """
+    if shortest >= LONG * eps:
+        return np.zeros(base.size)
     size, (move, sides) = base.size, _line(x, max(eps, resolution(x)) ** (1 / 3), ends)
     nodes, faint = np.multiply.outer([1.0, 1.0 / _RATIO], sides).reshape(-1), max(_FAINT, _RATIO * eps ** (2 / 3))
     tables = _divided(nodes), _divided(np.append(nodes, 0.0))

@@ -267,8 +267,9 @@ class Problem:
         self.options = self.options._replace(progress=False)
         self.workers = 1 if callable(self.workers) else self.workers
         ends = None if self.options.bounds is None else limits(self.point, self.options.bounds)
-        base, plain = self.base.reshape(-1), np.asarray(self.point)
-        inside = rounding_near(plain, base, self.eps, lambda moves: self.values(along_rows(moves)), ends)
+        base, shortest = self.base.reshape(-1), float(np.abs(self.plan[1].lengths).min(initial=np.inf))
+        at = np.asarray(self.point), base, self.eps
+        inside = rounding_near(*at, lambda moves: self.values(along_rows(moves)), ends, shortest)
         return np.fmax(self.eps * np.abs(base), inside)  # type: ignore[no-any-return]
 
     def _ends(self, vectors: Floats) -> Any:
