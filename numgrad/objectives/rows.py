@@ -37,8 +37,6 @@ KEPT = 2**21
 # Columns of a group at most, for each of which some fifty calls of NumPy are made; of two groups, threads do one each.
 # Fixed by bench_networks.py.
 GROUP, GROUPS = 32, 2
-# Roundings of a sum over samples, eps each, by which a gradient may be off. No tuning.
-SUM_ROUNDINGS = 8.0
 # Relative difference of a row's values in two companies that is no rounding: 5e5 roundings of float64.
 # Fixed by test_rows_that_see_each_other_are_named.
 COMPANY = 1e-10
@@ -81,7 +79,7 @@ class LayerObjective:
     are evaluated at their own steps. One kink does not go unseen. Two or more may, if all lie between two places at
     which a pre-activation is evaluated: 0, half and the whole of its longest step, on both sides (a quarter and three
     quarters too where these do not tell). A bump that is narrower than half of the step is an example; `verify`
-    compares with plain differences. The difference of a weight of at most h in magnitude is NaN where its input is
+    compares with plain differences. A weight of at most h in magnitude takes two evaluations where its input is
     infinite in some sample. Batch normalisation in training and dropout mix samples or are random; the first
     gradient of an objective finds that and refuses them.
 
@@ -193,7 +191,7 @@ class LayerObjective:
 
     def _block(self, W: Floats, block: slice) -> Block:  # noqa: N803
         inputs = self._inputs(block)
-        return Block(W, inputs, *self._near(W, inputs, block))
+        return Block(W, inputs, lambda W: self._near(W, inputs, block))  # noqa: N803
 
     def _values(self, z: Floats, data: list[NDArray[Any]]) -> NDArray[Any]:
         """Return what `rows` returns, after checking that it is a real number a sample."""
@@ -208,6 +206,8 @@ class LayerObjective:
             values = unmasked(returned, "what rows returns", IN_A_MEAN)
         except ValueError:
             raise ValueError(f"rows must return one number a sample, got {describe(returned)}, ragged") from None
+        if returned is None:
+            raise ValueError("rows must return one number a sample, it returned None: is a return missing?")
         if values.shape != (count,):
             raise ValueError(f"rows must return one number a sample, of shape ({count},), got the shape {values.shape}")
         if values.dtype.kind not in "fiu":
@@ -277,7 +277,8 @@ class _Layer:
         inputs = self.f.x.shape[1] + self.f.bias
         if array.ndim != 2 or len(array) != inputs or not array.size:
             rule = f"W must have the shape ({inputs}, columns), a row for each input"
-            raise ValueError(f"{rule}{' and one for the bias' if self.f.bias else ''}, got {array.shape}")
+            several = "; take the points one by one, without points_axis" if array.ndim > 2 else ""
+            raise ValueError(f"{rule}{' and one for the bias' if self.f.bias else ''}, got {array.shape}{several}")
         return (array if is_flat_float64(array) else private_copy(array)), False
 
     def value(self, W: Any, args: tuple[Any, ...]) -> float:  # noqa: N803
@@ -324,16 +325,16 @@ class _Layer:
         W, f = self.place(x, args)[0], self.f  # noqa: N806
         if not f._is_known:
             _check_independent(f, W)
-        total, bars, kinks = np.zeros((3, *W.shape))
+        total = np.zeros((4, *W.shape))
         for block in self.blocks(W):
             near = f._block(W, block)
             for first in range(0, W.shape[1], GROUP):
                 columns = np.arange(first, min(first + GROUP, W.shape[1]))
-                slopes, errors, halves = near.slopes(columns)
-                total[:, columns] += near.inputs.T @ slopes
-                bars[:, columns] += np.abs(near.inputs).T @ (errors + SUM_ROUNDINGS * EPS * np.abs(slopes))
-                kinks[:, columns] += np.abs(near.inputs).T @ halves
-        return Slopes(*(values / len(f.x) for values in (total, bars, kinks)))
+                *found, root = near.sums(columns)
+                total[:3, :, columns] += found
+                total[3][:, columns] = np.hypot(total[3][:, columns], root)
+        slopes, bars, kinks, root = total
+        return Slopes(*(values / len(f.x) for values in (slopes, bars + root, kinks)))
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
         """Return -1: there is no shortcut."""
