@@ -212,7 +212,7 @@ def _by_bars(
 ) -> Comparison:
     """Compare coordinates of one array with a gradient whose error bars are known."""
     numerical, error, kinks = (values.reshape(-1)[own] for values in known)
-    part = _compared(sides, name, own, numerical, error)
+    part = _compared(sides, name, own, numerical, error)._replace(is_small=sides.is_small)
     beyond = part.errors(tolerances) > tolerances[0]
     kink = beyond & (kinks > 0.5 * error)
     # A subgradient at the end of the interval is one: backprop takes the slope on one side of each ReLU.
@@ -341,6 +341,7 @@ def _along_directions(
             doubted = np.flatnonzero(_doubted(part, tolerances) | ((part.size == 0.0) & (error > tolerances[1])))
             if len(doubted):
                 _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
+                _pass_kinks(sides, part, vectors, tolerances[0])
             blocks.append(part)
     if len(blocks) == 1:
         return blocks[0]
@@ -348,3 +349,17 @@ def _along_directions(
         name: np.concatenate([getattr(part, name) for part in blocks]) for name in Comparison._fields[2:8]
     }
     return blocks[0]._replace(**columns)
+
+
+def _pass_kinks(sides: Sides, part: Comparison, vectors: Floats, rtol: float) -> None:
+    """Pass claims along vectors that any slopes between those of kinks explain, where the kind of f knows these."""
+    at = np.flatnonzero(part.failed)
+    known = [sides.known(name) for name in sides.places] if len(at) else []
+    if not known or any(values is None for values in known):
+        return
+    slopes, bars, kinks = (np.concatenate([np.ravel(values[k]) for values in known if values]) for k in range(3))
+    numerical, error, kink = vectors[at] @ slopes, np.abs(vectors[at]) @ bars, np.abs(vectors[at]) @ kinks
+    between = np.abs(part.candidate[at] - numerical) <= error + rtol * (np.abs(numerical) + error)
+    passed = between & (kink > 0.5 * error)
+    at, values = at[passed], (numerical[passed], error[passed])
+    (part.numerical[at], part.error[at]), part.failed[at], part.kink[at] = values, False, True

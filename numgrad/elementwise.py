@@ -281,15 +281,13 @@ def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) 
 
 def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Terms]) -> None:
     """Write better derivatives where rounding hides what is known, and warn where it hides all digits."""
-    (rule, _, order), (_, scheme, bounds, is_scalar), (found, terms), flat = plan, how, known, x.ravel()
+    (rule, _, order), (_, scheme, bounds, is_scalar), (found, terms) = plan, how, known
     first, rounding, is_lost = found.copy(), terms.rounding(order), False
     if (scales(x) < SMALL).any():
         inside: Any = 0.0
         if order > 1 or terms.lengths.min() < LONG * EPS:
-            base, ends = (
-                _values_at(f, x, np.zeros((1, x.size)), is_scalar),
-                None if bounds is None else limits(x, bounds),
-            )
+            base = _values_at(f, x, np.zeros((1, x.size)), is_scalar)
+            ends = None if bounds is None else limits(x, bounds)
             inside = rounding_near(x, base, EPS, lambda moves: _values_at(f, x, moves, is_scalar), ends)
         rounding = terms.rounding(order, inside)
 
@@ -298,23 +296,26 @@ def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Te
             quotients, terms = _linear(f, x, (rule, where, order), is_scalar)
             return quotients, terms.rounding(order, inside), terms.lengths
 
-        is_lost = lengthen_small(found, flat, terms.lengths, rounding, again, EPS)
-    if order == 1 and not is_lost:
-        return
+        is_lost = lengthen_small(found, x.ravel(), terms.lengths, rounding, again, EPS)
+    if order > 1 or is_lost:
+        _warn_of_hidden(x.ravel(), rule, terms, (found, rounding, found == first), order)
+
+
+def _warn_of_hidden(x: Floats, rule: Rule, terms: _Terms, known: Any, order: int) -> None:
+    """Warn of derivatives, if they are those that were found first, that are no more than their rounding."""
+    found, rounding, is_first = known
     with np.errstate(all="ignore"):
         # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
-        length = np.fmax(np.abs(flat), 1.0)
-        heaviest = np.abs(terms.weights).sum(axis=0).max(initial=0.0)
+        length, heaviest = np.fmax(np.abs(x), 1.0), np.abs(terms.weights).sum(axis=0).max(initial=0.0)
         is_faint = (terms.lengths / length) ** order * np.abs(rule.data[5]).max() < EPS * heaviest
         # How steep f is between the outermost of the points.
         slopes = np.ptp(terms.values, axis=0) / np.ptp(terms.moves, axis=0)
-        is_curved = (rounding > _HIDDEN * slopes / length ** (order - 1)) & (
-            slopes * terms.lengths > _SEEN * EPS * np.abs(terms.values).max(axis=0)
-        )
-        hidden = (is_faint | is_curved) & (found == first) & (rounding > np.abs(found))
+        is_seen = slopes * terms.lengths > _SEEN * EPS * np.abs(terms.values).max(axis=0)
+        is_curved = is_seen & (rounding > _HIDDEN * slopes / length ** (order - 1))
+        hidden = (is_faint | is_curved) & is_first & (rounding > np.abs(found))
     if hidden.any():
         driver.warn(
-            f"no digit of the derivative of order {order} is right near {flat[hidden][0]:.2g}: the rounding of f makes "
+            f"no digit of the derivative of order {order} is right near {x[hidden][0]:.2g}: the rounding of f makes "
             f"{rounding[hidden][0]:.1g} of it, and it is {found[hidden][0]:.1g}; pass longer steps h"
         )
 

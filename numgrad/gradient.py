@@ -207,8 +207,7 @@ def numerical_gradient(
     if progress is not False:
         driver.check_progress(progress)
     point, private = objective.place(x, args)
-    if workers.__class__ is not int or workers != 1:
-        workers = driver.as_workers(workers, objective)
+    workers = workers if workers.__class__ is int and workers == 1 else driver.as_workers(workers, objective)
     chosen = None if coordinates is None else arguments.as_coordinates(coordinates, point.size)
     # The default without the call, which takes a twentieth of a gradient of two coordinates.
     is_default = h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None
@@ -218,8 +217,8 @@ def numerical_gradient(
     # A matrix that was given as `out` would stay one, of two dimensions.
     flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
     if h.__class__ is str:
-        how = (scheme, bounds, chosen), (workers, progress)
-        flags = by_automatic_steps(objective, (point, args), plan, *how, flat)
+        at, how = (point, args), (workers, progress)
+        flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), how, flat)
     else:
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if plan[0].make is make_complex_step:
@@ -251,25 +250,33 @@ def by_automatic_steps(
     places = np.arange(point.size) if chosen is None else chosen
     if not (small := scales(plain)[places] < SMALL).any():
         return differentiate(objective, point, args, plan, out, workers, progress)
+    try:
+        flags = differentiate(objective, point, args, plan, out, workers, progress)
+        alone = scheme, bounds, 1 if callable(workers) else workers
+        _lengthen(objective, at, np.abs(plan[1].lengths), places, alone, out, (value, eps))
+    except BaseException:
+        out[small] = math.nan  # nobody has looked whether they are good enough
+        raise
+    return flags
+
+
+def _lengthen(
+    objective: Any, at: tuple[Any, Any], steps: Floats, places: Any, how: Any, out: Floats, known: tuple[float, float]
+) -> None:
+    """Write what longer steps tell of derivatives that rounding hides, of those by the coordinates `places`."""
+    (point, args), (scheme, bounds, workers), (value, eps) = at, how, known
+    plain, ends = np.asarray(point), None if bounds is None else limits(point, bounds)
+    noise = noise_at(objective, at, value, eps, ends, float(steps.min()))
 
     def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
         found, each, rows = np.full((3, len(out)), math.nan), np.ones(point.size), np.empty(missing.sum())
         each[places] = longer
         plan = with_value(rule_at(point, each.reshape(plain.shape), scheme, bounds, places[missing], eps), value)
-        differentiate(objective, point, args, plan, rows, 1 if callable(workers) else workers)
+        differentiate(objective, point, args, plan, rows, workers)
         found[:, missing] = rows, noise / np.abs(plan[1].lengths), np.abs(plan[1].lengths)
         return found[0], found[1], found[2]
 
-    try:
-        flags = differentiate(objective, point, args, plan, out, workers, progress)
-        steps = np.abs(plan[1].lengths)
-        ends = None if bounds is None else limits(plain, bounds)
-        noise = noise_at(objective, at, value, eps, ends, float(steps.min()))
-        lengthen_small(out, plain.reshape(-1)[places], steps, noise / steps, again, resolution(plain))
-    except BaseException:
-        out[small] = math.nan  # nobody has looked whether they are good enough
-        raise
-    return flags
+    lengthen_small(out, plain.reshape(-1)[places], steps, noise / steps, again, resolution(plain))
 
 
 def with_value(plan: Any, value: float) -> Any:

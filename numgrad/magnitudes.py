@@ -103,35 +103,37 @@ def rounding_near(
     if shortest >= LONG * eps:
         return np.zeros(base.size)
     size, (move, sides) = base.size, _line(x, max(eps, resolution(x)) ** (1 / 3), ends)
-    nodes, faint = np.multiply.outer([1.0, 1.0 / _RATIO], sides).reshape(-1), max(_FAINT, _RATIO * eps ** (2 / 3))
-    tables = _divided(nodes), _divided(np.append(nodes, 0.0))
     found, missing = np.zeros(size), np.ones(size, np.bool_)
     pairs: list[NDArray[Any]] = []
-    seen: list[tuple[NDArray[Any], ...]] = []
+    seen: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
     for rung in range(_RUNGS if move.any() else 0):
         moves = np.multiply.outer(_RATIO**-rung * sides, move)
         with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it
             pair = where_defined(lambda moves=moves: values(moves))  # type: ignore[misc]
-        pairs.append(np.full((2, size), np.nan) if pair is None else pair.reshape(2, size))
-        if not rung:
-            continue
-        with np.errstate(all="ignore"):
-            at = np.concatenate([*pairs[-2:], base.reshape(1, size)])
-            samples = [np.abs(weights @ at[: len(weights)]) for weights in tables]
-            noise, less = np.max(samples, axis=0), np.min(samples, axis=0)
-            own = _OWN * eps * np.abs(at).max(axis=0)
-            is_faint = (noise < faint * np.abs(at[:4] - at[4]).max(axis=0)) & (
-                (noise < _ALIKE * less) | (sides[1] < 0.0)
-            )
-            seen.append((np.where(noise <= own, 0.0, noise), is_faint))
-            if rung > 1:
-                (noise, is_faint), (later, _) = seen[-2:]
-                is_alike = (noise < _SAME * later) & (later < _SAME * noise)
-                known = missing & ((is_alike & is_faint) | (np.maximum(noise, later) == 0.0))
-                found[known], missing = np.maximum(noise, later)[known], missing & ~known
+            pairs.append(np.full((2, size), np.nan) if pair is None else pair.reshape(2, size))
+            if rung:
+                seen.append(_rest_of(np.concatenate([*pairs[-2:], base.reshape(1, size)]), sides, eps))
+        if rung > 1:
+            (noise, is_faint), (later, _) = seen[-2:]
+            largest, is_alike = np.maximum(noise, later), (noise < _SAME * later) & (later < _SAME * noise)
+            known = missing & ((is_alike & is_faint) | (largest == 0.0))
+            found[known], missing = largest[known], missing & ~known
         if not missing.any() or _RATIO ** (2 - rung) <= least_magnitude(x):  # two rungs below confirm what is found
             break
     return found
+
+
+def _rest_of(at: NDArray[Any], sides: NDArray[np.float64], eps: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return what is no cubic parabola in values of two rungs, and of x, beyond their own rounding; where it is faint.
+
+    The values of a rung are at two multiples, `sides`, of its step.
+    """
+    nodes, faint = np.multiply.outer([1.0, 1.0 / _RATIO], sides).reshape(-1), max(_FAINT, _RATIO * eps ** (2 / 3))
+    samples = [np.abs(_divided(where) @ at[: len(where)]) for where in (nodes, np.append(nodes, 0.0))]
+    noise, less = np.max(samples, axis=0), np.min(samples, axis=0)
+    is_alike = (noise < _ALIKE * less) | (sides[1] < 0.0)
+    is_faint = is_alike & (noise < faint * np.abs(at[:4] - at[4]).max(axis=0))
+    return np.where(noise <= _OWN * eps * np.abs(at).max(axis=0), 0.0, noise), is_faint
 
 
 def _line(x: NDArray[Any], unit: float, ends: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

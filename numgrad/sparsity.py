@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from .arguments import describe, refuse_masks
 from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
 from .points import is_narrow, scales
 from .verification import FAINT, SUSPICIOUS, check
-
-if TYPE_CHECKING:
-    from .problem import Problem
 
 __all__: list[str] = []  # nothing here is public
 
@@ -245,7 +242,7 @@ def check_entries(sparsity: Any) -> None:
     entries_of(sparsity, (0, _WIDEST))
 
 
-def _plan_of_groups(problem: Problem, pattern: Pattern) -> tuple[tuple[Rule, Directions], Indices, Floats]:
+def _plan_of_groups(problem: Any, pattern: Pattern) -> tuple[tuple[Rule, Directions], Indices, Floats]:
     """Return how the columns of a group move, each by its own step and to its own side; each one's group; divisors.
 
     Without divisors the loop divides; else each column has one of its own.
@@ -265,7 +262,7 @@ def _plan_of_groups(problem: Problem, pattern: Pattern) -> tuple[tuple[Rule, Dir
     return (rule, Directions(starts, members, steps if len(steps) == 1 else steps[members])), groups, divisors
 
 
-def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
+def sparse_jacobian(problem: Any, pattern: Pattern) -> Any:
     """Return the Jacobian of a problem as a csr_array; ValueError if f depends on what the pattern has no entry for.
 
     One evaluation along a random direction v verifies it: what f changes by should be J v.
@@ -292,13 +289,13 @@ def sparse_jacobian(problem: Problem, pattern: Pattern) -> Any:
     return found
 
 
-def _flags_of_steps(problem: Problem) -> int:
+def _flags_of_steps(problem: Any) -> int:
     """Return whether a step is lost where it is added to some coordinate."""
     eps, x = problem.plan[0].data[1], np.asarray(problem.point, np.float64).reshape(-1)
     return STEP_LOST if eps and (np.abs(x) * eps > np.abs(problem.plan[1].lengths)).any() else 0
 
 
-def _stored(problem: Problem, offsets: Floats, weights: Floats, steps: Floats) -> Floats:
+def _stored(problem: Any, offsets: Floats, weights: Floats, steps: Floats) -> Floats:
     """Return the divisors of all columns by the points as they are stored; NaN where these coincide."""
     memory = np.asarray(problem.point).reshape(-1)
     x = memory.astype(np.promote_types(memory.dtype, np.float64))

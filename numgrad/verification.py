@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .loops import Floats, Indices
 from .points import scales, where_defined
-
-if TYPE_CHECKING:
-    from .problem import Problem
 
 __all__: list[str] = []  # nothing here is public
 
@@ -39,7 +36,7 @@ _FAR = 1e-2
 _POINTS, _SMOOTH, _RANDOM = 16, 0.1, 3
 
 
-def check(problem: Problem, jacobian: Any, v: Floats, forth: NDArray[Any]) -> None:
+def check(problem: Any, jacobian: Any, v: Floats, forth: NDArray[Any]) -> None:
     """Raise a ValueError if outputs change with coordinates for which the Jacobian has no entry.
 
     Only where f changes along v by other than J v, and is not just curved, which an evaluation on the other side shows,
@@ -70,7 +67,7 @@ def _noise(sample: Callable[[], Floats]) -> Floats:
     return np.max([first, *(sample() for _ in range(4))], axis=0) if first.any() else first
 
 
-def _look_into(problem: Problem, jacobian: Any, i: int, v: Floats, allowed: float) -> None:
+def _look_into(problem: Any, jacobian: Any, i: int, v: Floats, allowed: float) -> None:
     """Raise a ValueError that names a coordinate without an entry with which output i changes, if there is one."""
     own, base = jacobian.indices[jacobian.indptr[i] : jacobian.indptr[i + 1]], problem.base.reshape(-1)[i]
 
@@ -92,7 +89,7 @@ def _look_into(problem: Problem, jacobian: Any, i: int, v: Floats, allowed: floa
     raise ValueError(f"sparsity is too small: output {i} changes with {named}, for which it has no entry; {cure}")
 
 
-def _is_rounded(problem: Problem, output: tuple[int, Any], v: Floats, others: Indices) -> bool:
+def _is_rounded(problem: Any, output: tuple[int, Any], v: Floats, others: Indices) -> bool:
     """Tell whether an output changes with the others at random, as by the rounding of large numbers that cancel in it.
 
     A change that the largest output does not explain must be seen to be random. Any other one must be seen to be none:

@@ -107,6 +107,53 @@ def test_relu_nets_with_kinks_next_to_x_have_honest_bars():
     assert check_gradient(net.objective(x, t), net.gradient(x, t), net.params).arrays["W1"].failed == 0
 
 
+@pytest.mark.parametrize("scale", [1e-1, 1e-3, 1e-4, 1e-5, 1e-6])
+def test_relu_nets_of_small_inputs_are_judged(scale):
+    for seed in range(8):
+        rng, net = np.random.default_rng(seed), MultiLayerNet(3, [6, 4], 3, rng=seed)
+        x, t = scale * rng.standard_normal((5, 3)), rng.integers(0, 3, 5)
+        right, f = net.gradient(x, t), net.objective(x, t)
+        check = check_gradient(f, right, net.params)
+        assert check.ok, str(check)
+        for key in ("b1", "b2"):
+            for factor in (-1.0, 0.0, 1.5) if np.abs(right[key]).max() > 1e-3 else ():
+                assert not check_gradient(f, right | {key: factor * right[key]}, net.params).ok
+
+
+def test_a_deep_net_with_small_weights_hides_no_wrong_bias():
+    net = MultiLayerNet(50, [30] * 4, 5, "relu", 0.01, rng=3)
+    rng = np.random.default_rng(3)
+    x, t = rng.uniform(0, 1, (40, 50)), rng.integers(0, 5, 40)
+    right, f = net.gradient(x, t), net.objective(x, t)
+    assert check_gradient(f, right, net.params).ok
+    for key in ("b3", "b4"):
+        for factor in (-1.0, 0.0, 1.5):
+            assert not check_gradient(f, right | {key: factor * right[key]}, net.params).ok
+
+
+def test_directions_at_the_kinks_of_a_net():
+    for seed in range(15):
+        rng, net = np.random.default_rng(seed), MultiLayerNet(4, [5], 3, rng=seed)
+        x, t = rng.standard_normal((6, 4)), rng.integers(0, 3, 6)
+        x[0] = 0.0  # at the kink of all units, for biases are 0
+        right, f = net.gradient(x, t), net.objective(x, t)
+        check = check_gradient(f, right, net.params, directions=5, rng=0)
+        assert check.ok, str(check)
+        wrong = {key: -array for key, array in right.items()}
+        assert not check_gradient(f, wrong, net.params, directions=5, rng=0).ok
+
+
+@pytest.mark.parametrize("kind", ["relu", "sigmoid"])
+def test_weights_of_an_infinite_input_whose_sign_a_step_changes(kind):
+    net = MultiLayerNet(2, [3, 3], 2, kind, rng=0)
+    net.params["W1"][0] = 5e-5, -5e-5, 0.3
+    x, t = np.array([[np.inf, 1.0], [0.5, 2.0], [-np.inf, 1.0]]), np.array([0, 1, 1])
+    with np.errstate(all="ignore"):
+        found, plain = net.numerical_gradient(x, t), numerical_gradient(lambda _: net.loss(x, t), net.params)
+    for key, array in found.items():
+        np.testing.assert_allclose(array, plain[key], rtol=1e-7, atol=1e-9)
+
+
 def test_large_nets_agree_on_random_weights():
     rng = np.random.default_rng(3)
     x, t = rng.uniform(0, 1, (20, 100)), rng.integers(0, 10, 20)

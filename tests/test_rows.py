@@ -439,6 +439,7 @@ def test_labels_of_a_closure_are_named():
         (lambda z: z, ValueError, r"rows must return one number a sample, of shape \(8,\), got the shape \(8, 5\)"),
         (lambda z: [[1.0], [1.0, 2.0]], ValueError, "rows must return one number a sample, got list .*, ragged"),
         (lambda z: z.sum(), ValueError, r"got the shape \(\)"),
+        (lambda z: None, ValueError, "rows must return one number a sample, it returned None: is a return missing"),
         (lambda z: z.sum(axis=1) * 1j, TypeError, "rows must return real numbers, got dtype complex128"),
         (lambda z: 1 / 0, ZeroDivisionError, "division by zero"),
     ],
@@ -479,6 +480,8 @@ def test_weights_that_do_not_fit():
             use(W * 1j)
     with pytest.raises(TypeError, match="takes no args"):
         numerical_gradient(f, np.ones((7, 2)), args=(1,))
+    with pytest.raises(ValueError, match="take the points one by one, without points_axis"):
+        numerical_gradient(f, np.ones((4, 7, 2)), points_axis=0)
     # Another number of columns is another layer.
     assert numerical_gradient(f, np.ones((7, 2))).shape == (7, 2)
 
@@ -516,7 +519,7 @@ def test_slopes_have_honest_bars(kind):
     z = np.clip(z, -3.0, 3.0) if kind not in ("rounded", "float32") else rng.uniform(-3.0, 3.0, 2000)
     f = LayerObjective(z[:, None], lambda z: g(z[:, 0]))
     block = f._block(np.ones((1, 1)), slice(None))
-    found, bars, _ = (values[:, 0] for values in block.slopes(np.array([0])))
+    found, bars, *_ = (values[:, 0] for values in block.slopes(np.array([0])))
     assert (np.abs(found - slope(z)) <= bars + 4 * EPS).all()
     if kind in ("sine", "exponential"):
         assert bars.max() <= 2e-10 * max(1.0, np.abs(slope(z)).max())
@@ -529,7 +532,7 @@ def test_slopes_have_honest_bars(kind):
 def test_the_bar_at_a_kink_covers_the_slopes_on_both_sides():
     f = LayerObjective([[0.5], [1.0], [-2.0]], lambda z: np.abs(z[:, 0] - 0.5) + 2.0 * z[:, 0])
     block = f._block(np.ones((1, 1)), slice(None))
-    slopes, bars, kinks = (values[:, 0] for values in block.slopes(np.array([0])))
+    slopes, bars, kinks, _ = (values[:, 0] for values in block.slopes(np.array([0])))
     assert slopes == pytest.approx([2.0, 3.0, 1.0])
     assert bars[0] == pytest.approx(1.0)
     assert kinks == pytest.approx([1.0, 0.0, 0.0])
@@ -705,8 +708,158 @@ def test_values_that_are_not_finite_are_those_of_the_plain_loop(h):
             assert np.abs(found[known] - plain[known]).max(initial=0.0) <= 1e-7 * np.abs(plain[known]).max(initial=1.0)
 
 
-def test_a_weight_whose_sign_a_step_changes_is_nan_beside_an_infinite_input():
-    x, W = np.array([[1.0, 2.0], [np.inf, 1.0]]), np.array([[0.5, 1e-5], [1.0, 1.0]])
-    with np.errstate(invalid="ignore"):
-        found = numerical_gradient(LayerObjective(x, lambda z: np.tanh(z).sum(axis=1)), W)
-    assert np.isnan(found).tolist() == [[False, True], [False, False]]
+@pytest.mark.parametrize("h", [1e-4, 1e-2])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_weight_whose_sign_a_step_changes_beside_an_infinite_input_is_the_plain_loops(bias, h):
+    kinds = {
+        "saturates": lambda z: np.tanh(z).sum(axis=1),
+        "hands on": lambda z: (z**2).sum(axis=1),
+        "the same on both sides": lambda z: np.exp(-(z**2)).sum(axis=1) + z[:, 1] / (1.0 + np.abs(z[:, 1])),
+        "skips NaN": lambda z: np.where(np.isnan(z), 2.0, np.tanh(z)).sum(axis=1),
+        "float32": lambda z: np.tanh(z).sum(axis=1).astype(np.float32),
+    }
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x, W = rng.standard_normal((5, 3)), rng.standard_normal((3 + bias, 3))
+        W[rng.random(W.shape) < 0.5] *= 0.5 * h
+        W[0, 0], W[0, 1] = rng.choice([0.0, h, -h, 1.5 * h]), -0.0
+        for _ in range(1 + seed % 3):
+            x[rng.integers(5), rng.integers(3)] = rng.choice([np.inf, -np.inf])
+        for name, rows in kinds.items():
+            f = LayerObjective(x, rows, bias=bias)
+            inputs = np.hstack([x, np.ones((5, 1))]) if bias else x
+            with np.errstate(all="ignore"):
+                plain = plain_gradient(inputs, W, lambda z, rows=rows: rows(z).astype(float), (), h)
+                found = numerical_gradient(f, W, h)
+                one = numerical_gradient(f, W, h, coordinates=[0])
+                if name != "float32":
+                    f.verify(W)
+            assert np.isnan(found).tolist() == np.isnan(plain).tolist(), name
+            known = ~np.isnan(plain)
+            rounding = 1e-7 * max(1.0, np.abs(plain[known]).max(initial=0.0)) + (1e-6 / h if name == "float32" else 0.0)
+            assert (np.abs(found - plain)[known] <= rounding).all(), name
+            assert one[0] == found[0, 0] or np.isnan(one[0])
+
+
+FLAT = {  # functions of z and a width with flat sides, or kinks not at 0, and their slopes
+    "relu": (lambda z, w: np.maximum(z, 0.0), lambda z, w: z > 0.0),
+    "negative relu": (lambda z, w: np.minimum(z, 0.0), lambda z, w: z < 0.0),
+    "clip": (lambda z, w: np.clip(z, 0.0, w), lambda z, w: (z > 0.0) & (z < w)),
+    "hard tanh": (lambda z, w: np.clip(z, -w, w), lambda z, w: np.abs(z) < w),
+    "shrink": (lambda z, w: np.sign(z) * np.maximum(np.abs(z) - w, 0.0), lambda z, w: np.abs(z) > w),
+    "leaky": (lambda z, w: np.maximum(z, 0.01 * z), lambda z, w: np.where(z > 0.0, 1.0, 0.01)),
+    "absolute": (lambda z, w: np.abs(z - w), lambda z, w: np.sign(z - w)),
+    "hat": (lambda z, w: np.maximum(w - np.abs(z), 0.0), lambda z, w: -np.sign(z) * (np.abs(z) < w)),
+}
+
+
+@pytest.mark.parametrize("scale", [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7])
+@pytest.mark.parametrize("kind", FLAT)
+def test_a_kink_is_no_noise_of_rows(kind, scale):
+    act, slope = FLAT[kind]
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x, W, V = scale * rng.standard_normal((8, 4)), rng.standard_normal((4, 3)), rng.standard_normal(3)
+        x[0, seed % 4] = 0.0
+        z, w = x @ W, scale * rng.uniform(0.5, 2.0)
+        f = LayerObjective(x, lambda z, V=V, w=w: (act(z, w) @ V - 1.0) ** 2)
+        block = f._block(W, slice(None))
+        assert block.noise <= 4 * EPS * block.largest
+        right = x.T @ (2.0 * (act(z, w) @ V - 1.0)[:, None] * V * slope(z, w)) / 8
+        check = check_gradient(f, right, W)
+        assert check.ok, str(check)
+        assert np.abs(right).max() <= 1e-6 * scale or not check_gradient(f, -right, W).ok
+
+
+def test_dead_units_and_what_wakes_far_away_are_no_noise():
+    x, W = np.ones((6, 1)), np.linspace(-0.05, 0.05, 12)[None]
+    # Most units are dead and flat, and next to all lies a slope of some width between two flat parts.
+    for width in (1e-1, 3e-2, 1e-2, 3e-3):
+        f = LayerObjective(x, lambda z, width=width: 1.0 + np.clip((z - 0.06) / width, 0.0, 1.0).sum(axis=1))
+        assert f._block(W, slice(None)).noise <= 4 * EPS
+
+
+@pytest.mark.parametrize("kind", ["2 digits", "3 digits", "4 digits", "float16", "table"])
+@pytest.mark.parametrize("batch", [3, 40])
+def test_stairs_of_rows_are_their_noise_and_zero_is_no_gradient_of_them(kind, batch):
+    few = {
+        "float16": lambda v: v.astype(np.float16),
+        "table": lambda v: np.floor(v / 0.003) * 0.003,
+        **{f"{k} digits": lambda v, k=k: np.round(v, k) for k in (2, 3, 4)},
+    }[kind]
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        x, W = rng.uniform(0.5, 1.5, (batch, 4)), rng.uniform(0.1, 0.5, (4, 1 + seed % 2))
+        f = LayerObjective(x, lambda z: few(1.0 + np.tanh(0.5 * z.sum(axis=1))))
+        slope = 0.5 / np.cosh(0.5 * (x @ W).sum(axis=1)) ** 2
+        right = np.repeat((x.T @ slope / batch)[:, None], W.shape[1], axis=1)
+        stair = {"2": 1e-2, "3": 1e-3, "4": 1e-4, "f": 2.0**-10, "t": 0.003}[kind[0]]
+        assert 0.1 * stair <= f._block(W, slice(None)).noise <= 0.6 * stair
+        found, bars, _ = f._as_objective().slopes(W, ())
+        assert (np.abs(found - right) <= bars).all()
+        assert (bars > 0.1 * stair).all()
+        check = check_gradient(f, right, W)
+        assert check.arrays[""].failed == 0
+        assert check.ok or check.verdict == "too noisy to judge"
+        assert check.ok or stair > 5e-4
+        assert not check_gradient(f, 0.0 * right, W).ok
+        assert not check_gradient(f, -5.0 * right, W).ok
+
+
+@pytest.mark.parametrize("kind", ["float16", "3 digits"])
+@pytest.mark.parametrize("repeats", [1, 20])
+def test_noise_of_many_samples_is_judged_and_the_same_one_in_all_is_covered(kind, repeats):
+    few = (lambda v: v.astype(np.float16).astype(float)) if kind == "float16" else (lambda v: np.round(v, 3))
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        x, W, V = rng.standard_normal((60 // repeats, 4)), rng.standard_normal((4, 2)) / 2, rng.uniform(0.5, 1.0, 2)
+        x = np.repeat(x, repeats, axis=0)
+        f = LayerObjective(x, lambda z, V=V: few((np.tanh(z) @ V - 2.0) ** 2 / 4.0))
+        right = x.T @ ((np.tanh(x @ W) @ V - 2.0)[:, None] * V * (1.0 - np.tanh(x @ W) ** 2)) / 120
+        found, bars, _ = f._as_objective().slopes(W, ())
+        assert (np.abs(found - right) <= bars).all()
+        assert check_gradient(f, right, W).ok
+        assert not check_gradient(f, -right, W).ok
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-12, 1e-30])
+def test_a_small_gradient_is_judged_by_its_bars(scale):
+    x, W, *_ = problem(31)
+    rows = {"tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2), "relu": (lambda z: np.maximum(z, 0), lambda z: z > 0)}
+    for act, slope in rows.values():
+        f = LayerObjective(x, lambda z, act=act: scale * act(z).sum(axis=1))
+        right = x.T @ (scale * slope(x @ W)) / len(x)
+        check = check_gradient(f, right, W)
+        assert check.ok
+        assert check.verdict == "passed"
+        for wrong in (0.0, -1.0, 3.0, 1.01):
+            assert not check_gradient(f, wrong * right, W).ok
+            assert check_gradient(f, wrong * right, W, atol=2e-8).ok  # asked for
+        one = right.copy()
+        one.flat[np.abs(right).argmax()] *= 1.1
+        assert check_gradient(f, one, W).arrays[""].failed == 1
+    assert check_gradient(LayerObjective(x, lambda z: 0.0 * z.sum(axis=1)), 0.0 * W, W).verdict == "nothing was judged"
+
+
+@pytest.mark.parametrize("kind", ["relu", "absolute", "hard tanh"])
+def test_directions_take_every_slope_between_those_of_kinks(kind):
+    act, below, above = {
+        "relu": (lambda z: np.maximum(z, 0.0), 0.0, 1.0),
+        "absolute": (np.abs, -1.0, 1.0),
+        "hard tanh": (lambda z: np.clip(z + 1.0, -1.0, 1.0), 1.0, 0.0),
+    }[kind]
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        x, W, V = rng.normal(size=(6, 4)), rng.normal(size=(5, 5)), rng.normal(size=5)
+        x[rng.integers(6, size=2)], W[-1] = 0.0, 0.0
+        f = LayerObjective(x, lambda z, V=V: (act(z) @ V - 1.0) ** 2, bias=True)
+        inputs = np.hstack([x, np.ones((6, 1))])
+        z = inputs @ W
+        slope = np.vectorize(lambda z: (act(z + 1e-6) - act(z - 1e-6)) / 2e-6)(z)
+        delta = 2.0 * (act(z) @ V - 1.0)[:, None] * V / 6
+        for part in (0.0, 0.3, 1.0):
+            right = inputs.T @ (delta * np.where(z == 0.0, below + part * (above - below), slope))
+            check = check_gradient(f, right, W, directions=6, rng=seed)
+            assert check.ok, str(check)
+            assert not check_gradient(f, -right, W, directions=6, rng=seed).ok
+            assert not check_gradient(f, 2.0 * right, W, directions=6, rng=seed).ok

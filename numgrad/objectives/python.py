@@ -269,10 +269,9 @@ class VectorizedObjective(PythonObjective):
         """
         batch = points.batch_of(x)
         saved, found = batch.copy(), np.array(self.values(batch, args))
-        if not is_unchanged(batch, saved):
-            alike = self.values(np.repeat(x[np.newaxis], _ALIKE, axis=0), args)
-            if not np.allclose(alike, alike[:1], rtol=_SAME, atol=0.0, equal_nan=True):
-                raise_argument_changed()
+        alike = found if is_unchanged(batch, saved) else self.values(np.repeat(x[np.newaxis], _ALIKE, axis=0), args)
+        if alike is not found and not np.allclose(alike, alike[:1], rtol=_SAME, atol=0.0, equal_nan=True):
+            raise_argument_changed()
         return found[0]
 
     def values(self, batch: Floats, args: tuple[Any, ...]) -> NDArray[Any]:
@@ -361,8 +360,8 @@ class VectorizedSweep(PythonSweep):
                 width[width == 0.0] = math.nan  # no difference of points that coincide
             quotients = total / (width if width.__class__ is not np.ndarray else width.reshape(-1, 1))
         self.out[units] = quotients if self.out.ndim > 1 else quotients[:, 0]
-        lost = loops.STEP_LOST if (abs(values) * eps > abs(steps)).any() else 0
-        return lost | (loops.RESPONDED if total.any() else 0)
+        lost, responded = (abs(values) * eps > abs(steps)).any(), total.any()
+        return (loops.STEP_LOST if lost else 0) | (loops.RESPONDED if responded else 0)
 
 
 def _moves(where: Directions, units: Indices) -> tuple[Indices, Indices, Any]:

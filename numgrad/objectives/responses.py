@@ -53,25 +53,32 @@ ROUGH = 1e-6
 # Unit of a pre-activation: the first step of slopes with error bars, a tenth of which is next where it was no fit; the
 # longest, for noisy rows. Fixed by test_slopes_have_honest_bars in tests/test_rows.py.
 STEP, LONGEST = 1e-3, 0.1
-# Unit of a pre-activation: the steps of looks at noise, no multiples of a digit. Fixed by the same test.
-NOISE_STEPS = 0.5437e-4, 0.5437e-6
-# Pairs that are looked at for noise. No tuning: half of them decide.
-_LOOKS = 128
-# What makes of five values a fourth difference, and a second one, of 1 for a noise of 1, and the size that three of
-# four do not exceed then. No tuning.
-_DIFFERENCES = np.array([[1.0, -4.0, 6.0, -4.0, 1.0], [0.0, 0.0, 1.0, -2.0, 1.0]]) / np.sqrt([[70.0], [6.0]])
-_OF_DEVIATION = 1.15
-# Part of a fourth difference that it is at most at a hundredth of the step if it is no noise. Fixed by
-# test_every_slope_between_those_of_kinks_is_a_subgradient in tests/test_rows.py.
-_SHRINKS = 0.1
+# Unit of a pre-activation: the steps of looks at noise, no multiples of a digit. The first is so short that curves and
+# fine structure vanish; the others are for rows that were the same so far. Fixed by the same test and by
+# test_stairs_of_rows_are_their_noise_and_zero_is_no_gradient_of_them.
+NOISE_STEPS = 0.5437e-8, 0.5437e-6, 0.5437e-4, 0.5437e-2, 0.5437e-1
+# Parts of a step in which a stair is one jump still. From far, two flat ends of a slope look like stairs, and a kink
+# with a flat side does where it lies between the last two places: the last part is a quarter, by which others follow.
+# Fixed by test_a_kink_is_no_noise_of_rows and the test after it.
+_NEARER = 1.0, 2.0**-3, 2.0**-6, 2.0**-9, 2.0**-11
+# Pairs that are looked at for noise; with noise, that suffice; and that are looked at for stairs, if there are fewer:
+# the short step meets the finer ones. Fixed by test_a_check_takes_a_few_evaluations_a_column.
+_LOOKS, _ENOUGH, _FEW = 80, 60, 32
+# Places of a look in units of its step: five on either side of z. No tuning.
+_PLACES = np.array([-4.7, -3.7, -2.7, -1.7, -0.7, 0.3, 1.3, 2.3, 3.3, 4.3])
+# What makes of five values a fourth difference of 1 for a noise of 1, and the part of pairs of which the smaller one of
+# two is no more then. No tuning; not the half, since stairs of floats are as high as values are large.
+_FOURTH, _MOST = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / math.sqrt(70.0), 0.9
 # Standard deviation of the rounding of what rows return, in units of its spacing. No tuning: that of a uniform error.
 _ROUNDING = 0.3
-# How far a slope may be off, in units of what its fit may be: a kink that no step has seen. The worst of 100,000 places
-# of a kink is 23. Fixed by test_slopes_have_honest_bars.
-UNSEEN = 32.0
+# How far a slope may be off, in units of what its fit of 2, 3 or 4 steps may be: a kink that no step has seen. The
+# worst of 200,000 places of a kink are 8, 16 and 23. Fixed by test_slopes_have_honest_bars.
+UNSEEN = 12.0, 20.0, 32.0
 # Relative difference of the even part to one in proportion to the step, up to which a sample is at a kink: of a curve
 # it is 1. Fixed by test_every_slope_between_those_of_kinks_is_a_subgradient in tests/test_rows.py.
 _PROPORTIONAL = 0.15
+# Roundings of a sum over samples, eps each, by which a gradient may be off. No tuning.
+SUM_ROUNDINGS = 8.0
 # Own steps that are made at a time: 16 arrays of 512 KiB.
 OWN_STEPS = 2**16
 
@@ -97,11 +104,14 @@ class Block:
     """A block of samples next to which `rows` is evaluated: by ``near(b, j, u)``, `length` samples at a time.
 
     A pre-activation that is infinite or NaN stays what it is: no step of a weight moves it, but for a weight of an
-    infinite input that changes its sign.
+    infinite input that changes its sign, or comes from 0 or to it. Such a one takes the plain loop's two evaluations,
+    by `near_of(W)`, which returns `near` for other weights last.
     """
 
-    def __init__(self, W: Floats, inputs: Floats, z: Floats, length: int, near: Callable[..., Any]) -> None:  # noqa: N803
-        self.W, self.z, self.length, self.near = W, z, length, near
+    def __init__(self, W: Floats, inputs: Floats, near_of: Callable[..., Any]) -> None:  # noqa: N803
+        self.W, self.near_of = W, near_of
+        self.z, self.length, self.near = near_of(W)
+        z = self.z
         samples, self.moves, finite = np.arange(len(z)), np.isfinite(z), np.isfinite(inputs)
         self.inputs = inputs if finite.all() else np.where(finite, inputs, 0.0)
         self.infinite = ALL_COORDINATES if finite.all() else np.flatnonzero(np.isinf(inputs).any(axis=0))
@@ -154,70 +164,112 @@ class Block:
         for at in () if self.is_finite else fit.rest[~np.isfinite(self.base[b[fit.rest]])]:
             total[self.inputs[b[at]] == 0.0, at // len(self.z)] = math.nan
         for k in self.infinite:
-            total[k, np.abs(self.W[k, columns]) <= h] = math.nan
+            for column in np.flatnonzero(np.abs(self.W[k, columns]) <= h):
+                place = int(k), int(columns[column])
+                total[k, column] = self._moved(place, h) - self._moved(place, -h)
         return total
 
-    def slopes(self, columns: Indices) -> Slopes:
-        """Return the slopes of rows in some columns, of shape (samples, columns), and their error bars.
+    def _moved(self, place: tuple[int, int], h: float) -> float:
+        """Return the sum of rows for other weights, of which one has moved."""
+        W, everyone = self.W.copy(), np.arange(len(self.z))  # noqa: N806
+        W[place] += h
+        values = self.near_of(W)[2](everyone, 0 * everyone, 0.0 * everyone)
+        return float(np.sum(values, dtype=np.float64))
+
+    def sums(self, columns: Indices) -> Floats:
+        """Return sums over samples of slopes with respect to W, error bars and kinks, and the root of one of squares.
+
+        The bars of fits come of noise and of kinks that no step has seen, by chance in each sample: their squares add
+        up. Of the error of a fit, which may have one sign in all samples, the bar itself adds up.
+        """
+        slopes, bars, kinks, by_chance = self.slopes(columns)
+        sizes, common = np.abs(self.inputs).T, bars - by_chance + by_chance / UNSEEN[0]
+        bars = sizes @ (common + SUM_ROUNDINGS * EPS * np.abs(slopes))
+        units = self.size.max() or 1.0, by_chance.max() or 1.0  # squares may overflow
+        squares = (sizes / units[0]) ** 2 @ (by_chance / units[1]) ** 2
+        return np.array([self.inputs.T @ slopes, bars, sizes @ kinks, units[0] * units[1] * np.sqrt(squares)])
+
+    def slopes(self, columns: Indices) -> tuple[Floats, ...]:
+        """Return the slopes of rows in some columns, of shape (samples, columns), their error bars, and parts of these.
+
+        The parts are half of the difference of the slopes on both sides of a kink, and the bar of a fit.
 
         A pair that no fit describes is asked again with a tenth of the step. The bar of the best of these covers the
         slopes on both sides: the even part is their difference.
         """
         b, j = self._pairs(columns)
-        best = slopes, bars, _ = np.zeros(len(b)), np.full(len(b), math.inf), np.zeros(len(b))
-        rest = np.arange(len(b))
+        best, rest = np.zeros((4, len(b))), np.arange(len(b))
+        (slopes, bars), best[1] = best[:2], math.inf
         slopes[~np.isfinite(self.base[b])] = math.nan
         floor, roundings = ROUNDINGS * self.noise, ROUNDINGS * EPS * self.largest
         first = min(LONGEST, STEP * math.sqrt(max(1.0, floor / roundings if roundings else 1.0)))
         for u in first * 10.0 ** -np.arange(7):
             fit = self._fit(b[rest], j[rest], np.full(len(rest), u), LEAST_SMOOTH, floor)
-            found, bar = fit.coefficients[0] / (2.0 * u), UNSEEN * fit.bounds / (2.0 * u)
+            found, bar = fit.coefficients[0] / (2.0 * u), fit.bounds / (2.0 * u)
             odd, even, left, part = fit.odd[:2, fit.rest], fit.even[:2, fit.rest], fit.rest, NODES[1]
-            found[left], kink = 0.5 * odd[1] / (part * u), np.zeros(len(rest))
-            # Half of the difference of the slopes on both sides, with the curvature and without it.
-            jump = np.maximum(np.abs(even[1]), np.abs(even[1] - part**2 * even[0]) / (1.0 - part))
+            kink, by_chance = np.zeros(len(rest)), bar.copy()
+            found[left], by_chance[left] = 0.5 * odd[1] / (part * u), 0.0
+            # The difference of the slopes on both sides, with the curvature and without it, and what powers beyond add.
+            curved, straight = np.abs(even[1]), np.abs(even[1] - part**2 * even[0]) / (1.0 - part)
+            jump = np.maximum(curved, straight)
+            jump += (curved - straight) ** 2 / np.fmax(jump, np.finfo(float).tiny)
             bar[left] = (0.5 * jump + 2.0 * np.abs(odd[1] - part * odd[0]) + fit.noise[left]) / (part * u)
             # The even part of a kink at the sample is proportional to the step.
             is_kink = np.abs(even[1] - part * even[0]) <= _PROPORTIONAL * np.abs(even[1])
             kink[left] = np.where(is_kink, 0.5 * jump / (part * u), 0.0)
-            # Stairs are flat for a small step, and a fine structure looks smooth for a large one.
+            # Of two steps that differ the smaller one counts, since only a step without a fit comes before another.
             apart = np.abs(found - slopes[rest])
             differs = apart > bar + bars[rest]
-            bar += np.where(differs, apart + bars[rest], 0.0)
-            better = (differs | (bar < bars[rest])) & ((fit.odd[0] != 0.0) | (np.abs(slopes[rest]) <= 2.0 * bars[rest]))
-            for total, new in zip(best, (found, bar, kink), strict=True):
-                total[rest[better]] = new[better]
+            bar[left] += np.where(differs, apart + bars[rest], 0.0)[left]
+            better = differs | (bar < bars[rest])
+            best[:, rest[better]] = np.array((found, bar, kink, by_chance))[:, better]
             rest = rest[fit.rest]
             if not len(rest):
                 break
-        return Slopes(*(total.reshape(len(columns), -1).T for total in best))
+        return tuple(total.reshape(len(columns), -1).T for total in best)
 
     @cached_property
     def noise(self) -> float:
-        """Return the noise of rows beyond rounding, from fourth differences at random pairs, few of which meet a kink.
+        """Return the noise of rows beyond rounding, from differences at random pairs.
 
-        Rows that were rounded, or computed in single precision, would look smooth to a few steps by chance. A fine
-        structure vanishes with the step; noise does not, and stairs are flat for a step that is too short.
+        Rows that were rounded, or computed in single precision, would look smooth to a few steps by chance. Noise does
+        not vanish with the step, as structure does, and it is on both sides of a kink. Stairs are flat for a short one.
         """
         rng, (samples, columns) = np.random.default_rng(0), self.z.shape
         b, j = rng.integers(samples, size=_LOOKS), rng.integers(columns, size=_LOOKS)
-        (far, _), (near, beside) = (self._rough(b, j, step) for step in NOISE_STEPS)
-        # At the kink of a sample differences shrink with the step, and those on one side of it are smaller still.
-        near = np.where(near < _SHRINKS * far, np.fmin(near, beside), near)
-        found = np.where(near >= 0.0, np.fmin(far, near), far)
-        found = found[found >= 0.0]
-        measured = float(np.quantile(found, 0.75)) / _OF_DEVIATION if len(found) else 0.0
+        sides = self._look(b, j, np.zeros(_LOOKS), NOISE_STEPS[0]).reshape(2, 5, -1)
+        is_noisy = (sides != sides[:, :1]).any(axis=1).all(axis=0) & np.isfinite(sides).all(axis=(0, 1))
+        levels = np.abs(np.einsum("k,ikn->in", _FOURTH, sides)).min(axis=0)
+        few = slice(_LOOKS if is_noisy.sum() >= _ENOUGH else _FEW)
+        found, rest = levels[few][is_noisy[few]], np.flatnonzero(~is_noisy[few])
+        for step in NOISE_STEPS if len(found) < _ENOUGH else ():
+            heights = self._stairs(b[rest], j[rest], step)
+            found, rest = np.concatenate((found, _ROUNDING * heights[heights > 0.0])), rest[heights == 0.0]
+        measured = float(np.quantile(found, _MOST)) if len(found) else 0.0
         return max(measured, float(_ROUNDING * self.eps * self.largest))
 
-    def _rough(self, b: Indices, j: Indices, step: float) -> Floats:
-        """Return sizes of fourth differences, and of second ones above z, for a noise of 1 in each value.
+    def _stairs(self, b: Indices, j: Indices, step: float) -> Floats:
+        """Return the heights of stairs next to pairs, 0 of those that stay the same, and else -1.
 
-        They are -1 where rows stay the same, or are not finite.
+        What changes is looked at from ever nearer.
         """
-        offsets = np.repeat(step * np.array([-1.7, -0.7, 0.3, 1.3, 2.3]), len(b))
-        values = self.values(np.tile(b, 5), np.tile(j, 5), offsets).reshape(5, -1)
-        changes = (values != values[0]).any(axis=0) & np.isfinite(values).all(axis=0)
-        return np.where(changes, np.abs(_DIFFERENCES @ values), -1.0)
+        at, u, heights = np.arange(len(b)), np.zeros(len(b)), np.zeros(len(b))
+        for part in _NEARER:
+            looks = self._look(b[at], j[at], u[at], part * step)
+            changes = looks[1:] != looks[:-1]
+            u[at] += part * step * (_PLACES[changes.argmax(axis=0)] + 0.5)
+            moves = changes.any(axis=0)
+            at, looks, changes = at[moves], looks[:, moves], changes[:, moves]
+            heights[at] = -1.0
+        height = np.abs(looks[-1] - looks[0])
+        heights[at] = np.where((changes.sum(axis=0) == 1) & np.isfinite(height), height, -1.0)
+        return heights
+
+    def _look(self, b: Indices, j: Indices, u: Floats, step: float) -> Floats:
+        """Return rows at ten places around u, of shape (places, pairs)."""
+        count = len(_PLACES)
+        places = np.repeat(step * _PLACES, len(b)) + np.tile(u, count)
+        return self.values(np.tile(b, count), np.tile(j, count), places).reshape(count, len(b))
 
     def _pairs(self, columns: Indices) -> tuple[Indices, Indices]:
         """Return sample and column of each pair, column by column."""
@@ -237,13 +289,13 @@ class Block:
         close = _misfit(1, odd, even) <= noise
         coefficients[0] = np.where(close, odd[0], 0.0)
         goes_on = ~close if self.is_finite else self._goes_on(b, j, odd, coefficients[0]) & ~close
-        rest, bounds, of_column = np.flatnonzero(goes_on), noise.copy(), largest[j]
+        rest, bounds, of_column = np.flatnonzero(goes_on), UNSEEN[0] * noise, largest[j]
         for m in (2, 3):
             if not len(rest):
                 break
             odd[m, rest], even[m, rest] = self.both(b[rest], j[rest], NODES[m] * u[rest])
             error = _misfit(m, odd[:, rest], even[:, rest])
-            bounds[rest] = np.maximum(noise[rest], error)
+            bounds[rest] = UNSEEN[m - 1] * np.maximum(noise[rest], error)
             flat = error <= noise[rest]
             done = flat | (error <= (smooth if m == 2 else 0.1 * smooth) * of_column[rest])
             coefficients[:, rest[done]] = FITS[2][0] @ odd[:3, rest[done]]
@@ -276,7 +328,7 @@ class Slopes(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Coefficients of pairs, what each fit may be off by, noise, pairs that none describes, and what was measured."""
+    """Coefficients of pairs, how far slopes times 2u may be off, noise, pairs without a fit, and what was measured."""
 
     coefficients: Floats
     bounds: Floats

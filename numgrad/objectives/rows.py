@@ -18,15 +18,15 @@ from ..arguments import (
     raise_compile_error,
     random_generator,
     real_array,
-    refuse_captured,
     unmasked,
     whole_number,
 )
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
-from ..points import EPS, depends_on, is_flat_float64, private_copy, without_mask
+from ..points import EPS, is_flat_float64, private_copy, without_mask
 from ..threads import Sweep, Throughput
+from .independence import check_independent, check_reads
 from .python import PythonObjective
-from .responses import Block, Slopes, eps_of
+from .responses import Block, Slopes
 
 __all__ = ["LayerObjective"]
 
@@ -39,11 +39,6 @@ KEPT = 2**21
 # Columns of a group at most, for each of which some fifty calls of NumPy are made; of two groups, threads do one each.
 # Fixed by bench_networks.py.
 GROUP, GROUPS = 32, 2
-# Roundings of a sum over samples, eps each, by which a gradient may be off. No tuning.
-SUM_ROUNDINGS = 8.0
-# Relative difference of a row's values in two companies that is no rounding: 5e5 roundings of float64.
-# Fixed by test_rows_that_see_each_other_are_named.
-COMPANY = 1e-10
 
 
 class LayerObjective:
@@ -83,7 +78,7 @@ class LayerObjective:
     are evaluated at their own steps. One kink does not go unseen. Two or more may, if all lie between two places at
     which a pre-activation is evaluated: 0, half and the whole of its longest step, on both sides (a quarter and three
     quarters too where these do not tell). A bump that is narrower than half of the step is an example; `verify`
-    compares with plain differences. The difference of a weight of at most h in magnitude is NaN where its input is
+    compares with plain differences. A weight of at most h in magnitude takes two evaluations where its input is
     infinite in some sample. Batch normalisation in training and dropout mix samples or are random; the first
     gradient of an objective finds that and refuses them.
 
@@ -195,7 +190,7 @@ class LayerObjective:
 
     def _block(self, W: Floats, block: slice) -> Block:  # noqa: N803
         inputs = self._inputs(block)
-        return Block(W, inputs, *self._near(W, inputs, block))
+        return Block(W, inputs, lambda W: self._near(W, inputs, block))  # noqa: N803
 
     def _values(self, z: Floats, data: list[NDArray[Any]]) -> NDArray[Any]:
         """Return what `rows` returns, after checking that it is a real number a sample."""
@@ -210,62 +205,13 @@ class LayerObjective:
             values = unmasked(returned, "what rows returns", IN_A_MEAN)
         except ValueError:
             raise ValueError(f"rows must return one number a sample, got {describe(returned)}, ragged") from None
+        if returned is None:
+            raise ValueError("rows must return one number a sample, it returned None: is a return missing?")
         if values.shape != (count,):
             raise ValueError(f"rows must return one number a sample, of shape ({count},), got the shape {values.shape}")
         if values.dtype.kind not in "fiu":
             raise TypeError(f"rows must return real numbers, got dtype {values.dtype}")
         return values
-
-
-def _check_independent(f: LayerObjective, W: Floats) -> None:  # noqa: N803
-    """Raise a ValueError if `rows` is random, or if the value of a sample depends on the others of a call.
-
-    Half of the samples at a time are evaluated in another order, and together with many neighbours of one of them.
-    """
-    block = slice(0, max(2, BLOCK // max(W.shape)))
-    rng, inputs = np.random.default_rng(0), f._inputs(block)
-    z, data = inputs @ W, [array[block] for array in f.data]
-    first, again = (f._values(z.copy(), [array.copy() for array in data]) for _ in range(2))
-    if first.tobytes() != again.tobytes():
-        raise ValueError("rows is random: two calls with the same z differ; is it dropout? make it deterministic")
-    order = rng.permutation(len(z))
-    for half in (order[: len(z) // 2], order[len(z) // 2 :]):
-        if not len(half):
-            continue
-        near = max(4, len(z))
-        company = np.concatenate([np.repeat(half[0], near), half])
-        points = z[company]
-        points[:near] += 0.1 * (1.0 + np.abs(z[half[0]])) * rng.standard_normal((near, z.shape[1]))
-        try:
-            with np.errstate(all="ignore"):
-                found = f._values(points, [array[company] for array in data])
-        except (IndexError, ValueError) as error:
-            raise ValueError(
-                f"rows must take any number of samples, but not {len(company)} in place of {len(z)}: pass what belongs "
-                f"to the samples, such as labels, as data=(t,) ({type(error).__name__}: {error})"
-            ) from error
-        tolerance = max(COMPANY, 100.0 * eps_of(found)) * np.abs(first[np.isfinite(first)]).max(initial=0.0)
-        tolerance += 64 * EPS * np.abs(z[np.isfinite(z)]).max(initial=0.0)
-        if (np.abs(found[near:] - first[half]) > tolerance).any():
-            raise ValueError(
-                "the rows are not independent: the value of a sample depends on the others of the call; is it batch "
-                "normalisation, or a sum or mean over the batch? pass an IncrementalObjective, or a plain function"
-            )
-
-
-def _check_reads(f: LayerObjective, W: Floats, given: Any) -> None:  # noqa: N803
-    """Raise a ValueError if `rows`, x or the data read the memory of W by another way than the pre-activations."""
-    if not isinstance(given, np.ndarray) or given.dtype.kind != "f" or not given.flags.writeable:
-        return
-    weights, block = W.copy(), slice(0, max(2, BLOCK // max(W.shape)))
-    if is_compiled(f.rows):
-        from .compiling import captured
-
-        refuse_captured(captured(f.rows), given, "rows")
-    if depends_on(given, lambda: f._values(f._inputs(block) @ weights, [array[block].copy() for array in f.data])):
-        raise ValueError(
-            "rows, x or data read W by another way than x @ W, which alone is moved here; pass lambda W: objective(W)"
-        )
 
 
 class _Layer:
@@ -294,7 +240,8 @@ class _Layer:
         inputs = self.f.x.shape[1] + self.f.bias
         if array.ndim != 2 or len(array) != inputs or not array.size:
             rule = f"W must have the shape ({inputs}, columns), a row for each input"
-            raise ValueError(f"{rule}{' and one for the bias' if self.f.bias else ''}, got {array.shape}")
+            several = "; take the points one by one, without points_axis" if array.ndim > 2 else ""
+            raise ValueError(f"{rule}{' and one for the bias' if self.f.bias else ''}, got {array.shape}{several}")
         self.given = W
         return (array if is_flat_float64(array) else private_copy(array)), False
 
@@ -305,8 +252,9 @@ class _Layer:
         """
         given, self.given = self.given, None  # it need not travel
         if not self.f._is_known:
-            _check_reads(self.f, W, given)
-            _check_independent(self.f, W)
+            block = slice(0, max(2, BLOCK // max(W.shape)))
+            check_reads(self.f, W, given, block)
+            check_independent(self.f, W, block)
             self.f._is_known = True
 
     def value(self, W: Any, args: tuple[Any, ...]) -> float:  # noqa: N803
@@ -352,16 +300,16 @@ class _Layer:
         """Return the gradient, not a difference, and its error bars: sums of those of samples and columns."""
         W, f = self.place(x, args)[0], self.f  # noqa: N806
         self.check(W)
-        total, bars, kinks = np.zeros((3, *W.shape))
+        total = np.zeros((4, *W.shape))
         for block in self.blocks(W):
             near = f._block(W, block)
             for first in range(0, W.shape[1], GROUP):
                 columns = np.arange(first, min(first + GROUP, W.shape[1]))
-                slopes, errors, halves = near.slopes(columns)
-                total[:, columns] += near.inputs.T @ slopes
-                bars[:, columns] += np.abs(near.inputs).T @ (errors + SUM_ROUNDINGS * EPS * np.abs(slopes))
-                kinks[:, columns] += np.abs(near.inputs).T @ halves
-        return Slopes(*(values / len(f.x) for values in (total, bars, kinks)))
+                *found, root = near.sums(columns)
+                total[:3, :, columns] += found
+                total[3][:, columns] = np.hypot(total[3][:, columns], root)
+        slopes, bars, kinks, root = total
+        return Slopes(*(values / len(f.x) for values in (slopes, bars + root, kinks)))
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
         """Return -1: there is no shortcut."""
