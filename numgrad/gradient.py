@@ -242,8 +242,8 @@ def by_automatic_steps(
     if plan[0].make is not make_directions or not point.size:
         return differentiate(objective, point, args, plan, out, workers, progress)
     value, eps = known or driver.eps_of_values(objective, point, args)
-    plan = with_value(plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps), value)
-    plain = np.asarray(point)
+    plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
+    plan, plain = plan if value != value else with_value(plan, value), np.asarray(point)
     # The smallest one first, which takes less time than to ask each chosen coordinate.
     if extremes(np.abs(plain))[0] >= SMALL or not _is_perturbed(objective):
         return differentiate(objective, point, args, plan, out, workers, progress)
