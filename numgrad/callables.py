@@ -128,11 +128,14 @@ def _bound(kernels: Any, units: Any) -> tuple[Any, ...]:
     return loops, throughput, known, cost if is_short else -1, run
 
 
-def _by_name(f: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:
-    """Return f and what follows x, where some of that is given by name; what f takes by name alone is bound to it."""
-    given = signature(f).bind(None, *args, **named)
+def _by_name(f: Any, args: tuple[Any, ...], named: dict[str, Any], first: int = 1) -> tuple[Any, tuple[Any, ...]]:
+    """Return f and what follows the `first` arguments, where some of that is given by name.
+
+    What f takes by name alone is bound to it.
+    """
+    given = signature(f).bind(*first * (None,), *args, **named)
     given.apply_defaults()
-    return partial(f, **given.kwargs) if given.kwargs else f, given.args[1:]
+    return partial(f, **given.kwargs) if given.kwargs else f, given.args[first:]
 
 
 class _Derivative:
@@ -336,7 +339,8 @@ class Jacobian(_Derivative):
         return problem.base, problem.jacobian()
 
     def _problem(self, x: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Problem:
-        f, args = _by_name(self.f, args, named) if named else (self.f, args)
+        first = 1 if self.options["fills"] is False else 2  # x, and what f fills
+        f, args = _by_name(self.f, args, named, first) if named else (self.f, args)
         return Problem(f, x, Options(args=args, **self.options))
 
     def by_parameters(self, x: Any, *parameters: float) -> Any:

@@ -150,6 +150,7 @@ def check_gradient(
     # A check compares whatever f and the candidate hold: what overflows fails, and raises nothing on its way there.
     with np.errstate(all="ignore"):
         sides = Sides(f, x, args, (h, bounds))
+        sides.objective_of(None, sides.objective)  # in its place it knows whether it starts threads
         sides.workers = driver.as_workers(workers, sides.objective)
         is_random, n = samples is not None or directions is not None, sides.size
         rng = random_generator(rng) if is_random or rng is not None else None
@@ -352,12 +353,17 @@ def _along_directions(
 
 
 def _pass_kinks(sides: Sides, part: Comparison, vectors: Floats, rtol: float) -> None:
-    """Pass claims along vectors that any slopes between those of kinks explain, where the kind of f knows these."""
+    """Pass claims along vectors that slopes between those of kinks explain, where the kind of f knows these.
+
+    That is so if each element of the candidate lies between such slopes.
+    """
     at = np.flatnonzero(part.failed)
     known = [sides.known(name) for name in sides.places] if len(at) else []
     if not known or any(values is None for values in known):
         return
     slopes, bars, kinks = (np.concatenate([np.ravel(values[k]) for values in known if values]) for k in range(3))
+    if not (np.abs(sides.whole - slopes) <= bars + rtol * (np.abs(slopes) + bars)).all():
+        return
     numerical, error, kink = vectors[at] @ slopes, np.abs(vectors[at]) @ bars, np.abs(vectors[at]) @ kinks
     between = np.abs(part.candidate[at] - numerical) <= error + rtol * (np.abs(numerical) + error)
     passed = between & (kink > 0.5 * error)

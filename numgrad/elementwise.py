@@ -155,21 +155,27 @@ def numerical_diff(
             raise_compile_error(error)
         raise
     if isinstance(x, np.ndarray) and x.size:
-        _check_ways(f, x, point, args, not (quotient.item(0) or quotient.any()), order)
+        _check_ways(f, x, point, args, bounds, 0 if quotient.item(0) or quotient.any() else order)
     if lost:
         driver.warn_of(STEP_LOST, h, False, point)
     return float(quotient) if is_scalar else quotient
 
 
-def _check_ways(f: Any, x: NDArray[Any], point: Floats, args: tuple[Any, ...], is_zero: bool, order: int) -> None:
-    """Raise a ValueError if f reads the array `x` by another way than its argument, as far as that can be seen."""
+def _check_ways(f: Any, x: NDArray[Any], point: Floats, args: tuple[Any, ...], bounds: Any, zeros: int) -> None:
+    """Raise a ValueError if f reads the array `x` by another way than its argument, as far as that can be seen.
+
+    `zeros` is the order of derivatives that all are 0, or 0.
+    """
     if f.__class__ is not FunctionType and is_compiled(f):
         driver.as_objective(f, args).place(x, args)  # refuses what f would not see change
-    if is_zero:
-        moved = point + 1e-3 * scales(point).reshape(point.shape)
+    if zeros:
+        flat, step = point.reshape(-1), 1e-3 * scales(point)
+        low, high = (-np.inf, np.inf) if bounds is None else limits(point, bounds)
+        above, below = np.clip(flat + step, low, high), np.clip(flat - step, low, high)
+        moved = np.where(above - flat < flat - below, below, above).reshape(point.shape)
 
         def is_ignored() -> bool:  # a straight line has zeros of a higher order
-            return order == 1 or np.array_equal(where_defined(lambda: f(moved, *args)), f(point.copy(), *args))
+            return zeros == 1 or np.array_equal(where_defined(lambda: f(moved, *args)), f(point.copy(), *args))
 
         check_reads_argument(x, lambda: f(point.copy(), *args), is_ignored)
 

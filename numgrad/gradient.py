@@ -299,7 +299,7 @@ def noise_at(
 
     That of one term of a sum of elements, which are moved alone. See `rounding_near`.
     """
-    (point, args), terms = at, len(objective.f) if hasattr(objective.f, "_hessian") else 1
+    (point, args), terms = at, max(1, len(objective.f)) if hasattr(objective.f, "_hessian") else 1
     value = objective.value(point, args) if value != value else value
 
     def values(moves: Floats) -> Floats:

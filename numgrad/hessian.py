@@ -289,8 +289,8 @@ def hessian_vector_product(
 def _asked(f: Any, gradient: Any, at: tuple[Any, tuple[Any, ...]], workers: Workers) -> driver.Objective:
     """Return what tells whether a product responds to a copy of x, after refusing what would not see that change."""
     called = driver.as_objective(f if gradient is None else gradient, at[1])
-    driver.as_workers(workers, called)
     called.place(*at)
+    driver.as_workers(workers, called)
     if f is None:  # the bytes of a gradient tell it
         return PythonObjective(gradient, lambda found: np.asarray(found).tobytes())
     return driver.as_objective(f, at[1])

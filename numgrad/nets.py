@@ -518,7 +518,7 @@ class MultiLayerNet(HasParams):
         """Return the loss without decay as a function of the weights of layer k and, as a last row, its biases."""
         if k == self._depth:
             last = LayerObjective(values[k - 1], losses_of, (labels,), bias=True)
-            last._is_known = True
+            last._asks = False
             return last
         act = _activation(self.activation)[0]
 

@@ -190,7 +190,15 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
     return bool(moved != before == at_rest() and moved == preserving([plain], displaced)[0])
 
 
-def check_argument_is_all(f: Callable[..., Any], memory: Any, evaluate: Callable[[], Any]) -> None:
+def check_argument_is_all(
+    f: Callable[..., Any],
+    memory: Any,
+    evaluate: Callable[[], Any],
+    otherwise: str = (
+        "f reads x by another way than its first argument, which is a copy here and alone is perturbed; let f read its "
+        "argument only, or use a real scheme and vectorized=False"
+    ),
+) -> None:
     """Raise a ValueError if what `f` returns for a copy of `memory`, by `evaluate`, depends on `memory` itself.
 
     Asked of arrays of floats, and once for each f and memory in turn, as far as f can be remembered.
@@ -201,10 +209,7 @@ def check_argument_is_all(f: Callable[..., Any], memory: Any, evaluate: Callable
         if (known := _independent.get(f)) is not None and known() is memory:
             return
     if memory.flags.writeable and depends_on(memory, evaluate):
-        raise ValueError(
-            "f reads x by another way than its first argument, which is a copy here and alone is perturbed; let f "
-            "read its argument only, or use a real scheme and vectorized=False"
-        )
+        raise ValueError(otherwise)
     with suppress(TypeError):
         _independent[f] = ref(memory)
 
@@ -262,6 +267,10 @@ def scales(x: NDArray[Any]) -> NDArray[np.float64]:
     return np.maximum(magnitude, _SMALLEST)
 
 
+class RefusalError(ValueError):
+    """What is said of f as a whole, wherever it was seen: no sign that f is not defined at some point."""
+
+
 def where_defined(evaluate: Callable[[], Any]) -> Any:
     """Return what `evaluate` does, or None if that raises, and does so again: f is not defined there.
 
@@ -269,6 +278,8 @@ def where_defined(evaluate: Callable[[], Any]) -> Any:
     """
     try:
         return evaluate()
+    except RefusalError:
+        raise
     except Exception as error:  # noqa: BLE001
         first = error
     try:

@@ -119,7 +119,7 @@ class Problem:
     def moved(self, lengths: Floats, members: Indices = ALL_COORDINATES) -> NDArray[Any]:
         """Return f, as flat outputs, where all coordinates, or some, have moved together."""
         if self.objective.has_descent and not len(members):  # it is called with copies anyway
-            point = self.point + lengths.reshape(self.point.shape)
+            point = np.asarray(self.point + lengths.reshape(self.point.shape))
             return like(self.objective.returned(point, self.options.args), self.base).reshape(-1)
         return self.values(Directions(np.array([0, len(lengths)]), members, lengths))[0]  # type: ignore[no-any-return]
 

@@ -56,7 +56,7 @@ def warn_of(
     (x, args), (h, steps) = at, step
     plain = x.view(np.ndarray)
     if ignored:
-        moved = plain + np.abs(steps).reshape(x.shape)
+        moved = plain + steps.reshape(x.shape)
         ignored = objective.value(moved, args) == objective.value(private_copy(plain), args)
     lengths, flat, eps = np.abs(steps), plain.reshape(-1), resolution(plain)
     # The longest coordinate and the shortest step first: that takes a third of the time.

@@ -107,7 +107,7 @@ class Pattern:
         The columns by colour; those of colour c are between ``bounds[c]`` and ``bounds[c + 1]``.
     direction : ndarray of float64
         A random direction, from which the pattern is verified. Of two columns of one colour it must not have the same
-        length, or a missing entry by the one would show as an entry by the other: those of a colour are evenly spaced.
+        length, or a missing entry by the one would show as an entry by the other: they lie apart.
     """
 
     def __init__(self, given: Any) -> None:
@@ -128,13 +128,14 @@ class Pattern:
         self._kept: list[Floats] = []
 
     def _random_direction(self) -> Floats:
-        """Return lengths between 0.25 and 1 to either side, in random order those of each colour."""
-        order = np.random.default_rng(0).permutation(self.shape[1])
+        """Return lengths between 0.25 and 1, each in a part of its own of those of its colour, to random sides."""
+        rng = np.random.default_rng(0)
+        order = rng.permutation(self.shape[1])
         order = order[np.argsort(self.colours[order], kind="stable")]
-        own, sizes = self.colours[order], np.diff(self.bounds)
-        places = (2.0 * (np.arange(len(order)) - self.bounds[own]) + 1.0) / sizes[own] - 1.0  # from -1 to 1
-        direction = np.empty(len(order))
-        direction[order] = np.where(places < 0.0, -0.25, 0.25) + 0.75 * places
+        own, direction = self.colours[order], np.empty(len(order))
+        # Not in the middle of its part: sums of evenly spaced lengths would cancel.
+        places = np.arange(len(order)) - self.bounds[own] + rng.uniform(0.1, 0.9, len(order))
+        direction[order] = (0.25 + 0.75 * places / np.diff(self.bounds)[own]) * rng.choice([-1.0, 1.0], len(order))
         return direction
 
     @contextmanager

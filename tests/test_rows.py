@@ -390,6 +390,15 @@ def test_rows_that_read_the_weights_by_another_way_are_refused(make, dtype):
     numerical_gradient(make(W), W.copy())  # which rows do not read
 
 
+def test_rows_are_asked_anew_for_other_weights():
+    W = np.random.default_rng(0).standard_normal((2, 2))
+    for make in (decoder, penalty):
+        objective = make(W)
+        numerical_gradient(objective, W.copy())
+        with pytest.raises(ValueError, match="read W by another way"):
+            numerical_gradient(objective, W)
+
+
 @needs_jit
 def test_compiled_rows_that_captured_the_weights_are_refused():
     from numba import njit
@@ -863,3 +872,14 @@ def test_directions_take_every_slope_between_those_of_kinks(kind):
             assert check.ok, str(check)
             assert not check_gradient(f, -right, W, directions=6, rng=seed).ok
             assert not check_gradient(f, 2.0 * right, W, directions=6, rng=seed).ok
+
+
+def test_directions_pass_at_kinks_what_coordinates_pass():
+    rng = np.random.default_rng(0)
+    x, W = rng.standard_normal((40, 3)), rng.standard_normal((3, 2))
+    x[:8] = np.cross(rng.standard_normal((8, 3)), W[:, 0])  # at the kink of the first column
+    f = LayerObjective(x, lambda z: np.maximum(z, 0.0).sum(axis=1))
+    right = x.T @ (x @ W > 1e-12) / 40
+    for factor in (1.0, 1.1, 1.3, 2.0, 0.0, -1.0):
+        assert check_gradient(f, factor * right, W).ok == (factor == 1.0)
+        assert check_gradient(f, factor * right, W, directions=8, rng=0).ok == (factor == 1.0)

@@ -1,6 +1,7 @@
 """Schemes, steps and bounds: orders, points, evaluation counts, and which objective takes what."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from numgrad import (
     gradient_descent,
     numerical_diff,
     numerical_gradient,
+    numerical_hessian,
     reference,
     schemes,
     simpleNet,
@@ -709,3 +711,19 @@ def test_a_large_complex_step_is_no_fault_of_f():
 def test_an_order_that_is_too_high_is_named(scheme, order):
     with pytest.raises(ValueError, match=f"scheme='{scheme}' has no derivative {order}, .*take a lower one"):
         numerical_diff(np.sin, 1.0, order=order, scheme=scheme)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("make", [lambda x: x.astype(int), lambda x: np.broadcast_to(x, x.shape)])
+def test_a_look_at_zeros_stays_within_the_bounds(make, order):
+    seen = []
+
+    def line(x):
+        seen.extend(np.ravel(x).tolist())
+        return 0.0 * x
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        numerical_diff(line, make(np.array([1.0, 0.0])), order=order, bounds=(0.0, 1.0))
+        numerical_hessian(lambda x: seen.extend(x) or 2.0 * x[0] + x[1], [1.0, 0.5], bounds=(0.0, 1.0))
+    assert 0.0 <= min(seen) <= max(seen) <= 1.0

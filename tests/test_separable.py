@@ -246,6 +246,14 @@ def test_what_an_element_raises_is_raised():
         numerical_gradient(f, np.array([1.0, 3.0]))
 
 
+def test_a_sum_of_no_elements_has_zeros():
+    f, x = SeparableObjective(rosenbrock, np.empty((0, 2), int)), np.array([0.01, 2.0])
+    for options in ({}, {"h": "auto"}, {"h": "auto", "scheme": "forward"}):
+        assert numerical_gradient(f, x, **options).tolist() == [0.0, 0.0]
+    if find_spec("scipy"):
+        assert not numerical_hessian(f, x).toarray().any()
+
+
 def test_an_element_without_coordinates_is_one_of_the_sum():
     f = SeparableObjective(squares, [[0], [], [1, 2], []])
     assert len(f) == 4

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import scipy.sparse
-from problems import compiled, compiled_once
+from problems import compiled, compiled_once, needs_jit
 from scipy.optimize._numdiff import group_columns
 
 import numgrad
@@ -344,10 +344,11 @@ def test_a_pattern_that_was_found_is_not_advised_to_be_sought():
 @pytest.mark.parametrize("n", [2, 3, 10, 77])
 def test_columns_of_one_colour_move_by_other_lengths(n):
     pattern = as_pattern(np.eye(n), (n, n))
-    lengths = np.sort(pattern.direction)
-    assert np.abs(lengths).min() >= 0.25
-    assert np.abs(lengths).max() <= 1.0
-    assert np.diff(lengths).min() > 1.0 / n
+    lengths = np.sort(np.abs(pattern.direction))
+    assert lengths[0] >= 0.25
+    assert lengths[-1] <= 1.0
+    assert np.diff(lengths).min() > 0.1 / n
+    assert n < 10 or abs(pattern.direction.sum()) > 0.1  # an output that sums them up changes
 
 
 def test_no_wolf_is_cried():
@@ -581,3 +582,32 @@ def test_a_pattern_without_entries_of_a_copy_that_f_does_not_read_warns(x):
     assert jacobian_sparsity(lambda x: np.ravel(x) ** 2.0, x).nnz == 2
     assert jacobian_sparsity(lambda x: np.ravel(x)[:0], x).shape == (0, 2)
     assert jacobian_sparsity(lambda x: np.ones(3), np.ones(2)).nnz == 0
+
+
+@pytest.mark.parametrize("h", [1e-4, "auto"])
+@pytest.mark.parametrize("form", [np.sum, np.prod, lambda x: x[0] - x[1], lambda x: x[0] / x[1], lambda x: x[-1]])
+@pytest.mark.parametrize("n", [2, 3, 4, 7])
+def test_an_output_without_entries_is_found_whatever_it_makes_of_x(n, form, h):
+    x = np.linspace(3.0, 7.0, n)
+    for pattern in (np.eye(n + 1, n), np.tri(n + 1, n, 0) * (np.arange(n + 1) < n)[:, np.newaxis]):
+        with pytest.raises(ValueError, match=f"sparsity is too small: output {n} changes with"):
+            numerical_jacobian(lambda x: np.append(x, form(x)), x, h, sparsity=pattern != 0.0)
+
+
+def test_a_missing_entry_that_longer_steps_show_is_found():
+    def f(x):
+        return 1.0 + np.array([x[0] + x[1], x[1]])
+
+    for tiny in (1e-2, 1e-9, 1e-14):
+        with pytest.raises(ValueError, match="sparsity is too small: output 0 changes with coordinate 1"):
+            numerical_jacobian(f, np.array([tiny, 2.0 * tiny]), "auto", sparsity=np.eye(2) != 0.0)
+
+
+@needs_jit
+def test_a_compiled_f_of_a_number_has_a_pattern():
+    from numba import njit
+
+    f = njit()(lambda x: np.array([x.sum() * 2.0, x.sum() ** 2]))
+    found = numerical_jacobian(f, np.array(1.5), sparsity=np.ones((2, 1)) != 0.0)
+    np.testing.assert_allclose(found.toarray(), [[2.0], [3.0]], rtol=1e-9)
+    assert jacobian_sparsity(f, np.array(1.5)).toarray().tolist() == [[True], [True]]

@@ -233,7 +233,8 @@ def _sources(value: Any) -> Iterator[FunctionType]:
 
 def _overloads(name: str) -> Iterator[tuple[str, Any]]:
     """Yield what was registered as a method or attribute of that name, of whatever type, but by numba itself."""
-    templates = (each for known in cpu_target.typing_context._attributes.values() for each in known)
+    with global_compiler_lock:  # another thread may register
+        templates = [each for known in list(cpu_target.typing_context._attributes.values()) for each in known]
     functions = (getattr(each, "_overload_func", None) for each in templates if getattr(each, "_attr", None) == name)
     yield from ((name, each) for each in functions if each and not (each.__module__ or "").startswith("numba."))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arguments import is_compiled, refuse_captured
 from ..loops import Floats
-from ..points import EPS, depends_on
+from ..points import EPS, check_argument_is_all
 from .responses import eps_of
 
 __all__: list[str] = []  # nothing here is public
@@ -54,15 +54,19 @@ def check_independent(f: Any, W: Floats, block: slice) -> None:  # noqa: N803
 
 
 def check_reads(f: Any, W: Floats, given: Any, block: slice) -> None:  # noqa: N803
-    """Raise a ValueError if `rows`, x or the data read the memory of W by another way than the pre-activations."""
-    if not isinstance(given, np.ndarray) or given.dtype.kind != "f" or not given.flags.writeable:
-        return
+    """Raise a ValueError if `rows`, x or the data read the W that was given by another way than the pre-activations."""
     weights = W.copy()
-    if is_compiled(f.rows):
-        from .compiling import captured
 
-        refuse_captured(captured(f.rows), given, "rows")
-    if depends_on(given, lambda: f._values(f._inputs(block) @ weights, [array[block].copy() for array in f.data])):
-        raise ValueError(
-            "rows, x or data read W by another way than x @ W, which alone is moved here; pass lambda W: objective(W)"
-        )
+    def evaluate() -> Any:
+        if is_compiled(f.rows):
+            from .compiling import captured
+
+            refuse_captured(captured(f.rows), given, "rows")
+        return f._values(f._inputs(block) @ weights, [array[block].copy() for array in f.data])
+
+    check_argument_is_all(
+        f,
+        given,
+        evaluate,
+        "rows, x or data read W by another way than x @ W, which alone is moved here; pass lambda W: objective(W)",
+    )

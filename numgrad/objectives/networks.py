@@ -187,7 +187,7 @@ class HiddenLayer(LayerObjective):
 
     def __init__(self, x: Floats, data: tuple[Any, ...], act: Any, after: tuple[Floats, Floats], rows: Any) -> None:
         super().__init__(x, rows, data, bias=True)
-        self._act, self._after, self._is_known = act, after, True
+        self._act, self._after, self._asks = act, after, False
 
     def _near(self, W: Floats, inputs: Floats, block: slice) -> tuple[Floats, int, Callable[..., Any]]:  # noqa: N803
         (V, c), z, data = self._after, inputs @ W, [array[block] for array in self.data]  # noqa: N806

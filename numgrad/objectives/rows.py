@@ -116,7 +116,7 @@ class LayerObjective:
         for k, array in enumerate(self.data):
             if array.shape[:1] != (len(x),):
                 raise ValueError(f"data[{k}] must have the length of the batch, {len(x)}, got the shape {array.shape}")
-        self._is_known = False  # whether `rows` has shown that its rows are independent
+        self._asks, self._is_known = True, False  # whether `rows` is to show that its rows are independent, and has
         self._throughput = Throughput()
 
     def __call__(self, W: ArrayLike) -> float:  # noqa: N803
@@ -246,14 +246,15 @@ class _Layer:
         return (array if is_flat_float64(array) else private_copy(array)), False
 
     def check(self, W: Floats) -> None:  # noqa: N803
-        """Raise a ValueError if `rows` is not a function of independent samples and of W by them; asked once for all.
+        """Raise a ValueError if `rows` is not a function of independent samples, or of W by others than these.
 
-        The W that was given is looked at, since W itself may be a copy of it.
+        The former is asked once, the latter once for each W in turn that was given, of which W itself may be a copy.
         """
         given, self.given = self.given, None  # it need not travel
-        if not self.f._is_known:
-            block = slice(0, max(2, BLOCK // max(W.shape)))
+        block = slice(0, max(2, BLOCK // max(W.shape)))
+        if self.f._asks:
             check_reads(self.f, W, given, block)
+        if self.f._asks and not self.f._is_known:
             check_independent(self.f, W, block)
             self.f._is_known = True
 
