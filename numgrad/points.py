@@ -267,8 +267,11 @@ def scales(x: NDArray[Any]) -> NDArray[np.float64]:
     return np.maximum(magnitude, _SMALLEST)
 
 
-class RefusalError(ValueError):
-    """What is said of f as a whole, wherever it was seen: no sign that f is not defined at some point."""
+def refusal(message: str) -> ValueError:
+    """Return the error of an f as a whole, wherever that was seen: no sign that f is not defined at some point."""
+    error: Any = ValueError(message)
+    error.is_refusal = True
+    return error  # type: ignore[no-any-return]
 
 
 def where_defined(evaluate: Callable[[], Any]) -> Any:
@@ -278,9 +281,9 @@ def where_defined(evaluate: Callable[[], Any]) -> Any:
     """
     try:
         return evaluate()
-    except RefusalError:
-        raise
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
+        if hasattr(error, "is_refusal"):
+            raise
         first = error
     try:
         evaluate()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .loops import Floats, Indices
-from .points import RefusalError, scales, where_defined
+from .points import refusal, scales, where_defined
 
 __all__: list[str] = []  # nothing here is public
 
@@ -86,7 +86,7 @@ def _look_into(problem: Any, jacobian: Any, i: int, v: Floats, allowed: float) -
     cure = "numgrad.jacobian_sparsity(f, x) looks for all"
     if problem.options.sparsity is None:  # this is what it has found
         cure = "what was found at x is not all; add the entry, or take the union of the patterns of several points"
-    raise RefusalError(f"sparsity is too small: output {i} changes with {named}, for which it has no entry; {cure}")
+    raise refusal(f"sparsity is too small: output {i} changes with {named}, for which it has no entry; {cure}")
 
 
 def _is_rounded(problem: Any, output: tuple[int, Any], v: Floats, others: Indices) -> bool:
