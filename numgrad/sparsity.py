@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ __all__: list[str] = []  # nothing here is public
 # time of some 20 evaluations. Fixed by test_the_colours_of_a_pattern_are_found_once in tests/test_sparsity.py.
 _MOST_KNOWN = 4
 _known: tuple[Pattern, ...] = ()
+# Multiples of it, modulo 1, lie apart from each other, however many there are. No tuning.
+_GOLDEN = (5.0**0.5 - 1.0) / 2.0
 # Colours that one pass over the columns gives: the bits of a number that stays an integer without a sign.
 _BITS = 62
 # Columns, more than any pattern has: a list does not tell how many it has.
@@ -123,19 +125,15 @@ class Pattern:
         order, taken = np.argsort(-degrees, kind="stable"), np.zeros(self.shape[0], np.int64)
         self.count = _kernels()[0](by_columns.indptr, by_columns.indices, order, taken, self.colours)
         self.bounds, self.members = _by_group(self.colours)
-
-        self.direction = self._random_direction()
         self._kept: list[Floats] = []
 
-    def _random_direction(self) -> Floats:
-        """Return lengths between 0.25 and 1, each in a part of its own of those of its colour, to random sides."""
-        rng = np.random.default_rng(0)
-        order = rng.permutation(self.shape[1])
-        order = order[np.argsort(self.colours[order], kind="stable")]
-        own, direction = self.colours[order], np.empty(len(order))
-        # Not in the middle of its part: sums of evenly spaced lengths would cancel.
-        places = np.arange(len(order)) - self.bounds[own] + rng.uniform(0.1, 0.9, len(order))
-        direction[order] = (0.25 + 0.75 * places / np.diff(self.bounds)[own]) * rng.choice([-1.0, 1.0], len(order))
+    @cached_property
+    def direction(self) -> Floats:
+        """Lengths between 0.25 and 1 to random sides, by the golden ratio apart from each other in a colour."""
+        rng, own = np.random.default_rng(0), np.repeat(np.arange(self.count), np.diff(self.bounds))
+        places = rng.random(self.count)[own] + _GOLDEN * (np.arange(len(own)) - self.bounds[own])
+        direction = np.empty(len(own))
+        direction[self.members] = (0.25 + 0.75 * (places % 1.0)) * rng.choice([-1.0, 1.0], len(own))
         return direction
 
     @contextmanager
