@@ -250,13 +250,13 @@ class Gradient(_Derivative):
         h, scheme, bounds, chosen = (self.options[name] for name in ("h", "scheme", "bounds", "coordinates"))
         objective = driver.as_objective(self.f, args, self.batch_bytes)
         point, private = objective.place(x, args)
-        # What is wrong is said before f is asked.
-        rule_at(point, h, scheme, bounds, None if chosen is None else arguments.as_coordinates(chosen, point.size))
+        # Made before f is asked, for this refuses what is wrong.
+        chosen = None if chosen is None else arguments.as_coordinates(chosen, point.size)
+        plan = rule_at(point, h, scheme, bounds, chosen)
         value, eps = driver.eps_of_values(objective, point, args)
         if value != value:  # a compiled f has told the type of its values before
             value = objective.value(point, args)
-        chosen = None if chosen is None else arguments.as_coordinates(chosen, point.size)
-        plan = with_value(rule_at(point, h, scheme, bounds, chosen), value)
+        plan = with_value(plan, value)
         gradient = np.empty(point.shape if chosen is None else chosen.shape)
         flat, workers = gradient.reshape(-1), driver.as_workers(self.options["workers"], objective)
         at, how = (point, args), (workers, self.options["progress"])

@@ -150,7 +150,7 @@ def check_gradient(
     # A check compares whatever f and the candidate hold: what overflows fails, and raises nothing on its way there.
     with np.errstate(all="ignore"):
         sides = Sides(f, x, args, (h, bounds))
-        sides.objective_of(None, sides.objective)  # in its place it knows whether it starts threads
+        sides.objective_of(None, sides.objective)  # a compiled f knows from then on whether it starts threads
         sides.workers = driver.as_workers(workers, sides.objective)
         is_random, n = samples is not None or directions is not None, sides.size
         rng = random_generator(rng) if is_random or rng is not None else None

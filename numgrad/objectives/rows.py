@@ -251,10 +251,11 @@ class _Layer:
         The former is asked once, the latter once for each W in turn that was given, of which W itself may be a copy.
         """
         given, self.given = self.given, None  # it need not travel
+        if not self.f._asks:
+            return
         block = slice(0, max(2, BLOCK // max(W.shape)))
-        if self.f._asks:
-            check_reads(self.f, W, given, block)
-        if self.f._asks and not self.f._is_known:
+        check_reads(self.f, W, given, block)
+        if not self.f._is_known:
             check_independent(self.f, W, block)
             self.f._is_known = True
 
