@@ -17,7 +17,7 @@ from .containers import Container, is_container, renewed
 from .driver import Progress, Workers, differentiate
 from .gradient import by_automatic_steps, numerical_gradient, takes_containers, with_value
 from .hessian import hessian_vector_product, numerical_hessian
-from .jacobian import numerical_jacobian
+from .jacobian import numerical_jacobian, usual_jacobian
 from .loops import (
     ARGUMENT_CHANGED,
     RESPONDED,
@@ -331,6 +331,8 @@ class Jacobian(_Derivative):
 
     def __call__(self, x: Any, *args: Any, **named: Any) -> Any:
         """Return the Jacobian at `x`, as `numerical_jacobian` does; arguments by name reach f too."""
+        if not (args or named) and not self.given.keys() - {"h"}:
+            return usual_jacobian(self.f, x, self.options["h"])
         return self._problem(x, args, named).jacobian()
 
     def value_and_jacobian(self, x: Any, *args: Any, **named: Any) -> tuple[Any, Any]:

@@ -14,12 +14,12 @@ from .bounds import ends_of_lines
 from .containers import is_labelled
 from .driver import Progress, Workers
 from .labelled import with_labels
-from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
+from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_central, make_complex_step
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
 from .points import EPS, FLOAT64, is_narrow, resolution, scales
-from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, limits, rule_at, sum_of_values
+from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, central_rule, limits, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
 __all__: list[str] = []  # nothing here is public
@@ -93,18 +93,28 @@ class Problem:
             )
         if self.h.__class__ is str and self.eps != EPS:
             self.plan = self.plan_of(None)
+        is_default = self.h.__class__ is float and options.scheme == "central" and options.bounds is None
+        # Whether a compiled loop of its own makes the columns.
+        self.is_usual = is_default and getattr(self.objective, "has_central", False) and is_plain(returned)
 
     def plan_of(self, chosen: Indices | None) -> tuple[Rule, Any]:
         """Return the plan of some coordinates, or of all."""
         eps = self.eps if self.h.__class__ is str else EPS
         return rule_at(self.point, self.h, self.scheme, self.options.bounds, chosen, eps)
 
+    def _plan_of_columns(self, chosen: Indices | None) -> tuple[Rule, Any]:
+        """Return the plan of the columns of a dense Jacobian, or of the chosen ones."""
+        if self.is_usual:
+            return central_rule(self.h), ALL_COORDINATES if chosen is None else chosen
+        return self.plan if chosen is None else self.plan_of(chosen)
+
     def differentiate(self, plan: tuple[Rule, Any], rows: Floats, progress: Progress = False) -> int:
         """Write what a plan makes of f to the rows, one a direction, and return flags."""
-        rule, where = plan
+        (rule, where), args = plan, self.options.args
         if not rows.size:
             return RESPONDED
-        plan, args = (Rule(rule.make, (self.base, *rule.data[1:]), False, rows.shape[1]), where), self.options.args
+        if rule.make is not make_central:
+            plan = Rule(rule.make, (self.base, *rule.data[1:]), False, rows.shape[1]), where
         flags = driver.differentiate(self.objective, self.point, args, plan, rows, self.workers, progress)
         if rule.make is make_complex_step:
             driver.check_analytic(self.f, self.point, args, None, self.options.bounds, self._mixed)
@@ -147,7 +157,7 @@ class Problem:
                 "resume=True goes on with what is in out; pass the array of the Jacobian that was broken off"
             )
         rows = np.empty((point.size, self.width))
-        self.warn(self.differentiate(self.plan, rows, self.options.progress), rows)
+        self.warn(self.differentiate(self._plan_of_columns(None), rows, self.options.progress), rows)
         if self.is_automatic:
             self._lengthen_columns(rows.view(base.dtype).T, noise)
         axes = *range(point.ndim, len(shape)), *range(point.ndim)
@@ -159,7 +169,8 @@ class Problem:
         chosen = np.flatnonzero(np.isnan(columns).any(axis=0)) if resume else np.arange(columns.shape[1])
         rows = np.full((len(chosen), self.width), np.nan)
         try:
-            flags = self.differentiate(self.plan_of(chosen) if resume else self.plan, rows, self.options.progress)
+            plan = self._plan_of_columns(chosen if resume else None)
+            flags = self.differentiate(plan, rows, self.options.progress)
             columns[:, chosen] = rows.view(columns.dtype).T
             self._lengthen_columns(columns, noise)
         except BaseException:
@@ -329,3 +340,8 @@ def _objective(f: Any, x: Any, options: Options) -> Any:
     if type(found) is not PythonObjective:
         raise TypeError(f"f must return an array, {describe(f)} has one number; numerical_gradient takes it")
     return VectorObjective(f)
+
+
+def is_plain(x: Any) -> bool:
+    """Tell whether `x` is a flat array of float64, and no subclass."""
+    return x.__class__ is np.ndarray and x.dtype is FLOAT64 and x.ndim == 1

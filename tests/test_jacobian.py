@@ -10,7 +10,7 @@ import pytest
 from problems import compiled, compiled_once, needs_jit
 from scipy.optimize import Bounds
 
-from numgrad import Scheme, numerical_gradient, numerical_jacobian, reference
+from numgrad import Jacobian, Scheme, numerical_gradient, numerical_jacobian, reference
 from numgrad.problem import Options, Problem
 
 SCHEMES = ["central", "forward", "backward", "central4", "central6", "complex"]
@@ -549,3 +549,36 @@ def test_objectives_travel():
 
     assert pickle.loads(pickle.dumps(VectorObjective(np.sin))).f is np.sin
     assert as_objective(np.sin, ()).f is np.sin
+
+
+def with_a_switch(x):
+    """Return what the first coordinate chooses: an array of another length, one of zeros, nothing, or the usual one."""
+    if x[0] > 8.0:
+        raise ValueError("beyond 8")
+    if x[0] > 6.0:
+        return np.zeros(3)
+    if x[0] > 4.0:
+        x[1] = 1.0
+    return np.sin(x) if x[0] < 2.0 else np.concatenate((np.sin(x), x))
+
+
+@pytest.mark.parametrize("take", [numerical_jacobian, lambda f, x: Jacobian(f)(x)], ids=["function", "callable"])
+def test_what_the_last_jacobian_has_left_is_no_other_answer(take):
+    f, first = compiled_once(with_a_switch), np.array([0.5, 0.7, 0.9])
+    for _ in range(3):  # the first call compiles, the second one is short, the third one is made as that was
+        assert same_bits(take(f, first), reference.numerical_jacobian(with_a_switch, first))
+    for x in (np.array([0.1, 0.2, 0.3]), np.array([3.0, 0.2, 0.3]), np.array([0.5, 0.7, 0.9, 1.1]), first[::-1]):
+        for _ in range(2):
+            assert same_bits(take(f, x), reference.numerical_jacobian(with_a_switch, x.copy()))
+            assert same_bits(take(f, first), reference.numerical_jacobian(with_a_switch, first))
+    with pytest.raises(ValueError, match="f writes to its argument"):
+        take(f, np.array([5.0, 0.7, 0.9]))
+    with pytest.raises(ValueError, match="beyond 8"):
+        take(f, np.array([9.0, 0.7, 0.9]))
+    with pytest.warns(RuntimeWarning, match="exactly zero"):
+        assert not take(f, np.array([7.0, 0.7, 0.9])).any()
+    with pytest.warns(RuntimeWarning, match="is lost in round-off"):
+        take(f, np.array([0.5, 1e14, 0.9]))
+    with pytest.raises(TypeError, match="scheme must be a name"):
+        numerical_jacobian(f, first, scheme=np.array(["central"]))
+    assert same_bits(take(f, first), reference.numerical_jacobian(with_a_switch, first))
