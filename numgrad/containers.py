@@ -314,6 +314,7 @@ class OfOneArray:
         self.f, self.x, self.name, self.args = f, x, name, args
         self.part: Any = None
         self.whole: Any = None
+        self.renew: Callable[[Any], Any] = renewed
 
     def __reduce__(self) -> Any:
         return OfOneArray, (self.f, self.x, self.name, self.args)
@@ -324,7 +325,10 @@ class OfOneArray:
             own = self.x.arrays[self.name]
             parts = [part if memory is own else memory for memory in self.x.arrays.values()]
             self.part, self.whole = part, self.x.like(parts)
-        return self.f(renewed(self.whole), *self.args, *args)
+            kind = self.whole.__class__
+            is_flat = kind in {dict, list, tuple} and all(p.__class__ is np.ndarray for _, p in items(self.whole))
+            self.renew = kind if is_flat else renewed  # in half the time
+        return self.f(self.renew(self.whole), *self.args, *args)
 
 
 def of_labelled(f: Callable[..., Any], x: Any, name: str = "x") -> tuple[OfOneArray, NDArray[Any]]:
