@@ -247,12 +247,9 @@ class Gradient(_Derivative):
         """
         f, args = _by_name(self.f, args, named) if named else (self.f, args)
         if x.__class__ is not np.ndarray and is_container(x) and takes_containers(f, args, x):
-            whole = Container(x)
-            here = whole.container()
-            value = PythonObjective(lambda _: f(renewed(here), *args)).value(whole.arrays, ())
-            return value, numerical_gradient(f, x, args=args, **self.options)
+            return _value_of_container(f, x, args), numerical_gradient(f, x, args=args, **self.options)
         h, scheme, bounds, chosen = (self.options[name] for name in ("h", "scheme", "bounds", "coordinates"))
-        objective = driver.as_objective(f, args, self.batch_bytes)
+        objective = driver.as_objective(f, args, self.batch_bytes, bounds)
         point, private = objective.place(x, args)
         # Made before f is asked, for this refuses what is wrong.
         chosen = None if chosen is None else arguments.as_coordinates(chosen, point.size)
@@ -276,6 +273,13 @@ class Gradient(_Derivative):
             ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
             driver.warn_of(flags, h, ignored, point)
         return value, gradient
+
+
+def _value_of_container(f: Any, x: Any, args: tuple[Any, ...]) -> float:
+    whole = Container(x)
+    here = whole.container()
+    value: float = PythonObjective(lambda _: f(renewed(here), *args)).value(whole.arrays, ())
+    return value
 
 
 class Jacobian(_Derivative):

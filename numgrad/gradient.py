@@ -124,8 +124,8 @@ def numerical_gradient(
         Where the bounds meet there is no derivative; leave such coordinates out by `coordinates`.
     vectorized : bool, default False
         If true, `f` receives a batch of points, of shape ``(k, *x.shape)``, and returns k values. It sees copies of
-        `x`, never `x` itself. One batch more, of another length, shows whether it sums along the right axes, and two
-        more, once, whether it reads `x` by another way.
+        `x`, never `x` itself. One batch more, of another length, shows whether it sums along the right axes, and three
+        more, once, whether the points of a batch see each other and whether it reads `x` by another way.
     batch_bytes : int, default 64 MiB
         Memory of the points of a batch at most, if that is not less than one coordinate takes.
     points_axis : int, optional
@@ -203,7 +203,7 @@ def numerical_gradient(
         options: dict[str, Any] = {"h": h, "args": args, "workers": workers, "out": out, "coordinates": coordinates}
         options |= {"progress": progress, "scheme": scheme, "bounds": bounds, "vectorized": vectorized}
         return _of_several(f, x, points_axis, resume, options | {"batch_bytes": batch_bytes})
-    objective = driver.as_objective(f, args, batch_bytes if vectorized else None)
+    objective = driver.as_objective(f, args, batch_bytes if vectorized else None, bounds)
     if progress is not False:
         driver.check_progress(progress)
     point, private = objective.place(x, args)

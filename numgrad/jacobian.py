@@ -17,8 +17,8 @@ from .curvature import is_cheap
 from .driver import Progress, Workers
 from .elementwise import check_reads_argument, numerical_diff
 from .loops import Floats
-from .points import private_copy, scales
-from .problem import Options, Problem, is_plain
+from .points import is_plain, private_copy, scales
+from .problem import Options, Problem
 from .schemes import AnyScheme, Bounds, StepSize, along_rows
 from .sparsity import as_pattern, scipy_sparse, sparse_jacobian
 

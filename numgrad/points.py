@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import accumulate, repeat
 from operator import setitem
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +36,13 @@ _SMALLEST = 1e-307
 
 # The memory that each f was last seen not to read by another way than its argument.
 _independent: WeakKeyDictionary[Callable[..., Any], ref[NDArray[Any]]] = WeakKeyDictionary()
+
+# Each vectorized f that was seen to give a point of a batch the same value in other company.
+_separate: WeakSet[Callable[..., Any]] = WeakSet()
+
+# Part of the largest output by which that value may differ, or so many spacings of what f returns: a product of
+# matrices rounds otherwise in a batch of another size. Fixed by test_points_of_a_batch_do_not_see_each_other.
+_COMPANY, _SPACINGS = 1e-6, 100.0
 
 
 def private_copy(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -91,6 +98,11 @@ def _overlaps_itself(x: NDArray[Any]) -> bool:
 def is_flat_float64(x: NDArray[Any]) -> bool:
     """Tell whether `x` is a C-contiguous, aligned float64 buffer in native byte order, as kernels want it."""
     return (x.dtype is FLOAT64 or x.dtype == FLOAT64) and x.flags.carray
+
+
+def is_plain(x: Any) -> bool:
+    """Tell whether `x` is a flat array of float64, and of no subclass."""
+    return x.__class__ is np.ndarray and x.dtype is FLOAT64 and x.ndim == 1
 
 
 def cells(x: NDArray[Any]) -> MutableSequence[float]:
@@ -214,6 +226,35 @@ def check_argument_is_all(
         _independent[f] = ref(memory)
 
 
+def check_separate(f: Any, x: NDArray[Any], alone: Any, values: Callable[[NDArray[Any]], Any], ends_at: Any) -> None:
+    """Raise a ValueError if the value of a point in a batch changes with the others there; asked once for each f.
+
+    `alone` is its value among copies of itself, `values` gives those of a batch, `ends_at(x)` the ends, flat, between
+    which f is to be evaluated; it may be None.
+    """
+    with suppress(TypeError):  # no hash, or no weak references
+        if f in _separate:
+            return
+    move = _SHARE * (1.0 + np.abs(x))
+    others = np.stack([x + move, x, x + 0.3 * move])
+    if ends_at is not None:
+        low, high = (end.reshape(x.shape) for end in ends_at(x))
+        others = np.clip(np.where(others > high, 2.0 * x - others, others), low, high)
+    with np.errstate(all="ignore"):
+        among = where_defined(lambda: np.array(values(others)[1]))
+        if among is None or not x.size:  # f need not be defined there
+            return
+        largest = np.abs(alone, where=np.isfinite(alone), out=np.zeros(np.shape(alone))).max(initial=0.0)
+        is_same = np.isclose(among, alone, 0.0, max(_COMPANY, _SPACINGS * resolution(among)) * largest, equal_nan=True)
+    if not is_same.all() and np.array_equal(values(batch_of(x))[0], alone, equal_nan=True):  # else f is random
+        raise ValueError(
+            "a vectorized f must take the points of a batch one by one, but the value of a point changes with the "
+            "others; let f add up along the axes of a point only, such as axis=-1"
+        )
+    with suppress(TypeError):
+        _separate.add(f)
+
+
 def undoing_masks(memory: Sequence[Any]) -> Callable[[], bool]:
     """Return what undoes what f does to the masks of arrays, and tells whether f did anything to them."""
     given = [array for array in memory if isinstance(array, np.ma.MaskedArray)]
@@ -233,8 +274,8 @@ def undoing_masks(memory: Sequence[Any]) -> Callable[[], bool]:
 
 
 def resolution(x: NDArray[Any]) -> float:
-    """Return the relative spacing (machine epsilon) of the numbers that `x` can store."""
-    return EPS if x.dtype is FLOAT64 else float(np.finfo(x.dtype).eps)
+    """Return the relative spacing (machine epsilon) of the numbers that `x` can store, float64 for integers."""
+    return EPS if x.dtype is FLOAT64 or x.dtype.kind != "f" else float(np.finfo(x.dtype).eps)
 
 
 def is_narrow(x: NDArray[Any]) -> bool:

@@ -18,7 +18,7 @@ from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
-from .points import EPS, FLOAT64, is_narrow, resolution, scales
+from .points import EPS, FLOAT64, is_narrow, is_plain, resolution, scales
 from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, central_rule, limits, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
@@ -82,7 +82,7 @@ class Problem:
             if isinstance(out, np.ndarray) and out.dtype.kind in "fc" and not options.resume:  # no column is finished
                 arguments.result_buffer(out, out.shape, x, options.args, out.dtype).fill(np.nan)
             raise
-        self.base, dtype = outputs(returned).copy(), np.asarray(returned).dtype
+        self.base, self.is_flat, dtype = outputs(returned).copy(), is_plain(returned), np.asarray(returned).dtype
         if dtype is not FLOAT64 and dtype.kind in "fc":
             self.eps = max(EPS, float(np.finfo(dtype).eps))
         self.width = floats(self.base).size
@@ -93,14 +93,17 @@ class Problem:
             )
         if self.h.__class__ is str and self.eps != EPS:
             self.plan = self.plan_of(None)
-        is_default = self.h.__class__ is float and options.scheme == "central" and options.bounds is None
-        # Whether a compiled loop of its own makes the columns.
-        self.is_usual = is_default and getattr(self.objective, "has_central", False) and is_plain(returned)
 
     def plan_of(self, chosen: Indices | None) -> tuple[Rule, Any]:
         """Return the plan of some coordinates, or of all."""
         eps = self.eps if self.h.__class__ is str else EPS
         return rule_at(self.point, self.h, self.scheme, self.options.bounds, chosen, eps)
+
+    @property
+    def is_usual(self) -> bool:
+        """Tell whether the loop of the default scheme of a compiled f makes the columns."""
+        is_default = self.h.__class__ is float and self.options.scheme == "central" and self.options.bounds is None
+        return is_default and self.is_flat and hasattr(self.objective, "again")
 
     def _plan_of_columns(self, chosen: Indices | None) -> tuple[Rule, Any]:
         """Return the plan of the columns of a dense Jacobian, or of the chosen ones."""
@@ -327,9 +330,9 @@ def _objective(f: Any, x: Any, options: Options) -> Any:
     TypeError
         If it is not callable or of a kind that returns one number, or if one that is not compiled is to fill `out`.
     """
-    found: Any = driver.as_objective(f, options.args, _BATCH_BYTES if options.vectorized else None)
+    found: Any = driver.as_objective(f, options.args, _BATCH_BYTES if options.vectorized else None, options.bounds)
     if isinstance(found, VectorizedObjective):
-        return BatchObjective(f, _BATCH_BYTES, found.refuse)
+        return BatchObjective(f, _BATCH_BYTES, found.refuse, found.ends_at)
     if found.has_descent:
         from .objectives.compiled_vectors import compiled_vector
 
@@ -340,8 +343,3 @@ def _objective(f: Any, x: Any, options: Options) -> Any:
     if type(found) is not PythonObjective:
         raise TypeError(f"f must return an array, {describe(f)} has one number; numerical_gradient takes it")
     return VectorObjective(f)
-
-
-def is_plain(x: Any) -> bool:
-    """Tell whether `x` is a flat array of float64, and no subclass."""
-    return x.__class__ is np.ndarray and x.dtype is FLOAT64 and x.ndim == 1

@@ -376,6 +376,54 @@ def test_a_vectorized_f_that_writes_to_some_points_is_found(place, several):
     assert x.tobytes() == before
 
 
+def within(batch):
+    assert 0.0 <= batch.min() <= batch.max() <= 3.0  # also where others are looked for
+    return np.sqrt(batch)
+
+
+MATRIX = np.random.default_rng(0).normal(size=(3, 3))
+NOISE = np.random.default_rng(0)
+MIXED = {
+    "mean of all": lambda b: b - b.mean(),
+    "mean over points": lambda b: b - b.mean(axis=0),
+    "softmax of all": lambda b: np.exp(b) / np.exp(b).sum(),
+    "roll": lambda b: np.roll(b, 1),
+    "sums of points": lambda b: np.cumsum(b, axis=0),
+    "sorted points": lambda b: np.sort(b, axis=0),
+    "largest of all": lambda b: b / np.abs(b).max(),
+}
+SEPARATE = {
+    "product": lambda b: b @ MATRIX,
+    "softmax": lambda b: np.exp(b) / np.exp(b).sum(axis=1, keepdims=True),
+    "float32": lambda b: (b @ MATRIX).astype(np.float32),
+    "under a constant": lambda b: 1e9 + (b @ MATRIX) ** 3,
+    "random": lambda b: b + 1e-3 * NOISE.normal(size=b.shape),
+    "complex": lambda b: b @ MATRIX + 1j * b,
+    "integers": lambda b: np.round(b).astype(int),
+    "undefined beyond x": within,
+}
+
+
+@pytest.mark.parametrize("name", [*MIXED, *SEPARATE])
+def test_points_of_a_batch_do_not_see_each_other(name):
+    x, f = np.array([1.2, 0.4, 3.0]), (MIXED | SEPARATE)[name]
+    options = {"vectorized": True, "bounds": (0.0, 3.0) if name == "undefined beyond x" else None}
+    calls = [lambda: numerical_jacobian(f, x, **options)]
+    calls += [lambda: numerical_gradient(lambda b: np.sum(f(b), axis=1).real, x, **options)]
+    if name != "undefined beyond x":
+        points = np.stack([x, x + 0.1])
+        calls += [lambda: numerical_gradient(lambda b: f(b)[:, 0].real, points, points_axis=0, vectorized=True)]
+    for call in calls:
+        if name in MIXED:
+            with pytest.raises(ValueError, match="the value of a point changes with the others"):
+                call()
+        elif name == "integers":
+            with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):
+                call()
+        else:
+            call()
+
+
 def test_a_vectorized_f_may_return_a_view_of_a_batch_that_it_has_changed():
     def f(batch):
         batch *= 2.0

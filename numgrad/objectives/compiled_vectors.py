@@ -171,9 +171,9 @@ def _around(f: Any, make: Any, fills: bool) -> Kernel:
     def returned(x: Any, args: Any) -> Any:
         return f(x, *args)
 
-    if make is make_central:
-        return guard(compiled(**PASTE)(_make_central(returned)), make)
     evaluate = filled if fills else imaginary if is_complex else returned
+    if make is make_central:
+        return guard(compiled(**PASTE)(_make_central(evaluate)), make)
     return guard(compiled(**PASTE)(make_columns(evaluate, compiled(**INLINE), (move, settle, add))), make)
 
 
@@ -186,7 +186,7 @@ class CompiledVector(CompiledObjective):
 
     def __init__(self, scalar: CompiledObjective, fills: tuple[int, ...] | None = None) -> None:
         super().__init__(scalar.f)
-        self.scalar, self.fills, self.has_central = scalar, fills, fills is None
+        self.scalar, self.fills = scalar, fills
         does_fill = fills is not None
         self.kernels = Kernels(self.f, lambda f, make: _around(f, make, does_fill), f"columns {fills}")
         self.sweep = functools.partial(CompiledVectorSweep, self)

@@ -251,9 +251,10 @@ def fast(value: Any) -> Any:
 class VectorizedObjective(PythonObjective):
     """A Python callable that takes a batch of points, of shape ``(k, *x.shape)``, and returns k values."""
 
-    def __init__(self, f: Callable[..., Any], batch_bytes: int, refuse: Callable[..., Any] | None = None) -> None:
+    # `refuse` raises where f would not see x change; `ends_at(x)` gives the ends beyond which f has no points.
+    def __init__(self, f: Callable[..., Any], batch_bytes: int, refuse: Any = None, ends_at: Any = None) -> None:
         super().__init__(f)
-        self.batch_bytes, self.refuse = batch_bytes, refuse  # `refuse` raises where f would not see x change
+        self.batch_bytes, self.refuse, self.ends_at = batch_bytes, refuse, ends_at
 
     def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:
         """Return a private copy of `x`, of which batches are made."""
@@ -265,13 +266,14 @@ class VectorizedObjective(PythonObjective):
     def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return f(x) in the type that f gives it; ValueError if f writes to some points of a batch and not to others.
 
-        It may work in place on a batch, which is a copy, but the same point has one value then.
+        It may work in place on a batch, which is a copy, but the same point has one value then, in any company.
         """
         batch = points.batch_of(x)
         saved, found = batch.copy(), np.array(self.values(batch, args))
         alike = found if is_unchanged(batch, saved) else self.values(np.repeat(x[np.newaxis], _ALIKE, axis=0), args)
         if alike is not found and not np.allclose(alike, alike[:1], rtol=_SAME, atol=0.0, equal_nan=True):
             raise_argument_changed()
+        points.check_separate(self.f, x, found[0], lambda batch: self.values(batch, args), self.ends_at)
         return found[0]
 
     def values(self, batch: Floats, args: tuple[Any, ...]) -> NDArray[Any]:
@@ -297,8 +299,7 @@ class VectorizedObjective(PythonObjective):
         if rule.make is make_complex_step:
             raise ValueError("vectorized=True has no complex step; use another scheme, or vectorized=False")
         given, self.given = self.given, None  # asked once for each place, and it need not travel
-        if given is not None:
-            points.check_argument_is_all(self.f, given, lambda: self.f(points.batch_of(x), *args))
+        points.check_argument_is_all(self.f, given, lambda: self.f(points.batch_of(x), *args))
 
 
 _CENTRAL = np.array([[1.0, -1.0]]), np.array([[1.0, -1.0]]), np.zeros(1, np.intp), np.array([2.0])
