@@ -63,13 +63,11 @@ def is_gradient(found, expected):
 
 # Those in a line share a compiled loop, and more or less how it is called.
 ALIKE = [
-    ("gradient", "coordinates"),
-    ("threads", "progress"),
+    ("gradient", "coordinates", "threads", "progress", "callback"),
     ("central4", "forward", "a scheme", "automatic steps", "bounds"),
     ("an engine",),
     ("estimate",),
     ("descent", "path"),
-    ("callback",),
 ]
 
 
