@@ -19,8 +19,12 @@ import pytest
 from pytest_benchmark.logger import PytestBenchmarkWarning
 
 SECONDS = 0.002  # that a sample lasts at least, so that the clock and its call do not count
-BUDGET = 0.8  # seconds for one comparison; the quartiles of its ratios are then 2 % apart on an idle machine
-ROUND_SECONDS = 0.3  # of the rounds of one row of timings, where pytest-benchmark's own default is 1.0
+# Seconds for one comparison, and samples of each side at most. The quartiles of the ratios are 2 % apart on an idle
+# machine, so the median of 100 of them is known to 0.2 %, and to 2 % where others make them 20 %.
+BUDGET, MOST_SAMPLES = 0.4, 101
+# Samples at least; three where these take longer than five budgets, as of a side of a second.
+FEWEST, FEWEST_SLOW = 5, 3
+ROUND_SECONDS = 0.15  # of the rounds of one row of timings, where pytest-benchmark's own default is 1.0
 COLUMNS = ["min", "median", "iqr", "rounds"]
 WIDTH = 66  # characters of the first column of the table of targets; the table has 98
 
@@ -139,9 +143,12 @@ def samples(*sides: Callable[[], Any]) -> list[tuple[float, ...]]:
         side()
         once = max(timeit.timeit(side, number=1), 1e-7)
         numbers.append(max(1, round(SECONDS / once)))
-    rounds, began = [], timeit.default_timer()
-    while len(rounds) < 5 or (timeit.default_timer() - began < BUDGET and len(rounds) < 201):
+    rounds, began, elapsed = [], timeit.default_timer(), 0.0
+    while len(rounds) < (FEWEST_SLOW if elapsed > 5 * BUDGET else FEWEST) or (
+        elapsed < BUDGET and len(rounds) < MOST_SAMPLES
+    ):
         rounds.append(tuple(timeit.timeit(side, number=n) / n for side, n in zip(sides, numbers, strict=True)))
+        elapsed = timeit.default_timer() - began
     return rounds
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from numgrad.arguments import KNOWN_COMPILED
 from numgrad.objectives.compiled import CompiledObjective
+from numgrad.threads import Throughput
 
 # Ctrl-C must reach the tests that press it, even where the suite runs in the background and inherits a deaf ear.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -23,6 +24,8 @@ JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in {"", "0"}
 # What an interrupt at a random moment ends may be a tracer such as coverage's, which keeps its lock then, for ever.
 untraced = pytest.mark.skipif(sys.gettrace() is not None, reason="an interrupt may end the tracer instead")
 needs_jit = pytest.mark.skipif(not JIT, reason="numba compiles nothing under NUMBA_DISABLE_JIT=1")
+# Of what takes seconds and runs no function of numba, so that with the compiler and without it it is the same.
+same_without_jit = pytest.mark.skipif(not JIT, reason="runs no function of numba: the same with the compiler")
 
 
 def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,6 +43,12 @@ def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
 def compiled_once(f: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function of a module, once for all tests: each takes its loops seconds to compile."""
     return compiled(f)
+
+
+def forget_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have loops forget how fast they are, as those of a function do that was compiled anew."""
+    known = property(lambda throughput: (None, 1), lambda throughput, value: None)
+    monkeypatch.setattr(Throughput, "known", known, raising=False)
 
 
 @dataclass(frozen=True)

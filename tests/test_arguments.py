@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import compiled, needs_jit
+from problems import compiled, compiled_once, needs_jit
 
 from numgrad import (
     IncrementalObjective,
@@ -257,8 +257,12 @@ def test_a_forgotten_return_of_a_compiled_f_is_one_clear_line(run):
     with pytest.raises(
         TypeError, match=r"f must return one real number, it returned (none|NoneType None): is a return missing\?"
     ) as caught:
-        RUNS[run](compiled(forgets), np.ones(2))
+        RUNS[run](compiled_once(forgets), np.ones(2))
     line_of(caught)
+
+
+def loss_and_gradient(x):
+    return x[0], 2 * x
 
 
 @needs_jit
@@ -267,7 +271,7 @@ def test_a_forgotten_return_of_a_compiled_f_is_one_clear_line(run):
 )
 def test_loss_and_gradient_of_a_compiled_f_are_one_clear_line(run):
     with pytest.raises(TypeError, match="f must return one real number, it returned") as caught:
-        RUNS[run](compiled(lambda x: (x[0], 2 * x)), np.ones(2))
+        RUNS[run](compiled_once(loss_and_gradient), np.ones(2))
     line_of(caught)
 
 
@@ -441,24 +445,23 @@ def test_an_f_that_writes_to_a_private_copy_is_found_too(read_only):
     assert list(x) == [2, 1, 3]
 
 
-@pytest.mark.parametrize("f", [first_only, last_only])
+def writes_first(x):
+    x[0] += 1.0
+    return x[0] * x[-1]
+
+
+def writes_last(x):
+    x[-1] += 1.0
+    return x[0] * x[-1]
+
+
+@needs_jit
+@pytest.mark.parametrize("f", [writes_first, writes_last])
 @pytest.mark.parametrize("run", ["gradient", "forward", "coordinates", "estimate", "path"])
 def test_a_compiled_f_that_writes_to_one_element_is_found(f, run):
-    from problems import JIT
-
-    def writes_first(x):
-        x[0] += 1.0
-        return x[0] * x[-1]
-
-    def writes_last(x):
-        x[-1] += 1.0
-        return x[0] * x[-1]
-
-    if not JIT:
-        pytest.skip("covered by the plain loop")
     x = np.array([2.0, 1.0, 3.0])
     with pytest.raises(ValueError, match="f writes to its argument"):
-        WRITING[run](compiled(writes_first if f is first_only else writes_last), x)
+        WRITING[run](compiled_once(f), x)
     assert x.tolist() == [2.0, 1.0, 3.0]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import compiled
+from problems import compiled, compiled_once
 
 import numgrad
 from numgrad import reference
@@ -34,7 +34,7 @@ def test_derivatives(module, route):
 
 @pytest.mark.parametrize(("point", "printed"), GRADIENTS)
 def test_gradients(point, printed):
-    f = compiled(numgrad.function_2)
+    f = compiled_once(numgrad.function_2)
     assert str(numgrad.numerical_gradient(numgrad.function_2, np.array(point))) == printed
     assert str(numgrad.numerical_gradient(f, np.array(point))) == printed
     assert str(numgrad.numerical_gradient(numgrad.function_2, point)) == printed
@@ -44,7 +44,7 @@ def test_gradients(point, printed):
 @pytest.mark.filterwarnings("ignore:the step h=0.0001 is below")
 @pytest.mark.parametrize(("lr", "printed"), DESCENTS)
 def test_descents(lr, printed):
-    f, start = compiled(numgrad.function_2), [-3.0, 4.0]
+    f, start = compiled_once(numgrad.function_2), [-3.0, 4.0]
     results = [
         reference.gradient_descent(numgrad.function_2, np.array(start), lr=lr, step_num=100),
         numgrad.gradient_descent(numgrad.function_2, np.array(start), lr=lr, step_num=100),
@@ -59,7 +59,7 @@ def test_descents(lr, printed):
 
 
 def test_a_diverging_descent_warns_once_that_its_step_is_lost():
-    for f in (numgrad.function_2, compiled(numgrad.function_2)):
+    for f in (numgrad.function_2, compiled_once(numgrad.function_2)):
         with pytest.warns(RuntimeWarning, match="h=0.0001 is below the spacing") as caught:
             numgrad.gradient_descent(f, [-3.0, 4.0], lr=10.0, step_num=100)
         assert len(caught) == 1

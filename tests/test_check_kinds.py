@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 from check_kinds import KINDS, counted, measure, net, smooth, wrong_ones
+from problems import same_without_jit
 
 from numgrad import check_gradient
+
+pytestmark = same_without_jit
 
 CASES = 5
 # Nets of many layers take seconds a case; `python tests/check_kinds.py 200 deep` asks for more.

@@ -74,8 +74,11 @@ def test_the_usual_mistakes_are_caught_and_named(change, failed, hint):
     assert check.arrays[""].failed >= failed - 2  # a derivative of 2e-6 hides in its error bar
     assert check.arrays[""].failed <= failed
     assert any(map(re.compile(hint).search, check.hints)), check.hints
+
+
+def test_a_check_that_fails_is_an_assertion_error():
     with pytest.raises(AssertionError, match="gradient check FAILED: 500 of 500 checked"):
-        assert_gradient(loss, wrong(change), NET.W)
+        assert_gradient(loss, wrong(lambda g: -g), NET.W)
 
 
 def test_the_worst_is_where_the_error_is():
@@ -783,7 +786,7 @@ STORED_AS = ["f8", ">f8", "f4", "f2", "g"]
 @pytest.mark.parametrize("name", LOOKED_AT)
 @pytest.mark.parametrize("dtype", STORED_AS)
 def test_whatever_is_checked_nothing_is_evaluated_beyond_the_bounds(name, dtype):
-    for seed in range(4):  # others are in tests/fuzz
+    for seed in range(2):  # others are in tests/fuzz
         assert_is_not_evaluated_beyond_bounds(np.random.default_rng(seed), name, dtype)
 
 

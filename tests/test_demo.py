@@ -27,6 +27,7 @@ def test_the_demo_walks_through_the_chapter(capsys):
         assert expected in printed
 
 
+@pytest.mark.skipif(not JIT, reason="takes compiled loops")
 def test_the_other_routes_are_projected_beside_the_training(capsys):
     demo.train_digits(iterations=2, batch=2, workers=1)
     printed = capsys.readouterr().out

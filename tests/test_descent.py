@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
-from problems import PROBLEMS, compiled, compiled_once, interrupt_at, needs_jit
+from problems import PROBLEMS, compiled, compiled_once, forget_speeds, interrupt_at, needs_jit
 
 from numgrad import descent_path, gradient_ascent, gradient_descent, numerical_gradient, reference, threads
 from numgrad.objectives.compiled import CompiledSweep
@@ -183,12 +182,8 @@ def test_ctrl_c_leaves_the_last_completed_iterate():
 
 @needs_jit
 def test_a_compiled_descent_can_be_left_at_any_coordinate(monkeypatch):
-    @njit()
-    def bowl(x):
-        return np.sum((x - 0.5) ** 2 * (1.0 + np.arange(x.size)))
-
-    start, ranges = np.linspace(-1.0, 2.0, 5), []
-    expected = descent_path(bowl, start.copy(), 0.05, 4)
+    f, start, ranges = COMPILED["waves"], np.linspace(-1.0, 2.0, 5), []
+    expected = descent_path(f, start.copy(), 0.05, 4)
 
     def run_range(sweep, state, first, stop):
         ranges.append((first, stop))
@@ -197,12 +192,11 @@ def test_a_compiled_descent_can_be_left_at_any_coordinate(monkeypatch):
     whole = CompiledSweep.run_range
     monkeypatch.setattr(CompiledSweep, "run_range", run_range)
     monkeypatch.setattr(threads, "INTERRUPT_INTERVAL", 1e-9)  # seconds: each range is as short as it can be
-    bowl.recompile()  # forgets how fast it is
-    assert descent_path(bowl, start.copy(), 0.05, 4).tobytes() == expected.tobytes()
+    forget_speeds(monkeypatch)
+    assert descent_path(f, start.copy(), 0.05, 4).tobytes() == expected.tobytes()
     assert ranges == [(k, k + 1) for k in range(20)]
     for stop_at in (0, 7, 13):
         del ranges[:]
-        bowl.recompile()
         seen, x = [], start.copy()
 
         def progress(done, total, seen=seen, stop_at=stop_at):
@@ -211,14 +205,14 @@ def test_a_compiled_descent_can_be_left_at_any_coordinate(monkeypatch):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            gradient_descent(bowl, x, 0.05, 4, progress=progress)
+            gradient_descent(f, x, 0.05, 4, progress=progress)
         assert seen[-1] == (stop_at + 1, 20)
         assert x.tobytes() == expected[(stop_at + 1) // 5].tobytes()  # the last completed iterate
 
 
 @needs_jit
 def test_ctrl_c_stops_a_compiled_descent():
-    f, x = compiled(PROBLEMS["sum of squares"].f), np.ones(500)
+    f, x = COMPILED["sum of squares"], np.ones(500)
     gradient_descent(f, x.copy(), 1e-3, 1)
     timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()

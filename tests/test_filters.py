@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import compiled
+from problems import PROBLEMS, compiled_once
 
 import numgrad
 from numgrad import (
@@ -26,10 +26,7 @@ from numgrad import (
 )
 
 X = np.array([1.0, -2.0, 0.5])
-
-
-def cubes(x):
-    return np.sum(x**3)
+cubic, EXACT = PROBLEMS["cubic"].f, PROBLEMS["cubic"].gradient(X)
 
 
 def batches(x):
@@ -58,11 +55,11 @@ CALLS = {
     "descent_path": lambda f: descent_path(f, X, 0.01, 2),
     "estimate_derivative": lambda f: estimate_derivative(lambda x: x**3, 2.0),
     "estimate_gradient": lambda f: estimate_gradient(f, X),
-    "check_gradient": lambda f: check_gradient(f, 3 * X**2, X),
+    "check_gradient": lambda f: check_gradient(f, EXACT, X),
     "check_gradient wrong": lambda f: check_gradient(f, X**2, X),
-    "check_gradient directions": lambda f: check_gradient(f, 3 * X**2, X, directions=2),
-    "check_gradient dict": lambda f: check_gradient(lambda p: cubes(p["a"]), {"a": 3 * X**2}, {"a": X.copy()}),
-    "assert_gradient": lambda f: assert_gradient(f, 3 * X**2, X),
+    "check_gradient directions": lambda f: check_gradient(f, EXACT, X, directions=2),
+    "check_gradient dict": lambda f: check_gradient(lambda p: cubic(p["a"]), {"a": EXACT}, {"a": X.copy()}),
+    "assert_gradient": lambda f: assert_gradient(f, EXACT, X),
     "simpleNet": lambda f: simpleNet(rng=0).numerical_gradient([1.0, 2.0], 1),
     "verify": lambda f: simpleNet(rng=0).objective([1.0, 2.0], 1).verify(np.ones((2, 3))),
 }
@@ -74,9 +71,9 @@ def test_the_filters_are_the_same_after_a_call_and_while_f_runs(name):
 
     def watching(x):
         during.append(state_of_filters())
-        return cubes(x)
+        return cubic(x)
 
-    for f in (watching, compiled(cubes)):
+    for f in (watching, compiled_once(cubic)):
         CALLS[name](f)
         assert state_of_filters() == before
     assert all(seen == before for seen in during)
@@ -93,14 +90,14 @@ def test_the_filters_are_the_same_after_an_exception_or_a_warning(name):
         CALLS[name](fails)
     assert state_of_filters() == before
     with pytest.raises(RuntimeWarning, match="below the spacing"):  # the suite makes it an error
-        numerical_gradient(cubes, np.array([1e15]))
+        numerical_gradient(cubic, np.array([1e15]))
     assert state_of_filters() == before
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda f: check_gradient(f, 3 * X**2, X.copy()),
+        lambda f: check_gradient(f, EXACT, X.copy()),
         lambda f: check_gradient(f, X**2, X.copy(), directions=2),
         lambda f: estimate_gradient(f, X.copy()),
         lambda f: numerical_gradient(f, X.copy(), "auto", scheme="forward"),
@@ -114,7 +111,7 @@ def test_calls_in_several_threads_leave_the_filters_and_warnings_still_appear(ca
     def sleeps(x):
         time.sleep(0.0002)
         during.append(state_of_filters())
-        return cubes(x)
+        return cubic(x)
 
     def work():
         for _ in range(3):
@@ -145,11 +142,11 @@ def test_no_module_of_the_library_but_its_commands_touches_the_filters():
 
 def test_the_errors_of_numpy_are_handled_as_before():
     before = np.geterr()
-    for f in (infinite, cubes):
+    for f in (infinite, cubic):
         with np.errstate(all="ignore"):
             inside = np.geterr()
             estimate_gradient(f, X)
-            check_gradient(f, 3 * X**2, X)
+            check_gradient(f, EXACT, X)
             assert np.geterr() == inside
     assert np.geterr() == before
 

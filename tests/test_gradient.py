@@ -1,7 +1,6 @@
 """numerical_diff and numerical_gradient: bits, memory, faults, misuse."""
 
 import gc
-import itertools
 import math
 import multiprocessing
 import os
@@ -355,9 +354,9 @@ def test_an_f_that_writes_to_its_argument_is_an_error_and_memory_is_what_it_was(
     x = np.array([2.0, 1.0, 3.0])
     before = x.tobytes()
     runs = [numerical_gradient] if options else [numerical_gradient, estimate_gradient, gradient_descent]
-    # Each loop takes a second to compile, and looks at the argument as the first one does: two functions do for them.
-    twins = [compiled_once(f)] if not options or f in {doubles, fills} else []
-    for used, run in itertools.product([f, *twins], runs):
+    # Each loop takes a second to compile, and looks at the argument as the first one does: one function does for them.
+    compiled_runs = runs if f is doubles else runs[: not options]
+    for used, run in [(f, run) for run in runs] + [(compiled_once(f), run) for run in compiled_runs]:
         with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"f writes to its argument.*x\.copy\(\)"):
             run(used, x, **options)
         assert x.tobytes() == before
@@ -443,9 +442,13 @@ def test_random_ctrl_c_on_threads_neither_hangs_nor_damages(seed):
     assert interrupted == 150
 
 
+def first(x):
+    return x[0]
+
+
 @needs_jit
-def test_warm_calls_allocate_the_result_and_one_copy_of_x(route):
-    x = np.ones(20_000)
+def test_warm_calls_allocate_the_result_and_one_copy_of_x():
+    x = np.ones(8_000)
 
     def peak(f, x):
         gc.collect()
@@ -456,13 +459,7 @@ def test_warm_calls_allocate_the_result_and_one_copy_of_x(route):
         finally:
             tracemalloc.stop()
 
-    from numba import njit
-
-    @njit()
-    def first(x):
-        return x[0]
-
-    for f in (lambda x: x[0], first):
+    for f in (first, compiled_once(first)):
         numerical_gradient(f, x)
         size, shape = peak(f, x)
         assert shape == x.shape
@@ -478,10 +475,6 @@ def test_an_f_that_ignores_a_private_copy_is_reported():
         with pytest.warns(RuntimeWarning, match="f may ignore its argument") as caught:
             assert not numerical_gradient(f, [1.0, 2.0]).any()
         assert caught[0].filename == __file__
-
-
-def first(x):
-    return x[0]
 
 
 def test_coordinates_that_f_does_not_depend_on_are_no_news(route):
@@ -574,7 +567,7 @@ def test_an_f_with_threads_of_its_own_is_not_run_on_several():
         numerical_gradient(f, np.ones(2), workers=2)
 
 
-def test_args_of_any_kind_are_passed_on(route):
+def test_args_of_any_kind_are_passed_on():
     def f(x, weights, settings):
         return weights[0][0, 0] * x[0] + weights[1][0] * settings[0]
 
@@ -838,7 +831,7 @@ def test_calls_from_several_python_threads_work(route):
 
 
 def gradient_in_child(workers):
-    f = compiled(sum_of_squares)
+    f = COMPILED["sum of squares"]
     return numerical_gradient(f, np.array([3.0, 4.0]), workers=workers).tobytes()
 
 
@@ -927,13 +920,14 @@ def test_nan_in_a_narrow_array_is_no_lost_step():
         assert np.isnan(numerical_gradient(f, np.array([np.nan, 1.0], np.float32))).all()
 
 
+def scales(x):
+    x.flat[0] *= 2.0
+    return x.sum()
+
+
 @pytest.mark.parametrize("x", [np.ones(1), np.ones((1, 1)), np.ones(3)], ids=str)
 def test_a_write_to_the_only_coordinate_that_is_asked_for_is_found(x):
-    def scales(x):
-        x.flat[0] *= 2.0
-        return x.sum()
-
-    for f in (scales, compiled(scales)):
+    for f in (scales, compiled_once(scales)) if x.ndim == 1 else (scales,):
         with pytest.raises(ValueError, match="f writes to its argument"):
             numerical_gradient(f, x, coordinates=[0])
         assert (x == 1.0).all()

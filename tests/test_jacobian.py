@@ -468,7 +468,7 @@ def test_processes_and_engines_give_the_bits_of_one():
     alone = numerical_jacobian(f, x)
     assert same_bits(numerical_jacobian(f, x, workers=2), alone)
     assert same_bits(numerical_jacobian(f, x, workers=map), alone)
-    kind = compiled(f)
+    kind = compiled_outputs()
     assert same_bits(numerical_jacobian(kind, x, workers=map), numerical_jacobian(kind, x, workers=2))
     batches = numerical_jacobian(lambda x: np.stack([f(p) for p in x]), x, vectorized=True, workers=map)
     assert same_bits(batches, alone)

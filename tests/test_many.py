@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import compiled, compiled_once, needs_jit
+from problems import compiled, compiled_once, forget_speeds, needs_jit
 
 from numgrad import function_2, numerical_gradient, reference, threads
 from numgrad.objectives import compiled as compiled_module
@@ -52,11 +52,11 @@ def test_compiled_points_can_be_left_at_any_coordinate(workers, monkeypatch):
         ranges.append((first, stop))
         return whole(sweep, state, first, stop)
 
-    f, whole = compiled(cubic), compiled_module.CompiledSweep.run_range
+    f, whole = compiled_once(cubic), compiled_module.CompiledSweep.run_range
     expected = numerical_gradient(f, POINTS, points_axis=0)
     monkeypatch.setattr(compiled_module.CompiledSweep, "run_range", run_range)
     monkeypatch.setattr(threads, "INTERRUPT_INTERVAL", 1e-9)  # seconds: each range is as short as it can be
-    f.recompile()  # forgets how fast it is
+    forget_speeds(monkeypatch)
     assert numerical_gradient(f, POINTS, points_axis=0, workers=workers).tobytes() == expected.tobytes()
     assert sorted(ranges) == [(k, k + 1) for k in range(POINTS.size)]
 

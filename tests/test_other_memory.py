@@ -1,5 +1,6 @@
 """An f that reads x by another way than its first argument, where that is a copy: found, and never answered wrongly."""
 
+import functools
 import types as python_types
 from array import array
 from contextlib import suppress
@@ -166,8 +167,9 @@ def nested(x, p):
     return p[0].a[1] * x[0]
 
 
-def boxes(x):
-    """Yield what leads to the memory of x, a compiled f that goes there, and the same with other memory."""
+@functools.cache
+def boxes_and_records():
+    """Return a class of numba and a struct of it, which are compiled once."""
     from numba.experimental import jitclass, structref
 
     @jitclass([("a", types.float64[::1])])
@@ -184,6 +186,12 @@ def boxes(x):
             return structref.StructRefProxy.__new__(cls, a)
 
     structref.define_proxy(Record, RecordType, ["a"])
+    return Box, Record
+
+
+def boxes(x):
+    """Yield what leads to the memory of x, a compiled f that goes there, and the same with other memory."""
+    Box, Record = boxes_and_records()
 
     def table(a):
         made = numba.typed.Dict.empty(types.unicode_type, types.float64[::1])

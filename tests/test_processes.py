@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import compiled, needs_jit, untraced
+from problems import compiled, compiled_once, needs_jit, same_without_jit, untraced
 
 from numgrad import (
     check_gradient,
@@ -112,7 +112,7 @@ def test_compiled_and_incremental_objectives_take_engines_and_ints_stay_threads(
     net, _ = reads_its_own_weights()
     objective = net.objective(SAMPLES, LABELS)
     twin = compiled(f)
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         there = numerical_gradient(twin, x, args=(a,), workers=executor.map)
         incremental = numerical_gradient(objective, net.W, workers=executor.map)
     assert there.tobytes() == numerical_gradient(twin, x, args=(a,)).tobytes()
@@ -606,6 +606,7 @@ def sums(x):
     return float(np.sum(x**2))
 
 
+@same_without_jit
 def test_joblib_works_after_a_gradient_and_before():
     for _ in range(2):
         assert np.allclose(numerical_gradient(sums, np.arange(3.0), workers=2), [0.0, 2.0, 4.0])
@@ -614,6 +615,7 @@ def test_joblib_works_after_a_gradient_and_before():
     assert joblib_works()
 
 
+@same_without_jit
 def test_joblib_works_after_an_exception_of_f_of_progress_and_after_a_worker_died():
     def fails(x):
         raise ValueError("mine")
@@ -632,6 +634,7 @@ def test_joblib_works_after_an_exception_of_f_of_progress_and_after_a_worker_die
     assert joblib_works()
 
 
+@same_without_jit
 def test_joblib_works_after_ctrl_c():
     x = np.zeros(10_000)
     numerical_gradient(sums, np.ones(4), workers=2)  # the processes are there
@@ -643,6 +646,7 @@ def test_joblib_works_after_ctrl_c():
     assert joblib_works()
 
 
+@same_without_jit
 @pytest.mark.parametrize("backend", ["threading", "sequential", "loky", "multiprocessing"])
 def test_a_backend_that_the_user_chose_is_honoured(backend):
     joblib = pytest.importorskip("joblib")
@@ -660,7 +664,8 @@ def test_a_backend_that_the_user_chose_is_honoured(backend):
     assert x.tolist() == [0.0, 1.0, 2.0]
 
 
-@pytest.mark.parametrize(("workers", "n_jobs"), [(2, 1), (2, 2), (2, 4), (3, -1)])  # fewer, as many, more, all
+@same_without_jit
+@pytest.mark.parametrize(("workers", "n_jobs"), [(2, 1), (2, 4), (3, -1)])  # fewer, more, all
 def test_the_number_of_jobs_that_the_user_configured_does_no_harm(workers, n_jobs):
     joblib = pytest.importorskip("joblib")
     x = np.arange(5.0)
@@ -681,7 +686,7 @@ def test_a_gradient_within_a_job_of_joblib_works():
 
 def test_minus_one_means_all_cores():
     x = np.arange(5.0)
-    for f in (sums, compiled(sums)):
+    for f in (sums, compiled_once(sums)):
         assert numerical_gradient(f, x, workers=-1).tobytes() == numerical_gradient(f, x).tobytes()
     for workers in (-2, 0):
         with pytest.raises(ValueError, match="workers must be at least 1"):
@@ -711,7 +716,7 @@ class CallableExecutor(ExecutorLike):
 def test_an_executor_in_place_of_its_map_is_an_error_that_says_so(run):
     with ThreadPoolExecutor(1) as executor:
         for given in (executor, ExecutorLike()):
-            for f in (sums, compiled(sums)):
+            for f in (sums, compiled_once(sums)):
                 with pytest.raises(TypeError, match=rf"got {type(given).__name__}; pass its \.map") as caught:
                     run(f, np.ones(2), workers=given)
                 assert "\n" not in str(caught.value)
@@ -829,7 +834,7 @@ if __name__ == "__main__":
         numerical_gradient(which, x)
     factor = 5.0
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        for which, scheme in ((f, "central"), (f, "complex"), (objective, "central"), (objective, "central4")):
+        for which, scheme in ((f, "central"), (objective, "central4")):
             try:
                 numerical_gradient(which, x, scheme=scheme, workers=executor.map)
             except ValueError as error:
@@ -844,7 +849,7 @@ def test_a_global_that_was_bound_anew_after_compilation_is_found(tmp_path):
     result = subprocess.run(
         [sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, check=False, timeout=120
     )
-    assert result.stdout.split() == ["found"] * 4, result.stderr
+    assert result.stdout.split() == ["found"] * 2, result.stderr
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------
@@ -957,6 +962,7 @@ def interrupt_until_it_ends(call, rng, gap):
         signal.signal(signal.SIGALRM, before)
 
 
+@same_without_jit
 def test_joblib_works_after_an_interrupt_of_its_start(monkeypatch):
     loky = pytest.importorskip("joblib.externals.loky")
     loky.get_reusable_executor().shutdown(wait=True, kill_workers=True)
@@ -975,6 +981,7 @@ def test_joblib_works_after_an_interrupt_of_its_start(monkeypatch):
 # --- how many processes ----------------------------------------------------------------------------------------------
 
 
+@same_without_jit
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="counts processes in /proc")
 def test_no_more_processes_are_started_than_there_is_work_or_than_help(monkeypatch):
     loky = pytest.importorskip("joblib.externals.loky")
@@ -1015,6 +1022,7 @@ os._exit(0)
 """
 
 
+@same_without_jit
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_of_a_fork_has_processes_of_its_own_even_if_the_pool_was_not_ours(tmp_path):
     pytest.importorskip("joblib")
@@ -1028,6 +1036,7 @@ def test_a_fork_of_a_fork_has_processes_of_its_own_even_if_the_pool_was_not_ours
 # --- clusters --------------------------------------------------------------------------------------------------------
 
 
+@same_without_jit
 @pytest.mark.filterwarnings("ignore")  # Dask's own
 def test_a_dask_cluster_gives_the_gradient_even_if_a_worker_is_killed_meanwhile():
     distributed = pytest.importorskip("distributed")

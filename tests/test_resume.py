@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
-from problems import compiled, compiled_once
+from problems import compiled, compiled_once, same_without_jit
 
 from numgrad import numerical_gradient, numerical_hessian, numerical_jacobian
 
@@ -154,6 +154,7 @@ def test_misuse(x, options, error, message):
         numerical_gradient(Failing(1), x, resume=True, **options)
 
 
+@same_without_jit
 @pytest.mark.filterwarnings("ignore")  # Dask's own
 def test_a_scheduler_that_stops_half_way_leaves_what_came_back():
     distributed = pytest.importorskip("distributed")

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from problems import same_without_jit
+
+pytestmark = same_without_jit
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = Path(__file__).parent / "typing" / "user_code.py"

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from check_kinds import KINDS, wrong_ones
 from harness import fuzz, seconds  # noqa: F401
+from problems import same_without_jit
 from test_checking import LOOKED_AT, STORED_AS, assert_is_not_evaluated_beyond_bounds
 
 from numgrad import assert_gradient, check_gradient
+
+pytestmark = same_without_jit
 
 
 def random_problem(rng):

@@ -2,9 +2,12 @@
 
 import numpy as np
 from harness import fuzz, random_shape, seconds  # noqa: F401
+from problems import same_without_jit
 
 from numgrad import check_gradient, estimate_gradient, gradient_descent, labels, numerical_gradient, numerical_hessian
 from numgrad.containers import leaves
+
+pytestmark = same_without_jit
 
 
 def random_tree(rng, depth=0):
