@@ -25,11 +25,12 @@ from .containers import (
     renewed,
 )
 from .driver import Progress, Workers, differentiate
+from .gradient import is_perturbed
 from .ladder import noise_of, spacings
 from .loops import Directions, Floats, Indices
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, private_copy
-from .schemes import along_rows, rule_at, steps_of, sum_of_values
+from .schemes import SchemeName, along_rows, rule_at, steps_of, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
 
@@ -58,11 +59,6 @@ def _eps(array: NDArray[Any]) -> float:
     return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else EPS
 
 
-def _has_steps(objective: driver.Objective) -> bool:
-    """Tell whether each coordinate may have a step of its own: not if it is incremental."""
-    return objective.has_descent or isinstance(objective, PythonObjective)
-
-
 class Sides:
     """Both sides of a check: f at a point of arrays by name, and a candidate by the same, both after `evaluate`.
 
@@ -70,7 +66,8 @@ class Sides:
     all arrays of the point, of which `places` names the slices: the point `flat`, the candidate `whole`, the first,
     least and largest `steps`, and the bounds `ends`, or None. `eps` is the coarsest precision among the point, the
     candidate and the value of f; `floor` is the round-off of the largest candidate in it, `rounding` what an error bar
-    allows f for at least; `is_small` tells that atol excuses the whole candidate.
+    allows f for at least; `is_small` tells that atol excuses the whole candidate, and `is_shared` that the quotients of
+    all coordinates, each with a step of its own, take a few evaluations of f together.
     """
 
     def __init__(self, f: Callable[..., Any], x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]) -> None:
@@ -86,7 +83,8 @@ class Sides:
         self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
         if self.is_tree:
             self.f = keeping_masks(f, self.x.values())
-        self.plain = self.objective if _has_steps(self.objective) else PythonObjective(f)
+        self.plain = self.objective if is_perturbed(self.objective) else PythonObjective(f)
+        self.is_shared = hasattr(getattr(self.objective, "f", None), "_hessian") and not is_python
         self.is_planned = any(part is not None for part in plan)
         self.size, self.counts = whole.size, [array.size for array in self.x.values()]
         self.flat = joined(np.asarray(array, np.float64) for array in self.x.values())
@@ -194,14 +192,16 @@ class Sides:
         f, args, x = self.f, self.args, self.point  # and not self, which may not travel to other processes
         return PythonObjective(lambda _: f(renewed(x), *args)), self.views, ()
 
-    def quotients(self, name: str, own: Indices, factor: float, progress: Progress) -> Floats:
-        """Return the central quotients of some coordinates of one array, for `factor` times their steps."""
+    def quotients(
+        self, name: str, own: Indices, factor: Any, progress: Progress = False, scheme: SchemeName = "central"
+    ) -> Floats:
+        """Return the quotients of some coordinates of one array, for `factor` times their steps."""
         objective, memory, args = self.objective_of(name, self.objective)
-        h: Any = factor * self.steps[self.places[name]].reshape(self.x[name].shape)
-        if not _has_steps(objective):
+        h: Any = (factor * self.steps[self.places[name]]).reshape(self.x[name].shape)
+        if not is_perturbed(objective):
             h = float(np.median(h)) if h.size else 1.0
         out = np.empty(len(own))
-        plan = rule_at(memory, h, "central", self.bounds[name], own)
+        plan = rule_at(memory, h, scheme, self.bounds[name], own)
         differentiate(objective, memory, args, plan, out, self.workers, progress)
         return out
 
@@ -214,6 +214,11 @@ class Sides:
 
     def slopes(self, name: str, own: Indices, steps: Floats) -> tuple[Floats, Floats]:
         """Return slopes and jumps of some coordinates of one array; near a bound the sides differ in length."""
+        if self.is_shared:
+            factor = np.ones(self.x[name].size)
+            factor[own] = steps / self.steps[self.places[name]][own]
+            slope, above = (self.quotients(name, own, factor, scheme=side) for side in ("central", "forward"))
+            return slope, 2.0 * (above - slope)
         memory = np.asarray(self.x[name])
         exact = memory.reshape(-1)[own].astype(np.promote_types(memory.dtype, np.float64))
         ends = tuple(end[self.places[name]][own] for end in self.ends or ())

@@ -77,7 +77,8 @@ class SeparableObjective:
         If `element` is not compiled, `index` does not hold integers, elements of it or of `data` are masked, or numba
         has no type for `data`.
     ValueError
-        If a coordinate is negative, or `data` has not one row for each element.
+        If a coordinate is negative, or `data` has not one row for each element. When used: if the shortest element
+        reads more coordinates, or more of its data, than it has.
 
     Notes
     -----
@@ -121,6 +122,7 @@ class SeparableObjective:
         # Kept here, since each call makes a _Separable anew: the next one knows how fast the last one was.
         self._throughput = Throughput()
         self._known: _Layout | None = None
+        self._is_known = False  # whether an element was seen to read no more than it has
         if self.data is not None and (not self.data.ndim or len(self.data) != len(self)):
             raise ValueError(f"data must have one row for each of {len(self)} elements, got {describe(self.data)}")
 
@@ -262,7 +264,24 @@ class _Separable(Unperturbed):
                 raise ValueError(f"{name} shares memory with x, but elements see only copies of x change; pass a copy")
         if point.size < least:
             raise ValueError(f"x of {point.size} elements is too short: index goes up to {least - 1}")
+        if not self.f._is_known:
+            self._check_reach(point, args)
+            self.f._is_known = True
         return point, False
+
+    def _check_reach(self, x: Floats, args: tuple[Any, ...]) -> None:
+        """Raise a ValueError if the shortest element reads beyond its arrays, which compiled code does unseen."""
+        f, element = self.f, getattr(self.f.element, "py_func", self.f.element)
+        for e in np.diff(f._starts).argsort()[:1]:  # none of a sum of no elements
+            z = x.reshape(-1)[f._members[f._starts[e] : f._starts[e + 1]]]
+            try:
+                with np.errstate(all="ignore"):
+                    element(z, *(() if f.data is None else (f.data[e],)), *args)
+            except IndexError as error:
+                where = f"element {e}, of {len(z)} coordinates, reads beyond what index, data or args give it"
+                raise ValueError(f"{where}: {error}") from error
+            except Exception:  # compiled, it may be another one
+                return
 
     def form(self, make: Any, scheme: tuple[Any, ...] = ()) -> Form:
         """Return what is compiled into the loop of `make`."""
