@@ -105,10 +105,10 @@ class Block:
 
     A pre-activation that is infinite or NaN stays what it is: no step of a weight moves it, but for a weight of an
     infinite input that changes its sign, or comes from 0 or to it. Such a one takes the plain loop's two evaluations,
-    by `near_of(W)`, which returns `near` for other weights last.
+    by `near_of(W)`, which returns `near` for other weights last. What rows add up, and round, is `unit` at least.
     """
 
-    def __init__(self, W: Floats, inputs: Floats, near_of: Callable[..., Any]) -> None:  # noqa: N803
+    def __init__(self, W: Floats, inputs: Floats, near_of: Callable[..., Any], unit: float = 0.0) -> None:  # noqa: N803
         self.W, self.near_of = W, near_of
         self.z, self.length, self.near = near_of(W)
         z = self.z
@@ -120,7 +120,7 @@ class Block:
         self.unit = np.where(self.size > 0.0, self.size, 1.0)[:, np.newaxis]
         self.eps, self.powers = EPS, dict[int, Floats]()
         self.base = self.values(samples, 0 * samples, np.zeros(len(samples)))
-        self.largest = np.abs(self.base[np.isfinite(self.base)]).max(initial=0.0)
+        self.largest = np.abs(self.base[np.isfinite(self.base)]).max(initial=unit)
         self.is_finite = bool(self.moves.all() and np.isfinite(self.base).all())
 
     def values(self, b: Indices, j: Indices, u: Floats) -> Floats:
@@ -222,6 +222,8 @@ class Block:
             differs = apart > bar + bars[rest]
             bar[left] += np.where(differs, apart + bars[rest], 0.0)[left]
             better = differs | (bar < bars[rest])
+            # What is rougher nearer by, beyond noise, the longer step has not seen.
+            better[left] |= bar[left] - 4.0 * fit.noise[left] / (part * u) > bars[rest[left]]
             best[:, rest[better]] = np.array((found, bar, kink, by_chance))[:, better]
             rest = rest[fit.rest]
             if not len(rest):
