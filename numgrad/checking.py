@@ -24,8 +24,8 @@ __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 # Coordinates of an array: where more than 16 fail, 4 are asked again at first, since each may take 30 evaluations.
 # Fixed by "check_gradient, n = 50, fails" in benchmarks/compare_versions.py.
 _MANY, _FEW = 16, 4
-# Coordinates of an array that climb the ladder at a time: 25 rungs take 16 numbers each, some 10 MB. Eight times as many
-# where all share their evaluations of f. Fixed by test_a_check_of_a_sum_of_elements_takes_no_evaluations_a_coordinate.
+# Coordinates of an array that climb the ladder at a time: 25 rungs take 16 numbers each, some 10 MB. More where all of
+# them share their evaluations of f. Fixed by test_a_check_of_a_sum_of_elements_takes_no_evaluations_a_coordinate.
 _BLOCK, _SHARED = 2**12, 2**15
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.

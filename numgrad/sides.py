@@ -25,7 +25,7 @@ from .containers import (
     renewed,
 )
 from .driver import Progress, Workers, differentiate
-from .gradient import is_perturbed
+from .gradient import is_perturbed, with_value
 from .ladder import noise_of, spacings
 from .loops import Directions, Floats, Indices
 from .objectives.python import PythonObjective
@@ -196,12 +196,13 @@ class Sides:
         self, name: str, own: Indices, factor: Any, progress: Progress = False, scheme: SchemeName = "central"
     ) -> Floats:
         """Return the quotients of some coordinates of one array, for `factor` times their steps."""
-        objective, memory, args = self.objective_of(name, self.objective)
+        own_kind = self.objective if scheme == "central" else self.plain
+        objective, memory, args = self.objective_of(name, own_kind)
         h: Any = (factor * self.steps[self.places[name]]).reshape(self.x[name].shape)
         if not is_perturbed(objective):
             h = float(np.median(h)) if h.size else 1.0
         out = np.empty(len(own))
-        plan = rule_at(memory, h, scheme, self.bounds[name], own)
+        plan = with_value(rule_at(memory, h, scheme, self.bounds[name], own), self.value)
         differentiate(objective, memory, args, plan, out, self.workers, progress)
         return out
 
@@ -213,31 +214,11 @@ class Sides:
         return out
 
     def slopes(self, name: str, own: Indices, steps: Floats) -> tuple[Floats, Floats]:
-        """Return slopes and jumps of some coordinates of one array; near a bound the sides differ in length."""
-        if self.is_shared:
-            factor = np.ones(self.x[name].size)
-            factor[own] = steps / self.steps[self.places[name]][own]
-            slope, above = (self.quotients(name, own, factor, scheme=side) for side in ("central", "forward"))
-            return slope, 2.0 * (above - slope)
-        memory = np.asarray(self.x[name])
-        exact = memory.reshape(-1)[own].astype(np.promote_types(memory.dtype, np.float64))
-        ends = tuple(end[self.places[name]][own] for end in self.ends or ())
-        widths, moves = [], []
-        for side in (1.0, -1.0):
-            lengths = exact + side * steps - exact
-            if ends:
-                lengths = _not_beyond(exact, np.clip(exact + side * steps, *ends) - exact, ends)
-            stored = (exact + lengths).astype(memory.dtype).astype(exact.dtype) - exact
-            widths.append((side * stored).astype(np.float64))
-            moves.append(np.where(np.isfinite(exact), lengths, 0.0).astype(np.float64))
-        where = Directions(np.arange(2 * len(own) + 1), np.tile(own, 2), np.concatenate(moves))
-        values = self.values(name, where, workers=self.workers).reshape(2, len(own))
-        up, down = (values[0] - self.value) / widths[0], (self.value - values[1]) / widths[1]
-        slope = np.where(widths[0] == widths[1], (values[0] - values[1]) / (widths[0] + widths[1]), math.nan)
-        uneven = (widths[1] * up + widths[0] * down) / (widths[0] + widths[1])
-        one_sided = np.where(widths[0] == 0.0, down, np.where(widths[1] == 0.0, up, uneven))
-        jump = np.where((widths[0] == 0.0) | (widths[1] == 0.0), 0.0, up - down)
-        return np.where(np.isnan(slope), one_sided, slope), jump
+        """Return slopes and jumps of some coordinates of one array; next to a bound both sides are that within it."""
+        factor = np.ones(self.x[name].size)
+        factor[own] = steps / self.steps[self.places[name]][own]
+        above, below = (self.quotients(name, own, factor, scheme=side) for side in ("forward", "backward"))
+        return 0.5 * (above + below), above - below
 
     def quotients_along(self, vectors: Floats, steps: Floats, progress: Progress) -> Floats:
         """Return the central quotients along vectors over all arrays."""
@@ -308,15 +289,6 @@ class Sides:
 
 def _moves(vectors: Floats, steps: Floats) -> Directions:
     return along_rows(vectors * steps[:, np.newaxis])
-
-
-def _not_beyond(exact: Floats, lengths: Floats, ends: tuple[Any, ...]) -> Floats:
-    """Return lengths that are shorter by a spacing where rounding would bring ``exact + lengths`` beyond the ends."""
-    lengths = lengths.astype(np.float64)
-    reached = exact + lengths
-    shorter = np.fmax(np.abs(lengths) - np.spacing(np.abs(reached).astype(np.float64)), 0.0)
-    beyond = (reached < ends[0]) | (reached > ends[1])
-    return np.where(beyond, np.copysign(shorter, lengths), lengths).astype(np.float64)
 
 
 def _addresses(array: NDArray[Any]) -> NDArray[np.int64]:

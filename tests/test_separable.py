@@ -264,7 +264,7 @@ def reads_beyond(z, weight):
 def test_an_element_that_reads_beyond_its_arrays_is_refused(element, index, data):
     f = SeparableObjective(element, index, data)
     for use in (f, lambda x: numerical_gradient(f, x), lambda x: check_gradient(f, x, x)):
-        with pytest.raises(ValueError, match=r"element \d, of \d coordinates, reads beyond what index, data or args"):
+        with pytest.raises(ValueError, match=r"an element of \d coordinates reads beyond what index, data or args"):
             use(np.ones(3))
 
 

@@ -201,10 +201,9 @@ class Block:
         best, rest = np.zeros((4, len(b))), np.arange(len(b))
         (slopes, bars), best[1] = best[:2], math.inf
         slopes[~np.isfinite(self.base[b])] = math.nan
-        floor, roundings = ROUNDINGS * self.noise, ROUNDINGS * EPS * self.largest
-        first = min(LONGEST, STEP * math.sqrt(max(1.0, floor / roundings if roundings else 1.0)))
+        first = min(LONGEST, STEP * math.sqrt(max(1.0, self.noise / (EPS * self.largest or math.inf))))
         for u in first * 10.0 ** -np.arange(7):
-            fit = self._fit(b[rest], j[rest], np.full(len(rest), u), LEAST_SMOOTH, floor)
+            fit = self._fit(b[rest], j[rest], np.full(len(rest), u), LEAST_SMOOTH, ROUNDINGS * self.noise)
             found, bar = fit.coefficients[0] / (2.0 * u), fit.bounds / (2.0 * u)
             odd, even, left, part = fit.odd[:2, fit.rest], fit.even[:2, fit.rest], fit.rest, NODES[1]
             kink, by_chance = np.zeros(len(rest)), bar.copy()
@@ -217,12 +216,11 @@ class Block:
             # The even part of a kink at the sample is proportional to the step.
             is_kink = np.abs(even[1] - part * even[0]) <= _PROPORTIONAL * np.abs(even[1])
             kink[left] = np.where(is_kink, 0.5 * jump / (part * u), 0.0)
-            # Of two steps that differ the smaller one counts, since only a step without a fit comes before another.
+            # The smaller step counts where it differs, as none with a fit came before, or is rougher beyond noise.
             apart = np.abs(found - slopes[rest])
             differs = apart > bar + bars[rest]
             bar[left] += np.where(differs, apart + bars[rest], 0.0)[left]
             better = differs | (bar < bars[rest])
-            # What is rougher nearer by, beyond noise, the longer step has not seen.
             better[left] |= bar[left] - 4.0 * fit.noise[left] / (part * u) > bars[rest[left]]
             best[:, rest[better]] = np.array((found, bar, kink, by_chance))[:, better]
             rest = rest[fit.rest]

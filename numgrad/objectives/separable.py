@@ -35,7 +35,7 @@ from ..loops import (
 from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput
 from .compiling import check_types, cost_of
-from .elements import Form, kernels_of, known_to_numba, make_changes, make_curvatures, make_sum
+from .elements import Form, check_reach, kernels_of, known_to_numba, make_changes, make_curvatures, make_sum
 from .incremental import Unperturbed
 from .python import PythonObjective
 
@@ -264,24 +264,10 @@ class _Separable(Unperturbed):
                 raise ValueError(f"{name} shares memory with x, but elements see only copies of x change; pass a copy")
         if point.size < least:
             raise ValueError(f"x of {point.size} elements is too short: index goes up to {least - 1}")
-        if not self.f._is_known:
-            self._check_reach(point, args)
+        if len(self.f) and not self.f._is_known:
+            check_reach(self.f, point.reshape(-1), args)
             self.f._is_known = True
         return point, False
-
-    def _check_reach(self, x: Floats, args: tuple[Any, ...]) -> None:
-        """Raise a ValueError if the shortest element reads beyond its arrays, which compiled code does unseen."""
-        f, element = self.f, getattr(self.f.element, "py_func", self.f.element)
-        for e in np.diff(f._starts).argsort()[:1]:  # none of a sum of no elements
-            z = x.reshape(-1)[f._members[f._starts[e] : f._starts[e + 1]]]
-            try:
-                with np.errstate(all="ignore"):
-                    element(z, *(() if f.data is None else (f.data[e],)), *args)
-            except IndexError as error:
-                where = f"element {e}, of {len(z)} coordinates, reads beyond what index, data or args give it"
-                raise ValueError(f"{where}: {error}") from error
-            except Exception:  # compiled, it may be another one
-                return
 
     def form(self, make: Any, scheme: tuple[Any, ...] = ()) -> Form:
         """Return what is compiled into the loop of `make`."""
