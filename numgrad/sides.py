@@ -196,8 +196,7 @@ class Sides:
         self, name: str, own: Indices, factor: Any, progress: Progress = False, scheme: SchemeName = "central"
     ) -> Floats:
         """Return the quotients of some coordinates of one array, for `factor` times their steps."""
-        own_kind = self.objective if scheme == "central" else self.plain
-        objective, memory, args = self.objective_of(name, own_kind)
+        objective, memory, args = self.objective_of(name, self.objective if scheme == "central" else self.plain)
         h: Any = (factor * self.steps[self.places[name]]).reshape(self.x[name].shape)
         if not is_perturbed(objective):
             h = float(np.median(h)) if h.size else 1.0

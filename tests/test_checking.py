@@ -236,6 +236,27 @@ def test_copies_that_f_ignores_warn_here_too():
         assert check_gradient(lambda _: float((W**2).sum()), np.zeros((2, 3)), W.astype(int)).ok
 
 
+@pytest.mark.parametrize("options", [{}, {"samples": 3, "rng": 0}, {"directions": 2, "rng": 0}], ids=str)
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_an_f_that_reads_other_arrays_is_named(options, as_dict):
+    W = np.linspace(1.0, 2.0, 6)
+    copies = {"W": W.copy(), "b": np.ones(2)} if as_dict else W.copy()
+    slopes = {"W": 2 * W, "b": np.zeros(2)} if as_dict else 2 * W
+    check = check_gradient(lambda _: float((W**2).sum()), slopes, copies, **options)
+    assert not check.ok
+    assert any("f is the same at all steps: does it read another array than x" in hint for hint in check.hints)
+    assert "the same at all steps" not in str(check_gradient(lambda x: float((x**2).sum()), np.ones(6), W))
+
+
+def test_directions_through_several_kinks_send_to_the_coordinates():
+    # Of each kink the candidate takes one side: along a line their sum may leave what lies between the slopes there.
+    weights, x = np.array([1.0, -1.0, 2.0, -3.0]), np.zeros(4)
+    kinked = lambda x: float(weights @ np.maximum(x, 0.0))  # noqa: E731
+    check = check_gradient(kinked, np.zeros(4), x, directions=20, rng=0)
+    assert any("several kinks may add up along it: check coordinates" in hint for hint in check.hints)
+    assert check_gradient(kinked, np.zeros(4), x).subgradients == 4
+
+
 def test_memory_of_every_precision_is_restored_after_directions():
     for dtype in (np.longdouble, np.float32, np.float16):
         x = (np.array([1, 2, 3]) / dtype(3)).astype(dtype)
