@@ -289,7 +289,7 @@ def _joined(sides: Sides, part: Comparison, tolerances: Tolerances) -> Compariso
     """
     if part.failed.any() or part.kink.any() or not (part.error > tolerances[0] * part.size).any():
         return part
-    if not np.isfinite(part.error).all() or sides.ends:
+    if not np.isfinite(part.error).all() or np.isfinite(sides.ends).any():
         return part
     rest = (part.candidate - part.numerical) / np.fmax(part.error, 1e-300) ** 2
     groups = [part.candidate, rest]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
-from .arguments import plain_numbers, real_number
+from .arguments import FLOAT64, plain_numbers, real_number
 from .bounds import storable
 from .candidates import parts_of, shared
 from .containers import (
@@ -47,6 +47,8 @@ _SPARE = 0.99
 # Part of max(|x|, 1), and multiple of the root mean square of its array, that no step exceeds: f is another there.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
 _FARTHEST, _OF_ARRAY = 0.25, 2.0
+# Part of the room between bounds that is a step: two steps of twice its length are within them on one side. No tuning.
+_OF_BOUNDS = 0.25
 # Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth of
 # coordinates that then moves. Fixed by "x in float32, directions" of tests/check_kinds.py.
 _LOOKS = 3
@@ -64,7 +66,7 @@ class Sides:
 
     Before it, what is asked for is checked. The name of a single array is ''. Numbers by coordinate are flat arrays of
     all arrays of the point, of which `places` names the slices: the point `flat`, the candidate `whole`, the first,
-    least and largest `steps`, and the bounds `ends`, or None. `eps` is the coarsest precision among the point, the
+    least and largest `steps`, and the bounds `ends`. `eps` is the coarsest precision among the point, the
     candidate and the value of f; `floor` is the round-off of the largest candidate in it, `rounding` what an error bar
     allows f for at least; `is_small` tells that atol excuses the whole candidate, and `is_shared` that the quotients of
     all coordinates, each with a step of its own, take a few evaluations of f together.
@@ -123,10 +125,10 @@ class Sides:
             return PythonObjective(lambda _: gradient(renewed(point), *args)).returned(self.views, ())
         return PythonObjective(gradient).returned(point, args)
 
-    def _ends(self, bounds: Any) -> tuple[Floats, Floats] | None:
-        """Return the outermost numbers within the bounds that x stores, or None: what lies between stays between."""
+    def _ends(self, bounds: Any) -> tuple[Any, Any]:
+        """Return the outermost numbers within the bounds that x stores: what lies between stays between."""
         if (ends := self.whole_x.limits(bounds)) is None:
-            return None
+            return -math.inf, math.inf
         for name, place in self.places.items():
             if is_narrow(self.x[name]):
                 ends[0][place], ends[1][place] = storable(ends[0][place], ends[1][place], self.x[name].dtype.type)
@@ -146,7 +148,13 @@ class Sides:
         steps: Floats = np.exp2(np.rint(np.log2(usual)))
         for name, given in self.given.items():
             steps[self.places[name]] = given
-        return steps
+        return np.fmin(steps, self.widest)
+
+    @cached_property
+    def widest(self) -> Floats:
+        """The largest step of each coordinate for which bounds leave room, twice as long and on one side alone."""
+        widest = _OF_BOUNDS * np.subtract(*reversed(self.ends))
+        return np.where(widest > 0.0, widest, math.inf)
 
     @cached_property
     def least(self) -> Floats:
@@ -162,19 +170,14 @@ class Sides:
         least = min((size for size in sizes if size), default=math.inf)
         scales = np.repeat([size or least for size in sizes], self.counts)
         reach = np.fmin(_FARTHEST * np.fmax(np.abs(self.flat), 1.0), _OF_ARRAY * scales)
-        farthest: Floats = np.fmax(reach, 4.0 * self.steps)
-        return farthest
+        return np.asarray(np.clip(reach, 4.0 * self.steps, self.widest))
 
     def room(self) -> Floats:
         """Return 1 for each coordinate that may move along a direction, and 0 next to a bound."""
-        low, high = self.ends or (-math.inf, math.inf)
-        room: Floats = (np.fmin(self.flat - low, high - self.flat) >= _ROOM * self.steps).astype(np.float64)
-        return room
+        return np.asarray(np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat) >= _ROOM * self.steps, FLOAT64)
 
     def reach(self, vectors: Floats) -> Floats:
         """Return how far x may move along each vector, on both sides, within the bounds."""
-        if self.ends is None:
-            return np.full(len(vectors), math.inf)
         room = np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat)
         reach: Floats = np.where(vectors == 0.0, math.inf, _SPARE * room / np.abs(vectors)).min(
             axis=1, initial=math.inf
@@ -252,7 +255,7 @@ class Sides:
         The slopes of f are then those at the rounded x, where f has the value that it has at x. A coordinate that would
         be rounded beyond a bound stays.
         """
-        low, high = self.ends or (-math.inf, math.inf)
+        low, high = self.ends
         parts, powers = np.frexp(self.flat)
         for bits in _BITS:
             stored = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits)
