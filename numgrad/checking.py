@@ -24,8 +24,9 @@ __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 # Coordinates of an array: where more than 16 fail, 4 are asked again at first, since each may take 30 evaluations.
 # Fixed by "check_gradient, n = 50, fails" in benchmarks/compare_versions.py.
 _MANY, _FEW = 16, 4
-# Coordinates of an array that climb the ladder at a time: 25 rungs take 16 numbers each, some 10 MB.
-_BLOCK = 4096
+# Coordinates of an array that climb the ladder at a time: 25 rungs take 16 numbers each, some 10 MB. More where all of
+# them share their evaluations of f. Fixed by test_a_check_of_a_sum_of_elements_takes_no_evaluations_a_coordinate.
+_BLOCK, _SHARED = 2**12, 2**15
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
 _STORED = 64.0
@@ -254,8 +255,8 @@ def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Toler
     Unless it saves one of these, the others are wrong as well. It begins for the others where it ended for the few.
     """
     few = doubted if len(doubted) <= _MANY else doubted[:: len(doubted) // _FEW][:_FEW]
-    others, start = np.setdiff1d(doubted, few), None
-    for again in (few, *np.split(others, range(_BLOCK, len(others), _BLOCK))):
+    others, start, length = np.setdiff1d(doubted, few), None, _SHARED if sides.is_shared else _BLOCK
+    for again in (few, *np.split(others, range(length, len(others), length))):
         if not len(again):
             continue
         found = _climbed(sides, part, again, tolerances[0], start)
@@ -288,7 +289,7 @@ def _joined(sides: Sides, part: Comparison, tolerances: Tolerances) -> Compariso
     """
     if part.failed.any() or part.kink.any() or not (part.error > tolerances[0] * part.size).any():
         return part
-    if not np.isfinite(part.error).all() or sides.ends:
+    if not np.isfinite(part.error).all() or np.isfinite(sides.ends).any():
         return part
     rest = (part.candidate - part.numerical) / np.fmax(part.error, 1e-300) ** 2
     groups = [part.candidate, rest]

@@ -245,7 +245,7 @@ def by_automatic_steps(
     plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
     plan, plain = plan if value != value else with_value(plan, value), np.asarray(point)
     # The smallest one first, which takes less time than to ask each chosen coordinate.
-    if extremes(np.abs(plain))[0] >= SMALL or not _is_perturbed(objective):
+    if extremes(np.abs(plain))[0] >= SMALL or not is_perturbed(objective):
         return differentiate(objective, point, args, plan, out, workers, progress)
     places = np.arange(point.size) if chosen is None else chosen
     if not (small := scales(plain)[places] < SMALL).any():
@@ -287,7 +287,7 @@ def with_value(plan: Any, value: float) -> Any:
     return plan
 
 
-def _is_perturbed(objective: Any) -> bool:
+def is_perturbed(objective: Any) -> bool:
     """Tell whether f is evaluated next to x: not one that gives its differences itself."""
     return objective.has_descent or isinstance(objective, PythonObjective) or hasattr(objective.f, "_hessian")
 

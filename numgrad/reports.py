@@ -316,13 +316,16 @@ def causes(part: Comparison) -> Iterator[str]:
     for name, other in _rearranged(shape, candidate) if failed.size == math.prod(shape) else ():
         if _alike(other, numerical, error).all() and not _alike(candidate, numerical, error).all():
             yield name
+    if failed.size > 1 and not numerical.any():
+        yield "f is the same at all steps: does it read another array than x, or a copy of it?"
     hints = [*_factor(candidate, numerical, failed), *_places(part)]
     yield from hints
     distance = np.linalg.norm(candidate - numerical)
     if not hints and failed.sum() > 1 and 0.0 < distance <= _CLOSE * np.linalg.norm(numerical):
         yield "they nearly agree: does f add a small number that the candidate leaves out, such as log(p + 1e-7)?"
     if (part.kink & failed).any():
-        yield "f has a kink at x: its slopes on both sides differ, and the candidate lies outside of them"
+        several = "; several kinks may add up along it: check coordinates" if part.is_direction else ""
+        yield f"f has a kink at x: its slopes on both sides differ, and the candidate lies outside of them{several}"
 
 
 def _alike(a: Floats, b: Floats, error: Floats) -> Flags:

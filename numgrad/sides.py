@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
-from .arguments import plain_numbers, real_number
+from .arguments import FLOAT64, plain_numbers, real_number
 from .bounds import storable
 from .candidates import parts_of, shared
 from .containers import (
@@ -25,11 +25,12 @@ from .containers import (
     renewed,
 )
 from .driver import Progress, Workers, differentiate
+from .gradient import is_perturbed, with_value
 from .ladder import noise_of, spacings
 from .loops import Directions, Floats, Indices
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, private_copy
-from .schemes import along_rows, rule_at, steps_of, sum_of_values
+from .schemes import SchemeName, along_rows, rule_at, steps_of, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
 
@@ -46,6 +47,8 @@ _SPARE = 0.99
 # Part of max(|x|, 1), and multiple of the root mean square of its array, that no step exceeds: f is another there.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
 _FARTHEST, _OF_ARRAY = 0.25, 2.0
+# Part of the room between bounds that is a step: two steps of twice its length are within them on one side. No tuning.
+_OF_BOUNDS = 0.25
 # Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth of
 # coordinates that then moves. Fixed by "x in float32, directions" of tests/check_kinds.py.
 _LOOKS = 3
@@ -58,19 +61,15 @@ def _eps(array: NDArray[Any]) -> float:
     return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else EPS
 
 
-def _has_steps(objective: driver.Objective) -> bool:
-    """Tell whether each coordinate may have a step of its own: not if it is incremental."""
-    return objective.has_descent or isinstance(objective, PythonObjective)
-
-
 class Sides:
     """Both sides of a check: f at a point of arrays by name, and a candidate by the same, both after `evaluate`.
 
     Before it, what is asked for is checked. The name of a single array is ''. Numbers by coordinate are flat arrays of
     all arrays of the point, of which `places` names the slices: the point `flat`, the candidate `whole`, the first,
-    least and largest `steps`, and the bounds `ends`, or None. `eps` is the coarsest precision among the point, the
+    least and largest `steps`, and the bounds `ends`. `eps` is the coarsest precision among the point, the
     candidate and the value of f; `floor` is the round-off of the largest candidate in it, `rounding` what an error bar
-    allows f for at least; `is_small` tells that atol excuses the whole candidate.
+    allows f for at least; `is_small` tells that atol excuses the whole candidate, and `is_shared` that the quotients of
+    all coordinates, each with a step of its own, take a few evaluations of f together.
     """
 
     def __init__(self, f: Callable[..., Any], x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]) -> None:
@@ -86,7 +85,8 @@ class Sides:
         self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
         if self.is_tree:
             self.f = keeping_masks(f, self.x.values())
-        self.plain = self.objective if _has_steps(self.objective) else PythonObjective(f)
+        self.plain = self.objective if is_perturbed(self.objective) else PythonObjective(f)
+        self.is_shared = hasattr(getattr(self.objective, "f", None), "_hessian") and not is_python
         self.is_planned = any(part is not None for part in plan)
         self.size, self.counts = whole.size, [array.size for array in self.x.values()]
         self.flat = joined(np.asarray(array, np.float64) for array in self.x.values())
@@ -125,10 +125,10 @@ class Sides:
             return PythonObjective(lambda _: gradient(renewed(point), *args)).returned(self.views, ())
         return PythonObjective(gradient).returned(point, args)
 
-    def _ends(self, bounds: Any) -> tuple[Floats, Floats] | None:
-        """Return the outermost numbers within the bounds that x stores, or None: what lies between stays between."""
+    def _ends(self, bounds: Any) -> tuple[Any, Any]:
+        """Return the outermost numbers within the bounds that x stores: what lies between stays between."""
         if (ends := self.whole_x.limits(bounds)) is None:
-            return None
+            return -math.inf, math.inf
         for name, place in self.places.items():
             if is_narrow(self.x[name]):
                 ends[0][place], ends[1][place] = storable(ends[0][place], ends[1][place], self.x[name].dtype.type)
@@ -148,7 +148,13 @@ class Sides:
         steps: Floats = np.exp2(np.rint(np.log2(usual)))
         for name, given in self.given.items():
             steps[self.places[name]] = given
-        return steps
+        return np.fmin(steps, self.widest)
+
+    @cached_property
+    def widest(self) -> Floats:
+        """The largest step of each coordinate for which bounds leave room, twice as long and on one side alone."""
+        widest = _OF_BOUNDS * np.subtract(*reversed(self.ends))
+        return np.where(widest > 0.0, widest, math.inf)
 
     @cached_property
     def least(self) -> Floats:
@@ -164,19 +170,14 @@ class Sides:
         least = min((size for size in sizes if size), default=math.inf)
         scales = np.repeat([size or least for size in sizes], self.counts)
         reach = np.fmin(_FARTHEST * np.fmax(np.abs(self.flat), 1.0), _OF_ARRAY * scales)
-        farthest: Floats = np.fmax(reach, 4.0 * self.steps)
-        return farthest
+        return np.asarray(np.clip(reach, 4.0 * self.steps, self.widest))
 
     def room(self) -> Floats:
         """Return 1 for each coordinate that may move along a direction, and 0 next to a bound."""
-        low, high = self.ends or (-math.inf, math.inf)
-        room: Floats = (np.fmin(self.flat - low, high - self.flat) >= _ROOM * self.steps).astype(np.float64)
-        return room
+        return np.asarray(np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat) >= _ROOM * self.steps, FLOAT64)
 
     def reach(self, vectors: Floats) -> Floats:
         """Return how far x may move along each vector, on both sides, within the bounds."""
-        if self.ends is None:
-            return np.full(len(vectors), math.inf)
         room = np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat)
         reach: Floats = np.where(vectors == 0.0, math.inf, _SPARE * room / np.abs(vectors)).min(
             axis=1, initial=math.inf
@@ -194,14 +195,16 @@ class Sides:
         f, args, x = self.f, self.args, self.point  # and not self, which may not travel to other processes
         return PythonObjective(lambda _: f(renewed(x), *args)), self.views, ()
 
-    def quotients(self, name: str, own: Indices, factor: float, progress: Progress) -> Floats:
-        """Return the central quotients of some coordinates of one array, for `factor` times their steps."""
-        objective, memory, args = self.objective_of(name, self.objective)
-        h: Any = factor * self.steps[self.places[name]].reshape(self.x[name].shape)
-        if not _has_steps(objective):
+    def quotients(
+        self, name: str, own: Indices, factor: Any, progress: Progress = False, scheme: SchemeName = "central"
+    ) -> Floats:
+        """Return the quotients of some coordinates of one array, for `factor` times their steps."""
+        objective, memory, args = self.objective_of(name, self.objective if scheme == "central" else self.plain)
+        h: Any = (factor * self.steps[self.places[name]]).reshape(self.x[name].shape)
+        if not is_perturbed(objective):
             h = float(np.median(h)) if h.size else 1.0
         out = np.empty(len(own))
-        plan = rule_at(memory, h, "central", self.bounds[name], own)
+        plan = with_value(rule_at(memory, h, scheme, self.bounds[name], own), self.value)
         differentiate(objective, memory, args, plan, out, self.workers, progress)
         return out
 
@@ -213,26 +216,11 @@ class Sides:
         return out
 
     def slopes(self, name: str, own: Indices, steps: Floats) -> tuple[Floats, Floats]:
-        """Return slopes and jumps of some coordinates of one array; near a bound the sides differ in length."""
-        memory = np.asarray(self.x[name])
-        exact = memory.reshape(-1)[own].astype(np.promote_types(memory.dtype, np.float64))
-        ends = tuple(end[self.places[name]][own] for end in self.ends or ())
-        widths, moves = [], []
-        for side in (1.0, -1.0):
-            lengths = exact + side * steps - exact
-            if ends:
-                lengths = _not_beyond(exact, np.clip(exact + side * steps, *ends) - exact, ends)
-            stored = (exact + lengths).astype(memory.dtype).astype(exact.dtype) - exact
-            widths.append((side * stored).astype(np.float64))
-            moves.append(np.where(np.isfinite(exact), lengths, 0.0).astype(np.float64))
-        where = Directions(np.arange(2 * len(own) + 1), np.tile(own, 2), np.concatenate(moves))
-        values = self.values(name, where, workers=self.workers).reshape(2, len(own))
-        up, down = (values[0] - self.value) / widths[0], (self.value - values[1]) / widths[1]
-        slope = np.where(widths[0] == widths[1], (values[0] - values[1]) / (widths[0] + widths[1]), math.nan)
-        uneven = (widths[1] * up + widths[0] * down) / (widths[0] + widths[1])
-        one_sided = np.where(widths[0] == 0.0, down, np.where(widths[1] == 0.0, up, uneven))
-        jump = np.where((widths[0] == 0.0) | (widths[1] == 0.0), 0.0, up - down)
-        return np.where(np.isnan(slope), one_sided, slope), jump
+        """Return slopes and jumps of some coordinates of one array; next to a bound both sides are that within it."""
+        factor = np.ones(self.x[name].size)
+        factor[own] = steps / self.steps[self.places[name]][own]
+        above, below = (self.quotients(name, own, factor, scheme=side) for side in ("forward", "backward"))
+        return 0.5 * (above + below), above - below
 
     def quotients_along(self, vectors: Floats, steps: Floats, progress: Progress) -> Floats:
         """Return the central quotients along vectors over all arrays."""
@@ -267,7 +255,7 @@ class Sides:
         The slopes of f are then those at the rounded x, where f has the value that it has at x. A coordinate that would
         be rounded beyond a bound stays.
         """
-        low, high = self.ends or (-math.inf, math.inf)
+        low, high = self.ends
         parts, powers = np.frexp(self.flat)
         for bits in _BITS:
             stored = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits)
@@ -303,15 +291,6 @@ class Sides:
 
 def _moves(vectors: Floats, steps: Floats) -> Directions:
     return along_rows(vectors * steps[:, np.newaxis])
-
-
-def _not_beyond(exact: Floats, lengths: Floats, ends: tuple[Any, ...]) -> Floats:
-    """Return lengths that are shorter by a spacing where rounding would bring ``exact + lengths`` beyond the ends."""
-    lengths = lengths.astype(np.float64)
-    reached = exact + lengths
-    shorter = np.fmax(np.abs(lengths) - np.spacing(np.abs(reached).astype(np.float64)), 0.0)
-    beyond = (reached < ends[0]) | (reached > ends[1])
-    return np.where(beyond, np.copysign(shorter, lengths), lengths).astype(np.float64)
 
 
 def _addresses(array: NDArray[Any]) -> NDArray[np.int64]:

@@ -239,6 +239,43 @@ def test_copies_that_f_ignores_warn_here_too():
         assert check_gradient(lambda _: float((W**2).sum()), np.zeros((2, 3)), W.astype(int)).ok
 
 
+@pytest.mark.parametrize("options", [{}, {"samples": 3, "rng": 0}, {"directions": 2, "rng": 0}], ids=str)
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_an_f_that_reads_other_arrays_is_named(options, as_dict):
+    W = np.linspace(1.0, 2.0, 6)
+    copies = {"W": W.copy(), "b": np.ones(2)} if as_dict else W.copy()
+    slopes = {"W": 2 * W, "b": np.zeros(2)} if as_dict else 2 * W
+    check = check_gradient(lambda _: float((W**2).sum()), slopes, copies, **options)
+    assert not check.ok
+    assert any("f is the same at all steps: does it read another array than x" in hint for hint in check.hints)
+    assert "the same at all steps" not in str(check_gradient(lambda x: float((x**2).sum()), np.ones(6), W))
+
+
+def test_directions_through_several_kinks_send_to_the_coordinates():
+    # Of each kink the candidate takes one side: along a line their sum may leave what lies between the slopes there.
+    weights, x = np.array([1.0, -1.0, 2.0, -3.0]), np.zeros(4)
+    kinked = lambda x: float(weights @ np.maximum(x, 0.0))  # noqa: E731
+    check = check_gradient(kinked, np.zeros(4), x, directions=20, rng=0)
+    assert any("several kinks may add up along it: check coordinates" in hint for hint in check.hints)
+    assert check_gradient(kinked, np.zeros(4), x).subgradients == 4
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-7, 1e-5, 1e-2, 10.0])
+@pytest.mark.parametrize("sides", ["low", "both", "origin"])
+def test_between_narrow_bounds_error_bars_are_those_of_the_steps_that_fit(scale, sides):
+    for seed in range(8):
+        a, x = np.random.default_rng(seed).standard_normal((2, 5)) * [[1.0], [scale]]
+        low, high = (np.minimum(x, 0.0), np.maximum(x, 0.0)) if sides == "origin" else (x - np.abs(x), x)
+        bounds = low, high + np.abs(x) * (sides == "both")
+        bent = lambda y, a=a: float(np.sum(np.exp(np.sin(a * y + 1.0)) + 3.0 * y**2))  # noqa: E731
+        exact = np.exp(np.sin(a * x + 1.0)) * np.cos(a * x + 1.0) * a + 6.0 * x
+        assert check_gradient(bent, exact, x, bounds=bounds).ok
+        assert not check_gradient(bent, exact + 0.1, x, bounds=bounds).ok
+        # Of a length of 1e-9, round-off leaves six digits less than usual: no slope of 1e-8 can be told from 0.
+        small = check_gradient(lambda y: 3.0 + float(np.sum(y**2)), 2.0 * x, x, bounds=bounds)
+        assert small.verdict in {"passed", "too noisy to judge", "nothing was judged"}, str(small)
+
+
 def test_memory_of_every_precision_is_restored_after_directions():
     for dtype in (np.longdouble, np.float32, np.float16):
         x = (np.array([1, 2, 3]) / dtype(3)).astype(dtype)

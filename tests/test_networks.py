@@ -172,6 +172,17 @@ def test_two_threads_give_the_same_bits(kind):
     assert all(one[key].tobytes() == two[key].tobytes() for key in one)
 
 
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_saturated_nets_pass_by_the_rounding_of_their_logarithm(activation):
+    for seed in range(20):
+        rng, net = np.random.default_rng(seed), MultiLayerNet(4, [5, 5], 3, activation, 3.0, rng=seed)
+        x = 10.0 ** rng.uniform(0, 3) * rng.standard_normal((5, 4))
+        t = net.predict(x).argmax(axis=1)  # probabilities next to 1, and losses next to -1e-7
+        exact, f = net.gradient(x, t), net.objective(x, t)
+        assert check_gradient(f, exact, net.params).ok
+        assert not check_gradient(f, exact | {"b3": exact["b3"] + 1e-4}, net.params).ok
+
+
 @pytest.mark.parametrize("kind", ["two layers", "relu"])
 def test_hard_cases(kind):
     net, (x, t) = NETS[kind](), batch(5)

@@ -538,6 +538,16 @@ def test_slopes_have_honest_bars(kind):
     assert abs(gradient[0, 0] - np.mean(slope(z) * z)) <= errors[0, 0]
 
 
+@pytest.mark.parametrize("width", [3e-9, 1e-7, 1e-6, 1e-4])
+def test_a_bar_covers_the_slope_between_two_kinks_that_undo_each_other(width):
+    rng = np.random.default_rng(34)
+    z = rng.choice([-1.0, 1.0], 2000) * 10.0 ** rng.uniform(-13, -2, 2000)
+    f = LayerObjective(z[:, None], lambda z: (np.maximum(z, 0.0) - 0.9 * np.maximum(z - width, 0.0))[:, 0])
+    found, bars, *_ = f._block(np.ones((1, 1)), slice(None)).slopes(np.array([0]))
+    assert (np.abs(found[:, 0] - ((z > 0.0) - 0.9 * (z > width))) <= bars[:, 0]).all()
+    assert (bars[:, 0] <= 1e-4)[(np.abs(z) > 1e-8) & (np.abs(z - width) > 1e-8)].all()
+
+
 def test_the_bar_at_a_kink_covers_the_slopes_on_both_sides():
     f = LayerObjective([[0.5], [1.0], [-2.0]], lambda z: np.abs(z[:, 0] - 0.5) + 2.0 * z[:, 0])
     block = f._block(np.ones((1, 1)), slice(None))
@@ -621,6 +631,13 @@ def test_verify_finds_a_wrong_difference(monkeypatch):
     monkeypatch.setattr(responses.Block, "power", lambda self, k: 2.0 * self.inputs)
     with pytest.raises(AssertionError, match=r"the difference of weight \(\d, \d\) is wrong for the step"):
         f.verify(W, samples=30)
+
+
+@pytest.mark.parametrize("kind", ["tanh", "relu", "sigmoid", "squares"])
+def test_verify_allows_rows_of_float32_for_their_rounding(kind):
+    x, W, t, rows = problem(25)
+    single = LayerObjective(x, lambda z, t: rows[kind](z.astype(np.float32), t).astype(np.float32), (t,))
+    single.verify(W, samples=30)
 
 
 def test_an_objective_travels():

@@ -12,6 +12,7 @@ import numgrad
 from numgrad import (
     SeparableObjective,
     check_gradient,
+    checking,
     gradient_descent,
     numerical_gradient,
     numerical_hessian,
@@ -210,6 +211,61 @@ def test_a_check_judges_it():
     wrong = exact.copy()
     wrong[3] *= 1.01
     assert not check_gradient(f, wrong, x).ok
+
+
+@njit()
+def bent(z, weight):
+    return weight * (0.25 * (z[1] - z[0]) ** 4 + 0.5 * (z[1] - z[0]) ** 2)
+
+
+@pytest.mark.parametrize("options", [{}, {"bounds": (-1e9, 1e9)}, {"h": 1e-3}, {"workers": 2}], ids=str)
+def test_a_check_of_a_sum_of_elements_takes_no_evaluations_a_coordinate(options, monkeypatch):
+    n, calls = 2000, []
+    kind = type(SeparableObjective(bent, [[0, 1]])._as_objective())
+    value = kind.value
+    monkeypatch.setattr(kind, "value", lambda self, *point: (calls.append(0), value(self, *point))[1])
+    monkeypatch.setattr(checking, "_SHARED", 700)
+    x = np.cumsum(np.random.default_rng(3).standard_normal(n))
+    f = SeparableObjective(bent, np.stack([np.arange(n - 1), np.arange(1, n)], axis=1), np.linspace(1.0, 2.0, n - 1))
+    pulls = f.data * (np.diff(x) ** 3 + np.diff(x))
+    exact = np.append(0.0, pulls) - np.append(pulls, 0.0)
+    slopes = np.where(np.arange(n) % 7, 1.01, 1.0) * exact  # what is right among the first few says nothing of others
+    check = check_gradient(f, slopes, x, **options)
+    assert check.arrays[""].failed > 0.99 * np.count_nonzero(slopes != exact)
+    assert check_gradient(f, exact.astype(np.float32), x, **options).ok  # the steps of float32 are too long at first
+    assert check_gradient(f, exact, x, **options).ok
+    assert len(calls) < 600  # for the noise of f; a ladder of plain values takes 30,000
+
+
+def test_a_check_of_a_sum_of_elements_knows_kinks():
+    f, x = SeparableObjective(stretched, [[0, 1], [1, 2]]), np.array([1.0, 1.0, 3.0])
+    for slope in (-1.0, 0.3, 1.0):
+        assert check_gradient(f, [-slope, slope - 1.0, 1.0], x).subgradients
+    assert not check_gradient(f, [-1.2, 0.2, 1.0], x).ok
+
+
+@njit()
+def stretched(z):
+    return abs(z[1] - z[0])
+
+
+@njit()
+def reads_beyond(z, weight):
+    return weight[1] * (z[-2] - z[0])
+
+
+@pytest.mark.parametrize(
+    ("element", "index", "data"),
+    [
+        (rosenbrock, [[0], [1]], None), (rosenbrock, [[0, 1], [2]], None), (rosenbrock, [[]], None),
+        (reads_beyond, [[0], [1]], np.ones((2, 2))), (reads_beyond, [[0, 1]], np.ones((1, 1))),
+    ],
+)  # fmt: skip
+def test_an_element_that_reads_beyond_its_arrays_is_refused(element, index, data):
+    f = SeparableObjective(element, index, data)
+    for use in (f, lambda x: numerical_gradient(f, x), lambda x: check_gradient(f, x, x)):
+        with pytest.raises(ValueError, match=r"an element of \d coordinates reads beyond what index, data or args"):
+            use(np.ones(3))
 
 
 def test_it_survives_a_pickle():

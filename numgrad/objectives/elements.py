@@ -55,6 +55,20 @@ def kernels_of(element: Any) -> Kernels:
     return Kernels(element, _around)
 
 
+def check_reach(f: Any, x: Any, args: tuple[Any, ...]) -> None:
+    """Raise a ValueError if the shortest element of a sum reads beyond its arrays, which compiled code does unseen."""
+    e = np.diff(f._starts).argmin()
+    z, rows = x[f._members[f._starts[e] : f._starts[e + 1]]], () if f.data is None else f.data[e : e + 1]
+    try:
+        with np.errstate(all="ignore"):
+            getattr(f.element, "py_func", f.element)(z, *rows, *args)
+    except IndexError as error:
+        rule = f"an element of {len(z)} coordinates reads beyond what index, data or args give it"
+        raise ValueError(f"{rule}: {error}") from error
+    except Exception:  # noqa: BLE001, compiled it may be another one
+        return
+
+
 def _uncounted(state: Any) -> Any:
     """Return the arrays of a state without counts of references, which numba loses if an element raises."""
     x, starts, members, data, buffer = state

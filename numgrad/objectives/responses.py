@@ -105,10 +105,10 @@ class Block:
 
     A pre-activation that is infinite or NaN stays what it is: no step of a weight moves it, but for a weight of an
     infinite input that changes its sign, or comes from 0 or to it. Such a one takes the plain loop's two evaluations,
-    by `near_of(W)`, which returns `near` for other weights last.
+    by `near_of(W)`, which returns `near` for other weights last. What rows add up, and round, is `unit` at least.
     """
 
-    def __init__(self, W: Floats, inputs: Floats, near_of: Callable[..., Any]) -> None:  # noqa: N803
+    def __init__(self, W: Floats, inputs: Floats, near_of: Callable[..., Any], unit: float = 0.0) -> None:  # noqa: N803
         self.W, self.near_of = W, near_of
         self.z, self.length, self.near = near_of(W)
         z = self.z
@@ -120,7 +120,7 @@ class Block:
         self.unit = np.where(self.size > 0.0, self.size, 1.0)[:, np.newaxis]
         self.eps, self.powers = EPS, dict[int, Floats]()
         self.base = self.values(samples, 0 * samples, np.zeros(len(samples)))
-        self.largest = np.abs(self.base[np.isfinite(self.base)]).max(initial=0.0)
+        self.largest = np.abs(self.base[np.isfinite(self.base)]).max(initial=unit)
         self.is_finite = bool(self.moves.all() and np.isfinite(self.base).all())
 
     def values(self, b: Indices, j: Indices, u: Floats) -> Floats:
@@ -201,10 +201,9 @@ class Block:
         best, rest = np.zeros((4, len(b))), np.arange(len(b))
         (slopes, bars), best[1] = best[:2], math.inf
         slopes[~np.isfinite(self.base[b])] = math.nan
-        floor, roundings = ROUNDINGS * self.noise, ROUNDINGS * EPS * self.largest
-        first = min(LONGEST, STEP * math.sqrt(max(1.0, floor / roundings if roundings else 1.0)))
+        first = min(LONGEST, STEP * math.sqrt(max(1.0, self.noise / (EPS * self.largest or math.inf))))
         for u in first * 10.0 ** -np.arange(7):
-            fit = self._fit(b[rest], j[rest], np.full(len(rest), u), LEAST_SMOOTH, floor)
+            fit = self._fit(b[rest], j[rest], np.full(len(rest), u), LEAST_SMOOTH, ROUNDINGS * self.noise)
             found, bar = fit.coefficients[0] / (2.0 * u), fit.bounds / (2.0 * u)
             odd, even, left, part = fit.odd[:2, fit.rest], fit.even[:2, fit.rest], fit.rest, NODES[1]
             kink, by_chance = np.zeros(len(rest)), bar.copy()
@@ -217,11 +216,12 @@ class Block:
             # The even part of a kink at the sample is proportional to the step.
             is_kink = np.abs(even[1] - part * even[0]) <= _PROPORTIONAL * np.abs(even[1])
             kink[left] = np.where(is_kink, 0.5 * jump / (part * u), 0.0)
-            # Of two steps that differ the smaller one counts, since only a step without a fit comes before another.
+            # The smaller step counts where it differs, as none with a fit came before, or is rougher beyond noise.
             apart = np.abs(found - slopes[rest])
             differs = apart > bar + bars[rest]
             bar[left] += np.where(differs, apart + bars[rest], 0.0)[left]
             better = differs | (bar < bars[rest])
+            better[left] |= bar[left] - 4.0 * fit.noise[left] / (part * u) > bars[rest[left]]
             best[:, rest[better]] = np.array((found, bar, kink, by_chance))[:, better]
             rest = rest[fit.rest]
             if not len(rest):

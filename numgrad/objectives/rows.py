@@ -190,7 +190,8 @@ class LayerObjective:
 
     def _block(self, W: Floats, block: slice) -> Block:  # noqa: N803
         inputs = self._inputs(block)
-        return Block(W, inputs, lambda W: self._near(W, inputs, block))  # noqa: N803
+        unit = 0.0 if self._asks else 1.0  # of nets, whose rows add 1e-7 to a probability
+        return Block(W, inputs, lambda W: self._near(W, inputs, block), unit)  # noqa: N803
 
     def _values(self, z: Floats, data: list[NDArray[Any]]) -> NDArray[Any]:
         """Return what `rows` returns, after checking that it is a real number a sample."""
@@ -362,7 +363,7 @@ class _LayerSweep(Sweep):
         """Return by how much a plain difference may be another one: its round-off, and 1e-9 of the largest."""
         near = self.block(0)
         slope = largest / max(float(near.size.max()), EPS)  # of a pre-activation, whose rounding counts too
-        return float(64 * EPS * (near.largest + near.rowmax.max() * slope) / h + 1e-9 * largest)
+        return float(64 * near.eps * (near.largest + near.rowmax.max() * slope) / h + 1e-9 * largest)
 
     def finish(self) -> int:
         """Write the chosen weights to the result."""

@@ -35,7 +35,7 @@ from ..loops import (
 from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput
 from .compiling import check_types, cost_of
-from .elements import Form, kernels_of, known_to_numba, make_changes, make_curvatures, make_sum
+from .elements import Form, check_reach, kernels_of, known_to_numba, make_changes, make_curvatures, make_sum
 from .incremental import Unperturbed
 from .python import PythonObjective
 
@@ -77,7 +77,8 @@ class SeparableObjective:
         If `element` is not compiled, `index` does not hold integers, elements of it or of `data` are masked, or numba
         has no type for `data`.
     ValueError
-        If a coordinate is negative, or `data` has not one row for each element.
+        If a coordinate is negative, or `data` has not one row for each element. When used: if the shortest element
+        reads more coordinates, or more of its data, than it has.
 
     Notes
     -----
@@ -121,6 +122,7 @@ class SeparableObjective:
         # Kept here, since each call makes a _Separable anew: the next one knows how fast the last one was.
         self._throughput = Throughput()
         self._known: _Layout | None = None
+        self._is_known = False  # whether an element was seen to read no more than it has
         if self.data is not None and (not self.data.ndim or len(self.data) != len(self)):
             raise ValueError(f"data must have one row for each of {len(self)} elements, got {describe(self.data)}")
 
@@ -262,6 +264,9 @@ class _Separable(Unperturbed):
                 raise ValueError(f"{name} shares memory with x, but elements see only copies of x change; pass a copy")
         if point.size < least:
             raise ValueError(f"x of {point.size} elements is too short: index goes up to {least - 1}")
+        if len(self.f) and not self.f._is_known:
+            check_reach(self.f, point.reshape(-1), args)
+            self.f._is_known = True
         return point, False
 
     def form(self, make: Any, scheme: tuple[Any, ...] = ()) -> Form:
