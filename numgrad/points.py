@@ -233,8 +233,8 @@ def undoing_masks(memory: Sequence[Any]) -> Callable[[], bool]:
 
 
 def resolution(x: NDArray[Any]) -> float:
-    """Return the relative spacing (machine epsilon) of the numbers that `x` can store."""
-    return EPS if x.dtype is FLOAT64 else float(np.finfo(x.dtype).eps)
+    """Return the relative spacing (machine epsilon) of the numbers that `x` can store, float64 for integers."""
+    return EPS if x.dtype is FLOAT64 or x.dtype.kind != "f" else float(np.finfo(x.dtype).eps)
 
 
 def is_narrow(x: NDArray[Any]) -> bool:
