@@ -18,7 +18,7 @@ from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
-from .points import EPS, FLOAT64, is_narrow, resolution, scales
+from .points import EPS, FLOAT64, is_narrow, resolution, scales, where_defined
 from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, limits, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
@@ -26,6 +26,8 @@ __all__: list[str] = []  # nothing here is public
 
 # Bytes of the points of a batch at most, as in `numerical_gradient`.
 _BATCH_BYTES = 2**26
+# Relative to x: how far an f goes that seems to ignore its argument, as where a pattern is sought.
+_NEARBY = 1e-3
 # The longest t of a line ``x + t v`` along a tiny v: with the offsets of any scheme it stays finite.
 _LONGEST = 1e300
 
@@ -131,6 +133,10 @@ class Problem:
     def jacobian(self, noise: Any = None) -> Any:
         """Return what `numerical_jacobian` does, of outputs with this rounding if it is not that of their values."""
         base, point, (args, out) = self.base, self.point, (self.options.args, self.options.out)
+        if self.options.resume and out is None:
+            raise ValueError(
+                "resume=True goes on with what is in out; pass the array of the Jacobian that was broken off"
+            )
         if self.options.sparsity is not None:
             if out is not None:
                 raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
@@ -142,10 +148,6 @@ class Problem:
             result = arguments.result_buffer(out, shape, self.x, args, base.dtype)
             self._write(result.view(np.ndarray).reshape(base.size, point.size), noise)
             return result
-        if self.options.resume:
-            raise ValueError(
-                "resume=True goes on with what is in out; pass the array of the Jacobian that was broken off"
-            )
         rows = np.empty((point.size, self.width))
         self.warn(self.differentiate(self.plan, rows, self.options.progress), rows)
         if self.is_automatic:
@@ -304,8 +306,13 @@ class Problem:
             largest = float(np.abs(self.base).max(initial=0.0))
             driver.warn_of_digits(largest, self.eps, self.h, rows)
         if flags != RESPONDED:
-            ignored = driver.seems_ignored(self.objective, self.private, self.workers, flags, rows)
+            ignored = driver.seems_ignored(self.objective, self.private, self.workers, flags, rows) and self._is_same()
             driver.warn_of(flags, self.h, ignored, self.point)
+
+    def _is_same(self) -> bool:
+        """Tell whether f is the same next to x, as it is not where it is even there and all its differences are 0."""
+        nearby = self.inside(_NEARBY * scales(np.asarray(self.point)))
+        return np.array_equal(where_defined(lambda: self.moved(nearby)), self.base.reshape(-1))
 
 
 def _objective(f: Any, x: Any, options: Options) -> Any:

@@ -641,7 +641,9 @@ INTEGERS = {
 
 @pytest.mark.parametrize("kind", INTEGERS)
 @pytest.mark.parametrize(
-    "options", [{}, {"gradient": lambda x: 4.0 * x**3}, {"scheme": "forward"}, {"h": 1e-3}], ids=str
+    "options",
+    [{}, {"gradient": lambda x: 4.0 * x**3}, {"scheme": "forward"}, {"h": 1e-3}],
+    ids=["values", "gradient", "forward", "h"],
 )
 def test_integers_are_the_same_point_as_floats(options, kind):
     def f(x):
