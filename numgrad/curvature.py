@@ -121,7 +121,7 @@ class SecondDifferences:
         plain, own, nothing = self.plain, (self.steps, self.inside), np.empty(0, np.intp)
         tried: list[tuple[Floats, Floats, Floats, NDArray[Any]]] = []
 
-        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
             steps, again = stored_steps(plain, longer(plain, np.abs(own[0]), least)), np.full(plain.size, math.nan)
             self.steps, self.inside = (
                 (steps, own[1]) if self.ends is None else within(plain, steps, self.scheme, self.ends)
@@ -142,9 +142,10 @@ class SecondDifferences:
             taken = alone == derivatives
             found[: plain.size][taken] = again[taken]
             self.steps[taken], self.inside[taken] = steps[taken], inside[taken]
-        for i in np.flatnonzero(self.steps != own[0]).tolist():
+        is_longer: NDArray[np.bool_] = self.steps != own[0]
+        for i in np.flatnonzero(is_longer).tolist():
             self._shorten(i, abs(own[0][i]), found)
-        return self.steps != own[0]
+        return is_longer
 
     def _shorten(self, i: int, first: float, found: Floats) -> None:
         """Take shorter steps for coordinate i while these tell another curvature than rounding makes of it."""
