@@ -123,9 +123,9 @@ class SecondDifferences:
 
         def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
             steps, again = stored_steps(plain, longer(plain, np.abs(own[0]), least)), np.full(plain.size, math.nan)
-            self.steps, self.inside = (
-                (steps, own[1]) if self.ends is None else within(plain, steps, self.scheme, self.ends)
-            )
+            self.steps, self.inside = steps, own[1]
+            if self.ends is not None:
+                self.steps, self.inside = within(plain, steps, self.scheme, self.ends)
             again[missing] = self._differences(np.flatnonzero(missing), (nothing, nothing))[0]
             tried.append((again / self.steps / self.steps, again, self.steps, self.inside))
             # Where bounds limit both, the steps of two rungs are the same but for the rounding of points.
@@ -134,10 +134,8 @@ class SecondDifferences:
         with np.errstate(all="ignore"):
             alone, rounding = (each / own[0] / own[0] for each in (found[: plain.size], self.noise))
             lost = self.small & (np.abs(found[: plain.size]) < enough(self.eps, 2, 2) * self.noise)
-        try:
-            lengthen(alone, rounding, lost, measure, least_magnitude(plain), resolution(plain))
-        finally:
-            self.steps, self.inside = own[0].copy(), own[1].copy()
+        lengthen(alone, rounding, lost, measure, least_magnitude(plain), resolution(plain))
+        self.steps, self.inside = own[0].copy(), own[1].copy()
         for derivatives, again, steps, inside in reversed(tried):  # of equal ones, the longest steps
             taken = alone == derivatives
             found[: plain.size][taken] = again[taken]

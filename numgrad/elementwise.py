@@ -248,17 +248,14 @@ class _Terms(NamedTuple):
 
 def _values_at(f: Callable[[Any], Any], x: Floats, moved: Floats, is_scalar: bool) -> tuple[Floats, float]:
     """Return f where the elements of x have moved by each row, and the spacing of what it returned."""
-    spacings = [EPS]
+    spacings, values = [EPS], np.empty(moved.shape)
 
-    def seen(returned: Any) -> Any:
+    def evaluate(point: Any) -> Any:
+        returned = f(point.item() if is_scalar else point.copy())
         spacings.append(resolution(np.asarray(returned)))
         return returned
 
-    if is_scalar:
-        objective = PythonObjective(lambda point: seen(f(point.item())))
-    else:
-        objective = PythonObjective(lambda point: seen(f(point.copy())), lambda values: _real_values(values, x).ravel())
-    values = np.empty(moved.shape)
+    objective = PythonObjective(evaluate, real_number if is_scalar else lambda found: _real_values(found, x).ravel())
     differentiate(objective, x, (), (sum_of_values(1.0)._replace(columns=x.size), along_rows(moved)), values)
     return values, max(spacings)
 

@@ -321,6 +321,24 @@ def test_a_compiled_f_may_fill_its_outputs(fills, size):
         Jacobian(broyden, fills=fills)
 
 
+@needs_jit
+@pytest.mark.parametrize("fills", [True, (2,), (2, 2), (7,)], ids=str)
+@pytest.mark.parametrize("options", [{}, {"h": "auto"}, {"workers": 2}, {"scheme": "complex"}], ids=str)
+def test_a_shape_that_is_too_small_is_found(fills, options):
+    x, f = np.array([1.0, 2.0, 3.0]), compiled_once(fill_eight)
+    for whole in (x, x.astype(np.float32), x.tolist()):
+        with pytest.raises(ValueError, match="f fills more than outputs of shape"):
+            Jacobian(f, fills=fills, **options)(whole, 2.0)
+    found = Jacobian(f, fills=(8,), **options).value_and_jacobian(x, 2.0)[1]
+    assert found == pytest.approx(2.0 * np.outer(np.arange(1.0, 9.0), [1.0, 0.0, 1.0]), abs=1e-8)
+
+
+def fill_eight(x, out, a):
+    flat = out.reshape(-1)
+    for i in range(8):
+        flat[i] = a * (i + 1) * (x[0] + x[-1])
+
+
 def test_derivatives_by_parameters_leave_the_data_alone():
     t = np.linspace(0.0, 1.0, 4)
     for model in (lambda t, a, b: a * np.exp(b * t), compiled(lambda t, a, b: a * np.exp(b * t))):
