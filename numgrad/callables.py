@@ -171,7 +171,7 @@ class _Derivative:
 
 
 class Gradient(_Derivative):
-    """The gradient of `f` as a function ``gradient(x, *args)``, for optimizers and whatever else calls one.
+    """The gradient of `f` as a function ``gradient(x, *args, **named)``, for optimizers and whatever else calls one.
 
     Parameters
     ----------
@@ -224,31 +224,32 @@ class Gradient(_Derivative):
         is_usual = not self.given.keys() - {"h", "batch_bytes"}
         self._prepared = _prepare(self.objective, h, self._warn) if is_usual else _leave
 
-    def __call__(self, x: Any, *args: Any) -> Any:
-        """Return the gradient at `x`, as `numerical_gradient` does."""
-        gradient = self._prepared(x, args)
-        if gradient is not None:
+    def __call__(self, x: Any, *args: Any, **named: Any) -> Any:
+        """Return the gradient at `x`, as `numerical_gradient` does; arguments by name reach f too."""
+        if not named and (gradient := self._prepared(x, args)) is not None:
             return gradient
-        return numerical_gradient(self.f, x, args=args, **self.options)
+        f, args = _by_name(self.f, args, named) if named else (self.f, args)
+        return numerical_gradient(f, x, args=args, **self.options)
 
     def _warn(self, flags: int, gradient: Floats, x: Any) -> None:
         """Warn as the public function does; a compiled f has seen a private copy of x."""
         ignored = driver.seems_ignored(self.objective, self.objective.has_descent, 1, flags, gradient)
         driver.warn_of(flags, self.options["h"], ignored, x)
 
-    def value_and_gradient(self, x: Any, *args: Any) -> tuple[float, Any]:
+    def value_and_gradient(self, x: Any, *args: Any, **named: Any) -> tuple[float, Any]:
         """Return f(x) and the gradient at `x`, as `scipy.optimize.minimize` takes them with ``jac=True``.
 
         f(x) is one evaluation, and none where the scheme or an automatic step needs it anyway. For arrays in a
         container, schemes that need f(x) evaluate it again for each array.
         """
-        if x.__class__ is not np.ndarray and is_container(x) and takes_containers(self.f, args, x):
-            whole, f = Container(x), self.f
+        f, args = _by_name(self.f, args, named) if named else (self.f, args)
+        if x.__class__ is not np.ndarray and is_container(x) and takes_containers(f, args, x):
+            whole = Container(x)
             here = whole.container()
             value = PythonObjective(lambda _: f(renewed(here), *args)).value(whole.arrays, ())
             return value, numerical_gradient(f, x, args=args, **self.options)
         h, scheme, bounds, chosen = (self.options[name] for name in ("h", "scheme", "bounds", "coordinates"))
-        objective = driver.as_objective(self.f, args, self.batch_bytes)
+        objective = driver.as_objective(f, args, self.batch_bytes)
         point, private = objective.place(x, args)
         # Made before f is asked, for this refuses what is wrong.
         chosen = None if chosen is None else arguments.as_coordinates(chosen, point.size)
@@ -265,7 +266,7 @@ class Gradient(_Derivative):
         else:
             flags = differentiate(objective, *at, plan, flat, *how)
         if plan[0].make is make_complex_step:
-            driver.check_analytic(self.f, point, args, chosen, bounds)
+            driver.check_analytic(f, point, args, chosen, bounds)
         elif h.__class__ is float and not private and is_narrow(point):
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:

@@ -63,6 +63,8 @@ class Problem:
         f(x), in its shape.
     eps : float
         The relative spacing of the floats that f returns, of float64 at least.
+    is_automatic : bool
+        Whether steps are automatic, so that rounding may hide what those of small coordinates change.
     """
 
     def __init__(self, f: Any, x: Any, options: Options) -> None:
@@ -89,6 +91,7 @@ class Problem:
             self.eps = max(EPS, float(np.finfo(dtype).eps))
         self.width = floats(self.base).size
         self.is_complex = self.plan[0].make is make_complex_step
+        self.is_automatic = self.h.__class__ is str and not self.is_complex
         if self.is_complex and self.base.dtype.kind == "c":
             raise TypeError(
                 "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
@@ -124,11 +127,6 @@ class Problem:
             point = np.asarray(self.point + lengths.reshape(self.point.shape))
             return like(self.objective.returned(point, self.options.args), self.base).reshape(-1)
         return self.values(Directions(np.array([0, len(lengths)]), members, lengths))[0]  # type: ignore[no-any-return]
-
-    @property
-    def is_automatic(self) -> bool:
-        """Whether steps are automatic, so that rounding may hide what those of small coordinates change."""
-        return self.h.__class__ is str and not self.is_complex
 
     def jacobian(self, noise: Any = None) -> Any:
         """Return what `numerical_jacobian` does, of outputs with this rounding if it is not that of their values."""
