@@ -61,9 +61,7 @@ class SecondDifferences:
             self.steps, self.inside = within(plain, self.steps, scheme, self.ends)
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
-        # How far a value may be off, and by coordinate, how far its second difference.
-        self.least = self.eps * abs(self.value)
-        self.noise = np.full(plain.size, _ROUNDING * self.least)
+        self.noise = _ROUNDING * self.eps * abs(self.value)  # how far a second difference may be off
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 
@@ -87,8 +85,7 @@ class SecondDifferences:
         warn_of(self.objective, (self.point, self.args), (self.h, self.steps), ignored)
         if not self.small.any():
             return
-        self.least = noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
-        self.noise[:] = _ROUNDING * self.least
+        self.noise = _ROUNDING * noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
         if (longer := self._lengthen(found)).any():
             again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
             chosen = pairs[0][again], pairs[1][again]
@@ -154,7 +151,7 @@ class SecondDifferences:
             seen = where_defined(lambda: self._differences(alone, (nothing, nothing))[0][0])
             with np.errstate(all="ignore"):
                 change = math.nan if seen is None else seen / self.steps[i] / self.steps[i] - found[i] / known / known
-                if not abs(change) > self.noise[i] / self.steps[i] / self.steps[i]:
+                if not abs(change) > self.noise / self.steps[i] / self.steps[i]:
                     self.steps[i] = known
                     return
             found[i] = seen
@@ -187,7 +184,7 @@ class SecondDifferences:
         differentiate(self.objective, self.point, self.args, (sum_of_values(1.0), where), found)
         with np.errstate(all="ignore"):
             change, ratio = abs(found[0] - self.value), np.max(size / np.abs(self.steps))
-            return bool(np.max(self.noise) * ratio > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
+            return bool(self.noise * ratio > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
 
     def check(self, found: Floats, pairs: tuple[Indices, Indices]) -> None:
         """Raise a ValueError if f couples coordinates for which there is no pair.
