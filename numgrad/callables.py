@@ -171,7 +171,7 @@ class _Derivative:
 
 
 class Gradient(_Derivative):
-    """The gradient of `f` as a function ``gradient(x, *args)``, for optimizers and whatever else calls one.
+    """The gradient of `f` as a function ``gradient(x, *args, **named)``, for optimizers and whatever else calls one.
 
     Parameters
     ----------
@@ -225,14 +225,11 @@ class Gradient(_Derivative):
         self._prepared = _prepare(self.objective, h, self._warn) if is_usual else _leave
 
     def __call__(self, x: Any, *args: Any, **named: Any) -> Any:
-        """Return the gradient at `x`, as `numerical_gradient` does; arguments of `f` may be named."""
-        if named:
-            f, args = _by_name(self.f, args, named)
-            return numerical_gradient(f, x, args=args, **self.options)
-        gradient = self._prepared(x, args)
-        if gradient is not None:
+        """Return the gradient at `x`, as `numerical_gradient` does; arguments by name reach f too."""
+        if not named and (gradient := self._prepared(x, args)) is not None:
             return gradient
-        return numerical_gradient(self.f, x, args=args, **self.options)
+        f, args = _by_name(self.f, args, named) if named else (self.f, args)
+        return numerical_gradient(f, x, args=args, **self.options)
 
     def _warn(self, flags: int, gradient: Floats, x: Any) -> None:
         """Warn as the public function does; a compiled f has seen a private copy of x."""

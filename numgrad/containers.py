@@ -23,8 +23,8 @@ __all__ = ["labels"]
 
 
 def is_tree(value: Any) -> bool:
-    """Tell whether something holds arrays, and is none itself: a list of numbers is one array."""
-    if isinstance(value, Mapping):
+    """Tell whether something holds arrays or is a named tuple, and is none itself: a list of numbers is one array."""
+    if isinstance(value, Mapping) or (isinstance(value, tuple) and hasattr(value, "_fields")):
         return True
     return isinstance(value, list | tuple) and any(is_tree(part) or is_array(part) for part in value)
 
@@ -50,10 +50,10 @@ def is_container(x: Any) -> bool:
     if isinstance(x, np.ndarray | float | int):
         return False
     if isinstance(x, list | tuple):
+        if hasattr(x, "_fields"):  # a named tuple is no list of numbers or rows
+            return True
         if set(map(type, x)) <= {float, int} or not is_tree(x):
             return False
-        if hasattr(x, "_fields"):  # a named tuple is no list of rows
-            return True
         try:
             return np.asarray(x).dtype.kind == "O"
         except ValueError:
@@ -65,7 +65,8 @@ def items(tree: Any, path: str = "") -> list[tuple[str, Any]]:
     """Return the paths and the parts of one level of a tree."""
     if isinstance(tree, Mapping) and not all(isinstance(key, str) for key in tree):
         raise TypeError(f"the keys of x must be strings, got {list(tree)}")
-    pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+    keys = getattr(tree, "_fields", range(len(tree)))
+    pairs = tree.items() if isinstance(tree, Mapping) else zip(keys, tree, strict=True)
     return [(f"{path}[{key!r}]", part) for key, part in pairs]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from .driver import Progress, Workers, differentiate
 from .gradient import noise_at, numerical_gradient
 from .loops import Directions, Floats, Indices
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer
-from .points import EPS, scales, where_defined
+from .points import EPS, resolution, scales, where_defined
 from .schemes import as_scheme, linear_rule, stored_steps, sum_of_values
 from .second_steps import steps_at, warn_of, within
 
@@ -25,9 +24,9 @@ __all__: list[str] = []  # nothing here is public
 # Spacings of f by which a second difference may be off: its weights are 1, 2 and 1.
 # Fixed by the tests of small coordinates in tests/test_hessian.py.
 _ROUNDING = 4.0
-# By which a step that has grown by more is made shorter, to see whether f bends within it.
+# By which a longer step is made shorter, to see whether f bends within it.
 # Fixed by test_a_hessian_next_to_a_bound_where_f_is_a_root in tests/test_magnitudes.py.
-_SHORTER = 4.0
+_SHORTER = 16.0
 # Part of the largest second derivative from which on the rounding of f is worth a warning, as for gradients.
 _FEW_DIGITS = 1e-3
 # Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
@@ -62,9 +61,7 @@ class SecondDifferences:
             self.steps, self.inside = within(plain, self.steps, scheme, self.ends)
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
-        # How far a value may be off, and by coordinate, how far its second difference.
-        self.least = self.eps * abs(self.value)
-        self.noise = np.full(plain.size, _ROUNDING * self.least)
+        self.noise = _ROUNDING * self.eps * abs(self.value)  # how far a second difference may be off
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 
@@ -88,8 +85,7 @@ class SecondDifferences:
         warn_of(self.objective, (self.point, self.args), (self.h, self.steps), ignored)
         if not self.small.any():
             return
-        self.least = noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
-        self.noise[:] = _ROUNDING * self.least
+        self.noise = _ROUNDING * noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
         if (longer := self._lengthen(found)).any():
             again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
             chosen = pairs[0][again], pairs[1][again]
@@ -119,63 +115,43 @@ class SecondDifferences:
 
     def _lengthen(self, found: Floats) -> NDArray[Any]:
         """Take longer steps where a small coordinate hardly changes f, write those differences, and tell where."""
-        scale, enough = scales(self.plain), math.sqrt(0.25 / math.sqrt(self.eps))
-        longer = np.zeros(self.plain.size, np.bool_)
-        for i in np.flatnonzero(self.small & (np.abs(found[: len(scale)]) < enough * self.noise)):
-            longest, first, grown = abs(self.steps[i]) / scale[i], self.steps[i], 1.0
-            while abs(found[i]) < enough * self.noise[i] and abs(self.steps[i]) < longest:
-                # The square of the factor makes of too little no more than what truncation and rounding share.
-                with np.errstate(all="ignore"):
-                    factor = min(math.sqrt(enough), float(np.sqrt(2.0 * enough * self.noise[i] / abs(found[i]))))
-                known = abs(self.steps[i])
-                if not self._try_longer(int(i), min(factor * known, longest), found):
-                    break
-                grown = abs(self.steps[i]) / known
-            if grown > _SHORTER:
-                self._shorten(int(i), abs(first), found)
-            longer[i] = self.steps[i] != first
-        return longer
+        plain, own, nothing = self.plain, (self.steps, self.inside), np.empty(0, np.intp)
+        tried: list[tuple[Floats, Floats, Floats, NDArray[Any]]] = []
 
-    def _try_longer(self, i: int, step: float, found: Floats) -> bool:
-        """Take a longer step for coordinate i; tell whether f is defined there, and curved as rounding allows.
-
-        An f that raises there is not defined there.
-        """
-        known, place = (self.steps[i], self.inside[i]), slice(i, i + 1)
-        flat = self.plain.reshape(-1)[place]
-        steps, inside = stored_steps(flat, np.array([step])), self.inside[place]
-        with suppress(ValueError):
+        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
+            steps, again = stored_steps(plain, longer(plain, np.abs(own[0]), least)), np.full(plain.size, math.nan)
+            self.steps, self.inside = steps, own[1]
             if self.ends is not None:
-                steps, inside = within(flat, steps, self.scheme, (self.ends[0][place], self.ends[1][place]))
-        if not abs(steps[0]) > abs(known[0]):
-            return False
-        self.steps[i], self.inside[i], alone = steps[0], inside[0], np.array([i])
-        nothing = alone[:0], alone[:0]
-        seen = where_defined(lambda: (self._differences(alone, nothing)[0][0], self.values([alone])[0]))
+                self.steps, self.inside = within(plain, steps, self.scheme, self.ends)
+            again[missing] = self._differences(np.flatnonzero(missing), (nothing, nothing))[0]
+            tried.append((again / self.steps / self.steps, again, self.steps, self.inside))
+            # Where bounds limit both, the steps of two rungs are the same but for the rounding of points.
+            return tried[-1][0], self.noise / self.steps / self.steps, np.round(np.log2(np.abs(self.steps)))
+
         with np.errstate(all="ignore"):
-            difference, at_end = seen or (math.nan, math.nan)
-            # One step at a time: the square of a small one would be 0.
-            change = difference / self.steps[i] / self.steps[i] - found[i] / known[0] / known[0]
-            is_other = abs(change) > _ROUNDING * self.noise[i] / known[0] / known[0]  # not if both are infinite
-            if not is_other and math.isfinite(difference) and np.isfinite(at_end):
-                found[i], self.noise[i] = difference, _ROUNDING * max(self.least, self.eps * abs(at_end))
-                return True
-        self.steps[i], self.inside[i] = known
-        return False
+            alone, rounding = (each / own[0] / own[0] for each in (found[: plain.size], self.noise))
+            lost = self.small & (np.abs(found[: plain.size]) < enough(self.eps, 2, 2) * self.noise)
+        lengthen(alone, rounding, lost, measure, least_magnitude(plain), resolution(plain))
+        self.steps, self.inside = own[0].copy(), own[1].copy()
+        for derivatives, again, steps, inside in reversed(tried):  # of equal ones, the longest steps
+            taken = alone == derivatives
+            found[: plain.size][taken] = again[taken]
+            self.steps[taken], self.inside[taken] = steps[taken], inside[taken]
+        is_longer: NDArray[np.bool_] = self.steps != own[0]
+        for i in np.flatnonzero(is_longer).tolist():
+            self._shorten(i, abs(own[0][i]), found)
+        return is_longer
 
     def _shorten(self, i: int, first: float, found: Floats) -> None:
         """Take shorter steps for coordinate i while these tell another curvature than rounding makes of it."""
-        alone = np.array([i])
-        nothing = alone[:0], alone[:0]
-        while abs(self.steps[i]) > first * _SHORTER:
-            known = self.steps[i]
-            self.steps[i] = math.copysign(
-                stored_steps(self.plain.reshape(-1)[alone], np.abs([known / _SHORTER]))[0], known
-            )
-            seen = where_defined(lambda: self._differences(alone, nothing)[0][0])
+        alone, nothing = np.array([i]), np.empty(0, np.intp)
+        flat = self.plain.reshape(-1)[alone]
+        while abs(known := self.steps[i]) > first * _SHORTER:
+            self.steps[i] = math.copysign(stored_steps(flat, np.abs([known / _SHORTER]))[0], known)
+            seen = where_defined(lambda: self._differences(alone, (nothing, nothing))[0][0])
             with np.errstate(all="ignore"):
                 change = math.nan if seen is None else seen / self.steps[i] / self.steps[i] - found[i] / known / known
-                if not abs(change) > self.noise[i] / self.steps[i] / self.steps[i]:
+                if not abs(change) > self.noise / self.steps[i] / self.steps[i]:
                     self.steps[i] = known
                     return
             found[i] = seen
@@ -208,7 +184,7 @@ class SecondDifferences:
         differentiate(self.objective, self.point, self.args, (sum_of_values(1.0), where), found)
         with np.errstate(all="ignore"):
             change, ratio = abs(found[0] - self.value), np.max(size / np.abs(self.steps))
-            return bool(np.max(self.noise) * ratio > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
+            return bool(self.noise * ratio > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
 
     def check(self, found: Floats, pairs: tuple[Indices, Indices]) -> None:
         """Raise a ValueError if f couples coordinates for which there is no pair.

@@ -21,6 +21,7 @@ from .points import (
     check_argument_is_all,
     depends_on,
     private_copy,
+    resolution,
     scales,
     where_defined,
 )
@@ -76,7 +77,8 @@ def numerical_diff(
     h : float, 'auto' or array_like, default 1e-4
         Step, in the unit of x, as for `numerical_gradient`. For a higher `order` the default stands for 'auto', since
         1e-4 would leave little but round-off of a third derivative; that takes ``eps**(1 / (accuracy + order))`` of
-        each magnitude for a scheme of that order of accuracy. Automatic steps of elements below 0.1 grow, as for
+        each magnitude for a scheme of that order of accuracy, with the eps of what `f` returns; `f` is evaluated again
+        if that is found to have fewer digits than float64. Automatic steps of elements below 0.1 grow, as for
         `numerical_gradient`; seven evaluations more show the rounding of f there. A step that is passed is taken.
     args : tuple, optional
         Further arguments of `f`.
@@ -222,6 +224,8 @@ class _Terms(NamedTuple):
         How far the elements have moved, f there, and that times its weight.
     weights, divisors, lengths : ndarray of float64
         The weights, what the sum of terms is divided by, once, and the steps, by which it is for each further order.
+    eps : float
+        The relative spacing of what f returned, of float64 at least.
     """
 
     moves: Floats
@@ -230,26 +234,30 @@ class _Terms(NamedTuple):
     weights: Floats
     divisors: Floats
     lengths: Floats
+    eps: float
 
     def rounding(self, order: int, inside: Any = 0.0) -> Floats:
         """Return by how much the rounding of f may put derivatives off, that `inside` f included."""
         with np.errstate(all="ignore"):
-            size = np.fmax(EPS * np.abs(self.weighted).sum(axis=0), inside * np.abs(self.weights).sum(axis=0))
+            size = np.fmax(self.eps * np.abs(self.weighted).sum(axis=0), inside * np.abs(self.weights).sum(axis=0))
             found: Floats = size / np.abs(self.divisors)
             for _ in range(order - 1):
                 found = found / self.lengths
         return found
 
 
-def _values_at(f: Callable[[Any], Any], x: Floats, moved: Floats, is_scalar: bool) -> Floats:
-    """Return f where the elements of x have moved by each row."""
-    if is_scalar:
-        objective = PythonObjective(lambda point: f(point.item()))
-    else:
-        objective = PythonObjective(lambda point: f(point.copy()), lambda values: _real_values(values, x).ravel())
-    values = np.empty(moved.shape)
+def _values_at(f: Callable[[Any], Any], x: Floats, moved: Floats, is_scalar: bool) -> tuple[Floats, float]:
+    """Return f where the elements of x have moved by each row, and the spacing of what it returned."""
+    spacings, values = [EPS], np.empty(moved.shape)
+
+    def evaluate(point: Any) -> Any:
+        returned = f(point.item() if is_scalar else point.copy())
+        spacings.append(resolution(np.asarray(returned)))
+        return returned
+
+    objective = PythonObjective(evaluate, real_number if is_scalar else lambda found: _real_values(found, x).ravel())
     differentiate(objective, x, (), (sum_of_values(1.0)._replace(columns=x.size), along_rows(moved)), values)
-    return values
+    return values, max(spacings)
 
 
 def _linear(
@@ -263,7 +271,7 @@ def _linear(
     offsets, weights = offsets[counts], weights[counts]
     moved = np.empty((len(offsets), n))
     moved[...] = offsets * where.lengths
-    values = _values_at(f, x, moved, is_scalar)  # an element has a step and a weight of its own
+    values, eps = _values_at(f, x, moved, is_scalar)  # an element has a step and a weight of its own
     with np.errstate(all="ignore"):
         terms = weights * values if len(index) == 1 else np.where(weights == 0.0, 0.0, weights * values)
         divisors = denominators[index] * where.lengths
@@ -272,13 +280,18 @@ def _linear(
         quotients = terms.sum(axis=0) / divisors
         for _ in range(order - 1):  # one at a time: a power of a small step would be 0
             quotients = quotients / where.lengths
-        return quotients, _Terms(moved, values, terms, weights, divisors, np.abs(np.broadcast_to(where.lengths, n)))
+        lengths = np.abs(np.broadcast_to(where.lengths, n))
+        return quotients, _Terms(moved, values, terms, weights, divisors, lengths, eps)
 
 
 def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) -> tuple[Any, bool]:
     """Return the derivatives of another scheme, and whether a step was lost; see `_look_again` for automatic steps."""
-    (rule, where, order), (h, _, _, is_scalar) = plan, how
+    order, (h, scheme, bounds, is_scalar) = plan[2], how
     found, terms = _linear(f, x, plan, is_scalar)
+    if isinstance(h, str) and terms.eps > EPS:  # once more, since what is returned has fewer digits
+        plan = *rule_at(x, h, scheme, bounds, eps=terms.eps, derivative=order), order
+        found, terms = _linear(f, x, plan, is_scalar)
+    rule, where, _ = plan
     if isinstance(h, str) and (order > 1 or (scales(x) < SMALL).any()):
         _look_again(f, x, plan, how, (found, terms))
     lost = (np.abs(x).ravel() * rule.data[1] > np.abs(where.lengths)).any()
@@ -291,10 +304,10 @@ def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Te
     first, rounding, is_lost = found.copy(), terms.rounding(order), False
     if (scales(x) < SMALL).any():
         inside: Any = 0.0
-        if order > 1 or terms.lengths.min() < LONG * EPS:
-            base = _values_at(f, x, np.zeros((1, x.size)), is_scalar)
+        if order > 1 or terms.lengths.min() < LONG * terms.eps:
+            base, _ = _values_at(f, x, np.zeros((1, x.size)), is_scalar)
             ends = None if bounds is None else limits(x, bounds)
-            inside = rounding_near(x, base, EPS, lambda moves: _values_at(f, x, moves, is_scalar), ends)
+            inside = rounding_near(x, base, terms.eps, lambda moves: _values_at(f, x, moves, is_scalar)[0], ends)
         rounding = terms.rounding(order, inside)
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:  # noqa: ARG001
@@ -313,10 +326,10 @@ def _warn_of_hidden(x: Floats, rule: Rule, terms: _Terms, known: Any, order: int
     with np.errstate(all="ignore"):
         # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
         length, heaviest = np.fmax(np.abs(x), 1.0), np.abs(terms.weights).sum(axis=0).max(initial=0.0)
-        is_faint = (terms.lengths / length) ** order * np.abs(rule.data[5]).max() < EPS * heaviest
+        is_faint = (terms.lengths / length) ** order * np.abs(rule.data[5]).max() < terms.eps * heaviest
         # How steep f is between the outermost of the points.
         slopes = np.ptp(terms.values, axis=0) / np.ptp(terms.moves, axis=0)
-        is_seen = slopes * terms.lengths > _SEEN * EPS * np.abs(terms.values).max(axis=0)
+        is_seen = slopes * terms.lengths > _SEEN * terms.eps * np.abs(terms.values).max(axis=0)
         is_curved = is_seen & (rounding > _HIDDEN * slopes / length ** (order - 1))
         hidden = (is_faint | is_curved) & is_first & (rounding > np.abs(found))
     if hidden.any():

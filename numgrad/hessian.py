@@ -129,12 +129,12 @@ def numerical_hessian(
     longer steps. A pattern with p pairs takes ``2 (n + p) + 3`` evaluations, a `gradient` ``2n + 1`` of itself.
 
     A coordinate x_i may be tiny where f is of the magnitude 1, and 'auto' would see round-off only. Where ``|x_i| <
-    0.1`` and the second difference along it is below some 4000 times the rounding ``4 eps |f|``, its step grows until
-    it is not, or is that of the magnitude 1, or f is not finite, raises, or bends by more than rounding explains. That
-    takes up to three evaluations for each of a few steps, and two more for each pair of the coordinate. If there are
-    such coordinates, six evaluations along a line show the rounding inside an f that is small since terms cancel, which
-    then counts in place of ``eps |f|``. A step that has grown by more than 4 at once is made shorter by 4 as long as
-    that tells another curvature. Of zeros alone one evaluation more tells whether rounding may have hidden curvature.
+    0.1`` and the second difference along it is below some 8000 times the rounding ``4 eps |f|``, it is taken again as
+    if x_i were 1, and then 1/32, 1/1024 ..., until two of the results agree but for rounding, as far as f is finite
+    and does not raise. A step that has grown is made shorter by 16 as long as that tells another curvature. That takes
+    six evaluations as a rule, and two more for each pair of the coordinate. If there are such coordinates, six
+    evaluations along a line show the rounding inside an f that is small since terms cancel, which then counts in place
+    of ``eps |f|``. Of zeros alone one evaluation more tells whether rounding may have hidden curvature.
     With a `gradient`, and for an objective that gives its own, the columns of such coordinates are taken again where
     rounding is more than some 1e-5 of an entry, as if these were of the magnitude 1, and then 1/32, 1/1024 ..., until
     two of the results agree but for rounding: four evaluations more a column, as a rule, and six in all for the

@@ -327,7 +327,7 @@ def jacobian_sparsity(
      [0 0 1 1]]
     """
     sparse = scipy_sparse()
-    problem = Problem(f, x, Options(1e-4, args, workers, progress=progress, bounds=bounds))
+    problem = Problem(f, x, Options("auto", args, workers, progress=progress, bounds=bounds))
     n, base, rng = problem.point.size, problem.base.reshape(-1), np.random.default_rng(0)
     signs = rng.choice([-1.0, 1.0], n)
     sizes = _PROBE * scales(np.asarray(problem.point)) * rng.uniform(0.6, 1.0, n)

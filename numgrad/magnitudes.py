@@ -187,7 +187,7 @@ def lengthen(
         # f need not be defined where nobody asked for it.
         nothing = np.full(found.shape, np.nan), rounding, known
         again, allowed, length = where_defined(lambda: measure(least, missing)) or nothing
-        again, known = np.where(length == known, np.nan, again), length
+        again, known = np.where((length == known) | ~np.isfinite(again), np.nan, again), length
         return again, allowed
 
     with np.errstate(all="ignore"):

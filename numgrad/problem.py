@@ -18,7 +18,7 @@ from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
-from .points import EPS, FLOAT64, is_narrow, is_plain, resolution, scales
+from .points import EPS, FLOAT64, is_narrow, is_plain, resolution, scales, where_defined
 from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, central_rule, limits, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
@@ -26,6 +26,8 @@ __all__: list[str] = []  # nothing here is public
 
 # Bytes of the points of a batch at most, as in `numerical_gradient`.
 _BATCH_BYTES = 2**26
+# Relative to x: how far an f goes that seems to ignore its argument, as where a pattern is sought.
+_NEARBY = 1e-3
 # The longest t of a line ``x + t v`` along a tiny v: with the offsets of any scheme it stays finite.
 _LONGEST = 1e300
 
@@ -61,6 +63,8 @@ class Problem:
         f(x), in its shape.
     eps : float
         The relative spacing of the floats that f returns, of float64 at least.
+    is_automatic : bool
+        Whether steps are automatic, so that rounding may hide what those of small coordinates change.
     """
 
     def __init__(self, f: Any, x: Any, options: Options) -> None:
@@ -87,6 +91,7 @@ class Problem:
             self.eps = max(EPS, float(np.finfo(dtype).eps))
         self.width = floats(self.base).size
         self.is_complex = self.plan[0].make is make_complex_step
+        self.is_automatic = self.h.__class__ is str and not self.is_complex
         if self.is_complex and self.base.dtype.kind == "c":
             raise TypeError(
                 "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
@@ -136,14 +141,13 @@ class Problem:
             return like(self.objective.returned(point, self.options.args), self.base).reshape(-1)
         return self.values(Directions(np.array([0, len(lengths)]), members, lengths))[0]  # type: ignore[no-any-return]
 
-    @property
-    def is_automatic(self) -> bool:
-        """Whether steps are automatic, so that rounding may hide what those of small coordinates change."""
-        return self.h.__class__ is str and not self.is_complex
-
     def jacobian(self, noise: Any = None) -> Any:
         """Return what `numerical_jacobian` does, of outputs with this rounding if it is not that of their values."""
         base, point, (args, out) = self.base, self.point, (self.options.args, self.options.out)
+        if self.options.resume and out is None:
+            raise ValueError(
+                "resume=True goes on with what is in out; pass the array of the Jacobian that was broken off"
+            )
         if self.options.sparsity is not None:
             if out is not None:
                 raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
@@ -155,10 +159,6 @@ class Problem:
             result = arguments.result_buffer(out, shape, self.x, args, base.dtype)
             self._write(result.view(np.ndarray).reshape(base.size, point.size), noise)
             return result
-        if self.options.resume:
-            raise ValueError(
-                "resume=True goes on with what is in out; pass the array of the Jacobian that was broken off"
-            )
         rows = np.empty((point.size, self.width))
         self.warn(self.differentiate(self._plan_of_columns(None), rows, self.options.progress), rows)
         if self.is_automatic:
@@ -260,7 +260,8 @@ class Problem:
         if not moving.any():
             return rows, reach, RESPONDED
         v = vectors[moving]
-        rule, where = rule_at(np.zeros(len(v)), longest[moving], self.scheme, self._ends(v))
+        ends = None if self.options.bounds is None else ends_of_lines(self.point, v, self.options.bounds)
+        rule, where = rule_at(np.zeros(len(v)), longest[moving], self.scheme, ends)
         base, _, offsets, weights, index, denominators, _ = rule.data
         rule = rule._replace(data=(base, 0.0, offsets, weights, index, np.ones(len(denominators)), False))
         found, moves = np.empty((len(where.lengths), self.width)), along_rows(where.lengths[:, np.newaxis] * v)
@@ -285,12 +286,6 @@ class Problem:
         at = np.asarray(self.point), base, self.eps
         inside = rounding_near(*at, lambda moves: self.values(along_rows(moves)), ends, shortest)
         return np.fmax(self.eps * np.abs(base), inside)  # type: ignore[no-any-return]
-
-    def _ends(self, vectors: Floats) -> Any:
-        """Return between which numbers t each line ``x + t v`` stays within the bounds."""
-        if self.options.bounds is None:
-            return None
-        return ends_of_lines(self.point, vectors, self.options.bounds)
 
     def inside(self, lengths: Floats) -> Floats:
         """Return flat displacements within the bounds, turned round where there is no room, as x stores them."""
@@ -318,8 +313,13 @@ class Problem:
             largest = float(np.abs(self.base).max(initial=0.0))
             driver.warn_of_digits(largest, self.eps, self.h, rows)
         if flags != RESPONDED:
-            ignored = driver.seems_ignored(self.objective, self.private, self.workers, flags, rows)
+            ignored = driver.seems_ignored(self.objective, self.private, self.workers, flags, rows) and self._is_same()
             driver.warn_of(flags, self.h, ignored, self.point)
+
+    def _is_same(self) -> bool:
+        """Tell whether f is the same next to x, as it is not where it is even there and all its differences are 0."""
+        nearby = self.inside(_NEARBY * scales(np.asarray(self.point)))
+        return np.array_equal(where_defined(lambda: self.moved(nearby)), self.base.reshape(-1))
 
 
 def _objective(f: Any, x: Any, options: Options) -> Any:

@@ -75,11 +75,8 @@ def _fill(pattern: Any, table: Any, divisors: Any, v: Any, base: Any, limits: An
     of `base`. Without `divisors` all are 1. One pass, for the outputs of a large J are far apart in memory.
     """
     (starts, columns, groups), (share, faint) = pattern, limits
-    last, stop, deviates = (
-        len(table) - 1,
-        np.uintp(0),
-        False,
-    )  # without a sign nobody asks whether to count from the end
+    # Of indices without a sign nobody asks whether to count from the end.
+    last, stop, deviates = len(table) - 1, np.uintp(0), False
     for row in range(len(starts) - 1):
         i, first, stop = np.uintp(row), stop, np.uintp(starts[row + 1])
         expected, size = 0.0 * base[i], 0.0

@@ -321,6 +321,55 @@ def test_a_compiled_f_may_fill_its_outputs(fills, size):
         Jacobian(broyden, fills=fills)
 
 
+@pytest.mark.parametrize("options", [{}, {"h": "auto"}, {"scheme": "forward"}, {"bounds": (-9.0, 9.0)}], ids=str)
+def test_a_gradient_takes_arguments_by_name_as_jacobians_and_hessians_do(options):
+    def weighed(x, a, b=2.0):
+        return a * np.sum(x**2) ** b
+
+    def by_name_alone(x, *, a, b):
+        return weighed(x, a, b)
+
+    def of_a_container(x, a, b=2.0):
+        return weighed(x["x"], a, b)
+
+    x = np.array([1.0, -2.0, 0.5])
+    expected = Gradient(weighed, **options)(x, 3.0, 1.5)
+    for f in (weighed, by_name_alone, compiled_once(weigh)):
+        gradient = Gradient(f, **options)
+        for found in (gradient(x, a=3.0, b=1.5), gradient.value_and_gradient(x, a=3.0, b=1.5)[1]):
+            assert found == pytest.approx(expected, rel=1e-9)
+        assert gradient.value_and_gradient(x, b=1.5, a=3.0)[0] == pytest.approx(weighed(x, 3.0, 1.5))
+    assert np.array_equal(Gradient(weighed, **options)(x, 3.0, b=1.5), expected)
+    assert np.array_equal(Gradient(of_a_container, **options)({"x": x}, a=3.0, b=1.5)["x"], expected)
+    assert np.array_equal(
+        Gradient(of_a_container, **options).value_and_gradient({"x": x}, 3.0, b=1.5)[1]["x"], expected
+    )
+    with pytest.raises(TypeError, match="unexpected keyword argument 'c'"):
+        Gradient(weighed, **options)(x, 3.0, c=1.0)
+
+
+def weigh(x, a, b=2.0):
+    return a * np.sum(x**2) ** b
+
+
+@needs_jit
+@pytest.mark.parametrize("fills", [True, (2,), (2, 2), (7,)], ids=str)
+@pytest.mark.parametrize("options", [{}, {"h": "auto"}, {"workers": 2}, {"scheme": "complex"}], ids=str)
+def test_a_shape_that_is_too_small_is_found(fills, options):
+    x, f = np.array([1.0, 2.0, 3.0]), compiled_once(fill_eight)
+    for whole in (x, x.astype(np.float32), x.tolist()):
+        with pytest.raises(ValueError, match="f fills more than outputs of shape"):
+            Jacobian(f, fills=fills, **options)(whole, 2.0)
+    found = Jacobian(f, fills=(8,), **options).value_and_jacobian(x, 2.0)[1]
+    assert found == pytest.approx(2.0 * np.outer(np.arange(1.0, 9.0), [1.0, 0.0, 1.0]), abs=1e-8)
+
+
+def fill_eight(x, out, a):
+    flat = out.reshape(-1)
+    for i in range(8):
+        flat[i] = a * (i + 1) * (x[0] + x[-1])
+
+
 def test_derivatives_by_parameters_leave_the_data_alone():
     t = np.linspace(0.0, 1.0, 4)
     for model in (lambda t, a, b: a * np.exp(b * t), compiled(lambda t, a, b: a * np.exp(b * t))):

@@ -11,6 +11,7 @@ import pytest
 from problems import compiled, needs_jit
 
 from numgrad import (
+    Gradient,
     Hessian,
     Jacobian,
     check_gradient,
@@ -669,3 +670,37 @@ def test_directions_and_bounds_have_the_order_of_the_labels(derivative):
         for bounds in ((v[::-1] - 9.0, 99.0), (-99.0, v[::-1] + 9.0)):
             with pytest.raises(ValueError, match="bounds must have the labels of x in their order"):
                 function(f, *more, x, bounds=bounds)
+
+
+NUMBERS = {
+    "floats": Pair(2.0, 0.5),
+    "integers": Pair(2, 1),
+    "of NumPy": Pair(np.float64(2.0), np.array(0.5)),
+    "an array too": Pair(2.0, np.array([0.5, 1.0])),
+}
+
+
+@pytest.mark.parametrize("x", NUMBERS.values(), ids=NUMBERS)
+def test_a_named_tuple_of_numbers_keeps_its_fields(x):
+    def f(p):
+        return float(p.W**2 * np.sum(p.b**3))
+
+    def gradient(p):
+        return Pair(2.0 * p.W * np.sum(p.b**3), 3.0 * p.W**2 * p.b**2)
+
+    exact = gradient(x)
+    value, slopes = Gradient(f, "auto").value_and_gradient(x)
+    assert value == f(x)
+    for found in (numerical_gradient(f, x), slopes, Gradient(f)(x), estimate_gradient(f, x).value):
+        assert isinstance(found, Pair)
+        assert np.allclose(found.W, exact.W, rtol=1e-6, atol=0.0)
+        assert np.allclose(found.b, exact.b, rtol=1e-6, atol=0.0)
+    assert check_gradient(f, gradient, x).ok
+    flat = np.concatenate([np.ravel(x.W), np.ravel(x.b)]).astype(np.float64)
+    whole = numerical_hessian(lambda v: f(Pair(v[0], v[1:])), flat)
+    assert numerical_hessian(f, x).tobytes() == whole.tobytes()
+    assert numerical_hessian(f, x, gradient=gradient) == pytest.approx(whole, rel=1e-5, abs=1e-5)
+    assert labels(x) == (["W", "b"] if np.ndim(x.b) == 0 else ["W", "b[0]", "b[1]"])
+    nested = numerical_gradient(lambda p: f(p["pair"]), {"pair": x})["pair"]
+    assert np.allclose(nested.W, exact.W, rtol=1e-6, atol=0.0)
+    assert isinstance(gradient_descent(f, x, 0.01, 3), Pair)

@@ -628,6 +628,51 @@ def test_what_is_missing_on_either_side_of_the_diagonal_is_resumed(missing):
 # --- products --------------------------------------------------------------------------------------------------------
 
 
+INTEGERS = {
+    "list": [3, 4],
+    "tuple": (3, 0),
+    "int64": np.array([3, 4]),
+    "int32": np.array([-3, 4], np.int32),
+    "uint8": np.array([3, 4], np.uint8),
+    "scalar": 3,
+    "dict": {"a": 3, "b": np.array([4, 0])},
+}
+
+
+@pytest.mark.parametrize("kind", INTEGERS)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"gradient": lambda x: 4.0 * x**3}, {"scheme": "forward"}, {"h": 1e-3}],
+    ids=["values", "gradient", "forward", "h"],
+)
+def test_integers_are_the_same_point_as_floats(options, kind):
+    def f(x):
+        if isinstance(x, dict):
+            return f(x["a"]) * f(x["b"])
+        return float(np.sum(x**4.0))
+
+    given, options = INTEGERS[kind], dict(options)
+    if kind == "dict":
+        floats, flat = {"a": 3.0, "b": np.array([4.0, 0.0])}, np.array([3.0, 4.0, 0.0])
+        if "gradient" in options:
+            options["gradient"] = lambda p: {name: 4.0 * part**3 for name, part in p.items()}
+    else:
+        floats = flat = np.array(given, np.float64)
+    expected = numerical_hessian(f, floats, **options)
+    assert expected.size == flat.size**2
+    assert numerical_hessian(f, given, **options).tobytes() == expected.tobytes()
+    assert Hessian(f, **options)(given).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("gradient", [None, rosenbrock_gradient], ids=["values", "gradient"])
+@pytest.mark.parametrize("sparsity", [None, [[0, 1], [1]]], ids=["dense", "sparse"])
+def test_integers_by_both_routes_and_with_a_pattern(route, gradient, sparsity):
+    pytest.importorskip("scipy.sparse")
+    found = numerical_hessian(route, [3, 4], gradient=gradient, sparsity=sparsity)
+    found = found if sparsity is None else found.toarray()
+    assert found == pytest.approx(rosenbrock_hessian(np.array([3.0, 4.0])), rel=1e-5)
+
+
 @pytest.mark.parametrize("v", [np.ones(7), np.eye(7)[3], 1e9 * np.linspace(-1, 1, 7), 1e-9 * np.ones(7)], ids=str)
 def test_products_by_values_and_by_gradients(route, v):
     exact = rosenbrock_hessian(POINT) @ v

@@ -10,7 +10,7 @@ import pytest
 from problems import compiled, compiled_once, needs_jit
 from scipy.optimize import Bounds
 
-from numgrad import Jacobian, Scheme, numerical_gradient, numerical_jacobian, reference
+from numgrad import Jacobian, Scheme, directional_derivative, numerical_gradient, numerical_jacobian, reference
 from numgrad.problem import Options, Problem
 
 SCHEMES = ["central", "forward", "backward", "central4", "central6", "complex"]
@@ -383,6 +383,28 @@ def test_f_may_read_x_by_another_name():
         numerical_jacobian(lambda z: z * x, x, vectorized=True)
     with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):
         numerical_jacobian(lambda _: x * x, x.tolist())
+
+
+def fixed(x):
+    x = np.array(x, np.float64)
+    x.flags.writeable = False
+    return x
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "make", [list, tuple, lambda x: np.array(x, int), fixed], ids=["list", "tuple", "int", "fixed"]
+)
+@pytest.mark.parametrize("options", [{}, {"h": "auto"}, {"scheme": "central4"}, {"bounds": (-1.0, 1.0)}], ids=str)
+def test_an_f_that_is_even_at_a_copy_is_not_accused(make, options):
+    even, x = compiled_once(squares), make([0, 0, 0])
+    for f in (squares, even):
+        assert not numerical_jacobian(f, x, **options).any()
+        assert not numerical_jacobian(f, x, sparsity=np.eye(3), **options).toarray().any()
+        assert not np.any(directional_derivative(f, x, [1.0, 0.0, -2.0], **options))
+    y = np.array([3.0, 4.0])
+    with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):
+        numerical_jacobian(lambda _: y * y, make([0, 0, 0]), **options)
 
 
 @needs_jit

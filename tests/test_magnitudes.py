@@ -640,3 +640,30 @@ def test_a_product_of_which_rounding_hides_a_part():
         found = hessian_vector_product(lambda x, w=w, phase=phase: np.sin(w @ x + phase), x, v)
         wrong += np.abs(found - exact).max() > 0.02 * np.abs(w * (w @ v)).max()
     assert not wrong
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("unit", [1e-6, 1e-9, 1e-12])
+@pytest.mark.parametrize("part", [3e-2, 1e-3, 5e-4, 1e-6])
+def test_what_overflows_by_longer_steps_confirms_nothing(unit, part):
+    """f changes over lengths far below 1, and is infinite at the steps of the first rungs."""
+    x = np.array([part * unit])
+
+    def f(x):
+        return 1e3 + float(np.exp(x[0] / unit))
+
+    exact = np.exp(part)
+    first = [
+        numerical_gradient(f, x, "auto")[0],
+        numerical_jacobian(lambda x: [f(x)], x, "auto")[0, 0],
+        directional_derivative(f, x, [1.0], "auto"),
+        numerical_diff(lambda t: f([t]), x[0], "auto"),
+    ]
+    assert np.array(first) * unit == pytest.approx(exact, rel=1e-3)
+    second = [
+        numerical_hessian(f, x)[0, 0],
+        hessian_vector_product(f, x, [1.0])[0],
+        hessian_vector_product(f, x, [1.0], gradient=lambda x: np.exp(x / unit) / unit)[0],
+        numerical_hessian(f, x, gradient=lambda x: np.exp(x / unit) / unit)[0, 0],
+    ]
+    assert np.array(second) * unit * unit == pytest.approx(exact, rel=2e-3)

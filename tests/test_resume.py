@@ -154,6 +154,12 @@ def test_misuse(x, options, error, message):
         numerical_gradient(Failing(1), x, resume=True, **options)
 
 
+@pytest.mark.parametrize("options", [{}, {"sparsity": np.eye(30)}], ids=["dense", "sparse"])
+def test_a_jacobian_of_which_nothing_is_known_is_not_resumed(options):
+    with pytest.raises(ValueError, match="resume=True goes on with what is in out"):
+        numerical_jacobian(lambda x: x**2, X, resume=True, **options)
+
+
 @same_without_jit
 @pytest.mark.filterwarnings("ignore")  # Dask's own
 def test_a_scheduler_that_stops_half_way_leaves_what_came_back():

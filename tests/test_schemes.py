@@ -1,5 +1,6 @@
 """Schemes, steps and bounds: orders, points, evaluation counts, and which objective takes what."""
 
+import itertools
 import math
 import warnings
 
@@ -152,6 +153,24 @@ def test_the_error_of_a_higher_derivative_falls_with_the_order(name, derivative,
         assert order - 0.3 <= np.log2(np.max(errors(0.4, x)) / np.max(errors(0.2, x))) <= order + 1.2
         step = EPS ** (1 / power) * np.abs(x)
         assert (errors("auto", x) <= truncation * step**order + round_off / step**derivative).all()
+
+
+@pytest.mark.parametrize(
+    ("returns", "order", "scheme"),
+    [
+        *itertools.product([np.float32, ">f4"], [1, 2, 3], ["central", "central4"]),
+        *itertools.product([np.float16], [1, 2], ["central", "central4"]),
+        (np.float32, 1, "forward"),
+        (np.float32, 2, "forward"),
+    ],
+)
+def test_an_automatic_step_of_any_order_knows_how_many_digits_f_returns(returns, order, scheme):
+    accuracy, eps = {"central": 2, "central4": 4, "forward": 1}[scheme], float(np.finfo(returns).eps)
+    known = eps ** (accuracy / (accuracy + order))
+    for x in (np.array([0.5, 1.0, 2.0]), np.array([[1.0], [2e-2]]), np.array(1.5), 2.0):
+        found = numerical_diff(lambda t: np.exp(t).astype(returns), x, "auto", order=order, scheme=scheme)
+        # Truncation and rounding are alike at this step, of some times the derivative each.
+        assert np.abs(found / np.exp(x) - 1.0).max() < 20.0 * known
 
 
 def test_the_default_step_of_higher_orders_is_automatic():

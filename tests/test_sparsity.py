@@ -611,3 +611,18 @@ def test_a_compiled_f_of_a_number_has_a_pattern():
     found = numerical_jacobian(f, np.array(1.5), sparsity=np.ones((2, 1)) != 0.0)
     np.testing.assert_allclose(found.toarray(), [[2.0], [3.0]], rtol=1e-9)
     assert jacobian_sparsity(f, np.array(1.5)).toarray().tolist() == [[True], [True]]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.longdouble])
+@pytest.mark.parametrize("size", [1e-12, 1e-6, 1.0, 3e5, 1e12])
+@pytest.mark.parametrize("bounds", [None, (0.0, np.inf)], ids=["free", "bounded"])
+def test_a_pattern_is_found_near_x_whatever_its_unit(size, kind, bounds):
+    x = (size * np.arange(1.0, 7.0)).astype(kind)
+
+    def f(y):
+        assert np.all(np.abs(y - x) <= 1.001e-3 * x)  # an f of concentrations is not defined far away
+        return np.log(y) + np.roll(y, 1) / kind(size)
+
+    pattern = jacobian_sparsity(f, x, bounds=bounds).toarray()
+    assert np.array_equal(pattern, np.eye(6, dtype=bool) | np.roll(np.eye(6, dtype=bool), 1, axis=0))
