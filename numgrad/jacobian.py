@@ -163,7 +163,7 @@ def usual_jacobian(f: Any, x: Any, h: Any) -> Any:
     problem = Problem(f, x, Options(h))
     found = problem.jacobian()
     if is_known and problem.is_usual:
-        problem.objective.keep(x, found.T)
+        problem.objective.keep(x, h, found.T)
     return found
 
 

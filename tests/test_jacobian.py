@@ -601,6 +601,9 @@ def test_what_the_last_jacobian_has_left_is_no_other_answer(take):
         assert not take(f, np.array([7.0, 0.7, 0.9])).any()
     with pytest.warns(RuntimeWarning, match="is lost in round-off"):
         take(f, np.array([0.5, 1e14, 0.9]))
+    for h in (-1e-4, np.nan, np.inf, 0.0):
+        with pytest.raises(ValueError, match="h must be finite and positive"):
+            numerical_jacobian(f, first, h)
     with pytest.raises(TypeError, match="scheme must be a name"):
         numerical_jacobian(f, first, scheme=np.array(["central"]))
     assert same_bits(take(f, first), reference.numerical_jacobian(with_a_switch, first))

@@ -34,8 +34,8 @@ from .vectors import SHAPE_CHANGED, add, imaginary_parts, mixed, outputs
 
 __all__: list[str] = []  # nothing here is public
 
-# Of the types of what a loop of the default scheme is called with.
-_UNITS = (1e-4,), (), ALL_COORDINATES
+# No arguments, and all coordinates.
+_EVERYWHERE: Any = (), ALL_COORDINATES
 
 # Floats behind the memory that f fills at x, where it shows that the shape is too small: compiled code does not look
 # where it writes, and the loops have nothing behind it. Fixed by test_a_shape_that_is_too_small_is_found in
@@ -196,7 +196,7 @@ class CompiledVector(CompiledObjective):
         does_fill = fills is not None
         self.kernels = Kernels(self.f, lambda f, make: _around(f, make, does_fill), f"columns {fills}")
         self.sweep = functools.partial(CompiledVectorSweep, self)
-        self.latest: tuple[Any, ...] = (None,) * 4  # what the last Jacobian by the default scheme was made with
+        self.latest: tuple[Any, ...] = (None,) * 5  # what the last Jacobian by the default scheme was made with
 
     def __reduce__(self) -> Any:
         return compiled_vector, (self.scalar, self.fills)
@@ -229,25 +229,26 @@ class CompiledVector(CompiledObjective):
             out.fill(np.nan)
             raise
 
-    def keep(self, x: Floats, rows: Floats) -> None:
+    def keep(self, x: Floats, h: float, rows: Floats) -> None:
         """Keep what the Jacobian at `x`, flat, by the default scheme was made with, for the next one: see `again`."""
-        (kernel, throughput), loops = self.kernels.loops[make_central], self.kernels.loops
-        entry = entry_of(kernel, x, x, _UNITS, 0, x.size, rows)
-        self.latest = rows.shape, loops, throughput, entry
+        (kernel, throughput), loops, units = self.kernels.loops[make_central], self.kernels.loops, ((h,), *_EVERYWHERE)
+        entry = entry_of(kernel, x, x, units, 0, x.size, rows)
+        self.latest = h, rows.shape, loops, throughput, entry
 
     def again(self, x: Floats, h: float) -> Floats | None:
         """Return the Jacobian at `x`, flat and C-contiguous, or None where it is not to be made as the last one was.
 
-        f is evaluated nowhere but at the points of the differences: the last Jacobian has told the shape.
+        f is evaluated nowhere but at the points of the differences: the last Jacobian has told the shape. Its step has
+        been checked.
         """
-        shape, loops, throughput, entry = self.latest
-        if loops is not self.kernels.loops or shape[0] != len(x) or self.kernels.arrays:
+        known, shape, loops, throughput, entry = self.latest
+        if known != h or loops is not self.kernels.loops or shape[0] != len(x) or self.kernels.arrays:
             return None
         if not throughput.is_short(len(x), len(x), 1):
             return None
         rows, copy = np.empty(shape), x.copy()
         try:
-            flags = entry(copy, x, ((h,), (), ALL_COORDINATES), 0, len(x), rows)
+            flags = entry(copy, x, ((h,), *_EVERYWHERE), 0, len(x), rows)
         except Exception:  # noqa: BLE001, of another shape, or of f: it is met once more by the usual way
             self.kept.append(copy)
             return None
