@@ -241,14 +241,14 @@ class CompiledVector(CompiledObjective):
         f is evaluated nowhere but at the points of the differences: the last Jacobian has told the shape. Its step has
         been checked.
         """
-        known, shape, loops, throughput, entry = self.latest
-        if known != h or loops is not self.kernels.loops or shape[0] != len(x) or self.kernels.arrays:
+        (known, shape, loops, throughput, entry), size = self.latest, len(x)
+        if known != h or loops is not self.kernels.loops or shape[0] != size or self.kernels.arrays:
             return None
-        if not throughput.is_short(len(x), len(x), 1):
+        if not throughput.is_short(size, size, 1):
             return None
         rows, copy = np.empty(shape), x.copy()
         try:
-            flags = entry(copy, x, ((h,), *_EVERYWHERE), 0, len(x), rows)
+            flags = entry(copy, x, ((h,), *_EVERYWHERE), 0, size, rows)
         except Exception:  # noqa: BLE001, of another shape, or of f: it is met once more by the usual way
             self.kept.append(copy)
             return None
