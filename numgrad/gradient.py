@@ -127,7 +127,8 @@ def numerical_gradient(
         `x`, never `x` itself. One batch more, of another length, shows whether it sums along the right axes, and three
         more, once, whether the points of a batch see each other and whether it reads `x` by another way.
     batch_bytes : int, default 64 MiB
-        Memory of the points of a batch at most, if that is not less than one coordinate takes.
+        Memory of the points of a batch at most, if that is not less than one coordinate takes. With 1 MiB, which stays
+        in a cache, a cheap `f` of thousands of coordinates takes a third of the time, in more calls.
     points_axis : int, optional
         The axis of `x` along which many points lie: the gradient of `f` at each of them is the result, of the shape of
         `x`. f receives each point as an array without this axis, a copy; for a compiled f there is one compiled loop,
