@@ -4,7 +4,10 @@ import os
 import pickle
 import signal
 import tracemalloc
+from decimal import Decimal
+from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 from problems import compiled, compiled_once, needs_jit
@@ -123,6 +126,14 @@ def test_complex_outputs_are_differentiated_part_by_part():
 def test_a_real_value_among_complex_ones_counts_as_complex():
     found = numerical_jacobian(lambda x: x + 0j if x[0] == X[0] else x, X.copy())
     assert np.abs(found - np.eye(3)).max() < 1e-10
+
+
+@pytest.mark.parametrize("number", [Fraction, Decimal, mpmath.mpf])
+def test_outputs_may_be_numbers_of_any_class(number):
+    def f(x):
+        return [number(float(x[0])) ** 2, number(float(x[1])) * 3]
+
+    assert numerical_jacobian(f, X[:2].copy()) == pytest.approx(np.diag([2.6, 3.0]), abs=1e-9)
 
 
 @pytest.mark.parametrize(

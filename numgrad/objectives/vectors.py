@@ -39,6 +39,8 @@ def outputs(value: Any) -> NDArray[Any]:
         raise ValueError("f must return an array, it returned lists that differ in length") from None
     except (RuntimeError, TypeError) as error:  # a tensor that requires grad, or one on another device
         raise TypeError(f"f must return an array of numbers, it returned {type(value).__name__}: {error}") from None
+    if array.dtype.kind == "O" and all(map(_is_number, array.flat)):  # Fractions, Decimals, numbers of mpmath
+        array = array.astype(np.float64)
     if array.dtype.kind not in "fiubc":
         cure = ": is a return missing?" if value is None else "; pass .toarray()" if hasattr(value, "toarray") else ""
         raise TypeError(f"f must return an array of numbers, it returned {describe(value)}{cure}")
@@ -46,6 +48,10 @@ def outputs(value: Any) -> NDArray[Any]:
         raise TypeError("f returned masked elements, which have no derivatives; let f return .filled(numpy.nan)")
     with np.errstate(all="ignore"):
         return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64, copy=False)
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, np.ndarray | type) and not hasattr(value, "ndim")
 
 
 def imaginary_parts(value: Any) -> NDArray[np.float64]:
