@@ -5,6 +5,7 @@ import pytest
 from problems import compiled, compiled_once, needs_jit
 
 from numgrad import (
+    Gradient,
     IncrementalObjective,
     assert_gradient,
     check_gradient,
@@ -426,6 +427,39 @@ def test_points_of_a_batch_do_not_see_each_other(name):
                 call()
         else:
             call()
+
+
+A = np.random.default_rng(0).normal(size=(200, 50))
+SOLUTION = np.random.default_rng(1).normal(size=50)
+ROUNDING = {
+    "least squares at the solution": lambda b: np.sum((b @ A.T - A @ SOLUTION) ** 2, axis=1, keepdims=True),
+    "residuals": lambda b: b @ A.T - A @ SOLUTION,
+    "zero but for rounding": lambda b: np.sum(b - SOLUTION, axis=1, keepdims=True) + 1e-13 * len(b),
+    "float32 inside": lambda b: 1.0 + 1e-2 * b[:, :1] + 5e-6 * len(b),
+    "float16": lambda b: (1.0 + 1e-2 * b[:, :1] + 10 * 2.0**-10 * len(b)).astype(np.float16),
+    "complex64": lambda b: (b @ A.T - 1j * len(b) * 2.0**-22).astype(np.complex64),
+}
+
+
+@pytest.mark.filterwarnings("ignore:all differences")
+@pytest.mark.parametrize("f", ROUNDING.values(), ids=ROUNDING)
+def test_a_vectorized_f_may_round_otherwise_in_another_batch(f):
+    assert np.isfinite(numerical_jacobian(f, SOLUTION.copy(), vectorized=True)).all()
+    assert np.isfinite(numerical_gradient(lambda b: np.real(f(b))[:, 0], SOLUTION.copy(), vectorized=True)).all()
+
+
+def test_a_vectorized_f_is_asked_once_whether_its_points_see_each_other_and_within_bounds():
+    seen = []
+
+    def f(batch):
+        seen.append(len(batch))
+        return np.sum(within(batch), axis=1)
+
+    x = np.array([1.2, 0.4, 3.0])
+    for others in (1, 0):
+        seen.clear()
+        Gradient(f, vectorized=True, bounds=(0.0, 3.0)).value_and_gradient(x)
+        assert seen.count(3) == others  # x has one axis, of 3 elements: no other batch has this length
 
 
 def test_a_vectorized_f_may_return_a_view_of_a_batch_that_it_has_changed():
