@@ -158,10 +158,9 @@ def numerical_jacobian(
 def usual_jacobian(f: Any, x: Any, h: Any) -> Any:
     """Return the dense Jacobian by the default scheme; of a compiled f, as its last one was made if that is alike."""
     is_known = h.__class__ is float and is_plain(x) and x.flags.carray
-    if is_known and (vector := getattr(KNOWN_COMPILED.get(id(f)), "vectors", _NO_VECTORS).get(None)) is not None:
-        found = vector.again(x, h)
-        if found is not None:
-            return found
+    vector = getattr(KNOWN_COMPILED.get(id(f)), "vectors", _NO_VECTORS).get(None) if is_known else None
+    if vector is not None and (found := vector.again(x, h)) is not None:
+        return found
     problem = Problem(f, x, Options(h))
     found = problem.jacobian()
     if is_known and problem.is_usual:

@@ -18,7 +18,7 @@ from numba.core import types as numba_types
 from numba.core.registry import CPUDispatcher
 from problems import needs_jit, sum_of_squares
 
-from numgrad import arguments, driver, numerical_gradient
+from numgrad import arguments, driver, numerical_gradient, numerical_jacobian
 from numgrad.objectives import compiled as module
 from numgrad.objectives.compiled import CompiledObjective, objective_of
 from numgrad.objectives.compiling import captured
@@ -517,3 +517,19 @@ def test_a_copy_that_is_kept_serves_again_and_gives_the_right_bits():
         assert numerical_gradient(fails_beyond, x).tobytes() == expected[0].tobytes()
         assert numerical_gradient(fails_beyond, y).tobytes() == expected[1].tobytes()
     assert len(objective_of(fails_beyond).kept) <= 1
+
+
+def test_jacobians_keep_one_copy_of_x_however_often_f_raises():
+    @njit
+    def fails_beyond(x):
+        if x[3] > 1.5:
+            raise ValueError("mine")
+        return x * x
+
+    x = np.ones(100)
+    expected = [numerical_jacobian(fails_beyond, x).tobytes() for _ in range(2)]
+    for _ in range(3):
+        with pytest.raises(ValueError, match="mine"):
+            numerical_jacobian(fails_beyond, 2 * x)
+        assert numerical_jacobian(fails_beyond, x).tobytes() == expected[1] == expected[0]
+    assert len(objective_of(fails_beyond).vectors[None].kept) <= 1
