@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
-from .bounds import ends_of_lines
+from .bounds import ends_of_lines, storable
 from .containers import is_labelled
 from .driver import Progress, Workers
 from .labelled import with_labels
@@ -18,7 +18,7 @@ from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
-from .points import EPS, FLOAT64, is_narrow, is_plain, resolution, scales, where_defined
+from .points import EPS, is_narrow, is_plain, resolution, scales, where_defined
 from .schemes import SPARE_ROOM, AnyScheme, Bounds, along_rows, as_scheme, central_rule, limits, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
@@ -86,9 +86,8 @@ class Problem:
             if isinstance(out, np.ndarray) and out.dtype.kind in "fc" and not options.resume:  # no column is finished
                 arguments.result_buffer(out, out.shape, x, options.args, out.dtype).fill(np.nan)
             raise
-        self.base, self.is_flat, dtype = outputs(returned).copy(), is_plain(returned), np.asarray(returned).dtype
-        if dtype is not FLOAT64 and dtype.kind in "fc":
-            self.eps = max(EPS, float(np.finfo(dtype).eps))
+        self.base, self.is_flat = outputs(returned).copy(), is_plain(returned)
+        self.eps = max(EPS, resolution(np.asarray(returned)))
         self.width = floats(self.base).size
         self.is_complex = self.plan[0].make is make_complex_step
         self.is_automatic = self.h.__class__ is str and not self.is_complex
@@ -292,7 +291,9 @@ class Problem:
         if self.options.bounds is None and not is_narrow(self.point):
             return lengths
         x = np.asarray(self.point).reshape(-1).astype(np.float64)
-        ends = (-np.inf, np.inf) if self.options.bounds is None else limits(self.point, self.options.bounds)
+        ends = limits(self.point, (-np.inf, np.inf) if self.options.bounds is None else self.options.bounds)
+        if is_narrow(self.point):
+            ends = storable(*ends, self.point.dtype.type)
         low, high = ((1 - SPARE_ROOM) * (end - x) for end in ends)
         moved, turned = np.clip(lengths, low, high), np.clip(-lengths, low, high)
         is_cramped = np.abs(moved) < np.minimum(0.5 * np.abs(lengths), np.abs(turned))

@@ -460,6 +460,23 @@ def test_a_pattern_is_found_however_near_the_bounds_are(room):
         assert jacobian_sparsity(f, x, bounds=(low, high)).toarray().tolist() == np.array(expected, bool).tolist()
 
 
+@pytest.mark.filterwarnings("ignore:all differences", "ignore:the step")
+@pytest.mark.parametrize("seed", range(5))
+def test_no_point_of_float32_is_rounded_beyond_bounds(seed):
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=20) * 10.0 ** rng.integers(-6, 4, 20)).astype(np.float32)
+    room = np.abs(x) * 10.0 ** rng.uniform(-5, 0, 20)
+    low, high = x - room * rng.choice([0.0, 1e-3, 1.0], 20), x + room
+
+    def f(v):
+        assert (low <= v).all()
+        assert (v <= high).all()
+        return v.astype(np.float64) ** 2
+
+    assert np.array_equal(jacobian_sparsity(f, x, bounds=(low, high)).toarray(), np.eye(20, dtype=bool))
+    assert not numerical_jacobian(lambda v: 0.0 * f(v), x.copy(), bounds=(low, high)).any()
+
+
 @pytest.mark.parametrize(
     ("pattern", "error"),
     [(scipy.sparse.coo_array(np.ones(3)), ValueError), ("abc", TypeError), ([[[0], [1, 2]], [0], [1]], ValueError)],
