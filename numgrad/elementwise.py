@@ -250,12 +250,12 @@ def _values_at(f: Callable[[Any], Any], x: Floats, moved: Floats, is_scalar: boo
     """Return f where the elements of x have moved by each row, and the spacing of what it returned."""
     spacings, values = [EPS], np.empty(moved.shape)
 
-    def evaluate(point: Any) -> Any:
-        returned = f(point.item() if is_scalar else point.copy())
+    def as_numbers(returned: Any) -> Any:
+        found = real_number(returned) if is_scalar else _real_values(returned, x).ravel()
         spacings.append(resolution(np.asarray(returned)))
-        return returned
+        return found
 
-    objective = PythonObjective(evaluate, real_number if is_scalar else lambda found: _real_values(found, x).ravel())
+    objective = PythonObjective(lambda point: f(point.item() if is_scalar else point.copy()), as_numbers)
     differentiate(objective, x, (), (sum_of_values(1.0)._replace(columns=x.size), along_rows(moved)), values)
     return values, max(spacings)
 

@@ -173,6 +173,13 @@ def test_an_automatic_step_of_any_order_knows_how_many_digits_f_returns(returns,
         assert np.abs(found / np.exp(x) - 1.0).max() < 20.0 * known
 
 
+@pytest.mark.parametrize(("x", "said"), [(np.ones(2), "must be a rectangular array"), (1.0, "f must return one real")])
+@pytest.mark.parametrize("options", [{}, {"h": "auto"}, {"order": 2}], ids=str)
+def test_what_an_elementwise_f_must_not_return_is_named(x, said, options):
+    with pytest.raises((TypeError, ValueError), match=said):
+        numerical_diff(lambda _: [[1.0], [1.0, 2.0]], x, **options)
+
+
 def test_the_default_step_of_higher_orders_is_automatic():
     for order in (2, 3, 4):
         default = numerical_diff(np.exp, X, order=order)
