@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from numba import njit
+from problems import needs_jit
 
 import numgrad
 from numgrad import (
@@ -266,6 +267,12 @@ def test_an_element_that_reads_beyond_its_arrays_is_refused(element, index, data
     for use in (f, lambda x: numerical_gradient(f, x), lambda x: check_gradient(f, x, x)):
         with pytest.raises(ValueError, match=r"an element of \d coordinates reads beyond what index, data or args"):
             use(np.ones(3))
+
+
+@needs_jit
+def test_an_element_that_indexes_a_number_is_no_matter_of_reach():
+    with pytest.raises(TypeError, match="numba cannot compile element for this index and data"):
+        SeparableObjective(reads_beyond, [[0], [1]], np.ones(2))(np.ones(2))
 
 
 def test_it_survives_a_pickle():

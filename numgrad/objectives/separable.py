@@ -122,7 +122,7 @@ class SeparableObjective:
         # Kept here, since each call makes a _Separable anew: the next one knows how fast the last one was.
         self._throughput = Throughput()
         self._known: _Layout | None = None
-        self._is_known = False  # whether an element was seen to read no more than it has
+        self._is_checked = False  # whether an element was seen to read no more than it has
         if self.data is not None and (not self.data.ndim or len(self.data) != len(self)):
             raise ValueError(f"data must have one row for each of {len(self)} elements, got {describe(self.data)}")
 
@@ -264,9 +264,9 @@ class _Separable(Unperturbed):
                 raise ValueError(f"{name} shares memory with x, but elements see only copies of x change; pass a copy")
         if point.size < least:
             raise ValueError(f"x of {point.size} elements is too short: index goes up to {least - 1}")
-        if len(self.f) and not self.f._is_known:
+        if len(self.f) and not self.f._is_checked:
             check_reach(self.f, point.reshape(-1), args)
-            self.f._is_known = True
+            self.f._is_checked = True
         return point, False
 
     def form(self, make: Any, scheme: tuple[Any, ...] = ()) -> Form:
