@@ -317,7 +317,7 @@ def causes(part: Comparison) -> Iterator[str]:
         if _alike(other, numerical, error).all() and not _alike(candidate, numerical, error).all():
             yield name
     if failed.size > 1 and not numerical.any():
-        yield "f is the same at all steps: does it read another array than x, or a copy of it?"
+        yield "all differences of f are zero: does it read another array than x, or a copy of it?"
     hints = [*_factor(candidate, numerical, failed), *_places(part)]
     yield from hints
     distance = np.linalg.norm(candidate - numerical)
