@@ -272,11 +272,10 @@ class Gradient(_Derivative):
         return value, gradient
 
 
-def _value_of_container(f: Any, x: Any, args: tuple[Any, ...]) -> float:
+def _value_of_container(f: Any, x: Any, args: tuple[Any, ...]) -> Any:
     whole = Container(x)
     here = whole.container()
-    value: float = PythonObjective(lambda _: f(renewed(here), *args)).value(whole.arrays, ())
-    return value
+    return PythonObjective(lambda _: f(renewed(here), *args)).value(whole.arrays, ())
 
 
 class Jacobian(_Derivative):

@@ -179,10 +179,8 @@ class Sides:
     def reach(self, vectors: Floats) -> Floats:
         """Return how far x may move along each vector, on both sides, within the bounds."""
         room = np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat)
-        reach: Floats = np.where(vectors == 0.0, math.inf, _SPARE * room / np.abs(vectors)).min(
-            axis=1, initial=math.inf
-        )
-        return reach
+        lengths = np.where(vectors == 0.0, math.inf, _SPARE * room / np.abs(vectors))
+        return np.asarray(lengths.min(axis=1, initial=math.inf))
 
     def objective_of(
         self, name: str | None, objective: driver.Objective

@@ -190,6 +190,16 @@ def test_f_may_put_other_arrays_into_its_container():
     assert list(x) == ["W", "b"]
 
 
+def test_f_may_take_arrays_out_of_a_container_in_its_container():
+    def f(p):
+        return np.sum(p["layer"].pop("W") ** 2) + p["list"].pop().sum()
+
+    x = {"layer": {"W": np.array([1.0, 2.0])}, "list": [np.ones(1)]}
+    found = numerical_gradient(f, x)
+    assert np.allclose(found["layer"]["W"], [2.0, 4.0])
+    assert np.allclose(found["list"][0], [1.0])
+
+
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
