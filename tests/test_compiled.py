@@ -519,6 +519,7 @@ def test_a_copy_that_is_kept_serves_again_and_gives_the_right_bits():
     assert len(objective_of(fails_beyond).kept) <= 1
 
 
+@needs_jit
 def test_jacobians_keep_one_copy_of_x_however_often_f_raises():
     @njit
     def fails_beyond(x):

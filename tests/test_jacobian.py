@@ -425,6 +425,17 @@ def test_a_compiled_f_that_captured_x_is_refused():
         numerical_jacobian(compiled(lambda z: z * x), x)
     with pytest.raises(ValueError, match=r"args\[0\] shares memory with x"):
         numerical_jacobian(compiled(lambda z, a: z * a), x, args=(x,))
+    f = compiled(lambda z: z * x)
+    for _ in range(3):  # the third one could be made as the second was
+        assert np.allclose(numerical_jacobian(f, x + 1.0), np.diag(x))
+    with pytest.raises(ValueError, match="captured variable 'x'"):
+        numerical_jacobian(f, x)
+
+
+def test_automatic_steps_fit_the_digits_of_complex64():
+    for returns in (np.complex64, np.float32):
+        found = numerical_jacobian(lambda x: np.exp(x).astype(returns), X.copy(), "auto")
+        assert np.abs(found - np.diag(np.exp(X))).max() < 1e-3 * np.exp(X).max()
 
 
 def test_a_copy_of_a_view_elsewhere_is_found():
