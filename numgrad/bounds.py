@@ -23,6 +23,7 @@ def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
     values = x.view(np.ndarray).reshape(-1).astype(np.float64)  # a matrix has no flat form
     readings = []
     for low, high in _readings(bounds, x):
+        low, high = -np.inf if low is None else low, np.inf if high is None else high
         low, high = (private_copy(plain_numbers(bound, "a bound")) for bound in (low, high))
         if np.isnan(low).any() or np.isnan(high).any():
             raise ValueError("bounds must not be NaN; use -inf and inf where there are none")
