@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import describe, finite_real, real_array, whole_number
-from .containers import Container, is_container, is_labelled, of_labelled, relabelled
+from .containers import Container, in_order, is_container, is_labelled, of_labelled, relabelled
 from .driver import Progress, Workers
 from .gradient import by_automatic_steps, takes_containers
 from .loops import (
@@ -196,6 +196,7 @@ def descent_path(f: Any, init_x: Any, lr: Any = 0.01, step_num: Any = 100, **opt
      [-0.75  1.  ]]
     """
     if is_labelled(init_x) and takes_containers(f, options.get("args", ()), init_x):
+        in_order(init_x, h=options.get("h"))
         f, init_x, options["callback"] = _of_labelled(f, init_x, options.get("callback"))
     descent = _Descent(f, init_x, lr, step_num, **options)
     memory = descent.memory[...]  # a view, which stays writable whatever f does to x
@@ -211,9 +212,9 @@ def descent_path(f: Any, init_x: Any, lr: Any = 0.01, step_num: Any = 100, **opt
 
 def _of_labelled(f: Any, x: Any, callback: Any) -> tuple[Any, NDArray[Any], Any]:
     """Return f, x and callback of a pandas object as those of one array, which f and callback receive with labels."""
-    is_usable = callable(callback)  # else it is refused
     f, array = of_labelled(f, x, "init_x")
-    return f, array, (lambda k, part: callback(k, relabelled(x, part))) if is_usable else callback
+    # What is no callable is handed on, and refused.
+    return f, array, (lambda k, part: callback(k, relabelled(x, part))) if callable(callback) else callback
 
 
 @dataclass
