@@ -22,8 +22,8 @@ def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
     """Return the flat bounds of all coordinates, after checking that `x` lies within them."""
     values = x.view(np.ndarray).reshape(-1).astype(np.float64)  # a matrix has no flat form
     readings = []
-    for low, high in _readings(bounds, x):
-        low, high = (private_copy(plain_numbers(bound, "a bound")) for bound in (low, high))
+    for pair in _readings(bounds, x):
+        low, high = (private_copy(plain_numbers(bound, "a bound")) for bound in _numbers(*pair))
         if np.isnan(low).any() or np.isnan(high).any():
             raise ValueError("bounds must not be NaN; use -inf and inf where there are none")
         try:
@@ -77,12 +77,16 @@ def _readings(bounds: Any, x: NDArray[Any]) -> list[tuple[Any, Any]]:
     are_arrays = isinstance(bounds, tuple) and all(isinstance(item, np.ndarray) for item in items)
     if x.ndim == 1 and len(items) == len(x) > 0 and not are_arrays and all(np.shape(item) == (2,) for item in items):
         has_none = any(end is None for item in items for end in item)
-        ends = [(-np.inf if low is None else low, np.inf if high is None else high) for low, high in items]
-        low_high: Any = tuple(map(list, zip(*ends, strict=True)))
+        low_high: Any = tuple(map(list, zip(*(_numbers(*item) for item in items), strict=True)))
         readings = [low_high] if has_none else [*readings, low_high]
     if not readings:
         raise ValueError(f"bounds must be a pair (low, high), or a pair for each coordinate, got {describe(bounds)}")
     return readings
+
+
+def _numbers(low: Any, high: Any) -> tuple[Any, Any]:
+    """Return two bounds, infinite ones in place of None."""
+    return -np.inf if low is None else low, np.inf if high is None else high
 
 
 def storable(low: Floats, high: Floats, kind: Any) -> tuple[Floats, Floats]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
-from .arguments import describe, is_compiled, plain_numbers, raise_compile_error, real_array, real_number
+from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
 from .driver import differentiate
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .magnitudes import LONG, SMALL, lengthen_small, rounding_near
@@ -134,9 +134,7 @@ def numerical_diff(
     >>> round(numerical_diff(lambda x: x**3, 2.0, order=2), 5)
     12.0
     """
-    if not callable(f):
-        raise TypeError(f"f must be callable, got {describe(f)}")
-    if args.__class__ is not tuple or args:
+    if args.__class__ is not tuple or args or not callable(f):
         driver.as_objective(f, args)  # which checks them
     call = (lambda x: f(x, *args)) if args else f
     point, order = private_copy(real_array(x)), arguments.whole_number("order", order, 1)

@@ -15,7 +15,6 @@ from . import driver
 from .arguments import (
     ALL_COORDINATES,
     as_coordinates,
-    describe,
     finite_real,
     is_compiled,
     plain_numbers,
@@ -87,6 +86,9 @@ class Estimate(Generic[Number]):
     def __float__(self) -> float:
         return float(self.value)
 
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as a dict of numbers and lists, as JSON takes them."""
         return {name: plain_of(value) for name, value in vars(self).items()}
@@ -133,14 +135,10 @@ class Estimate(Generic[Number]):
             known = labels(self.value)
             return [known[k] for k in places]
         shape = np.shape(self.value)
-        return [_named(np.unravel_index(k, shape) if shape else ()) for k in places]
+        return [f"({', '.join(map(str, np.unravel_index(k, shape) if shape else ()))})" for k in places]
 
     def _is_number(self) -> bool:
         return not is_container(self.value) and np.ndim(self.value) == 0
-
-
-def _named(index: tuple[Any, ...]) -> str:
-    return f"({', '.join(map(str, index))})"
 
 
 class _Options(TypedDict, total=False):
@@ -237,8 +235,7 @@ def estimate_derivative(
     >>> print(estimate_derivative(abs, 0.0))
     0(1)
     """
-    if not callable(f):
-        raise TypeError(f"f must be callable, got {describe(f)}")
+    driver.as_objective(f, args)  # which checks them
     points, goals = private_copy(real_array(x)), _goals(rtol, atol)
     objective = _of_one(f) if is_compiled(f) else PythonObjective(lambda point, *args: f(float(point[0]), *args))
     reach, rows, base = _reach(points, bounds, first_step), np.empty((points.size, COLUMNS)), None

@@ -42,6 +42,9 @@ __all__ = [
 ]
 
 _VISIBLE = 0.01  # of the width of the picture: a shorter step is a few pixels, and its secant looks like the tangent
+# Of the width of the picture, over which f is seen to change, whatever its unit: the step of slopes. Its truncation is
+# near 1e-9 of a slope. Fixed by test_slopes_follow_the_unit_of_the_picture in tests/test_plotting.py.
+_STEP = 1e-4
 _CONTOUR_DENSITY = 61  # points in each direction: the contours of a bowl look smooth, for 3,721 evaluations of f
 # The scheme, where its secant starts (in steps from the point), its colour in the user's cycle, and its line.
 _SECANTS: Any = (("forward", 0.0, "C3", "--"), ("central", -1.0, "C2", "-."))
@@ -64,7 +67,7 @@ def tangent_line(f: Callable[[float], float], x: float) -> Callable[[Any], Any]:
 
 
 def plot_tangent(
-    f: Function, at: float | Sequence[float], *, xlim: Pair, h: float = 1e-4, ax: Axes | None = None, **keywords: Any
+    f: Function, at: float | Sequence[float], *, xlim: Pair, h: Any = "auto", ax: Axes | None = None, **keywords: Any
 ) -> Axes:
     """Draw a function of one variable and its tangents.
 
@@ -76,9 +79,10 @@ def plot_tangent(
         Where the tangents touch; their slopes come from `numerical_diff`.
     xlim : pair of float
         The range of x.
-    h : float, default 1e-4
-        Step of the differences. If it can be seen, the secants of the forward and of the central difference are drawn
-        too, beside the tangent of a step of 1e-4: the central one is nearly parallel to it.
+    h : float or 'auto', default 'auto'
+        Step of the differences; 'auto' takes 1e-4 of the width of the picture. If it can be seen, the secants of the
+        forward and of the central difference are drawn too, beside the tangent of the automatic step: the central one
+        is nearly parallel to it.
     ax : matplotlib Axes, optional
         Where to draw.
     **keywords
@@ -96,13 +100,14 @@ def plot_tangent(
     'f(x)'
     """
     f, (low, high) = scalar(f), _limits("xlim", xlim)
-    h, ax = positive_step(h), as_axes(ax)
+    unseen, ax = _STEP * (high - low), as_axes(ax)
+    h = unseen if isinstance(h, str) and h == "auto" else positive_step(h)
     visible = h >= _VISIBLE * (high - low)
     grid = np.linspace(low, high, 401)
     ax.plot(grid, [f(float(x)) for x in grid], **merged({"color": "C0", "label": "f"}, keywords))
     for k, point in enumerate(drawn(at, "at").reshape(-1).tolist()):
         value, colour = f(point), ("C1", "C4")[k % 2]
-        slope = numerical_diff(f, point, 1e-4 if visible else h)
+        slope = numerical_diff(f, point, unseen if visible else h)
         ax.axline((point, value), slope=slope, color=colour, label=f"tangent at {point:g}: slope {slope:.6g}")
         ax.plot([point], [value], "o", color=colour)
         for scheme, start, colour, dashes in _SECANTS if visible else ():
@@ -147,10 +152,10 @@ def plot_gradient_field(
     """
     density, ax = whole_number("density", density, 2), as_axes(ax)
     _contours(f, xlim, ylim, ax)
-    xs, ys, points = _table(lambda x: x, xlim, ylim, density)
-    slopes = -numerical_gradient(f, points.reshape(-1, 2), points_axis=0).reshape(points.shape)
+    points = _table(lambda x: x, xlim, ylim, density)[2].reshape(-1, 2)
+    slopes = -numerical_gradient(f, points, _STEP * np.ptp(points, axis=0), points_axis=0)
     style = merged({"color": _ink(ax), "angles": "xy"}, keywords, "Collection")
-    ax.quiver(xs, ys, slopes[..., 0], slopes[..., 1], **style)
+    ax.quiver(*points.T, *slopes.T, **style)
     ax.set(title="The negative gradient points downhill")
     return ax
 

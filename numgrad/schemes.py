@@ -192,7 +192,7 @@ def rule_at(
     if h.__class__ is float and bounds is None and derivative == 1:
         rule, everywhere = _plan_for_all(known, h, loss_eps(x))
         return rule, everywhere if coordinates is None else everywhere._replace(members=coordinates)
-    is_one_step = not isinstance(h, str | list | np.ndarray)
+    is_one_step = is_one(h)
     if is_one_step and bounds is None and derivative == 1:
         return rule_at(x, positive_step(h), scheme, None, coordinates)
     stored = derivative == 1 and not is_one_step  # the divisor is the distance of the points as they are stored
@@ -309,6 +309,11 @@ def as_scheme(scheme: Any, derivative: int = 1) -> Scheme | str:
     )
 
 
+def is_one(h: Any) -> bool:
+    """Tell whether `h` is one step for all coordinates: no array, list, Series or tensor, and not automatic."""
+    return not (isinstance(h, str | list | np.ndarray) or getattr(h, "ndim", 0) > 0)
+
+
 def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
     """Return the step of each coordinate of `x`, or the one of all."""
     if isinstance(h, str) and h == "auto":
@@ -317,7 +322,7 @@ def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Float
             return np.fmax(_COMPLEX_STEP * scale, np.fmin(_NEAR_COMPLEX * scale, _LEAST_COMPLEX))
         # Relative to x, this makes truncation and round-off alike, of x as it is stored or of the values of f.
         return math.pow(max(resolution(x), eps), 1 / (scheme.order + scheme.derivative)) * scales(x)
-    if not isinstance(h, np.ndarray | list):
+    if is_one(h) or isinstance(h, str):
         return np.array([positive_step(h)])
     steps = private_copy(plain_numbers(h, "h"))
     least, most = extremes(steps)

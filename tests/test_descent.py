@@ -361,3 +361,17 @@ def test_a_compiled_f_that_ignores_its_argument_is_reported_whatever_moves(make)
     for run in (gradient_descent, descent_path):
         with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
             run(compiled_once(constant), make(3), 0.1, 2)
+
+
+@pytest.mark.parametrize("descend", [gradient_descent, gradient_ascent, descent_path])
+def test_steps_of_a_series_have_its_labels_in_their_order(descend):
+    pd = pytest.importorskip("pandas")
+    x = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0})
+    steps = pd.Series({"a": 1e-3, "b": 1e-4, "c": 1e-5})
+
+    def f(s):
+        return s["a"] ** 3 + s["b"] ** 3 + s["c"] ** 3
+
+    assert np.array_equal(descend(f, x, 1e-3, 2, h=steps), descend(f, x, 1e-3, 2, h=steps.to_numpy()))
+    with pytest.raises(ValueError, match=r"h must have the labels of x in their order; pass h.reindex_like\(x\)"):
+        descend(f, x, 1e-3, 2, h=steps[::-1])

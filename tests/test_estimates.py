@@ -343,3 +343,16 @@ def test_a_structure_of_few_digits_is_admitted(how):
         silent += found.converged and gap > 100 * found.error
     assert beyond <= 20
     assert silent <= 4
+
+
+@pytest.mark.parametrize("args", [2.0, None, [1.0], "ab", {}, np.ones(2)], ids=str)
+def test_further_arguments_are_a_tuple(args):
+    for estimate, x in ((estimate_derivative, 1.0), (estimate_gradient, np.ones(2))):
+        with pytest.raises(TypeError, match=r"args must be a tuple, got .*; write args="):
+            estimate(lambda x, *more: np.sum(x), x, args=args)
+
+
+def test_an_estimate_is_formatted_as_its_value():
+    estimate = estimate_derivative(lambda x: 3.0 * x, 2.0)
+    assert f"{estimate:.3f} {estimate:8.1e}" == " ".join((f"{estimate.value:.3f}", f"{estimate.value:8.1e}"))
+    assert f"{estimate}" == str(estimate)

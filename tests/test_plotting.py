@@ -92,6 +92,21 @@ def test_the_field_is_the_negative_gradient():
     assert (ax.get_xlim(), ax.get_ylim()) == ((-2.0, 2.0), (-1.0, 1.0))
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e-19, 1e-9, 1.0, 1e6, 1e13, 1e200])
+def test_slopes_follow_the_unit_of_the_picture(unit):
+    box = (-2.0 * unit, 2.0 * unit)
+    with np.errstate(all="raise", under="ignore"):
+        field = plotting.plot_gradient_field(lambda x: np.exp(-np.sum((x / unit) ** 2)), box, box, ax=axes(), density=5)
+        ax = plotting.plot_tangent(lambda x: np.exp(x / unit), 0.5 * unit, xlim=box, ax=axes())
+    (arrows,) = (child for child in field.collections if isinstance(child, Quiver))
+    x, y = np.meshgrid(*[np.linspace(-2.0, 2.0, 5)] * 2)
+    # Truncation is (4e-4)**2 / 6 of a third derivative of at most 10; round-off 1e-16 / 4e-4.
+    assert np.allclose(arrows.U.reshape(5, 5) * unit, 2 * x * np.exp(-x * x - y * y), rtol=0.0, atol=1e-6)
+    assert np.allclose(arrows.V.reshape(5, 5) * unit, 2 * y * np.exp(-x * x - y * y), rtol=0.0, atol=1e-6)
+    (tangent,) = (line for line in ax.lines if isinstance(line, AxLine))
+    assert tangent.get_slope() * unit == pytest.approx(np.exp(0.5), rel=1e-7)
+
+
 def test_a_descent_is_drawn_from_start_to_end():
     path = descent_path(function_2, [-3.0, 4.0], 0.1, 20)
     ax = plotting.plot_descent(function_2, path, ax=axes(), linestyle="--")

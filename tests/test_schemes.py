@@ -14,10 +14,12 @@ from numgrad import (
     IncrementalObjective,
     Scheme,
     descent_path,
+    estimate_gradient,
     gradient_descent,
     numerical_diff,
     numerical_gradient,
     numerical_hessian,
+    numerical_jacobian,
     reference,
     schemes,
     simpleNet,
@@ -266,6 +268,7 @@ def test_wrong_schemes_are_refused(arguments, error, message):
         ({"h": ["a"]}, TypeError, "h must hold real numbers"),
         ({"bounds": 3}, ValueError, r"bounds must be a pair \(low, high\), or a pair for each coordinate, got int 3"),
         ({"bounds": (0, 1, 2)}, ValueError, "bounds must be a pair"),
+        ({"bounds": (0, [None, 1])}, TypeError, "a bound must hold real numbers"),
         ({"bounds": (0, "a")}, TypeError, "a bound must hold real numbers"),
         ({"bounds": (0.0, np.nan)}, ValueError, "bounds must not be NaN"),
         ({"bounds": ([0.0, 0.0], 1.0)}, ValueError, r"bounds do not broadcast to x of shape \(3,\)"),
@@ -395,6 +398,49 @@ def test_no_evaluation_leaves_the_bounds_and_the_order_is_kept(scheme, h):
 def test_inside_the_bounds_nothing_changes(route):
     gradient = numerical_gradient(route, X, bounds=(-5.0, np.inf))
     assert gradient.tobytes() == numerical_gradient(route, X).tobytes()
+
+
+@pytest.mark.parametrize("bounds", [(0.5, None), (None, 0.5), (None, None)])
+def test_none_is_a_bound_that_there_is_not(bounds):
+    x, reals = (
+        np.array([0.5, 0.5, 0.5]),
+        tuple(np.inf * s if b is None else b for s, b in zip((-1, 1), bounds, strict=True)),
+    )
+    for derivative in (
+        numerical_gradient,
+        numerical_jacobian,
+        lambda f, x, bounds: estimate_gradient(f, x, bounds=bounds).value,
+    ):
+        found, expected = (derivative(waves, x, bounds=each) for each in (bounds, reals))
+        assert found.tobytes() == expected.tobytes()
+    found, expected = (numerical_diff(np.exp, 0.5, order=2, bounds=each) for each in (bounds, reals))
+    assert found == expected
+
+
+class ArrayLike:
+    """What is no array, but converts to one, as a Series or a tensor."""
+
+    def __init__(self, values):
+        self.values, self.ndim = np.asarray(values), np.ndim(values)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype)
+
+
+@pytest.mark.parametrize("scheme", [*ORDERS, "complex"])
+def test_steps_are_any_array_like(scheme):
+    steps = [1e-4, 2e-4, 3e-4]
+    for derivative in (numerical_gradient, numerical_diff):
+        f = waves if derivative is numerical_gradient else np.sin
+        expected = derivative(f, X, np.array(steps), scheme=scheme)
+        for h in (steps, ArrayLike(steps)):
+            assert derivative(f, X, h, scheme=scheme).tobytes() == expected.tobytes()
+    expected = numerical_gradient(np.sum, np.array([X, X]), np.array(steps), points_axis=0)
+    assert numerical_gradient(np.sum, np.array([X, X]), ArrayLike(steps), points_axis=0).tobytes() == expected.tobytes()
+    with pytest.raises(ValueError, match=r"h of shape \(2,\) does not broadcast"):
+        numerical_gradient(waves, X, ArrayLike([1e-4, 1e-4]), scheme=scheme)
+    with pytest.raises(TypeError, match="h must be a real number, got ArrayLike"):
+        numerical_gradient(waves, X, ArrayLike(1e-4), scheme=scheme)
 
 
 def test_compiled_and_python_agree_at_the_bounds():
