@@ -22,6 +22,7 @@ import numpy as np
 
 from . import __version__, check_gradient
 from .commands import demo, output, profiling, subjects
+from .threads import available_cores
 
 # The last two are 128 and the number of the signal, as of a program that a signal has ended.
 _CODES = (
@@ -211,7 +212,8 @@ def _point(text: str) -> Any:
             raise ValueError("it must hold numbers only, and one at least")
         return x if x.dtype.kind == "f" else x.astype(float)
     except (OSError, ValueError, TypeError, EOFError, RecursionError) as error:
-        raise argparse.ArgumentTypeError(f"cannot read a point from {text!r}: {error}") from None
+        cure = "pass a .npy file, or a list such as '[3.0, 4.0]'"
+        raise argparse.ArgumentTypeError(f"cannot read a point from {text!r}: {error}; {cure}") from None
 
 
 def _holds_bool(value: Any) -> bool:
@@ -262,7 +264,7 @@ _COMMANDS = {
 }
 _SHAPES = {"type": _shape, "nargs": "+", "metavar": "FEATURESxCLASSES"}
 _NETS = {"type": _net, "nargs": "+", "metavar": "SIZE-SIZE-SIZE"}
-_THREADS = {"type": _positive, "default": output.available_cores()}
+_THREADS = {"type": _positive, "default": available_cores()}
 _BUDGET = "a gradient that takes longer is projected from a sample of its coordinates (%(default)s)"
 # The command, its option, what the help says of it, and further arguments of add_argument, in the order of the help.
 # The options of "check, one of" exclude each other.

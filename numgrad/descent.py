@@ -236,13 +236,11 @@ class _Descent:
     scheme: AnyScheme = "central"
 
     def __post_init__(self) -> None:
-        if self.progress is not False:
-            driver.check_progress(self.progress)
+        driver.check_progress(self.progress)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, got {describe(self.callback)}")
         self.lr = finite_real("lr", self.lr)
-        if self.step_num.__class__ is not int or self.step_num < 0:
-            self.step_num = whole_number("step_num", self.step_num, 0)
+        self.step_num = whole_number("step_num", self.step_num, 0)
         self.objective = driver.as_objective(self.f, self.args)
         array = real_array(self.init_x, "init_x")
         # It refuses what f would not see change, of a copy too, and f may ignore what is private.
@@ -251,8 +249,7 @@ class _Descent:
             self.x, is_copy = written_through(array, self.init_x, "init_x")
             self.point, is_private = self.objective.place(self.x, self.args)
             self.private = is_copy or is_private
-        if self.workers.__class__ is not int or self.workers != 1:
-            self.workers = driver.as_workers(self.workers, self.objective)
+        self.workers = driver.as_workers(self.workers, self.objective)
         self.plan = rule_at(self.point, self.h, self.scheme)
         # What a subclass does beyond assigning is not wanted.
         self.memory = self.x if self.x.__class__ is np.ndarray else self.x.view(np.ndarray)
@@ -339,7 +336,7 @@ class _Descent:
         if self.plan[0].make is make_complex_step:
             driver.check_analytic(self.f, self.point, self.args)
         elif self.h.__class__ is float and not self.private and is_narrow(self.point):
-            driver.warn_of_few_digits(self.objective, self.point, self.args, self.h, slopes)
+            driver.warn_of_digits(*driver.eps_of_values(self.objective, self.point, self.args), self.h, slopes)
 
     def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
         ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags)

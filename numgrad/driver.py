@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import warnings
+from _thread import get_ident
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,7 +22,7 @@ from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
 from .points import EPS, scales
 from .processes import Engine, distribute, joblib_engine
-from .threads import MOST_WORKERS, Report, Sweep, Throughput
+from .threads import MOST_WORKERS, Report, Sweep, Throughput, available_cores
 
 __all__: list[str] = []  # nothing here is public
 
@@ -38,6 +38,7 @@ _LINES = 1e-5, 3e-7
 # Relative difference of the two from which on f is not analytic, if both lines tell the same.
 _ALIKE = 1e-6
 _analytic: WeakSet[Callable[..., Any]] = WeakSet()  # functions that have shown it
+_perturbed: dict[int, int] = {}  # by the id of an array on which a Python f is called in place, the thread that does it
 
 Function: TypeAlias = "Callable[..., Any]"
 Workers: TypeAlias = "int | Engine"
@@ -127,7 +128,7 @@ def as_workers(workers: Workers, objective: Objective) -> Workers:
     count = whole_number("workers", workers, -sys.maxsize)
     if count < 1 and count != -1:
         raise ValueError(f"workers must be at least 1, or -1 for all cores, got {count}")
-    count = min(_cores() if count == -1 else count, MOST_WORKERS)
+    count = min(available_cores() if count == -1 else count, MOST_WORKERS)
     if count > 1 and isinstance(objective, PythonObjective):
         return joblib_engine(count)
     if count > 1 and not objective.threads:
@@ -136,11 +137,6 @@ def as_workers(workers: Workers, objective: Objective) -> Workers:
             f"of its own"
         )
     return count
-
-
-def _cores() -> int:
-    # The cores that this process may use: taskset or a batch system may leave it fewer than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def differentiate(
@@ -152,17 +148,30 @@ def differentiate(
     workers: Workers = 1,
     progress: Progress = False,
 ) -> int:
-    """Write what a ``rule, where = plan`` makes of f near `x` to the rows of `out`; return flags, and never warn."""
+    """Write what a ``rule, where = plan`` makes of f near `x` to the rows of `out`; return flags, and never warn.
+
+    Raises
+    ------
+    ValueError
+        If another thread perturbs `x`, on which a Python f would be called: either would see the points of both.
+    """
     rule, where = plan
-    if progress is False and workers == 1:
-        flags = objective.at_once(x, args, rule, where, out)
-        if flags >= 0:
-            return flags
-    if not len(out):
-        return 0
-    sweep = objective.sweep(x, args, rule, where, out)
-    with reporting(progress, len(out)) as report:
-        return run(sweep, workers, report and _in_coordinates(report, sweep.size, len(out)))
+    is_in_place = isinstance(objective, PythonObjective) and not isinstance(objective, VectorizedObjective)
+    if is_in_place and _perturbed.setdefault(id(x), get_ident()) != get_ident():
+        raise ValueError("x is perturbed by another thread at this moment; give each thread an x of its own, x.copy()")
+    try:
+        if progress is False and workers == 1:
+            flags = objective.at_once(x, args, rule, where, out)
+            if flags >= 0:
+                return flags
+        if not len(out):
+            return 0
+        sweep = objective.sweep(x, args, rule, where, out)
+        with reporting(progress, len(out)) as report:
+            return run(sweep, workers, report and _in_coordinates(report, sweep.size, len(out)))
+    finally:
+        if is_in_place:
+            _perturbed.pop(id(x), None)
 
 
 def _in_coordinates(report: Report, units: int, coordinates: int) -> Report:
@@ -248,11 +257,6 @@ def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[
     returned = objective.returned(x, args)
     value, dtype = real_number(returned), np.asarray(returned).dtype
     return value, max(EPS, float(np.finfo(dtype).eps)) if dtype.kind == "f" else EPS
-
-
-def warn_of_few_digits(objective: Objective, x: Any, args: tuple[Any, ...], h: float, gradient: Floats) -> None:
-    """Warn if f computes in so few digits that fewer than three are right in the largest element of the gradient."""
-    warn_of_digits(*eps_of_values(objective, x, args), h, gradient)
 
 
 def warn_of_digits(value: float, eps: float, h: float, gradient: Floats) -> None:

@@ -18,7 +18,7 @@ from .magnitudes import SMALL, lengthen_small, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
 from .points import EPS, FLOAT64, batch_of, check_argument_is_all, extremes, is_narrow, resolution, scales
-from .schemes import AnyScheme, Bounds, StepSize, along_rows, central_rule, limits, rule_at, sum_of_values
+from .schemes import AnyScheme, Bounds, StepSize, along_rows, central_rule, is_one, limits, rule_at, sum_of_values
 
 __all__ = ["numerical_gradient"]
 
@@ -119,7 +119,7 @@ def numerical_gradient(
         array), or a `Scheme` of your own. An `IncrementalObjective` takes the central ones.
     bounds : pair of array_like, optional
         ``(low, high)``, each of which broadcasts to the shape of `x`, `scipy.optimize.Bounds`, or a pair for each
-        coordinate of a vector, None where there is no bound: f is evaluated at no point outside. Near a bound the
+        coordinate of a vector; None stands for no bound: f is evaluated at no point outside. Near a bound the
         scheme turns one-sided and keeps its order; where there is no room even for that, the step becomes smaller.
         Where the bounds meet there is no derivative; leave such coordinates out by `coordinates`.
     vectorized : bool, default False
@@ -157,7 +157,7 @@ def numerical_gradient(
         least 1; if `scheme` is unknown, or not one that an incremental `f` has; if `x` lies outside the bounds or they
         leave no room; if `out` has another shape or shares memory with `x` or `args`; if `coordinates` is not
         one-dimensional or out of range; if a compiled `f` has captured `x`; if elements of `x` share memory; if `f`
-        reads another array than `x` in another process.
+        reads another array than `x` in another process; if another thread perturbs `x` at the same time.
     ImportError
         If `progress` is True and tqdm is not installed, or processes are needed and joblib is not.
     Exception
@@ -225,7 +225,7 @@ def numerical_gradient(
     if plan[0].make is make_complex_step:
         driver.check_analytic(f, point, args, chosen, bounds)
     elif not private and h.__class__ is float and point.dtype is not FLOAT64 and is_narrow(point):
-        driver.warn_of_few_digits(objective, point, args, h, flat)
+        driver.warn_of_digits(*driver.eps_of_values(objective, point, args), h, flat)
     if flags != RESPONDED:
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
         driver.warn_of(flags, h, ignored, point)
@@ -318,11 +318,10 @@ def _cleared(out: Floats) -> Floats:
     return out
 
 
-_NO_OUT = "resume=True goes on with what is in out; pass the array of the gradient that was broken off"
-
-
 def _of_several(f: Any, x: Any, points_axis: int | None, resume: bool, options: dict[str, Any]) -> Any:
     """Return gradients at several points, the rest of a gradient, or those of the arrays of a container."""
+    if resume and options["out"] is None:
+        raise ValueError("resume=True goes on with what is in out; pass the array of the gradient that was broken off")
     if points_axis is not None:
         return _at_points(f, x, points_axis, resume, options)
     return (_resumed if resume else _of_container)(f, x, options)
@@ -331,8 +330,6 @@ def _of_several(f: Any, x: Any, points_axis: int | None, resume: bool, options: 
 def _resumed(f: Any, x: Any, options: dict[str, Any]) -> NDArray[np.float64]:
     """Write what is NaN in `out`, as it comes, and return that."""
     out, coordinates, progress = (options.pop(name) for name in ("out", "coordinates", "progress"))
-    if out is None:
-        raise ValueError(_NO_OUT)
     array = arguments.real_array(x)
     chosen = np.arange(array.size) if coordinates is None else arguments.as_coordinates(coordinates, array.size)
     shape = array.shape if coordinates is None else chosen.shape
@@ -413,8 +410,6 @@ def _at_points(f: Any, x: Any, axis: Any, resume: bool, options: dict[str, Any])
     args, progress, out = (options[name] for name in ("args", "progress", "out"))
     if options["coordinates"] is not None:
         raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
-    if resume and out is None:
-        raise ValueError(_NO_OUT)
     points, axis = as_points(x, axis)
     driver.check_progress(progress)
     result: NDArray[np.float64] = arguments.result_buffer(out, np.shape(x), x, args)
@@ -444,7 +439,7 @@ def _write_at_points(
         check_argument_is_all(f, x, lambda: f(point.copy(), *args))
     if not points.size:
         return
-    is_default = not isinstance(h, str | np.ndarray | list) and options["scheme"] == "central"
+    is_default = is_one(h) and options["scheme"] == "central"
     size, total = points[:1].size, points.size
     if not is_default or options["bounds"] is not None or not (objective.has_descent or is_python):
         with driver.reporting(progress, total) as report:

@@ -30,6 +30,11 @@ _THREADS_FROM = 25
 MOST_WORKERS = max(16, 4 * (os.cpu_count() or 1))
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use: taskset or a batch system may leave it fewer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Sweep:
     """The work of a rule: units 0 <= k < size, independent of each other; unit k writes row k of `out`."""
 

@@ -405,6 +405,10 @@ def test_check_takes_a_first_step_and_refuses_what_was_not_judged(module, capsys
         (["nosuch:f", "--gradient", "cubes:f", "--at", "[1]"], "cannot find nosuch:f: No module named 'nosuch'"),
         (["cubes:number", "--gradient", "cubes:f", "--at", "[1]"], "cubes:number is not callable"),
         (["cubes:f", "--gradient", "cubes:right", "--at", "[1, "], "cannot read a point from '\\[1, ': "),
+        *(
+            (["cubes:f", "--gradient", "cubes:right", "--at", at], "pass a .npy file, or a list such as")
+            for at in ("1,2", "1 2", "x.txt", "cubes:x")
+        ),
         (
             ["cubes:f", "--gradient", "cubes:right", "--at", "no.npy"],
             "from 'no.npy': .*No such file",

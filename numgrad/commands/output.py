@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import platform
 import sys
 import warnings
@@ -20,6 +19,7 @@ import numpy as np
 
 from .. import __version__
 from ..display import table
+from ..threads import available_cores
 
 __all__: list[str] = []  # nothing here is public
 
@@ -207,11 +207,6 @@ def machine() -> str:
         name = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
     packages = f"numpy {np.__version__}, numba {metadata.version('numba')}, numgrad {__version__}"
     return f"{name}, {available_cores()} cores, Python {platform.python_version()}, {packages}"
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def with_unit(amount: float, units: Sequence[tuple[str, float]]) -> str:

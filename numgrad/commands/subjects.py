@@ -24,6 +24,7 @@ from .. import (
     simpleNet,
 )
 from ..arguments import describe, is_compiled, raise_argument_changed, real_array, real_number
+from ..containers import flat_of
 from ..points import is_unchanged, native_copy
 from . import output
 
@@ -124,7 +125,7 @@ class Network:
 
     def exact(self, _: int = 0) -> Floats:
         """Return the gradient by backpropagation, of all parameters in turn."""
-        return _joined(self.net.gradient(self.x, self.t))
+        return flat_of(self.net.gradient(self.x, self.t))
 
     def routes(self, h: float, workers: int, peers: bool) -> Iterator[Route]:  # noqa: ARG002, they would take hours
         """Yield the routes of this package, and of backpropagation."""
@@ -132,12 +133,8 @@ class Network:
         plain: dict[str, Any] = {"NumPy reference": reference.numerical_gradient, "Python callable": numerical_gradient}
         for name, package in plain.items():
             yield Route(name, partial(_of_first, package, lambda _: net.loss(x, t), self.flat, [h]))
-        yield Route("layers", lambda _: _joined(net.numerical_gradient(x, t, h, workers=workers)), whole=True)
+        yield Route("layers", lambda _: flat_of(net.numerical_gradient(x, t, h, workers=workers)), whole=True)
         yield Route("NumPy backprop", self.exact, whole=True)
-
-
-def _joined(slopes: dict[str, Any]) -> Floats:
-    return np.concatenate([array.reshape(-1) for array in slopes.values()])
 
 
 class Function:
