@@ -157,6 +157,7 @@ def differentiate(
     """
     rule, where = plan
     is_in_place = isinstance(objective, PythonObjective) and not isinstance(objective, VectorizedObjective)
+    is_in_place &= not callable(workers)  # an engine gets copies
     if is_in_place and _perturbed.setdefault(id(x), get_ident()) != get_ident():
         raise ValueError("x is perturbed by another thread at this moment; give each thread an x of its own, x.copy()")
     try:
