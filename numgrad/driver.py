@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from _thread import get_ident
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -38,7 +37,6 @@ _LINES = 1e-5, 3e-7
 # Relative difference of the two from which on f is not analytic, if both lines tell the same.
 _ALIKE = 1e-6
 _analytic: WeakSet[Callable[..., Any]] = WeakSet()  # functions that have shown it
-_perturbed: dict[int, int] = {}  # by the id of an array on which a Python f is called in place, the thread that does it
 
 Function: TypeAlias = "Callable[..., Any]"
 Workers: TypeAlias = "int | Engine"
@@ -148,31 +146,17 @@ def differentiate(
     workers: Workers = 1,
     progress: Progress = False,
 ) -> int:
-    """Write what a ``rule, where = plan`` makes of f near `x` to the rows of `out`; return flags, and never warn.
-
-    Raises
-    ------
-    ValueError
-        If another thread perturbs `x`, on which a Python f would be called: either would see the points of both.
-    """
+    """Write what a ``rule, where = plan`` makes of f near `x` to the rows of `out`; return flags, and never warn."""
     rule, where = plan
-    is_in_place = isinstance(objective, PythonObjective) and not isinstance(objective, VectorizedObjective)
-    is_in_place &= not callable(workers)  # an engine gets copies
-    if is_in_place and _perturbed.setdefault(id(x), get_ident()) != get_ident():
-        raise ValueError("x is perturbed by another thread at this moment; give each thread an x of its own, x.copy()")
-    try:
-        if progress is False and workers == 1:
-            flags = objective.at_once(x, args, rule, where, out)
-            if flags >= 0:
-                return flags
-        if not len(out):
-            return 0
-        sweep = objective.sweep(x, args, rule, where, out)
-        with reporting(progress, len(out)) as report:
-            return run(sweep, workers, report and _in_coordinates(report, sweep.size, len(out)))
-    finally:
-        if is_in_place:
-            _perturbed.pop(id(x), None)
+    if progress is False and workers == 1:
+        flags = objective.at_once(x, args, rule, where, out)
+        if flags >= 0:
+            return flags
+    if not len(out):
+        return 0
+    sweep = objective.sweep(x, args, rule, where, out)
+    with reporting(progress, len(out)) as report:
+        return run(sweep, workers, report and _in_coordinates(report, sweep.size, len(out)))
 
 
 def _in_coordinates(report: Report, units: int, coordinates: int) -> Report:

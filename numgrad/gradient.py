@@ -157,7 +157,7 @@ def numerical_gradient(
         least 1; if `scheme` is unknown, or not one that an incremental `f` has; if `x` lies outside the bounds or they
         leave no room; if `out` has another shape or shares memory with `x` or `args`; if `coordinates` is not
         one-dimensional or out of range; if a compiled `f` has captured `x`; if elements of `x` share memory; if `f`
-        reads another array than `x` in another process; if another thread perturbs `x` at the same time.
+        reads another array than `x` in another process.
     ImportError
         If `progress` is True and tqdm is not installed, or processes are needed and joblib is not.
     Exception

@@ -21,13 +21,10 @@ from problems import JIT, PROBLEMS, compiled, compiled_once, error_bound, interr
 
 from numgrad import (
     check_gradient,
-    descent_path,
     estimate_gradient,
     gradient_descent,
     numerical_diff,
     numerical_gradient,
-    numerical_hessian,
-    numerical_jacobian,
     reference,
 )
 
@@ -838,66 +835,6 @@ def test_calls_from_several_python_threads_work(route):
     for thread in threads:
         thread.join()
     assert [r.tobytes() for r in results] == [e.tobytes() for e in expected]
-
-
-IN_PLACE = {
-    "the default": lambda f, x: numerical_gradient(f, x),
-    "another scheme": lambda f, x: numerical_gradient(f, x, scheme="forward"),
-    "automatic steps": lambda f, x: numerical_gradient(f, x, "auto"),
-    "a container": lambda f, x: numerical_gradient(lambda p: f(p["a"]), {"a": x}),
-    "an estimate": lambda f, x: estimate_gradient(f, x),
-    "a descent": lambda f, x: descent_path(f, x, 0.1, 2),
-    "a Jacobian": lambda f, x: numerical_jacobian(lambda x: np.array([f(x)]), x),
-    "a Hessian": lambda f, x: numerical_hessian(f, x),
-}
-
-
-def in_a_thread(call):
-    """Return what a call in another thread returns, or the exception that it raises."""
-    found = []
-
-    def work():
-        try:
-            found.append(call())
-        except Exception as error:  # noqa: BLE001, it is the result
-            found.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    return found[0]
-
-
-@pytest.mark.parametrize("second", IN_PLACE)
-@pytest.mark.parametrize("first", IN_PLACE)
-def test_an_x_that_another_thread_perturbs_is_refused(first, second):
-    x, other, found = np.array([1.0, 2.0]), np.array([3.0, 4.0]), []
-    before = x.tobytes()
-
-    def f(point):
-        # At the points that are asked for next to x, not for the value at x itself.
-        if x.tobytes() != before and not found:
-            found.append(in_a_thread(lambda: IN_PLACE[second](np.sum, x)))
-            found.append(in_a_thread(lambda: IN_PLACE[second](np.sum, other)))
-        return np.sum(point)
-
-    IN_PLACE[first](f, x)
-    refused, free = found
-    assert isinstance(refused, ValueError)
-    assert "x is perturbed by another thread at this moment; give each thread an x of its own" in str(refused)
-    assert not isinstance(free, Exception)
-    assert x.tobytes() == before
-
-
-def test_an_x_is_free_again_after_any_exit():
-    x = np.array([1.0, 2.0])
-    for f in (lambda x: 1 / 0, lambda x: "no number", lambda x: x.fill(0.0)):
-        with pytest.raises((ZeroDivisionError, TypeError, ValueError)):
-            numerical_gradient(f, x)
-    assert np.allclose(in_a_thread(lambda: numerical_gradient(np.sum, x)), 1.0)
-    # Within one thread, f itself may differentiate at x.
-    nested = numerical_gradient(lambda x: np.sum(numerical_gradient(lambda x: np.sum(x**3), x)), x)
-    assert np.allclose(nested, 6 * x, rtol=1e-4)
 
 
 def gradient_in_child(workers):

@@ -87,9 +87,9 @@ def run_in_place(memory: NDArray[Any], saved: NDArray[Any], loop: Loop, state: A
     ValueError
         If f has written to the memory.
     """
-    owner = memory.base
+    x, owner = state[0], memory.base
     held = ref(owner) if owner.__class__ is np.ndarray else None  # see `points.held_in_place`
-    undo = None if state[0].__class__ is np.ndarray else points.undoing_masks([state[0]])
+    undo = None if x.__class__ is np.ndarray else points.undoing_masks([x])
     try:
         flags = loop(state, *units)
         unchanged = (memory.size < _FEW and memory.tobytes() == saved.tobytes()) or is_unchanged(memory, saved)
@@ -348,8 +348,7 @@ class VectorizedSweep(PythonSweep):
             batch[k, rows, members] = place
         found = self.rows_of(batch.reshape(-1, *x.shape)).reshape(len(moved), len(units), -1)
         results, places = iter(found), iter(moved)
-        total: Any = self.zero
-        width: Any = 0.0
+        total, width = self.zero, 0.0  # type: Any, Any
         if denominator is not None:
             width = denominator if len(where.starts) else denominator * steps
         with np.errstate(all="ignore"):
