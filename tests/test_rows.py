@@ -638,6 +638,10 @@ def test_verify_allows_rows_of_float32_for_their_rounding(kind):
     x, W, t, rows = problem(25)
     single = LayerObjective(x, lambda z, t: rows[kind](z.astype(np.float32), t).astype(np.float32), (t,))
     single.verify(W, samples=30)
+    # And it is right: as far as the spacing of float32 lets differences of a step of 1e-2 be.
+    double = LayerObjective(x, rows[kind], (t,))
+    apart = np.abs(numerical_gradient(single, W, 1e-2) - numerical_gradient(double, W, 1e-2))
+    assert apart.max() < 64 * 2.0**-23 * np.abs(rows[kind](x @ W, t)).max() / 1e-2
 
 
 def test_an_objective_travels():

@@ -128,7 +128,7 @@ def _subtract(row: Any, values: Any, width: float) -> int:
         raise ValueError(SHAPE_CHANGED)
     responded = False
     for j in range(row.size):
-        difference = float(row[j]) - float(values[j])  # of plain Python, which infinities do not make warn
+        difference = float(row[j]) - float(values[j])  # NumPy's would warn of infinities without the compiler
         responded |= difference != 0.0
         row[j] = difference / width
     return RESPONDED if responded else 0
