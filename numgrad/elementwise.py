@@ -11,10 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
-from .driver import differentiate
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
-from .magnitudes import LONG, SMALL, lengthen_small, rounding_near
-from .objectives.python import PythonObjective
+from .magnitudes import LONG, SMALL, least_magnitude, lengthen_small, rounding_near
 from .points import (
     EPS,
     LOSS_EPS,
@@ -25,7 +23,7 @@ from .points import (
     scales,
     where_defined,
 )
-from .schemes import AnyScheme, Bounds, StepSize, along_rows, limits, rule_at, sum_of_values
+from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at
 
 __all__ = ["numerical_diff"]
 
@@ -246,16 +244,13 @@ class _Terms(NamedTuple):
 
 def _values_at(f: Callable[[Any], Any], x: Floats, moved: Floats, is_scalar: bool) -> tuple[Floats, float]:
     """Return f where the elements of x have moved by each row, and the spacing of what it returned."""
-    spacings, values = [EPS], np.empty(moved.shape)
-
-    def as_numbers(returned: Any) -> Any:
-        found = real_number(returned) if is_scalar else _real_values(returned, x).ravel()
-        spacings.append(resolution(np.asarray(returned)))
-        return found
-
-    objective = PythonObjective(lambda point: f(point.item() if is_scalar else point.copy()), as_numbers)
-    differentiate(objective, x, (), (sum_of_values(1.0)._replace(columns=x.size), along_rows(moved)), values)
-    return values, max(spacings)
+    values, eps, flat = np.empty(moved.shape), EPS, x.ravel()
+    for row, move in zip(values, moved, strict=True):
+        point = flat + move
+        returned = f(point.item() if is_scalar else point.reshape(x.shape))
+        row[...] = real_number(returned) if is_scalar else _real_values(returned, x).ravel()
+        eps = max(eps, resolution(np.asarray(returned)))
+    return values, eps
 
 
 def _linear(
@@ -265,21 +260,22 @@ def _linear(
     rule, where, order = plan
     _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
     n, flat, offsets, weights = x.size, x.ravel(), offsets.T[:, index], weights.T[:, index]  # a column an element
-    counts = weights.any(axis=1) | (n == 0)
-    offsets, weights = offsets[counts], weights[counts]
+    if len(index) > 1:  # next to a bound a scheme has stand-ins, of which elements of their own may take none
+        counts = weights.any(axis=1) | (n == 0)
+        offsets, weights = offsets[counts], weights[counts]
     moved = np.empty((len(offsets), n))
     moved[...] = offsets * where.lengths
     values, eps = _values_at(f, x, moved, is_scalar)  # an element has a step and a weight of its own
     with np.errstate(all="ignore"):
         terms = weights * values if len(index) == 1 else np.where(weights == 0.0, 0.0, weights * values)
-        divisors = denominators[index] * where.lengths
         if use_stored_distance:
             divisors = (weights * ((flat + moved) - flat)).sum(axis=0)
+        else:
+            divisors = denominators[index] * where.lengths
         quotients = terms.sum(axis=0) / divisors
         for _ in range(order - 1):  # one at a time: a power of a small step would be 0
             quotients = quotients / where.lengths
-        lengths = np.abs(np.broadcast_to(where.lengths, n))
-        return quotients, _Terms(moved, values, terms, weights, divisors, lengths, eps)
+        return quotients, _Terms(moved, values, terms, weights, divisors, np.abs(where.lengths), eps)
 
 
 def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) -> tuple[Any, bool]:
@@ -290,7 +286,7 @@ def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) 
         plan = *rule_at(x, h, scheme, bounds, eps=terms.eps, derivative=order), order
         found, terms = _linear(f, x, plan, is_scalar)
     rule, where, _ = plan
-    if isinstance(h, str) and (order > 1 or (scales(x) < SMALL).any()):
+    if isinstance(h, str) and (order > 1 or least_magnitude(x) < SMALL):
         _look_again(f, x, plan, how, (found, terms))
     lost = (np.abs(x).ravel() * rule.data[1] > np.abs(where.lengths)).any()
     return found.reshape(x.shape)[()], bool(lost)

@@ -227,15 +227,22 @@ def check_argument_is_all(
         _independent[f] = ref(memory)
 
 
+def is_separate(f: Any) -> bool:
+    """Return whether a vectorized f was seen to take the points of a batch one by one."""
+    try:
+        return f in _separate
+    except TypeError:  # no hash, or no weak references
+        return False
+
+
 def check_separate(f: Any, x: NDArray[Any], alone: Any, values: Callable[[NDArray[Any]], Any], ends_at: Any) -> None:
     """Raise a ValueError if the value of a point in a batch changes with the others there; asked once for each f.
 
     `alone` is its value among copies of itself, `values` gives those of a batch, `ends_at(x)` the ends, flat, between
     which f is to be evaluated; it may be None.
     """
-    with suppress(TypeError):  # no hash, or no weak references
-        if f in _separate:
-            return
+    if is_separate(f):
+        return
     move = _SHARE * (1.0 + np.abs(x))
     others = np.stack([x + move, x, x + 0.3 * move])
     if ends_at is not None:
