@@ -70,17 +70,19 @@ def whole_number(name: str, value: Any, least: int) -> int:
 
 
 def real_array(x: ArrayLike, name: str = "x") -> NDArray[Any]:
-    """Return `x` as an array of real numbers, without a copy where it is one already.
+    """Return `x` as an array of real numbers, without a copy where it is one already, and without a mask.
 
     Raises
     ------
     TypeError
-        If `x` holds anything but integers and floating-point numbers, or if it is a list of masked arrays.
+        If `x` holds anything but integers and floating-point numbers, or if elements are masked.
     ValueError
         If it is a ragged list.
     """
     if x.__class__ is np.ndarray and x.dtype is FLOAT64:
         return x
+    if isinstance(x, list | tuple | np.ma.MaskedArray):
+        refuse_masks(x, name)
     try:
         array = x if isinstance(x, np.ndarray) else np.asarray(x)
     except ValueError:
@@ -89,11 +91,9 @@ def real_array(x: ArrayLike, name: str = "x") -> NDArray[Any]:
         raise ValueError(f"{name} must be a rectangular array, but its rows differ in length") from None
     except (RuntimeError, TypeError) as error:  # a tensor that requires grad, or one on another device
         raise TypeError(f"{name} must be an array of real numbers, got {type(x).__name__}: {error}") from None
-    if array is not x and array.ndim > 1 and isinstance(x, list | tuple) and any(map(np.ma.is_masked, x)):
-        raise TypeError(f"{name} must be one array, or a list without masks, which it loses; pass numpy.ma.stack of it")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers (integers or floats), got dtype {array.dtype}{_remedy(x)}")
-    return array
+    return array.view(np.ndarray) if isinstance(array, np.ma.MaskedArray) else array
 
 
 def is_masked(value: Any) -> bool:
@@ -103,10 +103,9 @@ def is_masked(value: Any) -> bool:
     return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
 
 
-# What is said of a mask that a copy would lose.
-IN_A_MEAN = "which a mean cannot leave out; pass its .filled(0.0), or the rest alone"
+# What is said of masked elements: f receives plain arrays.
+LEFT_OUT = "which would count as what is below the mask; pass its .filled(0.0), or the rest alone, its .compressed()"
 NO_DERIVATIVES = "which have no derivatives; let f return .filled(numpy.nan)"
-LEFT_OUT = "which would count as what is below the mask; pass its .filled(value), or the rest alone"
 
 
 def refuse_masks(value: Any, name: str, rule: str = LEFT_OUT) -> None:
@@ -123,11 +122,11 @@ def unmasked(value: Any, name: str, rule: str = LEFT_OUT) -> NDArray[Any]:
     return np.asarray(value)
 
 
-def plain_numbers(value: Any, name: str, rule: str = LEFT_OUT) -> NDArray[Any]:
-    """Return real numbers as an array of NumPy's own class; TypeError, as of `real_array`, also if some are masked."""
+def plain_numbers(value: Any, name: str) -> NDArray[Any]:
+    """Return real numbers as an array of NumPy's own class; TypeError as of `real_array`."""
     if value.__class__ is np.ndarray and value.dtype is FLOAT64:  # two calls less, of ten in a loss of the chapter
         return value
-    return unmasked(real_array(value, name), name, rule)
+    return np.asarray(real_array(value, name))
 
 
 def random_generator(rng: Any) -> np.random.Generator:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import describe, is_masked, real_array
+from .arguments import describe, real_array
 from .containers import in_order, is_array, is_tree, leaves, named
 
 __all__: list[str] = []  # nothing here is public
@@ -46,8 +46,6 @@ def shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
 
 
 def _part(part: Any, shape: tuple[int, ...], label: str) -> NDArray[Any]:
-    if is_masked(part):
-        raise TypeError(f"{label} has masked elements, which nothing can be compared with; pass its .filled(0.0)")
     if isinstance(part, tuple) and any(map(is_array, part)):
         raise TypeError(
             f"{label} must be one array of shape {shape}, got a tuple of {len(part)}, as of a value and a gradient; "

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .arguments import raise_argument_changed, real_array
 from .bounds import limits
-from .points import preserving, undoing_masks, written_through
+from .points import preserving, written_through
 
 __all__ = ["labels"]
 
@@ -31,7 +31,7 @@ def is_tree(value: Any) -> bool:
 
 def is_array(value: Any) -> bool:
     """Tell whether something is an array of one axis at least, of NumPy or another library."""
-    return bool(getattr(value, "ndim", 0)) and not isinstance(value, np.ma.MaskedArray)
+    return bool(getattr(value, "ndim", 0))
 
 
 def is_labelled(value: Any) -> bool:
@@ -286,25 +286,6 @@ class Container:
         return list(found)
 
 
-def keeping_masks(f: Callable[..., Any], arrays: Iterable[Any]) -> Callable[..., Any]:
-    """Return f, or where some arrays are masked a function that undoes what f does to their masks, and refuses it."""
-    masked = [array for array in arrays if isinstance(array, np.ma.MaskedArray)]
-    if not masked:
-        return f
-
-    def kept(*args: Any) -> Any:
-        undo = undoing_masks(masked)
-        try:
-            found = f(*args)
-        finally:
-            is_changed = undo()
-        if is_changed:
-            raise_argument_changed()
-        return found
-
-    return kept
-
-
 class OfOneArray:
     """``f`` of a container as a function of one of its arrays, for an objective that perturbs this one.
 
@@ -359,7 +340,7 @@ class Joined(Container):
     """The arrays of a container as the parts of one array, `flat`, in C order.
 
     What `of` returns writes a point to the arrays, calls f, and finds out whether f has written to them. In place of an
-    array that has fewer digits than `flat`, which stays as it is, f receives one of the same class and mask.
+    array that has fewer digits than `flat`, which stays as it is, f receives one of the same class.
     """
 
     def __init__(self, x: Any) -> None:
@@ -407,7 +388,7 @@ class _OfFlat:
 
     def __init__(self, x: Joined, f: Callable[..., Any], is_gradient: bool) -> None:
         self.x, self.f, self.is_gradient, self.parts = x, f, is_gradient, list(x.parts.values())
-        self.plain, self.function = [part.view(np.ndarray) for part in self.parts], keeping_masks(f, self.parts)
+        self.plain = [part.view(np.ndarray) for part in self.parts]
 
     def __reduce__(self) -> Any:
         return _OfFlat, (self.x, self.f, self.is_gradient)
@@ -416,7 +397,7 @@ class _OfFlat:
         """Return what f returns for a point that is written to its arrays."""
         for place, part in zip(self.x.places.values(), self.plain, strict=True):
             part[...] = flat[place].reshape(part.shape)
-        found, unchanged = preserving(self.plain, lambda _: self.function(renewed(self.x.like(self.parts)), *args))
+        found, unchanged = preserving(self.plain, lambda _: self.f(renewed(self.x.like(self.parts)), *args))
         if not unchanged:
             raise_argument_changed()
         return self.x.gradients(found) if self.is_gradient else found

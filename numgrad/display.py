@@ -96,8 +96,8 @@ def check_kind(name: str, value: Any, attribute: str, maker: str) -> None:
 
 def drawn(value: Any, name: str) -> NDArray[np.float64]:
     """Return real numbers as a float64 array, with NaN for what is masked: a gap in the picture."""
-    array = np.asanyarray(real_array(value, name), dtype=np.float64)
-    return np.asarray(np.ma.filled(array, np.nan) if isinstance(array, np.ma.MaskedArray) else array)
+    filled = value.astype(np.float64).filled(np.nan) if isinstance(value, np.ma.MaskedArray) else value
+    return np.asarray(real_array(filled, name), dtype=np.float64)
 
 
 def scalar(f: Any) -> Callable[[Any], float]:

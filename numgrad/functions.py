@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import reference
-from .arguments import FLOAT64, IN_A_MEAN, describe, plain_numbers, real_array, unmasked
+from .arguments import FLOAT64, describe, plain_numbers, real_array, unmasked
 from .loops import Floats
 from .points import private_copy
 
@@ -56,7 +56,7 @@ def sigmoid(x: Any) -> Any:
     >>> print(sigmoid([-1000.0, 0.0, 2.0]).round(6))
     [0.       0.5      0.880797]
     """
-    values = np.asanyarray(real_array(x), dtype=FLOAT64)  # a mask stays one, as of relu
+    values = np.asanyarray(_real_or_masked(x), dtype=FLOAT64)
     return 1.0 / (1.0 + np.exp(-np.clip(values, _LOWEST, None)))
 
 
@@ -69,7 +69,12 @@ def relu(x: Any) -> Any:
     >>> print(relu([-1.0, 2.0]))
     [0. 2.]
     """
-    return np.maximum(real_array(x), 0.0)
+    return np.maximum(_real_or_masked(x), 0.0)
+
+
+def _real_or_masked(x: Any) -> NDArray[Any]:
+    """Return real numbers as an array, with the mask that they have."""
+    return x if isinstance(x, np.ma.MaskedArray) else real_array(x)
 
 
 def sum_squared_error(y: ArrayLike, t: ArrayLike) -> float:
@@ -166,7 +171,7 @@ def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
     >>> cross_entropy_error([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0], 2)
     0.510825457099338
     """
-    probabilities = plain_numbers(y, "y", IN_A_MEAN)
+    probabilities = plain_numbers(y, "y")
     labels = as_labels(t, probabilities.shape)
     if labels.shape == probabilities.shape:
         batch = probabilities.size // probabilities.shape[-1]
@@ -180,7 +185,7 @@ def as_labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True
     `loss` leaves the range to its kernel, which looks at each label anyway.
     """
     if t.__class__ is not np.ndarray or t.dtype.kind not in "fiu":
-        t = unmasked(_real_or_boolean(t), "t", IN_A_MEAN)
+        t = unmasked(_real_or_boolean(t), "t")
     if not 1 <= len(shape) <= 2 or 0 in shape:
         raise ValueError(f"y must have the shape (classes,) or (batch, classes) and not be empty, got {shape}")
     if t.shape == (1,) and len(shape) == 1 and (shape != (1,) or not t.any()):

@@ -148,9 +148,9 @@ def numerical_gradient(
     ------
     TypeError
         If `f` is not callable, returns anything but one real number, or cannot be compiled for this `x`; if `x` is
-        not real, or has masked elements where a copy of it is perturbed; if another argument is of the wrong type; if
-        `f` cannot travel to other processes, or starts threads of its own and `workers` asks for several; if the scheme
-        is 'complex' and `f` returns a real number.
+        not real, or has masked elements; if another argument is of the wrong type; if `f` cannot travel to other
+        processes, or starts threads of its own and `workers` asks for several; if the scheme is 'complex' and `f`
+        returns a real number.
     ValueError
         If `f` writes to its argument, and leaves it so, or reads `x` by another way where it is given a copy, or is not
         analytic though the scheme is 'complex'; if `h` is not finite and positive or `workers` is neither -1 nor at

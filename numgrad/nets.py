@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arguments import (
     FLOAT64,
-    IN_A_MEAN,
     describe,
     finite_real,
     plain_numbers,
@@ -165,7 +164,7 @@ class simpleNet:  # noqa: N801, the book's name
 
     def _operands(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return `x` as one sample or a batch of samples that fit `W`, and `W`."""
-        rows, weights = plain_numbers(x, "x", IN_A_MEAN), plain_numbers(self.W, "W", IN_A_MEAN)
+        rows, weights = plain_numbers(x, "x"), plain_numbers(self.W, "W")
         if weights.ndim != 2 or 0 in weights.shape:
             raise ValueError(f"W must have the shape (features, classes) and not be empty, got {weights.shape}")
         if not 1 <= rows.ndim <= 2 or rows.shape[-1] != len(weights):

@@ -50,22 +50,12 @@ def private_copy(x: NDArray[Any]) -> NDArray[np.float64]:
     """Return a new C-contiguous float64 array with the shape and values of `x`."""
     if x.__class__ is np.ndarray and x.dtype is FLOAT64:
         return x.copy()  # half the time of the general way
-    return np.array(without_mask(x), dtype=FLOAT64, order="C", subok=False)
+    return np.array(x, dtype=FLOAT64, order="C", subok=False)
 
 
 def batch_of(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a batch of copies of one point, which has the length of no axis of the point."""
     return np.repeat(x[np.newaxis], next(k for k in range(1, x.ndim + 2) if k not in x.shape), axis=0)
-
-
-def without_mask(x: NDArray[Any]) -> NDArray[Any]:
-    """Return `x` as a plain array over the same memory; TypeError if elements are masked, which that would not show."""
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):  # the second alone takes 2 us
-        raise TypeError(
-            "a masked array keeps its mask only where a Python f is called on it in place, writable, of floats and "
-            "by a real scheme; pass x.filled(0.0), or x.data if f needs no mask"
-        )
-    return x.view(np.ndarray)
 
 
 def written_through(array: NDArray[Any], given: ArrayLike, name: str = "x") -> tuple[NDArray[Any], bool]:
@@ -79,7 +69,7 @@ def written_through(array: NDArray[Any], given: ArrayLike, name: str = "x") -> t
     ValueError
         If two elements of a writable array share memory, so that one cannot be perturbed alone.
     """
-    if array is not given or array.dtype.kind != "f" or not array.flags.writeable:
+    if not isinstance(given, np.ndarray) or array.dtype.kind != "f" or not array.flags.writeable:
         return private_copy(array), True
     if not array.flags.forc and _overlaps_itself(array):
         raise ValueError(f"{name} may have elements that share memory (strides {array.strides}); pass a copy of it")
@@ -161,7 +151,7 @@ def preserving(memory: Sequence[NDArray[Any]], work: Callable[[list[NDArray[Any]
 
     The memory is restored after any exit.
     """
-    plain, undo = [array.view(np.ndarray) for array in memory], undoing_masks(memory)
+    plain = [array.view(np.ndarray) for array in memory]
     saved, held = list(map(native_copy, plain)), list(map(held_in_place, plain))
     # Made before the try: in `finally`, a Ctrl-C could be raised at the call that makes it.
     restore: Any = map(setitem, plain, repeat(...), saved)  # type: ignore[arg-type]
@@ -170,9 +160,8 @@ def preserving(memory: Sequence[NDArray[Any]], work: Callable[[list[NDArray[Any]
         unchanged = all(map(is_unchanged, plain, saved))
     finally:
         list(restore)  # one call of C, in which no Ctrl-C can come between
-        masked = undo()
     del held
-    return result, unchanged and not masked
+    return result, unchanged
 
 
 def held_in_place(memory: NDArray[Any]) -> Any:
@@ -263,24 +252,6 @@ def check_separate(f: Any, x: NDArray[Any], alone: Any, values: Callable[[NDArra
         )
     with suppress(TypeError):
         _separate.add(f)
-
-
-def undoing_masks(memory: Sequence[Any]) -> Callable[[], bool]:
-    """Return what undoes what f does to the masks of arrays, and tells whether f did anything to them."""
-    given = [array for array in memory if isinstance(array, np.ma.MaskedArray)]
-    saved = [np.ma.getmaskarray(array).copy() for array in given]
-
-    def undo() -> bool:
-        changed = [(a, mask) for a, mask in zip(given, saved, strict=True) if (np.ma.getmaskarray(a) != mask).any()]
-        for array, mask in changed:
-            is_hard = array.hardmask
-            array.soften_mask()  # a hard one would keep what f masked
-            array.mask = mask
-            if is_hard:
-                array.harden_mask()
-        return bool(changed)
-
-    return undo
 
 
 def resolution(x: NDArray[Any]) -> float:

@@ -21,7 +21,6 @@ from .containers import (
     is_labelled,
     is_tree,
     joined,
-    keeping_masks,
     renewed,
 )
 from .driver import Progress, Workers, differentiate
@@ -83,8 +82,6 @@ class Sides:
         self.whole_x = whole = Container(x)
         self.x, self.views, self.copies, self.places = whole.arrays, whole.views, whole.copies, whole.places
         self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
-        if self.is_tree:
-            self.f = keeping_masks(f, self.x.values())
         self.plain = self.objective if is_perturbed(self.objective) else PythonObjective(f)
         self.is_shared = hasattr(getattr(self.objective, "f", None), "_hessian") and not is_python
         self.is_planned = any(part is not None for part in plan)
@@ -121,7 +118,6 @@ class Sides:
         """Return what a function returns at the point; ValueError if it writes to it."""
         point, args = self.point, self.args
         if self.is_tree:
-            gradient = keeping_masks(gradient, self.x.values())
             return PythonObjective(lambda _: gradient(renewed(point), *args)).returned(self.views, ())
         return PythonObjective(gradient).returned(point, args)
 

@@ -274,15 +274,6 @@ def test_an_f_that_ignores_a_private_copy_is_reported_once():
             assert [w.filename for w in caught] == [__file__]
 
 
-def test_the_path_of_a_subclass_gives_it_back_whole():
-    x = np.ma.masked_array([1.0, 2.0], mask=[True, False])
-    assert np.allclose(descent_path(lambda x: float(np.sum(x.data**2)), x, 0.25, 1), [[1.0, 2.0], [0.5, 1.0]])
-    with pytest.raises(TypeError, match="masked"):  # a compiled f sees no mask
-        descent_path(COMPILED["sum of squares"], x, 0.25, 1)
-    assert x.mask.tolist() == [True, False]
-    assert x.data.tolist() == [1.0, 2.0]
-
-
 @pytest.mark.parametrize("callback", [None, lambda k, x: None])
 def test_progress_counts_the_coordinates_of_all_gradients(route, callback):
     seen = []

@@ -185,5 +185,5 @@ def test_masks_stay_or_are_refused():
         assert np.ma.getmaskarray(f(x)).tolist() == [False, False, True]
         assert f(x)[:2].tolist() == f(x.data)[:2].tolist()
     for y, t in ((np.ma.masked_less([0.5, 0.4, 0.1], 0.2), 0), ([0.5, 0.4, 0.1], np.ma.masked_equal([1, 0, 0], 1))):
-        with pytest.raises(TypeError, match=r"[yt] has masked elements, which a mean cannot leave out"):
+        with pytest.raises(TypeError, match=r"[yt] has masked elements, which would count as what is below"):
             cross_entropy_error(y, t)

@@ -344,7 +344,7 @@ def test_masked_samples_are_refused(kind):
             method(masked, T)
         method(np.ma.array(X), T)  # nothing is masked
         for labels in (np.ma.masked_equal(T, 1), np.ma.masked_equal(np.eye(4)[T], 1.0)):
-            with pytest.raises(TypeError, match="t has masked elements, which a mean cannot leave out"):
+            with pytest.raises(TypeError, match="t has masked elements, which would count as what is below"):
                 method(X, labels)
         method(X, np.ma.array(T))
 

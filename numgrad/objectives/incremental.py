@@ -21,7 +21,7 @@ from ..arguments import (
     whole_number,
 )
 from ..loops import Floats, Indices, Rule, central_parts, make_central, make_quotients, members_of
-from ..points import EPS, is_flat_float64, is_unchanged, private_copy, without_mask, written_through
+from ..points import EPS, is_flat_float64, is_unchanged, private_copy, written_through
 from ..threads import Sweep, Throughput
 from .compiled import Kernels, objective_of
 from .compiling import INLINE, captured, check_types, compiled, cost_of
@@ -246,7 +246,7 @@ class Unperturbed:
         """Return `x` as a C-contiguous float64 array."""
         if not self.kernels.kinds:
             self.kernels.meet("any")
-        array = without_mask(real_array(x))
+        array = np.asarray(real_array(x))
         if self.kernels.arrays:
             function = self.kernels.f
             found = *self.kernels.arrays, *captured(function)

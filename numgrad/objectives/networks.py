@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import FLOAT64, IN_A_MEAN, describe, plain_numbers
+from ..arguments import FLOAT64, describe, plain_numbers
 from ..loops import Floats, Indices
 from ..remote import buffers
 from .python import PythonObjective
@@ -33,7 +33,7 @@ def plain(value: Any, name: str = "x") -> Floats:
     """Return real numbers as a plain float64 array, without a copy where it is one; refuse what is masked."""
     if value.__class__ is np.ndarray and value.dtype is FLOAT64:  # a fifth of the time of what follows
         return value
-    return np.asarray(plain_numbers(value, name, IN_A_MEAN), dtype=FLOAT64)
+    return np.asarray(plain_numbers(value, name), dtype=FLOAT64)
 
 
 def layers_of(params: Any, depth: int) -> list[Layer]:

@@ -61,7 +61,7 @@ class PythonObjective:
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> PythonSweep:
         """Return the work of `rule` at the memory `x`, an array or a dict of arrays."""
         if rule.make is make_complex_step and x.size:
-            point = points.without_mask(x).astype(np.complex128)
+            point = x.view(np.ndarray).astype(np.complex128)
             points.check_argument_is_all(self.f, x, lambda: self.f(point.copy(), *args))
         return PythonSweep(self, x, args, rule, where, out)
 
@@ -87,18 +87,16 @@ def run_in_place(memory: NDArray[Any], saved: NDArray[Any], loop: Loop, state: A
     ValueError
         If f has written to the memory.
     """
-    x, owner = state[0], memory.base
+    owner = memory.base
     held = ref(owner) if owner.__class__ is np.ndarray else None  # see `points.held_in_place`
-    undo = None if x.__class__ is np.ndarray else points.undoing_masks([x])
     try:
         flags = loop(state, *units)
         unchanged = (memory.size < _FEW and memory.tobytes() == saved.tobytes()) or is_unchanged(memory, saved)
     finally:
         # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
         memory[...] = saved
-        masked = undo is not None and undo()
     del held
-    if masked or not unchanged or flags & loops.ARGUMENT_CHANGED:
+    if not unchanged or flags & loops.ARGUMENT_CHANGED:
         raise_argument_changed()
     return flags
 
@@ -111,7 +109,7 @@ class PythonSweep(Sweep):
     def thread_state(self) -> Any:
         """Return the memory that is perturbed: the caller's own, but for a complex step."""
         if self.rule.make is make_complex_step:
-            return points.without_mask(self.x).astype(np.complex128, order="C")
+            return self.x.view(np.ndarray).astype(np.complex128, order="C")
         return self.x
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
@@ -167,7 +165,7 @@ class PythonSweep(Sweep):
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return f where x has moved by `offsets`; of a complex step, Re f and what Im f is to the longest offset."""
         if self.rule.make is make_complex_step:
-            point = points.without_mask(self.x).astype(np.complex128)
+            point = self.x.view(np.ndarray).astype(np.complex128)
             point += np.broadcast_to(offsets, point.size).reshape(point.shape)
             value = complex(np.asarray(self.objective.f(point, *self.args)).item())
             return float(value.real + value.imag / (np.abs(offsets).max() or 1.0))

@@ -12,17 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import (
     ALL_COORDINATES,
-    IN_A_MEAN,
     describe,
     is_compiled,
+    plain_numbers,
     raise_compile_error,
     random_generator,
-    real_array,
     unmasked,
     whole_number,
 )
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
-from ..points import EPS, is_flat_float64, private_copy, without_mask
+from ..points import EPS, is_flat_float64, private_copy
 from ..threads import Sweep, Throughput
 from .independence import check_independent, check_reads
 from .python import PythonObjective
@@ -107,7 +106,7 @@ class LayerObjective:
             raise TypeError(f"rows must be callable, got {describe(rows)}")
         if not isinstance(data, tuple):
             raise TypeError(f"data must be a tuple of arrays, got {describe(data)}; write data=(t,) for one")
-        x = without_mask(real_array(x))
+        x = plain_numbers(x, "x")
         if x.ndim != 2 or not x.size:
             raise ValueError(f"x must have the shape (batch, inputs) and not be empty, got {x.shape}")
         self.x = x if is_flat_float64(x) else private_copy(x)
@@ -203,7 +202,7 @@ class LayerObjective:
                 raise_compile_error(error, "rows for this z and data")
             raise
         try:
-            values = unmasked(returned, "what rows returns", IN_A_MEAN)
+            values = unmasked(returned, "what rows returns")
         except ValueError:
             raise ValueError(f"rows must return one number a sample, got {describe(returned)}, ragged") from None
         if returned is None:
@@ -237,7 +236,7 @@ class _Layer:
         """Return W as a C-contiguous float64 matrix; nothing perturbs it."""
         if args:
             raise TypeError("a LayerObjective takes no args; give it what belongs to the samples as data=(t,)")
-        array = without_mask(real_array(W, "W"))
+        array = plain_numbers(W, "W")
         inputs = self.f.x.shape[1] + self.f.bias
         if array.ndim != 2 or len(array) != inputs or not array.size:
             rule = f"W must have the shape ({inputs}, columns), a row for each input"
