@@ -274,8 +274,7 @@ class Gradient(_Derivative):
 
 def _value_of_container(f: Any, x: Any, args: tuple[Any, ...]) -> Any:
     whole = Container(x)
-    here = whole.container()
-    return PythonObjective(lambda _: f(renewed(here), *args)).value(whole.arrays, ())
+    return arguments.real_number(whole.protected(lambda: f(renewed(whole.container()), *args)))
 
 
 class Jacobian(_Derivative):

@@ -269,21 +269,17 @@ class Container:
         return low, high
 
     def each(self, f: Any, args: tuple[Any, ...], work: Callable[..., Any]) -> list[Any]:
-        """Return ``work(function, memory, name, first)`` for each array, whose first flat coordinate is `first`.
+        """Return ``work(function, memory, name, first)`` for each array, whose first flat coordinate is `first`."""
+        arrays = self.arrays.items()
+        each = ((OfOneArray(f, self, name, args), memory, name, self.places[name].start) for name, memory in arrays)
+        return self.protected(lambda: [work(*own) for own in each])  # type: ignore[no-any-return]
 
-        The memory of all arrays is restored after any exit; ValueError if f has written to any of them.
-        """
-
-        def all_of_it(_: Any) -> list[Any]:
-            return [
-                work(OfOneArray(f, self, name, args), memory, name, self.places[name].start)
-                for name, memory in self.arrays.items()
-            ]
-
-        found, unchanged = preserving(list(self.arrays.values()), all_of_it)
+    def protected(self, work: Callable[[], Any]) -> Any:
+        """Return what `work` returns; all arrays are restored after any exit; ValueError if f has written to any."""
+        found, unchanged = preserving(list(self.arrays.values()), lambda _: work())
         if not unchanged:
             raise_argument_changed()
-        return list(found)
+        return found
 
 
 class OfOneArray:
@@ -339,8 +335,7 @@ def renewed(value: Any) -> Any:
 class Joined(Container):
     """The arrays of a container as the parts of one array, `flat`, in C order.
 
-    What `of` returns writes a point to the arrays, calls f, and finds out whether f has written to them. In place of an
-    array that has fewer digits than `flat`, which stays as it is, f receives one of the same class.
+    In place of an array that has fewer digits than `flat`, which stays as it is, f receives one of the same class.
     """
 
     def __init__(self, x: Any) -> None:
@@ -350,11 +345,11 @@ class Joined(Container):
         flat = np.concatenate([np.empty(0, np.float16), *(part.reshape(-1) for part in self.views.values())])
         self.flat: NDArray[Any] = flat.astype(flat.dtype.newbyteorder("=") if self.arrays else np.float64)
         kind = self.flat.dtype
-        self.parts = {n: a if a.dtype == kind else a.astype(kind) for n, a in self.arrays.items()}
+        self.parts = [a if a.dtype == kind else a.astype(kind) for a in self.arrays.values()]
 
     def of(self, f: Callable[..., Any], is_gradient: bool = False) -> Callable[..., Any]:
         """Return f, or a function that returns a container of gradients, as a function of the flat array."""
-        return _OfFlat(self, f, is_gradient)
+        return OfFlat(self, self.parts, f, self.gradients if is_gradient else None)
 
     def gradients(self, found: Any) -> NDArray[Any]:
         """Return what a gradient returns for each array by its name, in the order of x."""
@@ -383,21 +378,27 @@ class Joined(Container):
         return joined(np.broadcast_to(real_array(own[name], what), part.shape) for name, part in self.views.items())
 
 
-class _OfFlat:
-    """A function of a container as a function of the flat array. In another process its views are made anew."""
+class OfFlat:
+    """A function of a container as a function of a flat array, which is written to the `parts` that f receives.
 
-    def __init__(self, x: Joined, f: Callable[..., Any], is_gradient: bool) -> None:
-        self.x, self.f, self.is_gradient, self.parts = x, f, is_gradient, list(x.parts.values())
-        self.plain = [part.view(np.ndarray) for part in self.parts]
+    The parts hold the last point then; ValueError if f has written to them. In another process their views are made
+    anew.
+    """
+
+    def __init__(
+        self, x: Container, parts: list[NDArray[Any]], f: Callable[..., Any], gather: Callable[[Any], Any] | None = None
+    ) -> None:
+        self.x, self.parts, self.f, self.gather = x, parts, f, gather
+        self.plain = [part.view(np.ndarray) for part in parts]
 
     def __reduce__(self) -> Any:
-        return _OfFlat, (self.x, self.f, self.is_gradient)
+        return OfFlat, (self.x, self.parts, self.f, self.gather)
 
     def __call__(self, flat: NDArray[Any], *args: Any) -> Any:
-        """Return what f returns for a point that is written to its arrays."""
+        """Return what f returns for a point that is written to its arrays, or what `gather` makes of it."""
         for place, part in zip(self.x.places.values(), self.plain, strict=True):
             part[...] = flat[place].reshape(part.shape)
         found, unchanged = preserving(self.plain, lambda _: self.f(renewed(self.x.like(self.parts)), *args))
         if not unchanged:
             raise_argument_changed()
-        return self.x.gradients(found) if self.is_gradient else found
+        return found if self.gather is None else self.gather(found)

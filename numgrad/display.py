@@ -96,7 +96,7 @@ def check_kind(name: str, value: Any, attribute: str, maker: str) -> None:
 
 def drawn(value: Any, name: str) -> NDArray[np.float64]:
     """Return real numbers as a float64 array, with NaN for what is masked: a gap in the picture."""
-    filled = value.astype(np.float64).filled(np.nan) if isinstance(value, np.ma.MaskedArray) else value
+    filled = np.ma.filled(value.astype(np.float64), np.nan) if isinstance(value, np.ma.MaskedArray) else value
     return np.asarray(real_array(filled, name), dtype=np.float64)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import suppress
-from itertools import accumulate, repeat
+from itertools import repeat
 from operator import setitem
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
@@ -104,20 +104,6 @@ def cells(x: NDArray[Any]) -> MutableSequence[float]:
     if (x.dtype is FLOAT64 or (x.dtype.isnative and x.dtype.char in "fd")) and x.flags.carray:
         return x.data if x.ndim == 1 else x.ravel().data  # type: ignore[return-value]
     return x.flat  # type: ignore[return-value]
-
-
-class JoinedArrays:
-    """Several arrays as the parts of one flat array that is written to, in C order."""
-
-    def __init__(self, parts: Sequence[NDArray[Any]]) -> None:
-        self.parts, self.stops = parts, list(accumulate(part.size for part in parts))
-
-    def __setitem__(self, index: Any, values: Any) -> None:
-        # In the wider of both precisions, so that arrays of longdouble lose no digits.
-        flat = np.concatenate([part.reshape(-1) for part in self.parts]).astype(np.promote_types(FLOAT64, values.dtype))
-        flat[index] = values
-        for part, stop in zip(self.parts, self.stops, strict=True):
-            part[...] = flat[stop - part.size : stop].reshape(part.shape)
 
 
 def native_copy(x: NDArray[Any]) -> NDArray[Any]:

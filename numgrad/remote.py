@@ -15,7 +15,7 @@ import math
 import os
 import pickle
 from _thread import _local
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -270,8 +270,7 @@ def _moves(sweep: Any) -> Iterator[NDArray[Any]]:
 
     All move one way, the other way, or less far; one unit moves to where the sweep evaluates f itself.
     """
-    parts = sweep.x.values() if isinstance(sweep.x, Mapping) else [sweep.x]
-    x = np.concatenate([np.asarray(part, np.float64).reshape(-1) for part in parts])
+    x = np.asarray(sweep.x, np.float64).reshape(-1)
     members, far, other, one = _reach(sweep, x)
     # From half the reach to all of it, spread by the golden ratio: where all move alike, a change of f may cancel.
     shares = 0.5 + 0.5 * ((0.618 * np.arange(len(members))) % 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from typing import Any
 
@@ -17,6 +17,7 @@ from .bounds import storable
 from .candidates import parts_of, shared
 from .containers import (
     Container,
+    OfFlat,
     OfOneArray,
     is_labelled,
     is_tree,
@@ -28,7 +29,7 @@ from .gradient import is_perturbed, with_value
 from .ladder import noise_of, spacings
 from .loops import Directions, Floats, Indices
 from .objectives.python import PythonObjective
-from .points import EPS, is_narrow, private_copy
+from .points import EPS, is_narrow, preserving, private_copy
 from .schemes import SchemeName, along_rows, rule_at, steps_of, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
@@ -82,6 +83,7 @@ class Sides:
         self.whole_x = whole = Container(x)
         self.x, self.views, self.copies, self.places = whole.arrays, whole.views, whole.copies, whole.places
         self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
+        self.of_all = OfFlat(whole, list(self.x.values()), f)
         self.plain = self.objective if is_perturbed(self.objective) else PythonObjective(f)
         self.is_shared = hasattr(getattr(self.objective, "f", None), "_hessian") and not is_python
         self.is_planned = any(part is not None for part in plan)
@@ -118,7 +120,7 @@ class Sides:
         """Return what a function returns at the point; ValueError if it writes to it."""
         point, args = self.point, self.args
         if self.is_tree:
-            return PythonObjective(lambda _: gradient(renewed(point), *args)).returned(self.views, ())
+            return self.whole_x.protected(lambda: gradient(renewed(point), *args))
         return PythonObjective(gradient).returned(point, args)
 
     def _ends(self, bounds: Any) -> tuple[Any, Any]:
@@ -186,8 +188,7 @@ class Sides:
             return objective, objective.place(self.point, self.args)[0], self.args
         if name is not None:
             return PythonObjective(OfOneArray(self.f, self.whole_x, name, self.args)), self.x[name], ()
-        f, args, x = self.f, self.args, self.point  # and not self, which may not travel to other processes
-        return PythonObjective(lambda _: f(renewed(x), *args)), self.views, ()
+        return PythonObjective(self.of_all), joined(self.views.values()), self.args
 
     def quotients(
         self, name: str, own: Indices, factor: Any, progress: Progress = False, scheme: SchemeName = "central"
@@ -206,7 +207,8 @@ class Sides:
         """Return f at displaced points, one a direction, over one array or over all; or the sum of signs times f."""
         objective, memory, args = self.objective_of(name, self.plain)
         out = np.empty(len(where.starts) - 1)
-        differentiate(objective, memory, args, (sum_of_values(*signs), where), out, **how)
+        work = partial(differentiate, objective, memory, args, (sum_of_values(*signs), where), out, **how)
+        preserving(list(self.views.values()), lambda _: work()) if self.is_tree else work()
         return out
 
     def slopes(self, name: str, own: Indices, steps: Floats) -> tuple[Floats, Floats]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
@@ -56,10 +56,13 @@ class PythonObjective:
 
     def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return what f returned; ValueError if f writes to its argument."""
-        return _protected(x, lambda _: self.f(x, *args))
+        found, unchanged = points.preserving([x], lambda _: self.f(x, *args))
+        if not unchanged:
+            raise_argument_changed()
+        return found
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> PythonSweep:
-        """Return the work of `rule` at the memory `x`, an array or a dict of arrays."""
+        """Return the work of `rule` at the memory `x`."""
         if rule.make is make_complex_step and x.size:
             point = x.view(np.ndarray).astype(np.complex128)
             points.check_argument_is_all(self.f, x, lambda: self.f(point.copy(), *args))
@@ -114,8 +117,6 @@ class PythonSweep(Sweep):
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the units start <= k < stop in place; ValueError if f has written to the memory."""
-        if state.__class__ is dict:
-            return self._run_joined(state, start, stop)
         # A view, which stays writable and of this shape, whatever f does to x; a subclass may do more than assign.
         memory = state[...] if state.__class__ is np.ndarray else state.view(np.ndarray)
         saved = native_copy(memory)
@@ -124,16 +125,6 @@ class PythonSweep(Sweep):
         if where.__class__ is Directions:  # of several members
             point, origin = memory.reshape(-1) if memory.flags.c_contiguous else memory.flat, saved.reshape(-1)
         return run_in_place(memory, saved, loop, (state, point, origin), (data, self.args, where, start, stop, out))
-
-    def _run_joined(self, state: dict[str, NDArray[Any]], start: int, stop: int) -> int:
-        """Do directions over a dict of arrays, whose elements count as those of one array."""
-        memory, (loop, data, where, out) = _arrays_of(state), self._units()
-
-        def work(saved: list[NDArray[Any]]) -> int:
-            flat = state, points.JoinedArrays(memory), np.concatenate([array.reshape(-1) for array in saved])
-            return loop(flat, data, self.args, where, start, stop, out)
-
-        return _protected(state, work)  # type: ignore[no-any-return]
 
     def _units(self) -> tuple[Loop, Any, Any, Any]:
         """Return the loop, its data, where, and the rows of the result, as what the interpreter indexes fast."""
@@ -147,7 +138,7 @@ class PythonSweep(Sweep):
             objective = PythonObjective(objective.f, imaginary_part)
         if make is not make_directions and make is not make_complex_step:
             return make(objective.evaluate, loops.plain), data, where, out
-        if make is make_directions and self.x.__class__ is not dict and _are_pairs(where, out):
+        if make is make_directions and _are_pairs(where, out):
             return loops.interpreted_pairs, _data_of_pairs(objective, data), tuple(map(fast, where)), out.data
         data, where, movers = self.fast_units()
         loop = make_directions(objective.evaluate, loops.plain, movers)
@@ -169,26 +160,13 @@ class PythonSweep(Sweep):
             point += np.broadcast_to(offsets, point.size).reshape(point.shape)
             value = complex(np.asarray(self.objective.f(point, *self.args)).item())
             return float(value.real + value.imag / (np.abs(offsets).max() or 1.0))
-        memory = _arrays_of(self.x)
+        memory = self.x.view(np.ndarray)
 
         def moved(saved: list[NDArray[Any]]) -> Any:
-            points.JoinedArrays(memory)[:] = np.concatenate([array.reshape(-1) for array in saved]) + offsets
+            memory[...] = (saved[0].reshape(-1) + offsets).reshape(memory.shape)
             return self.objective.evaluate(self.x, self.args)
 
-        return points.preserving(memory, moved)[0]  # type: ignore[no-any-return]
-
-
-def _arrays_of(x: Any) -> list[NDArray[Any]]:
-    """Return the memory of an array or of a dict of arrays; a subclass may do more than assign."""
-    return [array.view(np.ndarray) for array in (x.values() if isinstance(x, Mapping) else [x])]
-
-
-def _protected(x: Any, work: Callable[[list[NDArray[Any]]], Any]) -> Any:
-    """Return what `work` returns, given copies of the memory of `x`; ValueError if it has changed that."""
-    result, unchanged = points.preserving(list(x.values()) if isinstance(x, Mapping) else [x], work)
-    if not unchanged:
-        raise_argument_changed()
-    return result
+        return points.preserving([memory], moved)[0]  # type: ignore[no-any-return]
 
 
 def _move(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:
