@@ -14,8 +14,8 @@ from .bounds import Bounds, limits
 from .driver import Progress, Workers, differentiate
 from .gradient import noise_at, numerical_gradient
 from .loops import Directions, Floats, Indices
-from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer
-from .points import EPS, resolution, scales, where_defined
+from .magnitudes import SMALL, enough, least_magnitude, lengthen
+from .points import EPS, scales, where_defined
 from .schemes import as_scheme, linear_rule, stored_steps, sum_of_values
 from .second_steps import steps_at, warn_of, within
 
@@ -118,24 +118,24 @@ class SecondDifferences:
         plain, own, nothing = self.plain, (self.steps, self.inside), np.empty(0, np.intp)
         tried: list[tuple[Floats, Floats, Floats, NDArray[Any]]] = []
 
-        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
-            steps, again = stored_steps(plain, longer(plain, np.abs(own[0]), least)), np.full(plain.size, math.nan)
+        def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
+            steps, found = stored_steps(plain, longer), np.full(plain.size, math.nan)
             self.steps, self.inside = steps, own[1]
             if self.ends is not None:
                 self.steps, self.inside = within(plain, steps, self.scheme, self.ends)
-            again[missing] = self._differences(np.flatnonzero(missing), (nothing, nothing))[0]
-            tried.append((again / self.steps / self.steps, again, self.steps, self.inside))
+            found[missing] = self._differences(np.flatnonzero(missing), (nothing, nothing))[0]
+            tried.append((found / self.steps / self.steps, found, self.steps, self.inside))
             # Where bounds limit both, the steps of two rungs are the same but for the rounding of points.
             return tried[-1][0], self.noise / self.steps / self.steps, np.round(np.log2(np.abs(self.steps)))
 
         with np.errstate(all="ignore"):
             alone, rounding = (each / own[0] / own[0] for each in (found[: plain.size], self.noise))
             lost = self.small & (np.abs(found[: plain.size]) < enough(self.eps, 2, 2) * self.noise)
-        lengthen(alone, rounding, lost, measure, least_magnitude(plain), resolution(plain))
+        lengthen(alone, plain, np.abs(own[0]), rounding, again, lost)
         self.steps, self.inside = own[0].copy(), own[1].copy()
-        for derivatives, again, steps, inside in reversed(tried):  # of equal ones, the longest steps
+        for derivatives, differences, steps, inside in reversed(tried):  # of equal ones, the longest steps
             taken = alone == derivatives
-            found[: plain.size][taken] = again[taken]
+            found[: plain.size][taken] = differences[taken]
             self.steps[taken], self.inside[taken] = steps[taken], inside[taken]
         is_longer: NDArray[np.bool_] = self.steps != own[0]
         for i in np.flatnonzero(is_longer).tolist():
@@ -287,8 +287,8 @@ def _lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Fl
     rows = (scales(plain) < SMALL) & ((largest <= enough(EPS, 2, 2) * own) | ~np.isfinite(own))
     lost = rows[at[0]] | rows[at[1]]
 
-    def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:  # noqa: ARG001
-        own = stored_steps(plain, np.where(rows, longer(plain, steps, least), steps))
+    def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:  # noqa: ARG001
+        own = stored_steps(plain, np.where(rows, longer, steps))
         return hessian(own).data, noise / own[at[0]] / own[at[1]], own[at[0]] + own[at[1]]
 
-    lengthen(found.data, rounding, lost, measure, least_magnitude(plain), EPS)
+    lengthen(found.data, plain, steps, rounding, again, lost)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
-from .magnitudes import LONG, SMALL, least_magnitude, lengthen_small, rounding_near
+from .magnitudes import LONG, SMALL, least_magnitude, lengthen, of_few_digits, rounding_near
 from .points import (
     EPS,
     LOSS_EPS,
@@ -295,7 +295,7 @@ def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) 
 def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Terms]) -> None:
     """Write better derivatives where rounding hides what is known, and warn where it hides all digits."""
     (rule, _, order), (_, scheme, bounds, is_scalar), (found, terms) = plan, how, known
-    first, rounding, is_lost = found.copy(), terms.rounding(order), False
+    first, rounding, lost = found.copy(), terms.rounding(order), np.zeros(x.size, np.bool_)
     if (scales(x) < SMALL).any():
         inside: Any = 0.0
         if order > 1 or terms.lengths.min() < LONG * terms.eps:
@@ -309,8 +309,9 @@ def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Te
             quotients, terms = _linear(f, x, (rule, where, order), is_scalar)
             return quotients, terms.rounding(order, inside), terms.lengths
 
-        is_lost = lengthen_small(found, x.ravel(), terms.lengths, rounding, again, EPS)
-    if order > 1 or is_lost:
+        lost = of_few_digits(found, x.ravel(), rounding)
+        lengthen(found, x.ravel(), terms.lengths, rounding, again, lost)
+    if order > 1 or lost.any():
         _warn_of_hidden(x.ravel(), rule, terms, (found, rounding, found == first), order)
 
 

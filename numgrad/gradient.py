@@ -14,10 +14,10 @@ from .arguments import ALL_COORDINATES, describe
 from .containers import Container, in_order, is_container, is_labelled, joined, read_only, relabelled
 from .driver import Function, Progress, Workers, differentiate
 from .loops import RESPONDED, Floats, make_complex_step, make_directions
-from .magnitudes import SMALL, lengthen_small, rounding_near
+from .magnitudes import SMALL, lengthen, of_few_digits, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, FLOAT64, batch_of, check_argument_is_all, extremes, is_narrow, resolution, scales
+from .points import EPS, FLOAT64, batch_of, check_argument_is_all, extremes, is_narrow, scales
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, central_rule, is_one, limits, rule_at, sum_of_values
 
 __all__ = ["numerical_gradient"]
@@ -277,7 +277,8 @@ def _lengthen(
         found[:, missing] = rows, noise / np.abs(plan[1].lengths), np.abs(plan[1].lengths)
         return found[0], found[1], found[2]
 
-    lengthen_small(out, plain.reshape(-1)[places], steps, noise / steps, again, resolution(plain))
+    flat = plain.reshape(-1)[places]
+    lengthen(out, flat, steps, noise / steps, again, of_few_digits(out, flat, noise / steps))
 
 
 def with_value(plan: Any, value: float) -> Any:

@@ -18,7 +18,7 @@ from .driver import Progress, Workers
 from .gradient import noise_at, takes_containers
 from .labelled import both_with_labels, warn_of_copies
 from .loops import Floats
-from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer, rounding_near
+from .magnitudes import SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, private_copy, resolution, scales
 from .problem import Options, Problem
@@ -461,11 +461,11 @@ class _Product:
         small = scales(plain) < SMALL
         lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
 
-        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
-            own = stored_steps(plain, longer(plain, steps, least))
+        def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
+            own = stored_steps(plain, longer)
             return self.by(own, np.flatnonzero(missing)), self.rounding(noise, eps, own), own + self.length
 
-        lengthen(found, off, lost, measure, least_magnitude(plain), resolution(plain))
+        lengthen(found, plain, steps, off, again, lost)
 
 
 def _gradients(gradient: Any, x: NDArray[Any], moves: Floats, args: tuple[Any, ...]) -> tuple[Floats, float]:

@@ -39,7 +39,7 @@ _FAINT = 1e-5
 _SAME, _ALIKE = 100.0, 16.0
 
 
-def longer(x: NDArray[Any], steps: NDArray[Any], least: float) -> NDArray[np.float64]:
+def _longer(x: NDArray[Any], steps: NDArray[Any], least: float) -> NDArray[np.float64]:
     """Return steps relative to the coordinates of the plain array `x`, of small ones as if these were at least so."""
     found = scales(x)
     return steps * (np.where(found < SMALL, np.maximum(found, least), found) / found)
@@ -56,30 +56,11 @@ def enough(eps: float, order: int, derivative: int = 1) -> float:
     return float(eps ** (-0.5 * order / (order + derivative)))
 
 
-def lengthen_small(
-    found: NDArray[np.float64],
-    x: NDArray[Any],
-    steps: NDArray[np.float64],
-    rounding: NDArray[np.float64],
-    again: Callable[[NDArray[np.float64], NDArray[np.bool_]], tuple[Any, Any, Any]],
-    eps: float,
-) -> bool:
-    """Take again the derivatives by small coordinates of the flat `x` of which rounding leaves fewer than four digits.
-
-    Return whether there were some.
-
-    ``again(steps, missing)`` returns derivatives, their rounding and lengths by other steps, or NaN; `eps` is the
-    spacing of the points.
-    """
+def of_few_digits(found: NDArray[Any], x: NDArray[Any], rounding: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell of which derivatives by small coordinates of the flat `x` rounding leaves fewer than four digits."""
     with np.errstate(all="ignore"):
-        lost = (scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding)
-
-    def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:
-        return again(longer(x, steps, least), missing)
-
-    if is_any := bool(lost.any()):
-        lengthen(found, rounding, lost, measure, least_magnitude(x), eps)
-    return is_any
+        lost: NDArray[np.bool_] = (scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding)
+    return lost
 
 
 def rounding_near(
@@ -160,24 +141,26 @@ def _divided(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def lengthen(
     found: NDArray[Any],
+    x: NDArray[Any],
+    steps: NDArray[np.float64],
     rounding: NDArray[Any],
+    again: Callable[[NDArray[np.float64], NDArray[np.bool_]], tuple[Any, Any, Any]],
     lost: NDArray[np.bool_],
-    measure: Callable[[float, NDArray[np.bool_]], tuple[Any, Any, Any]],
-    floor: float,
-    eps: float,
 ) -> None:
     """Write to the derivatives `found`, where they are `lost` in rounding, what longer steps tell that f allows.
 
-    ``measure(least, missing)`` returns derivatives, their rounding, and the lengths of their steps, by those of
-    magnitudes of at least `least`, or NaN; the smallest magnitude is `floor`, and `eps` the spacing of the points. That
-    of 1 comes first. A result is good if the one by steps that are shorter by 32 is the same, but for the rounding of
-    that one. It takes the place of what was found if that differs from it, or may be off by more. So does the best, if
-    none is good, and the two differ by less than that; but not if the next ones differ by more: then f has no length
-    such as 1. Steps that bounds make as long as the last ones tell nothing. Nothing is taken from where f raises.
+    ``again(steps, missing)`` returns derivatives, their rounding, and the lengths of their steps, by other steps of the
+    coordinates of the plain array `x`, or NaN.
+
+    The steps of the magnitude 1 come first. A result is good if the one by steps that are shorter by 32 is the same,
+    but for the rounding of that one. It takes the place of what was found if that differs from it, or may be off by
+    more. So does the best, if none is good, and the two differ by less than that; but not if the next ones differ by
+    more: then f has no length such as 1. Steps that bounds make as long as the last ones tell nothing. Nothing is taken
+    from where f raises.
     """
     if not lost.any():
         return
-    agree = max(_AGREE, _RATIO * eps ** (2 / 3))  # what the rounding of narrow points makes of the lower one's step
+    agree = max(_AGREE, _RATIO * resolution(x) ** (2 / 3))  # of narrow points, whose rounding changes the lower step
     missing, best, first = lost.copy(), np.array(rounding), found.copy()
     known: Any = np.nan
     before: Any = np.inf
@@ -186,9 +169,9 @@ def lengthen(
         nonlocal known
         # f need not be defined where nobody asked for it.
         nothing = np.full(found.shape, np.nan), rounding, known
-        again, allowed, length = where_defined(lambda: measure(least, missing)) or nothing
-        again, known = np.where((length == known) | ~np.isfinite(again), np.nan, again), length
-        return again, allowed
+        by_longer, allowed, length = where_defined(lambda: again(_longer(x, steps, least), missing)) or nothing
+        by_longer, known = np.where((length == known) | ~np.isfinite(by_longer), np.nan, by_longer), length
+        return by_longer, allowed
 
     with np.errstate(all="ignore"):
         upper, _ = measured(1.0)
@@ -202,6 +185,6 @@ def lengthen(
             better |= missing & (differ < best)
             found[better], best[better] = upper[better], differ[better]
             missing &= ~good
-            if not missing.any() or _RATIO**-rung <= floor:
+            if not missing.any() or _RATIO**-rung <= least_magnitude(x):
                 return
             upper, before = np.where(np.isnan(lower), upper, lower), np.where(np.isnan(differ), before, differ)

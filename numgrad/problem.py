@@ -15,7 +15,7 @@ from .containers import is_labelled
 from .driver import Progress, Workers
 from .labelled import with_labels
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_central, make_complex_step
-from .magnitudes import SMALL, enough, least_magnitude, lengthen, longer, rounding_near
+from .magnitudes import SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
 from .points import EPS, is_narrow, is_plain, resolution, scales, where_defined
@@ -199,13 +199,14 @@ class Problem:
             rounding = np.repeat(self.noise(), self.width // self.base.size) if self.base.size else np.empty(0)
             hidden = (np.abs(rows) * points[:, np.newaxis] + rounding) / reach[:, np.newaxis]
 
-        def measure(least: float, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+        def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
             chosen, found, length = missing.any(axis=1), np.full(rows.shape, np.nan), np.full((len(rows), 1), np.inf)
-            found[chosen], length[chosen, 0], _ = self._lines(vectors[chosen], longer(plain, steps, least))
+            found[chosen], length[chosen, 0], _ = self._lines(vectors[chosen], longer)
             return found, rounding / length, length  # the last one again where another coordinate limits t
 
         lost = ~(np.abs(rows) > enough(self.eps, self.scheme.order) * hidden)
-        lengthen(rows, rounding / reach[:, np.newaxis], lost, measure, float(x[x > 0.0].min()), resolution(plain))
+        moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
+        lengthen(rows, moving, steps, rounding / reach[:, np.newaxis], again, lost)
         return rows, flags
 
     def _lengthen_columns(self, found: Any, noise: Any) -> None:
@@ -223,16 +224,15 @@ class Problem:
             entries, columns, noise = found.data, found.indices, np.repeat(noise, np.diff(found.indptr))
         lost = small[columns] & ~(np.abs(entries) * steps[columns] > enough(self.eps, self.scheme.order) * noise)
 
-        def measure(least: float, missing: Any) -> tuple[Any, Floats, Floats]:
+        def again(longer: Floats, missing: Any) -> tuple[Any, Floats, Floats]:
             hidden = np.zeros(len(steps), np.bool_)
             hidden[columns[missing] if not is_dense else missing.any(axis=0)] = True
-            own = np.where(hidden, longer(plain, steps, least), steps)
-            again = self._entries_by(own.reshape(plain.shape), np.flatnonzero(hidden) if is_dense else None)
+            own = np.where(hidden, longer, steps).reshape(plain.shape)
+            found = self._entries_by(own, np.flatnonzero(hidden) if is_dense else None)
             lengths = np.broadcast_to(np.abs(self.plan[1].lengths)[columns], entries.shape)
-            return again, noise / lengths, lengths
+            return found, noise / lengths, lengths
 
-        rounding = np.broadcast_to(noise / steps[columns], entries.shape)
-        lengthen(entries, rounding, lost, measure, least_magnitude(plain), resolution(plain))
+        lengthen(entries, plain, steps, np.broadcast_to(noise / steps[columns], entries.shape), again, lost)
 
     def _entries_by(self, steps: Floats, chosen: Indices | None) -> NDArray[Any]:
         """Return columns of a Jacobian by other steps, NaN for the others, or all entries of a sparse one."""
