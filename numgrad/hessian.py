@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, is_container, is_labelled
-from .curvature import SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes
+from .curvature import SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes, steps_at, warn_of
 from .driver import Progress, Workers
 from .gradient import noise_at, takes_containers
 from .labelled import both_with_labels, warn_of_copies
@@ -23,7 +23,6 @@ from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, private_copy, resolution, scales
 from .problem import Options, Problem
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, as_scheme, limits, steps_of, stored_steps, sum_of_values
-from .second_steps import steps_at, warn_of
 from .sparsity import entries_of
 
 __all__ = ["hessian_vector_product", "numerical_hessian"]

@@ -121,25 +121,15 @@ class VectorSweep(PythonSweep):
 
     def _columns(self, evaluate: Any) -> tuple[Any, Any, Any, Any]:
         data, where, movers = self.fast_units()
-        return make_columns(evaluate, loops.plain, (*movers[:2], self._add)), data, where, self.out
+        row = np.empty_like(self.out[:1])
 
-    def _add(self, out: Any, k: int, *term: Any) -> int:
-        """Do what `add` does, and know which row is not finished yet."""
-        self.unfinished = k
-        flags = add(out, k, *term)
-        if term[-1] != 0.0:
-            self.unfinished = -1
-        return flags
+        def add_apart(out: Any, k: int, *term: Any) -> int:  # an exception leaves no half of a row in `out`
+            flags = add(row, 0, *term)
+            if term[-1] != 0.0:
+                out[k] = row[0]
+            return flags
 
-    def run_range(self, state: Any, start: int, stop: int) -> int:
-        """Do the units start <= k < stop in place; an exception leaves NaN in the row that is not finished."""
-        self.unfinished = -1
-        try:
-            return super().run_range(state, start, stop)
-        except BaseException:
-            if self.unfinished >= 0:
-                self.out[self.unfinished] = np.nan
-            raise
+        return make_columns(evaluate, loops.plain, (*movers[:2], add_apart)), data, where, self.out
 
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return one number that tells the outputs where x has moved by `offsets`."""
