@@ -81,7 +81,7 @@ def real_array(x: ArrayLike, name: str = "x") -> NDArray[Any]:
     """
     if x.__class__ is np.ndarray and x.dtype is FLOAT64:
         return x
-    if isinstance(x, list | tuple | np.ma.MaskedArray):
+    if isinstance(x, np.ma.MaskedArray) or (isinstance(x, list | tuple) and not set(map(type, x)) <= {float, int}):
         refuse_masks(x, name)
     try:
         array = x if isinstance(x, np.ndarray) else np.asarray(x)

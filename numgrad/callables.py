@@ -27,7 +27,7 @@ from .loops import (
     make_complex_step,
 )
 from .objectives.python import PythonObjective, run_in_place
-from .points import FLOAT64, LOSS_EPS, is_narrow
+from .points import FLOAT64, LOSS_EPS
 from .problem import Options, Problem
 from .schemes import AnyScheme, StepSize, rule_at
 from .sparsity import check_entries
@@ -75,6 +75,8 @@ def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
         flags = run_in_place(memory, saved, interpreted_central, (x, memory.data, saved.data), units)
         if flags != RESPONDED:
             warn(flags, gradient, x)
+        if objective.seen is not None:
+            driver.warn_of_digits(*objective.seen, h, gradient)
         return gradient
 
     return gradient_at
@@ -264,7 +266,7 @@ class Gradient(_Derivative):
             flags = differentiate(objective, *at, plan, flat, *how)
         if plan[0].make is make_complex_step:
             driver.check_analytic(f, point, args, chosen, bounds)
-        elif h.__class__ is float and not private and is_narrow(point):
+        elif h.__class__ is float:
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:
             ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)

@@ -26,7 +26,7 @@ from .loops import (
     make_complex_step,
     make_descent,
 )
-from .points import EPS, is_flat_float64, is_narrow, native_copy, written_through
+from .points import EPS, is_flat_float64, native_copy, written_through
 from .schemes import AnyScheme, StepSize, rule_at
 from .threads import Report
 
@@ -335,8 +335,8 @@ class _Descent:
         """Look whether the first gradient can be right: f analytic for a complex step, and with enough digits."""
         if self.plan[0].make is make_complex_step:
             driver.check_analytic(self.f, self.point, self.args)
-        elif self.h.__class__ is float and not self.private and is_narrow(self.point):
-            driver.warn_of_digits(*driver.eps_of_values(self.objective, self.point, self.args), self.h, slopes)
+        elif self.h.__class__ is float and self.objective.seen is not None:
+            driver.warn_of_digits(*self.objective.seen, self.h, slopes)
 
     def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
         ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags)

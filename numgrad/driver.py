@@ -47,6 +47,7 @@ class Objective(Protocol):
     """A kind of objective: how f is evaluated next to a point."""
 
     has_descent: bool  # whether it has a loop of whole descents
+    seen: tuple[float, float] | None  # a value of f of fewer digits than float64, and its spacing, if one was seen
 
     @property
     def threads(self) -> bool:

@@ -18,6 +18,7 @@ from .points import (
     LOSS_EPS,
     check_argument_is_all,
     depends_on,
+    is_narrow,
     private_copy,
     resolution,
     scales,
@@ -185,10 +186,17 @@ def check_reads_argument(x: Any, evaluate: Callable[[], Any]) -> None:
 def _central(f: Callable[[Any], Any], x: Any, h: float) -> tuple[Any, bool]:
     """Return the quotients of the default scheme, with the bits of the reference, and whether a step was lost."""
     if isinstance(x, float):
-        return (real_number(f(x + h)) - real_number(f(x - h))) / (2 * h), abs(x) * LOSS_EPS > h
-    plus, minus = _real_values(f(x + h), x), _real_values(f(x - h), x)
-    with np.errstate(all="ignore"):
-        return (plus - minus) / (2 * h), bool((np.abs(x) * LOSS_EPS > h).any())
+        plus, returned = real_number(f(x + h)), f(x - h)
+        quotients: Any = (plus - real_number(returned)) / (2 * h)
+        is_lost = abs(x) * LOSS_EPS > h
+    else:
+        values, returned = _real_values(f(x + h), x), f(x - h)
+        with np.errstate(all="ignore"):
+            quotients = (values - _real_values(returned, x)) / (2 * h)
+            is_lost = bool((np.abs(x) * LOSS_EPS > h).any())
+    if returned.__class__ is not float and is_narrow(array := np.asarray(returned)):
+        driver.warn_of_digits(float(np.abs(array).max(initial=0.0)), resolution(array), h, quotients)
+    return quotients, is_lost
 
 
 def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:

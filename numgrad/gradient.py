@@ -17,7 +17,7 @@ from .loops import RESPONDED, Floats, make_complex_step, make_directions
 from .magnitudes import SMALL, lengthen, of_few_digits, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, FLOAT64, batch_of, check_argument_is_all, extremes, is_narrow, scales
+from .points import EPS, batch_of, check_argument_is_all, extremes, scales
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, central_rule, is_one, limits, rule_at, sum_of_values
 
 __all__ = ["numerical_gradient"]
@@ -168,7 +168,7 @@ def numerical_gradient(
     -----
     RuntimeWarning
         If `h` loses more than a thousandth of itself where it is added to some coordinate; if `f` saw a private copy
-        and did not respond to it at all; if `x` and what `f` returns are of less than float64 precision, and with one
+        and did not respond to it at all; if what a Python `f` returns is of less than float64 precision, and with one
         step `h` fewer than three digits of the gradient are right.
 
     Notes
@@ -224,8 +224,8 @@ def numerical_gradient(
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if plan[0].make is make_complex_step:
         driver.check_analytic(f, point, args, chosen, bounds)
-    elif not private and h.__class__ is float and point.dtype is not FLOAT64 and is_narrow(point):
-        driver.warn_of_digits(*driver.eps_of_values(objective, point, args), h, flat)
+    elif h.__class__ is float and objective.seen is not None:
+        driver.warn_of_digits(*objective.seen, h, flat)
     if flags != RESPONDED:
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
         driver.warn_of(flags, h, ignored, point)

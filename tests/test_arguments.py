@@ -409,6 +409,7 @@ SEPARATE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:about . digits of the gradient are right")  # of float32
 @pytest.mark.parametrize("name", [*MIXED, *SEPARATE])
 def test_points_of_a_batch_do_not_see_each_other(name):
     x, f = np.array([1.2, 0.4, 3.0]), (MIXED | SEPARATE)[name]
@@ -441,7 +442,7 @@ ROUNDING = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:all differences")
+@pytest.mark.filterwarnings("ignore:all differences", "ignore:about . digits of the gradient are right")
 @pytest.mark.parametrize("f", ROUNDING.values(), ids=ROUNDING)
 def test_a_vectorized_f_may_round_otherwise_in_another_batch(f):
     assert np.isfinite(numerical_jacobian(f, SOLUTION.copy(), vectorized=True)).all()

@@ -20,11 +20,14 @@ from hypothesis.extra import numpy as hnp
 from problems import JIT, PROBLEMS, compiled, compiled_once, error_bound, interrupt_at, needs_jit, sum_of_squares
 
 from numgrad import (
+    Gradient,
     check_gradient,
+    directional_derivative,
     estimate_gradient,
     gradient_descent,
     numerical_diff,
     numerical_gradient,
+    numerical_jacobian,
     reference,
 )
 
@@ -1074,6 +1077,36 @@ def test_few_digits_of_f_are_warned_of_once(run):
         run(in_float32, np.array([2.0, 3.0], np.float32))
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        numerical_gradient,
+        lambda f, x: numerical_gradient(f, x.tolist()),
+        lambda f, x: numerical_gradient(f, x, scheme="forward"),
+        lambda f, x: numerical_gradient(f, x, bounds=(0, 9)),
+        lambda f, x: numerical_gradient(f, x, workers=map),
+        lambda f, x: numerical_gradient(lambda p: f(p["x"]), {"x": x}),
+        lambda f, x: numerical_gradient(lambda rows: np.array([f(row) for row in rows]), x, vectorized=True),
+        lambda f, x: Gradient(f)(x),
+        lambda f, x: Gradient(f).value_and_gradient(x),
+        lambda f, x: numerical_jacobian(lambda x: np.array([f(x)]), x),
+        lambda f, x: directional_derivative(f, x, x),
+        lambda f, x: numerical_diff(lambda x: f(np.array([x])), 2.0),
+        lambda f, x: numerical_diff(lambda x: np.array([f(x[:1]), f(x[1:])]), x),
+        lambda f, x: gradient_descent(f, x.tolist(), step_num=1),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the step h=0.0001 loses")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_few_digits_of_f_are_warned_of_whatever_x_is(ask, dtype):
+    x = np.array([2.0, 3.0], dtype)
+    with pytest.warns(RuntimeWarning, match=r"about [0-2] digits of the gradient are right: f returns float32"):
+        ask(in_float32, x)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "about")
+        ask(lambda x: float(np.sum(np.asarray(x, float) ** 2)), x)
 
 
 def test_digits_that_suffice_are_not_warned_of(recwarn):

@@ -238,6 +238,7 @@ class CompiledObjective:
     """
 
     has_descent = True
+    seen: tuple[float, float] | None = None
 
     def __init__(self, f: Any) -> None:
         self.f, self.kernels = f, Kernels(f, _around)

@@ -230,6 +230,7 @@ class Unperturbed:
     """A kind of objective whose kernels only read x, so that nothing is perturbed."""
 
     has_descent = False
+    seen: tuple[float, float] | None = None
 
     def __init__(self, f: Any, kernels: Kernels) -> None:
         self.f, self.kernels = f, kernels

@@ -31,14 +31,22 @@ _ALIKE, _SAME = 5, 1e-6
 class PythonObjective:
     """A Python callable: called in place, on the caller's own array.
 
-    `as_number` turns what it returns into what the loops add.
+    The `as_number` that is given turns what it returns into what the loops add.
     """
 
     has_descent = False
+    seen: tuple[float, float] | None = None  # a value of fewer digits than float64 that f has returned, and its spacing
     threads = False  # the interpreter runs one at a time, and f may read the very array that is perturbed
 
     def __init__(self, f: Callable[..., Any], as_number: Callable[[Any], Any] = real_number) -> None:
-        self.f, self.as_number = f, as_number
+        self.f, self._as_number = f, as_number
+
+    def as_number(self, value: Any) -> Any:
+        """Return what the loops add for a value of f that is no plain float."""
+        number = self._as_number(value)
+        if hasattr(value, "dtype") and points.is_narrow(array := np.asarray(value)):
+            self.seen = number, points.resolution(array)
+        return number
 
     def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: ARG002
         """Return the memory to perturb, and whether it is a private copy of `x`."""
@@ -260,6 +268,8 @@ class VectorizedObjective(PythonObjective):
                 f"a vectorized f must return {len(batch)} real numbers for a batch of shape {batch.shape}, it returned "
                 f"{describe(values)}"
             )
+        if points.is_narrow(values):
+            self.seen = float(values[0]), points.resolution(values)
         return values
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> VectorizedSweep:

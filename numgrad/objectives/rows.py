@@ -218,6 +218,7 @@ class _Layer:
     """The kind of a `LayerObjective`: nothing is perturbed but copies of pre-activations."""
 
     has_descent = False
+    seen: tuple[float, float] | None = None
 
     def __init__(self, f: LayerObjective) -> None:
         self.f = f
