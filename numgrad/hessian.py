@@ -387,8 +387,10 @@ def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options
     n, shape = math.prod(np.shape(x)), np.shape(x)
     try:
         problem = Problem(gradient, x, Options(h, sparsity=pattern, **options))
-    except TypeError as error:
-        raise TypeError(str(error).replace("f must return", "gradient must return", 1)) from error
+    except (TypeError, ValueError) as error:
+        if not str(error).startswith("f must return"):
+            raise
+        raise type(error)(f"gradient{str(error)[1:]}") from error
     if problem.base.shape != shape:
         raise ValueError(f"gradient must return an array of the shape of x, {shape}, it returned {problem.base.shape}")
     if problem.base.dtype.kind == "c":

@@ -538,6 +538,8 @@ def test_what_a_gradient_returns_is_checked():
         (lambda x: x[1:], ValueError, r"gradient must return an array of the shape of x, \(7,\), it returned \(6,\)"),
         (lambda x: x * 1j, TypeError, "gradient must return real numbers"),
         (lambda x: float(x[0]), ValueError, "gradient must return an array of the shape of x"),
+        (lambda x: (1.0, x), ValueError, "^gradient must return an array, it returned lists that differ in length"),
+        (lambda x: None, TypeError, "^gradient must return an array of numbers"),
     ):
         with pytest.raises(error, match=message):
             numerical_hessian(rosenbrock, POINT, gradient=gradient)
