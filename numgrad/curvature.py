@@ -100,16 +100,20 @@ class SecondDifferences:
         self.point, self.private = self.objective.place(x, args)
         self.plain = plain = self.point.view(np.ndarray)
         self.value, self.eps = driver.eps_of_values(self.objective, self.point, args) if plain.size else (math.nan, EPS)
-        self.steps, self.inside = steps_at(plain, h, scheme, self.eps), np.ones(plain.size, np.bool_)
         self.rule = linear_rule(scheme, 1 if bounds is None else scheme.order + 3, False, 0.0)
         self.ends = None if bounds is None else limits(plain, bounds)
-        if self.ends is not None:
-            self.steps, self.inside = within(plain, self.steps, scheme, self.ends)
+        self._take(steps_at(plain, h, scheme, self.eps))
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
         self.noise = _ROUNDING * self.eps * abs(self.value)  # how far a second difference may be off
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
+
+    def _take(self, steps: Floats) -> None:
+        """Take these steps as far as bounds leave room for them."""
+        self.steps, self.inside = steps, np.ones(steps.size, np.bool_)
+        if self.ends is not None:
+            self.steps, self.inside = within(self.plain, steps, self.scheme, self.ends)
 
     def differences(
         self, where: Directions, inside: NDArray[Any], out: Floats | None = None, **how: Any
@@ -165,10 +169,8 @@ class SecondDifferences:
         tried: list[tuple[Floats, Floats, Floats, NDArray[Any]]] = []
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
-            steps, found = stored_steps(plain, longer), np.full(plain.size, math.nan)
-            self.steps, self.inside = steps, own[1]
-            if self.ends is not None:
-                self.steps, self.inside = within(plain, steps, self.scheme, self.ends)
+            found = np.full(plain.size, math.nan)
+            self._take(stored_steps(plain, longer))
             found[missing] = self._differences(np.flatnonzero(missing), (nothing, nothing))[0]
             tried.append((found / self.steps / self.steps, found, self.steps, self.inside))
             # Where bounds limit both, the steps of two rungs are the same but for the rounding of points.

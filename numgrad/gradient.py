@@ -245,16 +245,15 @@ def by_automatic_steps(
     value, eps = known or driver.eps_of_values(objective, point, args)
     plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
     plan, plain = plan if value != value else with_value(plan, value), np.asarray(point)
+    places, small = np.arange(point.size) if chosen is None else chosen, np.empty(0, np.intp)
     # The smallest one first, which takes less time than to ask each chosen coordinate.
-    if extremes(np.abs(plain))[0] >= SMALL or not is_perturbed(objective):
-        return differentiate(objective, point, args, plan, out, workers, progress)
-    places = np.arange(point.size) if chosen is None else chosen
-    if not (small := scales(plain)[places] < SMALL).any():
-        return differentiate(objective, point, args, plan, out, workers, progress)
+    if extremes(np.abs(plain))[0] < SMALL and is_perturbed(objective):
+        small = np.flatnonzero(scales(plain)[places] < SMALL)
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
-        alone = scheme, bounds, 1 if callable(workers) else workers
-        _lengthen(objective, at, np.abs(plan[1].lengths), places, alone, out, (value, eps))
+        if len(small):
+            alone = scheme, bounds, 1 if callable(workers) else workers
+            _lengthen(objective, at, np.abs(plan[1].lengths), places, alone, out, (value, eps))
     except BaseException:
         out[small] = math.nan  # nobody has looked whether they are good enough
         raise

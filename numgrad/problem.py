@@ -188,14 +188,12 @@ class Problem:
         """
         steps, plain = np.abs(self.plan[1].lengths), np.asarray(self.point)
         rows, reach, flags = self._lines(vectors, steps)
-        if not self.is_automatic or least_magnitude(plain) >= SMALL:
-            return rows, flags
-        x = np.where(vectors != 0.0, scales(plain), 0.0)
-        if not (x[x > 0.0] < SMALL).any():
+        moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
+        if not self.is_automatic or least_magnitude(moving) >= SMALL:
             return rows, flags
         with np.errstate(all="ignore"):
             # The points are rounded too: what that makes of f is not known, but its share of the whole move is.
-            points = resolution(plain) * x.sum(axis=1) / np.abs(vectors).sum(axis=1)
+            points = resolution(plain) * ((vectors != 0.0) @ scales(plain)) / np.abs(vectors).sum(axis=1)
             rounding = np.repeat(self.noise(), self.width // self.base.size) if self.base.size else np.empty(0)
             hidden = (np.abs(rows) * points[:, np.newaxis] + rounding) / reach[:, np.newaxis]
 
@@ -205,7 +203,6 @@ class Problem:
             return found, rounding / length, length  # the last one again where another coordinate limits t
 
         lost = ~(np.abs(rows) > enough(self.eps, self.scheme.order) * hidden)
-        moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
         lengthen(rows, moving, steps, rounding / reach[:, np.newaxis], again, lost)
         return rows, flags
 
