@@ -455,5 +455,7 @@ def _write_at_points(
     else:
         place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
         flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, progress)
+    if h.__class__ is float and objective.seen is not None:
+        driver.warn_of_digits(*objective.seen, h, found)
     if flags != RESPONDED:
         driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found), points)
