@@ -247,9 +247,11 @@ def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[
 
 def warn_of_digits(value: float, eps: float, h: float, gradient: Floats) -> None:
     """Warn if fewer than three digits are right in the largest element of a derivative of such values of f."""
+    if eps <= EPS:
+        return
     kind = "float16" if eps > 1e-5 else "float32"
     error, largest = eps * abs(value) / h, float(np.abs(gradient).max(initial=0.0))
-    if eps > EPS and 0.0 < largest < math.inf and error > _FEW_DIGITS * largest:
+    if 0.0 < largest < math.inf and error > _FEW_DIGITS * largest:
         digits = max(0, round(-math.log10(error / largest)))
         warn(
             f"about {digits} digits of the gradient are right: f returns {kind}, whose error eps |f| / h = "
