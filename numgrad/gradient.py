@@ -245,15 +245,15 @@ def by_automatic_steps(
     value, eps = known or driver.eps_of_values(objective, point, args)
     plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
     plan, plain = plan if value != value else with_value(plan, value), np.asarray(point)
-    places, small = np.arange(point.size) if chosen is None else chosen, np.empty(0, np.intp)
+    small = np.empty(0, np.intp)
     # The smallest one first, which takes less time than to ask each chosen coordinate.
     if extremes(np.abs(plain))[0] < SMALL and is_perturbed(objective):
-        small = np.flatnonzero(scales(plain)[places] < SMALL)
+        small = np.flatnonzero((scales(plain) < SMALL)[slice(None) if chosen is None else chosen])
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
         if len(small):
             alone = scheme, bounds, 1 if callable(workers) else workers
-            _lengthen(objective, at, np.abs(plan[1].lengths), places, alone, out, (value, eps))
+            _lengthen(objective, at, np.abs(plan[1].lengths), chosen, alone, out, (value, eps))
     except BaseException:
         out[small] = math.nan  # nobody has looked whether they are good enough
         raise
@@ -261,10 +261,11 @@ def by_automatic_steps(
 
 
 def _lengthen(
-    objective: Any, at: tuple[Any, Any], steps: Floats, places: Any, how: Any, out: Floats, known: tuple[float, float]
+    objective: Any, at: tuple[Any, Any], steps: Floats, chosen: Any, how: Any, out: Floats, known: tuple[float, float]
 ) -> None:
-    """Write what longer steps tell of derivatives that rounding hides, of those by the coordinates `places`."""
+    """Write what longer steps tell of derivatives that rounding hides, of all or of those by the chosen coordinates."""
     (point, args), (scheme, bounds, workers), (value, eps) = at, how, known
+    places = np.arange(point.size) if chosen is None else chosen
     plain, ends = np.asarray(point), None if bounds is None else limits(point, bounds)
     noise = noise_at(objective, at, value, eps, ends, float(steps.min()))
 
@@ -455,7 +456,7 @@ def _write_at_points(
     else:
         place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
         flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, progress)
-    if h.__class__ is float and objective.seen is not None:
-        driver.warn_of_digits(*objective.seen, h, found)
+    if h.__class__ is float and (seen := objective.seen) is not None:
+        driver.warn_of_digits(seen[0], seen[1], h, found)
     if flags != RESPONDED:
         driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found), points)
