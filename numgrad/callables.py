@@ -266,7 +266,7 @@ class Gradient(_Derivative):
             flags = differentiate(objective, *at, plan, flat, *how)
         if plan[0].make is make_complex_step:
             driver.check_analytic(f, point, args, chosen, bounds)
-        elif h.__class__ is float:
+        else:
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:
             ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)

@@ -287,7 +287,7 @@ def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) 
     rule, where, _ = plan
     if isinstance(h, str) and (order > 1 or least_magnitude(x) < SMALL):
         _look_again(f, x, plan, how, (found, terms))
-    if h.__class__ is float and order == 1:
+    if terms.eps > EPS and order == 1:
         driver.warn_of_digits(float(np.abs(terms.values).max(initial=0.0)), terms.eps, h, found)
     lost = (np.abs(x).ravel() * rule.data[1] > np.abs(where.lengths)).any()
     return found.reshape(x.shape)[()], bool(lost), bool((terms.values == terms.values[:1]).all())

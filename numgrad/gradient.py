@@ -168,8 +168,8 @@ def numerical_gradient(
     -----
     RuntimeWarning
         If `h` loses more than a thousandth of itself where it is added to some coordinate; if `f` saw a private copy
-        and did not respond to it at all; if what a Python `f` returns is of less than float64 precision, and with one
-        step `h` fewer than three digits of the gradient are right.
+        and did not respond to it at all; if what a Python `f` returns is of less than float64 precision, and with a
+        step `h` that is no 'auto' fewer than three digits of the gradient are right.
 
     Notes
     -----
@@ -224,7 +224,7 @@ def numerical_gradient(
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if plan[0].make is make_complex_step:
         driver.check_analytic(f, point, args, chosen, bounds)
-    elif h.__class__ is float and objective.seen is not None:
+    elif objective.seen is not None:
         driver.warn_of_digits(*objective.seen, h, flat)
     if flags != RESPONDED:
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
@@ -456,7 +456,7 @@ def _write_at_points(
     else:
         place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
         flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, progress)
-    if h.__class__ is float and (seen := objective.seen) is not None:
+    if (seen := objective.seen) is not None:
         driver.warn_of_digits(seen[0], seen[1], h, found)
     if flags != RESPONDED:
         driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found), points)

@@ -307,7 +307,7 @@ class Problem:
 
     def warn(self, flags: int, rows: Floats) -> None:
         """Warn of what the flags say, and of few digits."""
-        if self.eps > EPS and self.h.__class__ is float and not self.is_complex:
+        if self.eps > EPS and not self.is_complex:
             largest = float(np.abs(self.base).max(initial=0.0))
             driver.warn_of_digits(largest, self.eps, self.h, rows)
         if flags != RESPONDED:
