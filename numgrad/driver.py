@@ -246,11 +246,11 @@ def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[
 
 
 def warn_of_digits(value: float, eps: float, h: Any, gradient: Floats) -> None:
-    """Warn if a step h leaves fewer than three digits of the largest element of a derivative of such values of f."""
-    if eps <= EPS or isinstance(h, str):
+    """Warn if one step h leaves fewer than three digits of the largest element of a derivative of such values of f."""
+    if eps <= EPS or not isinstance(h, float | int):
         return
     kind = "float16" if eps > 1e-5 else "float32"
-    error, largest = eps * abs(value) / float(np.min(h, initial=math.inf)), float(np.abs(gradient).max(initial=0.0))
+    error, largest = eps * abs(value) / h, float(np.abs(gradient).max(initial=0.0))
     if 0.0 < largest < math.inf and error > _FEW_DIGITS * largest:
         digits = max(0, round(-math.log10(error / largest)))
         warn(

@@ -168,8 +168,8 @@ def numerical_gradient(
     -----
     RuntimeWarning
         If `h` loses more than a thousandth of itself where it is added to some coordinate; if `f` saw a private copy
-        and did not respond to it at all; if what a Python `f` returns is of less than float64 precision, and with a
-        step `h` that is no 'auto' fewer than three digits of the gradient are right.
+        and did not respond to it at all; if what a Python `f` returns is of less than float64 precision, and with one
+        step `h` fewer than three digits of the gradient are right.
 
     Notes
     -----
