@@ -124,8 +124,9 @@ def numerical_gradient(
         Where the bounds meet there is no derivative; leave such coordinates out by `coordinates`.
     vectorized : bool, default False
         If true, `f` receives a batch of points, of shape ``(k, *x.shape)``, and returns k values. It sees copies of
-        `x`, never `x` itself. One batch more, of another length, shows whether it sums along the right axes, and three
-        more, once, whether the points of a batch see each other and whether it reads `x` by another way.
+        `x`, never `x` itself. Once, a batch more of another length shows whether it sums along the right axes, and
+        three more whether the points of a batch see each other and whether it reads `x` by another way; with `args`,
+        the first of these is evaluated each time.
     batch_bytes : int, default 64 MiB
         Memory of the points of a batch at most, if that is not less than one coordinate takes. With 1 MiB, which stays
         in a cache, a cheap `f` of thousands of coordinates takes a third of the time, in more calls.
@@ -214,9 +215,14 @@ def numerical_gradient(
     is_default = h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None
     where, shape = (ALL_COORDINATES, point.shape) if chosen is None else (chosen, chosen.shape)
     plan = (central_rule(h), where) if is_default else rule_at(point, h, scheme, bounds, chosen)  # type: ignore[arg-type]
-    gradient = np.empty(shape) if out is None else _cleared(arguments.result_buffer(out, shape, x, args))
-    # A matrix that was given as `out` would stay one, of two dimensions.
-    flat = gradient if gradient.ndim == 1 else gradient.view(np.ndarray).reshape(-1)
+    if out is None:
+        # Its owner, of which threads make no copy: see `threads._on_threads`.
+        flat = np.empty(point.size if chosen is None else len(chosen))
+        gradient = flat if len(shape) == 1 else flat.reshape(shape)
+    else:
+        # A matrix that was given as `out` would stay one, of two dimensions.
+        gradient = _cleared(arguments.result_buffer(out, shape, x, args))
+        flat = gradient.view(np.ndarray).reshape(-1)
     if h.__class__ is str:
         at, how = (point, args), (workers, progress)
         flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), how, flat)

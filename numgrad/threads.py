@@ -170,9 +170,10 @@ def _on_threads(ranges: _Ranges, states: list[Any], report: Report | None) -> No
     from queue import SimpleQueue  # with threading, a tenth of what importing numgrad would cost
 
     started, finished, errors = list[int](), list[None](), SimpleQueue[BaseException | None]()
-    # A second Ctrl-C may end the wait for the threads, which hence write to memory that nobody else is given.
+    # A second Ctrl-C may end the wait for the threads, which hence write to memory that nobody else has: what owns its
+    # memory was made for this call, while what a caller gives comes as a view.
     sweep, out = ranges.sweep, ranges.sweep.out
-    if np.may_share_memory(out, sweep.result):
+    if sweep.result.base is not None and np.may_share_memory(out, sweep.result):
         sweep.out = out.copy()  # with what is done, wherever it stands
     work = partial(_work_in_thread, ranges, finished, errors)
     try:

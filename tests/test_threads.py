@@ -287,3 +287,23 @@ def test_what_was_done_before_an_exception_is_kept(workers, clock):
     done = [k for start, stop in sweep.ranges for k in range(start, stop) if start < 500]
     assert np.flatnonzero(~np.isnan(sweep.out)).tolist() == sorted(done)
     assert len(done) >= 500
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_what_a_caller_gave_is_written_by_the_thread_that_called(is_given, clock):
+    sharing, turn = set(), threading.Event()
+
+    def look(start):
+        if threading.get_ident() != MAIN:
+            sharing.add(np.may_share_memory(sweep.out, memory))
+            turn.set()
+        assert start == 0 or turn.wait(60)  # the other thread has come
+        return 0
+
+    sweep = Units(100, clock=clock, seconds=INTERRUPT_INTERVAL, flags=look)
+    memory = sweep.result
+    if is_given:
+        sweep.out = sweep.result = memory[:]
+    Throughput().run(sweep, 2)
+    assert sharing == {not is_given}
+    assert memory.tolist() == list(range(100))
