@@ -27,7 +27,7 @@ from .loops import (
     make_complex_step,
 )
 from .objectives.python import PythonObjective, run_in_place
-from .points import FLOAT64, LOSS_EPS
+from .points import EPS, FLOAT64, LOSS_EPS
 from .problem import Options, Problem
 from .schemes import AnyScheme, StepSize, rule_at
 from .sparsity import check_entries
@@ -121,7 +121,7 @@ def _bound(kernels: Any, units: Any) -> tuple[Any, ...]:
     from .objectives.compiling import entry_of  # which imports numba
 
     loops = kernels.loops
-    if 1 not in kernels.kinds or make_central not in loops:
+    if 1 not in kernels.kinds or make_central not in loops or (kernels.eps or EPS) > EPS:
         return None, None, None, -1, None
     kernel, throughput = loops[make_central]
     known = cost, most = throughput.known

@@ -335,8 +335,8 @@ class _Descent:
         """Look whether the first gradient can be right: f analytic for a complex step, and with enough digits."""
         if self.plan[0].make is make_complex_step:
             driver.check_analytic(self.f, self.point, self.args)
-        elif self.objective.seen is not None:
-            driver.warn_of_digits(*self.objective.seen, self.h, slopes)
+        else:
+            driver.warn_of_seen(self.objective, self.point, self.args, self.h, slopes)
 
     def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
         ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags)

@@ -47,7 +47,8 @@ class Objective(Protocol):
     """A kind of objective: how f is evaluated next to a point."""
 
     has_descent: bool  # whether it has a loop of whole descents
-    seen: tuple[float, float] | None  # a value of f of fewer digits than float64, and its spacing, if one was seen
+    # A value of f of fewer digits than float64 and its spacing, if one was seen; NaN where the type alone is known.
+    seen: tuple[float, float] | None
 
     @property
     def threads(self) -> bool:
@@ -257,6 +258,13 @@ def warn_of_digits(value: float, eps: float, h: Any, gradient: Floats) -> None:
             f"about {digits} digits of the gradient are right: f returns {kind}, whose error eps |f| / h = "
             f"{error:.1g} is to be compared with {largest:.1g}; pass h='auto', or compute f in float64"
         )
+
+
+def warn_of_seen(objective: Objective, x: Any, args: tuple[Any, ...], h: Any, gradient: Floats) -> None:
+    """Warn of few digits where f has returned numbers of fewer digits than float64."""
+    if objective.seen is not None:
+        value, eps = objective.seen
+        warn_of_digits(objective.value(x, args) if value != value else value, eps, h, gradient)
 
 
 def seems_ignored(

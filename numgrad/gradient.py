@@ -221,7 +221,8 @@ def numerical_gradient(
         gradient = flat if len(shape) == 1 else flat.reshape(shape)
     else:
         # A matrix that was given as `out` would stay one, of two dimensions.
-        gradient = _cleared(arguments.result_buffer(out, shape, x, args))
+        gradient = arguments.result_buffer(out, shape, x, args)
+        gradient.fill(math.nan)
         flat = gradient.view(np.ndarray).reshape(-1)
     if h.__class__ is str:
         at, how = (point, args), (workers, progress)
@@ -231,7 +232,7 @@ def numerical_gradient(
     if plan[0].make is make_complex_step:
         driver.check_analytic(f, point, args, chosen, bounds)
     elif objective.seen is not None:
-        driver.warn_of_digits(*objective.seen, h, flat)
+        driver.warn_of_seen(objective, point, args, h, flat)
     if flags != RESPONDED:
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
         driver.warn_of(flags, h, ignored, point)
@@ -251,10 +252,9 @@ def by_automatic_steps(
     value, eps = known or driver.eps_of_values(objective, point, args)
     plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
     plan, plain = plan if value != value else with_value(plan, value), np.asarray(point)
-    small = np.empty(0, np.intp)
     # The smallest one first, which takes less time than to ask each chosen coordinate.
-    if extremes(np.abs(plain))[0] < SMALL and is_perturbed(objective):
-        small = np.flatnonzero((scales(plain) < SMALL)[slice(None) if chosen is None else chosen])
+    is_any = extremes(np.abs(plain))[0] < SMALL and is_perturbed(objective)
+    small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen] if is_any else [])
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
         if len(small):
@@ -317,12 +317,6 @@ def noise_at(
 
     inside = rounding_near(np.asarray(point), np.array([value]), eps, values, ends, shortest).item()
     return float(max(eps * abs(value) / terms, inside / math.sqrt(terms)))
-
-
-def _cleared(out: Floats) -> Floats:
-    """Return `out`, filled with NaN: what an exception leaves unfinished."""
-    out.fill(math.nan)
-    return out
 
 
 def _of_several(f: Any, x: Any, points_axis: int | None, resume: bool, options: dict[str, Any]) -> Any:
@@ -462,7 +456,6 @@ def _write_at_points(
     else:
         place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
         flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, progress)
-    if (seen := objective.seen) is not None:
-        driver.warn_of_digits(seen[0], seen[1], h, found)
+    driver.warn_of_seen(objective, points[0], args, h, found)
     if flags != RESPONDED:
         driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found), points)
