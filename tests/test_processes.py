@@ -20,6 +20,7 @@ from problems import compiled, compiled_once, needs_jit, same_without_jit, untra
 from numgrad import (
     check_gradient,
     estimate_gradient,
+    estimate_hessian,
     gradient_descent,
     numerical_gradient,
     processes,
@@ -517,6 +518,14 @@ def test_no_evaluation_elsewhere_leaves_the_bounds(low, high, coordinates):
     assert low <= min(SEEN) <= max(SEEN) <= high
 
 
+@pytest.mark.parametrize("estimate", [estimate_gradient, estimate_hessian])
+@pytest.mark.parametrize("low", [-np.inf, 0.9994])
+def test_no_evaluation_of_an_estimate_elsewhere_leaves_the_bounds(estimate, low):
+    SEEN.clear()
+    estimate(up_to_an_edge, [0.9994, 2.0], bounds=([low, -np.inf], [0.9995, np.inf]), workers=Lazy())
+    assert low <= min(SEEN) <= max(SEEN) <= 0.9995
+
+
 def test_f_need_not_be_defined_beside_the_coordinates():
     x = np.array([0.9993, 2.0])  # without bounds, the witness is beyond the edge
     expected = numerical_gradient(up_to_an_edge, x).tobytes()
@@ -731,7 +740,7 @@ def test_an_executor_in_place_of_its_map_is_an_error_that_says_so(run):
 class Values:
     """What `remote.fingerprint` asks of a sweep: `f` of a point that has moved by `offsets`."""
 
-    throughput, where, rule = None, np.empty(0, np.intp), Rule(make_central, (1e-4,))
+    value_cancels, where, rule = False, np.empty(0, np.intp), Rule(make_central, (1e-4,))
 
     def __init__(self, f):
         self.f, self.x = f, np.arange(1.0, 6.0)

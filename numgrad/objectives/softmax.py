@@ -205,7 +205,7 @@ class _ProductSweep(Sweep):
         length, is_all = max(1, min(TILE // classes, features)), not len(self.chosen)
         self.tiles = np.arange(-(-features // length)) if is_all else np.unique(self.chosen // (classes * length))
         self.size, self.length, shape = len(self.tiles), length, (len(self.tiles), length, classes)
-        self.out = self.result.reshape(shape) if is_all and features % length == 0 else np.empty(shape)
+        self.out = self.result.reshape(shape) if is_all and features % length == 0 else np.zeros(shape)
         z, is_short = f._logits(self.x), max(h for _, h in terms) * f._largest <= SHORT
         tables = series(z, f._data[1], short=is_short)
         self.steps = [(factor, _Step(f, h, z, tables)) for factor, h in terms]
