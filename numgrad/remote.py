@@ -288,7 +288,7 @@ def _reach(sweep: Any, x: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArra
 
 
 def _differences(sweep: Any) -> float:
-    """Return the sum of the differences of f that some units of a sweep make, which it writes once more, by quotients."""
+    """Return the sum of the differences of f that some units of a sweep make, whose rows are written once more."""
     h = sweep.where[2][0] if isinstance(sweep.where, tuple) else sweep.rule.data[0]
     for k in (chosen := sorted({0, sweep.size // 2, sweep.size - 1})):
         sweep.run_range(sweep.thread_state(), k, k + 1)
