@@ -280,23 +280,7 @@ class _Layer:
         return [slice(first, first + length) for first in range(0, len(self.f.x), length)]
 
     def sweep(self, W: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> _LayerSweep:  # noqa: N803
-        """Return the work of `rule`, a sum of central quotients.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If it is another rule.
-        """
-        if rule.columns > 1:
-            raise TypeError(
-                "a layer objective has no steps of each coordinate, which an estimate with errors looks for; compare "
-                "two steps h of numerical_gradient, or pass lambda W: objective(W)"
-            )
-        if not central_parts(rule, where):
-            raise ValueError(
-                "a layer objective has central differences of one step h: scheme must be 'central', 'central4', "
-                "'central6' or symmetric likewise, h a number, and bounds None"
-            )
+        """Return the work of `rule`, a sum of central quotients; an error of `central_parts` if it is none."""
         return _LayerSweep(self, W, args, rule, where, out)
 
     def slopes(self, x: Any, args: tuple[Any, ...], name: str = "") -> Slopes:  # noqa: ARG002
@@ -330,8 +314,8 @@ class _LayerSweep(Sweep):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         f, (inputs, columns) = self.objective.f, self.x.shape
+        self.chosen, self.terms = members_of(self.where), central_parts(self.rule, self.where, "a layer objective")
         self.objective.check(self.x)
-        self.chosen, self.terms = members_of(self.where), central_parts(self.rule, self.where)
         widest = max(1, min(GROUP, -(-columns // GROUPS)))
         self.width = width = next(width for width in range(widest, 0, -1) if columns % width == 0)
         if len(self.chosen):

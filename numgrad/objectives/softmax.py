@@ -55,10 +55,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import ALL_COORDINATES, FLOAT64, real_array
-from ..loops import RESPONDED, Floats, Indices, central_parts, make_quotients, members_of
+from ..loops import RESPONDED, Floats, Indices, central_parts, members_of
 from ..threads import Sweep, Throughput
 from .compiling import INLINE, compiled
-from .incremental import Incremental, IncrementalObjective
+from .incremental import KIND, Incremental, IncrementalObjective, make_quotients
 
 __all__: list[str] = []  # nothing here is public
 
@@ -337,7 +337,7 @@ class _ProductSweep(Sweep):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         f, (features, classes) = self.objective.f, self.x.shape
-        self.chosen, terms = members_of(self.where), central_parts(self.rule, self.where)
+        self.chosen, terms = members_of(self.where), central_parts(self.rule, self.where, KIND)
         length, is_all = max(1, min(TILE // classes, features)), not len(self.chosen)
         self.tiles = np.arange(-(-features // length)) if is_all else np.unique(self.chosen // (classes * length))
         self.size, self.length, shape = len(self.tiles), length, (len(self.tiles), length, classes)
