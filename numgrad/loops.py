@@ -79,7 +79,7 @@ def plain(function: Any) -> Any:
 
 
 def compiled_once(make: Any) -> Any:
-    """Mark a factory whose loop is so long that it is compiled once for all f: see `objectives.shared`."""
+    """Mark a factory whose loop is so long that it is compiled once for all f: see `compiling.shared_loop`."""
     make.compiled_once = True
     return make
 

@@ -28,8 +28,9 @@ from ..loops import (
     settle,
 )
 from ..points import LOSS_EPS
+from ..threads import cost_of
 from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
-from .compiling import INLINE, PASTE, Kernel, compiled, cost_of, entry_of
+from .compiling import INLINE, PASTE, Kernel, compiled, entry_of
 from .vectors import SHAPE_CHANGED, add, imaginary_parts, mixed, outputs
 
 __all__: list[str] = []  # nothing here is public

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dis
+import functools
 import hashlib
-import inspect
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from numbers import Number, Real
+from numbers import Number
 from pathlib import Path
 from threading import Lock
 from types import CodeType, FunctionType, ModuleType, NoneType
 from typing import Any, cast
 
 import numpy as np
-from numba import njit, typeof
+from numba import njit, typeof, types
 from numba.core.caching import FunctionCache
+from numba.core.cgutils import ir  # type: ignore[attr-defined]  # of llvmlite
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
@@ -186,6 +187,73 @@ def of_one_element(f: Any) -> Kernel:
     return cast("Kernel", of_one)
 
 
+def shared_loop(make: Any, evaluate: Any) -> Any:
+    """Return the loop of `make` that calls the compiled ``evaluate(x, args)``, but is compiled once for all f.
+
+    It calls f by its address, and knows no type of it or of its arguments. To compile the loop of estimates takes 6 s,
+    and is done once a machine, as numba keeps it on the disk. A call by an address takes some ns more, since LLVM
+    cannot copy f into the loop: short loops are compiled around f.
+    """
+    loop = _loop_of(make)
+
+    @compiled(**PASTE)
+    def run(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> Any:
+        x, point, origin = state
+        return _run(loop, evaluate, (x, args), (point, origin, data, where, start, stop, out))  # type: ignore[call-arg]
+
+    return run
+
+
+@functools.cache
+def _loop_of(make: Any) -> Any:
+    """Return the loop for any f, with addresses in place of x and args: of both, and of a function of this address."""
+    return compiled(cache=True)(make(_call, compiled(**INLINE)))
+
+
+def _function(context: Any) -> Any:
+    """Return the type of such a function. It has numba's own convention, by which exceptions arrive."""
+    return context.call_conv.get_function_type(types.float64, (types.intp,))
+
+
+@intrinsic
+def _call(_: Any, given: Any, function: Any) -> Any:
+    """Call the function at an address."""
+
+    def codegen(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        pointer, convention = builder.inttoptr(values[1], _function(context).as_pointer()), context.call_conv
+        status, value = convention.call_function(builder, pointer, types.float64, (types.intp,), values[:1])
+        with builder.if_then(status.is_error, likely=False):
+            convention.return_status_propagate(builder, status)
+        return value
+
+    return types.float64(given, function), codegen
+
+
+# It runs the loop itself: what the addresses lead to ends with the function in which they are made.
+@intrinsic
+def _run(typing: Any, loop: Any, evaluate: Any, given: Any, rest: Any) -> Any:
+    """Run the loop, with the address of ``given = x, args`` and that of a function which evaluates f there."""
+    of_f = evaluate.get_call_type(typing, tuple(given), {})
+    state = types.Tuple((types.intp, *rest[:2]))  # type: ignore[no-untyped-call]
+    of_loop = loop.get_call_type(typing, (state, rest[2], types.intp, *rest[3:]), {})
+
+    def codegen(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        address, convention = context.get_value_type(types.intp), context.call_conv
+        held = builder.alloca(values[2].type)
+        builder.store(values[2], held)
+        function: Any = ir.Function(builder.module, _function(context), builder.module.get_unique_name("evaluate_at"))
+        function.linkage, inner = "internal", ir.IRBuilder(function.append_basic_block())
+        known = inner.load(inner.inttoptr(convention.get_arguments(function)[0], held.type))
+        value = context.get_function(evaluate, of_f)(inner, [inner.extract_value(known, i) for i in range(2)])
+        convention.return_value(inner, context.cast(inner, value, of_f.return_type, types.float64))
+        x, args = (builder.ptrtoint(pointer, address) for pointer in (held, function))
+        point, origin, data, *units = (builder.extract_value(values[3], i) for i in range(len(rest)))
+        moved = context.make_tuple(builder, state, (x, point, origin))
+        return context.get_function(loop, of_loop)(builder, [moved, data, args, *units])
+
+    return of_loop.return_type(loop, evaluate, given, rest), codegen
+
+
 # Arguments that hold no memory, or memory that `arguments.arrays_in` finds.
 _TRANSPARENT = np.ndarray, np.generic, Number, str, bytes, bytearray, memoryview, NoneType, range
 
@@ -240,11 +308,8 @@ def _overloads(name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _nonlocals(function: FunctionType) -> dict[str, Any]:
-    try:
-        return dict(inspect.getclosurevars(function).nonlocals)
-    except ValueError:  # a variable that was never assigned
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        return {name: cell.cell_contents for name, cell in cells if cell != type(cell)()}
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: cell.cell_contents for name, cell in cells if cell != type(cell)()}  # unless it was never assigned
 
 
 def _names(code: CodeType, scope: dict[str, Any], nonlocals: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -312,10 +377,8 @@ def is_opaque(value: Any) -> bool:
 
 def kind_of(value: Any) -> Hashable:
     """Return what numba's type of an argument may depend on."""
-    if isinstance(value, tuple):
-        return tuple(map(kind_of, value))
-    if isinstance(value, list):
-        return list, *map(kind_of, value[:1])
+    if isinstance(value, tuple | list):  # all items of a list are of one type
+        return type(value), *map(kind_of, value if isinstance(value, tuple) else value[:1])
     return value if is_dispatcher(value) else (type(value), getattr(value, "ndim", None), getattr(value, "dtype", None))
 
 
@@ -334,16 +397,3 @@ def check_types(args: tuple[Any, ...], name: str = "", function: str = "a compil
                 f"{name or f'args[{i}]'} is {type(value).__name__}, which numba cannot pass to {function}; pass "
                 f"arrays, numbers, tuples or compiled functions"
             ) from None
-
-
-def cost_of(x: Any, args: tuple[Any, ...]) -> Hashable:
-    """Return what the time of an evaluation may depend on: sizes, and the values of numbers."""
-    return x.size, *map(_cost, args)
-
-
-def _cost(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.shape
-    if isinstance(value, tuple):
-        return tuple(map(_cost, value))
-    return value if isinstance(value, Real) else len(value) if isinstance(value, Sized) else None

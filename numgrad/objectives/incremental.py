@@ -22,9 +22,9 @@ from ..arguments import (
 )
 from ..loops import RESPONDED, Decorator, Floats, Indices, Loop, Rule, central_parts, make_central, members_of, plain
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, without_mask, written_through
-from ..threads import Sweep, Throughput
+from ..threads import Sweep, Throughput, cost_of
 from .compiled import Kernels, objective_of
-from .compiling import INLINE, captured, check_types, compiled, cost_of
+from .compiling import INLINE, captured, check_types, compiled
 from .python import PythonObjective
 
 __all__ = ["IncrementalObjective"]

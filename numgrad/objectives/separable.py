@@ -33,8 +33,8 @@ from ..loops import (
     make_directions,
 )
 from ..points import LOSS_EPS
-from ..threads import Sweep, Throughput
-from .compiling import check_types, cost_of
+from ..threads import Sweep, Throughput, cost_of
+from .compiling import check_types
 from .elements import Form, check_reach, kernels_of, known_to_numba, make_changes, make_curvatures, make_sum
 from .incremental import Unperturbed
 from .python import PythonObjective
