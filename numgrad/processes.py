@@ -77,12 +77,14 @@ def _distribute_sides(engine: Engine, sweep: Any, report: Report | None) -> int:
     rule = Rule(make_directions, (np.nan, 0.0, one, one, np.zeros(1, np.intp), one[0], False))
     members = sweep.where if len(sweep.where) else np.arange(n)
     where = Directions(np.arange(2 * n + 1), np.repeat(members, 2), np.tile([h, -h], n))
-    sides = type(sweep)(sweep.objective, sweep.x, sweep.args, rule, where, np.empty(2 * n))
-    distribute(engine, sides, report and (lambda done: report(done // 2)))
-    values = iter(sides.out.tolist())
-    known = type(sweep.objective)(lambda *_: next(values))
-    replayed = type(sweep)(known, sweep.x, sweep.args, sweep.rule, sweep.where, sweep.out)
-    flags: int = replayed.run_range(replayed.thread_state(), 0, n)
+    sides = type(sweep)(sweep.objective, sweep.x, sweep.args, rule, where, np.full(2 * n, np.nan))
+    try:
+        distribute(engine, sides, report and (lambda done: report(done // 2)))
+    finally:  # what is finished is kept after an exception too
+        values = iter(sides.out.tolist())
+        known = type(sweep.objective)(lambda *_: next(values))
+        replayed = type(sweep)(known, sweep.x, sweep.args, sweep.rule, sweep.where, sweep.out)
+        flags: int = replayed.run_range(replayed.thread_state(), 0, n)
     return flags
 
 

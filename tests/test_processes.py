@@ -339,6 +339,23 @@ def test_where_coordinates_are_few_their_sides_are_two_tasks(dtype, options):
     assert seen[-1] == (3, 3)
 
 
+def test_where_coordinates_are_few_those_are_kept_whose_sides_are_done():
+    class Many(Lazy):
+        workers = 8
+
+    def f(x):
+        if x[2] != 3.0:
+            raise ZeroDivisionError("mine")
+        return float(np.sum(x**2))
+
+    out, x = np.empty(3), np.array([1.0, 2.0, 3.0])
+    with pytest.raises(ZeroDivisionError) as caught:
+        numerical_gradient(f, x, workers=Many(), out=out)
+    assert caught.value.__notes__ == ["raised for coordinate 2 of x (flat, in C order)"]
+    assert np.allclose(out, [2.0, 4.0, np.nan], equal_nan=True)
+    assert x.tolist() == [1.0, 2.0, 3.0]
+
+
 def test_where_coordinates_are_few_warnings_are_those_of_one_process():
     with pytest.warns(RuntimeWarning) as caught:
         numerical_gradient(lambda x: float(x[0]), np.array([1e15]), workers=map)
