@@ -184,7 +184,7 @@ def guard(loop: Kernel, make: Any) -> Kernel:
     # The loop restores what it moved itself, so a difference that is left at the end is of f.
     # A descent is left out: its point is to move, and `make_descent` compares each iterate.
     def guarded(copy: Any, original: Any, units: Any, start: int, stop: int, out: Any) -> int:
-        data, args, where = units
+        data, args, where = borrowed(units)
         x = copy if copy.size else original.astype(kind)
         point, origin = borrowed(x).reshape(x.size), borrowed(original).reshape(original.size)
         flags: int = loop((x, point, point if moves else origin), data, args, where, start, stop, borrowed(out))

@@ -29,7 +29,6 @@ __all__: list[str] = []  # nothing here is public
 
 
 Kernel = Callable[..., Any]
-Decorator = Callable[[Kernel], Kernel]
 
 # Options of `compiled`. By this one LLVM copies the function into its callers whatever its size, for where handing over
 # its arguments and counting references to them would take longer than what it does.
@@ -68,7 +67,7 @@ class _Cache(FunctionCache):
             super().save_overload(*key)  # type: ignore[no-untyped-call]
 
 
-def compiled(*, cache: bool = False, **options: Any) -> Decorator:
+def compiled(*, cache: bool = False, **options: Any) -> Callable[[Kernel], Kernel]:
     """Return the decorator with the one compile policy: release the GIL, divide as NumPy does, stay strict."""
 
     def decorate(kernel: Kernel) -> Kernel:
@@ -97,11 +96,8 @@ def one_at_a_time(kernel: Kernel) -> Kernel:
 
 # Without it, the child of a fork during which another thread compiles would wait for ever for numba's lock.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
-    )
+    take, release = global_compiler_lock.acquire, global_compiler_lock.release
+    os.register_at_fork(before=take, after_in_parent=release, after_in_child=release)
 
 
 def entry_of(kernel: Kernel, *arguments: Any) -> Kernel:
@@ -113,22 +109,31 @@ def entry_of(kernel: Kernel, *arguments: Any) -> Kernel:
     return getattr(found, "entry_point", kernel)
 
 
-def borrowed(array: NDArray[Any]) -> NDArray[Any]:
-    """Return `array`; in a kernel without the count of references to it, of which numba loses one whenever f raises."""
-    return array
+def borrowed(value: Any) -> Any:
+    """Return `value`; in a kernel without the counts of references to its arrays, which numba loses whenever f raises.
+
+    These are the array itself, or those of a tuple, of tuples too.
+    """
+    return value
 
 
-def _without_count(typingctx: Any, array: Any) -> Any:  # noqa: ARG001
-    def codegen(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        found = context.make_array(array)(context, builder, args[0])
+def _without_counts(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
+    def stripped(context: Any, builder: Any, kind: Any, known: Any) -> Any:
+        if isinstance(kind, types.BaseTuple):
+            kinds: Any = kind
+            parts = [stripped(context, builder, own, builder.extract_value(known, i)) for i, own in enumerate(kinds)]
+            return context.make_tuple(builder, kind, parts)
+        if not isinstance(kind, types.Array):
+            return known
+        found = context.make_array(kind)(context, builder, known)
         found.meminfo, found.parent = found.meminfo.type(None), found.parent.type(None)
         return found._getvalue()
 
-    return array(array), codegen
+    return value(value), lambda context, builder, _, args: stripped(context, builder, value, args[0])
 
 
-_without_count_of: Any = intrinsic(_without_count)
-overload(borrowed)(lambda array: lambda array: _without_count_of(array))  # noqa: ARG005
+_without_counts_of: Any = intrinsic(_without_counts)
+overload(borrowed)(lambda value: lambda value: _without_counts_of(value))  # noqa: ARG005
 
 
 class Copy:
