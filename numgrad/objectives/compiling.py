@@ -112,18 +112,29 @@ def entry_of(kernel: Kernel, *arguments: Any) -> Kernel:
 def borrowed(value: Any) -> Any:
     """Return `value`; in a kernel without the counts of references to its arrays, which numba loses whenever f raises.
 
-    These are the array itself, or those of a tuple, of tuples too.
+    These are the array itself, or those of a tuple, of tuples too; but not where f could keep one in another value.
     """
     return value
 
 
+_TUPLE: Any = types.BaseTuple  # of which mypy does not know that it has items
+# numba's types of what may hold arrays that f puts there.
+_KEEPERS = types.List, types.ListType, types.DictType, types.ClassInstanceType, types.StructRef
+
+
+def _may_keep(kind: Any) -> bool:
+    return any(map(_may_keep, kind)) if isinstance(kind, _TUPLE) else isinstance(kind, _KEEPERS)
+
+
 def _without_counts(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
+    keeps = _may_keep(value)
+
     def stripped(context: Any, builder: Any, kind: Any, known: Any) -> Any:
-        if isinstance(kind, types.BaseTuple):
-            kinds: Any = kind
-            parts = [stripped(context, builder, own, builder.extract_value(known, i)) for i, own in enumerate(kinds)]
+        if isinstance(kind, _TUPLE) and not keeps:
+            parts = [stripped(context, builder, own, builder.extract_value(known, i)) for i, own in enumerate(kind)]
             return context.make_tuple(builder, kind, parts)
-        if not isinstance(kind, types.Array):
+        if keeps or not isinstance(kind, types.Array):
+            context.nrt.incref(builder, kind, known)  # it is counted as if it were new
             return known
         found = context.make_array(kind)(context, builder, known)
         found.meminfo, found.parent = found.meminfo.type(None), found.parent.type(None)
@@ -179,17 +190,6 @@ def when_recompiled(f: Any, what: str, action: Callable[[], object]) -> None:
         f._numgrad_actions, f.recompile = {}, recompile_and_act
     if recompile is not None:
         f._numgrad_actions[what] = action
-
-
-def of_one_element(f: Any) -> Kernel:
-    """Return the compiled function of an array of one element that calls `f` of a number."""
-
-    @njit()
-    def of_one(x: Any, *args: Any) -> Any:
-        return f(x[0], *args)
-
-    when_recompiled(f, "of one", lambda: of_one.recompile())  # the one that it has then
-    return cast("Kernel", of_one)
 
 
 def shared_loop(make: Any, evaluate: Any) -> Any:
