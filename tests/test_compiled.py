@@ -19,6 +19,7 @@ from numba import njit
 from numba.core import errors
 from numba.core import types as numba_types
 from numba.core.registry import CPUDispatcher
+from numba.typed import List
 from problems import needs_jit, sum_of_squares
 
 from numgrad import (
@@ -536,6 +537,25 @@ def test_nothing_that_a_loop_was_given_is_kept_after_f_has_raised():
         assert tracemalloc.get_traced_memory()[0] < 2 * x.nbytes
         tracemalloc.stop()
         assert sys.getrefcount(array) == references
+
+
+@njit
+def keeps_an_array(x, arrays, array, name):
+    arrays.append(array)
+    return x[0] * array[0] + len(name)
+
+
+@needs_jit
+def test_what_f_keeps_of_its_arguments_stays_alive():
+    arrays = List([np.zeros(2)])
+    for k in range(20):
+        assert numerical_gradient(keeps_an_array, np.ones(2), args=(arrays, np.full(999, 2.0), "a" * k))[
+            0
+        ] == pytest.approx(2.0)
+    gc.collect()
+    others = [np.full(999, 3.0) for _ in range(99)]
+    assert len(others) == 99
+    assert all((np.asarray(array) == 2.0).all() for array in list(arrays)[1:])
 
 
 @needs_jit

@@ -15,13 +15,13 @@ from types import CodeType, FunctionType, ModuleType, NoneType
 from typing import Any, cast
 
 import numpy as np
-from numba import njit, typeof, types
+from numba import config, njit, typeof, types
 from numba.core.caching import FunctionCache
 from numba.core.cgutils import ir  # type: ignore[attr-defined]  # of llvmlite
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 from numba.stencils.stencil import StencilFunc
 from numpy.typing import NDArray
 
@@ -109,14 +109,6 @@ def entry_of(kernel: Kernel, *arguments: Any) -> Kernel:
     return getattr(found, "entry_point", kernel)
 
 
-def borrowed(value: Any) -> Any:
-    """Return `value`; in a kernel without the counts of references to its arrays, which numba loses whenever f raises.
-
-    These are the array itself, or those of a tuple, of tuples too; but not where f could keep one in another value.
-    """
-    return value
-
-
 _TUPLE: Any = types.BaseTuple  # of which mypy does not know that it has items
 # numba's types of what may hold arrays that f puts there.
 _KEEPERS = types.List, types.ListType, types.DictType, types.ClassInstanceType, types.StructRef
@@ -127,6 +119,10 @@ def _may_keep(kind: Any) -> bool:
 
 
 def _without_counts(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
+    """Give a value without the counts of references to its arrays, which numba loses whenever f raises.
+
+    These are the array itself, or those of a tuple, of tuples too; but not where f could keep one in another value.
+    """
     keeps = _may_keep(value)
 
     def stripped(context: Any, builder: Any, kind: Any, known: Any) -> Any:
@@ -143,8 +139,8 @@ def _without_counts(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
     return value(value), lambda context, builder, _, args: stripped(context, builder, value, args[0])
 
 
-_without_counts_of: Any = intrinsic(_without_counts)
-overload(borrowed)(lambda value: lambda value: _without_counts_of(value))  # noqa: ARG005
+# No overload of a Python function, which numba would compile by itself, and could not for a tuple of records.
+borrowed: Any = (lambda value: value) if config.DISABLE_JIT else intrinsic(_without_counts)  # type: ignore[attr-defined]
 
 
 class Copy:

@@ -24,7 +24,7 @@ from ..loops import RESPONDED, Decorator, Floats, Indices, Loop, Rule, central_p
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, without_mask, written_through
 from ..threads import Sweep, Throughput, cost_of
 from .compiled import Kernels, objective_of
-from .compiling import INLINE, borrowed, captured, check_types, compiled
+from .compiling import INLINE, PASTE, borrowed, captured, check_types, compiled
 from .python import PythonObjective
 
 __all__ = ["IncrementalObjective"]
@@ -289,12 +289,12 @@ def make_quotients(difference: Any, decorate: Decorator = plain) -> Loop:  # noq
 
     def quotients(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:  # noqa: ARG001
         """Write ``difference(state, i) / 2h`` for ``h, = data``."""
-        responded, h, known, chosen, rows = 0, data[0], borrowed(state), borrowed(where), borrowed(out)
+        responded, h = 0, data[0]
         for k in range(start, stop):
-            change = difference(known, chosen[k] if len(chosen) else k)
+            change = difference(state, where[k] if len(where) else k)
             if change != 0.0:
                 responded = RESPONDED
-            rows[k] = change / (2 * h)
+            out[k] = change / (2 * h)
         return responded
 
     return quotients
@@ -313,7 +313,12 @@ def _around(difference: Any, make: Any) -> Any:
     def evaluate(state: Any, k: int) -> Any:
         return real_number(difference(state, k))
 
-    return make(evaluate, compiled())
+    loop = compiled(**PASTE)(make(evaluate, compiled()))
+
+    def run(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> Any:
+        return loop(borrowed(state), data, args, borrowed(where), start, stop, borrowed(out))
+
+    return run
 
 
 class _IncrementalSweep(Sweep):
