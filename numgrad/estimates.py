@@ -381,12 +381,14 @@ def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None)
 def _of_one(f: Any) -> driver.Objective:
     """Return the objective whose array has one element, the argument of the compiled `f`; it is kept with `f`."""
     from .objectives.compiled import CompiledObjective
-    from .objectives.compiling import of_one_element
+    from .objectives.compiling import compiled, when_recompiled
 
     # Each CompiledObjective has loops of its own: without this, each call would compile them again.
     objective: driver.Objective | None = getattr(f, "_numgrad_of_one", None)
     if objective is None:
-        objective = f._numgrad_of_one = CompiledObjective(of_one_element(f))
+        of_one: Any = compiled()(lambda x, *args: f(x[0], *args))
+        when_recompiled(f, "of one", lambda: of_one.recompile())  # the one that it has then
+        objective = f._numgrad_of_one = CompiledObjective(of_one)
     return objective
 
 

@@ -162,11 +162,7 @@ def usual_jacobian(f: Any, x: Any, h: Any) -> Any:
     vector = getattr(KNOWN_COMPILED.get(id(f)), "vectors", _NO_VECTORS).get(None) if is_known else None
     if vector is not None and (found := vector.again(x, h)) is not None:
         return found
-    problem = Problem(f, x, Options(h))
-    found = problem.jacobian()
-    if is_known and problem.is_usual:
-        problem.objective.keep(x, h, found.T)
-    return found
+    return Problem(f, x, Options(h)).jacobian()
 
 
 def directional_derivative(

@@ -79,7 +79,7 @@ def plain(function: Any) -> Any:
 
 
 def compiled_once(make: Any) -> Any:
-    """Mark a factory whose loop is so long that it is compiled once for all f: see `objectives.shared`."""
+    """Mark a factory whose loop is so long that it is compiled once for all f: see `compiling.shared_loop`."""
     make.compiled_once = True
     return make
 
@@ -320,41 +320,38 @@ def make_columns(evaluate: Any, decorate: Decorator, movers: Any) -> Loop:
     return columns
 
 
-def make_quotients(difference: Any, decorate: Decorator = plain) -> Loop:  # noqa: ARG001
-    """Return the loop over the coordinates for an incremental objective's ``difference(state, k) -> float``."""
-
-    def quotients(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:  # noqa: ARG001
-        """Write ``difference(state, i) / 2h`` for ``h, = data``."""
-        responded, h = 0, data[0]
-        for k in range(start, stop):
-            change = difference(state, where[k] if len(where) else k)
-            if change != 0.0:
-                responded = RESPONDED
-            out[k] = change / (2 * h)
-        return responded
-
-    return quotients
-
-
 def members_of(where: Any) -> Indices:
     """Return the coordinates, of directions too."""
     return where[1] if isinstance(where, tuple) else where  # type: ignore[no-any-return]
 
 
-def central_parts(rule: Rule, where: Any) -> list[tuple[float, float]]:
-    """Return (factor, step) of the central quotients whose sum `rule` is, or nothing if it is no such sum."""
+def central_parts(rule: Rule, where: Any, kind: str) -> list[tuple[float, float]]:
+    """Return (factor, step) of the central quotients whose sum `rule` is, for a `kind` of f that has no other rule.
+
+    Raises
+    ------
+    TypeError
+        If the rule looks for the step of each coordinate.
+    ValueError
+        If it is no such sum, or has other steps for other coordinates.
+    """
+    if rule.columns > 1:
+        raise TypeError(
+            f"{kind} has no steps of each coordinate, which an estimate with errors looks for; compare two steps h of "
+            f"numerical_gradient, as check_gradient does, or pass lambda x: objective(x)"
+        )
     if rule.make is make_central:
         return [(1.0, rule.data[0])]
-    if rule.make is not make_directions or len(where[0]) or len(where[2]) > 1:
-        return []
-    _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
-    if use_stored_distance or len(index) > 1:
-        return []
-    h = where[2].item()
-    table = dict(zip(offsets[index[0]].tolist(), weights[index[0]].tolist(), strict=True))
-    if any(table.get(-offset, 0.0) != -weight for offset, weight in table.items()):
-        return []
-    return [(2.0 * o * w / denominators[index[0]], o * h) for o, w in table.items() if o > 0.0]
+    if rule.make is make_directions and not len(where[0]) and len(where[2]) == 1:
+        _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
+        table = dict(zip(offsets[index[0]].tolist(), weights[index[0]].tolist(), strict=True))
+        is_odd = all(table.get(-offset, 0.0) == -weight for offset, weight in table.items())
+        if is_odd and len(index) == 1 and not use_stored_distance:
+            return [(2.0 * o * w / denominators[index[0]], o * where[2].item()) for o, w in table.items() if o > 0.0]
+    raise ValueError(
+        f"{kind} has central differences of one step h: scheme must be 'central', 'central4', 'central6' or symmetric "
+        f"likewise, h a number, and bounds None"
+    )
 
 
 def make_descent(evaluate: Any, decorate: Decorator = plain) -> Loop:

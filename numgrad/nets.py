@@ -73,6 +73,13 @@ def _is_of(net: Any, name: str, kind: type) -> bool:
     return name not in vars(net) and getattr(type(net), name) is _METHODS[kind][name]
 
 
+def layer_of_losses(x: Floats, labels: NDArray[Any], *, bias: bool = False) -> LayerObjective:
+    """Return the mean cross-entropy of a linear layer, whose rows are known to be independent."""
+    layer = LayerObjective(x, losses_of, (labels,), bias=bias)
+    layer._asks = False
+    return layer
+
+
 def _accuracy(logits: Floats, labels: NDArray[Any]) -> float:
     """Return the fraction of the rows whose largest logit is that of the label; none that is NaN is right."""
     labels = labels.argmax(axis=1) if labels.ndim == 2 else labels
@@ -199,12 +206,14 @@ class simpleNet:  # noqa: N801, the book's name
         labels = labels_of(t, logits, checks_range=False)
         rows = logits.reshape(-1, logits.shape[-1])
         rows = rows if rows.dtype is FLOAT64 else rows.astype(FLOAT64)
-        loss = float(_softmax().cross_entropy(rows, labels))
+        if labels.ndim == 2:
+            return float(losses_of(rows, labels).mean())
+        loss = float(_softmax().softmax_cross_entropy(rows, labels))
         if loss < 0.0:  # a label may be no column
             labels_of(t, logits)
         return loss
 
-    def objective(self, x: ArrayLike, t: ArrayLike) -> IncrementalObjective:
+    def objective(self, x: ArrayLike, t: ArrayLike) -> IncrementalObjective | LayerObjective:
         """Return the loss of these data as a function of W, whose differences cost less than a call.
 
         Parameters
@@ -214,7 +223,7 @@ class simpleNet:  # noqa: N801, the book's name
 
         Returns
         -------
-        IncrementalObjective
+        IncrementalObjective, or LayerObjective for soft labels
             ``objective(W)`` is the loss for the weights W, of the shape of `W`. Give it to `numerical_gradient`, or to
             `gradient_descent` with ``net.W`` to train the net in place.
 
@@ -227,7 +236,8 @@ class simpleNet:  # noqa: N801, the book's name
         Notes
         -----
         A difference is one sum over the batch, since ``W[i, j]`` moves one logit a sample; it holds for any step and
-        nothing in it cancels. `numgrad.objectives.softmax` derives it.
+        nothing in it cancels. `numgrad.objectives.softmax` derives it. For soft labels differences are those of the
+        plain loop, to its round-off.
 
         Examples
         --------
@@ -248,13 +258,16 @@ class simpleNet:  # noqa: N801, the book's name
     def _has_other_loss(self) -> bool:
         return not (_is_of(self, "loss", simpleNet) and _is_of(self, "predict", simpleNet))
 
-    def _objective(self, x: ArrayLike, t: ArrayLike, convert: Callable[[NDArray[Any]], Floats]) -> IncrementalObjective:
+    def _objective(
+        self, x: ArrayLike, t: ArrayLike, convert: Callable[[NDArray[Any]], Floats]
+    ) -> IncrementalObjective | LayerObjective:
         x, weights = self._operands(x)
         logits = np.empty((*x.shape[:-1], weights.shape[1]))
-        labels = labels_of(t, logits).copy()
-        from .objectives.softmax import SoftmaxObjective
-
-        return SoftmaxObjective(np.atleast_2d(convert(x)), labels, weights.shape)
+        samples, labels = np.atleast_2d(convert(x)), labels_of(t, logits).copy()
+        if labels.ndim == 2:
+            return layer_of_losses(samples, labels)
+        objective: IncrementalObjective = _softmax().SoftmaxObjective(samples, labels, weights.shape)
+        return objective
 
     def numerical_gradient(self, x: ArrayLike, t: ArrayLike, h: float = 1e-4, *, workers: int = 1) -> Floats:
         """Return the gradient of the loss with respect to `W`, by central differences of the step `h`.
@@ -516,9 +529,7 @@ class MultiLayerNet(HasParams):
     def _layer(self, k: int, layers: list[Layer], values: list[Floats], labels: NDArray[Any]) -> LayerObjective:
         """Return the loss without decay as a function of the weights of layer k and, as a last row, its biases."""
         if k == self._depth:
-            last = LayerObjective(values[k - 1], losses_of, (labels,), bias=True)
-            last._asks = False
-            return last
+            return layer_of_losses(values[k - 1], labels, bias=True)
         act = _activation(self.activation)[0]
 
         def rows(z: Floats, t: NDArray[Any]) -> Floats:

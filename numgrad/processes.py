@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import describe
-from .loops import RESPONDED, STEP_LOST, Directions, Rule, make_central, make_directions
-from .points import is_narrow, loss_eps
+from .loops import Directions, Rule, make_central, make_directions
 from .remote import Task, at_work, dumps, is_same, unpacked_exception, work
 from .threads import Report
 
@@ -73,22 +72,20 @@ def distribute(engine: Engine, sweep: Any, report: Report | None = None) -> int:
 
 
 def _distribute_sides(engine: Engine, sweep: Any, report: Report | None) -> int:
-    """Do what the loop of a sweep would do, of fewer units than workers: the two sides of each are units here."""
-    x, h, n, one = sweep.x.view(np.ndarray), sweep.rule.data[0], sweep.size, np.ones((1, 1))
+    """Do a sweep of fewer units than workers: the two sides of each are units here, of whose values its loop is run."""
+    h, n, one = sweep.rule.data[0], sweep.size, np.ones((1, 1))
     rule = Rule(make_directions, (np.nan, 0.0, one, one, np.zeros(1, np.intp), one[0], False))
     members = sweep.where if len(sweep.where) else np.arange(n)
     where = Directions(np.arange(2 * n + 1), np.repeat(members, 2), np.tile([h, -h], n))
-    sides = type(sweep)(sweep.objective, sweep.x, sweep.args, rule, where, np.empty(2 * n))
-    distribute(engine, sides, report and (lambda done: report(done // 2)))
-    here = x.reshape(-1)[members].astype(np.float64)
-    lost, width = np.abs(here) > h / loss_eps(x), np.full(here.shape, 2 * h)
-    if is_narrow(x):  # the distance of the points as they are stored
-        width = np.subtract(*((here + step).astype(x.dtype).astype(np.float64) for step in (h, -h)))
-        lost |= width == 0.0
-        width[width == 0.0] = -np.nan  # the bits of 0 / 0
-    differences = sides.out[::2] - sides.out[1::2]
-    sweep.out[:] = differences / width
-    return (STEP_LOST if lost.any() else 0) | (RESPONDED if differences.any() else 0)
+    sides = type(sweep)(sweep.objective, sweep.x, sweep.args, rule, where, np.full(2 * n, np.nan))
+    try:
+        distribute(engine, sides, report and (lambda done: report(done // 2)))
+    finally:  # what is finished is kept after an exception too
+        values = iter(sides.out.tolist())
+        known = type(sweep.objective)(lambda *_: next(values))
+        replayed = type(sweep)(known, sweep.x, sweep.args, sweep.rule, sweep.where, sweep.out)
+        flags: int = replayed.run_range(replayed.thread_state(), 0, n)
+    return flags
 
 
 class _Distribution:

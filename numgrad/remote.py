@@ -1,8 +1,8 @@
 """A range of a sweep where it has arrived: how it is done there, what f is there, and how both come back.
 
 What f is shows in its values, which are compared bit for bit with those here. Where they differ, three things are told
-apart: rounding, by the spacing of floats; noise of f, by evaluating it again here; another array or other data, which
-is what is left.
+apart: rounding, by the spacing of floats; an f that is random, by evaluating it again here; another array or other
+data, which is what is left.
 """
 
 from __future__ import annotations
@@ -32,15 +32,12 @@ _KEEP_AFTER = 10.0
 # Part of 1 + |x| by which the point moves where no scheme says what is near. Fixed by
 # test_a_view_of_what_f_reads_and_a_global_are_found_and_a_harmless_view_is_not in tests/test_processes.py.
 _SHARE = 1e-3
-# Part of the move by which it is tried again where f has no value.
-# Fixed by test_no_point_without_a_value_hides_another_array in tests/test_processes.py.
-_LESS = 1 / 64
 # Spacings of the largest value by which f may differ: a long sum of BLAS does by some 50 with other threads.
 # Fixed by test_what_another_environment_rounds_is_no_other_array in tests/test_processes.py.
 _ROUNDED = 128
-# Times the noise that f has shown by which it may differ: one in some hundred normal samples is beyond that of another.
-# Fixed by test_a_random_f_is_not_taken_for_one_that_reads_another_array in tests/test_processes.py.
-_NOISY = 100
+# Times the difference at x by which it may differ next to it: one in some hundred normal samples is beyond another one.
+# Fixed by test_what_another_environment_rounds_is_no_other_array in tests/test_processes.py.
+_CHAOTIC = 100
 
 # By id: buffers whose views arrive as views of one buffer, while a pickle of NumPy parts them.
 buffers: WeakValueDictionary[int, NDArray[Any]] = WeakValueDictionary()
@@ -205,9 +202,9 @@ def dumps(value: Any) -> bytes:
 
 
 def fingerprint(sweep: Any) -> Iterator[float]:
-    """Give f at points next to x, NaN where it has no value, until it has one, and then f(x)."""
+    """Give f at a point next to x, NaN where it has no value, or then at a second one, and f(x) at last."""
     at_x = np.zeros(1)
-    if sweep.throughput is not None and not sweep.objective.has_descent:  # an incremental f: its value is never used
+    if sweep.value_cancels:  # what counts there are differences, which f next to x says nothing of
         yield _value(sweep, at_x) + _differences(sweep)
     else:
         for offsets in _moves(sweep):
@@ -218,36 +215,29 @@ def fingerprint(sweep: Any) -> Iterator[float]:
 
 
 def is_same(sweep: Any, there: list[float]) -> bool:
-    """Tell whether the fingerprint of another process is that of f here, but for rounding and the noise of f."""
+    """Tell whether the fingerprint of another process is that of f here, but for rounding; or whether f is random."""
     here = list[float]()
     for other, value in zip(there, fingerprint(sweep), strict=False):
         if value == other and math.isfinite(value) and not any(map(math.isfinite, here)):
             return True  # the usual case, by the first value next to x
         here.append(value)
-    if _agree(here, there, 0.0):
-        return True
-    again = [value for _, value in zip(here, fingerprint(sweep), strict=False)]
-    if np.array_equal(here, again, equal_nan=True):
-        return False
-    with np.errstate(all="ignore"):
-        noise = np.abs(np.subtract(here, again)) if len(here) == len(again) else np.array([math.nan])
-    return bool(np.isnan(noise).any()) or _agree(here, there, float(noise.max()))
+    return _agree(here, there) or not np.array_equal(here, list(fingerprint(sweep)), equal_nan=True)
 
 
-def _agree(here: list[float], there: list[float], noise: float) -> bool:
+def _agree(here: list[float], there: list[float]) -> bool:
     """Tell whether values agree; those next to x differ by no more than f(x) does, which rounds alike."""
     a, b = np.array(here), np.array(there[: len(here)])
     known = np.isfinite(a)
     if not np.array_equal(known, np.isfinite(b)):
         return False
+    both = np.concatenate([a[known], b[known]])
     with np.errstate(all="ignore"):
-        both = np.concatenate([a[known], b[known]])
         eps = float(np.finfo(np.float64 if (both.astype(np.float32) != both).any() else np.float32).eps)
         scale, gaps = float(np.abs(both).max(initial=0.0)), np.where(known, a - b, 0.0)
     at_x = float(gaps[-1])
     # At x itself even an f that magnifies what is rounded elsewhere keeps half of its digits.
-    return abs(at_x) <= math.sqrt(eps) * scale + _NOISY * noise and bool(
-        np.abs(gaps - at_x)[known].max(initial=0.0) <= _ROUNDED * eps * scale + _NOISY * (noise + abs(at_x))
+    return abs(at_x) <= math.sqrt(eps) * scale and bool(
+        np.abs(gaps - at_x)[known].max(initial=0.0) <= _ROUNDED * eps * scale + _CHAOTIC * abs(at_x)
     )
 
 
@@ -266,55 +256,39 @@ def _value(sweep: Any, offsets: NDArray[Any]) -> float:
 
 
 def _moves(sweep: Any) -> Iterator[NDArray[Any]]:
-    """Give displacements of x, flat: of all coordinates of the sweep, within reach of its scheme, and of one unit.
-
-    All move one way, the other way, or less far; one unit moves to where the sweep evaluates f itself.
-    """
+    """Give displacements of x, flat: of all coordinates of the sweep, and of its first unit, which it makes itself."""
     x = np.asarray(sweep.x, np.float64).reshape(-1)
-    members, far, other, one = _reach(sweep, x)
+    directions, members, far = _reach(sweep, x)
     # From half the reach to all of it, spread by the golden ratio: where all move alike, a change of f may cancel.
     shares = 0.5 + 0.5 * ((0.618 * np.arange(len(members))) % 1.0)
-    for chosen, lengths in (
-        (members, shares * far),
-        (members, shares * other),
-        (members, _LESS * shares * far),
-        (members[:one], far[:one]),
-    ):
+    for lengths in (shares * far, np.where(directions == 0, far, 0.0)):
         if lengths.any():
             offsets = np.zeros(x.size, lengths.dtype)
-            offsets[chosen] = lengths
+            offsets[members[::-1]] = lengths[::-1]  # a member of several directions by the first of these
             yield offsets
 
 
-def _reach(sweep: Any, x: NDArray[np.float64]) -> tuple[NDArray[np.intp], Any, Any, int]:
-    """Return the coordinates of a sweep, how far each moves either way, and how many of them its first unit moves."""
-    where, everywhere = sweep.where, np.arange(x.size)
-    if not isinstance(where, tuple) or sweep.rule.interpreted is not None:
-        given = np.unique(where[1]) if isinstance(where, tuple) else where
-        members = given if len(given) else everywhere
-        far = _SHARE * (1.0 + np.abs(x[members]))
-        return members, far, -far, 1
-    starts, members, lengths = where
-    directions = np.repeat(np.arange(len(starts) - 1), np.diff(starts)) if len(starts) else everywhere
-    members = members if len(members) else everywhere[: len(directions)]
-    first = np.sort(np.unique(members, return_index=True)[1])  # where each member appears for the first time
-    directions, members = directions[first], members[first]
-    table = sweep.rule.data[2][sweep.rule.data[4]]
-    table = table[directions] if len(table) > 1 else table
-    lengths = lengths[first] if len(lengths) > 1 else lengths
-    high, low = table.max(1, initial=0.0), table.min(1, initial=0.0)
-    far = np.where(high >= -low, high, low)
-    far, other = (np.broadcast_to(lengths * side, members.shape) for side in (far, high + low - far))
-    return members, far, other, int(np.count_nonzero(directions == 0))
+def _reach(sweep: Any, x: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp], Any]:
+    """Return which unit of a sweep moves a coordinate, which one, and how far it may, for each that is moved."""
+    where = sweep.where
+    starts, members, lengths = where if isinstance(where, tuple) else ((), where, ())
+    counts = np.diff(starts) if len(starts) else np.ones(len(members) or x.size, np.intp)
+    directions = np.repeat(np.arange(len(counts)), counts)
+    members = members if len(members) else np.arange(len(directions))
+    if sweep.rule.interpreted is None and isinstance(where, tuple):
+        table = sweep.rule.data[2][sweep.rule.data[4]]
+        farthest = table[np.arange(len(table)), np.abs(table).argmax(axis=1)]
+        return directions, members, lengths * (farthest[directions] if len(farthest) > 1 else farthest)
+    far = _SHARE * (1.0 + np.abs(x[members]))
+    if sweep.rule.interpreted is not None and len(limits := sweep.rule.data[-1]):  # of estimates: ends, or what is left
+        rooms = np.fmin(x - limits[0], limits[1] - x) if limits.ndim == 2 else limits
+        far = np.fmin(far, rooms[members])
+    return directions, members, far
 
 
 def _differences(sweep: Any) -> float:
-    """Return the sum of the differences of f that some units of an incremental sweep make, by quotients."""
+    """Return the sum of the differences of f that some units of a sweep make, whose rows are written once more."""
     h = sweep.where[2][0] if isinstance(sweep.where, tuple) else sweep.rule.data[0]
-    out, sweep.out = sweep.out, np.zeros(sweep.out.shape)
-    try:
-        for k in {0, sweep.size // 2, sweep.size - 1}:
-            sweep.run_range(sweep.thread_state(), k, k + 1)
-        return float(h * sweep.out.sum())
-    finally:
-        sweep.out = out
+    for k in (chosen := sorted({0, sweep.size // 2, sweep.size - 1})):
+        sweep.run_range(sweep.thread_state(), k, k + 1)
+    return float(h * sweep.out[chosen].sum())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock, start_new_thread
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sized
 from functools import partial
 from itertools import repeat
+from numbers import Real
 from time import perf_counter, sleep
 from typing import Any
 
@@ -33,6 +34,19 @@ MOST_WORKERS = max(16, 4 * (os.cpu_count() or 1))
 def available_cores() -> int:
     """Return the number of cores that this process may use: taskset or a batch system may leave it fewer."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cost_of(x: Any, args: tuple[Any, ...]) -> Hashable:
+    """Return what the time of an evaluation may depend on: sizes, and the values of numbers."""
+    return x.size, *map(_cost, args)
+
+
+def _cost(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape
+    if isinstance(value, tuple):
+        return tuple(map(_cost, value))
+    return value if isinstance(value, Real) else len(value) if isinstance(value, Sized) else None
 
 
 class Sweep:

@@ -24,10 +24,10 @@ from numgrad.loops import (
     make_complex_step,
     make_descent,
     make_directions,
-    make_quotients,
 )
 from numgrad.objectives import compiled as kernels
 from numgrad.objectives import compiling
+from numgrad.objectives.incremental import make_quotients
 
 EPS = 2.0**-52
 ONE, NONE = np.zeros(1, np.intp), np.empty(0, np.intp)

@@ -20,6 +20,7 @@ from problems import compiled, compiled_once, needs_jit, same_without_jit, untra
 from numgrad import (
     check_gradient,
     estimate_gradient,
+    estimate_hessian,
     gradient_descent,
     numerical_gradient,
     processes,
@@ -338,6 +339,23 @@ def test_where_coordinates_are_few_their_sides_are_two_tasks(dtype, options):
     assert seen[-1] == (3, 3)
 
 
+def test_where_coordinates_are_few_those_are_kept_whose_sides_are_done():
+    class Many(Lazy):
+        workers = 8
+
+    def f(x):
+        if x[2] != 3.0:
+            raise ZeroDivisionError("mine")
+        return float(np.sum(x**2))
+
+    out, x = np.empty(3), np.array([1.0, 2.0, 3.0])
+    with pytest.raises(ZeroDivisionError) as caught:
+        numerical_gradient(f, x, workers=Many(), out=out)
+    assert caught.value.__notes__ == ["raised for coordinate 2 of x (flat, in C order)"]
+    assert np.allclose(out, [2.0, 4.0, np.nan], equal_nan=True)
+    assert x.tolist() == [1.0, 2.0, 3.0]
+
+
 def test_where_coordinates_are_few_warnings_are_those_of_one_process():
     with pytest.warns(RuntimeWarning) as caught:
         numerical_gradient(lambda x: float(x[0]), np.array([1e15]), workers=map)
@@ -515,6 +533,14 @@ def test_no_evaluation_elsewhere_leaves_the_bounds(low, high, coordinates):
     assert numerical_gradient(up_to_an_edge, x, workers=Lazy(), **options).tobytes() == expected.tobytes()
     assert len(SEEN) == plain + 3  # beside x there and here, and x there
     assert low <= min(SEEN) <= max(SEEN) <= high
+
+
+@pytest.mark.parametrize("estimate", [estimate_gradient, estimate_hessian])
+@pytest.mark.parametrize("low", [-np.inf, 0.9994])
+def test_no_evaluation_of_an_estimate_elsewhere_leaves_the_bounds(estimate, low):
+    SEEN.clear()
+    estimate(up_to_an_edge, [0.9994, 2.0], bounds=([low, -np.inf], [0.9995, np.inf]), workers=Lazy())
+    assert low <= min(SEEN) <= max(SEEN) <= 0.9995
 
 
 def test_f_need_not_be_defined_beside_the_coordinates():
@@ -731,7 +757,7 @@ def test_an_executor_in_place_of_its_map_is_an_error_that_says_so(run):
 class Values:
     """What `remote.fingerprint` asks of a sweep: `f` of a point that has moved by `offsets`."""
 
-    throughput, where, rule = None, np.empty(0, np.intp), Rule(make_central, (1e-4,))
+    value_cancels, where, rule = False, np.empty(0, np.intp), Rule(make_central, (1e-4,))
 
     def __init__(self, f):
         self.f, self.x = f, np.arange(1.0, 6.0)

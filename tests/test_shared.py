@@ -72,8 +72,8 @@ def test_what_f_raises_arrives():
 def test_the_loop_is_compiled_once_for_all_f():
     from numba import njit
 
-    from numgrad.objectives import compiling, shared
+    from numgrad.objectives import compiling
 
     estimate_derivative(njit(half), 2.0)
     estimate_gradient(njit(one_element), X, coordinates=[1], bounds=(-3, 3), rtol=1e-3, atol=1)
-    assert len(shared._loop_of(make_estimates, compiling.compiled).overloads) == 1
+    assert len(compiling._loop_of(make_estimates).overloads) == 1

@@ -106,7 +106,7 @@ def train_digits(iterations: int, batch: int, workers: int) -> tuple[list[float]
 
 def _show_other_routes(weights: Floats, digits: Digits, iterations: int, workers: int) -> None:
     """Print what the gradients of the training would take, projected from a few measurements."""
-    from ..objectives.softmax_loops import loss
+    from ..objectives.softmax import loss
 
     x, t = digits
     compiled = functools.partial(numerical_gradient, loss, weights, args=(x.T.copy(), t), workers=workers)

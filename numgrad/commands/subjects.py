@@ -87,7 +87,7 @@ class Layer:
 
     def routes(self, h: float, workers: int, peers: bool) -> Iterator[Route]:
         """Yield the routes of this package, of peers, and of backpropagation."""
-        from ..objectives.softmax_loops import loss
+        from ..objectives.softmax import loss
 
         net, x, t, twin = self.net, self.x, self.t, reference.SimpleNet((1, 1))
         twin.W = net.W

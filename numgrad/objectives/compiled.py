@@ -17,9 +17,9 @@ from .. import arguments, loops
 from ..arguments import ALL_COORDINATES, KNOWN_COMPILED, imaginary_part, real_array, real_number
 from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_step, make_descent
 from ..points import EPS, FLOAT64, depends_on, is_unchanged, private_copy
-from ..threads import Sweep, Throughput
-from . import compiling, shared
-from .compiling import INLINE, PASTE, Copy, Kernel, borrowed, compiled, cost_of
+from ..threads import Sweep, Throughput, cost_of
+from . import compiling
+from .compiling import INLINE, PASTE, Copy, Kernel, borrowed, compiled
 
 __all__: list[str] = []  # nothing here is public
 
@@ -168,7 +168,7 @@ def _around(f: Any, make: Any) -> Kernel:
     """Return the loop of `make` around the compiled `f`."""
     number = imaginary_part if make is make_complex_step else real_number
     if compiling.is_dispatcher(f) and hasattr(make, "compiled_once"):
-        return guard(shared.around(make, evaluation(f, number, INLINE), compiled), make)
+        return guard(compiling.shared_loop(make, evaluation(f, number, INLINE)), make)
     return guard(compiled(**PASTE)(make(evaluation(f, number), compiled(**INLINE))), make)
 
 
@@ -185,7 +185,7 @@ def guard(loop: Kernel, make: Any) -> Kernel:
     # The loop restores what it moved itself, so a difference that is left at the end is of f.
     # A descent is left out: its point is to move, and `make_descent` compares each iterate.
     def guarded(copy: Any, original: Any, units: Any, start: int, stop: int, out: Any) -> int:
-        data, args, where = units
+        data, args, where = borrowed(units)
         x = copy if copy.size else original.astype(kind)
         point, origin = borrowed(x).reshape(x.size), borrowed(original).reshape(original.size)
         flags: int = loop((x, point, point if moves else origin), data, args, where, start, stop, borrowed(out))

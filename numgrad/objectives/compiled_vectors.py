@@ -28,8 +28,9 @@ from ..loops import (
     settle,
 )
 from ..points import LOSS_EPS
+from ..threads import cost_of
 from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
-from .compiling import INLINE, PASTE, Kernel, compiled, cost_of, entry_of
+from .compiling import INLINE, PASTE, Kernel, compiled, entry_of
 from .vectors import SHAPE_CHANGED, add, imaginary_parts, mixed, outputs
 
 __all__: list[str] = []  # nothing here is public
@@ -223,20 +224,21 @@ class CompiledVector(CompiledObjective):
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
         """Do the units of a sweep that is known to be short, and return its flags, or -1 if it is not."""
+        scratch, loops = self.scratch(rule.make is make_complex_step), self.kernels.loops
         try:
-            return super().at_once(x, (*self.scratch(rule.make is make_complex_step), *args), rule, where, out, size)
+            flags = super().at_once(x, (*scratch, *args), rule, where, out, size)
         except BaseException:
             out.fill(np.nan)
             raise
-
-    def keep(self, x: Floats, h: float, rows: Floats) -> None:
-        """Keep what the Jacobian at `x`, flat, by the default scheme was made with, for the next one: see `again`."""
-        (kernel, throughput), loops, units = self.kernels.loops[make_central], self.kernels.loops, ((h,), *_EVERYWHERE)
-        entry = entry_of(kernel, x, x, units, 0, x.size, rows)
-        self.latest = h, rows.shape, loops, throughput, entry
+        is_usual = rule.make is make_central and where is ALL_COORDINATES and not (args or scratch)
+        if is_usual and flags == RESPONDED and out.flags.carray:
+            kernel, throughput = loops[make_central]
+            entry = entry_of(kernel, x, x, (rule.data, *_EVERYWHERE), 0, x.size, out)
+            self.latest = rule.data[0], out.shape, loops, throughput, entry
+        return flags
 
     def again(self, x: Floats, h: float) -> Floats | None:
-        """Return the Jacobian at `x`, flat and C-contiguous, or None where it is not to be made as the last one was.
+        """Return the Jacobian at `x`, C-contiguous, or None where it is not to be made as the last one at once was.
 
         f is evaluated nowhere but at the points of the differences: the last Jacobian has told the shape. Its step has
         been checked.

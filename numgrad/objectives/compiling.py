@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import dis
+import functools
 import hashlib
-import inspect
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from numbers import Number, Real
+from numbers import Number
 from pathlib import Path
 from threading import Lock
 from types import CodeType, FunctionType, ModuleType, NoneType
 from typing import Any, cast
 
 import numpy as np
-from numba import njit, typeof
+from numba import config, njit, typeof, types
 from numba.core.caching import FunctionCache
+from numba.core.cgutils import ir  # type: ignore[attr-defined]  # of llvmlite
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 from numba.stencils.stencil import StencilFunc
 from numpy.typing import NDArray
 
@@ -28,7 +29,6 @@ __all__: list[str] = []  # nothing here is public
 
 
 Kernel = Callable[..., Any]
-Decorator = Callable[[Kernel], Kernel]
 
 # Options of `compiled`. By this one LLVM copies the function into its callers whatever its size, for where handing over
 # its arguments and counting references to them would take longer than what it does.
@@ -67,7 +67,7 @@ class _Cache(FunctionCache):
             super().save_overload(*key)  # type: ignore[no-untyped-call]
 
 
-def compiled(*, cache: bool = False, **options: Any) -> Decorator:
+def compiled(*, cache: bool = False, **options: Any) -> Callable[[Kernel], Kernel]:
     """Return the decorator with the one compile policy: release the GIL, divide as NumPy does, stay strict."""
 
     def decorate(kernel: Kernel) -> Kernel:
@@ -96,11 +96,8 @@ def one_at_a_time(kernel: Kernel) -> Kernel:
 
 # Without it, the child of a fork during which another thread compiles would wait for ever for numba's lock.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
-    )
+    take, release = global_compiler_lock.acquire, global_compiler_lock.release
+    os.register_at_fork(before=take, after_in_parent=release, after_in_child=release)
 
 
 def entry_of(kernel: Kernel, *arguments: Any) -> Kernel:
@@ -112,22 +109,38 @@ def entry_of(kernel: Kernel, *arguments: Any) -> Kernel:
     return getattr(found, "entry_point", kernel)
 
 
-def borrowed(array: NDArray[Any]) -> NDArray[Any]:
-    """Return `array`; in a kernel without the count of references to it, of which numba loses one whenever f raises."""
-    return array
+_TUPLE: Any = types.BaseTuple  # of which mypy does not know that it has items
+# numba's types of what may hold arrays that f puts there.
+_KEEPERS = types.List, types.ListType, types.DictType, types.ClassInstanceType, types.StructRef
 
 
-def _without_count(typingctx: Any, array: Any) -> Any:  # noqa: ARG001
-    def codegen(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        found = context.make_array(array)(context, builder, args[0])
+def _may_keep(kind: Any) -> bool:
+    return any(map(_may_keep, kind)) if isinstance(kind, _TUPLE) else isinstance(kind, _KEEPERS)
+
+
+def _without_counts(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
+    """Give a value without the counts of references to its arrays, which numba loses whenever f raises.
+
+    These are the array itself, or those of a tuple, of tuples too; but not where f could keep one in another value.
+    """
+    keeps = _may_keep(value)
+
+    def stripped(context: Any, builder: Any, kind: Any, known: Any) -> Any:
+        if isinstance(kind, _TUPLE) and not keeps:
+            parts = [stripped(context, builder, own, builder.extract_value(known, i)) for i, own in enumerate(kind)]
+            return context.make_tuple(builder, kind, parts)
+        if keeps or not isinstance(kind, types.Array):
+            context.nrt.incref(builder, kind, known)  # it is counted as if it were new
+            return known
+        found = context.make_array(kind)(context, builder, known)
         found.meminfo, found.parent = found.meminfo.type(None), found.parent.type(None)
         return found._getvalue()
 
-    return array(array), codegen
+    return value(value), lambda context, builder, _, args: stripped(context, builder, value, args[0])
 
 
-_without_count_of: Any = intrinsic(_without_count)
-overload(borrowed)(lambda array: lambda array: _without_count_of(array))  # noqa: ARG005
+# No overload of a Python function, which numba would compile by itself, and could not for a tuple of records.
+borrowed: Any = (lambda value: value) if config.DISABLE_JIT else intrinsic(_without_counts)  # type: ignore[attr-defined]
 
 
 class Copy:
@@ -175,15 +188,71 @@ def when_recompiled(f: Any, what: str, action: Callable[[], object]) -> None:
         f._numgrad_actions[what] = action
 
 
-def of_one_element(f: Any) -> Kernel:
-    """Return the compiled function of an array of one element that calls `f` of a number."""
+def shared_loop(make: Any, evaluate: Any) -> Any:
+    """Return the loop of `make` that calls the compiled ``evaluate(x, args)``, but is compiled once for all f.
 
-    @njit()
-    def of_one(x: Any, *args: Any) -> Any:
-        return f(x[0], *args)
+    It calls f by its address, and knows no type of it or of its arguments. To compile the loop of estimates takes 6 s,
+    and is done once a machine, as numba keeps it on the disk. A call by an address takes some ns more, since LLVM
+    cannot copy f into the loop: short loops are compiled around f.
+    """
+    loop = _loop_of(make)
 
-    when_recompiled(f, "of one", lambda: of_one.recompile())  # the one that it has then
-    return cast("Kernel", of_one)
+    @compiled(**PASTE)
+    def run(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> Any:
+        x, point, origin = state
+        return _run(loop, evaluate, (x, args), (point, origin, data, where, start, stop, out))  # type: ignore[call-arg]
+
+    return run
+
+
+@functools.cache
+def _loop_of(make: Any) -> Any:
+    """Return the loop for any f, with addresses in place of x and args: of both, and of a function of this address."""
+    return compiled(cache=True)(make(_call, compiled(**INLINE)))
+
+
+def _function(context: Any) -> Any:
+    """Return the type of such a function. It has numba's own convention, by which exceptions arrive."""
+    return context.call_conv.get_function_type(types.float64, (types.intp,))
+
+
+@intrinsic
+def _call(_: Any, given: Any, function: Any) -> Any:
+    """Call the function at an address."""
+
+    def codegen(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        pointer, convention = builder.inttoptr(values[1], _function(context).as_pointer()), context.call_conv
+        status, value = convention.call_function(builder, pointer, types.float64, (types.intp,), values[:1])
+        with builder.if_then(status.is_error, likely=False):
+            convention.return_status_propagate(builder, status)
+        return value
+
+    return types.float64(given, function), codegen
+
+
+# It runs the loop itself: what the addresses lead to ends with the function in which they are made.
+@intrinsic
+def _run(typing: Any, loop: Any, evaluate: Any, given: Any, rest: Any) -> Any:
+    """Run the loop, with the address of ``given = x, args`` and that of a function which evaluates f there."""
+    of_f = evaluate.get_call_type(typing, tuple(given), {})
+    state = types.Tuple((types.intp, *rest[:2]))  # type: ignore[no-untyped-call]
+    of_loop = loop.get_call_type(typing, (state, rest[2], types.intp, *rest[3:]), {})
+
+    def codegen(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        address, convention = context.get_value_type(types.intp), context.call_conv
+        held = builder.alloca(values[2].type)
+        builder.store(values[2], held)
+        function: Any = ir.Function(builder.module, _function(context), builder.module.get_unique_name("evaluate_at"))
+        function.linkage, inner = "internal", ir.IRBuilder(function.append_basic_block())
+        known = inner.load(inner.inttoptr(convention.get_arguments(function)[0], held.type))
+        value = context.get_function(evaluate, of_f)(inner, [inner.extract_value(known, i) for i in range(2)])
+        convention.return_value(inner, context.cast(inner, value, of_f.return_type, types.float64))
+        x, args = (builder.ptrtoint(pointer, address) for pointer in (held, function))
+        point, origin, data, *units = (builder.extract_value(values[3], i) for i in range(len(rest)))
+        moved = context.make_tuple(builder, state, (x, point, origin))
+        return context.get_function(loop, of_loop)(builder, [moved, data, args, *units])
+
+    return of_loop.return_type(loop, evaluate, given, rest), codegen
 
 
 # Arguments that hold no memory, or memory that `arguments.arrays_in` finds.
@@ -240,11 +309,8 @@ def _overloads(name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _nonlocals(function: FunctionType) -> dict[str, Any]:
-    try:
-        return dict(inspect.getclosurevars(function).nonlocals)
-    except ValueError:  # a variable that was never assigned
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        return {name: cell.cell_contents for name, cell in cells if cell != type(cell)()}
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: cell.cell_contents for name, cell in cells if cell != type(cell)()}  # unless it was never assigned
 
 
 def _names(code: CodeType, scope: dict[str, Any], nonlocals: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -312,10 +378,8 @@ def is_opaque(value: Any) -> bool:
 
 def kind_of(value: Any) -> Hashable:
     """Return what numba's type of an argument may depend on."""
-    if isinstance(value, tuple):
-        return tuple(map(kind_of, value))
-    if isinstance(value, list):
-        return list, *map(kind_of, value[:1])
+    if isinstance(value, tuple | list):  # all items of a list are of one type
+        return type(value), *map(kind_of, value if isinstance(value, tuple) else value[:1])
     return value if is_dispatcher(value) else (type(value), getattr(value, "ndim", None), getattr(value, "dtype", None))
 
 
@@ -334,16 +398,3 @@ def check_types(args: tuple[Any, ...], name: str = "", function: str = "a compil
                 f"{name or f'args[{i}]'} is {type(value).__name__}, which numba cannot pass to {function}; pass "
                 f"arrays, numbers, tuples or compiled functions"
             ) from None
-
-
-def cost_of(x: Any, args: tuple[Any, ...]) -> Hashable:
-    """Return what the time of an evaluation may depend on: sizes, and the values of numbers."""
-    return x.size, *map(_cost, args)
-
-
-def _cost(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.shape
-    if isinstance(value, tuple):
-        return tuple(map(_cost, value))
-    return value if isinstance(value, Real) else len(value) if isinstance(value, Sized) else None

@@ -68,12 +68,6 @@ def check_reach(f: Any, x: Any, args: tuple[Any, ...]) -> None:
             raise ValueError(f"{rule}: {error}") from error
 
 
-def _uncounted(state: Any) -> Any:
-    """Return the arrays of a state without counts of references, which numba loses if an element raises."""
-    x, starts, members, data, buffer = state
-    return borrowed(x), borrowed(starts), borrowed(members), borrowed(data), borrowed(buffer)
-
-
 def _make_read(decorate: Any, size: int) -> Any:
     """Return what reads the coordinates of an element into a buffer, of a `size` that is compiled in if it is not 0."""
 
@@ -108,10 +102,10 @@ def _make_move(decorate: Any, repeats: bool) -> Any:
 
 def make_sum(evaluate: Any, decorate: Any, form: Form) -> Any:
     """Return the loop that adds all elements, a part after another."""
-    uncounted, read = decorate(_uncounted), _make_read(decorate, form.size)
+    read = _make_read(decorate, form.size)
 
     def add_up(state: Any, args: Any) -> float:
-        x, starts, members, data, buffer = uncounted(state)
+        (x, starts, members, data, buffer), args = borrowed((state, args))
         total, part = 0.0, 0.0
         for e in range(len(starts) - 1):
             _, length, _ = read(x, starts, members, buffer, e)
@@ -125,14 +119,14 @@ def make_sum(evaluate: Any, decorate: Any, form: Form) -> Any:
 
 def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
     """Return the loop over blocks of elements: what `add` makes of an element goes to the sums of its block."""
-    uncounted, read, add = decorate(_uncounted), _make_read(decorate, form.size), decorate(add)
+    read, add = _make_read(decorate, form.size), decorate(add)
 
     def blocks(state: Any, terms: Any, args: Any, blocks: Any, start: int, stop: int, out: Any) -> int:
         """Write the sums of each block, of which the first one is of the target ``lowest[block]``."""
-        x, starts, members, data, buffer = uncounted(state)
-        (bounds, lowest), flags = blocks, 0
+        (x, starts, members, data, buffer), terms, args = borrowed((state, terms, args))
+        (bounds, lowest), rows, flags = borrowed(blocks), borrowed(out), 0
         for b in range(start, stop):
-            sums = borrowed(out)[b]
+            sums = rows[b]
             sums[:] = 0.0
             for e in range(bounds[b], bounds[b + 1]):
                 first, length, before = read(x, starts, members, buffer, e)

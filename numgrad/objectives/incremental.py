@@ -20,11 +20,11 @@ from ..arguments import (
     refuse_captured,
     whole_number,
 )
-from ..loops import Floats, Indices, Rule, central_parts, make_central, make_quotients, members_of
+from ..loops import RESPONDED, Decorator, Floats, Indices, Loop, Rule, central_parts, make_central, members_of, plain
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, written_through
-from ..threads import Sweep, Throughput
+from ..threads import Sweep, Throughput, cost_of
 from .compiled import Kernels, objective_of
-from .compiling import INLINE, captured, check_types, compiled, cost_of
+from .compiling import INLINE, PASTE, borrowed, captured, check_types, compiled
 from .python import PythonObjective
 
 __all__ = ["IncrementalObjective"]
@@ -35,6 +35,7 @@ FIRST_EXPONENT = -4
 # Tolerances, without unit, in a plain difference that shows a factor 2 or a wrong sign: by a half of it at least.
 # Fixed by test_verify_finds_what_one_step_hides in tests/test_incremental.py.
 RESOLVED = 4.0
+KIND = "an incremental objective"
 
 
 class IncrementalObjective:
@@ -280,26 +281,24 @@ class Incremental(Unperturbed):
         return self.plain.returned(x, args)
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> Sweep:
-        """Return the work of `rule`.
-
-        Raises
-        ------
-        ValueError
-            If it is no sum of central quotients, or has other steps for other coordinates.
-        TypeError
-            If it looks for the step of each coordinate.
-        """
-        if rule.columns > 1:
-            raise TypeError(
-                "an incremental objective has no steps of each coordinate, which an estimate with errors looks for; "
-                "pass its value function, or compare two steps h of numerical_gradient, as check_gradient does"
-            )
-        if not central_parts(rule, where):
-            raise ValueError(
-                "an incremental objective has central differences of one step h: scheme must be 'central', 'central4', "
-                "'central6' or symmetric likewise, h a number, and bounds None"
-            )
+        """Return the work of `rule`, a sum of central quotients; an error of `central_parts` if it is none."""
         return self.make_sweep(self, x, args, rule, where, out)
+
+
+def make_quotients(difference: Any, decorate: Decorator = plain) -> Loop:  # noqa: ARG001
+    """Return the loop over the coordinates for an incremental objective's ``difference(state, k) -> float``."""
+
+    def quotients(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:  # noqa: ARG001
+        """Write ``difference(state, i) / 2h`` for ``h, = data``."""
+        responded, h = 0, data[0]
+        for k in range(start, stop):
+            change = difference(state, where[k] if len(where) else k)
+            if change != 0.0:
+                responded = RESPONDED
+            out[k] = change / (2 * h)
+        return responded
+
+    return quotients
 
 
 @functools.lru_cache(maxsize=256)
@@ -315,7 +314,12 @@ def _around(difference: Any, make: Any) -> Any:
     def evaluate(state: Any, k: int) -> Any:
         return real_number(difference(state, k))
 
-    return make(evaluate, compiled())
+    loop = compiled(**PASTE)(make(evaluate, compiled()))
+
+    def run(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> Any:
+        return loop(borrowed(state), data, args, borrowed(where), start, stop, borrowed(out))
+
+    return run
 
 
 class _IncrementalSweep(Sweep):
@@ -325,8 +329,8 @@ class _IncrementalSweep(Sweep):
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        x, f = self.x, self.objective.f
-        self.coordinates, terms = members_of(self.where), central_parts(self.rule, self.where)
+        x, f, terms = self.x, self.objective.f, central_parts(self.rule, self.where, KIND)
+        self.coordinates = members_of(self.where)
         # A copy: whatever `prepare` keeps of its argument, and `difference` reads, is not the caller's memory.
         self.own = x if f._only_reads else x.copy()
         self.terms = [(factor, h, f.prepare(self.own, h, *self.args)) for factor, h in terms]

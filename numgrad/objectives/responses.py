@@ -148,7 +148,7 @@ class Block:
     def differences(self, columns: Indices, h: float) -> Floats:
         """Return ``sum_b D_bj(h x[b, i])`` for all inputs i and some columns j."""
         b, j = self._pairs(columns)
-        fit = self._fit(b, j, h * self.size[b], min(SMOOTH * h**4, LEAST_SMOOTH))
+        fit = self._fit(b, j, h * self.size[b], min(SMOOTH * h * h * h * h, LEAST_SMOOTH))
         coefficients = fit.coefficients.reshape(len(FITS), len(columns), -1).transpose(0, 2, 1)
         total: Floats = self.inputs.T @ (coefficients[0] / self.unit)
         for m in range(1, len(coefficients)):

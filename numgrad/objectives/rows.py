@@ -17,15 +17,15 @@ from ..arguments import (
     plain_numbers,
     raise_compile_error,
     random_generator,
+    refuse_captured,
     unmasked,
     whole_number,
 )
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
-from ..points import EPS, is_flat_float64, private_copy
+from ..points import EPS, check_argument_is_all, is_flat_float64, private_copy
 from ..threads import Sweep, Throughput
-from .independence import check_independent, check_reads
 from .python import PythonObjective
-from .responses import Block, Slopes
+from .responses import Block, Slopes, eps_of
 
 __all__ = ["LayerObjective"]
 
@@ -38,6 +38,9 @@ KEPT = 2**21
 # Columns of a group at most, for each of which some fifty calls of NumPy are made; of two groups, threads do one each.
 # Fixed by bench_networks.py.
 GROUP, GROUPS = 32, 2
+# Relative difference of a row's values in two companies that is no rounding: 5e5 roundings of float64.
+# Fixed by test_rows_that_see_each_other_are_named.
+COMPANY = 1e-10
 
 
 class LayerObjective:
@@ -189,12 +192,11 @@ class LayerObjective:
 
     def _block(self, W: Floats, block: slice) -> Block:  # noqa: N803
         inputs = self._inputs(block)
-        unit = 0.0 if self._asks else 1.0  # of nets, whose rows add 1e-7 to a probability
-        return Block(W, inputs, lambda W: self._near(W, inputs, block), unit)  # noqa: N803
+        # The unit of nets is 1, as their rows add 1e-7 to a probability.
+        return Block(W, inputs, lambda W: self._near(W, inputs, block), 0.0 if self._asks else 1.0)  # noqa: N803
 
     def _values(self, z: Floats, data: list[NDArray[Any]]) -> NDArray[Any]:
         """Return what `rows` returns, after checking that it is a real number a sample."""
-        count = len(z)
         try:
             returned = self.rows(z, *data)
         except Exception as error:
@@ -207,8 +209,9 @@ class LayerObjective:
             raise ValueError(f"rows must return one number a sample, got {describe(returned)}, ragged") from None
         if returned is None:
             raise ValueError("rows must return one number a sample, it returned None: is a return missing?")
-        if values.shape != (count,):
-            raise ValueError(f"rows must return one number a sample, of shape ({count},), got the shape {values.shape}")
+        if values.shape != z.shape[:1]:
+            rule = f"rows must return one number a sample, of shape {z.shape[:1]}"
+            raise ValueError(f"{rule}, got the shape {values.shape}")
         if values.dtype.kind not in "fiu":
             raise TypeError(f"rows must return real numbers, got dtype {values.dtype}")
         return values
@@ -251,14 +254,54 @@ class _Layer:
 
         The former is asked once, the latter once for each W in turn that was given, of which W itself may be a copy.
         """
-        given, self.given = self.given, None  # it need not travel
-        if not self.f._asks:
+        f, given, self.given = self.f, self.given, None  # it need not travel
+        if not f._asks:
             return
-        block = slice(0, max(2, BLOCK // max(W.shape)))
-        check_reads(self.f, W, given, block)
-        if not self.f._is_known:
-            check_independent(self.f, W, block)
-            self.f._is_known = True
+        block, weights = slice(0, max(2, BLOCK // max(W.shape))), W.copy()
+        data = [array[block] for array in f.data]
+
+        def evaluate() -> Any:
+            if is_compiled(f.rows):
+                from .compiling import captured
+
+                refuse_captured(captured(f.rows), given, "rows")
+            return f._values(f._inputs(block) @ weights, [array.copy() for array in data])
+
+        rule = "rows, x or data read W by another way than x @ W, which alone moves; pass lambda W: objective(W)"
+        check_argument_is_all(f, given, evaluate, rule)
+        if not f._is_known:
+            self._check_independent(f._inputs(block) @ W, data)
+            f._is_known = True
+
+    def _check_independent(self, z: Floats, data: list[NDArray[Any]]) -> None:
+        """Raise a ValueError if `rows` is random, or if the value of a sample depends on the others of a call.
+
+        Half of the samples at a time are evaluated in another order, and together with many neighbours of one of them.
+        """
+        rng, values = np.random.default_rng(0), self.f._values
+        first, again = (values(z.copy(), [array.copy() for array in data]) for _ in range(2))
+        if first.tobytes() != again.tobytes():
+            raise ValueError("rows is random: two calls with the same z differ; is it dropout? make it deterministic")
+        order, near = rng.permutation(len(z)), max(4, len(z))
+        for half in filter(len, (order[: len(z) // 2], order[len(z) // 2 :])):
+            company = np.concatenate([np.repeat(half[0], near), half])
+            points = z[company]
+            points[:near] += 0.1 * (1.0 + np.abs(z[half[0]])) * rng.standard_normal((near, z.shape[1]))
+            try:
+                with np.errstate(all="ignore"):
+                    found = values(points, [array[company] for array in data])
+            except (IndexError, ValueError) as error:
+                raise ValueError(
+                    f"rows must take any number of samples, but not {len(company)} in place of {len(z)}: pass what "
+                    f"belongs to the samples, such as labels, as data=(t,) ({type(error).__name__}: {error})"
+                ) from error
+            tolerance = max(COMPANY, 100.0 * eps_of(found)) * np.abs(first[np.isfinite(first)]).max(initial=0.0)
+            tolerance += 64 * EPS * np.abs(z[np.isfinite(z)]).max(initial=0.0)
+            if (np.abs(found[near:] - first[half]) > tolerance).any():
+                raise ValueError(
+                    "the rows are not independent: the value of a sample depends on the others of the call; is it "
+                    "batch normalisation, or a sum or mean over the batch? pass a plain function, lambda W: ..."
+                )
 
     def value(self, W: Any, args: tuple[Any, ...]) -> float:  # noqa: N803
         """Return f(W)."""
@@ -280,23 +323,7 @@ class _Layer:
         return [slice(first, first + length) for first in range(0, len(self.f.x), length)]
 
     def sweep(self, W: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> _LayerSweep:  # noqa: N803
-        """Return the work of `rule`, a sum of central quotients.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If it is another rule.
-        """
-        if rule.columns > 1:
-            raise TypeError(
-                "a layer objective has no steps of each coordinate, which an estimate with errors looks for; compare "
-                "two steps h of numerical_gradient, or pass lambda W: objective(W)"
-            )
-        if not central_parts(rule, where):
-            raise ValueError(
-                "a layer objective has central differences of one step h: scheme must be 'central', 'central4', "
-                "'central6' or symmetric likewise, h a number, and bounds None"
-            )
+        """Return the work of `rule`, a sum of central quotients; an error of `central_parts` if it is none."""
         return _LayerSweep(self, W, args, rule, where, out)
 
     def slopes(self, x: Any, args: tuple[Any, ...], name: str = "") -> Slopes:  # noqa: ARG002
@@ -330,8 +357,8 @@ class _LayerSweep(Sweep):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         f, (inputs, columns) = self.objective.f, self.x.shape
+        self.chosen, self.terms = members_of(self.where), central_parts(self.rule, self.where, "a layer objective")
         self.objective.check(self.x)
-        self.chosen, self.terms = members_of(self.where), central_parts(self.rule, self.where)
         widest = max(1, min(GROUP, -(-columns // GROUPS)))
         self.width = width = next(width for width in range(widest, 0, -1) if columns % width == 0)
         if len(self.chosen):
@@ -370,6 +397,5 @@ class _LayerSweep(Sweep):
         if len(self.chosen):
             row, column = divmod(self.chosen, self.x.shape[1])
             group, place = divmod(column, self.width)
-            found = self.out[np.searchsorted(self.groups, group), np.searchsorted(self.inputs, row), place]
-            self.result[...] = found
+            self.result[...] = self.out[np.searchsorted(self.groups, group), np.searchsorted(self.inputs, row), place]
         return 0

@@ -33,8 +33,8 @@ from ..loops import (
     make_directions,
 )
 from ..points import LOSS_EPS
-from ..threads import Sweep, Throughput
-from .compiling import check_types, cost_of
+from ..threads import Sweep, Throughput, cost_of
+from .compiling import check_types
 from .elements import Form, check_reach, kernels_of, known_to_numba, make_changes, make_curvatures, make_sum
 from .incremental import Unperturbed
 from .python import PythonObjective
@@ -118,7 +118,8 @@ class SeparableObjective:
         self._longest, self._least_size = int(sizes.max(initial=0)), int(members.max(initial=0)) + bool(len(members))
         self._size = self._longest if (sizes == self._longest).all() else 0
         keys = np.repeat(np.arange(len(sizes)), sizes) * self._least_size + members.astype(np.intp)
-        self._repeats = len(np.unique(keys)) < len(keys)
+        keys.sort()  # of a million elements in a twentieth of the time of numpy.unique
+        self._repeats = bool((keys[1:] == keys[:-1]).any())
         # Kept here, since each call makes a _Separable anew: the next one knows how fast the last one was.
         self._throughput = Throughput()
         self._known: _Layout | None = None
