@@ -314,9 +314,10 @@ class CompiledObjective:
     def eps(self) -> float | None:
         """The relative spacing of what f returns; None before it was called, or where the compiler is disabled."""
         if self.kernels.eps is None and (signatures := getattr(self.f, "nopython_signatures", ())):
-            kinds = [signature.return_type for signature in signatures]
-            is_float32 = {getattr(kind, "dtype", kind) for kind in kinds} == {types.float32}  # of arrays, the element's
-            self.kernels.eps = float(np.finfo(np.float32).eps) if is_float32 else EPS
+            kinds = {
+                getattr(each.return_type, "dtype", each.return_type) for each in signatures
+            }  # of an array's elements
+            self.kernels.eps = float(np.finfo(np.float32).eps) if kinds == {types.float32} else EPS
         return self.kernels.eps
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
@@ -391,13 +392,12 @@ def objective_of(f: Any) -> CompiledObjective:
 class CompiledSweep(Sweep):
     """Units of work in one compiled loop, on a copy of the point for each thread."""
 
-    def __init__(
-        self, objective: CompiledObjective, x: Floats, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats
-    ) -> None:
-        super().__init__(objective, x, args, rule, where, out)
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        x, args, where = self.x, self.args, self.where
         # A plain tuple in place of Directions: a NamedTuple takes numba 0.5 us more a call.
         self.units = self.rule.data, args, where if where.__class__ is np.ndarray else tuple(where)
-        self.loop, self.throughput = objective.kernels.loops[rule.make]
+        self.loop, self.throughput = self.objective.kernels.loops[self.rule.make]
         self.cost = cost_of(x, args) if args else x.size
 
     def thread_state(self) -> Copy:
