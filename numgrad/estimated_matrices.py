@@ -148,8 +148,8 @@ def estimate_hessian(
     `estimate_derivative`, for their errors have even powers of t. The lines v are the coordinates and, for each pair,
     their diagonal: ``H_ij = (d_ij - d_ii - d_jj) / 2`` of these second derivatives, whose errors add up. A line of a
     smooth f takes some 14 evaluations, and the first derivatives, which show the noise of f, some 14 a coordinate: a
-    Hessian some ``7 n**2 + 25 n`` in all. The first step of a line is about half of each coordinate, unless the steps of
-    the first derivatives tell that f changes on another length.
+    Hessian some ``7 n**2 + 25 n`` in all. The first step of a line is about half of each coordinate, unless the steps
+    of the first derivatives tell that f changes on another length.
 
     The error is an estimate, no bound. At 1,000 random points of each of 13 kinds (smooth, float32, rounded, noisy and
     others) at least 99.2 % of the true errors are within ten reported ones; ``python tests/test_estimated_matrices.py
