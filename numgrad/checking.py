@@ -17,7 +17,7 @@ from .loops import Floats, Indices
 from .points import EPS
 from .reports import Comparison, GradientCheck, Tolerances, report
 from .schemes import Bounds
-from .sides import NUMBERS, ROUND_OFF, Sides, rms
+from .sides import ROUND_OFF, Sides, rms
 
 __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
@@ -325,32 +325,22 @@ def _along_directions(
     sides: Sides, count: int, rng: np.random.Generator, tolerances: Tolerances, progress: Progress
 ) -> Comparison:
     """Compare the slopes along random directions, whose largest component is 1."""
-    blocks, room, length = list[Comparison](), sides.room(), max(1, NUMBERS // max(1, sides.size))
-    with driver.reporting(progress, count) as report:
-        for first in range(0, count, length):
-            # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
-            chosen = np.arange(first, min(first + length, count))
-            vectors = rng.standard_normal((len(chosen), sides.size)) * sides.steps * room
-            lengths = np.abs(vectors).max(axis=1, initial=0.0)
-            lengths[lengths == 0.0] = 1.0
-            vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
-            claims = (vectors @ sides.whole).astype(np.float64)
-            numerical = sides.quotients_along(sides.untied(vectors), h, after(report, first))
-            error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
-            failed, kink = np.zeros((2, len(chosen)), np.bool_)
-            values = claims, numerical, error, failed, kink
-            part = Comparison("direction", (count,), chosen, *values, is_direction=True, is_small=sides.is_small)
-            doubted = np.flatnonzero(_doubted(part, tolerances) | ((part.size == 0.0) & (error > tolerances[1])))
-            if len(doubted):
-                _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
-                _pass_kinks(sides, part, vectors, tolerances[0])
-            blocks.append(part)
-    if len(blocks) == 1:
-        return blocks[0]
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in blocks]) for name in Comparison._fields[2:8]
-    }
-    return blocks[0]._replace(**columns)
+    # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
+    vectors = rng.standard_normal((count, sides.size)) * sides.steps * sides.room()
+    lengths = np.abs(vectors).max(axis=1, initial=0.0)
+    lengths[lengths == 0.0] = 1.0
+    vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
+    claims = (vectors @ sides.whole).astype(np.float64)
+    numerical = sides.quotients_along(sides.untied(vectors), h, progress)
+    error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
+    failed, kink = np.zeros((2, count), np.bool_)
+    values = claims, numerical, error, failed, kink
+    part = Comparison("direction", (count,), np.arange(count), *values, is_direction=True, is_small=sides.is_small)
+    doubted = np.flatnonzero(_doubted(part, tolerances) | ((part.size == 0.0) & (error > tolerances[1])))
+    if len(doubted):
+        _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
+        _pass_kinks(sides, part, vectors, tolerances[0])
+    return part
 
 
 def _pass_kinks(sides: Sides, part: Comparison, vectors: Floats, rtol: float) -> None:
