@@ -232,10 +232,9 @@ def _by_sweeps(
     error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
     part = _compared(sides, name, own, near, error)._replace(is_small=sides.is_small)
     doubted = _doubted(part, tolerances)
-    # Equal values may hide in the stairs of a rounded f: the ladder takes steps up to the longest ones.
     same = (part.size == 0.0) & (far == 0.0)
     if same.any():
-        doubted |= same & (np.fmax(DEVIATIONS * sides.noise / steps, error) > tolerances[1])
+        doubted |= same & _is_hidden(sides.noise, steps, part, tolerances)
     if doubted.any():
         part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
     ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not part.numerical.any()
@@ -247,6 +246,12 @@ def _doubted(part: Comparison, tolerances: Tolerances) -> Flags:
     """Tell which claims must be asked of the ladder; of a small gradient those that small error bars do not explain."""
     beyond = part.errors(tolerances) > tolerances[0]
     return beyond & ~(part.difference <= np.fmin(part.error, tolerances[1])) if part.is_small else beyond
+
+
+def _is_hidden(noise: float, steps: Floats, part: Comparison, tolerances: Tolerances) -> Flags:
+    """Tell where equal values may hide a slope in the stairs of f, for which the ladder takes longer steps."""
+    hidden: Flags = np.fmax(DEVIATIONS * noise / steps, part.error) > tolerances[1]
+    return hidden
 
 
 def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Tolerances) -> Comparison:
@@ -336,8 +341,10 @@ def _along_directions(
     failed, kink = np.zeros((2, count), np.bool_)
     values = claims, numerical, error, failed, kink
     part = Comparison("direction", (count,), np.arange(count), *values, is_direction=True, is_small=sides.is_small)
-    doubted = np.flatnonzero(_doubted(part, tolerances) | ((part.size == 0.0) & (error > tolerances[1])))
-    if len(doubted):
+    is_doubted, same = _doubted(part, tolerances), part.size == 0.0
+    if same.any():
+        is_doubted |= same & _is_hidden(sides.noise_of_all, h, part, tolerances)
+    if len(doubted := np.flatnonzero(is_doubted)):
         _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
         _pass_kinks(sides, part, vectors, tolerances[0])
     return part
