@@ -182,8 +182,8 @@ def _steps(options: argparse.Namespace) -> None:
 def _function(text: str) -> Any:
     """Return the function that MODULE:FUNCTION names."""
     module, _, name = text.partition(":")
-    if not module or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} must name a function as MODULE:FUNCTION")
+    if not name or not all(map(str.isidentifier, module.split("."))):
+        raise argparse.ArgumentTypeError(f"{text!r} must name a function as MODULE:FUNCTION, such as package.module:f")
     try:
         function = attrgetter(name)(import_module(module))
     except KeyboardInterrupt:
