@@ -152,7 +152,7 @@ def estimate_hessian(
     of the first derivatives tell that f changes on another length.
 
     The error is an estimate, no bound. At 1,000 random points of each of 13 kinds (smooth, float32, rounded, noisy and
-    others) at least 99.2 % of the true errors are within ten reported ones; ``python tests/test_estimated_matrices.py
+    others) at least 98.9 % of the true errors are within ten reported ones; ``python tests/test_estimated_matrices.py
     1000`` prints the table. An f that changes over a length far below a coordinate, which the first derivatives do not
     see, needs `first_step`. Of an f
     that stores `x` itself in fewer digits, as float32 or rounded decimals, the error is too small at some points in a
