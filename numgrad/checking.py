@@ -30,9 +30,6 @@ _BLOCK, _SHARED = 2**12, 2**15
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
 _STORED = 64.0
-# Part of the largest component of a vector below which one stays where it is: it would meet another, finer structure.
-# Fixed by test_differences_within_the_error_bar_pass_and_are_reported in tests/test_checking.py.
-_LEAST_PART = 0.01
 # Unit: f per unit of x. The default of atol, which excuses small values beside larger ones, but not a small gradient.
 # Fixed by test_a_small_gradient_is_judged_by_its_error_bars.
 _ATOL = 1e-8
@@ -306,7 +303,6 @@ def _joined(sides: Sides, part: Comparison, tolerances: Tolerances) -> Compariso
     vectors[:, sides.places[part.name].start + part.chosen] = groups
     vectors = vectors[np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)]
     vectors /= np.abs(vectors).max(axis=1, initial=0.0)[:, np.newaxis]
-    vectors[np.abs(vectors) < _LEAST_PART] = 0.0
     steps = 1.0 / np.abs(vectors / sides.steps).max(axis=1, initial=0.0)
     found, claims = _climbed_along(sides, vectors, steps, tolerances[0])
     judged = bool((found.error < 0.5 * np.fmax(np.abs(claims), np.abs(found.slope))).any())
