@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, check_gradient
+from . import __version__, check_gradient, display
 from .commands import demo, output, profiling, subjects
 from .threads import available_cores
 
@@ -135,39 +134,31 @@ def _profile(options: argparse.Namespace) -> int:
     shapes: Any = [*(options.shape or []), *(options.net or [])]
     if (options.function is None) != (options.at is None):
         raise argparse.ArgumentTypeError("--function and --at go together: --function MODULE:NAME --at x.npy")
-    functions = list[Any]()
+    output.check_writable(options.json, options.plot)
+    display.check_format(options.plot)
     if options.function is not None:
         if shapes:
             raise argparse.ArgumentTypeError("--function goes without --shape and --net")
         sys.path.insert(0, os.getcwd())
         f, x = _function(options.function), _point(options.at)
-        functions, shapes = [f], subjects.functions(options.function, f, x, options.budget)
+        shapes = subjects.functions(options.function, f, x, options.budget)
     old = None if options.compare is None else output.read_profile(options.compare)
     if old is not None:
         output.check_settings(old, settings._asdict())
     rest = settings, options.peers, options.json, options.plot
-    new = _judged("profile", functions, profiling.profile, shapes or [(784, 10)], *rest)
+    new = _judged("profile", profiling.profile, shapes or [(784, 10)], *rest)
     return 0 if old is None else int(output.compare(old, new) > 0)
 
 
-def _judged(name: str, functions: list[Any], run: Any, *arguments: Any, **options: Any) -> Any:
+def _judged(name: str, run: Any, *arguments: Any, **options: Any) -> Any:
     """Return what a command returns that calls functions of the user's, and tell of their errors, and of their exit."""
     try:
         return run(*arguments, **options)
     except (KeyboardInterrupt, BrokenPipeError):
         raise
     except BaseException as error:  # 0 and 1 are the exit codes of what was judged
-        if isinstance(error, OSError | ImportError | MemoryError) and not _is_of(error, functions):
-            raise  # of a file that the command writes, or of a package or the memory that it lacks
         said = f": {error}" if str(error) else ""
         raise argparse.ArgumentTypeError(f"the {name} itself failed: {type(error).__name__}{said}") from error
-
-
-def _is_of(error: BaseException, functions: list[Any]) -> bool:
-    """Tell whether an error was raised in the package of one of the functions, or in what it called."""
-    packages = {str(getattr(f, "__module__", "")).partition(".")[0] for f in functions}
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(str(frame.f_globals.get("__name__")).partition(".")[0] in packages for frame in frames)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -176,21 +167,23 @@ def _check(options: argparse.Namespace) -> int:
     f, gradient, x = _function(options.function), _function(options.gradient), _point(options.at)
     kinds = {"samples": options.samples, "directions": options.directions}
     tolerances = {"rtol": options.rtol, "atol": options.atol, "h": options.h, "strict": options.strict}
-    check = _judged("check", [f, gradient], check_gradient, f, gradient, x, **kinds, **tolerances, rng=options.seed)
+    check = _judged("check", check_gradient, f, gradient, x, **kinds, **tolerances, rng=options.seed)
     print(check)
     return 0 if check.ok else 1
 
 
 def _steps(options: argparse.Namespace) -> None:
     """Compare steps and schemes."""
+    output.check_writable(options.plot)
+    display.check_format(options.plot)
     profiling.compare_steps(options.plot)
 
 
 def _function(text: str) -> Any:
     """Return the function that MODULE:FUNCTION names."""
     module, _, name = text.partition(":")
-    if not module or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} must name a function as MODULE:FUNCTION")
+    if not name or not all(map(str.isidentifier, module.split("."))):
+        raise argparse.ArgumentTypeError(f"{text!r} must name a function as MODULE:FUNCTION, such as package.module:f")
     try:
         function = attrgetter(name)(import_module(module))
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from .loops import Floats, Indices
 from .points import EPS
 from .reports import Comparison, GradientCheck, Tolerances, report
 from .schemes import Bounds
-from .sides import NUMBERS, ROUND_OFF, Sides, rms
+from .sides import ROUND_OFF, Sides, rms
 
 __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
@@ -30,9 +30,6 @@ _BLOCK, _SHARED = 2**12, 2**15
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
 _STORED = 64.0
-# Part of the largest component of a vector below which one stays where it is: it would meet another, finer structure.
-# Fixed by test_differences_within_the_error_bar_pass_and_are_reported in tests/test_checking.py.
-_LEAST_PART = 0.01
 # Unit: f per unit of x. The default of atol, which excuses small values beside larger ones, but not a small gradient.
 # Fixed by test_a_small_gradient_is_judged_by_its_error_bars.
 _ATOL = 1e-8
@@ -232,10 +229,9 @@ def _by_sweeps(
     error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
     part = _compared(sides, name, own, near, error)._replace(is_small=sides.is_small)
     doubted = _doubted(part, tolerances)
-    # Equal values may hide in the stairs of a rounded f: the ladder takes steps up to the longest ones.
     same = (part.size == 0.0) & (far == 0.0)
     if same.any():
-        doubted |= same & (np.fmax(DEVIATIONS * sides.noise / steps, error) > tolerances[1])
+        doubted |= same & _is_hidden(sides.noise, steps, part, tolerances)
     if doubted.any():
         part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
     ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not part.numerical.any()
@@ -247,6 +243,12 @@ def _doubted(part: Comparison, tolerances: Tolerances) -> Flags:
     """Tell which claims must be asked of the ladder; of a small gradient those that small error bars do not explain."""
     beyond = part.errors(tolerances) > tolerances[0]
     return beyond & ~(part.difference <= np.fmin(part.error, tolerances[1])) if part.is_small else beyond
+
+
+def _is_hidden(noise: float, steps: Floats, part: Comparison, tolerances: Tolerances) -> Flags:
+    """Tell where equal values may hide a slope in the stairs of f, for which the ladder takes longer steps."""
+    hidden: Flags = np.fmax(DEVIATIONS * noise / steps, part.error) > tolerances[1]
+    return hidden
 
 
 def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Tolerances) -> Comparison:
@@ -301,7 +303,6 @@ def _joined(sides: Sides, part: Comparison, tolerances: Tolerances) -> Compariso
     vectors[:, sides.places[part.name].start + part.chosen] = groups
     vectors = vectors[np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)]
     vectors /= np.abs(vectors).max(axis=1, initial=0.0)[:, np.newaxis]
-    vectors[np.abs(vectors) < _LEAST_PART] = 0.0
     steps = 1.0 / np.abs(vectors / sides.steps).max(axis=1, initial=0.0)
     found, claims = _climbed_along(sides, vectors, steps, tolerances[0])
     judged = bool((found.error < 0.5 * np.fmax(np.abs(claims), np.abs(found.slope))).any())
@@ -325,32 +326,24 @@ def _along_directions(
     sides: Sides, count: int, rng: np.random.Generator, tolerances: Tolerances, progress: Progress
 ) -> Comparison:
     """Compare the slopes along random directions, whose largest component is 1."""
-    blocks, room, length = list[Comparison](), sides.room(), max(1, NUMBERS // max(1, sides.size))
-    with driver.reporting(progress, count) as report:
-        for first in range(0, count, length):
-            # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
-            chosen = np.arange(first, min(first + length, count))
-            vectors = rng.standard_normal((len(chosen), sides.size)) * sides.steps * room
-            lengths = np.abs(vectors).max(axis=1, initial=0.0)
-            lengths[lengths == 0.0] = 1.0
-            vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
-            claims = (vectors @ sides.whole).astype(np.float64)
-            numerical = sides.quotients_along(sides.untied(vectors), h, after(report, first))
-            error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
-            failed, kink = np.zeros((2, len(chosen)), np.bool_)
-            values = claims, numerical, error, failed, kink
-            part = Comparison("direction", (count,), chosen, *values, is_direction=True, is_small=sides.is_small)
-            doubted = np.flatnonzero(_doubted(part, tolerances) | ((part.size == 0.0) & (error > tolerances[1])))
-            if len(doubted):
-                _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
-                _pass_kinks(sides, part, vectors, tolerances[0])
-            blocks.append(part)
-    if len(blocks) == 1:
-        return blocks[0]
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in blocks]) for name in Comparison._fields[2:8]
-    }
-    return blocks[0]._replace(**columns)
+    # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
+    vectors = rng.standard_normal((count, sides.size)) * sides.steps * sides.room()
+    lengths = np.abs(vectors).max(axis=1, initial=0.0)
+    lengths[lengths == 0.0] = 1.0
+    vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
+    claims = (vectors @ sides.whole).astype(np.float64)
+    numerical = sides.quotients_along(sides.untied(vectors), h, progress)
+    error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
+    failed, kink = np.zeros((2, count), np.bool_)
+    values = claims, numerical, error, failed, kink
+    part = Comparison("direction", (count,), np.arange(count), *values, is_direction=True, is_small=sides.is_small)
+    is_doubted, same = _doubted(part, tolerances), part.size == 0.0
+    if same.any():
+        is_doubted |= same & _is_hidden(sides.noise_of_all, h, part, tolerances)
+    if len(doubted := np.flatnonzero(is_doubted)):
+        _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
+        _pass_kinks(sides, part, vectors, tolerances[0])
+    return part
 
 
 def _pass_kinks(sides: Sides, part: Comparison, vectors: Floats, rtol: float) -> None:

@@ -24,14 +24,12 @@ from .schemes import SPARE_ROOM, Bounds
 
 __all__ = ["estimate_hessian", "estimate_jacobian"]
 
-# Unit: x. Below and above them a coordinate may say nothing of the length on which f changes, and 1 is tried too. Fixed
-# by test_true_errors_of_hessians_over_the_kinds in tests/test_estimated_matrices.py.
-_SMALL, _LARGE = 1e-3, 1e2
-# Unit: scales of x. The first step of a second derivative. Fixed as the former.
+# Unit: scales of x. The first step of a second derivative.
 _FIRST = math.sqrt(0.1875)
-# In steps of the first derivatives: from what length on a step of a second one may pass over a finer structure of f,
-# and the unit in which that is then looked for. Fixed by test_a_structure_finer_than_x_is_seen in the same file.
-_APART, _COARSER = 1e4, 100.0
+# Unit: steps by which the first derivatives were found. The length on which f changes is taken to be the magnitude of
+# the coordinate, but at least so many, up to 1, and at most so many: a coordinate may say nothing of it. Fixed by
+# test_true_errors_of_hessians_over_the_kinds and test_a_structure_finer_than_x_is_seen in the tests of this module.
+_SHORTEST, _LONGEST = 16.0, 512.0
 # Error bars up to which a second derivative may be zero: with all of an array, f may not read that array. Fixed by
 # test_zeros_of_copies_that_f_does_not_read_warn in the same file.
 _HIDDEN = 10.0
@@ -150,8 +148,8 @@ def estimate_hessian(
     `estimate_derivative`, for their errors have even powers of t. The lines v are the coordinates and, for each pair,
     their diagonal: ``H_ij = (d_ij - d_ii - d_jj) / 2`` of these second derivatives, whose errors add up. A line of a
     smooth f takes some 14 evaluations, and the first derivatives, which show the noise of f, some 14 a coordinate: a
-    Hessian some ``7 n**2 + 25 n`` in all. Lines of coordinates above 100 or below 1e-3 are also taken in steps for 1,
-    or for the coordinate, and those with steps 10,000 times as long as those of the first derivatives in such.
+    Hessian some ``7 n**2 + 25 n`` in all. The first step of a line is about half of each coordinate, unless the steps
+    of the first derivatives tell that f changes on another length.
 
     The error is an estimate, no bound. At 1,000 random points of each of 13 kinds (smooth, float32, rounded, noisy and
     others) at least 98.9 % of the true errors are within ten reported ones; ``python tests/test_estimated_matrices.py
@@ -193,13 +191,10 @@ def estimate_hessian(
         lines = _Lines(problem.point.view(np.ndarray), problem.reach, rows)
         data = base, problem.eps, problem.goals.good(), problem.goals.atol, lines.rooms
         rule = Rule(make_second_estimates, data, False, COLUMNS, make_second_estimates)
-        along, more = problem.run(rule, lines.directions(lines.units[0]), len(lines.first), progress)
-        lines.doubt(along)
-        where = lines.directions(lines.units[1], lines.again)
-        again, _ = problem.run(rule, where, len(where.starts) - 1)
-        value, error, step = lines.matrices(along, again)
+        along, more = problem.run(rule, lines.directions(), len(lines.first), progress)
+        value, error, step = lines.matrices(along)
     problem.warn_of(flags | more, along[:, 0])
-    evaluations = int(rows[:, 4].sum() + along[:, 4].sum() + again[:, 4].sum()) + 2
+    evaluations = int(rows[:, 4].sum() + along[:, 4].sum()) + 2
     return Estimate(value, error, step, evaluations, problem.goals.has_converged(value, error))
 
 
@@ -215,9 +210,8 @@ class _Lines:
 
     Attributes
     ----------
-    units : ndarray of shape (2, n)
-        As parts of which the steps of the coordinates are measured: their magnitude and, where that may say nothing of
-        the length on which f changes, 1 instead, or the other way about.
+    units : ndarray
+        As parts of which the steps of the coordinates are measured: the lengths on which f changes.
     is_finite : ndarray of bool
         The coordinates that can move.
     rooms : ndarray
@@ -226,89 +220,39 @@ class _Lines:
         The round-off and noise of f along each coordinate, as its first derivatives show them.
     first, second : ndarray of int
         The coordinates of each line, which are the same for one along a coordinate.
-    slopes : ndarray
-        The steps by which the first derivatives were found.
     """
 
     def __init__(self, x: NDArray[Any], reach: Floats, rows: Floats) -> None:
-        n, size = x.size, np.abs(x.reshape(-1).astype(np.float64))
-        self.n, (self.first, self.second), self.is_finite = n, np.triu_indices(n), np.isfinite(size)
-        magnitudes, ones = np.where(size > 0.0, size, 1.0), np.ones(n)
-        self.units = np.where(size >= _SMALL, [magnitudes, ones], [ones, magnitudes])
-        self.units[1] = np.where((size > _LARGE) | (size < _SMALL), self.units[1], self.units[0])
-        self.rooms = np.full(n, math.inf)
+        values = x.reshape(-1).astype(np.float64)
+        self.n, (self.first, self.second), self.is_finite = x.size, np.triu_indices(x.size), np.isfinite(values)
+        sizes, steps = np.where(values != 0.0, np.abs(values), 1.0), np.where(rows[:, 2] > 0.0, rows[:, 2], math.nan)
+        self.units = np.fmax(np.fmin(sizes, _LONGEST * steps), np.fmin(_SHORTEST * steps, 1.0))
+        self.rooms = np.full(x.size, math.inf)
         if len(reach):
-            values = x.reshape(-1).astype(np.float64)
             self.units = np.where(reach[2] > 0.0, reach[2] / _FIRST, self.units)
             self.rooms = (1 - SPARE_ROOM) * np.fmin(values - reach[0], reach[1] - values)
         self.noise = np.nan_to_num(np.fmax(rows[:, 3], 0.5 * rows[:, 1]) * rows[:, 2], nan=0.0, posinf=0.0)
-        self.slopes = rows[:, 2]
 
-    @property
-    def again(self) -> NDArray[np.bool_]:
-        """The lines that are also taken with the second units: all with a coordinate whose units differ."""
-        other = self.units[0] != self.units[1]
-        again: NDArray[np.bool_] = other[self.first] | other[self.second]
-        return again
-
-    def directions(self, units: Floats, chosen: Any = slice(None)) -> Directions:
-        """Return some lines, or all, by these units."""
-        pairs = np.stack([self.first, self.second], axis=1)[chosen]
-        is_member = np.stack([np.ones(len(pairs), np.bool_), pairs[:, 0] != pairs[:, 1]], axis=1)
+    def directions(self) -> Directions:
+        """Return all lines."""
+        pairs = np.stack([self.first, self.second], axis=1)
+        is_member = np.stack([np.ones(len(pairs), np.bool_), self.first != self.second], axis=1)
         starts = np.cumsum([0, *is_member.sum(axis=1)])
-        return Directions(starts, pairs[is_member], units[pairs][is_member])
+        return Directions(starts, pairs[is_member], self.units[pairs][is_member])
 
-    def doubt(self, rows: Floats) -> None:
-        """Have those lines taken again whose step is out of all proportion to those of the first derivatives.
-
-        So are all lines of their coordinates, for which there is one unit a time. f may have a structure that is finer
-        than x, which the first derivatives have found. Of other f the steps are alike within 1e3.
-        """
-        steps = np.where(self.slopes > 0.0, self.slopes, self.units[0])
-        fine = steps / self.units[0]
-        doubted = np.sqrt(rows[:, 2]) > _APART * np.fmin(fine[self.first], fine[self.second])
-        own = np.unique(np.stack([self.first, self.second])[:, doubted])
-        self.units[1][own] = np.fmin(self.units[1][own], _COARSER * steps[own])
-
-    def matrices(self, rows: Floats, again: Floats) -> Floats:
-        """Return second derivatives, errors and steps, from what was found along the lines, and along those again."""
-        second, i, j = rows.copy(), self.first, self.second
-        second[self.again] = again
-        lines, own = [self._along(rows), self._along(second)], i == j
-        single = [line[:, own] for line in lines]
-        is_other = _is_other(*(_of_units(along, unit, unit) for along, unit in zip(single, self.units, strict=True)))
-        elements = []
-        for (value, error, step), unit in zip(lines, self.units, strict=True):
-            # Of a coordinate the better line counts for all its pairs: one that f passed over spoils them.
-            found = [along[:2] * (unit / other) ** 2 for along, other in zip(single, self.units, strict=True)]
-            along, bar = np.where(is_other, found[1], found[0])
-            value = np.where(own, value, 0.5 * (value - along[i] - along[j]))
-            error = np.where(own, error, 0.5 * (error + bar[i] + bar[j]))
-            elements.append(_of_units((value, error, step), unit[i], unit[j]))
-        best, matrices = np.where(_is_other(*elements), elements[1], elements[0]), np.empty((3, self.n, self.n))
-        matrices[:, i, j] = matrices[:, j, i] = best
+    def matrices(self, rows: Floats) -> Floats:
+        """Return second derivatives, errors and steps, from what was found along the lines."""
+        i, j = self.first, self.second
+        own, noise = i == j, 2.0 * np.fmax(self.noise[i], self.noise[j])
+        value, error, step = 2.0 * rows[:, 0], 2.0 * np.fmax(rows[:, 1], noise / rows[:, 2]), np.sqrt(rows[:, 2])
+        along, bars = value[own], error[own]
+        value = np.where(own, value, 0.5 * (value - along[i] - along[j]))
+        error = np.where(own, error, 0.5 * (error + bars[i] + bars[j]))
+        one, other = self.units[i], self.units[j]
+        matrices = np.empty((3, self.n, self.n))
+        found = value / one / other, error / one / other, step * np.sqrt(one) * np.sqrt(other)
+        matrices[:, i, j] = matrices[:, j, i] = np.stack(found)
         is_known = np.logical_and.outer(self.is_finite, self.is_finite)
         matrices[0, ~(np.isfinite(matrices[:2]).all(axis=0) & is_known)] = math.nan
         matrices[1, np.isnan(matrices[0])] = math.inf
         return matrices
-
-    def _along(self, rows: Floats) -> Floats:
-        """Return the second derivatives along the lines, their errors and steps, in their units."""
-        noise = 2.0 * np.fmax(self.noise[self.first], self.noise[self.second])
-        return np.stack([2.0 * rows[:, 0], 2.0 * np.fmax(rows[:, 1], noise / rows[:, 2]), np.sqrt(rows[:, 2])])
-
-
-def _of_units(line: Any, first: Floats, second: Floats) -> Floats:
-    """Return value, error and step by units of both coordinates as what they are by those of x."""
-    value, error, step = line
-    return np.stack([value / first / second, error / first / second, step * np.sqrt(first) * np.sqrt(second)])
-
-
-def _is_other(one: Floats, other: Floats) -> NDArray[np.bool_]:
-    """Tell where the other of two values with their errors and steps is the better one.
-
-    Where both are certain and differ, f has a structure finer than x, which the shorter steps see.
-    """
-    apart = np.abs(one[0] - other[0]) > one[1] + other[1]
-    is_other: NDArray[np.bool_] = np.where(apart, other[2] < one[2], (other[1] < one[1]) | np.isnan(one[1]))
-    return is_other

@@ -215,7 +215,7 @@ def estimate_derivative(
     up to 110.
 
     The error is an estimate, no bound. At 1,000 random points of each of the 18 kinds of tests/kinds.py (smooth,
-    float32, rounded, noisy, cancelling, kinked and others) no true error was larger than ten reported ones, but for two
+    float32, rounded, noisy, cancelling, kinked and others) no true error was larger than ten reported ones, but for one
     where f stores x in few decimals: the derivative is that at the x that is stored.
     ``python tests/test_kinds.py 1000`` prints the table. What f computes wrongly but smoothly, as a series that ends
     early or an iteration to a tolerance, goes unseen: the derivative is that of what f computes. So may, of an f of few

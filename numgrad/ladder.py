@@ -259,14 +259,10 @@ class Ladder:
         return bars
 
     def best(self) -> tuple[Floats, Floats, Indices, Floats]:
-        """Return slope, bar and row of the least bar among those that contradict no smaller step, and all bars."""
+        """Return slope, bar and row of the least bar, and all bars."""
         bars = self.bars()
-        counts = bars.copy()
-        for row in np.flatnonzero(self.asked.any(axis=1))[1:]:
-            contradicts = np.abs(self.slopes[row] - self.slopes[:row]) > bars[row] + bars[:row]
-            counts[row, contradicts.any(axis=0)] = np.inf
-        rows = counts.argmin(axis=0)
-        none = np.isinf(counts[rows, self.each])
+        rows = bars.argmin(axis=0)
+        none = np.isinf(bars[rows, self.each])
         rows = np.where(none, self.asked.argmax(axis=0), rows)
         return self.slopes[rows, self.each], np.where(none, np.inf, bars[rows, self.each]), rows, bars
 
@@ -342,19 +338,18 @@ class Ladder:
         """Judge the lines whose jump stays as the step shrinks: between the one-sided slopes any claim passes."""
         jumps, lines = np.abs(self.jumps), self.each
         apart = np.abs(np.diff(self.jumps, axis=0))
-        drift = _APART * np.abs(np.diff(self.slopes, axis=0))
         largest = np.fmax.reduce(jumps, axis=0, initial=0.0)
         low = (np.isfinite(jumps) & (self.noise < 0.5 * _QUIET * largest)).argmax(axis=0)
         low = np.minimum(low, len(self.rungs) - 2)
         middle, half = self.slopes[low, lines], 0.5 * jumps[low, lines]
         kink = (apart[low, lines] <= 2.0 * _SAME * half) & (2.0 * half > _JUMP * (np.abs(middle) + half))
-        kink &= (self.noise[low, lines] < _QUIET * half) & (error > 0.5 * half)
+        kink &= self.noise[low, lines] < _QUIET * half
         # Noisier steps are nearer to x: where even these see another slope, the jump is made of kinks beside x.
         nearer = self.index < low
         other = np.abs(self.slopes - middle) > self.noise + rtol * np.abs(middle)
         other |= np.abs(self.jumps - self.jumps[low, lines]) > 2.0 * (self.noise + _SAME * half)
         kink &= ~(nearer & other).any(axis=0)
-        spare = self.noise[low, lines] + apart[low, lines] + drift[low, lines] + rtol * (np.abs(middle) + half)
+        spare = self.noise[low, lines] + apart[low, lines] + rtol * (np.abs(middle) + half)
         outside = np.abs(self.lines.candidate - middle) > half + spare
         failed = np.where(kink, outside, failed)
         return np.where(kink, middle, slope), np.where(kink, half, error), failed, kink

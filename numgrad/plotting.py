@@ -267,7 +267,8 @@ def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> 
     if values.ndim != 1:
         raise ValueError(f"losses must be one-dimensional, got the shape {values.shape}")
     ax = as_axes(ax)
-    ax.plot(np.arange(1, len(values) + 1), values, **merged({}, keywords))
+    mark = "." if len(values) == 1 else None  # of one value there is no line
+    ax.plot(np.arange(1, len(values) + 1), values, **merged({"marker": mark}, keywords))
     ax.set(xlabel="iteration", ylabel="loss (nats)", title="The loss falls as the weights learn")
     if values.size and np.fmin.reduce(values) >= 0.0:
         ax.set_ylim(bottom=0.0)
@@ -298,10 +299,9 @@ def plot_training(history: Any, *, ax: Axes | None = None, **keywords: Any) -> A
     'accuracy'
     """
     check_kind("history", history, "train_accuracies", "train")
-    ax = as_axes(ax)
-    lines = (("train", history.train_accuracies, "-"), ("test", history.test_accuracies, "--"))
-    for name, accuracies, style in lines:
-        defaults = {"linestyle": style, "label": f"{name}, at the end {accuracies[-1]:.3f}"}
+    ax, mark = as_axes(ax), "." if len(history.iterations) == 1 else None
+    for name, accuracies, style in (("train", history.train_accuracies, "-"), ("test", history.test_accuracies, "--")):
+        defaults = {"linestyle": style, "marker": mark, "label": f"{name}, at the end {accuracies[-1]:.3f}"}
         ax.plot(history.iterations, accuracies, **merged(defaults, keywords))
     ax.set(
         xlabel="iteration", ylabel="accuracy", ylim=(0.0, 1.0), title="What the net has learnt, and what it can tell"
@@ -489,7 +489,7 @@ def _heat_map(ax: Axes, shape: tuple[int, int], entries: tuple[Indices, Indices,
     image = ax.imshow(np.ma.masked_equal(table, -np.inf), **(defaults | style))
     ax.set(xlabel="column", ylabel="row") if shape[0] > 1 else ax.set(xlabel="index", yticks=[])
     for axis in (ax.xaxis, ax.yaxis)[: shape[0]]:
-        axis.set_major_locator(matplotlib_part("ticker").MaxNLocator("auto", integer=True))
+        axis.set_major_locator(matplotlib_part("ticker").MaxNLocator("auto", integer=True, min_n_ticks=1))
     return image
 
 

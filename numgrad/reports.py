@@ -279,8 +279,8 @@ def _exceeds(part: Comparison, atol: float) -> Flags:
 
 
 def _hidden(part: Comparison) -> Flags:
-    """Return what error bars hide: values that are no larger, but for zeros: f was the same at all steps there."""
-    hidden: Flags = (part.error > part.size) & (part.size > 0.0) & ~part.kink
+    """Return what error bars hide: values that do not exceed them, but for zeros: f was the same at all steps there."""
+    hidden: Flags = (part.error >= part.size) & (part.size > 0.0) & ~part.kink
     return hidden
 
 

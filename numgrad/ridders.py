@@ -53,8 +53,6 @@ _REMAINS = 0.2
 _BETWEEN, _ABOVE_NOISE = (-6.1e-5, 7.3e-4, -9.1e-3), 6.0
 # Growths by 8 from the look nearby on, to 500 first steps, within which a flat piece must end. Fixed by "rounded".
 _GROWTHS = 9
-# Unit: x. Above it two looks nearby, since one may be right by chance. Fixed by "fine structure".
-_LARGE = 1e2
 # Unit: steps. Where the four looks at the far end are: many numbers of float32 apart, and not evenly, since multiples
 # of its spacing would look smooth; and the weights of their third difference, of size 1. Fixed by "float32 next to 0".
 _PLACES = (0.0, 3.4477e-6, 8.2103e-6, 14.2951e-6)
@@ -110,20 +108,16 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
     return slope, jump, rough / h, 0
 
 
-def edge(spot: Spot, low: float, side: int) -> tuple[float, float]:
-    """Return how far from x f is what it is at x, from `low` on, and how much it changes at that place, or 0."""
+def edge(spot: Spot, low: float, side: int) -> float:
+    """Return how much f changes where it no longer is what it is at x, as it is up to `low` at least, or 0."""
     high, slope = 8.0 * low, 0.0
     for _ in range(_GROWTHS):
         slope = quotient(spot, high, side)[0]
         if slope != 0.0:
             break
-        low, high = high, 8.0 * high
+        high = 8.0 * high
     change = abs(slope) * high
-    for _ in range(3 if change > 0.0 else 0):  # not where f is not finite
-        middle = math.sqrt(low / high) * high
-        slope = quotient(spot, middle, side)[0]
-        low, high, change = (middle, high, change) if slope == 0.0 else (low, middle, abs(slope) * middle)
-    return low, change if math.isfinite(change) else 0.0
+    return change if math.isfinite(change) else 0.0
 
 
 def residual(spot: Spot, h: float, found: Numbers) -> tuple[float, float, bool]:
@@ -146,10 +140,7 @@ def explain(spot: Spot, h: float, rest: float, flat: bool, found: Numbers) -> tu
             nearer, _, is_flat = residual(spot, part * h if both else abs(part) * h, found)
             largest, flat = max(largest, nearer), flat or is_flat
     if flat:
-        low, change = edge(spot, low, ABOVE if h > 0.0 else BELOW)
-        # What grows from nothing is no step of f, but a flat piece of it.
-        if change < 0.1 * abs(found[0] * low) and found[1] > FAIR * abs(found[0]):
-            return 0.0, 0.5 * low
+        change = edge(spot, low, ABOVE if h > 0.0 else BELOW)
         return max(change, rest) if change > 0.0 else 0.0, 0.0
     return (0.0, abs(h)) if largest <= _REMAINS * rest else (max(largest, rest), low)
 
@@ -174,12 +165,9 @@ def look_near(spot: Spot, first: float, found: Numbers) -> tuple[float, float, f
     """
     h = (_NEAR if found[3] >= 0.0 else -_NEAR) * first
     rest, expected, flat = residual(spot, h, found)
-    if rest <= expected and not flat:
-        if abs(found[0]) < abs(found[2] * h):  # next to an extremum, where steps of f are wide
-            h *= _NEARER[0]
-            rest, expected, flat = residual(spot, h, found)
-        elif abs(spot[3]) > _LARGE and found[3] == 0.0:
-            rest, expected, flat = residual(spot, _ACROSS * h, found)
+    if rest <= expected and not flat and abs(found[0]) < abs(found[2] * h):  # at an extremum steps of f are wide
+        h *= _NEARER[0]
+        rest, expected, flat = residual(spot, h, found)
     if not (rest > expected or flat):
         return 0.0, 0.0, 0.0
     noise, nearer = explain(spot, h, rest, flat, found)
@@ -217,9 +205,7 @@ def refine(work: Work, j: int, current: float, jump: float, round_off: float, po
         further_jump = jump + (jump - jumps[q]) / (jump_factor - 1.0)
         new_error = max(abs(further - current), abs(further - slopes[q]), round_off)
         slopes[q], jumps[q], current, jump = current, jump, further, further_jump
-        kink = 0.5 * abs(jump)
-        if kink > 4.0 * round_off:
-            new_error = max(new_error, kink)
+        new_error = max(new_error, 0.5 * abs(jump))
         if new_error <= error:
             slope, error = current, new_error
         factor, jump_factor = factor * power, jump_factor * 4.0
@@ -333,7 +319,6 @@ def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -
     if error == math.inf or scale >= _SMALL or first >= _FIRST or is_bent:
         return best
     new_slope, new_error, h, rough = tableau(spot, _FIRST, side, work)[:4]
-    new_error = max(new_error, 2.0 * roughness(spot, _FIRST, side) / h)
     apart = abs(new_slope - slope)
     if apart > error + new_error:
         if new_error > FAIR * abs(new_slope):

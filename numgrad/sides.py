@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from itertools import combinations
 from typing import Any
@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
-from .arguments import FLOAT64, plain_numbers, real_number
+from .arguments import FLOAT64, describe, plain_numbers, real_array, real_number
 from .bounds import storable
-from .candidates import parts_of, shared
 from .containers import (
     Container,
     OfFlat,
     OfOneArray,
+    in_order,
+    is_array,
     is_labelled,
     is_tree,
     joined,
+    leaves,
+    named,
     renewed,
 )
 from .driver import Progress, Workers, differentiate
@@ -52,8 +55,6 @@ _OF_BOUNDS = 0.25
 # Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth of
 # coordinates that then moves. Fixed by "x in float32, directions" of tests/check_kinds.py.
 _LOOKS = 3
-# Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
-NUMBERS = 10**6
 _BITS = (8, 11, 24)  # of bfloat16, float16 and float32
 
 
@@ -96,8 +97,8 @@ class Sides:
         """Take the candidate, and find the value of f, its precision, and the steps."""
         if callable(gradient):
             gradient = self._called(gradient)
-        self.notes = shared(gradient, self.x) if self.is_tree else []
-        parts = list(parts_of(gradient, self.whole_x.given, iter(self.x.values())))
+        self.notes = _shared(gradient, self.x) if self.is_tree else []
+        parts = list(_parts_of(gradient, self.whole_x.given, iter(self.x.values())))
         self.whole = np.concatenate([part.reshape(-1) for part in parts] or [np.empty(0)])
         objective, memory, args = self.objective_of(None, self.objective)
         returned = objective.returned(memory, args)
@@ -203,9 +204,9 @@ class Sides:
         differentiate(objective, memory, args, plan, out, self.workers, progress)
         return out
 
-    def values(self, name: str | None, where: Directions, signs: tuple[float, ...] = (1.0,), **how: Any) -> Floats:
-        """Return f at displaced points, one a direction, over one array or over all; or the sum of signs times f."""
-        objective, memory, args = self.objective_of(name, self.plain)
+    def values(self, where: Directions, signs: tuple[float, ...] = (1.0,), **how: Any) -> Floats:
+        """Return f at displaced points, one a direction over all arrays; or the sum of signs times f."""
+        objective, memory, args = self.objective_of(None, self.plain)
         out = np.empty(len(where.starts) - 1)
         work = partial(differentiate, objective, memory, args, (sum_of_values(*signs), where), out, **how)
         preserving(list(self.views.values()), lambda _: work()) if self.is_tree else work()
@@ -220,11 +221,11 @@ class Sides:
 
     def quotients_along(self, vectors: Floats, steps: Floats, progress: Progress) -> Floats:
         """Return the central quotients along vectors over all arrays."""
-        return self.values(None, _moves(vectors, steps), (1.0, -1.0), progress=progress) / (2.0 * steps)
+        return self.values(_moves(vectors, steps), (1.0, -1.0), progress=progress) / (2.0 * steps)
 
     def along(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats]:
         """Return slopes and jumps of f along vectors over all arrays."""
-        above, below = (self.values(None, _moves(vectors, side)) for side in (steps, -steps))
+        above, below = (self.values(_moves(vectors, side)) for side in (steps, -steps))
         return (above - below) / (2.0 * steps), (above - 2.0 * self.value + below) / steps
 
     @cached_property
@@ -232,7 +233,7 @@ class Sides:
         """The standard deviation of f near x, measured along two random lines and by a second value at x."""
         if not math.isfinite(self.value) or not self.size:
             return 0.0
-        again = float(self.values(None, Directions(np.zeros(2, np.intp), np.empty(0, np.intp), np.empty(0)))[0])
+        again = float(self.values(Directions(np.zeros(2, np.intp), np.empty(0, np.intp), np.empty(0)))[0])
         if random := abs(again - self.value) if math.isfinite(again) else 0.0:
             note = f"f is random: two values at x differ by {random:.1e}; fix its seed, or turn its dropout off"
             self.notes.append(note)
@@ -271,10 +272,8 @@ class Sides:
         return noise_of(lambda places: self._values_along(line, places), self.value, growths, farthest)
 
     def _values_along(self, line: Floats, places: list[float]) -> Floats:
-        """Return f at multiples of a line through x, many at a time while these are few numbers."""
-        length = max(1, NUMBERS // max(1, line.size))
-        parts = [np.array(places[first : first + length]) for first in range(0, len(places), length)]
-        return np.concatenate([self.values(None, _moves(line[np.newaxis], part)) for part in parts])
+        """Return f at multiples of a line through x, one after another: a line may be long."""
+        return np.array([self.values(_moves(line[np.newaxis], np.array([place])))[0] for place in places])
 
     def untied(self, vectors: Floats) -> Floats:
         """Return flat vectors with the components of elements that share memory added up, in each of these."""
@@ -296,3 +295,46 @@ def _addresses(array: NDArray[Any]) -> NDArray[np.int64]:
 
 def rms(array: NDArray[Any]) -> float:
     return float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) if array.size else 0.0
+
+
+def _parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "") -> Iterator[NDArray[Any]]:
+    """Yield the parts of the candidate as copies, since f may change them, in the order of the leaves of x."""
+    label = f"gradient{path}"
+    if not is_tree(x):
+        in_order(x, **{label: gradient})
+        yield _part(gradient, next(held).shape, label)
+        return
+    if isinstance(x, Mapping):
+        if not isinstance(gradient, Mapping) or set(gradient) != set(x):
+            got = sorted(gradient) if isinstance(gradient, Mapping) else describe(gradient)
+            raise ValueError(f"{label} must have the keys of x, {sorted(x)}, got {got}")
+    elif not isinstance(gradient, list | tuple):
+        raise ValueError(
+            f"x{path} must be one array, got arrays of several shapes; pass one at a time, or with a candidate that "
+            f"is a list of {len(x)} parts, got {describe(gradient)}"
+        )
+    elif len(gradient) != len(x):
+        raise ValueError(f"{label} must be a list of {len(x)} parts as x, got {describe(gradient)}")
+    for key in x if isinstance(x, Mapping) else range(len(x)):
+        yield from _parts_of(gradient[key], x[key], held, f"{path}[{key!r}]")
+
+
+def _shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
+    """Return a line on parts of the candidate that share memory where those of x do not: one was overwritten."""
+    held = {named(path): part for path, part in leaves(gradient) if isinstance(part, np.ndarray)}
+    pairs = [(a, b) for a, b in combinations(held, 2) if np.may_share_memory(held[a], held[b])]
+    apart = [pair for pair in pairs if set(pair) <= set(x) and not np.may_share_memory(x[pair[0]], x[pair[1]])]
+    return [f"the candidate's {a} and {b} share memory: was one overwritten by the other?" for a, b in apart[:1]]
+
+
+def _part(part: Any, shape: tuple[int, ...], label: str) -> NDArray[Any]:
+    if isinstance(part, tuple) and any(map(is_array, part)):
+        raise TypeError(
+            f"{label} must be one array of shape {shape}, got a tuple of {len(part)}, as of a value and a gradient; "
+            f"pass the part that is the gradient"
+        )
+    array = np.array(real_array(part, label), order="C", subok=False)
+    if array.shape != shape:
+        transposed = " (is it transposed?)" if array.shape == shape[::-1] else ""
+        raise ValueError(f"{label} must have the shape of x, {shape}, got {array.shape}{transposed}")
+    return array

@@ -1083,3 +1083,38 @@ def test_arguments_are_checked_before_anything_is_evaluated(name, value, is_dict
     x = {"a": np.array([1.0, 2.0])} if is_dict else np.array([1.0, 2.0])
     with pytest.raises((TypeError, ValueError)):
         check_gradient(never, never, x, **{name: value})
+
+
+@pytest.mark.parametrize("cast", [np.rint, np.float16, lambda x: np.round(x, 6)])
+def test_zeros_do_not_pass_along_directions_where_the_stairs_of_f_hide_its_slopes(cast):
+    """Two values next to x are equal there, and nothing but the noise of all coordinates tells a stair from 0."""
+    length = 1e4 if cast is np.rint else 1.0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        a, b = rng.uniform(0.5, 2.0, (2, 20))
+        x = length * rng.uniform(-2, 2, 20)
+
+        def f(x, a=a, b=b):
+            return float(np.sum(a * np.sin(b * cast(x).astype(np.float64) / length)))
+
+        right = a * b * np.cos(b * x / length) / length
+        assert check_gradient(f, right, x, directions=5, rng=seed)
+        assert not check_gradient(f, 0.0 * right, x, directions=5, rng=seed)
+
+
+@pytest.mark.parametrize("others", [(), (1.0,), (1e-3, 1.0, 1e4, 1e8)])
+def test_an_error_of_a_hundredth_is_found_at_a_coordinate_far_smaller_than_the_first_step(others):
+    """The first steps are 1000 times too long there; the least error bar counts, whatever longer steps say."""
+    x = np.array([1e-8, *others])
+    c = 1.0 / x
+    right = c * np.cos(c * x)
+    wrong = right.copy()
+    wrong[0] *= 1.01
+
+    def f(x):
+        return float(np.sum(np.sin(c * x)))
+
+    assert check_gradient(f, right, x)
+    check = check_gradient(f, wrong, x)
+    assert check.arrays[""].failed == 1
+    assert check.worst.index == (0,)

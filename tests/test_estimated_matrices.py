@@ -344,6 +344,21 @@ def test_waves_of_any_length_and_direction_have_honest_bars(n, scale):
     assert converged > 0.75
 
 
+def test_an_odd_function_hides_no_second_derivative():
+    """Values that cancel in a mean of both sides leave their round-off, and the first derivatives tell no length."""
+    rng, odd = np.random.default_rng(1), (math.sinh, math.sin, math.atan, lambda u: u**3, lambda u: u + u**5)
+    for case in range(100):
+        x, length = (0.0, rng.normal(), 10 ** rng.uniform(-8, 5))[case % 3], 10 ** rng.uniform(-2, 2)
+        large, small = 10 ** rng.uniform(-3, 8), 10 ** rng.uniform(-12, 0)
+
+        def f(z, g=odd[case % 5], x=x, length=length, large=large, small=small):
+            return large * g((z[0] - x) / length) + small * math.cos(z[0] - x) * z[1] ** 2
+
+        found = estimate_hessian(f, [x, 1.7])
+        exact = np.array([[-small * 1.7**2, 0.0], [0.0, 2.0 * small]])
+        assert (np.abs(found.value - exact) <= 10.0 * found.error).all(), case
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_second_derivatives_by_what_is_not_finite_are_nan(bad):
     found = estimate_hessian(lambda z: z[0] ** 2 + z[2] * z[0], [1.0, bad, 2.0])

@@ -401,6 +401,10 @@ def test_check_takes_a_first_step_and_refuses_what_was_not_judged(module, capsys
     ("arguments", "message"),
     [
         (["cubes", "--gradient", "cubes:right", "--at", "[1]"], "'cubes' must name a function as MODULE:FUNCTION"),
+        (
+            ["./cubes.py:f", "--gradient", "cubes:right", "--at", "[1]"],
+            "'./cubes.py:f' must name a function as MODULE:",
+        ),
         (["cubes:f", "--gradient", "cubes:no", "--at", "[1]"], "cannot find cubes:no: module 'cubes' has no attribute"),
         (["nosuch:f", "--gradient", "cubes:f", "--at", "[1]"], "cannot find nosuch:f: No module named 'nosuch'"),
         (["cubes:number", "--gradient", "cubes:f", "--at", "[1]"], "cubes:number is not callable"),

@@ -342,3 +342,15 @@ def test_the_module_is_an_attribute_of_the_package():
     code = "import numgrad, sys; print('matplotlib' in sys.modules, callable(numgrad.plotting.plot_descent))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.split() == ["False", "True"]
+
+
+def test_one_value_is_seen_and_one_column_has_a_whole_number():
+    loss = plotting.plot_loss([0.7], ax=axes())
+    training = plotting.plot_training(History(np.zeros(0), np.zeros(1, int), np.ones(1), np.ones(1)), ax=axes())
+    assert [line.get_marker() for line in (*loss.lines, *training.lines)] == ["."] * 3
+    assert plotting.plot_loss([0.7, 0.5], ax=axes()).lines[0].get_marker() == mpl.rcParams["lines.marker"]
+    for shape in ((4, 1), (1, 4), (1, 1)):
+        check = check_gradient(lambda w: float(np.sum(w**2)), lambda w: 2 * w, np.ones(shape))
+        ax = plotting.plot_check(check, ax=axes())
+        for axis in (ax.xaxis, ax.yaxis):
+            assert all(tick == round(tick) for tick in axis.get_majorticklocs())

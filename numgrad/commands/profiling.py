@@ -137,14 +137,10 @@ def profile(
     Raises
     ------
     OSError
-        If a file cannot be written; this is found before anything is measured.
-    ImportError
-        If `plot_file` is given and matplotlib is not installed; likewise.
+        If a file cannot be written.
     KeyboardInterrupt
         After Ctrl-C, when the files hold what was finished.
     """
-    output.check_writable(json_file, plot_file)
-    display.check_format(plot_file)
     done: list[output.Measurement] = []
     complete, threads = False, f"{settings.workers} thread{'s' * (settings.workers > 1)}"
     print(f"{output.machine()}; batch {settings.batch}, h = {settings.h:g}, {threads}")
@@ -202,11 +198,9 @@ def compare_steps(plot_file: Path | None) -> None:
 
     Raises
     ------
-    OSError, ImportError
-        As `profile`, for `plot_file`.
+    OSError
+        If it cannot be written.
     """
-    output.check_writable(plot_file)
-    display.check_format(plot_file)
     steps = [10.0**-k for k in range(1, 13)]
     names: list[Any] = [*SCHEMES, "complex"]
     errors = {name: [abs(numerical_diff(np.exp, 1.0, h, scheme=name) / np.e - 1) for h in steps] for name in names}

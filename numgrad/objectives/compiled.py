@@ -314,9 +314,8 @@ class CompiledObjective:
     def eps(self) -> float | None:
         """The relative spacing of what f returns; None before it was called, or where the compiler is disabled."""
         if self.kernels.eps is None and (signatures := getattr(self.f, "nopython_signatures", ())):
-            kinds = {
-                getattr(each.return_type, "dtype", each.return_type) for each in signatures
-            }  # of an array's elements
+            # Of an array, that of its elements.
+            kinds = {getattr(each.return_type, "dtype", each.return_type) for each in signatures}
             self.kernels.eps = float(np.finfo(np.float32).eps) if kinds == {types.float32} else EPS
         return self.kernels.eps
 
@@ -394,11 +393,10 @@ class CompiledSweep(Sweep):
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        x, args, where = self.x, self.args, self.where
         # A plain tuple in place of Directions: a NamedTuple takes numba 0.5 us more a call.
-        self.units = self.rule.data, args, where if where.__class__ is np.ndarray else tuple(where)
+        self.units = self.rule.data, self.args, tuple(self.where) if isinstance(self.where, tuple) else self.where
         self.loop, self.throughput = self.objective.kernels.loops[self.rule.make]
-        self.cost = cost_of(x, args) if args else x.size
+        self.cost = cost_of(self.x, self.args) if self.args else self.x.size
 
     def thread_state(self) -> Copy:
         """Return a copy of the point."""
