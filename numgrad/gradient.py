@@ -215,15 +215,8 @@ def numerical_gradient(
     is_default = h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None
     where, shape = (ALL_COORDINATES, point.shape) if chosen is None else (chosen, chosen.shape)
     plan = (central_rule(h), where) if is_default else rule_at(point, h, scheme, bounds, chosen)  # type: ignore[arg-type]
-    if out is None:
-        # Its owner, of which threads make no copy: see `threads._on_threads`.
-        flat = np.empty(point.size if chosen is None else len(chosen))
-        gradient = flat if len(shape) == 1 else flat.reshape(shape)
-    else:
-        # A matrix that was given as `out` would stay one, of two dimensions.
-        gradient = arguments.result_buffer(out, shape, x, args)
-        gradient.fill(math.nan)
-        flat = gradient.view(np.ndarray).reshape(-1)
+    # Vectors first, of which nothing need be called.
+    gradient, flat = 2 * (np.empty(shape),) if out is None and len(shape) == 1 else _memory(out, shape, x, args)
     if h.__class__ is str:
         at, how = (point, args), (workers, progress)
         flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), how, flat)
@@ -237,6 +230,17 @@ def numerical_gradient(
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
         driver.warn_of(flags, h, ignored, point)
     return gradient
+
+
+def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: tuple[Any, ...]) -> tuple[Floats, Floats]:
+    """Return where a gradient is written, in its shape and flat: what owns its memory was made here."""
+    if out is None:  # the flat one is its owner, of which threads make no copy: see `threads._on_threads`
+        flat = np.empty(math.prod(shape))
+        return flat.reshape(shape), flat
+    gradient = arguments.result_buffer(out, shape, x, args)
+    gradient.fill(math.nan)  # what an exception leaves unfinished
+    # A matrix that was given as `out` would stay one, of two dimensions.
+    return gradient, gradient.view(np.ndarray).reshape(-1)
 
 
 def by_automatic_steps(
@@ -441,17 +445,16 @@ def _write_at_points(
     if not points.size:
         return
     is_default = is_one(h) and options["scheme"] == "central"
-    size, total = points[:1].size, points.size
     if not is_default or options["bounds"] is not None or not (objective.has_descent or is_python):
-        with driver.reporting(progress, total) as report:
+        with driver.reporting(progress, points.size) as report:
             for k, point in enumerate(points):
                 found[k] = numerical_gradient(f, point, **options)
                 if report is not None:
-                    report((k + 1) * size)
+                    report((k + 1) * point.size)
         flags = RESPONDED if found.any() else 0
     elif is_batch:
-        with driver.reporting(progress, total) as report:
-            rows = found.reshape(len(found), size)
+        with driver.reporting(progress, points.size) as report:
+            rows = found.reshape(len(found), -1)
             flags = in_batches(objective, points, args, arguments.positive_step(h), rows, report)
     else:
         place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
