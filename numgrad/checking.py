@@ -30,6 +30,9 @@ _BLOCK, _SHARED = 2**12, 2**15
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
 _STORED = 64.0
+# Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
+# Fixed by test_the_memory_of_directions_does_not_grow_with_their_number.
+_NUMBERS = 10**6
 # Unit: f per unit of x. The default of atol, which excuses small values beside larger ones, but not a small gradient.
 # Fixed by test_a_small_gradient_is_judged_by_its_error_bars.
 _ATOL = 1e-8
@@ -325,18 +328,34 @@ def _climbed_along(sides: Sides, vectors: Floats, steps: Floats, rtol: float) ->
 def _along_directions(
     sides: Sides, count: int, rng: np.random.Generator, tolerances: Tolerances, progress: Progress
 ) -> Comparison:
-    """Compare the slopes along random directions, whose largest component is 1."""
+    """Compare the slopes along random directions, so few at a time that memory does not grow with their number."""
+    length = max(1, _NUMBERS // max(1, sides.size))
+    with driver.reporting(progress, count) as report:
+        blocks = [
+            _compared_along(sides, np.arange(first, min(first + length, count)), rng, tolerances, after(report, first))
+            for first in range(0, count, length)
+        ]
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in blocks]) for name in Comparison._fields[2:8]
+    }
+    return blocks[0]._replace(shape=(count,), **columns)
+
+
+def _compared_along(
+    sides: Sides, chosen: Indices, rng: np.random.Generator, tolerances: Tolerances, progress: Progress
+) -> Comparison:
+    """Compare the slopes along the directions of these numbers, whose largest component is 1."""
     # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
-    vectors = rng.standard_normal((count, sides.size)) * sides.steps * sides.room()
+    vectors = rng.standard_normal((len(chosen), sides.size)) * sides.steps * sides.room()
     lengths = np.abs(vectors).max(axis=1, initial=0.0)
     lengths[lengths == 0.0] = 1.0
     vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
     claims = (vectors @ sides.whole).astype(np.float64)
     numerical = sides.quotients_along(sides.untied(vectors), h, progress)
     error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
-    failed, kink = np.zeros((2, count), np.bool_)
+    failed, kink = np.zeros((2, len(chosen)), np.bool_)
     values = claims, numerical, error, failed, kink
-    part = Comparison("direction", (count,), np.arange(count), *values, is_direction=True, is_small=sides.is_small)
+    part = Comparison("direction", chosen.shape, chosen, *values, is_direction=True, is_small=sides.is_small)
     is_doubted, same = _doubted(part, tolerances), part.size == 0.0
     if same.any():
         is_doubted |= same & _is_hidden(sides.noise_of_all, h, part, tolerances)

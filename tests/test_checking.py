@@ -3,6 +3,7 @@
 import dis
 import re
 import sys
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -1118,3 +1119,24 @@ def test_an_error_of_a_hundredth_is_found_at_a_coordinate_far_smaller_than_the_f
     check = check_gradient(f, wrong, x)
     assert check.arrays[""].failed == 1
     assert check.worst.index == (0,)
+
+
+def test_the_memory_of_directions_does_not_grow_with_their_number(monkeypatch):
+    x, f = np.linspace(1.0, 2.0, 2000), lambda x: float(np.sum(x**2))
+    at_once = check_gradient(f, 2 * x, x, directions=40, rng=0)
+    monkeypatch.setattr("numgrad.checking._NUMBERS", 2 * x.size)
+
+    def peak(count):
+        tracemalloc.start()
+        try:
+            check = check_gradient(f, 2 * x, x, directions=count, rng=0)
+            return tracemalloc.get_traced_memory()[1], check
+        finally:
+            tracemalloc.stop()
+
+    (few, _), (many, check) = peak(4), peak(40)
+    assert many < 1.2 * few
+    assert check.ok
+    assert str(check) == str(at_once)
+    for one, other in zip(check.comparisons[0][2:8], at_once.comparisons[0][2:8], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)  # BLAS rounds the products of other shapes otherwise
