@@ -619,9 +619,9 @@ def square(x):
     return x * x
 
 
-def joblib_works():
+def joblib_works(*counts):
     joblib = pytest.importorskip("joblib")
-    for workers in (2, 3):
+    for workers in (*counts, 2):
         jobs = (joblib.delayed(square)(i) for i in range(5))
         assert joblib.Parallel(n_jobs=workers)(jobs) == [0, 1, 4, 9, 16]
     big = np.ones(300_000)  # goes through the folder of memory maps that joblib keeps
@@ -636,7 +636,7 @@ def sums(x):
 def test_joblib_works_after_a_gradient_and_before():
     for _ in range(2):
         assert np.allclose(numerical_gradient(sums, np.arange(3.0), workers=2), [0.0, 2.0, 4.0])
-        assert joblib_works()
+        assert joblib_works(3)  # a pool of another size than ours, too
     assert np.allclose(estimate_gradient(sums, np.arange(3.0), workers=2).value, [0.0, 2.0, 4.0])
     assert joblib_works()
 
@@ -1013,7 +1013,7 @@ def test_no_more_processes_are_started_than_there_is_work_or_than_help(monkeypat
     loky = pytest.importorskip("joblib.externals.loky")
     loky.get_reusable_executor().shutdown(wait=True, kill_workers=True)
     monkeypatch.setattr("numgrad.processes._living", {})
-    for n, workers, most in ((3, 2, 2), (1, 24, 2), (2, 24, 4), (3, 24, 6), (2, 24, 6)):
+    for n, workers, most in ((3, 2, 2), (2, 24, 4), (1, 24, 4)):
         x = np.arange(1.0, n + 1)
         assert numerical_gradient(sums, x, workers=workers).tobytes() == numerical_gradient(sums, x).tobytes()
         assert len(loky_workers()) <= most
