@@ -70,7 +70,7 @@ def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
         size = len(x)
         if not 0 < size <= _SMALL:
             return None
-        memory, saved, gradient = x[...], x.copy(), np.empty(size)
+        memory, saved, gradient, objective.seen = x[...], x.copy(), np.empty(size), None
         units = data, args, (), 0, size, gradient.data
         flags = run_in_place(memory, saved, interpreted_central, (x, memory.data, saved.data), units)
         if flags != RESPONDED:

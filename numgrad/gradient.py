@@ -258,7 +258,7 @@ def by_automatic_steps(
     plan, plain = plan if value != value else with_value(plan, value), np.asarray(point)
     # The smallest one first, which takes less time than to ask each chosen coordinate.
     is_any = extremes(np.abs(plain))[0] < SMALL and is_perturbed(objective)
-    small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen] if is_any else [])
+    small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen]) if is_any else ALL_COORDINATES
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
         if len(small):

@@ -18,6 +18,8 @@ from ..threads import Sweep
 
 __all__: list[str] = []  # nothing here is public
 
+# Classes of numbers that have the digits of float64, for which nobody need look.
+_WIDE = frozenset((float, int, np.float64))
 # Elements below which memory is compared here at once, in a third of the time of a call of `is_unchanged`.
 # Fixed by "Python function_2, n = 2" in benchmarks/compare_versions.py.
 _FEW = 100
@@ -44,7 +46,8 @@ class PythonObjective:
     def as_number(self, value: Any) -> Any:
         """Return what the loops add for a value of f that is no plain float."""
         number = self._as_number(value)
-        if hasattr(value, "dtype") and points.is_narrow(array := np.asarray(value)):
+        is_asked = value.__class__ not in _WIDE and self.seen is None and hasattr(value, "dtype")
+        if is_asked and points.is_narrow(array := np.asarray(value)):
             self.seen = number, points.resolution(array)
         return number
 
