@@ -1,8 +1,8 @@
 """Parameters in containers: arrays in dicts, lists and tuples, and pandas objects, as what is perturbed.
 
 Each array is perturbed by itself, as one that was given alone; `f` receives all of them, in the structure of what was
-given. For second derivatives, which move two of them, they are the parts of one flat array. pandas is not imported: its
-objects are known by the module of their class.
+given. For second derivatives and directions of checks, which move several of them, they are the parts of one flat
+array. pandas is not imported: its objects are known by the module of their class.
 """
 
 from __future__ import annotations

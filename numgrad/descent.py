@@ -280,16 +280,18 @@ class _Descent:
     def _in_one_loop(self, h: float, where: Any, rows: Floats) -> int:
         """Do all iterations in the compiled loop of a descent, which Ctrl-C may leave at any coordinate."""
         # A plain tuple: `at_once` only unpacks it, and a Rule takes time to make.
-        rule: Any = make_descent, (h, self.lr, np.empty(self.x.size)), False, 1, None
-        size = self.step_num * self.x.size
+        slopes, size, flags = np.empty(self.x.size), self.step_num * self.x.size, -1
+        rule: Any = make_descent, (h, self.lr, slopes), False, 1, None
         if self.progress is False:
             flags = self.objective.at_once(self.x, self.args, rule, where, rows, size)
-            if flags >= 0:
-                return flags
-        sweep = self.objective.sweep(self.x, self.args, Rule(*rule), where, rows)
-        sweep.size = size
-        with self._reporting() as report:
-            return driver.run(sweep, 1, report)
+        if flags < 0:
+            sweep = self.objective.sweep(self.x, self.args, Rule(*rule), where, rows)
+            sweep.size = size
+            with self._reporting() as report:
+                flags = driver.run(sweep, 1, report)
+        if self.objective.seen is not None:  # without the call, which an iteration of two coordinates would show
+            driver.warn_of_seen(self.objective, self.x, self.args, h, slopes)
+        return flags
 
     def _reporting(self) -> Any:
         """Return what reports the progress: a bar counts iterations, a callable the coordinates of all gradients."""

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from numbers import Real
 from types import FunctionType
 from typing import Any, Protocol, TypeAlias
 from weakref import WeakSet
@@ -248,12 +249,13 @@ def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[
 
 def warn_of_digits(value: float, eps: float, h: Any, gradient: Floats) -> None:
     """Warn if one step h leaves fewer than three digits of the largest element of a derivative of such values of f."""
-    if eps <= EPS or not isinstance(h, float | int):
+    if eps <= EPS or not isinstance(h, Real):
         return
-    kind = "float16" if eps > 1e-5 else "float32"
-    error, largest = eps * abs(value) / h, float(np.abs(gradient).max(initial=0.0))
-    if 0.0 < largest < math.inf and error > _FEW_DIGITS * largest:
-        digits = max(0, round(-math.log10(error / largest)))
+    sizes = np.abs(np.asarray(gradient)).reshape(-1)
+    finite, kind = sizes[np.isfinite(sizes)], "float16" if eps > 1e-5 else "float32"
+    error, largest = eps * abs(value) / float(h), float(finite.max(initial=0.0))
+    if len(finite) and error > _FEW_DIGITS * largest:
+        digits = max(0, round(-math.log10(error / largest))) if largest else 0
         warn(
             f"about {digits} digits of the gradient are right: f returns {kind}, whose error eps |f| / h = "
             f"{error:.1g} is to be compared with {largest:.1g}; pass h='auto', or compute f in float64"

@@ -52,6 +52,7 @@ def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
             out[k, 4] = 0.0
             place = (x, point, i, float(origin[i]), base, eps, args, low, high, out, k, evaluate)
             out[k, 0], out[k, 1], out[k, 2], out[k, 3], _ = estimate_one(place, first, (good, atol), work)
+            point[i] = origin[i]  # in all digits of a longdouble
             if out[k, 1] == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
                 out[k, 1] = eps * abs(out[k, 0]) if out[k, 0] != 0.0 else eps / out[k, 2]
             if out[k, 0] != 0.0:
@@ -176,7 +177,7 @@ class _Line:
         for i, value, unit, room in self.members:
             self.point[i] = abs(value) + part * unit
             distance = float(self.point[i]) - abs(value)
-            self.point[i] = value
+            self.point[i] = self.origin[i]
             self.moves.append((i, value, distance))
             squares += (distance / unit) ** 2 if distance <= room else math.inf
         self.square = squares / len(self.members)
@@ -194,8 +195,8 @@ class _Line:
             try:
                 found = self.evaluate(x, args)
             finally:
-                for i, value, _ in self.moves:
-                    self.point[i] = value
+                for i, *_ in self.moves:
+                    self.point[i] = self.origin[i]
             self.sizes[-1] = self.square, abs(found)
             total += 0.5 * found
         return total

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import reference
-from .arguments import FLOAT64, describe, plain_numbers, real_array, unmasked
+from .arguments import FLOAT64, describe, plain_numbers, real_array, refuse_masks, unmasked
 from .loops import Floats
 from .points import private_copy
 
@@ -74,7 +74,10 @@ def relu(x: Any) -> Any:
 
 def _real_or_masked(x: Any) -> NDArray[Any]:
     """Return real numbers as an array, with the mask that they have."""
-    return x if isinstance(x, np.ma.MaskedArray) else real_array(x)
+    if isinstance(x, np.ma.MaskedArray):
+        real_array(x.data)  # for what it refuses
+        return x
+    return real_array(x)
 
 
 def sum_squared_error(y: ArrayLike, t: ArrayLike) -> float:
@@ -203,6 +206,7 @@ def as_labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True
 
 
 def _real_or_boolean(t: ArrayLike) -> NDArray[Any]:
+    refuse_masks(t, "t")
     try:
         return real_array(t, "t")
     except TypeError:
@@ -253,4 +257,6 @@ def losses_of(z: Floats, t: NDArray[Any]) -> Floats:
     total = powers @ np.ones(z.shape[1])
     if t.ndim == 1:
         return -np.log(powers[np.arange(len(z)), t] / total + 1e-7)  # type: ignore[no-any-return]
+    if z.shape != t.shape:
+        raise ValueError(f"W must have a column for each of {t.shape[1]} classes, got {z.shape[1]}")
     return -np.sum(t * np.log(powers / total[:, np.newaxis] + 1e-7), axis=1)  # type: ignore[no-any-return]

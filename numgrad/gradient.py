@@ -169,13 +169,14 @@ def numerical_gradient(
     -----
     RuntimeWarning
         If `h` loses more than a thousandth of itself where it is added to some coordinate; if `f` saw a private copy
-        and did not respond to it at all; if what a Python `f` returns is of less than float64 precision, and with one
+        and did not respond to it at all; if what `f` returns is of less than float64 precision, and with one
         step `h` fewer than three digits of the gradient are right.
 
     Notes
     -----
     ``(f(x + h e_i) - f(x - h e_i)) / (2 h)``, with a truncation error of ``h**2 / 6`` times the third derivative
-    and a round-off error of about ``eps * |f| / h``. Exactly 2n evaluations for n coordinates, in C order.
+    and a round-off error of about ``eps * |f| / h``. Exactly 2n evaluations for n coordinates, in C order, and
+    one more where a compiled f returns float32.
     The complex step is ``Im f(x + i h e_i) / h``, with the same truncation error; take a tiny `h`, or 'auto'.
     Compiled work is cut into ranges of about 50 ms, between which Ctrl-C is seen.
 
@@ -224,7 +225,7 @@ def numerical_gradient(
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if plan[0].make is make_complex_step:
         driver.check_analytic(f, point, args, chosen, bounds)
-    elif objective.seen is not None:
+    elif objective.seen is not None and (flags & RESPONDED or not private):  # of the others it is told below
         driver.warn_of_seen(objective, point, args, h, flat)
     if flags != RESPONDED:
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)

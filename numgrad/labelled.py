@@ -52,7 +52,9 @@ def _in_order(gradient: Any, like: Any, x: Any, *args: Any) -> Any:
 
 def warn_of_copies(joined: Joined, f: Any, hessian: Any, args: tuple[Any, ...], ends: Any) -> None:
     """Warn if f does not respond, between the ends, to an array that is a copy: all its second derivatives are zero."""
-    for name in joined.copies:
+    for name, part in zip(joined.arrays, joined.parts, strict=True):
+        if name not in joined.copies and part is joined.arrays[name]:
+            continue
         place, moved = joined.places[name], joined.flat.copy()
         moved[place] += _PROBE * (1.0 + np.abs(moved[place]))
         moved = moved if ends is None else np.clip(moved, *ends).astype(moved.dtype)

@@ -102,6 +102,8 @@ def _fetch(task: Task) -> bool:
             try:
                 payload = Path(task.file).read_bytes()
             except OSError:
+                if os.access(task.file, os.R_OK):  # of a signal handler: a time limit is a TimeoutError, and an OSError
+                    raise
                 return False
         # Unpickled once for each thread, since each perturbs a point of its own.
         _cache.sweep = pickle.loads(payload)  # noqa: S301, made by `processes.distribute`

@@ -714,3 +714,14 @@ def test_a_named_tuple_of_numbers_keeps_its_fields(x):
     nested = numerical_gradient(lambda p: f(p["pair"]), {"pair": x})["pair"]
     assert np.allclose(nested.W, exact.W, rtol=1e-6, atol=0.0)
     assert isinstance(gradient_descent(f, x, 0.01, 3), Pair)
+
+
+def test_second_derivatives_of_arrays_of_two_precisions_that_f_reads_itself_are_warned_of():
+    p = {"a": np.array([1.0], np.float32), "b": np.array([2.0])}
+
+    def f(_):
+        return float(p["a"][0]) ** 2 + float(p["b"][0]) ** 2
+
+    with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
+        numerical_hessian(f, p)
+    assert np.allclose(numerical_hessian(lambda q: float(q["a"][0]) ** 2 + q["b"][0] ** 2, p), 2 * np.eye(2), atol=1e-4)

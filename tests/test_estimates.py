@@ -8,7 +8,7 @@ import pytest
 from catalogue import entries, entries_around
 from problems import compiled, compiled_once, interrupt_at, needs_jit, waves
 
-from numgrad import estimate_derivative, estimate_gradient, simpleNet
+from numgrad import estimate_derivative, estimate_gradient, estimate_hessian, simpleNet
 from numgrad.display import concise
 
 EPS = 2.0**-52
@@ -356,3 +356,12 @@ def test_an_estimate_is_formatted_as_its_value():
     estimate = estimate_derivative(lambda x: 3.0 * x, 2.0)
     assert f"{estimate:.3f} {estimate:8.1e}" == " ".join((f"{estimate.value:.3f}", f"{estimate.value:8.1e}"))
     assert f"{estimate}" == str(estimate)
+
+
+@pytest.mark.parametrize("estimate", [estimate_gradient, estimate_hessian])
+def test_longdouble_keeps_its_digits(estimate):
+    x = (np.array([1.0, 2.0]) / 3).astype(np.longdouble) + np.longdouble(1e-19)
+    before = x.tobytes()
+    found = estimate(lambda x: float(np.sum(x * x)), x)
+    assert x.tobytes() == before
+    assert np.allclose(found.value, 2 * np.eye(2) if found.value.ndim == 2 else 2 * x.astype(float))

@@ -187,3 +187,21 @@ def test_masks_stay_or_are_refused():
     for y, t in ((np.ma.masked_less([0.5, 0.4, 0.1], 0.2), 0), ([0.5, 0.4, 0.1], np.ma.masked_equal([1, 0, 0], 1))):
         with pytest.raises(TypeError, match=r"[yt] has masked elements, which would count as what is below"):
             cross_entropy_error(y, t)
+
+
+@pytest.mark.parametrize("labels", [np.ma.array([True, False, False], mask=[1, 0, 0])])
+def test_masked_labels_are_refused_whatever_they_are(labels):
+    p, net = np.array([0.2, 0.3, 0.5]), simpleNet()
+    for call in (cross_entropy_error, sum_squared_error):
+        for t in (labels, labels.astype(float), [labels]):
+            with pytest.raises(TypeError, match="t has masked elements"):
+                call(p, t)
+    with pytest.raises(TypeError, match="t has masked elements"):
+        net.loss([0.6, 0.9], labels)
+
+
+@pytest.mark.parametrize("function", [relu, sigmoid])
+@pytest.mark.parametrize("values", [[1 + 1j, 2], [True, False], ["a", "b"]])
+def test_masked_arrays_of_no_real_numbers_are_refused(function, values):
+    with pytest.raises(TypeError, match="x must hold real numbers"):
+        function(np.ma.array(values, mask=[1, 0]))

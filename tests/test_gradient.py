@@ -11,6 +11,7 @@ import threading
 import time
 import tracemalloc
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -1152,3 +1153,67 @@ def test_an_automatic_step_allows_for_the_digits_of_a_compiled_f():
     assert like_x(np.ones(2, np.float32)) != 1 / 3  # a signature that returns float32, beside that for float64
     expected = numerical_gradient(lambda x: x[0] / 3.0, np.ones(2), scheme="forward")
     assert numerical_gradient(like_x, np.ones(2), scheme="forward").tobytes() == expected.tobytes()
+
+
+def single(x):
+    return np.float32(1000.0 + np.sum(x * x))
+
+
+@pytest.mark.parametrize("form", [single, compiled_once(single)], ids=["Python", "compiled"])
+@pytest.mark.parametrize(
+    "differentiate",
+    [
+        lambda f: numerical_gradient(f, np.array([1.0, 2.0]), np.float32(1e-4)),
+        lambda f: numerical_gradient(f, np.array([1.0, 2.0]), Fraction(1, 10000)),
+        lambda f: numerical_gradient(f, np.array([[1.0, 2.0]]), points_axis=0),
+        lambda f: gradient_descent(f, np.array([1.0, 2.0]), step_num=2),
+        lambda f: Gradient(f)(np.array([1.0, 2.0])),
+        lambda f: Gradient(f).value_and_gradient(np.array([1.0, 2.0])),
+    ],
+)
+@needs_jit
+def test_few_digits_are_warned_of_by_every_way(form, differentiate):
+    for _ in range(3):
+        with pytest.warns(RuntimeWarning, match=r"about [01] digits"):
+            differentiate(form)
+
+
+def test_digits_are_those_of_what_f_returns_now():
+    gradient = Gradient(lambda x, kind: kind(1000.0 + np.sum(x * x)))
+    x = np.array([1.0, 2.0])
+    with pytest.warns(RuntimeWarning, match="about 1 digits"):
+        gradient(x, np.float32)
+    assert np.allclose(gradient(x, float), 2 * x)
+    with pytest.warns(RuntimeWarning, match="about 0 digits"):  # also beside what is not finite
+        found = numerical_gradient(lambda x: np.float32(1000.0 + x[0] ** 2 if x[1] == 2.0 else np.nan), x)
+    assert np.isnan(found[1])
+    with pytest.warns(RuntimeWarning, match="about 0 digits"):
+        assert not numerical_gradient(lambda x: np.float32(1e9 + np.sum(x * x)), x).any()
+
+
+@needs_jit
+def test_digits_of_a_compiled_f_are_those_of_float64_points():
+    f = compiled(lambda x: np.sum(x * x))
+    f(np.ones(3, np.float32))  # returns float32
+    x = np.full(3, 300.0)
+    assert np.allclose(numerical_gradient(f, x, "auto"), 2 * x)
+    assert np.allclose(numerical_gradient(f, x), 2 * x)
+
+
+class Lazy:
+    """A number that is computed whenever an array is made of it, as of dask."""
+
+    dtype = np.dtype(float)
+
+    def __init__(self, value, made):
+        self.value, self.made = value, made
+
+    def __array__(self, dtype=None, copy=None):
+        self.made.append(self.value)
+        return np.array(self.value)
+
+
+def test_a_value_that_is_computed_when_it_is_read_is_read_once():
+    made = []
+    assert np.allclose(numerical_gradient(lambda x: Lazy(float(np.sum(x * x)), made), np.ones(3)), 2.0)
+    assert len(made) == 6

@@ -156,3 +156,12 @@ def test_a_sample_with_a_nan_logit_is_never_right(bad):
 def test_bad_shapes(shape, error, message):
     with pytest.raises(error, match=message):
         simpleNet(shape)
+
+
+def test_an_objective_of_soft_labels_takes_the_shape_of_the_weights():
+    net = simpleNet((7, 3), rng=0)
+    objective = net.objective(np.ones((5, 7)), np.full((5, 3), 1 / 3))
+    for columns in (1, 2, 4):
+        for call in (objective, lambda W: numerical_gradient(objective, W)):
+            with pytest.raises(ValueError, match=f"W must have a column for each of 3 classes, got {columns}"):
+                call(np.ones((7, columns)))

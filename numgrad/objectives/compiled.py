@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import typeof, types
 from numba.core.errors import NumbaTypeError
 from numba.extending import overload
 from numpy.typing import ArrayLike, NDArray
@@ -185,16 +185,17 @@ def guard(loop: Kernel, make: Any) -> Kernel:
     # The loop restores what it moved itself, so a difference that is left at the end is of f.
     # A descent is left out: its point is to move, and `make_descent` compares each iterate.
     def guarded(copy: Any, original: Any, units: Any, start: int, stop: int, out: Any) -> int:
-        data, args, where = borrowed(units)
+        data, where = borrowed((units[0], units[2]))
         x = copy if copy.size else original.astype(kind)
         point, origin = borrowed(x).reshape(x.size), borrowed(original).reshape(original.size)
-        flags: int = loop((x, point, point if moves else origin), data, args, where, start, stop, borrowed(out))
+        flags: int = loop((x, point, point if moves else origin), data, units[1], where, start, stop, borrowed(out))
         changed = False
         for i in range(0 if moves else point.size):  # without a branch, so that several are compared at a time
             changed |= (point[i] != origin[i]) & (
                 (point[i] == point[i]) | (origin[i] == origin[i])
             )  # not if both are NaN
-        return flags | ARGUMENT_CHANGED if changed else flags
+        # The size of x is asked for so that numba frees x no earlier: nothing else counts what `point` is a view of.
+        return flags | ARGUMENT_CHANGED if changed and x.size else flags
 
     return guarded
 
@@ -313,10 +314,7 @@ class CompiledObjective:
     @property
     def eps(self) -> float | None:
         """The relative spacing of what f returns; None before it was called, or where the compiler is disabled."""
-        if self.kernels.eps is None and (signatures := getattr(self.f, "nopython_signatures", ())):
-            # Of an array, that of its elements.
-            kinds = {getattr(each.return_type, "dtype", each.return_type) for each in signatures}
-            self.kernels.eps = float(np.finfo(np.float32).eps) if kinds == {types.float32} else EPS
+        self.kernels.eps = self.kernels.eps or compiling.eps_of(getattr(self.f, "nopython_signatures", ()))
         return self.kernels.eps
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
@@ -409,6 +407,8 @@ class CompiledSweep(Sweep):
 
     def finish(self) -> int:
         """Keep whether f returns numbers of fewer digits than float64, which it tells once it is compiled."""
-        eps = self.objective.eps or EPS
+        kinds, f = (types.Array(types.float64, self.x.ndim, "C"), *map(typeof, self.args)), self.objective.f
+        known = getattr(f, "overloads", {}).get(kinds)  # that of points has an axis less
+        eps = compiling.eps_of([known.signature] if known else getattr(f, "nopython_signatures", ())) or EPS
         self.objective.seen = (math.nan, eps) if eps > EPS else None
         return 0

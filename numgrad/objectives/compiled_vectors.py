@@ -230,7 +230,7 @@ class CompiledVector(CompiledObjective):
         except BaseException:
             out.fill(np.nan)
             raise
-        is_usual = rule.make is make_central and where is ALL_COORDINATES and not (args or scratch)
+        is_usual = rule.make is make_central and where is ALL_COORDINATES and x.ndim == 1 and not (args or scratch)
         if is_usual and flags == RESPONDED and out.flags.carray:
             kernel, throughput = loops[make_central]
             entry = entry_of(kernel, x, x, (rule.data, *_EVERYWHERE), 0, x.size, out)

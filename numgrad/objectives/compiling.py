@@ -109,28 +109,28 @@ def entry_of(kernel: Kernel, *arguments: Any) -> Kernel:
     return getattr(found, "entry_point", kernel)
 
 
+def eps_of(signatures: Iterable[Any]) -> float | None:
+    """Return the relative spacing of what these signatures of a function of float64 arrays return, None of no such."""
+    kinds = [(each.args[0], each.return_type) for each in signatures]
+    found = [getattr(kind, "dtype", kind) for x, kind in kinds if getattr(x, "dtype", x) == types.float64]
+    single = all(kind == types.float32 for kind in found)
+    return float(np.finfo(np.float32 if single else np.float64).eps) if found else None
+
+
 _TUPLE: Any = types.BaseTuple  # of which mypy does not know that it has items
-# numba's types of what may hold arrays that f puts there.
-_KEEPERS = types.List, types.ListType, types.DictType, types.ClassInstanceType, types.StructRef
-
-
-def _may_keep(kind: Any) -> bool:
-    return any(map(_may_keep, kind)) if isinstance(kind, _TUPLE) else isinstance(kind, _KEEPERS)
 
 
 def _without_counts(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
-    """Give a value without the counts of references to its arrays, which numba loses whenever f raises.
+    """Give arrays, or tuples of them, without the counts of references to them, which numba loses whenever f raises.
 
-    These are the array itself, or those of a tuple, of tuples too; but not where f could keep one in another value.
+    Only what the package itself keeps alive: f may give one of its arguments to Python, which goes on with it.
     """
-    keeps = _may_keep(value)
 
     def stripped(context: Any, builder: Any, kind: Any, known: Any) -> Any:
-        if isinstance(kind, _TUPLE) and not keeps:
+        if isinstance(kind, _TUPLE):
             parts = [stripped(context, builder, own, builder.extract_value(known, i)) for i, own in enumerate(kind)]
             return context.make_tuple(builder, kind, parts)
-        if keeps or not isinstance(kind, types.Array):
-            context.nrt.incref(builder, kind, known)  # it is counted as if it were new
+        if not isinstance(kind, types.Array):
             return known
         found = context.make_array(kind)(context, builder, known)
         found.meminfo, found.parent = found.meminfo.type(None), found.parent.type(None)

@@ -105,7 +105,7 @@ def make_sum(evaluate: Any, decorate: Any, form: Form) -> Any:
     read = _make_read(decorate, form.size)
 
     def add_up(state: Any, args: Any) -> float:
-        (x, starts, members, data, buffer), args = borrowed((state, args))
+        x, starts, members, data, buffer = borrowed(state)
         total, part = 0.0, 0.0
         for e in range(len(starts) - 1):
             _, length, _ = read(x, starts, members, buffer, e)
@@ -123,7 +123,7 @@ def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
 
     def blocks(state: Any, terms: Any, args: Any, blocks: Any, start: int, stop: int, out: Any) -> int:
         """Write the sums of each block, of which the first one is of the target ``lowest[block]``."""
-        (x, starts, members, data, buffer), terms, args = borrowed((state, terms, args))
+        (x, starts, members, data, buffer), terms = borrowed((state, terms))
         (bounds, lowest), rows, flags = borrowed(blocks), borrowed(out), 0
         for b in range(start, stop):
             sums = rows[b]

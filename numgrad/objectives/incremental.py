@@ -317,7 +317,7 @@ def _around(difference: Any, make: Any) -> Any:
     loop = compiled(**PASTE)(make(evaluate, compiled()))
 
     def run(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> Any:
-        return loop(borrowed(state), data, args, borrowed(where), start, stop, borrowed(out))
+        return loop(state, data, args, borrowed(where), start, stop, borrowed(out))
 
     return run
 

@@ -46,9 +46,12 @@ class PythonObjective:
     def as_number(self, value: Any) -> Any:
         """Return what the loops add for a value of f that is no plain float."""
         number = self._as_number(value)
-        is_asked = value.__class__ not in _WIDE and self.seen is None and hasattr(value, "dtype")
-        if is_asked and points.is_narrow(array := np.asarray(value)):
-            self.seen = number, points.resolution(array)
+        is_asked = value.__class__ not in _WIDE and self.seen is None
+        # Asked of the type first: to make an array of a value may compute it again.
+        if is_asked and getattr(getattr(value, "dtype", None), "itemsize", 8) < 8:
+            array = np.asarray(value)
+            if points.is_narrow(array) and np.all(number == number):
+                self.seen = number, points.resolution(array)
         return number
 
     def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: ARG002
@@ -271,7 +274,7 @@ class VectorizedObjective(PythonObjective):
                 f"a vectorized f must return {len(batch)} real numbers for a batch of shape {batch.shape}, it returned "
                 f"{describe(values)}"
             )
-        if points.is_narrow(values):
+        if points.is_narrow(values) and values[0] == values[0]:
             self.seen = float(values[0]), points.resolution(values)
         return values
 
