@@ -76,7 +76,7 @@ def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
         if flags != RESPONDED:
             warn(flags, gradient, x)
         if objective.seen is not None:
-            driver.warn_of_digits(*objective.seen, h, gradient)
+            driver.warn_of_seen(objective, x, args, h, gradient)
         return gradient
 
     return gradient_at

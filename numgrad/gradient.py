@@ -216,8 +216,7 @@ def numerical_gradient(
     is_default = h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None
     where, shape = (ALL_COORDINATES, point.shape) if chosen is None else (chosen, chosen.shape)
     plan = (central_rule(h), where) if is_default else rule_at(point, h, scheme, bounds, chosen)  # type: ignore[arg-type]
-    # Vectors first, of which nothing need be called.
-    gradient, flat = 2 * (np.empty(shape),) if out is None and len(shape) == 1 else _memory(out, shape, x, args)
+    gradient, flat = _memory(out, shape, x, args)
     if h.__class__ is str:
         at, how = (point, args), (workers, progress)
         flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), how, flat)
@@ -225,7 +224,7 @@ def numerical_gradient(
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if plan[0].make is make_complex_step:
         driver.check_analytic(f, point, args, chosen, bounds)
-    elif objective.seen is not None and (flags & RESPONDED or not private):  # of the others it is told below
+    elif objective.seen is not None and (flags & RESPONDED or not private):  # zeros of a copy: see below
         driver.warn_of_seen(objective, point, args, h, flat)
     if flags != RESPONDED:
         ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
@@ -235,6 +234,9 @@ def numerical_gradient(
 
 def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: tuple[Any, ...]) -> tuple[Floats, Floats]:
     """Return where a gradient is written, in its shape and flat: what owns its memory was made here."""
+    if out is None and len(shape) == 1:
+        flat = np.empty(shape)
+        return flat, flat
     if out is None:  # the flat one is its owner, of which threads make no copy: see `threads._on_threads`
         flat = np.empty(math.prod(shape))
         return flat.reshape(shape), flat
@@ -258,6 +260,7 @@ def by_automatic_steps(
     plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
     plan, plain = plan if value != value else with_value(plan, value), np.asarray(point)
     # The smallest one first, which takes less time than to ask each chosen coordinate.
+    # Where none is small, an empty array that is at hand: to make one takes 0.15 us, of 11 at two coordinates.
     is_any = extremes(np.abs(plain))[0] < SMALL and is_perturbed(objective)
     small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen]) if is_any else ALL_COORDINATES
     try:

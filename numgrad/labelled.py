@@ -51,7 +51,7 @@ def _in_order(gradient: Any, like: Any, x: Any, *args: Any) -> Any:
 
 
 def warn_of_copies(joined: Joined, f: Any, hessian: Any, args: tuple[Any, ...], ends: Any) -> None:
-    """Warn if f does not respond, between the ends, to an array that is a copy: all its second derivatives are zero."""
+    """Warn if f does not respond, between the ends, to an array of which it gets a copy, and so gives zeros alone."""
     for name, part in zip(joined.arrays, joined.parts, strict=True):
         if name not in joined.copies and part is joined.arrays[name]:
             continue

@@ -78,7 +78,7 @@ def _distribute_sides(engine: Engine, sweep: Any, report: Report | None) -> int:
     members = sweep.where if len(sweep.where) else np.arange(n)
     where = Directions(np.arange(2 * n + 1), np.repeat(members, 2), np.tile([h, -h], n))
     sides = type(sweep)(sweep.objective, sweep.x, sweep.args, rule, where, np.full(2 * n, np.nan))
-    try:
+    try:  # a coordinate is done with the second of its sides
         distribute(engine, sides, report and (lambda done: done % 2 or report(done // 2)))
     finally:  # what is finished is kept after an exception too
         values = iter(sides.out.tolist())

@@ -5,6 +5,9 @@ Dispatchers are built by hand, so that this runs without the compiler too.
 
 import fractions
 import gc
+import os
+import platform
+import subprocess
 import sys
 import threading
 import time
@@ -608,3 +611,26 @@ def test_jacobians_keep_one_copy_of_x_however_often_f_raises():
             numerical_jacobian(fails_beyond, 2 * x)
         assert numerical_jacobian(fails_beyond, x).tobytes() == expected[1] == expected[0]
     assert len(objective_of(fails_beyond).vectors[None].kept) <= 1
+
+
+FREED = """
+import numpy as np
+from numba import njit
+from numgrad import Gradient, numerical_gradient, numerical_jacobian
+
+f = njit(lambda x: np.sum(x * x))
+for x in (np.array([3.0]), np.array([3.0, 4.0]), np.arange(32.0)):
+    for call in (numerical_gradient, numerical_jacobian, lambda f, x: Gradient(f)(x)):
+        for _ in range(4):
+            assert np.allclose(call(f, x), 2 * x), x
+print("right")
+"""
+
+
+@needs_jit
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone fills what is freed")
+def test_no_memory_is_read_after_it_was_freed():
+    fills = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.perturb=165"}
+    command = [sys.executable, "-c", FREED]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | fills)
+    assert result.stdout.split() == ["right"], result.stderr

@@ -1216,3 +1216,24 @@ def test_a_vectorized_f_sees_nothing_but_batches_in_other_processes_too():
 
     assert np.allclose(numerical_gradient(f, np.ones(3), vectorized=True, workers=map), 2.0)
     assert np.allclose(numerical_gradient(f, np.ones(1), vectorized=True, workers=Lazy()), 2.0)
+
+
+def test_a_time_limit_while_the_job_is_read_is_raised(monkeypatch):
+    def read(_):
+        raise TimeoutError("mine")
+
+    monkeypatch.setattr("numgrad.remote.Path.read_bytes", read)
+    with pytest.raises(TimeoutError, match="mine"):
+        numerical_gradient(sums, np.arange(60.0), workers=map)
+
+
+def test_progress_tells_of_each_coordinate_once_where_its_sides_are_done_apart():
+    class Engine:
+        workers = 8
+
+        def __call__(self, function, tasks):
+            return map(function, tasks)
+
+    seen = []
+    numerical_gradient(sums, np.arange(3.0), workers=Engine(), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]

@@ -139,7 +139,7 @@ def _without_counts(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
     return value(value), lambda context, builder, _, args: stripped(context, builder, value, args[0])
 
 
-# No overload of a Python function, which numba would compile by itself, and could not for a tuple of records.
+# The interpreter cannot call an intrinsic: without the compiler there are no counts to hide.
 borrowed: Any = (lambda value: value) if config.DISABLE_JIT else intrinsic(_without_counts)  # type: ignore[attr-defined]
 
 
