@@ -234,12 +234,9 @@ def numerical_gradient(
 
 def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: tuple[Any, ...]) -> tuple[Floats, Floats]:
     """Return where a gradient is written, in its shape and flat: what owns its memory was made here."""
-    if out is None and len(shape) == 1:
-        flat = np.empty(shape)
-        return flat, flat
     if out is None:  # the flat one is its owner, of which threads make no copy: see `threads._on_threads`
-        flat = np.empty(math.prod(shape))
-        return flat.reshape(shape), flat
+        flat = np.empty(shape if len(shape) == 1 else math.prod(shape))
+        return flat if len(shape) == 1 else flat.reshape(shape), flat
     gradient = arguments.result_buffer(out, shape, x, args)
     gradient.fill(math.nan)  # what an exception leaves unfinished
     # A matrix that was given as `out` would stay one, of two dimensions.
