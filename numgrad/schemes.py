@@ -321,7 +321,9 @@ def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Float
             scale = scales(x)
             return np.fmax(_COMPLEX_STEP * scale, np.fmin(_NEAR_COMPLEX * scale, _LEAST_COMPLEX))
         # Relative to x, this makes truncation and round-off alike, of x as it is stored or of the values of f.
-        return math.pow(max(resolution(x), eps), 1 / (scheme.order + scheme.derivative)) * scales(x)
+        steps = scales(x)
+        steps *= math.pow(max(resolution(x), eps), 1 / (scheme.order + scheme.derivative))
+        return steps
     if is_one(h) or isinstance(h, str):
         return np.array([positive_step(h)])
     steps = private_copy(plain_numbers(h, "h"))

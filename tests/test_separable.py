@@ -474,3 +474,23 @@ def test_the_hessian_has_one_scheme(options):
 def test_the_hessian_takes_no_engine():
     with pytest.raises(TypeError, match="takes a number of threads"):
         numerical_hessian(chain(2), np.zeros(2), workers=map)
+
+
+@pytest.mark.parametrize("most", [2, 3])
+def test_an_element_has_memory_of_its_own_whatever_its_size(most, monkeypatch):
+    monkeypatch.setattr(numgrad.objectives.elements, "_ON_STACK", most)
+    k = 3
+    x, index = np.random.default_rng(k).uniform(0.5, 1.5, 3 * k), np.arange(3 * k).reshape(3, k)[:, ::-1]
+
+    @njit()
+    def element(z):
+        return np.exp(z / len(z)).prod() + z[0] ** 2
+
+    f = SeparableObjective(element, index)
+    means = np.exp(x.reshape(3, k).mean(axis=1, keepdims=True) * np.ones(k))
+    exact = means / k + 2.0 * x.reshape(3, k) * (np.arange(k) == k - 1)
+    assert f(x) == pytest.approx((means[:, 0] + x.reshape(3, k)[:, -1] ** 2).sum(), rel=1e-14)
+    assert numerical_gradient(f, x) == pytest.approx(exact.reshape(-1), rel=1e-7)
+    if find_spec("scipy"):
+        second = numerical_hessian(f, x).toarray()[:k, :k]
+        assert second == pytest.approx(means[0] / k**2 + 2.0 * np.diag(np.arange(k) == k - 1), abs=1e-6)

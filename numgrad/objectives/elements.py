@@ -7,8 +7,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import typeof
+from numba import config, typeof, types
+from numba.core.cgutils import alloca_once
 from numba.core.errors import NumbaError
+from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import real_number, unmasked
@@ -21,6 +23,8 @@ __all__: list[str] = []  # nothing here is public
 # Elements whose values are added before they are added to the rest: the round-off of a million ones is that of a
 # thousand. Fixed by test_the_sum_of_many_elements_keeps_its_digits in tests/test_separable.py.
 _PART = 1024
+# Coordinates of an element up to which its memory is on the stack: loops over more are not unrolled anyway.
+_ON_STACK = 64
 
 
 class Form(NamedTuple):
@@ -85,6 +89,28 @@ def _make_read(decorate: Any, size: int) -> Any:
     return decorate(read)
 
 
+def _make_scratch(decorate: Any, size: int) -> Any:
+    """Return what gives the memory of an element of a `size` in place of the buffer of its thread.
+
+    It is on the stack of the loop. LLVM sees that no other array shares it, and keeps what is in it in registers: a
+    gradient takes three quarters of the time. Fixed by benchmarks/bench_separable.py.
+    """
+    if not 0 < size <= _ON_STACK or config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return decorate(lambda buffer: buffer)
+
+    def on_stack(typingctx: Any, buffer: Any) -> Any:  # noqa: ARG001
+        def codegen(context: Any, builder: Any, _: Any, __: Any) -> Any:
+            found, kind = context.make_array(buffer)(context, builder), context.get_value_type(buffer.dtype)
+            width, item = (context.get_constant(types.intp, number) for number in (2 * size, 8))
+            memory = alloca_once(builder, kind, size=2 * size)  # type: ignore[no-untyped-call]
+            context.populate_array(found, data=memory, shape=[width], strides=[item], itemsize=item, meminfo=None)
+            return found._getvalue()
+
+        return buffer(buffer), codegen
+
+    return intrinsic(on_stack)
+
+
 def _make_move(decorate: Any, repeats: bool) -> Any:
     """Return what moves a coordinate wherever an element reads it, and tells whether p is the first place."""
 
@@ -102,11 +128,11 @@ def _make_move(decorate: Any, repeats: bool) -> Any:
 
 def make_sum(evaluate: Any, decorate: Any, form: Form) -> Any:
     """Return the loop that adds all elements, a part after another."""
-    read = _make_read(decorate, form.size)
+    read, scratch = _make_read(decorate, form.size), _make_scratch(decorate, form.size)
 
     def add_up(state: Any, args: Any) -> float:
         x, starts, members, data, buffer = borrowed(state)
-        total, part = 0.0, 0.0
+        buffer, total, part = scratch(buffer), 0.0, 0.0
         for e in range(len(starts) - 1):
             _, length, _ = read(x, starts, members, buffer, e)
             part += evaluate(buffer[:length], data, e, args)
@@ -119,12 +145,12 @@ def make_sum(evaluate: Any, decorate: Any, form: Form) -> Any:
 
 def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
     """Return the loop over blocks of elements: what `add` makes of an element goes to the sums of its block."""
-    read, add = _make_read(decorate, form.size), decorate(add)
+    read, scratch, add = _make_read(decorate, form.size), _make_scratch(decorate, form.size), decorate(add)
 
     def blocks(state: Any, terms: Any, args: Any, blocks: Any, start: int, stop: int, out: Any) -> int:
         """Write the sums of each block, of which the first one is of the target ``lowest[block]``."""
         (x, starts, members, data, buffer), terms = borrowed((state, terms))
-        (bounds, lowest), rows, flags = borrowed(blocks), borrowed(out), 0
+        (bounds, lowest), rows, buffer, flags = borrowed(blocks), borrowed(out), scratch(buffer), 0
         for b in range(start, stop):
             sums = rows[b]
             sums[:] = 0.0
