@@ -158,6 +158,8 @@ def differentiate(
     if not len(out):
         return 0
     sweep = objective.sweep(x, args, rule, where, out)
+    if progress is False:
+        return run(sweep, workers)
     with reporting(progress, len(out)) as report:
         return run(sweep, workers, report and _in_coordinates(report, sweep.size, len(out)))
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import reference
 from .arguments import FLOAT64, describe, plain_numbers, real_array, refuse_masks, unmasked
 from .loops import Floats
-from .points import private_copy
+from .points import extremes, private_copy
 
 __all__ = ["cross_entropy_error", "function_1", "function_2", "relu", "sigmoid", "softmax", "sum_squared_error"]
 
@@ -200,8 +200,9 @@ def as_labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True
         raise ValueError(f"{rule}, got {t.shape}")
     if t.dtype.kind in "fb":
         raise TypeError(f"labels must be integers, got {describe(t)}")
-    if checks_range and (t.min() < 0 or t.max() >= shape[-1]):
-        raise ValueError(f"labels must be in range({shape[-1]}), got {t.min()} to {t.max()}")
+    least, most = extremes(t) if checks_range else (0, 0)
+    if least < 0 or most >= shape[-1]:
+        raise ValueError(f"labels must be in range({shape[-1]}), got {least} to {most}")
     return t
 
 

@@ -263,7 +263,7 @@ class simpleNet:  # noqa: N801, the book's name
     ) -> IncrementalObjective | LayerObjective:
         x, weights = self._operands(x)
         logits = np.empty((*x.shape[:-1], weights.shape[1]))
-        samples, labels = np.atleast_2d(convert(x)), labels_of(t, logits).copy()
+        samples, labels = convert(x).reshape(-1, x.shape[-1]), labels_of(t, logits).copy()
         if labels.ndim == 2:
             return layer_of_losses(samples, labels)
         objective: IncrementalObjective = _softmax().SoftmaxObjective(samples, labels, weights.shape)

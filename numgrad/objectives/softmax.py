@@ -49,12 +49,13 @@ Where a logit is NaN or infinite, upwards, before or after the step, the loss is
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import ALL_COORDINATES, FLOAT64, real_array
+from ..arguments import FLOAT64, real_array
 from ..loops import RESPONDED, Floats, Indices, central_parts, members_of
 from ..threads import Sweep, Throughput
 from .compiling import INLINE, compiled
@@ -127,7 +128,7 @@ def cube(x: Floats, cubes: NDArray[np.float32]) -> np.uint32:
     """Write the cubes of `x` in single precision; return the bits of the largest magnitude, which are in its order.
 
     NumPy's three passes take twice as long, and its maximum and minimum as long again: a NaN keeps floats, but not
-    integers, from the vector unit.
+    integers, from the vector unit, which takes four times as many of 32 bits, as numba must be told, as of 64.
     """
     bits, largest = cubes.view(np.uint32), np.uint32(0)
     for b in range(x.shape[0]):
@@ -135,7 +136,7 @@ def cube(x: Floats, cubes: NDArray[np.float32]) -> np.uint32:
             single = np.float32(x[b, i])
             cubes[b, i] = single * single * single
         for i in range(x.shape[1]):
-            largest = max(largest, bits[b, i] & np.uint32(0x7FFFFFFF))  # without the sign
+            largest = max(largest, np.uint32(bits[b, i] & np.uint32(0x7FFFFFFF)))  # without the sign
     return largest
 
 
@@ -282,9 +283,8 @@ def single(table: Floats, factor: float) -> tuple[NDArray[np.float32], Floats | 
     singles = np.empty(table.shape, np.float32)
     if narrow(table, factor, singles) > SMALL:
         return singles, None
-    table = table * factor
-    scale = np.maximum(np.abs(table).max(axis=0), np.finfo(float).tiny)
-    return (table / scale).astype(np.float32), scale
+    scale = np.maximum(np.abs(table * factor).max(axis=0), np.finfo(float).tiny)
+    return (table * factor / scale).astype(np.float32), scale
 
 
 class _Step:
@@ -292,7 +292,7 @@ class _Step:
 
     def __init__(self, f: SoftmaxObjective, h: float, z: Floats, tables: list[Floats]) -> None:
         (self.x, labels, _), self.h, (a, _, cubic, quintic) = f._data, h, tables
-        batch, self.cubes, self.last, self.regimes = len(z), f._cubes, None, ALL_COORDINATES
+        batch, self.cubes, self.last, self.scale = len(z), f._cubes, None, None
         self.linear, self.is_short = a * (-1.0 / batch), h * f._largest <= SHORT
         if not self.is_short:
             self.regimes = regimes_of(self.x, h)
@@ -306,8 +306,9 @@ class _Step:
         """Write the quotients of the features from the `first` on."""
         features = slice(first, first + len(out))
         x = self.x[:, features]
-        with np.errstate(all="ignore"):  # what overflows is written anew below
-            np.dot(x.T, self.linear, out=out)
+        np.dot(x.T, self.linear, out=out)
+        # What overflows is written anew below.
+        with nullcontext() if self.is_short and self.scale is None else np.errstate(all="ignore"):
             if self.is_short:
                 powers = self.cubes[:, features]
             else:
@@ -318,9 +319,9 @@ class _Step:
                 cubes *= u * u / SERIES**3
                 powers = cubes.astype(np.float32)
             if self.last is not None:
-                product = powers.T @ self.last
+                product = np.dot(powers.T, self.last)
                 out += product if self.scale is None else product * self.scale
-        rest, columns = np.flatnonzero(self.regimes[features]), np.arange(out.shape[1])
+        rest, columns = () if self.is_short else np.flatnonzero(self.regimes[features]), np.arange(out.shape[1])
         length = max(1, EXACT // (len(self.x) * len(columns)))
         for own in np.split(rest, range(length, len(rest), length)) if len(rest) else ():
             coordinates = np.add.outer((first + own) * len(columns), columns).reshape(-1)
@@ -338,7 +339,8 @@ class _ProductSweep(Sweep):
         super().__init__(*parts)
         f, (features, classes) = self.objective.f, self.x.shape
         self.chosen, terms = members_of(self.where), central_parts(self.rule, self.where, KIND)
-        length, is_all = max(1, min(TILE // classes, features)), not len(self.chosen)
+        # Of one length, if that can be: then their memory is that of the result.
+        length, is_all = -(-features // -(-features * classes // TILE)), not len(self.chosen)
         self.tiles = np.arange(-(-features // length)) if is_all else np.unique(self.chosen // (classes * length))
         self.size, self.length, shape = len(self.tiles), length, (len(self.tiles), length, classes)
         self.out = self.result.reshape(shape) if is_all and features % length == 0 else np.zeros(shape)
@@ -361,7 +363,7 @@ class _ProductSweep(Sweep):
                     part *= factor
                 if number:
                     target += part
-            flags |= RESPONDED if target[0].any() or target.any() else 0
+            flags |= RESPONDED if target[0, 0] or target.any() else 0
         return flags
 
     def finish(self) -> int:
