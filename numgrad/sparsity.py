@@ -150,7 +150,8 @@ class Pattern:
 
 def _by_group(groups: Indices) -> tuple[Indices, Indices]:
     """Return where among the members each group starts, with the end of the last one, and the columns by group."""
-    return np.append(0, np.cumsum(np.bincount(groups))).astype(np.intp), np.argsort(groups, kind="stable")
+    few = groups.astype(np.min_scalar_type(groups.max(initial=0)))  # 16 bits are sorted in a fourth of the time
+    return np.append(0, np.cumsum(np.bincount(groups))).astype(np.intp), np.argsort(few, kind="stable")
 
 
 def scipy_sparse() -> Any:
