@@ -195,7 +195,7 @@ def result_buffer(
         raise ValueError(f"out must have the shape of the result, {shape}, got {out.shape}")
     if not out.flags.carray:
         raise ValueError(f"out must be a writable C-contiguous array; pass out=numpy.empty({shape})")
-    for name, array in [("x", np.asarray(x)), *arrays_in(args)]:
+    for name, array in [("x", np.asarray(x)), *arrays_in(args)] if args else [("x", np.asarray(x))]:
         if np.shares_memory(out, array):
             raise ValueError(f"out must not share memory with {name}, which f still reads; pass a new array")
     return out
@@ -219,6 +219,8 @@ def memory_of(value: Any) -> NDArray[Any] | None:
         return value
     if isinstance(value, np.generic):  # a record is a view; the base of another scalar is None
         return value.base if isinstance(value.base, np.ndarray) else None
+    if value.__class__ is float or value.__class__ is int:  # they have no buffer: to ask takes 0.6 us
+        return None
     try:
         return np.asarray(memoryview(value))
     except (TypeError, ValueError):

@@ -218,8 +218,7 @@ def numerical_gradient(
     plan = (central_rule(h), where) if is_default else rule_at(point, h, scheme, bounds, chosen)  # type: ignore[arg-type]
     gradient, flat = _memory(out, shape, x, args)
     if h.__class__ is str:
-        at, how = (point, args), (workers, progress)
-        flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), how, flat)
+        flags = by_automatic_steps(objective, (point, args), plan, (scheme, bounds, chosen), (workers, progress), flat)
     else:
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if plan[0].make is make_complex_step:
@@ -240,7 +239,8 @@ def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: tuple[Any,
     gradient = arguments.result_buffer(out, shape, x, args)
     gradient.fill(math.nan)  # what an exception leaves unfinished
     # A matrix that was given as `out` would stay one, of two dimensions.
-    return gradient, gradient.view(np.ndarray).reshape(-1)
+    is_flat = len(shape) == 1 and gradient.__class__ is np.ndarray
+    return gradient, gradient[:] if is_flat else gradient.view(np.ndarray).reshape(-1)
 
 
 def by_automatic_steps(
