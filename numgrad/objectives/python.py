@@ -307,7 +307,7 @@ class VectorizedSweep(PythonSweep):
 
     def rows_of(self, batch: Floats) -> Floats:
         """Return f of each point of a batch as floats."""
-        return self.objective.values(batch, self.args).astype(np.float64)
+        return self.objective.values(batch, self.args).astype(np.float64, copy=False)
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the units start <= k < stop on copies of the point, those of one scheme after another."""
