@@ -387,7 +387,7 @@ def _of_one(f: Any) -> driver.Objective:
     objective: driver.Objective | None = getattr(f, "_numgrad_of_one", None)
     if objective is None:
         of_one: Any = compiled()(lambda x, *args: f(x[0], *args))
-        when_recompiled(f, "of one", lambda: of_one.recompile())  # the one that it has then
+        when_recompiled(f, of_one)
         objective = f._numgrad_of_one = CompiledObjective(of_one)
     return objective
 

@@ -7,10 +7,12 @@ import pytest
 from problems import needs_jit
 
 from numgrad import (
+    Gradient,
     IncrementalObjective,
     Scheme,
     check_gradient,
     descent_path,
+    directional_derivative,
     estimate_derivative,
     estimate_gradient,
     gradient_descent,
@@ -203,3 +205,24 @@ def test_the_loops_of_an_f_that_arrives_again_are_compiled_once(monkeypatch):
     for _ in range(3):
         assert is_gradient(numerical_gradient(f, X, workers=map), [1.0, 1.0, 1.0])
     assert len(made) <= 2  # one here, one where it arrived
+
+
+# One of each kind of loop that is compiled around f.
+KINDS = {
+    "gradient": lambda f: numerical_gradient(f, X),
+    "columns": lambda f: directional_derivative(f, X, np.eye(3)),
+    "points": lambda f: numerical_gradient(f, X[np.newaxis], points_axis=0),
+    "descent": lambda f: gradient_descent(f, X.copy(), 1.0, 1) - X,
+    "estimate": lambda f: estimate_gradient(f, X).value,
+    "prepared": lambda f: Gradient(f)(X),
+}
+
+
+@pytest.mark.parametrize("names", [list(KINDS), list(KINDS)[::-1]], ids=["forth", "back"])
+def test_whatever_was_compiled_around_f_sees_that_it_was_recompiled(names):
+    f, weights = linear()
+    before = {name: KINDS[name](f) for name in names}
+    weights[:] = 5.0
+    f.recompile()
+    for name in names:
+        assert KINDS[name](f) == pytest.approx(5.0 * before[name], rel=1e-8)

@@ -109,12 +109,12 @@ class Kernels:
         The arrays that the function captured; numba froze their values when it compiled the function.
     """
 
-    def __init__(self, f: Any, adapt: Callable[[Any, Any], Kernel], what: str = "loops") -> None:
+    def __init__(self, f: Any, adapt: Callable[[Any, Any], Kernel]) -> None:
         self.f, self.adapt = f, adapt
-        self.forget()
-        compiling.when_recompiled(f, what, self.forget)
+        self.recompile()
+        compiling.when_recompiled(f, self)
 
-    def forget(self) -> None:
+    def recompile(self) -> None:
         """Forget the loops, and what was captured."""
         self.threads, self.loops = True, Loops(self)
         self.arrays: list[tuple[str, NDArray[Any]]] = []

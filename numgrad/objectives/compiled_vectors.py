@@ -195,7 +195,7 @@ class CompiledVector(CompiledObjective):
         super().__init__(scalar.f)
         self.scalar, self.fills = scalar, fills
         does_fill = fills is not None
-        self.kernels = Kernels(self.f, lambda f, make: _around(f, make, does_fill), f"columns {fills}")
+        self.kernels = Kernels(self.f, lambda f, make: _around(f, make, does_fill))
         self.sweep = functools.partial(CompiledVectorSweep, self)
         self.latest: tuple[Any, ...] = (None,) * 5  # what the last Jacobian by the default scheme was made with
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 from types import CodeType, FunctionType, ModuleType, NoneType
 from typing import Any, cast
+from weakref import WeakSet
 
 import numpy as np
 from numba import config, njit, typeof, types
@@ -170,22 +171,22 @@ class Copy:
             self.owner.kept.append(self.array)
 
 
-def when_recompiled(f: Any, what: str, action: Callable[[], object]) -> None:
-    """Have ``f.recompile()`` call `action` too: numba tells nobody, and to look at each call takes 0.4 us.
+def when_recompiled(f: Any, dependant: Any) -> None:
+    """Have ``f.recompile()`` recompile a dependant too, while there is one.
 
-    A later action for the same `what` takes the place of an earlier one.
+    numba tells nobody, and to look at each call takes 0.4 us.
     """
     recompile = getattr(f, "recompile", None)
-    if recompile is not None and not hasattr(f, "_numgrad_actions"):
+    if recompile is not None and not hasattr(f, "_numgrad_dependants"):
 
-        def recompile_and_act() -> None:
+        def recompile_all() -> None:
             recompile()
-            for act in list(f._numgrad_actions.values()):
-                act()
+            for each in list(f._numgrad_dependants):
+                each.recompile()
 
-        f._numgrad_actions, f.recompile = {}, recompile_and_act
+        f._numgrad_dependants, f.recompile = WeakSet(), recompile_all
     if recompile is not None:
-        f._numgrad_actions[what] = action
+        f._numgrad_dependants.add(dependant)
 
 
 def shared_loop(make: Any, evaluate: Any) -> Any:
