@@ -20,6 +20,7 @@ from numgrad import (
     reference,
     threads,
 )
+from numgrad.objectives import separable
 
 EPS = float(np.finfo(float).eps)
 needs_scipy = pytest.mark.skipif(find_spec("scipy") is None, reason="the Hessian is a scipy.sparse.csr_array")
@@ -494,3 +495,17 @@ def test_an_element_has_memory_of_its_own_whatever_its_size(most, monkeypatch):
     if find_spec("scipy"):
         second = numerical_hessian(f, x).toarray()[:k, :k]
         assert second == pytest.approx(means[0] / k**2 + 2.0 * np.diag(np.arange(k) == k - 1), abs=1e-6)
+
+
+def test_a_block_is_done_in_parts_between_which_ctrl_c_is_seen(monkeypatch):
+    x = np.random.default_rng(0).uniform(0.5, 2.0, 400)
+    index = np.stack([np.arange(399), np.arange(1, 400)], axis=1)
+    expected, parts = numerical_gradient(SeparableObjective(rosenbrock, index), x), []
+    run_range = separable._Elements.run_range
+    monkeypatch.setattr(threads, "INTERRUPT_INTERVAL", 1e-7)
+    monkeypatch.setattr(
+        separable._Elements, "run_range", lambda self, *units: parts.append(units[1:]) or run_range(self, *units)
+    )
+    assert np.array_equal(numerical_gradient(SeparableObjective(rosenbrock, index), x), expected)
+    assert parts[0] == (0, 1)
+    assert len(parts) > 10

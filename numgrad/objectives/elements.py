@@ -147,16 +147,20 @@ def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
     """Return the loop over blocks of elements: what `add` makes of an element goes to the sums of its block."""
     read, scratch, add = _make_read(decorate, form.size), _make_scratch(decorate, form.size), decorate(add)
 
-    def blocks(state: Any, terms: Any, args: Any, blocks: Any, start: int, stop: int, out: Any) -> int:
-        """Write the sums of each block, of which the first one is of the target ``lowest[block]``."""
+    def blocks(state: Any, terms: Any, args: Any, blocks: Any, start: int, stop: int, part: Any, out: Any) -> int:
+        """Add the elements ``first <= e < last`` to the sums of their blocks, which begin as zeros.
+
+        The first sum of a block is of the target ``lowest[block]``. A block may be done in several parts, in turn.
+        """
         (x, starts, members, data, buffer), terms = borrowed((state, terms))
-        (bounds, lowest), rows, buffer, flags = borrowed(blocks), borrowed(out), scratch(buffer), 0
+        (bounds, lowest), rows, buffer, flags, (first, last) = borrowed(blocks), borrowed(out), scratch(buffer), 0, part
         for b in range(start, stop):
             sums = rows[b]
-            sums[:] = 0.0
-            for e in range(bounds[b], bounds[b + 1]):
-                first, length, before = read(x, starts, members, buffer, e)
-                place, after = (members, e, first, length, lowest[b]), 0.0
+            if first <= bounds[b] <= last:
+                sums[:] = 0.0
+            for e in range(max(bounds[b], first), min(bounds[b + 1], last)):
+                begin, length, before = read(x, starts, members, buffer, e)
+                place, after = (members, e, begin, length, lowest[b]), 0.0
                 flags |= add(buffer, place, terms, data, args, sums)
                 for r in range(length):
                     after += buffer[r]
@@ -165,6 +169,20 @@ def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
         return flags
 
     return blocks
+
+
+@compiled(cache=True)
+def add_blocks(lowest: Any, rows: Any, divisor: float, total: Any) -> None:
+    """Write the sums of all blocks, divided: what two blocks share is the sum of quotients."""
+    reach, width = 0, rows.shape[1]  # so much of it has been written
+    for b in range(len(rows)):
+        low = np.intp(lowest[b])
+        total[reach : max(reach, low)] = 0.0
+        for i in range(low, min(low + width, len(total))):
+            quotient = rows[b, i - low] / divisor
+            total[i] = total[i] + quotient if i < reach else quotient
+        reach = min(max(reach, low + width), len(total))
+    total[reach:] = 0.0
 
 
 def make_changes(evaluate: Any, decorate: Any, form: Form) -> Any:

@@ -34,8 +34,9 @@ from ..loops import (
 )
 from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput, cost_of
+from . import elements
 from .compiling import check_types
-from .elements import Form, check_reach, kernels_of, known_to_numba, make_changes, make_curvatures, make_sum
+from .elements import Form
 from .incremental import Unperturbed
 from .python import PythonObjective
 
@@ -43,11 +44,12 @@ __all__ = ["SeparableObjective"]
 
 Members: TypeAlias = "NDArray[np.uint32 | np.uintp]"
 
-# Elements of a block at least, a millisecond's work of cheap ones, and blocks at most, between which Ctrl-C is seen.
-# Each block has its sums for itself, so that the bits do not depend on who does it; all blocks together have no more
-# than four times as many sums as x has elements, beyond four blocks. Fixed by test_blocks_are_few_where_they_overlap.
-_BLOCK, _BLOCKS, _FEWEST, _OVERLAP = 1 << 16, 256, 4, 4
-
+# Each block of elements has its sums for itself, so that the bits do not depend on who does it. Blocks are so many that
+# threads share few elements too, of which each may take long, and so few that what each takes beside its elements does
+# not count: at least so many elements a block, and at most so many blocks, or blocks of so many elements. All together
+# have no more than four times as many sums as x has elements, beyond four blocks.
+# Fixed by test_blocks_are_few_where_they_overlap and benchmarks/bench_separable.py.
+_LEAST, _SOME, _BLOCK, _BLOCKS, _FEWEST, _OVERLAP = 256, 64, 1 << 16, 256, 4, 4
 
 # In place of data that no element has.
 _NONE = np.empty(0)
@@ -112,7 +114,7 @@ class SeparableObjective:
     def __init__(self, element: Callable[..., float], index: Any, data: ArrayLike | None = None) -> None:
         if not (is_compiled(element) or (config.DISABLE_JIT and callable(element))):  # type: ignore[attr-defined]
             raise TypeError(f"element must be compiled: decorate it with numba.njit(); got {describe(element)}")
-        self.element, self.data = element, None if data is None else known_to_numba(data, "data")
+        self.element, self.data = element, None if data is None else elements.known_to_numba(data, "data")
         self._starts, self._members = _as_lists(index)
         sizes, members = np.diff(self._starts), self._members
         self._longest, self._least_size = int(sizes.max(initial=0)), int(members.max(initial=0)) + bool(len(members))
@@ -121,7 +123,7 @@ class SeparableObjective:
         keys.sort()  # of a million elements in a twentieth of the time of numpy.unique
         self._repeats = bool((keys[1:] == keys[:-1]).any())
         # Kept here, since each call makes a _Separable anew: the next one knows how fast the last one was.
-        self._throughput = Throughput()
+        self._throughput, self._parts = Throughput(), Throughput()  # of blocks, and of elements
         self._known: _Layout | None = None
         self._is_checked = False  # whether an element was seen to read no more than it has
         if self.data is not None and (not self.data.ndim or len(self.data) != len(self)):
@@ -171,7 +173,7 @@ class SeparableObjective:
         return self._known
 
     def _as_objective(self) -> _Separable:
-        return _Separable(self, kernels_of(self.element))
+        return _Separable(self, elements.kernels_of(self.element))
 
 
 def _as_lists(index: Any) -> tuple[Indices, Members]:
@@ -236,12 +238,12 @@ def _blocks_of(starts: Indices, targets: Members, size: int) -> tuple[Indices, M
 
     Element e adds to ``targets[starts[e]:starts[e + 1]]``, of so many.
     """
-    elements = len(starts) - 1
+    number = len(starts) - 1
     if not len(targets):
-        return np.array([0, elements]), np.zeros(1, np.uintp), 1
-    count = int(min(max(elements // _BLOCK, 1), _BLOCKS))
+        return np.array([0, number]), np.zeros(1, np.uintp), 1
+    count = int(max(1, min(number // _LEAST, _SOME), min(number // _BLOCK, _BLOCKS)))
     while True:
-        bounds = np.linspace(0, elements, count + 1).astype(np.intp)
+        bounds = np.linspace(0, number, count + 1).astype(np.intp)
         firsts = starts[bounds[:-1]]
         empty = starts[bounds[1:]] == firsts
         places = np.minimum(firsts, len(targets) - 1)
@@ -266,7 +268,7 @@ class _Separable(Unperturbed):
         if point.size < least:
             raise ValueError(f"x of {point.size} elements is too short: index goes up to {least - 1}")
         if len(self.f) and not self.f._is_checked:
-            check_reach(self.f, point.reshape(-1), args)
+            elements.check_reach(self.f, point.reshape(-1), args)
             self.f._is_checked = True
         return point, False
 
@@ -289,7 +291,7 @@ class _Separable(Unperturbed):
 
     def value(self, x: Floats, args: tuple[Any, ...]) -> float:
         """Return f(x)."""
-        return float(self.run(self.form(make_sum), self.state(x), args))
+        return float(self.run(self.form(elements.make_sum), self.state(x), args))
 
     returned = value
 
@@ -309,37 +311,47 @@ class _SumsOfBlocks(Sweep):
 
     def begin(self, form: Form, terms: tuple[Any, ...], blocks: tuple[Indices, Members, int]) -> None:
         """Take the loop, what it knows beside the point, and the blocks."""
-        self.form, self.terms, self.blocks = form, terms, blocks[:2]
+        self.form, self.terms, self.blocks, self.parts = form, terms, blocks[:2], self.objective.f._parts
         self.size = len(blocks[1])
-        self.out = np.empty((self.size, blocks[2]))
+        self.out = (np.empty if len(self.objective.f) else np.zeros)((self.size, blocks[2]))
 
     def thread_state(self) -> Any:
         """Return what a loop reads, and a buffer of its own."""
         return self.objective.state(self.x)
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
-        """Do the blocks start <= k < stop."""
-        flags: int = self.objective.run(self.form, state, self.terms, self.args, self.blocks, start, stop, self.out)
-        if flags & ARGUMENT_CHANGED:
-            raise_argument_changed()
-        return flags
+        """Do the blocks start <= k < stop, in parts between which Ctrl-C is seen."""
+        return driver.run(_Elements(self, state, start, stop))
 
     def add_up(self, total: Floats, divisor: float = 1.0) -> None:
-        """Write the sums of all blocks to `total`, divided: what two blocks share is the sum of quotients."""
-        reach = 0  # so much of it has been written
-        for low, sums in zip(self.blocks[1].tolist(), self.out, strict=True):
-            total[reach:low] = 0.0
-            reach = max(reach, low)
-            known, stop = min(reach, low + len(sums)), min(low + len(sums), len(total))
-            total[low:known] += sums[: known - low] / divisor
-            np.divide(sums[known - low : stop - low], divisor, out=total[known:stop])
-            reach = max(reach, stop)
-        total[reach:] = 0.0
+        """Write the sums of all blocks to `total`, divided."""
+        elements.add_blocks(self.blocks[1], self.out, divisor, total)
 
     def finish(self) -> int:
         """Add the sums of all blocks."""
         self.add_up(self.result)
         return 0
+
+
+class _Elements(Sweep):
+    """The elements of a range of blocks as units, which one thread does in turn."""
+
+    def __init__(self, blocks: _SumsOfBlocks, state: Any, start: int, stop: int) -> None:
+        self.blocks, self.state, self.range = blocks, state, (start, stop)
+        self.first, last = (int(blocks.blocks[0][k]) for k in self.range)
+        self.size, self.throughput, self.cost = last - self.first, blocks.parts, blocks.cost
+
+    def thread_state(self) -> Any:
+        """Return what a loop reads, and a buffer of its own."""
+        return self.state
+
+    def run_range(self, state: Any, start: int, stop: int) -> int:
+        """Do the elements start <= k < stop of the range."""
+        own, part = self.blocks, (self.first + start, self.first + stop)
+        flags: int = own.objective.run(own.form, state, own.terms, own.args, own.blocks, *self.range, part, own.out)
+        if flags & ARGUMENT_CHANGED:
+            raise_argument_changed()
+        return flags
 
 
 class _Changes(_SumsOfBlocks):
@@ -360,7 +372,7 @@ class _Changes(_SumsOfBlocks):
         # The loop tells of lost steps, in less time than a look at all of x takes, but knows not which are chosen.
         seen = 0.0 if len(self.chosen) else eps
         scheme, terms = (*tables, len(self.lengths) > 1), (self._of_all(self.lengths), self._of_all(index), seen)
-        self.begin(objective.form(make_changes, scheme), terms, objective.f._layout(x.size).blocks)
+        self.begin(objective.form(elements.make_changes, scheme), terms, objective.f._layout(x.size).blocks)
         self.throughput, self.cost = objective.f._throughput, (cost_of(x, self.args), scheme)
 
     def _of_all(self, numbers: NDArray[Any]) -> NDArray[Any]:
@@ -398,5 +410,5 @@ class _Curvatures(_SumsOfBlocks):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         squares, targets, blocks = self.where
-        self.begin(self.objective.form(make_curvatures), (self.rule.data[0], squares, targets), blocks)
-        self.throughput = Throughput()
+        self.begin(self.objective.form(elements.make_curvatures), (self.rule.data[0], squares, targets), blocks)
+        self.throughput, self.cost = Throughput(), ("second", cost_of(self.x, self.args))
