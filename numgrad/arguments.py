@@ -175,7 +175,7 @@ def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
 
 
 def result_buffer(
-    out: Any, shape: tuple[int, ...], x: ArrayLike, args: tuple[Any, ...], dtype: np.dtype[Any] = FLOAT64
+    out: Any, shape: tuple[int, ...], x: ArrayLike, args: tuple[Any, ...], dtype: np.dtype[Any] = FLOAT64, f: Any = None
 ) -> NDArray[Any]:
     """Return `out` after checking that a result of `shape` can be written to it, or a new array if it is None.
 
@@ -184,8 +184,8 @@ def result_buffer(
     TypeError
         If `out` is not an array of this `dtype`.
     ValueError
-        If its shape is another, if it is not a writable C-contiguous buffer, or if it shares memory with `x` or with
-        one of `args`.
+        If its shape is another, if it is not a writable C-contiguous buffer, or if it shares memory with `x`, with one
+        of `args`, or with what an objective `f` holds.
     """
     if out is None:
         return np.empty(shape, dtype)
@@ -195,7 +195,10 @@ def result_buffer(
         raise ValueError(f"out must have the shape of the result, {shape}, got {out.shape}")
     if not out.flags.carray:
         raise ValueError(f"out must be a writable C-contiguous array; pass out=numpy.empty({shape})")
-    for name, array in [("x", np.asarray(x)), *arrays_in(args)] if args else [("x", np.asarray(x))]:
+    read = [("x", np.asarray(x)), *arrays_in(args)] if args else [("x", np.asarray(x))]
+    if hasattr(type(f), "_as_objective"):
+        read += [(f"what {f} holds", array) for _, array in arrays_in(list(vars(f).values()))]
+    for name, array in read:
         if np.shares_memory(out, array):
             raise ValueError(f"out must not share memory with {name}, which f still reads; pass a new array")
     return out

@@ -216,7 +216,7 @@ def numerical_gradient(
     is_default = h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None
     where, shape = (ALL_COORDINATES, point.shape) if chosen is None else (chosen, chosen.shape)
     plan = (central_rule(h), where) if is_default else rule_at(point, h, scheme, bounds, chosen)  # type: ignore[arg-type]
-    gradient, flat = _memory(out, shape, x, args)
+    gradient, flat = _memory(out, shape, x, args, f)
     if h.__class__ is str:
         flags = by_automatic_steps(objective, (point, args), plan, (scheme, bounds, chosen), (workers, progress), flat)
     else:
@@ -231,12 +231,12 @@ def numerical_gradient(
     return gradient
 
 
-def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: tuple[Any, ...]) -> tuple[Floats, Floats]:
+def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: Any, f: Any) -> tuple[Floats, Floats]:
     """Return where a gradient is written, in its shape and flat: what owns its memory was made here."""
     if out is None:  # the flat one is its owner, of which threads make no copy: see `threads._on_threads`
         flat = np.empty(shape if len(shape) == 1 else math.prod(shape))
         return flat if len(shape) == 1 else flat.reshape(shape), flat
-    gradient = arguments.result_buffer(out, shape, x, args)
+    gradient = arguments.result_buffer(out, shape, x, args, f=f)
     gradient.fill(math.nan)  # what an exception leaves unfinished
     # A matrix that was given as `out` would stay one, of two dimensions.
     is_flat = len(shape) == 1 and gradient.__class__ is np.ndarray
@@ -339,7 +339,7 @@ def _resumed(f: Any, x: Any, options: dict[str, Any]) -> NDArray[np.float64]:
     array = arguments.real_array(x)
     chosen = np.arange(array.size) if coordinates is None else arguments.as_coordinates(coordinates, array.size)
     shape = array.shape if coordinates is None else chosen.shape
-    flat = arguments.result_buffer(out, shape, x, options["args"]).view(np.ndarray).reshape(-1)
+    flat = arguments.result_buffer(out, shape, x, options["args"], f=f).view(np.ndarray).reshape(-1)
     left = np.flatnonzero(np.isnan(flat))
     found = np.full(len(left), math.nan)
 
@@ -418,7 +418,7 @@ def _at_points(f: Any, x: Any, axis: Any, resume: bool, options: dict[str, Any])
         raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
     points, axis = as_points(x, axis)
     driver.check_progress(progress)
-    result: NDArray[np.float64] = arguments.result_buffer(out, np.shape(x), x, args)
+    result: NDArray[np.float64] = arguments.result_buffer(out, np.shape(x), x, args, f=f)
     rows = np.moveaxis(result.view(np.ndarray), axis, 0)
     if not resume:
         rows[...] = math.nan

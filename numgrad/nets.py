@@ -393,7 +393,7 @@ class MultiLayerNet(HasParams):
         rng: Any = None,
     ) -> None:
         _activation(activation)
-        if isinstance(hidden_size_list, str) or not isinstance(hidden_size_list, Sequence):
+        if isinstance(hidden_size_list, str) or not isinstance(hidden_size_list, Sequence | np.ndarray):
             raise TypeError(f"hidden_size_list must be a sequence of integers, got {describe(hidden_size_list)}")
         sizes = [whole_number("input_size", input_size, 1)]
         sizes += [whole_number("a hidden size", size, 1) for size in hidden_size_list]

@@ -509,3 +509,19 @@ def test_a_block_is_done_in_parts_between_which_ctrl_c_is_seen(monkeypatch):
     assert np.array_equal(numerical_gradient(SeparableObjective(rosenbrock, index), x), expected)
     assert parts[0] == (0, 1)
     assert len(parts) > 10
+
+
+def test_what_an_objective_holds_is_no_place_for_a_result():
+    data, x = np.ones(3), np.arange(3.0)
+
+    @njit()
+    def product(z, d):
+        return d * z[0] * z[1]
+
+    f = SeparableObjective(product, [[0, 1], [1, 2], [2, 0]], data)
+    layer = numgrad.LayerObjective(np.eye(3), lambda z, t: ((z - t) ** 2).sum(axis=1), (np.ones((3, 3)),))
+    for objective, point, own in ((f, x, data), (layer, np.eye(3), layer.x), (layer, np.eye(3), layer.data[0])):
+        before = own.copy()
+        with pytest.raises(ValueError, match="out must not share memory with what .* holds"):
+            numerical_gradient(objective, point, out=own)
+        assert np.array_equal(own, before)

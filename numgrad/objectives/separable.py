@@ -62,7 +62,8 @@ class SeparableObjective:
     ----------
     element : function compiled with `numba.njit`
         ``element(z, *args) -> float``, or ``element(z, d, *args)`` with `data`: z is a float64 vector, the coordinates
-        ``x[index[e]]``, and d is ``data[e]``. It may run on several threads at once.
+        ``x[index[e]]``, and d is ``data[e]``. It may run on several threads at once. It must not keep z, which is
+        memory of the loop, nor read beyond z by a number among its data: compiled code does not look.
     index : array_like of int, of shape (elements, k), or a sequence of one-dimensional ones
         The flat coordinates, in C order, that each element reads; an element may read one of them twice.
     data : array_like, optional
