@@ -225,9 +225,13 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
 
 
 def _is_boolean(rows: Sequence[Any]) -> bool:
-    """Tell whether all rows of a list are of bool; ValueError if one is no row."""
+    """Tell whether all rows of a list are of bool, or have zeros and ones only, and several; ValueError if one is no row.
+
+    Of three columns or more that are 0 or 1, some would be the same.
+    """
     try:
-        return all(np.asarray(row).dtype == np.bool_ for row in rows)
+        alike = all(np.asarray(row).dtype == np.bool_ for row in rows)
+        return alike or all(np.size(row) > 2 and np.isin(row, (0, 1)).all() for row in rows)
     except ValueError:
         raise ValueError(
             "sparsity as a list has the columns of each row, got a row of lists that differ in length"

@@ -522,6 +522,6 @@ def test_what_an_objective_holds_is_no_place_for_a_result():
     layer = numgrad.LayerObjective(np.eye(3), lambda z, t: ((z - t) ** 2).sum(axis=1), (np.ones((3, 3)),))
     for objective, point, own in ((f, x, data), (layer, np.eye(3), layer.x), (layer, np.eye(3), layer.data[0])):
         before = own.copy()
-        with pytest.raises(ValueError, match="out must not share memory with what .* holds"):
+        with pytest.raises(ValueError, match=r"out must not share memory with what .* holds"):
             numerical_gradient(objective, point, out=own)
         assert np.array_equal(own, before)

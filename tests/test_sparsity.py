@@ -114,13 +114,14 @@ def test_threads_and_processes_have_the_bits_of_one(kind):
     [
         lambda s: s.toarray(),
         lambda s: s.toarray().astype(bool).tolist(),
+        lambda s: s.toarray().astype(int).tolist(),
         lambda s: s.tocsc(),
         lambda s: s.tocoo(),
         scipy.sparse.csr_matrix,
         lambda s: np.split(s.indices, s.indptr[1:-1]),
         lambda s: [row[::-1].tolist() for row in np.split(s.indices, s.indptr[1:-1])],
     ],
-    ids=["array", "list of bool", "csc", "coo", "matrix", "index arrays", "index lists"],
+    ids=["array", "list of bool", "list of zeros and ones", "csc", "coo", "matrix", "index arrays", "index lists"],
 )
 def test_a_pattern_may_have_any_form(make):
     given = make(tridiagonal(30))
