@@ -225,7 +225,7 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
 
 
 def _is_boolean(rows: Sequence[Any]) -> bool:
-    """Tell whether all rows of a list are of bool, or have zeros and ones only, and several; ValueError if one is no row.
+    """Tell whether all rows of a list are of bool, or of zeros and ones; ValueError if one is no row.
 
     Of three columns or more that are 0 or 1, some would be the same.
     """

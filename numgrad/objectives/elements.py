@@ -147,13 +147,14 @@ def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
     """Return the loop over blocks of elements: what `add` makes of an element goes to the sums of its block."""
     read, scratch, add = _make_read(decorate, form.size), _make_scratch(decorate, form.size), decorate(add)
 
-    def blocks(state: Any, terms: Any, args: Any, blocks: Any, start: int, stop: int, part: Any, out: Any) -> int:
-        """Add the elements ``first <= e < last`` to the sums of their blocks, which begin as zeros.
+    def blocks(state: Any, terms: Any, args: Any, blocks: Any, units: Any, out: Any) -> int:
+        """Add the elements ``first <= e < last`` of the blocks ``start <= b < stop`` to their sums, which begin as zeros.
 
         The first sum of a block is of the target ``lowest[block]``. A block may be done in several parts, in turn.
         """
         (x, starts, members, data, buffer), terms = borrowed((state, terms))
-        (bounds, lowest), rows, buffer, flags, (first, last) = borrowed(blocks), borrowed(out), scratch(buffer), 0, part
+        (bounds, lowest), rows, buffer, flags = borrowed(blocks), borrowed(out), scratch(buffer), 0
+        start, stop, first, last = units
         for b in range(start, stop):
             sums = rows[b]
             if first <= bounds[b] <= last:

@@ -348,8 +348,8 @@ class _Elements(Sweep):
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the elements start <= k < stop of the range."""
-        own, part = self.blocks, (self.first + start, self.first + stop)
-        flags: int = own.objective.run(own.form, state, own.terms, own.args, own.blocks, *self.range, part, own.out)
+        own, units = self.blocks, (*self.range, self.first + start, self.first + stop)
+        flags: int = own.objective.run(own.form, state, own.terms, own.args, own.blocks, units, own.out)
         if flags & ARGUMENT_CHANGED:
             raise_argument_changed()
         return flags
