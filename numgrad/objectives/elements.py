@@ -148,9 +148,10 @@ def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
     read, scratch, add = _make_read(decorate, form.size), _make_scratch(decorate, form.size), decorate(add)
 
     def blocks(state: Any, terms: Any, args: Any, blocks: Any, units: Any, out: Any) -> int:
-        """Add the elements ``first <= e < last`` of the blocks ``start <= b < stop`` to their sums, which begin as zeros.
+        """Add the elements ``first <= e < last``, of the blocks ``start <= b < stop``, to sums that begin as zeros.
 
-        The first sum of a block is of the target ``lowest[block]``. A block may be done in several parts, in turn.
+        ``start, stop, first, last = units``. The first sum of block b is of the target ``lowest[b]``. Several calls, in
+        turn, may do the parts of a block.
         """
         (x, starts, members, data, buffer), terms = borrowed((state, terms))
         (bounds, lowest), rows, buffer, flags = borrowed(blocks), borrowed(out), scratch(buffer), 0
