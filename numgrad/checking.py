@@ -216,7 +216,8 @@ def _by_bars(
     numerical, error, kinks = (values.reshape(-1)[own] for values in known)
     part = _compared(sides, name, own, numerical, error)._replace(is_small=sides.is_small)
     beyond = part.errors(tolerances) > tolerances[0]
-    kink = beyond & (kinks > 0.5 * error)
+    # So is what comes out between both sides, such as by a slope of 1/2 at a ReLU's zero: no noise hides it.
+    kink = (beyond | (error > tolerances[0] * part.size)) & (kinks > 0.5 * error)
     # A subgradient at the end of the interval is one: backprop takes the slope on one side of each ReLU.
     spare = np.where(kink, tolerances[0] * (np.abs(numerical) + error), 0.0)
     return part._replace(failed=beyond & ~(part.difference <= error + spare), kink=kink)
