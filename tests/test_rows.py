@@ -390,6 +390,30 @@ def test_rows_that_read_the_weights_by_another_way_are_refused(make, dtype):
     numerical_gradient(make(W), W.copy())  # which rows do not read
 
 
+def test_rows_may_return_a_buffer_that_is_used_again():
+    rng, buffer = np.random.default_rng(5), np.empty(10**4)
+    x, W = rng.standard_normal((9, 5)), rng.standard_normal((5, 3))
+
+    def reusing(rows):
+        def write(z):
+            buffer[: len(z)] = rows(z)
+            return buffer[: len(z)]
+
+        return LayerObjective(x, write)
+
+    def apart(z):
+        return np.tanh(z).sum(axis=1)
+
+    f, fresh = reusing(apart), LayerObjective(x, apart)
+    assert numerical_gradient(f, W).tobytes() == numerical_gradient(fresh, W).tobytes()
+    f.verify(W)
+    assert check_gradient(f, x.T @ np.cosh(x @ W) ** -2.0 / 9, W)
+    with pytest.raises(ValueError, match="the rows are not independent"):
+        numerical_gradient(reusing(lambda z: apart(z - z.mean(axis=0))), W)
+    with pytest.raises(ValueError, match="rows is random"):
+        numerical_gradient(reusing(lambda z: apart(z) * rng.choice([0.0, 2.0], len(z))), W)
+
+
 def test_rows_are_asked_anew_for_other_weights():
     W = np.random.default_rng(0).standard_normal((2, 2))
     for make in (decoder, penalty):
