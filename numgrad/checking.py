@@ -115,14 +115,14 @@ def check_gradient(
     larger: four evaluations a coordinate. Where the candidate would fail, the noise of f is measured once, and a ladder
     of steps, each 4 times the one below, is climbed: down while f has kinks, or a structure finer than the step, up
     while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink of f a candidate
-    between the slopes on both sides passes, as a subgradient. Where noise leaves bars wider than rtol, values of f
-    along the candidate, and along what is left of the difference, judge the array as a whole. Where f stores x in fewer
-    digits, as a net that casts its weights to float32, it has stairs: their height is noise, and slopes may differ by
-    the spacing of what is stored. If most bars are as large
-    as the derivatives, the check is too noisy to judge, fails, and says so. If nothing exceeds atol, or in a gradient
-    below 1e-8 its own error bar, nothing was judged: the check passes, as for an empty `x` or an f that is constant,
-    and says so; `strict` refuses it. What a check cannot tell: an error below its bar, and a slope between those of a
-    kink.
+    between the slopes on both sides passes, as a subgradient; of a layer or net, what one slope at the kink of several
+    samples gives does, too. Where noise leaves bars wider than rtol, values of f along the candidate, and along what is
+    left of the difference, judge the array as a whole. Where f stores x in fewer digits, as a net that casts its
+    weights to float32, it has stairs: their height is noise, and slopes may differ by the spacing of what is stored. If
+    most bars are as large as the derivatives, the check is too noisy to judge, fails, and says so. If nothing exceeds
+    atol, or in a gradient below 1e-8 its own error bar, nothing was judged: the check passes, as for an empty `x` or an
+    f that is constant, and says so; `strict` refuses it. What a check cannot tell: an error below its bar, and a slope
+    between those of a kink.
 
     Of the right gradients of 180 smooth problems (More, Garbow and Hillstrom's at their starts and minima) none is
     refused, by coordinates or by directions; of 360 nets in float32 with weights of 0.1 and 1 none; of 1,000 problems
@@ -216,7 +216,8 @@ def _by_bars(
     numerical, error, kinks = (values.reshape(-1)[own] for values in known)
     part = _compared(sides, name, own, numerical, error)._replace(is_small=sides.is_small)
     beyond = part.errors(tolerances) > tolerances[0]
-    kink = beyond & (kinks > 0.5 * error)
+    # So is what comes out between both sides, such as by a slope of 1/2 at a ReLU's zero: no noise hides it.
+    kink = (beyond | (error > tolerances[0] * part.size)) & (kinks > 0.5 * error)
     # A subgradient at the end of the interval is one: backprop takes the slope on one side of each ReLU.
     spare = np.where(kink, tolerances[0] * (np.abs(numerical) + error), 0.0)
     return part._replace(failed=beyond & ~(part.difference <= error + spare), kink=kink)

@@ -297,6 +297,7 @@ def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Te
     """Write better derivatives where rounding hides what is known, and warn where it hides all digits."""
     (rule, _, order), (_, scheme, bounds, is_scalar), (found, terms) = plan, how, known
     first, rounding, lost = found.copy(), terms.rounding(order), np.zeros(x.size, np.bool_)
+    asked = list[tuple[Floats, Floats]]()  # derivatives by longer steps, and what hides them
     if (scales(x) < SMALL).any():
         inside: Any = 0.0
         if order > 1 or terms.lengths.min() < LONG * terms.eps:
@@ -308,18 +309,23 @@ def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Te
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:  # noqa: ARG001
             rule, where = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
             quotients, terms = _linear(f, x, (rule, where, order), is_scalar)
-            return quotients, terms.rounding(order, inside), terms.lengths
+            rounding = terms.rounding(order, inside)
+            asked.append((quotients, _hides(x.ravel(), rule, terms, (quotients, rounding), order)))
+            return quotients, rounding, terms.lengths
 
         lost = of_few_digits(found, x.ravel(), rounding)
         lengthen(found, x.ravel(), terms.lengths, rounding, again, lost)
     if order > 1 or lost.any():
-        _warn_of_hidden(x.ravel(), rule, terms, (found, rounding, found == first), order)
+        asked.append((first, _hides(x.ravel(), rule, terms, (first, rounding), order)))
+        _warn_of_hidden(x.ravel(), found, asked, order)
 
 
-def _warn_of_hidden(x: Floats, rule: Rule, terms: _Terms, known: Any, order: int) -> None:
-    """Warn of derivatives, if they are those that were found first, that are no more than their rounding."""
-    found, rounding, is_first = known
+def _hides(x: Floats, rule: Rule, terms: _Terms, known: tuple[Floats, Floats], order: int) -> Floats:
+    """Return the rounding of derivatives that are no more than it, and 0 for the others."""
+    found, rounding = known
     with np.errstate(all="ignore"):
+        if not (is_small := rounding > np.abs(found)).any():  # as a rule
+            return np.zeros(found.shape)
         # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
         length, heaviest = np.fmax(np.abs(x), 1.0), np.abs(terms.weights).sum(axis=0).max(initial=0.0)
         is_faint = (terms.lengths / length) ** order * np.abs(rule.data[5]).max() < terms.eps * heaviest
@@ -327,8 +333,15 @@ def _warn_of_hidden(x: Floats, rule: Rule, terms: _Terms, known: Any, order: int
         slopes = np.ptp(terms.values, axis=0) / np.ptp(terms.moves, axis=0)
         is_seen = slopes * terms.lengths > _SEEN * terms.eps * np.abs(terms.values).max(axis=0)
         is_curved = is_seen & (rounding > _HIDDEN * slopes / length ** (order - 1))
-        hidden = (is_faint | is_curved) & is_first & (rounding > np.abs(found))
-    if hidden.any():
+        return np.where((is_faint | is_curved) & is_small, rounding, 0.0)
+
+
+def _warn_of_hidden(x: Floats, found: Floats, known: list[tuple[Floats, Floats]], order: int) -> None:
+    """Warn of derivatives that rounding hides, from all that were known: of the same ones those before count."""
+    rounding = np.zeros(found.shape)
+    for quotients, hides in reversed(known):
+        rounding = np.where(quotients == found, hides, rounding)
+    if (hidden := rounding > 0.0).any():
         driver.warn(
             f"no digit of the derivative of order {order} is right near {x[hidden][0]:.2g}: the rounding of f makes "
             f"{rounding[hidden][0]:.1g} of it, and it is {found[hidden][0]:.1g}; pass longer steps h"

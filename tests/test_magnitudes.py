@@ -273,6 +273,29 @@ def test_of_an_order_without_a_digit_is_warned():
         assert abs(numerical_diff(lambda x: 3.0 * x + 7.0, np.array([1.0, 5.0]), order=order)).max() < 0.2
 
 
+@pytest.mark.parametrize("x", [2e-2, -4e-4, 3e-7, 1e-12])
+@pytest.mark.parametrize(("scheme", "order"), [("forward", 3), ("forward", 5), ("backward", 3), ("central", 5)])
+def test_of_longer_steps_without_a_digit_is_warned(scheme, order, x):
+    exact = np.cos(x) * (-1) ** (order // 2)
+    for point in (x, np.array([2.0, x])):
+        with pytest.warns(RuntimeWarning, match=f"no digit of the derivative of order {order} is right near"):
+            found = numerical_diff(lambda t: 3e5 + np.sin(t), point, order=order, scheme=scheme)
+        assert abs(np.ravel(found)[-1] - exact) > 0.5
+
+
+@pytest.mark.parametrize("x", [2e-2, -4e-4, 3e-7, 1e-12, 0.0])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_of_longer_steps_that_are_good_is_not_warned(order, x):
+    slope = 0.5 * np.sin(x + 0.8 + order * np.pi / 2)
+    for scheme in ("central", "central4", "central6"):
+        for point in (x, np.array([x, 1.0])):
+            found = numerical_diff(lambda t: 2.0 + 0.5 * np.sin(t + 0.8), point, "auto", order=order, scheme=scheme)
+            assert np.ravel(found)[0] == pytest.approx(slope, rel=2e-2)
+            constant = numerical_diff(lambda t: 5.0 + 0.0 * t, point, "auto", order=order, scheme=scheme)
+            assert not np.any(constant)
+    numerical_diff(lambda t: np.sin(1e4 * t), x, "auto", order=order)  # which has no length of 1
+
+
 def test_where_another_coordinate_limits_the_step_the_same_points_confirm_nothing():
     rng, wrong = np.random.default_rng(5), 0
     for _ in range(300):

@@ -131,6 +131,23 @@ def test_a_deep_net_with_small_weights_hides_no_wrong_bias():
             assert not check_gradient(f, right | {key: factor * right[key]}, net.params).ok
 
 
+@pytest.mark.parametrize("at_zero", [0.0, 0.5, 1.0])
+def test_backprop_with_any_slope_of_relu_at_zero_passes(at_zero):
+    for seed in range(12):
+        rng, net = np.random.default_rng(seed), MultiLayerNet(3, [5], 3, rng=seed)
+        x, t, n = rng.standard_normal((8, 3)), rng.integers(0, 3, 8), np.arange(8)
+        x[: seed // 2], net.params["W1"][:, : 3 * (seed % 3)] = 0.0, 0.0  # blank samples, and dead units, maybe all
+        z = x @ net.params["W1"]
+        y = np.maximum(z, 0.0) @ net.params["W2"]
+        p = np.exp(y) / np.exp(y).sum(axis=1, keepdims=True)
+        delta = (p - np.eye(3)[t]) * (p / (p + 1e-7))[n, t][:, np.newaxis] / 8
+        inner = delta @ net.params["W2"].T * np.where(z == 0.0, at_zero, z > 0.0)
+        parts = x.T @ inner, inner.sum(axis=0), np.maximum(z, 0.0).T @ delta, delta.sum(axis=0)
+        right = dict(zip(net.params, parts, strict=True))
+        check = check_gradient(net.objective(x, t), right, net.params)
+        assert check.verdict == "passed", str(check)
+
+
 def test_directions_at_the_kinks_of_a_net():
     for seed in range(15):
         rng, net = np.random.default_rng(seed), MultiLayerNet(4, [5], 3, rng=seed)

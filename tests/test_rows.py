@@ -390,6 +390,30 @@ def test_rows_that_read_the_weights_by_another_way_are_refused(make, dtype):
     numerical_gradient(make(W), W.copy())  # which rows do not read
 
 
+def test_rows_may_return_a_buffer_that_is_used_again():
+    rng, buffer = np.random.default_rng(5), np.empty(10**4)
+    x, W = rng.standard_normal((9, 5)), rng.standard_normal((5, 3))
+
+    def reusing(rows):
+        def write(z):
+            buffer[: len(z)] = rows(z)
+            return buffer[: len(z)]
+
+        return LayerObjective(x, write)
+
+    def apart(z):
+        return np.tanh(z).sum(axis=1)
+
+    f, fresh = reusing(apart), LayerObjective(x, apart)
+    assert numerical_gradient(f, W).tobytes() == numerical_gradient(fresh, W).tobytes()
+    f.verify(W)
+    assert check_gradient(f, x.T @ np.cosh(x @ W) ** -2.0 / 9, W)
+    with pytest.raises(ValueError, match="the rows are not independent"):
+        numerical_gradient(reusing(lambda z: apart(z - z.mean(axis=0))), W)
+    with pytest.raises(ValueError, match="rows is random"):
+        numerical_gradient(reusing(lambda z: apart(z) * rng.choice([0.0, 2.0], len(z))), W)
+
+
 def test_rows_are_asked_anew_for_other_weights():
     W = np.random.default_rng(0).standard_normal((2, 2))
     for make in (decoder, penalty):
@@ -598,6 +622,54 @@ def test_every_slope_between_those_of_kinks_is_a_subgradient(kind, dtype):
         check = check_gradient(f, beyond, W)
         assert check.arrays[""].failed > 0
         assert any("f has a kink at x" in hint for hint in check.hints)
+
+
+SHARED = {  # inputs with a bias, weights, and where the kinks of all samples are
+    "blank samples": (np.zeros((6, 1)), [[0.4], [0.0]], 0.0),
+    "no weights": (np.array([[1.0], [-2.0], [0.5], [3.0], [-1.0], [2.0]]), [[0.0], [0.0]], 0.0),
+    "not at zero": (np.full((6, 1), -2.0), [[-0.25], [0.25]], 0.75),
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_samples_share_the_side_of_a_kink(kind):
+    x, W, at = SHARED[kind]
+    W, signs = np.array(W), np.array([1.0, -1.0, 2.0, -1.0, 1.5, -2.0])
+    f = LayerObjective(x, lambda z, signs: signs * np.maximum(z[:, 0] - at, 0.0) + z[:, 0], (signs,), bias=True)
+    inputs = np.hstack([x, np.ones((6, 1))])
+
+    def claim(part):  # of the jump of each sample
+        return inputs.T @ (1.0 + part * signs)[:, np.newaxis] / 6
+
+    for part in (0.0, 0.25, 0.5, 1.0):
+        check = check_gradient(f, claim(part), W, rtol=1e-7)
+        assert check, str(check)
+    h = 2.0**-20
+    for place in np.ndindex(W.shape):
+        step = np.zeros(W.shape)
+        step[place] = h
+        above, below = f(W + step) - f(W), f(W) - f(W - step)
+        for slope in (above / h, below / h, (above + below) / (2 * h)):
+            right = claim(0.5)
+            right[place] = slope
+            assert check_gradient(f, right, W)
+        for part in (signs > 0.0, signs < 0.0):  # a side of its own for each sample
+            wrong = claim(0.5)
+            wrong[place] = claim(part)[place]
+            lowest, highest = sorted((claim(0.0)[place], claim(1.0)[place]))
+            lowest, highest = min(lowest, above / h, below / h), max(highest, above / h, below / h)
+            assert check_gradient(f, wrong, W).ok == (lowest - 1e-6 <= wrong[place] <= highest + 1e-6)
+    assert not check_gradient(f, claim(signs > 0.0), W)
+
+
+def test_samples_next_to_a_kink_take_a_side_each():
+    rng = np.random.default_rng(2)
+    W, signs = rng.standard_normal((3, 1)), rng.choice([-1.0, 1.0], 40)
+    x = np.cross(rng.standard_normal((40, 3)), W[:, 0])  # at the kink but for rounding
+    f = LayerObjective(x, lambda z, signs: signs * np.maximum(z[:, 0], 0.0), (signs,))
+    assert len(np.unique(x @ W > 0.0)) == 2
+    check = check_gradient(f, x.T @ (signs[:, np.newaxis] * (x @ W > 0.0)) / 40, W)
+    assert check, str(check)
 
 
 def test_a_check_takes_a_few_evaluations_a_column():

@@ -183,16 +183,33 @@ class Block:
         up. Of the error of a fit, which may have one sign in all samples, the bar itself adds up.
         """
         slopes, bars, kinks, by_chance = self.slopes(columns)
-        sizes, common = np.abs(self.inputs).T, bars - by_chance + by_chance / UNSEEN[0]
-        bars = sizes @ (common + SUM_ROUNDINGS * EPS * np.abs(slopes))
+        sizes, common = np.abs(self.inputs).T, bars - np.abs(kinks) - by_chance + by_chance / UNSEEN[0]
+        widths = self._widths(columns, kinks)
+        bars = widths + sizes @ (common + SUM_ROUNDINGS * EPS * np.abs(slopes))
         units = self.size.max() or 1.0, by_chance.max() or 1.0  # squares may overflow
         squares = (sizes / units[0]) ** 2 @ (by_chance / units[1]) ** 2
-        return np.array([self.inputs.T @ slopes, bars, sizes @ kinks, units[0] * units[1] * np.sqrt(squares)])
+        return np.array([self.inputs.T @ slopes, bars, widths, units[0] * units[1] * np.sqrt(squares)])
+
+    def _widths(self, columns: Indices, kinks: Floats) -> Floats:
+        """Return half of the width of the slopes with respect to W that kinks allow, from half of their jumps.
+
+        Samples of one pre-activation share a kink. All are on one side of it, for f on either side of W, or take one
+        part of the jump, as backprop does by its derivative at 0. Others take a side each, as rounding may have it.
+        """
+        found: Floats = np.abs(self.inputs).T @ np.abs(kinks)
+        for k in np.flatnonzero(np.count_nonzero(kinks, axis=0) > 1):
+            b = np.flatnonzero(kinks[:, k])
+            b = b[self.z[b, columns[k]].argsort()]
+            starts = np.flatnonzero(np.diff(self.z[b, columns[k]], prepend=-math.inf))
+            moves = self.inputs[b]
+            sums = (np.add.reduceat(part * kinks[b, k, np.newaxis], starts) for part in (moves, np.abs(moves)))
+            found[:, k] = np.maximum(*map(np.abs, sums)).sum(axis=0)
+        return found
 
     def slopes(self, columns: Indices) -> tuple[Floats, ...]:
         """Return the slopes of rows in some columns, of shape (samples, columns), their error bars, and parts of these.
 
-        The parts are half of the difference of the slopes on both sides of a kink, and the bar of a fit.
+        The parts are half of the jump of the slope at a kink, with its sign, and the bar of a fit.
 
         A pair that no fit describes is asked again with a tenth of the step. The bar of the best of these covers the
         slopes on both sides: the even part is their difference.
@@ -209,13 +226,14 @@ class Block:
             kink, by_chance = np.zeros(len(rest)), bar.copy()
             found[left], by_chance[left] = 0.5 * odd[1] / (part * u), 0.0
             # The difference of the slopes on both sides, with the curvature and without it, and what powers beyond add.
-            curved, straight = np.abs(even[1]), np.abs(even[1] - part**2 * even[0]) / (1.0 - part)
+            signed = (even[1] - part**2 * even[0]) / (1.0 - part)
+            curved, straight = np.abs(even[1]), np.abs(signed)
             jump = np.maximum(curved, straight)
             jump += (curved - straight) ** 2 / np.fmax(jump, np.finfo(float).tiny)
             bar[left] = (0.5 * jump + 2.0 * np.abs(odd[1] - part * odd[0]) + fit.noise[left]) / (part * u)
             # The even part of a kink at the sample is proportional to the step.
             is_kink = np.abs(even[1] - part * even[0]) <= _PROPORTIONAL * np.abs(even[1])
-            kink[left] = np.where(is_kink, 0.5 * jump / (part * u), 0.0)
+            kink[left] = np.where(is_kink, 0.5 * signed / (part * u), 0.0)
             # The smaller step counts where it differs, as none with a fit came before, or is rougher beyond noise.
             apart = np.abs(found - slopes[rest])
             differs = apart > bar + bars[rest]

@@ -277,9 +277,10 @@ class _Layer:
         """Raise a ValueError if `rows` is random, or if the value of a sample depends on the others of a call.
 
         Half of the samples at a time are evaluated in another order, and together with many neighbours of one of them.
+        `rows` may write what it returns to one buffer each time.
         """
         rng, values = np.random.default_rng(0), self.f._values
-        first, again = (values(z.copy(), [array.copy() for array in data]) for _ in range(2))
+        first, again = (values(z.copy(), [array.copy() for array in data]).copy() for _ in range(2))
         if first.tobytes() != again.tobytes():
             raise ValueError("rows is random: two calls with the same z differ; is it dropout? make it deterministic")
         order, near = rng.permutation(len(z)), max(4, len(z))
