@@ -216,8 +216,7 @@ class Block:
         """
         b, j = self._pairs(columns)
         best, rest = np.zeros((4, len(b))), np.arange(len(b))
-        (slopes, bars), best[1] = best[:2], math.inf
-        slopes[~np.isfinite(self.base[b])] = math.nan
+        (slopes, bars), best[1], best[0, ~np.isfinite(self.base[b])] = best[:2], math.inf, math.nan
         first = min(LONGEST, STEP * math.sqrt(max(1.0, self.noise / (EPS * self.largest or math.inf))))
         for u in first * 10.0 ** -np.arange(7):
             fit = self._fit(b[rest], j[rest], np.full(len(rest), u), LEAST_SMOOTH, ROUNDINGS * self.noise)
@@ -232,7 +231,7 @@ class Block:
             jump += (curved - straight) ** 2 / np.fmax(jump, np.finfo(float).tiny)
             bar[left] = (0.5 * jump + 2.0 * np.abs(odd[1] - part * odd[0]) + fit.noise[left]) / (part * u)
             # The even part of a kink at the sample is proportional to the step.
-            is_kink = np.abs(even[1] - part * even[0]) <= _PROPORTIONAL * np.abs(even[1])
+            is_kink = np.abs(even[1] - part * even[0]) <= _PROPORTIONAL * curved
             kink[left] = np.where(is_kink, 0.5 * signed / (part * u), 0.0)
             # The smaller step counts where it differs, as none with a fit came before, or is rougher beyond noise.
             apart = np.abs(found - slopes[rest])
