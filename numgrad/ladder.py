@@ -8,7 +8,6 @@ jump of a kink stays.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -43,26 +42,9 @@ _STAYS = 0.7
 _SAME, _JUMP = 0.3, 0.05
 # Part of a kink's half jump that noise must stay below.
 _QUIET = 0.1
-# Power of 2, of the first step: the spacing at which the noise of f is measured; it grows by 4 so many times at most.
-_SPACING, _GROWTHS = -24, 18
-# Part of the third differences, for a noise of 1, that the fifth ones of a smooth f are at most.
-_ROUGH = 0.1
-# Multiple by which noise may rise from one look to the next, 16 times farther: the stairs of more coordinates make 4 of
-# it, a structure of f some 4,000. Fixed by test_what_f_does_far_from_x_is_no_noise in tests/test_checking.py.
-_RISE = 32.0
-# Part of f up to which a stair is that of its own rounding, 16 eps, and not of x. Fixed by the former, and tests/fuzz.
-_OWN = 2.0**-48
-# Spacings of a second look, which tells a kink at x from noise, and the part of the third differences across x that
-# those beside x are at most where there seems to be one. Fixed by test_a_kink_is_no_noise in tests/test_checking.py.
-_LONGER, _STRAIGHT = 16.0, 0.1
-# Halvings of the distance in which f begins to change: three parts of what is left stay within the room at bounds.
-# Fixed by test_a_kink_is_no_noise.
-_HALVINGS = 8
 # Part of a step by which a longer one tells stairs, and part of a smooth change up to which f stays the same there.
 # Fixed by "x in float32" and "x in float16".
 _FURTHER, _FLAT = 2.0**-14, 0.25
-# Part of a step in the values of f that counts as a standard deviation: a uniform error has 0.29.
-_OF_QUANTUM = 0.3
 
 
 class Lines(NamedTuple):
@@ -84,96 +66,6 @@ class Judged(NamedTuple):
     failed: Flags
     kink: Flags
     rung: Indices
-
-
-def noise_of(
-    values_at: Callable[[list[float]], Floats],
-    base: float,
-    growths: int = 0,
-    farthest: float = math.inf,
-) -> float:
-    """Return the standard deviation of f, from a table of differences of 7 values along a line.
-
-    ``values_at(ts)`` is f for each t spacings. Values that stay equal over some spacings are stairs, whose height
-    counts; then it looks farther away so many times, while that does not look smooth, for more coordinates to climb
-    theirs; beside the rounding of f, what is far larger there is what f does so far from x. A kink is no noise: not at
-    x, where f is straight on both sides, and not where equal values end and grow with the distance. It looks no farther
-    than `farthest`; where that is next to x, no noise is known.
-    """
-    end, change = _first_change(values_at, base, farthest)
-    if change == 0.0:
-        return 0.0
-    values = _values(values_at, base, spacing := abs(end) / 3.0)
-    noise, _ = _level(values)
-    if spacing == 1.0:
-        again = farthest >= 3.0 * _LONGER and _is_kinked(values)
-        return _without_kink(noise, _level(_values(values_at, base, _LONGER))[0]) if again else noise
-    if _grows(values_at, base, end, change):
-        return 0.0
-    noise = max(noise, _OF_QUANTUM * 0.25 * abs(change))  # which hid a quarter of the change
-    for _ in range(growths):
-        spacing *= 16.0
-        if 3.0 * spacing > farthest:
-            break
-        further, is_smooth = _level(_values(values_at, base, spacing))
-        if is_smooth or (further > _RISE * noise and abs(change) <= _OWN * abs(base)):
-            break
-        noise = max(noise, further)
-    return noise
-
-
-def _first_change(values_at: Callable[[list[float]], Floats], base: float, farthest: float) -> tuple[float, float]:
-    """Return the first of the places 3, -3, 12, 48 ..., or else of -12, -48 ..., where f changes, and by how much."""
-    above = [3.0 * 4.0**k for k in range(_GROWTHS + 1) if 3.0 * 4.0**k <= farthest]
-    below = [-place for place in above]
-    for place in above[:1] + below[:1] + above[1:] + below[1:]:
-        if (change := float(values_at([place])[0]) - base) != 0.0:
-            return place, change
-    return 0.0, 0.0
-
-
-def _grows(values_at: Callable[[list[float]], Floats], base: float, end: float, change: float) -> bool:
-    """Tell whether f, which stays the same up to some place between a quarter of `end` and `end`, has a slope there."""
-    if float(values_at([(1.0 + 0.5**_HALVINGS) * end])[0]) - base == change:
-        return False
-    low, high = 0.25 * end, end
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if float(values_at([middle])[0]) == base else (low, middle)
-    changes = np.diff(values_at([high + k * (high - low) for k in range(4)]))
-    return bool(np.abs(changes).min() > 0.5 * np.abs(changes).max() and abs(np.sign(changes).sum()) == len(changes))
-
-
-def _is_kinked(values: Floats) -> bool:
-    """Tell whether third differences on either side of x are far smaller than those across x."""
-    below, *across, above = np.abs(np.diff(values, 3))
-    return bool(max(below, above) < _STRAIGHT * min(across))
-
-
-def _without_kink(near: float, far: float) -> float:
-    """Return the noise of which both have as much, and not what grows with the spacing, as a kink at x does."""
-    if not 0.5 * _LONGER * near <= far <= 1.5 * _LONGER * near:
-        return near
-    return math.sqrt(max(0.0, (_LONGER * near - far) * (_LONGER * near + far) / (_LONGER**2 - 1.0)))
-
-
-def _values(values_at: Callable[[list[float]], Floats], base: float, spacing: float) -> Floats:
-    below, above = np.split(values_at([j * spacing for j in (-3, -2, -1, 1, 2, 3)]), 2)
-    return np.concatenate([below, [base], above])
-
-
-def _level(values: Floats) -> tuple[float, bool]:
-    """Return the standard deviation of f by third, fourth and fifth differences, and whether f looks smooth."""
-    size = float(np.abs(values).max()) or 1.0  # the squares of what f returns may overflow
-    tables = [(np.diff(values / size, order), math.comb(2 * order, order)) for order in (3, 4, 5)]
-    levels = [size * math.sqrt(float(np.square(table).mean()) / count) for table, count in tables]
-    levels = [level if math.isfinite(level) else 0.0 for level in levels]
-    return sorted(levels)[1], levels[2] <= _ROUGH * levels[0]
-
-
-def spacings(steps: Floats, least: Floats) -> Floats:
-    """Return powers of 2, which x stores exactly, at which to measure noise, for first and for storable steps."""
-    return np.exp2(np.ceil(np.log2(np.fmax(np.ldexp(steps, _SPACING), least))))
 
 
 class Ladder:

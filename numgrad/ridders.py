@@ -1,9 +1,8 @@
 """Ridders' extrapolation of central differences to the step 0, with an estimate of the error.
 
 To Ridders' tableau are added: a floor of round-off and of noise, a look at the jump between the one-sided slopes (at a
-kink the central differences agree with each other and are wrong), looks at f next to x, which tell noise and steps from
-a structure of f (from afar a periodic f is flat, and from near all steps are), one-sided differences where f is not
-finite on one side, and a search for the first step.
+kink the central differences agree with each other and are wrong), the looks of `numgrad.looks` at f next to x,
+one-sided differences where f is not finite on one side, and a search for the first step.
 
 The functions are plain Python, and serve a Python f as they are. For a compiled f `linked` compiles copies of them.
 Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, out, k,
@@ -23,40 +22,25 @@ import math
 from types import FunctionType
 from typing import Any
 
+from . import looks
+from .looks import ABOVE, BELOW, Numbers, Spot, look_near, quotient, roughness, tooth
 from .loops import Decorator
 
 __all__: list[str] = []  # nothing here is public
 
-Spot = tuple[Any, ...]
-Numbers = tuple[float, ...]  # as many as the docstring names
 Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
 
 # Each constant below was chosen for the functions of tests/catalogue.py and tests/kinds.py, and is fixed by the test of
 # tests/test_kinds.py or tests/test_estimates.py that is named, or by test_true_errors_at_random_points_of_each_kind for
 # several kinds.
 
-ABOVE, BELOW = 1, -1  # sides of x; 0 is both
-
 # Relative error, without unit, from which on other results must be better than this one. Fixed by "noise", "minima".
 FAIR = 1e-3
-# Unit: first steps. How near to x f is asked whether its slope is what it seemed from afar: so far that a structure of
-# length 1 shows at x = 1e6, so near that the round-off of smooth functions is larger. Fixed by "fine structure".
-_NEAR = 4e-6
-# Unit: the look nearby. Another one on the other side; and nearer ones, of no simple ratio, where f has steps. Fixed by
-# "fine structure", "iterated".
-_ACROSS, _NEARER = -0.61, (1 / 211.3, -1 / 173.9, 1 / 97.1)
-# Part of a surprise from nearby that remains at the nearer looks if it is noise: of a root of x there remains 1/14.
-# Fixed by "noise", and by test_no_derivative_is_nan_with_an_infinite_error.
-_REMAINS = 0.2
-# Unit: first steps. Looks between those nearby and the steps of a tableau, where f has noise; and multiples of it from
-# which on f has a structure there. Fixed by test_a_structure_of_few_digits_is_admitted.
-_BETWEEN, _ABOVE_NOISE = (-6.1e-5, 7.3e-4, -9.1e-3), 6.0
-# Growths by 8 from the look nearby on, to 500 first steps, within which a flat piece must end. Fixed by "rounded".
-_GROWTHS = 9
-# Unit: steps. Where the four looks at the far end are: many numbers of float32 apart, and not evenly, since multiples
-# of its spacing would look smooth; and the weights of their third difference, of size 1. Fixed by "float32 next to 0".
-_PLACES = (0.0, 3.4477e-6, 8.2103e-6, 14.2951e-6)
-_WEIGHTS = tuple(float(2e-16 / math.prod(p - q for q in _PLACES if q != p)) for p in _PLACES)
+# Part of the first step, 1 to it, below which the step that counts makes f worth a look farther away: no smooth f of
+# the length of x gets there. Fixed by test_few_digits_beside_something_smooth.
+_DEEP = 50.0
+# Relative error of a slope from which on nothing tells that f leaves its line.
+_UNKNOWN = 0.1
 # Steps of a tableau at most, each half the one before, so that the last is 1/512 of the first. Fixed by
 # test_the_catalogue_is_estimated_accurately_and_cheaply.
 LEVELS = 10
@@ -71,125 +55,6 @@ _STALLED = 3
 _SMALL = 1e-3
 # A direction: no further first step. Else 1 is to larger ones, -1 to smaller ones, 0 neither yet.
 _DONE = 2
-
-
-def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]:
-    """Return the slope for the step h, the jump between the slopes on both sides, the round-off, and a side.
-
-    `side` is 0 for a central quotient, else the sign of a one-sided one. What is returned last is the sign of the side
-    on which f is not finite, as beyond the limits, or 0. The round-off is that of f, its noise, and that of what f
-    computes from x first, eps x times the steepest slope.
-    """
-    x, point, i, value, base, eps, args, low, high, out, k, evaluate, noise = spot
-    plus = minus = base
-    above = below = value
-    if side >= 0:
-        point[i] = value + h
-        above, plus = float(point[i]), math.nan
-        if above <= high:
-            plus = evaluate(x, args)
-            out[k, 4] += 1.0
-    if side <= 0:
-        point[i] = value - h
-        below, minus = float(point[i]), math.nan
-        if below >= low:
-            minus = evaluate(x, args)
-            out[k, 4] += 1.0
-    point[i] = value
-    if not (math.isfinite(plus) and math.isfinite(minus)):
-        return math.nan, 0.0, 0.0, BELOW if math.isfinite(plus) else ABOVE
-    # The step is lost in the rounding of x + h: there is no distance to divide by.
-    if above == below:
-        return math.nan, 0.0, 0.0, 0
-    slope, jump = (plus - minus) / (above - below), 0.0
-    if side == 0 and math.isfinite(base) and below < value < above:
-        jump = (plus - base) / (above - value) - (base - minus) / (value - below)
-    rough = eps * max(abs(plus), abs(minus)) + eps * abs(value) * (abs(slope) + 0.5 * abs(jump)) + noise
-    return slope, jump, rough / h, 0
-
-
-def edge(spot: Spot, low: float, side: int) -> float:
-    """Return how much f changes where it no longer is what it is at x, as it is up to `low` at least, or 0."""
-    high, slope = 8.0 * low, 0.0
-    for _ in range(_GROWTHS):
-        slope = quotient(spot, high, side)[0]
-        if slope != 0.0:
-            break
-        high = 8.0 * high
-    change = abs(slope) * high
-    return change if math.isfinite(change) else 0.0
-
-
-def residual(spot: Spot, h: float, found: Numbers) -> tuple[float, float, bool]:
-    """Return how far f is at x + h from what was found, what of that is no surprise, and whether f is flat."""
-    slope, error, bend, size = found[0], found[1], found[2], abs(h)
-    near, _, rough, _ = quotient(spot, size, ABOVE if h > 0.0 else BELOW)
-    predicted = slope + bend * (size if found[3] != 0.0 else h)
-    expected = 2.0 * rough + 3.0 * error + 1e-3 * abs(bend * h) + 1e-11 * abs(slope)
-    flat = near == 0.0 and (slope == 0.0 or abs(predicted) > 2.0 * rough)
-    return abs(near - predicted) * size, expected * size, flat
-
-
-def explain(spot: Spot, h: float, rest: float, flat: bool, found: Numbers) -> tuple[float, float]:
-    """Return the noise of f, and from where to look again, or 0, for a surprise at x + h, `rest`, or a flat f."""
-    low, largest, both = abs(h), rest, found[3] == 0.0
-    if not flat:
-        low, largest = _NEARER[0] * abs(h), 0.0
-        rest = max(rest, residual(spot, _ACROSS * h, found)[0] if both else 0.0)
-        for part in _NEARER:
-            nearer, _, is_flat = residual(spot, part * h if both else abs(part) * h, found)
-            largest, flat = max(largest, nearer), flat or is_flat
-    if flat:
-        change = edge(spot, low, ABOVE if h > 0.0 else BELOW)
-        return max(change, rest) if change > 0.0 else 0.0, 0.0
-    return (0.0, abs(h)) if largest <= _REMAINS * rest else (max(largest, rest), low)
-
-
-def hidden_slope(spot: Spot, first: float, noise: float, found: Numbers) -> float:
-    """Return what a structure of f may add to the slope that is coarser than the look nearby, whose noise hid it."""
-    largest, size = 0.0, abs(found[0]) + abs(found[2] * first)
-    for part in _BETWEEN:
-        h = (part if found[3] == 0.0 else math.copysign(part, found[3])) * first
-        rest, expected, _ = residual(spot, h, found)
-        if rest > expected + _ABOVE_NOISE * noise + size * part**2 * abs(h):
-            largest = max(largest, rest / abs(h))
-    return largest
-
-
-def look_near(spot: Spot, first: float, found: Numbers) -> tuple[float, float, float]:
-    """Return the noise of f, from where to look again, or 0, and what a structure that noise hid may add to the slope.
-
-    ``found = slope, error, bend, side`` of the tableau, where `bend` is half the second derivative. One value will
-    do; where it surprises, nearer ones tell whether f is rough (the surprise is as large there), has steps, or has
-    another slope.
-    """
-    h = (_NEAR if found[3] >= 0.0 else -_NEAR) * first
-    rest, expected, flat = residual(spot, h, found)
-    if rest <= expected and not flat and abs(found[0]) < abs(found[2] * h):  # at an extremum steps of f are wide
-        h *= _NEARER[0]
-        rest, expected, flat = residual(spot, h, found)
-    if not (rest > expected or flat):
-        return 0.0, 0.0, 0.0
-    noise, nearer = explain(spot, h, rest, flat, found)
-    # Noise that leaves no digit may be a structure that is finer yet.
-    if noise == 0.0 or 4.0 * noise >= abs(found[0]) * first:
-        return noise, nearer, 0.0
-    return noise, 0.0, hidden_slope(spot, first, noise, found)
-
-
-def roughness(spot: Spot, h: float, side: int) -> float:
-    """Return the third difference of f at x + h, or 0 where round-off explains it, or h is no farther than x.
-
-    There the noise of f is that next to x.
-    """
-    change, rough = 0.0, 0.0
-    if not 0.0 < 4.0 * abs(spot[3]) < h:
-        return 0.0
-    for m in range(4):
-        step = h * (1.0 + _PLACES[m])
-        slope, _, rough, _ = quotient(spot, step, side if side != 0 else ABOVE)
-        change += _WEIGHTS[m] * slope * step
-    return abs(change) if abs(change) > 3.0 * rough * h else 0.0
 
 
 def refine(work: Work, j: int, current: float, jump: float, round_off: float, power: float) -> Numbers:
@@ -329,12 +194,13 @@ def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -
 
 # Longer than other functions: a state machine whose branches share all that they know, a dozen variables.
 # A function of a branch would take and return nearly all of these.
-def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
+def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:  # noqa: C901, so too
     """Return the derivative, its error, the step, the round-off there, and a flag, for a first step or 0."""
     value, noise, least, is_free = place[3], 0.0, 0.0, first == 0.0
     scale = abs(value) if value != 0.0 else 1.0
     first, side, direction = begin(place, _FIRST * scale if is_free else first)
-    best = math.nan, math.inf, 0.0, math.inf, 0.0
+    best: Numbers = (math.nan, math.inf, 0.0, math.inf, 0.0)
+    near, line, origin = best, best[:4], first
     for _ in range(_ATTEMPTS):
         if direction == _DONE:
             break
@@ -345,7 +211,7 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
             continue
         if is_free and direction == 0 and scale < 1.0 and abs(slope) <= error <= 64.0 * rough:
             # Not a digit: x says nothing of the length on which f changes.
-            scale, first, noise = 1.0, _FIRST, max(noise, quantum)
+            scale, first, origin, noise = 1.0, _FIRST, _FIRST, max(noise, quantum)
             best = math.nan, math.inf, 0.0, math.inf, 0.0
             continue
         nearer, is_known = 0.0, noise > 0.0 or direction > 0
@@ -360,17 +226,28 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
             if quantum > 2.0 * noise:
                 noise = quantum
                 continue
+        if is_new:
+            line = slope, error, bend if abs(bend) * h > 8.0 * rough else 0.0, float(side)
         best = (slope, error, h, rough, 1.0 if abs(bend) * first > 64.0 * rough else 0.0) if is_new else best
         goal = goals[0], goals[1], place[5], nearer
         first, direction = next_first((first, scale), direction, is_new, best, (error, rough), goal)
+        if direction == _DONE and noise == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
+            noise = tooth(spot, best[2], origin, line)
+            if noise > 0.0:
+                near, best, first, direction = best, near, origin, 0
     spot, steps = place + (noise,), (first, scale if is_free else 1.0)  # noqa: RUF005
-    return look_far(spot, steps, side, best, work)
+    best = look_far(spot, steps, side, best, work)
+    # Where both agree one jump may have been met, beside which the slope next to x is right: within the difference.
+    if near[1] < math.inf and not abs(best[0] - near[0]) > best[1] + near[1]:
+        return near[0], max(near[1], abs(best[0] - near[0])), near[2], near[3], 0.0
+    return best
 
 
 def linked(decorate: Decorator) -> Any:
     """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
-    names = dict(globals())
-    own = quotient, edge, residual, explain, look_near, roughness, refine, tableau, begin, retreat, is_better
-    for function in (*own, hidden_slope, next_first, look_far, estimate):
+    names = vars(looks) | globals()
+    near = looks.residual, looks.jump_between, looks.edge, looks.explain, looks.hidden_slope
+    own = quotient, tooth, look_near, roughness, refine, tableau, begin, retreat, is_better, next_first, look_far
+    for function in (*near, *own, estimate):
         names[function.__name__] = decorate(FunctionType(function.__code__, names, function.__name__))
     return names["estimate"]

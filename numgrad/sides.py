@@ -29,8 +29,8 @@ from .containers import (
 )
 from .driver import Progress, Workers, differentiate
 from .gradient import is_perturbed, with_value
-from .ladder import noise_of, spacings
 from .loops import Directions, Floats, Indices
+from .noise import is_quiet, noise_of, spacings
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, preserving, private_copy
 from .schemes import SchemeName, along_rows, rule_at, steps_of, sum_of_values
@@ -238,13 +238,15 @@ class Sides:
             note = f"f is random: two values at x differ by {random:.1e}; fix its seed, or turn its dropout off"
             self.notes.append(note)
         steps = spacings(self.steps, self.least)
-        return max(self.least_noise, random, *(self._noise_along(steps, signs) for signs in self._signs[:2]))
+        along = [self._noise_along(steps, signs, jumps=k == 0) for k, signs in enumerate(self._signs[:2])]
+        return max(self.least_noise, random, *along)
 
     @cached_property
     def noise_of_all(self) -> float:
         """The same where all coordinates move: it has the noise of an f that stores all of x in fewer digits."""
         steps = spacings(0.0 * self.least, self.least)
-        return max(self.noise, self._noise_along(steps, self._signs[2], _LOOKS))
+        jumps = not is_quiet(self.noise, self.value)
+        return max(self.noise, self._noise_along(steps, self._signs[2], _LOOKS, jumps))
 
     def moved_by_storing(self) -> float:
         """Return by how much slopes differ if f rounds all of x to fewer bits, as a net that casts its weights, else 0.
@@ -266,10 +268,10 @@ class Sides:
     def _signs(self) -> Floats:
         return np.random.default_rng(0).choice([-1.0, 1.0], (3, self.size))
 
-    def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0) -> float:
+    def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0, jumps: bool = True) -> float:
         line = self.untied(signs * steps * self.room())
         farthest = self.reach(line[np.newaxis])[0]
-        return noise_of(lambda places: self._values_along(line, places), self.value, growths, farthest)
+        return noise_of(lambda places: self._values_along(line, places), self.value, growths, farthest, jumps)
 
     def _values_along(self, line: Floats, places: list[float]) -> Floats:
         """Return f at multiples of a line through x, one after another: a line may be long."""

@@ -957,6 +957,36 @@ def test_first_steps_are_those_of_the_coordinates(h):
         assert any(step / 3 <= moved[k] <= 3 * step for moved in far)
 
 
+def penalized(rng, rounded, decay=0.1):
+    """Return a loss of few digits plus weight decay, its gradient, that of the decay alone, and a point."""
+    data, labels, w = rng.normal(size=(20, 4)), rng.integers(2, size=20), rng.normal(size=4)
+
+    def loss(w):
+        z = data.astype(w.dtype) @ w
+        return np.mean(np.logaddexp(z.dtype.type(0), z) - labels.astype(z.dtype) * z)
+
+    gradient = data.T @ (1 / (1 + np.exp(-data @ w)) - labels) / 20
+    return lambda w: rounded(loss, w) + 0.5 * decay * float(w @ w), gradient + decay * w, decay * w, w
+
+
+@pytest.mark.parametrize(
+    "rounded",
+    [
+        lambda loss, w: float(loss(w.astype(np.float32))),
+        lambda loss, w: float(np.float32(loss(w))),
+        lambda loss, w: round(float(loss(w)), 8),
+    ],
+    ids=["inside", "returned", "8 digits"],
+)
+@pytest.mark.parametrize("directions", [None, 5])
+def test_a_penalty_beside_few_digits(rounded, directions):
+    for seed in range(8):
+        f, right, penalty, w = penalized(np.random.default_rng(seed), rounded)
+        assert check_gradient(f, right, w, directions=directions, rng=0), seed
+        for wrong in (penalty, 2 * right, -right):
+            assert not check_gradient(f, wrong, w, directions=directions, rng=0), seed
+
+
 def test_a_kink_is_no_noise():
     def noise_of(f, n):
         sides = Sides(f, np.zeros(n), (), (None, None))

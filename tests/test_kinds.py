@@ -80,6 +80,41 @@ def test_known_failures(f, x, exact, largest):
     assert estimate.error <= largest * (abs(exact) or 1e-6)
 
 
+# From near, few digits plus or times something smooth have the slope of one tooth of a saw.
+SAWS = [
+    *[(lambda t, d=d: round(math.exp(t), d) + 0.05 * t * t, lambda t: math.exp(t) + 0.1 * t) for d in (4, 6, 8)],
+    (lambda t: float(np.float32(math.exp(t))) - math.sin(t), lambda t: math.exp(t) - math.cos(t)),
+    (lambda t: t * t * math.log(float(np.float32(2 + t))), lambda t: 2 * t * math.log(2 + t) + t * t / (2 + t)),
+    (lambda t: t * round(math.sin(t), 6), lambda t: math.sin(t) + t * math.cos(t)),
+    (lambda t: round(math.atan(t), 5) / t, lambda t: (1 / (1 + t * t) - math.atan(t) / t) / t),
+]
+
+
+@pytest.mark.parametrize(("f", "slope"), SAWS)
+def test_few_digits_beside_something_smooth(f, slope):
+    for x in np.random.default_rng(7).uniform(0.3, 2.5, 40).tolist():
+        estimate = estimate_derivative(f, x)
+        assert abs(estimate.value - slope(x)) <= 10 * estimate.error, x
+        assert estimate.error <= 0.05
+        assert estimate.evaluations <= 120
+
+
+@pytest.mark.parametrize("x", [3e-6, 1e-4, -7.7e-4])
+def test_a_cancellation_over_a_power(x):
+    for f, exact in [
+        (lambda t: (1 - math.cos(t)) / t**2, -x / 12),
+        (lambda t: (math.exp(t) - 1) / t, 0.5 + x / 3),
+    ]:
+        estimate = estimate_derivative(f, x)
+        assert abs(estimate.value - exact) <= 10 * estimate.error + x * x
+        assert estimate.error <= 1e-3
+
+
+def test_smooth_functions_finer_than_x_cost_a_few_looks_more():
+    for f, x in [(lambda t: math.sin(1000 * t), 1.0), (math.sin, 100.0), (lambda t: t * t + math.cos(t), 1e5)]:
+        assert estimate_derivative(f, x).evaluations <= 25
+
+
 @needs_jit
 def test_compiled_functions_are_of_these_kinds_too():
     def f(x):
@@ -106,6 +141,9 @@ def test_compiled_functions_are_of_these_kinds_too():
     estimate = estimate_gradient(g, x, coordinates=[0, 1])
     assert (np.abs(estimate.value - [math.cos(1.0), math.exp(0.5)]) <= 10 * estimate.error).all()
     assert (estimate.error <= 1e-3).all()
+    saw = compiled(lambda x: np.floor(1e6 * np.exp(x[0])) / 1e6 + 0.05 * x[0] ** 2)
+    estimate = estimate_gradient(saw, np.array([0.5]))
+    assert abs(estimate.value[0] - math.exp(0.5) - 0.05) <= 10 * estimate.error[0] <= 1e-3
 
 
 def test_an_exception_is_of_the_user_where_no_step_worked():

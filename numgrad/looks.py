@@ -1,0 +1,205 @@
+"""Looks at f next to x, which tell noise and steps from a structure of f, for the extrapolation of `numgrad.ridders`.
+
+From afar a periodic f is flat, and from near all steps are: flat, or on the line of one tooth of a saw. The functions
+are plain Python, of which `numgrad.ridders.linked` makes compiled copies. A spot is what it says there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+__all__: list[str] = []  # nothing here is public
+
+Spot = tuple[Any, ...]
+Numbers = tuple[float, ...]  # as many as the docstring names
+
+# Each constant below was chosen for the functions of tests/catalogue.py and tests/kinds.py, and is fixed by the test of
+# tests/test_kinds.py or tests/test_estimates.py that is named, or by test_true_errors_at_random_points_of_each_kind for
+# several kinds.
+
+ABOVE, BELOW = 1, -1  # sides of x; 0 is both
+
+# Unit: first steps. How near to x f is asked whether its slope is what it seemed from afar: so far that a structure of
+# length 1 shows at x = 1e6, so near that the round-off of smooth functions is larger. Fixed by "fine structure".
+_NEAR = 4e-6
+# Unit: the look nearby. Another one on the other side; and nearer ones, of no simple ratio, where f has steps. Fixed by
+# "fine structure", "iterated".
+_ACROSS, _NEARER = -0.61, (1 / 211.3, -1 / 173.9, 1 / 97.1)
+# Part of a surprise from nearby that remains at the nearer looks if it is noise: of a root of x there remains 1/14.
+# Fixed by "noise", and by test_no_derivative_is_nan_with_an_infinite_error.
+_REMAINS = 0.2
+# Unit: first steps. Looks between those nearby and the steps of a tableau, where f has noise; and multiples of it from
+# which on f has a structure there. Fixed by test_a_structure_of_few_digits_is_admitted.
+_BETWEEN, _ABOVE_NOISE = (-6.1e-5, 7.3e-4, -9.1e-3), 6.0
+# Growths by 8 from the look nearby on, to 500 first steps, within which a flat piece must end. Fixed by "rounded".
+_GROWTHS = 9
+# A look is so many times as far as the one before; multiples of a departure that grows by a power of that, from which
+# on it is a jump, and from which on it is a bend; units of what is expected, from which on that is seen; and parts of
+# the first step that the length of a bent f is. Fixed by test_few_digits_beside_something_smooth, and by
+# test_smooth_functions_finer_than_x_cost_a_few_looks_more.
+_FARTHER, _JUMPED, _BENT, _SEEN, _SHORTER = 4.0, 2.0, 0.5, 4.0, 3.0
+# Halvings that tell a jump, of which a part remains, from a kink; and part that tells the first of some jumps: no
+# simple fraction.
+_BISECTIONS, _REMAINING, _PART = 8, 0.1, 0.42
+# Unit: steps. Where the four looks at the far end are: many numbers of float32 apart, and not evenly, since multiples
+# of its spacing would look smooth; and the weights of their third difference, of size 1. Fixed by "float32 next to 0".
+_PLACES = (0.0, 3.4477e-6, 8.2103e-6, 14.2951e-6)
+_WEIGHTS = tuple(float(2e-16 / math.prod(p - q for q in _PLACES if q != p)) for p in _PLACES)
+
+
+def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]:
+    """Return the slope for the step h, the jump between the slopes on both sides, the round-off, and a side.
+
+    `side` is 0 for a central quotient, else the sign of a one-sided one. What is returned last is the sign of the side
+    on which f is not finite, as beyond the limits, or 0. The round-off is that of f, its noise, and that of what f
+    computes from x first, eps x times the steepest slope.
+    """
+    x, point, i, value, base, eps, args, low, high, out, k, evaluate, noise = spot
+    plus = minus = base
+    above = below = value
+    if side >= 0:
+        point[i] = value + h
+        above, plus = float(point[i]), math.nan
+        if above <= high:
+            plus = evaluate(x, args)
+            out[k, 4] += 1.0
+    if side <= 0:
+        point[i] = value - h
+        below, minus = float(point[i]), math.nan
+        if below >= low:
+            minus = evaluate(x, args)
+            out[k, 4] += 1.0
+    point[i] = value
+    if not (math.isfinite(plus) and math.isfinite(minus)):
+        return math.nan, 0.0, 0.0, BELOW if math.isfinite(plus) else ABOVE
+    # The step is lost in the rounding of x + h: there is no distance to divide by.
+    if above == below:
+        return math.nan, 0.0, 0.0, 0
+    slope, jump = (plus - minus) / (above - below), 0.0
+    if side == 0 and math.isfinite(base) and below < value < above:
+        jump = (plus - base) / (above - value) - (base - minus) / (value - below)
+    rough = eps * max(abs(plus), abs(minus)) + eps * abs(value) * (abs(slope) + 0.5 * abs(jump)) + noise
+    return slope, jump, rough / h, 0
+
+
+def edge(spot: Spot, low: float, side: int) -> float:
+    """Return how much f changes where it no longer is what it is at x, as it is up to `low` at least, or 0."""
+    high, slope = 8.0 * low, 0.0
+    for _ in range(_GROWTHS):
+        slope = quotient(spot, high, side)[0]
+        if slope != 0.0:
+            break
+        high = 8.0 * high
+    change = abs(slope) * high
+    return change if math.isfinite(change) else 0.0
+
+
+def residual(spot: Spot, h: float, found: Numbers) -> tuple[float, float, bool]:
+    """Return how far f is at x + h from what was found, what of that is no surprise, and whether f is flat."""
+    slope, error, bend, size = found[0], found[1], found[2], abs(h)
+    near, _, rough, _ = quotient(spot, size, ABOVE if h > 0.0 else BELOW)
+    predicted = slope + bend * (size if found[3] != 0.0 else h)
+    expected = 2.0 * rough + 3.0 * error + 1e-3 * abs(bend * h) + 1e-11 * abs(slope)
+    flat = near == 0.0 and (slope == 0.0 or abs(predicted) > 2.0 * rough)
+    return abs(near - predicted) * size, expected * size, flat
+
+
+def explain(spot: Spot, h: float, rest: float, flat: bool, found: Numbers) -> tuple[float, float]:
+    """Return the noise of f, and from where to look again, or 0, for a surprise at x + h, `rest`, or a flat f."""
+    low, largest, both = abs(h), rest, found[3] == 0.0
+    if not flat:
+        low, largest = _NEARER[0] * abs(h), 0.0
+        rest = max(rest, residual(spot, _ACROSS * h, found)[0] if both else 0.0)
+        for part in _NEARER:
+            nearer, _, is_flat = residual(spot, part * h if both else abs(part) * h, found)
+            largest, flat = max(largest, nearer), flat or is_flat
+    if flat:
+        change = edge(spot, low, ABOVE if h > 0.0 else BELOW)
+        return max(change, rest) if change > 0.0 else 0.0, 0.0
+    return (0.0, abs(h)) if largest <= _REMAINS * rest else (max(largest, rest), low)
+
+
+def hidden_slope(spot: Spot, first: float, noise: float, found: Numbers) -> float:
+    """Return what a structure of f may add to the slope that is coarser than the look nearby, whose noise hid it."""
+    largest, size = 0.0, abs(found[0]) + abs(found[2] * first)
+    for part in _BETWEEN:
+        h = (part if found[3] == 0.0 else math.copysign(part, found[3])) * first
+        rest, expected, _ = residual(spot, h, found)
+        if rest > expected + _ABOVE_NOISE * noise + size * part**2 * abs(h):
+            largest = max(largest, rest / abs(h))
+    return largest
+
+
+def look_near(spot: Spot, first: float, found: Numbers) -> tuple[float, float, float]:
+    """Return the noise of f, from where to look again, or 0, and what a structure that noise hid may add to the slope.
+
+    ``found = slope, error, bend, side`` of the tableau, where `bend` is half the second derivative. One value will
+    do; where it surprises, nearer ones tell whether f is rough (the surprise is as large there), has steps, or has
+    another slope.
+    """
+    h = (_NEAR if found[3] >= 0.0 else -_NEAR) * first
+    rest, expected, flat = residual(spot, h, found)
+    if rest <= expected and not flat and abs(found[0]) < abs(found[2] * h):  # at an extremum steps of f are wide
+        h *= _NEARER[0]
+        rest, expected, flat = residual(spot, h, found)
+    if not (rest > expected or flat):
+        return 0.0, 0.0, 0.0
+    noise, nearer = explain(spot, h, rest, flat, found)
+    # Noise that leaves no digit may be a structure that is finer yet.
+    if noise == 0.0 or 4.0 * noise >= abs(found[0]) * first:
+        return noise, nearer, 0.0
+    return noise, 0.0, hidden_slope(spot, first, noise, found)
+
+
+def jump_between(spot: Spot, low: float, high: float, rest: float, found: Numbers) -> float:
+    """Return by how much f jumps between two steps up to which it is on a line and `rest` off it, or 0."""
+    below, above = 0.0, rest
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        between = residual(spot, middle, found)[0]
+        if between > _PART * rest:
+            high, above = middle, between
+        else:
+            low, below = middle, between
+        if not above - below > _REMAINING * rest:
+            return 0.0
+    return above - below
+
+
+def tooth(spot: Spot, step: float, first: float, found: Numbers) -> float:
+    """Return by how much f jumps where it leaves the line found next to x, or 0 where it bends away from it.
+
+    Up to the step at least it is on that line; the jump is sought up to some steps `first`. Few digits plus or times
+    something smooth are the teeth of a saw: the slope of one is not that of f.
+    """
+    h, known, power = (step if found[3] >= 0.0 else -step), math.inf, 2.0 if found[2] != 0.0 else 1.0
+    growth = _FARTHER ** (power + 1.0)
+    while abs(h) < _FARTHER * first:
+        rest, expected, _ = residual(spot, h, found)
+        if not rest < math.inf:
+            break
+        if rest > _JUMPED * growth * max(known, expected):
+            jump = jump_between(spot, h / _FARTHER, h, rest, found)
+            if jump > 0.0:
+                return jump
+        bent = abs(found[0] * h) * (_SHORTER * abs(h) / first) ** power
+        if rest > max(_SEEN * expected, _BENT * growth * known, bent):
+            break
+        known, h = rest, _FARTHER * h
+    return 0.0
+
+
+def roughness(spot: Spot, h: float, side: int) -> float:
+    """Return the third difference of f at x + h, or 0 where round-off explains it, or h is no farther than x.
+
+    There the noise of f is that next to x.
+    """
+    change, rough = 0.0, 0.0
+    if not 0.0 < 4.0 * abs(spot[3]) < h:
+        return 0.0
+    for m in range(4):
+        step = h * (1.0 + _PLACES[m])
+        slope, _, rough, _ = quotient(spot, step, side if side != 0 else ABOVE)
+        change += _WEIGHTS[m] * slope * step
+    return abs(change) if abs(change) > 3.0 * rough * h else 0.0
