@@ -32,8 +32,8 @@ _HALVINGS = 8
 # A place is so many times as far as the one before, on the line through which f is up to a multiple of what it was off
 # the line before: of a bend that is 256. Fixed by test_a_penalty_beside_few_digits in tests/test_checking.py.
 _FARTHER, _LEAVES = 16.0, 512.0
-# Part of what f is off its line that one of 16 jumps makes, and part that tells the first of them: no simple fraction.
-_JUMPS, _PART = 0.06, 0.42
+# Part of what f is off its line that one of 50 jumps makes, and part that tells the first of them: no simple fraction.
+_JUMPS, _PART = 0.02, 0.42
 # Part of its change that an f without jumps is off the line where it is another: no jump is sought there.
 _BENT = 0.1
 # Units of the last place of f up to which its noise may be that of rounding alone, so that jumps may lie farther away.
