@@ -216,7 +216,7 @@ def _by_bars(
     numerical, error, kinks = (values.reshape(-1)[own] for values in known)
     part = _compared(sides, name, own, numerical, error)._replace(is_small=sides.is_small)
     beyond = part.errors(tolerances) > tolerances[0]
-    # So is what comes out between both sides, such as by a slope of 1/2 at a ReLU's zero: no noise hides it.
+    # A candidate in the middle, as by a slope of 1/2 at a ReLU's zero, is at a kink too: its wide bar is no noise.
     kink = (beyond | (error > tolerances[0] * part.size)) & (kinks > 0.5 * error)
     # A subgradient at the end of the interval is one: backprop takes the slope on one side of each ReLU.
     spare = np.where(kink, tolerances[0] * (np.abs(numerical) + error), 0.0)

@@ -318,7 +318,7 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
     driver.check_progress(progress)
     workers, steps = driver.as_workers(workers, objective), steps_at(plain, h, central, EPS)
     found = f._hessian(plain, steps, args, workers, progress)
-    # In place of the magnitudes their steps, which are known.
+    # Steps follow the magnitudes of x, and are known.
     if isinstance(h, str) and extremes(steps)[0] < steps_at(np.array([SMALL]), h, central, EPS)[0]:
         noise = 4.0 * noise_at(objective, (plain, args), objective.value(plain, args), EPS)
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)

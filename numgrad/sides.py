@@ -238,6 +238,7 @@ class Sides:
             note = f"f is random: two values at x differ by {random:.1e}; fix its seed, or turn its dropout off"
             self.notes.append(note)
         steps = spacings(self.steps, self.least)
+        # Jumps are sought along one line: a search takes some ten evaluations.
         along = [self._noise_along(steps, signs, jumps=k == 0) for k, signs in enumerate(self._signs[:2])]
         return max(self.least_noise, random, *along)
 

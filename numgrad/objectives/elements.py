@@ -23,7 +23,8 @@ __all__: list[str] = []  # nothing here is public
 # Elements whose values are added before they are added to the rest: the round-off of a million ones is that of a
 # thousand. Fixed by test_the_sum_of_many_elements_keeps_its_digits in tests/test_separable.py.
 _PART = 1024
-# Coordinates of an element up to which its memory is on the stack: loops over more are not unrolled anyway.
+# Coordinates of an element up to which its memory is on the stack: 1 KiB of it. Fixed by
+# test_an_element_has_memory_of_its_own_whatever_its_size in tests/test_separable.py.
 _ON_STACK = 64
 
 
@@ -176,7 +177,7 @@ def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
 @compiled(cache=True)
 def add_blocks(lowest: Any, rows: Any, divisor: float, total: Any) -> None:
     """Write the sums of all blocks, divided: what two blocks share is the sum of quotients."""
-    reach, width = 0, rows.shape[1]  # so much of it has been written
+    reach, width = 0, rows.shape[1]  # up to `reach` the total is written
     for b in range(len(rows)):
         low = np.intp(lowest[b])
         total[reach : max(reach, low)] = 0.0

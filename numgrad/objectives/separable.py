@@ -44,10 +44,10 @@ __all__ = ["SeparableObjective"]
 
 Members: TypeAlias = "NDArray[np.uint32 | np.uintp]"
 
-# Each block of elements has its sums for itself, so that the bits do not depend on who does it. Blocks are so many that
-# threads share few elements too, of which each may take long, and so few that what each takes beside its elements does
-# not count: at least so many elements a block, and at most so many blocks, or blocks of so many elements. All together
-# have no more than four times as many sums as x has elements, beyond four blocks.
+# Each block of elements has sums of its own, so that the bits do not depend on the thread that does it. A block has
+# _LEAST elements at least, so that its own cost does not count. There are _SOME blocks, so that threads can share a few
+# thousand costly elements; beyond 65,536 elements each, there are up to _BLOCKS. Beyond _FEWEST blocks, all together
+# have no more than _OVERLAP times as many sums as x has elements.
 # Fixed by test_blocks_are_few_where_they_overlap and benchmarks/bench_separable.py.
 _LEAST, _SOME, _BLOCK, _BLOCKS, _FEWEST, _OVERLAP = 256, 64, 1 << 16, 256, 4, 4
 

@@ -128,7 +128,8 @@ def cube(x: Floats, cubes: NDArray[np.float32]) -> np.uint32:
     """Write the cubes of `x` in single precision; return the bits of the largest magnitude, which are in its order.
 
     NumPy's three passes take twice as long, and its maximum and minimum as long again: a NaN keeps floats, but not
-    integers, from the vector unit, which takes four times as many of 32 bits, as numba must be told, as of 64.
+    integers, from the vector unit. The cast keeps them at 32 bits: numba makes 64 of them, which takes three times as
+    long.
     """
     bits, largest = cubes.view(np.uint32), np.uint32(0)
     for b in range(x.shape[0]):
