@@ -99,3 +99,11 @@ def test_vectorized(benchmark, promise, exact):
         lambda: numerical_gradient(rows, x, vectorized=True),
         at_least=10,
     )
+    more = X[:300]
+    batch = np.tile(more, (2 * more.size, 1))
+    promise(
+        "  n = 300, against f of a batch that is ready: times as long",
+        lambda: rows(batch),
+        lambda: numerical_gradient(rows, more, vectorized=True),
+        inverse=True,
+    )

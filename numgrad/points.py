@@ -34,6 +34,12 @@ LOSS_EPS = 1e3 * EPS
 # Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
 _SMALLEST = 1e-307
 
+# glibc gives memory back to the system beyond twice the largest block that was ever freed, and each page of it that is
+# asked for again takes 0.1 to 4 us. After one block of 16 MB, which nobody writes to, it keeps up to 32 MB, as after a
+# large array: batches of 300 coordinates take a third of the time, sparse Jacobians of 100,000 a half.
+# Fixed by test_vectorized in benchmarks/bench_distribution.py.
+np.empty(2**21)
+
 # The memory that each f was last seen not to read by another way than its argument.
 _independent: WeakKeyDictionary[Callable[..., Any], ref[NDArray[Any]]] = WeakKeyDictionary()
 

@@ -154,10 +154,10 @@ class Copy:
 
     def __init__(self, owner: Any, x: NDArray[Any], kind: Any) -> None:
         self.owner, self.is_kept = owner, bool(owner.kept)
-        self.array: NDArray[Any] = owner.kept.pop() if owner.kept else x.astype(kind)
+        self.array: NDArray[Any] = owner.kept.pop() if owner.kept else np.empty(x.shape, kind)
         if self.array.shape != x.shape or self.array.dtype != kind:
             self.array.resize(0, refcheck=False)
-            self.array, self.is_kept = x.astype(kind), False
+            self.array, self.is_kept = np.empty(x.shape, kind), False
         self.array[...] = x
 
     def __enter__(self) -> NDArray[Any]:
