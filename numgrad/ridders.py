@@ -23,12 +23,13 @@ from types import FunctionType
 from typing import Any
 
 from . import looks
-from .looks import ABOVE, BELOW, Numbers, Spot, look_near, quotient, roughness, tooth
+from .looks import ABOVE, BELOW, CLOSE, KNOWN_BEND, ROUGH_BEND, Numbers, Spot, look_near, quotient, roughness, tooth
 from .loops import Decorator
 
 __all__: list[str] = []  # nothing here is public
 
 Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
+Tableau = tuple[float, float, float, float, float, int, float, float]
 
 # Each constant below was chosen for the functions of tests/catalogue.py and tests/kinds.py, and is fixed by the test of
 # tests/test_kinds.py or tests/test_estimates.py that is named, or by test_true_errors_at_random_points_of_each_kind for
@@ -78,14 +79,30 @@ def refine(work: Work, j: int, current: float, jump: float, round_off: float, po
     return slope, error, current
 
 
-def tableau(spot: Spot, first: float, side: int, work: Work) -> tuple[float, float, float, float, float, int, float]:
+def foresee(work: Work, slope: float, part: float) -> float:
+    """Return the slope from x to `part` of the last step above it, as the last row of a tableau of both sides has it.
+
+    That is Newton's interpolation through its steps: of the even quotients, and of the odd jumps.
+    """
+    slopes, jumps = work
+    square = part * part
+    even = slopes[1] - slopes[0] + (1.0 - 0.25 * square) * (slope - slopes[1])
+    # Where a row has steps beyond a kink, what is to be small is not.
+    last = 7.0 / 720.0 * jumps[2] + 31.0 / 207360.0 * (16.0 - square) * jumps[3]
+    last *= 4.0 - square if abs(jumps[3]) <= abs(jumps[2]) <= abs(jumps[1]) else 0.0
+    odd = jumps[0] + (1.0 - square) * (jumps[1] / 6.0 + last)
+    return float(slopes[0] + (1.0 - square) * even + 0.5 * part * odd)
+
+
+def tableau(spot: Spot, first: float, side: int, work: Work) -> Tableau:
     """Extrapolate the quotients of the steps ``first / 2**j``, and end where that gets worse.
 
     Return the slope, its error, the last step that it used, the round-off there, half the second derivative, the
-    side on which f was not finite, and the quantum of an f that has steps.
+    side on which f was not finite, the quantum of an f that has steps, and the step of the last row.
     """
+    work[1][1] = work[1][2] = work[1][3] = 0.0  # which a short tableau does not write
     slope, error, step, round_off, side_lost, last, quantum = math.nan, math.inf, first, 0.0, 0, math.nan, 0.0
-    bend, before, h, stalled = 0.0, 0.0, first, 0
+    before, h, stalled = 0.0, first, 0
     for j in range(LEVELS):
         h = first / 2.0**j
         current, jump, rough, side_lost = quotient(spot, h, side)
@@ -98,7 +115,6 @@ def tableau(spot: Spot, first: float, side: int, work: Work) -> tuple[float, flo
         better, new_error, current = refine(work, j, current, jump, rough, 2.0 if side != 0 else 4.0)
         if new_error <= error and better == better:  # not NaN, as of the first level
             slope, error, step, round_off = better, new_error, h, rough
-        bend = (0.5 * jump if side == 0 else before - slope) / h
         stalled += 1 if new_error > 0.5 * previous else 0
         is_worse = previous < math.inf and abs(current - last) >= 2.0 * error
         if error <= 2.0 * round_off or stalled == _STALLED or is_worse:
@@ -106,10 +122,13 @@ def tableau(spot: Spot, first: float, side: int, work: Work) -> tuple[float, flo
                 slope, step = last, 2.0 * h
             break
         last = current
+    least, bend = 2.0 * h if side_lost != 0 or quantum > 0.0 else h, 0.0
+    if error < math.inf:
+        bend = (0.5 * work[1][0] + work[1][1] / 12.0 if side == 0 else work[0][0] - slope) / least
     if error == math.inf and quantum > 0.0:
         slope, error, step, round_off = before, quantum / h, 2.0 * h, quantum / h
     error = max(error, 2.0 * spot[-1] / step) if error < math.inf else error
-    return slope, error, step, round_off, bend, side_lost, quantum
+    return slope, error, step, round_off, bend, side_lost, quantum, least
 
 
 def begin(place: Spot, first: float) -> tuple[float, int, int]:
@@ -161,7 +180,7 @@ def next_first(
     (first, scale), (new_error, round_off), (good, atol, eps, nearer) = steps, new, goals
     slope, error = abs(best[0]), best[1]
     if nearer > 0.0:
-        return nearer, _DONE if error <= FAIR * slope else -1
+        return nearer, -1
     worse = not is_new and (direction > 0 or error <= FAIR * slope)
     if worse or error <= max(good * slope, atol):
         return first, _DONE
@@ -200,12 +219,12 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
     scale = abs(value) if value != 0.0 else 1.0
     first, side, direction = begin(place, _FIRST * scale if is_free else first)
     best: Numbers = (math.nan, math.inf, 0.0, math.inf, 0.0)
-    near, line, origin = best, best[:4], first
+    near, line, origin = best, best, first
     for _ in range(_ATTEMPTS):
         if direction == _DONE:
             break
         spot = place + (noise,)  # noqa: RUF005, numba has no star here
-        slope, error, h, rough, bend, side_lost, quantum = tableau(spot, first, side, work)
+        slope, error, h, rough, bend, side_lost, quantum, last = tableau(spot, first, side, work)
         if error == math.inf:
             first, side, direction = retreat(spot, (first, scale), side_lost, side, direction)
             continue
@@ -216,7 +235,9 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
             continue
         nearer, is_known = 0.0, noise > 0.0 or direction > 0
         if not is_known and quantum == 0.0:
-            quantum, nearer, least = look_near(spot, first, (slope, error, bend, float(side)))
+            found = slope, error, bend, float(side), KNOWN_BEND if side == 0 else ROUGH_BEND
+            foreseen = foresee(work, slope, CLOSE * first / last)
+            quantum, nearer, least = look_near(spot, first, found, foreseen)
         if nearer > 0.0:
             error = max(error, 2.0 * quantum / h) if quantum > 0.0 else math.inf
         error = max(error, least)
@@ -227,7 +248,7 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
                 noise = quantum
                 continue
         if is_new:
-            line = slope, error, bend if abs(bend) * h > 8.0 * rough else 0.0, float(side)
+            line = slope, error, bend if abs(bend) * h > 8.0 * rough else 0.0, float(side), ROUGH_BEND
         best = (slope, error, h, rough, 1.0 if abs(bend) * first > 64.0 * rough else 0.0) if is_new else best
         goal = goals[0], goals[1], place[5], nearer
         first, direction = next_first((first, scale), direction, is_new, best, (error, rough), goal)
@@ -246,8 +267,8 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
 def linked(decorate: Decorator) -> Any:
     """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
     names = vars(looks) | globals()
-    near = looks.residual, looks.jump_between, looks.edge, looks.explain, looks.hidden_slope
-    own = quotient, tooth, look_near, roughness, refine, tableau, begin, retreat, is_better, next_first, look_far
+    near = quotient, tooth, look_near, roughness, looks.residual, looks.jump_between, looks.edge, looks.explain
+    own = looks.hidden_slope, refine, foresee, tableau, begin, retreat, is_better, next_first, look_far
     for function in (*near, *own, estimate):
         names[function.__name__] = decorate(FunctionType(function.__code__, names, function.__name__))
     return names["estimate"]

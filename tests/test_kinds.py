@@ -99,6 +99,62 @@ def test_few_digits_beside_something_smooth(f, slope):
         assert estimate.evaluations <= 120
 
 
+def interpolant(knots):
+    """Return cubics between knots from 0 to 10 that have the values and slopes of the sine there, and their slope."""
+    k = 10 / knots
+
+    def both(t):
+        a = k * math.floor(t / k)
+        u, rise = (t - a) / k, math.sin(a + k) - math.sin(a)
+        low, high = k * math.cos(a), k * math.cos(a + k)
+        c, d = 3 * rise - 2 * low - high, low + high - 2 * rise
+        return math.sin(a) + u * (low + u * (c + u * d)), (low + u * (2 * c + 3 * u * d)) / k
+
+    return lambda t: both(t)[0], lambda t: both(t)[1]
+
+
+def ripple(size, w):
+    return (
+        lambda t: math.exp(t / 3) + size * math.sin(w * t),
+        lambda t: math.exp(t / 3) / 3 + size * w * math.cos(w * t),
+    )
+
+
+# From afar all but some digits of these are smooth: true errors were up to 40,000 reported ones.
+FINE = [interpolant(knots) for knots in (200, 500, 1000)] + [ripple(size, 1e4) for size in (1e-6, 1e-9, 1e-11)]
+
+
+@pytest.mark.parametrize(("f", "slope"), FINE)
+def test_interpolants_of_many_knots(f, slope):
+    for x in np.random.default_rng(7).uniform(0.3, 9.7, 60).tolist():
+        estimate = estimate_derivative(f, x)
+        assert abs(estimate.value - slope(x)) <= 10 * estimate.error, x
+        assert estimate.error <= 1e-6
+        assert estimate.evaluations <= 60
+
+
+def test_interpolants_whose_structure_is_near_round_off():
+    f, slope = interpolant(2000)
+    points = np.random.default_rng(7).uniform(0.3, 9.7, 60).tolist()
+    off = [abs(e.value - slope(x)) / e.error for x, e in ((x, estimate_derivative(f, x)) for x in points)]
+    assert np.mean(np.array(off) <= 10) >= 0.9
+    assert max(off) <= 100
+
+
+@needs_jit
+def test_a_compiled_interpolant():
+    def f(x):
+        a = 0.01 * np.floor(x[0] / 0.01)
+        u, rise = (x[0] - a) / 0.01, np.sin(a + 0.01) - np.sin(a)
+        low, high = 0.01 * np.cos(a), 0.01 * np.cos(a + 0.01)
+        return np.sin(a) + u * (low + u * (3 * rise - 2 * low - high + u * (low + high - 2 * rise)))
+
+    g, slope = compiled(f), interpolant(1000)[1]
+    for x in np.random.default_rng(7).uniform(0.3, 9.7, 60).tolist():
+        estimate = estimate_gradient(g, np.array([x]))
+        assert abs(estimate.value[0] - slope(x)) <= 10 * estimate.error[0], x
+
+
 @pytest.mark.parametrize("x", [3e-6, 1e-4, -7.7e-4])
 def test_a_cancellation_over_a_power(x):
     for f, exact in [
