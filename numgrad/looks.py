@@ -49,9 +49,9 @@ _GROWTHS = 9
 # the first step that the length of a bent f is. Fixed by test_few_digits_beside_something_smooth, and by
 # test_smooth_functions_finer_than_x_cost_a_few_looks_more.
 _FARTHER, _JUMPED, _BENT, _SEEN, _SHORTER = 4.0, 2.0, 0.5, 4.0, 3.0
-# Halvings that tell a jump, of which a part remains, from a kink; and part that tells the first of some jumps: no
-# simple fraction.
-_BISECTIONS, _REMAINING, _PART = 8, 0.1, 0.42
+# Halvings that tell a jump, of which a part remains, from a kink, beyond which a look may be by little; and part that
+# tells the first of some jumps: no simple fraction. Fixed by test_a_kink_just_before_a_look_is_no_jump.
+_BISECTIONS, _REMAINING, _PART = 12, 0.1, 0.42
 # Unit: steps. Where the four looks at the far end are: many numbers of float32 apart, and not evenly, since multiples
 # of its spacing would look smooth; and the weights of their third difference, of size 1. Fixed by "float32 next to 0".
 _PLACES = (0.0, 3.4477e-6, 8.2103e-6, 14.2951e-6)
