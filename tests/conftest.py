@@ -3,8 +3,8 @@
 import gc
 
 # Numba makes many objects as it compiles, and all that the tests have compiled before stays alive. With the default of
-# 700 new objects a collection, test_recompile and test_callables took 107 CPU seconds, and 89 with these. A test that
-# needs a collection calls gc.collect().
+# 700 new objects a collection, test_recompile and test_callables take a fifth more CPU time. A test that needs a
+# collection calls gc.collect().
 gc.set_threshold(100_000, 20, 20)
 
 
