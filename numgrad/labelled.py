@@ -13,8 +13,6 @@ from .containers import Joined, in_order, of_labelled
 from .objectives.python import PythonObjective
 from .points import where_defined
 
-__all__: list[str] = []  # nothing here is public
-
 # Part of 1 + |x| by which an array is moved, to which f has not responded by any second difference.
 _PROBE = 1e-3
 

@@ -31,8 +31,6 @@ from .. import (
 from ..loops import Floats, Indices
 from .output import check_writable, warnings_below, write_whole
 
-__all__: list[str] = []  # nothing here is public
-
 Digits = tuple[Floats, Indices]
 
 _LESSONS = {

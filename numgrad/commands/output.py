@@ -21,8 +21,6 @@ from .. import __version__
 from ..display import table
 from ..threads import available_cores
 
-__all__: list[str] = []  # nothing here is public
-
 DURATIONS = (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))  # in seconds
 SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0))  # in bytes
 HEAD = ("route", "time", "quartiles", "per weight", "peak memory", "largest error", "speed-up")

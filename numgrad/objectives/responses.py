@@ -33,8 +33,6 @@ from ..arguments import ALL_COORDINATES
 from ..loops import Floats, Indices
 from ..points import EPS
 
-__all__: list[str] = []  # nothing here is public
-
 Flags = NDArray[np.bool_]
 
 # Steps of a pair, in units of its longest one, in the order in which they are tried. They are no simple parts of one
