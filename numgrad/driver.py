@@ -20,7 +20,7 @@ from .arguments import KNOWN_COMPILED, describe, is_compiled, real_number, whole
 from .bounds import Bounds, limits
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, scales
+from .points import EPS, resolution, scales
 from .processes import Engine, distribute, joblib_engine
 from .threads import MOST_WORKERS, Report, Sweep, Throughput, available_cores
 
@@ -243,8 +243,7 @@ def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[
     if known is not None:  # a compiled f has the type of its result in its signature
         return math.nan, known
     returned = objective.returned(x, args)
-    value, dtype = real_number(returned), np.asarray(returned).dtype
-    return value, max(EPS, float(np.finfo(dtype).eps)) if dtype.kind == "f" else EPS
+    return real_number(returned), max(EPS, resolution(np.asarray(returned)))
 
 
 def warn_of_digits(value: float, eps: float, h: Any, gradient: Floats) -> None:
