@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__, check_gradient, display
-from .commands import demo, output, profiling, subjects
+from .commands import demo, profiling, subjects
 from .threads import available_cores
 
 # The last two are 128 and the number of the signal, as of a program that a signal has ended.
@@ -134,7 +134,7 @@ def _profile(options: argparse.Namespace) -> int:
     shapes: Any = [*(options.shape or []), *(options.net or [])]
     if (options.function is None) != (options.at is None):
         raise argparse.ArgumentTypeError("--function and --at go together: --function MODULE:NAME --at x.npy")
-    output.check_writable(options.json, options.plot)
+    display.check_writable(options.json, options.plot)
     display.check_format(options.plot)
     if options.function is not None:
         if shapes:
@@ -142,12 +142,12 @@ def _profile(options: argparse.Namespace) -> int:
         sys.path.insert(0, os.getcwd())
         f, x = _function(options.function), _point(options.at)
         shapes = subjects.functions(options.function, f, x, options.budget)
-    old = None if options.compare is None else output.read_profile(options.compare)
+    old = None if options.compare is None else profiling.read_profile(options.compare)
     if old is not None:
-        output.check_settings(old, settings._asdict())
+        profiling.check_settings(old, settings._asdict())
     rest = settings, options.peers, options.json, options.plot
     new = _judged("profile", profiling.profile, shapes or [(784, 10)], *rest)
-    return 0 if old is None else int(output.compare(old, new) > 0)
+    return 0 if old is None else int(profiling.compare(old, new) > 0)
 
 
 def _judged(name: str, run: Any, *arguments: Any, **options: Any) -> Any:
@@ -174,7 +174,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _steps(options: argparse.Namespace) -> None:
     """Compare steps and schemes."""
-    output.check_writable(options.plot)
+    display.check_writable(options.plot)
     display.check_format(options.plot)
     profiling.compare_steps(options.plot)
 

@@ -28,8 +28,9 @@ from .. import (
     simpleNet,
     train,
 )
+from ..display import check_writable, write_whole
 from ..loops import Floats, Indices
-from .output import check_writable, warnings_below, write_whole
+from . import warnings_below
 
 Digits = tuple[Floats, Indices]
 
