@@ -18,14 +18,7 @@ from .driver import Progress, Workers, differentiate
 from .gradient import by_automatic_steps, is_perturbed, numerical_gradient, takes_containers, with_value
 from .hessian import hessian_vector_product, numerical_hessian
 from .jacobian import numerical_jacobian, usual_jacobian
-from .loops import (
-    ARGUMENT_CHANGED,
-    RESPONDED,
-    Floats,
-    interpreted_central,
-    make_central,
-    make_complex_step,
-)
+from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
 from .objectives.python import PythonObjective, run_in_place
 from .points import EPS, FLOAT64, LOSS_EPS
 from .problem import Options, Problem
