@@ -199,19 +199,14 @@ def _point(text: str) -> Any:
     """Return the array in a .npy file, or that a list as in JSON spells out; floating, so that it is no copy."""
     try:
         is_file = text.endswith(".npy")
-        given = np.load(text, allow_pickle=False) if is_file else json.loads(text, parse_int=float)
-        x = np.asarray(given)
-        if x.dtype.kind not in "fiu" or not x.size or (not is_file and _holds_bool(given)):
+        x = np.load(text, allow_pickle=False) if is_file else np.asarray(json.loads(text, parse_int=float))
+        has_bool = not is_file and ("true" in text or "false" in text)  # beside numbers, NumPy takes them for 1 and 0
+        if x.dtype.kind not in "fiu" or not x.size or has_bool:
             raise ValueError("it must hold numbers only, and one at least")
         return x if x.dtype.kind == "f" else x.astype(float)
     except (OSError, ValueError, TypeError, EOFError, RecursionError) as error:
         cure = "pass a .npy file, or a list such as '[3.0, 4.0]'"
         raise argparse.ArgumentTypeError(f"cannot read a point from {text!r}: {error}; {cure}") from None
-
-
-def _holds_bool(value: Any) -> bool:
-    """Tell whether lists hold true or false, which NumPy takes for 1 and 0 beside numbers."""
-    return any(map(_holds_bool, value)) if isinstance(value, list) else isinstance(value, bool)
 
 
 def _positive(text: str) -> int:
