@@ -393,7 +393,7 @@ class Joined(Container):
         """
         for (name, place), part in zip(self.places.items(), self.parts, strict=True):
             is_copy = name in self.copies or part is not self.arrays[name]
-            if is_copy and not np.any(hessian[place]):
+            if is_copy and part.size and not abs(hessian[place]).max():  # of a sparse one too
                 moved = self.flat.copy()
                 moved[place] += SHARE * (1.0 + np.abs(moved[place]))
                 moved = moved if ends is None else np.clip(moved, *ends).astype(moved.dtype)
