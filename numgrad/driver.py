@@ -159,12 +159,8 @@ def differentiate(
     if progress is False:
         return run(sweep, workers)
     with reporting(progress, len(out)) as report:
-        return run(sweep, workers, report and _in_coordinates(report, sweep.size, len(out)))
-
-
-def _in_coordinates(report: Report, units: int, coordinates: int) -> Report:
-    """Return `report` for a sweep each of whose units does several coordinates."""
-    return report if units == coordinates else lambda done: report(done * coordinates // units)
+        # A unit may do several coordinates.
+        return run(sweep, workers, report and (lambda done: report(done * len(out) // sweep.size)))
 
 
 def run(sweep: Sweep, workers: Workers = 1, report: Report | None = None) -> int:
