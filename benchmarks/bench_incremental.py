@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from numgrad import numerical_gradient, reference
-from numgrad.commands.profiling import Layer
+from numgrad.commands.subjects import Layer
 
 SHAPES = [(784, 10, 100), (1000, 1000, 128), (4096, 1000, 128)]
 

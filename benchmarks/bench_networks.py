@@ -21,7 +21,7 @@ from numgrad import (
     sigmoid,
     softmax,
 )
-from numgrad.commands.profiling import Layer
+from numgrad.commands.subjects import Layer
 
 SAMPLE = 500
 NETS = {

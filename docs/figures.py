@@ -24,8 +24,8 @@ from numba import njit
 from numgrad import TwoLayerNet, function_2, gradient_descent, numerical_gradient, reference, simpleNet, train
 from numgrad.__main__ import main as numgrad_command
 from numgrad.commands.demo import load_digits
-from numgrad.commands.output import DURATIONS, with_unit
-from numgrad.commands.profiling import Layer
+from numgrad.commands.subjects import Layer
+from numgrad.display import DURATIONS, with_unit
 
 DOCS = Path(__file__).parent
 SHAPES = ["64x10", "784x10", "300x300", "1000x1000", "2000x2000"]

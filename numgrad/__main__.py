@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__, check_gradient, display
-from .commands import demo, output, profiling, subjects
+from .commands import demo, profiling, subjects
 from .threads import available_cores
 
 # The last two are 128 and the number of the signal, as of a program that a signal has ended.
@@ -134,7 +134,7 @@ def _profile(options: argparse.Namespace) -> int:
     shapes: Any = [*(options.shape or []), *(options.net or [])]
     if (options.function is None) != (options.at is None):
         raise argparse.ArgumentTypeError("--function and --at go together: --function MODULE:NAME --at x.npy")
-    output.check_writable(options.json, options.plot)
+    display.check_writable(options.json, options.plot)
     display.check_format(options.plot)
     if options.function is not None:
         if shapes:
@@ -142,12 +142,12 @@ def _profile(options: argparse.Namespace) -> int:
         sys.path.insert(0, os.getcwd())
         f, x = _function(options.function), _point(options.at)
         shapes = subjects.functions(options.function, f, x, options.budget)
-    old = None if options.compare is None else output.read_profile(options.compare)
+    old = None if options.compare is None else profiling.read_profile(options.compare)
     if old is not None:
-        output.check_settings(old, settings._asdict())
+        profiling.check_settings(old, settings._asdict())
     rest = settings, options.peers, options.json, options.plot
     new = _judged("profile", profiling.profile, shapes or [(784, 10)], *rest)
-    return 0 if old is None else int(output.compare(old, new) > 0)
+    return 0 if old is None else int(profiling.compare(old, new) > 0)
 
 
 def _judged(name: str, run: Any, *arguments: Any, **options: Any) -> Any:
@@ -174,7 +174,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _steps(options: argparse.Namespace) -> None:
     """Compare steps and schemes."""
-    output.check_writable(options.plot)
+    display.check_writable(options.plot)
     display.check_format(options.plot)
     profiling.compare_steps(options.plot)
 
@@ -199,19 +199,14 @@ def _point(text: str) -> Any:
     """Return the array in a .npy file, or that a list as in JSON spells out; floating, so that it is no copy."""
     try:
         is_file = text.endswith(".npy")
-        given = np.load(text, allow_pickle=False) if is_file else json.loads(text, parse_int=float)
-        x = np.asarray(given)
-        if x.dtype.kind not in "fiu" or not x.size or (not is_file and _holds_bool(given)):
+        x = np.load(text, allow_pickle=False) if is_file else np.asarray(json.loads(text, parse_int=float))
+        has_bool = not is_file and ("true" in text or "false" in text)  # beside numbers, NumPy takes them for 1 and 0
+        if x.dtype.kind not in "fiu" or not x.size or has_bool:
             raise ValueError("it must hold numbers only, and one at least")
         return x if x.dtype.kind == "f" else x.astype(float)
     except (OSError, ValueError, TypeError, EOFError, RecursionError) as error:
         cure = "pass a .npy file, or a list such as '[3.0, 4.0]'"
         raise argparse.ArgumentTypeError(f"cannot read a point from {text!r}: {error}; {cure}") from None
-
-
-def _holds_bool(value: Any) -> bool:
-    """Tell whether lists hold true or false, which NumPy takes for 1 and 0 beside numbers."""
-    return any(map(_holds_bool, value)) if isinstance(value, list) else isinstance(value, bool)
 
 
 def _positive(text: str) -> int:

@@ -18,14 +18,7 @@ from .driver import Progress, Workers, differentiate
 from .gradient import by_automatic_steps, is_perturbed, numerical_gradient, takes_containers, with_value
 from .hessian import hessian_vector_product, numerical_hessian
 from .jacobian import numerical_jacobian, usual_jacobian
-from .loops import (
-    ARGUMENT_CHANGED,
-    RESPONDED,
-    Floats,
-    interpreted_central,
-    make_central,
-    make_complex_step,
-)
+from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
 from .objectives.python import PythonObjective, run_in_place
 from .points import EPS, FLOAT64, LOSS_EPS
 from .problem import Options, Problem
@@ -246,7 +239,9 @@ class Gradient(_Derivative):
         """
         f, args = _by_name(self.f, args, named) if named else (self.f, args)
         if x.__class__ is not np.ndarray and is_container(x) and takes_containers(f, args, x):
-            return _value_of_container(f, x, args), numerical_gradient(f, x, args=args, **self.options)
+            whole = Container(x)
+            value = arguments.real_number(whole.protected(lambda: f(renewed(whole.container()), *args)))
+            return value, numerical_gradient(f, x, args=args, **self.options)
         h, scheme, bounds, chosen = (self.options[name] for name in ("h", "scheme", "bounds", "coordinates"))
         objective = driver.as_objective(f, args, self.batch_bytes, bounds)
         point, private = objective.place(x, args)
@@ -272,11 +267,6 @@ class Gradient(_Derivative):
             ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
             driver.warn_of(flags, h, ignored, point)
         return value, gradient
-
-
-def _value_of_container(f: Any, x: Any, args: tuple[Any, ...]) -> Any:
-    whole = Container(x)
-    return arguments.real_number(whole.protected(lambda: f(renewed(whole.container()), *args)))
 
 
 class Jacobian(_Derivative):

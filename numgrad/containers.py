@@ -2,14 +2,15 @@
 
 Each array is perturbed by itself, as one that was given alone; `f` receives all of them, in the structure of what was
 given. For second derivatives and directions of checks, which move several of them, they are the parts of one flat
-array. pandas is not imported: its objects are known by the module of their class.
+array. pandas is not imported: who has an object of it, has imported it.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
-from itertools import accumulate
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from .arguments import raise_argument_changed, real_array
 from .bounds import limits
-from .points import preserving, written_through
+from .points import SHARE, preserving, where_defined, written_through
 
 __all__ = ["labels"]
 
@@ -36,10 +37,8 @@ def is_array(value: Any) -> bool:
 
 def is_labelled(value: Any) -> bool:
     """Tell whether something is a Series or a DataFrame of pandas."""
-    return hasattr(value, "to_numpy") and any(
-        kind.__module__.partition(".")[0] == "pandas" and kind.__name__ in {"Series", "DataFrame"}
-        for kind in type(value).__mro__
-    )
+    pandas = sys.modules.get("pandas")
+    return hasattr(value, "to_numpy") and pandas is not None and isinstance(value, pandas.Series | pandas.DataFrame)
 
 
 def is_container(x: Any) -> bool:
@@ -49,16 +48,14 @@ def is_container(x: Any) -> bool:
     """
     if isinstance(x, np.ndarray | float | int):
         return False
-    if isinstance(x, list | tuple):
-        if hasattr(x, "_fields"):  # a named tuple is no list of numbers or rows
-            return True
+    if isinstance(x, list | tuple) and not hasattr(x, "_fields"):  # a named tuple is no list of numbers or rows
         if set(map(type, x)) <= {float, int} or not is_tree(x):
             return False
         try:
             return np.asarray(x).dtype.kind == "O"
         except ValueError:
             return True
-    return isinstance(x, Mapping) or is_labelled(x)
+    return is_tree(x) or is_labelled(x)
 
 
 def items(tree: Any, path: str = "") -> list[tuple[str, Any]]:
@@ -207,19 +204,16 @@ class Container:
 
     def __init__(self, given: Any, name: str = "x") -> None:
         self.given = given
-        self.arrays: dict[str, NDArray[Any]] = {}
-        self.copies: set[str] = set()
+        self.arrays, self.places = dict[str, NDArray[Any]](), dict[str, slice]()
+        self.copies, self.size = set[str](), 0
         self.kinds = [part if is_labelled(part) else None for _, part in leaves(given)]
         for path, part in leaves(given):
             source = part.to_numpy() if is_labelled(part) else part
             memory, is_copy = written_through(real_array(source, f"{name}{path}"), source, f"{name}{path}")
-            self.arrays[named(path)] = memory
+            key, first, self.size = named(path), self.size, self.size + memory.size
+            self.arrays[key], self.places[key] = memory, slice(first, self.size)
             if is_copy or (source is not part and not np.may_share_memory(source, part.to_numpy())):
-                self.copies.add(named(path))
-        stops = accumulate(memory.size for memory in self.arrays.values())
-        arrays = zip(self.arrays.items(), stops, strict=True)
-        self.places = {name: slice(stop - memory.size, stop) for (name, memory), stop in arrays}
-        self.size = sum(memory.size for memory in self.arrays.values())
+                self.copies.add(key)
 
     @property
     def views(self) -> dict[str, NDArray[Any]]:
@@ -252,9 +246,8 @@ class Container:
                 in_order(kind, **{what: value})
             return dict.fromkeys(self.arrays, value)
         if set(value) != set(self.arrays):
-            raise ValueError(
-                f"{what} must be one for all arrays, or have the keys {list(self.arrays)}, got {list(value)}"
-            )
+            rule = f"{what} must be one for all arrays, or have the keys {list(self.arrays)}"
+            raise ValueError(f"{rule}, got {list(value)}")
         return dict(value)
 
     def limits(self, bounds: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
@@ -318,6 +311,33 @@ def of_labelled(f: Callable[..., Any], x: Any, name: str = "x") -> tuple[OfOneAr
     return OfOneArray(f, whole, "", ()), read_only(whole.arrays[""]) if whole.copies else whole.arrays[""]
 
 
+def with_labels(f: Any, x: Any, takes_labels: bool, **others: Any) -> tuple[Any, NDArray[Any]]:
+    """Return f as a function of an array, and the array of the Series or DataFrame `x`.
+
+    An f that takes labels receives it with them, over the same memory; another one the plain array, as for a gradient.
+    Other arguments that have its labels have them in its order, or a ValueError is raised.
+    """
+    in_order(x, **others)
+    return of_labelled(f, x) if takes_labels else (f, x.to_numpy())
+
+
+def both_with_labels(f: Any, gradient: Any, x: Any, takes_labels: bool, **others: Any) -> tuple[Any, Any, Any]:
+    """Return f, its gradient and x, for an array; of both that one which is called."""
+    if gradient is None:
+        f, array = with_labels(f, x, takes_labels, **others)
+    else:
+        checked = partial(_in_order, gradient, x) if takes_labels else gradient
+        gradient, array = with_labels(checked, x, takes_labels, **others)
+    return f, gradient, array
+
+
+def _in_order(gradient: Any, like: Any, x: Any, *args: Any) -> Any:
+    """Return what a gradient returns; ValueError if it has the labels of `like` in another order."""
+    found = gradient(x, *args)
+    in_order(like, gradient=found)
+    return found
+
+
 def renewed(value: Any) -> Any:
     """Return a new container over the same arrays."""
     kind = value.__class__
@@ -366,16 +386,30 @@ class Joined(Container):
         """Return what `work` returns; the arrays are restored after any exit."""
         return preserving(list(self.arrays.values()), lambda _: work())[0]
 
+    def has_unread_copies(self, f: Any, hessian: Any, args: tuple[Any, ...], ends: Any) -> bool:
+        """Tell whether f, as `of` gives it, does not respond to an array of which it gets a copy: all zeros may be so.
+
+        It is asked between the ends, where they are not None, and where the derivatives by the array are zero.
+        """
+        for (name, place), part in zip(self.places.items(), self.parts, strict=True):
+            is_copy = name in self.copies or part is not self.arrays[name]
+            if is_copy and part.size and not abs(hessian[place]).max():  # of a sparse one too
+                moved = self.flat.copy()
+                moved[place] += SHARE * (1.0 + np.abs(moved[place]))
+                moved = moved if ends is None else np.clip(moved, *ends).astype(moved.dtype)
+                if (moved != self.flat).any() and where_defined(partial(f, moved, *args)) == f(self.flat, *args):
+                    return True
+        return False
+
     def numbers(self, value: Any, what: str) -> Any:
         """Return an argument of numbers, one for all or by the names of the arrays, as a flat array."""
         own = self.own(value, what)
-        if names := {part for part in own.values() if isinstance(part, str)}:
-            if len(names) > 1 or not all(isinstance(part, str) for part in own.values()):
-                raise ValueError(
-                    f"{what} of second derivatives must be 'auto' for all arrays or steps for all, got {own}"
-                )
-            return names.pop()
-        return joined(np.broadcast_to(real_array(own[name], what), part.shape) for name, part in self.views.items())
+        names = [part for part in own.values() if isinstance(part, str)]
+        if not names:
+            return joined(np.broadcast_to(real_array(own[name], what), part.shape) for name, part in self.views.items())
+        if len(names) < len(own) or len(set(names)) > 1:
+            raise ValueError(f"{what} of second derivatives must be 'auto' for all arrays or steps for all, got {own}")
+        return names[0]
 
 
 class OfFlat:
@@ -385,9 +419,7 @@ class OfFlat:
     anew.
     """
 
-    def __init__(
-        self, x: Container, parts: list[NDArray[Any]], f: Callable[..., Any], gather: Callable[[Any], Any] | None = None
-    ) -> None:
+    def __init__(self, x: Container, parts: list[NDArray[Any]], f: Callable[..., Any], gather: Any = None) -> None:
         self.x, self.parts, self.f, self.gather = x, parts, f, gather
         self.plain = [part.view(np.ndarray) for part in parts]
 

@@ -16,16 +16,7 @@ from .arguments import describe, finite_real, real_array, whole_number
 from .containers import Container, in_order, is_container, is_labelled, of_labelled, relabelled
 from .driver import Progress, Workers
 from .gradient import by_automatic_steps, takes_containers
-from .loops import (
-    NOT_FINITE,
-    RESPONDED,
-    Directions,
-    Floats,
-    Rule,
-    make_central,
-    make_complex_step,
-    make_descent,
-)
+from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_complex_step, make_descent
 from .points import EPS, is_flat_float64, native_copy, written_through
 from .schemes import AnyScheme, StepSize, rule_at
 from .threads import Report

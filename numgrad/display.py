@@ -1,7 +1,7 @@
-"""How results are shown: numbers with their error, tables in a notebook, and what every picture needs.
+"""How results are shown: numbers with error or unit, tables in a notebook, what every picture needs, files.
 
-That is Axes, the user's keywords and settings, files. matplotlib is imported when one is drawn. The HTML of tables has
-no colours of its own, so that it is read in the light and in the dark.
+Pictures need Axes, and the user's keywords and settings. matplotlib is imported when one is drawn. The HTML of tables
+has no colours of its own, so that it is read in the light and in the dark.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,12 +19,8 @@ import numpy as np
 from .arguments import describe, real_array, real_number
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
-
-__all__: list[str] = []  # nothing here is public
 
 Pair = tuple[float, float]
 Style = dict[str, Any]
@@ -32,6 +29,9 @@ Style = dict[str, Any]
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 
 _DPI = 100  # pixels an inch, whatever the user's settings: a file then has the same size on every machine
+
+DURATIONS = (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))  # in seconds
+SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0))  # in bytes
 
 MOST_ROWS = 20  # of a table: it fits on a screen. Fixed by test_tables_are_short_and_begin_with_the_worst
 
@@ -77,6 +77,12 @@ def concise(value: float, error: float) -> str:
 def _shifted(value: float, power: int) -> Decimal:
     """Return ``value / 10**power`` where that power is no float, too."""
     return Decimal(value).scaleb(-power)
+
+
+def with_unit(amount: float, units: Sequence[tuple[str, float]]) -> str:
+    """Return an amount with three digits and the largest of `units` that it reaches, or the smallest."""
+    unit, size = next((pair for pair in units if amount >= pair[1]), units[-1])
+    return f"{amount / size:.3g} {unit}"
 
 
 def as_axes(ax: Any, **options: Any) -> Axes:
@@ -134,6 +140,33 @@ def check_format(file: Path | None) -> None:
     known = matplotlib_part("backend_bases").FigureCanvasBase.get_supported_filetypes()
     if file.suffix[1:] not in known:
         raise OSError(f"cannot draw {file}: its suffix must be one of {', '.join(sorted(known))}")
+
+
+def check_writable(*files: Path | None) -> None:
+    """Raise an OSError unless each file can be written; None stands for a file that nobody asked for."""
+    for file in filter(None, files):
+        if file.exists() and not file.is_file():
+            raise OSError(f"{file} is not a file")
+        try:
+            _part(file).touch()
+            _part(file).unlink()
+        except OSError as error:
+            raise OSError(f"cannot write {file}: {error.strerror}") from None
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = _part(file)
+    try:
+        part.write_bytes(content)
+        part.replace(file.resolve())
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _part(file: Path) -> Path:
+    """Return the name of the unfinished file, in the same folder so that the finished one can replace it at once."""
+    return Path(f"{file.resolve()}.part")
 
 
 def picture(

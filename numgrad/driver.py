@@ -20,11 +20,9 @@ from .arguments import KNOWN_COMPILED, describe, is_compiled, real_number, whole
 from .bounds import Bounds, limits
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, scales
+from .points import EPS, resolution, scales
 from .processes import Engine, distribute, joblib_engine
 from .threads import MOST_WORKERS, Report, Sweep, Throughput, available_cores
-
-__all__: list[str] = []  # nothing here is public
 
 # Relative error of a gradient from which on it is worth a warning: three digits are what float32 has to give at best.
 # Fixed by test_few_digits_of_f_are_warned_of_once in tests/test_gradient.py.
@@ -161,12 +159,8 @@ def differentiate(
     if progress is False:
         return run(sweep, workers)
     with reporting(progress, len(out)) as report:
-        return run(sweep, workers, report and _in_coordinates(report, sweep.size, len(out)))
-
-
-def _in_coordinates(report: Report, units: int, coordinates: int) -> Report:
-    """Return `report` for a sweep each of whose units does several coordinates."""
-    return report if units == coordinates else lambda done: report(done * coordinates // units)
+        # A unit may do several coordinates.
+        return run(sweep, workers, report and (lambda done: report(done * len(out) // sweep.size)))
 
 
 def run(sweep: Sweep, workers: Workers = 1, report: Report | None = None) -> int:
@@ -245,8 +239,7 @@ def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[
     if known is not None:  # a compiled f has the type of its result in its signature
         return math.nan, known
     returned = objective.returned(x, args)
-    value, dtype = real_number(returned), np.asarray(returned).dtype
-    return value, max(EPS, float(np.finfo(dtype).eps)) if dtype.kind == "f" else EPS
+    return real_number(returned), max(EPS, resolution(np.asarray(returned)))
 
 
 def warn_of_digits(value: float, eps: float, h: Any, gradient: Floats) -> None:

@@ -13,16 +13,7 @@ from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .magnitudes import LONG, SMALL, least_magnitude, lengthen, of_few_digits, rounding_near
-from .points import (
-    EPS,
-    LOSS_EPS,
-    check_argument_is_all,
-    depends_on,
-    is_narrow,
-    private_copy,
-    resolution,
-    scales,
-)
+from .points import EPS, LOSS_EPS, check_argument_is_all, depends_on, is_narrow, private_copy, resolution, scales
 from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at
 
 __all__ = ["numerical_diff"]

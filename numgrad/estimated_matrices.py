@@ -16,7 +16,6 @@ from .driver import Progress, Workers
 from .estimate_loops import COLUMNS, make_second_estimates
 from .estimates import Estimate, problem_of
 from .gradient import takes_containers
-from .labelled import warn_of_copies
 from .loops import Directions, Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
@@ -180,7 +179,7 @@ def estimate_hessian(
         def estimated() -> Estimate[Any]:
             found = estimate_hessian(of_flat, joined.flat, **options)
             seen = np.where(np.abs(found.value) > _HIDDEN * found.error, found.value, 0.0)
-            warn_of_copies(joined, of_flat, seen, args, options["bounds"])
+            driver.warn_of(0, 1.0, joined.has_unread_copies(of_flat, seen, args, options["bounds"]), joined.flat)
             return found
 
         return joined.run(estimated)  # type: ignore[no-any-return]

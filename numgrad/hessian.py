@@ -12,11 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import check_callable, describe, plain_numbers, real_array
-from .containers import Joined, is_container, is_labelled
+from .containers import Joined, both_with_labels, is_container, is_labelled
 from .curvature import SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes, steps_at, warn_of
 from .driver import Progress, Workers
 from .gradient import noise_at, takes_containers
-from .labelled import both_with_labels, warn_of_copies
 from .loops import Floats
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective
@@ -154,10 +153,11 @@ def numerical_hessian(
     """
     options = {"args": args, "workers": workers, "progress": progress, "scheme": scheme, "bounds": bounds}
     check_callable(gradient)
-    if x.__class__ is not np.ndarray and is_labelled(x):
-        f, gradient, x = both_with_labels(f, gradient, x, args, h=h, bounds=bounds)
-    elif x.__class__ is not np.ndarray and is_container(x) and takes_containers(gradient or f, args, x):
-        return _of_container(f, x, h, gradient, options | {"sparsity": sparsity, "out": out, "resume": resume})
+    if x.__class__ is not np.ndarray and is_container(x):
+        is_received = takes_containers(gradient or f, args, x)
+        if not is_labelled(x):
+            return _of_container(f, x, h, gradient, options | {"sparsity": sparsity, "out": out, "resume": resume})
+        f, gradient, x = both_with_labels(f, gradient, x, is_received, h=h, bounds=bounds)
     if gradient is None and sparsity is None and hasattr(f.__class__, "_hessian"):
         return own_hessian(f, x, h, (args, out, scheme, bounds), workers, progress)
     takes_values = gradient is None and not is_cheap(f)
@@ -258,7 +258,7 @@ def hessian_vector_product(
     """
     check_callable(gradient)
     if x.__class__ is not np.ndarray and is_labelled(x):
-        f, gradient, x = both_with_labels(f, gradient, x, args, h=h, v=v)
+        f, gradient, x = both_with_labels(f, gradient, x, takes_containers(gradient or f, args, x), h=h, v=v)
     objective = _asked(f, gradient, (x, args), workers)
     point, private = PythonObjective(f).place(x, args)
     plain, direction, eps, value = point.view(np.ndarray), private_copy(plain_numbers(v, "v")), EPS, math.nan
@@ -269,8 +269,8 @@ def hessian_vector_product(
     power = math.frexp(float(np.abs(direction).max()))[1]  # so that no quotient below overflows
     product = _Product(f, gradient, point, np.ldexp(direction, -power).reshape(-1), (args, workers))
     is_auto, derivative = isinstance(h, str), 2 if product.takes_values else 1
-    if derivative == 2:
-        value, eps = driver.eps_of_values(objective, point, args) if is_auto else (value, EPS)
+    if derivative == 2 and is_auto:
+        value, eps = driver.eps_of_values(objective, point, args)
     known = as_scheme("central", derivative)
     for _ in range(2):
         steps = steps_at(plain, h, known, eps)
@@ -326,7 +326,8 @@ def _of_container(f: Any, x: Any, h: Any, gradient: Any, options: dict[str, Any]
     def hessian() -> Any:
         found = numerical_hessian(of_flat, joined.flat, joined.numbers(h, "h"), **options)
         if gradient is None:
-            warn_of_copies(joined, of_flat, found, options["args"], options["bounds"])
+            is_ignored = joined.has_unread_copies(of_flat, found, options["args"], options["bounds"])
+            driver.warn_of(0, 1.0, is_ignored, joined.flat)
         return found
 
     return joined.run(hessian)
@@ -477,8 +478,7 @@ def _gradients(gradient: Any, x: NDArray[Any], moves: Floats, args: tuple[Any, .
         array = plain_numbers(returned, "what gradient returns")
         if array.shape != x.shape:
             raise ValueError(f"gradient must return an array of the shape of x, {x.shape}, got {describe(array)}")
-        if array.dtype.kind == "f":
-            spacings.append(resolution(array))
+        spacings.append(resolution(array))
         return private_copy(array).reshape(-1)
 
     found, rule = np.empty(moves.shape), sum_of_values(1.0)._replace(columns=x.size)

@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import (
-    FLOAT64,
-    describe,
-    finite_real,
-    plain_numbers,
-    random_generator,
-    real_array,
-    whole_number,
-)
+from .arguments import FLOAT64, describe, finite_real, plain_numbers, random_generator, real_array, whole_number
 from .functions import labels_of, losses_of, relu, sigmoid, softmax
 from .gradient import numerical_gradient
 from .loops import Floats

@@ -16,8 +16,6 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__: list[str] = []  # nothing here is public
-
 # Compared by `is` first, which takes less time than `==`. Native float64 arrays nearly always have this very object.
 FLOAT64 = np.dtype(np.float64)
 EPS = float(np.finfo(np.float64).eps)
@@ -26,7 +24,7 @@ EPS = float(np.finfo(np.float64).eps)
 _FEW, _BLOCK = 512, 8192
 # Part of 1 + |x| by which memory is displaced to see whether f reads it: far beyond round-off, and still near x.
 # Fixed by the tests of tests/test_other_memory.py.
-_SHARE = 1e-3
+SHARE = 1e-3
 # The eps at which a float64 step is lost: a thousandth of it goes where x + h is rounded.
 # Fixed by test_a_step_that_loses_a_thousandth_is_warned_of in tests/test_gradient.py.
 LOSS_EPS = 1e3 * EPS
@@ -171,7 +169,7 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
     plain = memory.view(np.ndarray)
 
     def displaced(saved: list[NDArray[Any]]) -> bytes:
-        plain[...] = saved[0] + (_SHARE * (1.0 + np.abs(saved[0]))).astype(plain.dtype)
+        plain[...] = saved[0] + (SHARE * (1.0 + np.abs(saved[0]))).astype(plain.dtype)
         try:
             return np.asarray(evaluate()).tobytes()
         except Exception as error:  # noqa: BLE001, f need not be defined at a point that nobody asked for
@@ -224,7 +222,7 @@ def check_separate(f: Any, x: NDArray[Any], alone: Any, values: Callable[[NDArra
     """
     if is_separate(f):
         return
-    move = _SHARE * (1.0 + np.abs(x))
+    move = SHARE * (1.0 + np.abs(x))
     others = np.stack([x + move, x, x + 0.3 * move])
     if ends_at is not None:
         low, high = (end.reshape(x.shape) for end in ends_at(x))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
 from .bounds import ends_of_lines, storable
-from .containers import is_labelled
+from .containers import is_labelled, with_labels
 from .driver import Progress, Workers
-from .labelled import with_labels
+from .gradient import takes_containers
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_central, make_complex_step
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
@@ -69,7 +69,8 @@ class Problem:
 
     def __init__(self, f: Any, x: Any, options: Options) -> None:
         if x.__class__ is not np.ndarray and is_labelled(x):
-            f, x = with_labels(f, x, options.args, options.vectorized, h=options.h, bounds=options.bounds)
+            takes_labels = takes_containers(f, options.args, x, options.vectorized)
+            f, x = with_labels(f, x, takes_labels, h=options.h, bounds=options.bounds)
         self.f, self.x, self.h, self.options = f, x, options.h, options
         self.objective = _objective(f, x, options)
         driver.check_progress(options.progress)

@@ -32,10 +32,8 @@ from .gradient import is_perturbed, with_value
 from .loops import Directions, Floats, Indices
 from .noise import is_quiet, noise_of, spacings
 from .objectives.python import PythonObjective
-from .points import EPS, is_narrow, preserving, private_copy
+from .points import EPS, is_narrow, preserving, private_copy, resolution
 from .schemes import SchemeName, along_rows, rule_at, steps_of, sum_of_values
-
-__all__: list[str] = []  # nothing here is public
 
 # Roundings of f, each eps |f| / h, that the bar of two sweeps allows for: f adds up many terms.
 # Fixed by test_right_gradients_pass_and_wrong_ones_fail_at_every_scale_of_x in tests/test_checking.py.
@@ -56,10 +54,6 @@ _OF_BOUNDS = 0.25
 # coordinates that then moves. Fixed by "x in float32, directions" of tests/check_kinds.py.
 _LOOKS = 3
 _BITS = (8, 11, 24)  # of bfloat16, float16 and float32
-
-
-def _eps(array: NDArray[Any]) -> float:
-    return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else EPS
 
 
 class Sides:
@@ -102,8 +96,8 @@ class Sides:
         self.whole = np.concatenate([part.reshape(-1) for part in parts] or [np.empty(0)])
         objective, memory, args = self.objective_of(None, self.objective)
         returned = objective.returned(memory, args)
-        self.value, own = real_number(returned), _eps(np.asarray(returned))
-        self.eps = max([own, *map(_eps, self.x.values()), *map(_eps, parts)])
+        self.value, own = real_number(returned), resolution(np.asarray(returned))
+        self.eps = max([own, *map(resolution, self.x.values()), *map(resolution, parts)])
         self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
         largest = float(np.abs(self.whole).max(initial=0.0))
         self.floor = self.eps * largest if math.isfinite(largest) else 0.0
@@ -158,7 +152,7 @@ class Sides:
     @cached_property
     def least(self) -> Floats:
         """The smallest step of each coordinate: four of the spacings of what x stores; 0 where no step moves it."""
-        eps = np.repeat([_eps(array) for array in self.x.values()], self.counts)
+        eps = np.repeat([resolution(array) for array in self.x.values()], self.counts)
         least: Floats = 4.0 * eps * np.where(np.isfinite(self.flat), np.abs(self.flat), 0.0)
         return least
 
@@ -297,6 +291,7 @@ def _addresses(array: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def rms(array: NDArray[Any]) -> float:
+    """Return the root of the mean square, 0 of no elements."""
     return float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) if array.size else 0.0
 
 

@@ -402,6 +402,15 @@ def test_second_derivatives_and_jacobians_keep_the_labels_of_pandas():
             call(variance, pd.Series([1.0, 2.0], dtype=object))
 
 
+def test_a_sparse_hessian_of_arrays_of_which_one_is_a_copy():
+    pytest.importorskip("scipy")
+    x = {"W": [1.0, 2.0], "b": np.array([3.0]), "empty": []}
+    hessian = numerical_hessian(lambda p: p["W"][0] ** 2 * p["W"][1] + p["b"][0] ** 2, x, sparsity=np.ones((3, 3)))
+    assert np.allclose(hessian.toarray(), [[4, 2, 0], [2, 0, 0], [0, 0, 2]], atol=1e-6)
+    with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):
+        numerical_hessian(lambda p: p["b"][0] ** 2, x, sparsity=np.ones((3, 3)))
+
+
 def test_misuse_of_hessians_of_containers_leaves_the_memory():
     W, b = arrays()
     before = W.tobytes(), b.tobytes()

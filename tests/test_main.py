@@ -15,7 +15,8 @@ import pytest
 from problems import needs_jit
 
 from numgrad import __main__ as main
-from numgrad.commands import demo, output, profiling
+from numgrad import display
+from numgrad.commands import demo, profiling, subjects
 
 SMALL = ["demo", "--iterations", "2", "--net-iterations", "2", "--batch", "2", "--workers", "1"]
 
@@ -153,7 +154,7 @@ def test_ctrl_c_keeps_what_profile_has_finished(monkeypatch, capsys, tmp_path):
         yield profiling.Route("NumPy backprop", lambda count: layer.backprop().reshape(-1), whole=True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(profiling.Layer, "routes", two_routes)
+    monkeypatch.setattr(subjects.Layer, "routes", two_routes)
     file = tmp_path / "p.json"
     assert main.main(["profile", "--shape", "4x3", "--batch", "2", "--json", str(file)]) == 130
     printed = capsys.readouterr().out
@@ -168,7 +169,7 @@ def test_an_old_file_survives_where_nothing_could_be_written(monkeypatch, tmp_pa
     def fails(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(output, "write_whole", fails)
+    monkeypatch.setattr(display, "write_whole", fails)
     file = tmp_path / "p.json"
     file.write_text("old")
     assert main.main(["profile", "--shape", "1x1", "--batch", "1", "--budget", "0.01", "--json", str(file)]) == 130
@@ -338,13 +339,13 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_profile_is_told_before_anything_is_measured(damage, tmp_path, monkeypatch, capsys):
-    row = dict.fromkeys(output.Measurement._fields, 1.0) | {"route": "compiled", "subject": "2 x 3"}
+    row = dict.fromkeys(profiling.Measurement._fields, 1.0) | {"route": "compiled", "subject": "2 x 3"}
     row |= {"shape": [2, 3], "samples": [1.0, 2.0]}
     settings = {"batch": 100, "h": 1e-4, "workers": 1}
     profile = {"settings": settings, "date": "today", "machine": "mine", "measurements": [row]}
     file = tmp_path / "old.json"
     file.write_text(json.dumps(profile))
-    assert output.read_profile(file).rows[0].seconds == 1.0
+    assert profiling.read_profile(file).rows[0].seconds == 1.0
     DAMAGES[damage](profile, row)
     file.write_text(json.dumps(profile))
     monkeypatch.setattr(profiling, "profile", None)

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 
 from numgrad import History, check_gradient, descent_path, display, function_1, function_2, plotting
 from numgrad.commands import profiling
-from numgrad.commands.output import Measurement
+from numgrad.commands.profiling import Measurement
 
 mpl.use("agg")
 

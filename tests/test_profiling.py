@@ -5,14 +5,15 @@ import pytest
 from numba import njit
 from problems import needs_jit
 
-from numgrad.commands import output, profiling, subjects
+from numgrad import commands, display
+from numgrad.commands import profiling, subjects
 
 NAMES = ["NumPy reference", "Python callable", "compiled", "incremental", "NumPy backprop"]
 
 
 @pytest.fixture
 def layer():
-    return profiling.Layer(6, 5, 4)
+    return subjects.Layer(6, 5, 4)
 
 
 @needs_jit
@@ -88,22 +89,22 @@ def test_the_memory_of_a_whole_gradient_is_counted(layer):
     [(7200, "2 h"), (90, "1.5 min"), (2.5, "2.5 s"), (1e-3, "1 ms"), (2e-6, "2 us"), (5e-9, "5 ns")],
 )
 def test_durations(seconds, text):
-    assert output.with_unit(seconds, output.DURATIONS) == text
+    assert display.with_unit(seconds, display.DURATIONS) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1500, "1.5 kB"), (2 * 10**6, "2 MB"), (3 * 10**9, "3 GB")])
 def test_sizes(count, text):
-    assert output.with_unit(count, output.SIZES) == text
+    assert display.with_unit(count, display.SIZES) == text
 
 
 def test_the_status_shows_on_a_terminal_only(capsys, monkeypatch):
-    output.show_status("working")
+    commands.show_status("working")
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(output.sys.stderr, "isatty", lambda: True)
-    output.show_status("working")
+    monkeypatch.setattr(commands.sys.stderr, "isatty", lambda: True)
+    commands.show_status("working")
     assert capsys.readouterr().err == "\r\033[Kworking"
-    monkeypatch.setattr(output.sys, "stderr", None)
-    output.show_status("working")
+    monkeypatch.setattr(commands.sys, "stderr", None)
+    commands.show_status("working")
     assert capsys.readouterr() == ("", "")
 
 
@@ -153,7 +154,9 @@ def test_a_hessian_that_takes_too_long_is_left_out(capsys):
 
 
 def row_of(samples, route="compiled"):
-    return output.Measurement(route, (3,), 3, float(np.median(samples)), 5, 3, 0, 0.0, 1.0, "gradient of m:f", samples)
+    return profiling.Measurement(
+        route, (3,), 3, float(np.median(samples)), 5, 3, 0, 0.0, 1.0, "gradient of m:f", samples
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,12 +171,12 @@ def row_of(samples, route="compiled"):
     ],
 )
 def test_what_is_slower_beyond_the_spread_is_found(old, new, word):
-    assert output.verdict(row_of(old), row_of(new)) == word
+    assert profiling.verdict(row_of(old), row_of(new)) == word
 
 
 def test_a_profile_is_a_table_with_the_slowest_first():
     rows = [row_of((1.0, 2.0, 3.0), f"<b>{k}") for k in range(25)] + [row_of((7.0,) * 3, "slow")]
-    html = output.Profile(output.facts(), rows)._repr_html_()
+    html = profiling.Profile(profiling.facts(), rows)._repr_html_()
     assert "<b>" not in html
     assert html.index("slow") < html.index("&lt;b&gt;0")
     assert html.count("<tr>") == 21

@@ -28,10 +28,9 @@ from .. import (
     simpleNet,
     train,
 )
+from ..display import check_writable, write_whole
 from ..loops import Floats, Indices
-from .output import check_writable, warnings_below, write_whole
-
-__all__: list[str] = []  # nothing here is public
+from . import warnings_below
 
 Digits = tuple[Floats, Indices]
 

@@ -1,28 +1,34 @@
-"""What a derivative costs by each route, and how exact each scheme is at each step."""
+"""What a derivative costs by each route, also beside what it did before, and how exact each scheme is at each step."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
+import platform
 import time
 import tracemalloc
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import partial
+from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import display, numerical_diff
+from .. import __version__, display, numerical_diff
+from ..display import DURATIONS, SIZES, with_unit
 from ..schemes import SCHEMES
-from . import output
-from .subjects import Layer, Network, Route, Subject
+from ..threads import available_cores
+from . import show_status, warnings_below
+from .subjects import Route, Subject, made
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ..loops import Floats
-
-__all__: list[str] = []  # nothing here is public
 
 _TRACED = 16  # coordinates in the measurement of memory: tracing slows Python down, and only the result grows with more
 # A sample of coordinates grows fourfold while it fits this often into the budget: 5 repeats of the next one then fit.
@@ -32,6 +38,18 @@ _MARKS = "osD^vPX*"  # they tell lines apart in a picture printed in grey
 # Seconds that a sample takes at least, by several calls: it outlasts what interrupts a busy machine.
 _SAMPLE = 0.02
 _SHORTEST = 1e-9  # seconds: the resolution of the clock, so that no speed-up is infinite
+
+HEAD = ("route", "time", "quartiles", "per weight", "peak memory", "largest error", "speed-up")
+_COLUMNS = "{:18}{:>10}{:>21}{:>12}{:>13}{:>15}{:>12}"  # widths in characters
+TABLE_HEAD = _COLUMNS.format(*HEAD)
+_CHANGES = "{:44}{:>12}{:>12}{:>9}  {}"  # the same, of what is compared
+# Samples from which on there is a spread.
+_FEWEST = 3
+# Part of the time by which a shared machine drifts between two runs; 13 % were measured. Fixed by
+# test_what_is_slower_beyond_the_spread_is_found in tests/test_profiling.py.
+_DRIFT = 0.15
+# What a profile says of itself, and of what kind.
+_FACTS: dict[str, type] = {"machine": str, "date": str, "settings": dict}
 
 
 class Settings(NamedTuple):
@@ -44,9 +62,69 @@ class Settings(NamedTuple):
     budget: float  # seconds for the gradients of one route
 
 
+class Measurement(NamedTuple):
+    """What one route cost for one shape: seconds a gradient (the median of `repeats`), peak bytes, largest error."""
+
+    route: str
+    shape: tuple[int, ...]
+    weights: int
+    seconds: float
+    repeats: int
+    coordinates: int  # that were computed; fewer than there are weights make `seconds` a projection
+    peak_bytes: int
+    largest_error: float
+    speed_up: float  # against the first route
+    subject: str = ""  # what was differentiated
+    samples: tuple[float, ...] = ()  # seconds of each repeat, projected likewise
+
+    @property
+    def quartiles(self) -> tuple[float, float, float]:
+        """Return the lower quartile of the samples, their median and the upper quartile, in seconds."""
+        lower, median, upper = np.quantile(self.samples or [self.seconds], [0.25, 0.5, 0.75]).tolist()
+        return lower, median, upper
+
+    @property
+    def projected(self) -> bool:
+        """Tell whether `seconds` was projected from a sample of the coordinates."""
+        return self.coordinates < self.weights
+
+    def __str__(self) -> str:
+        return _COLUMNS.format(*self.cells())
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells of its row in a table."""
+        lower, _, upper = (with_unit(seconds, DURATIONS) for seconds in self.quartiles)
+        return (
+            self.route,
+            "~" * self.projected + with_unit(self.seconds, DURATIONS),
+            f"{lower} - {upper}" if len(self.samples) > 1 else "-",
+            with_unit(self.seconds / self.weights, DURATIONS),
+            with_unit(self.peak_bytes, SIZES),
+            f"{self.largest_error:.1e}",
+            f"{self.speed_up:,.3g}x" if self.speed_up < 100 else f"{self.speed_up:,.0f}x",
+        )
+
+
+class Profile(NamedTuple):
+    """What a profile has measured, and on which machine, when, and with what."""
+
+    facts: dict[str, Any]
+    rows: list[Measurement]
+
+    def to_json(self) -> bytes:
+        """Return it as the text of a file."""
+        rows = [row._asdict() | {"quartiles": row.quartiles, "projected": row.projected} for row in self.rows]
+        return json.dumps(self.facts | {"measurements": rows}, indent=1).encode() + b"\n"
+
+    def _repr_html_(self) -> str:
+        rows = sorted(self.rows, key=lambda row: -row.seconds)
+        cells = [(row.subject, *row.cells()) for row in rows]
+        return display.table(("of", *HEAD), cells, caption=f"{self.facts['machine']}, {self.facts['date']}")
+
+
 def measure(
     route: Route, layer: Subject, repeat: int = 5, budget: float = 10.0, baseline: float | None = None
-) -> output.Measurement:
+) -> Measurement:
     """Measure one route.
 
     A gradient that takes longer than `budget` seconds is projected from a sample of its coordinates. Repeats end when
@@ -70,13 +148,13 @@ def measure(
     Measurement
     """
     size = layer.flat.size
-    output.show_status(f"{route.name}: compiling")
+    show_status(f"{route.name}: compiling")
     route.gradient(1)
     peak = _peak_bytes(route, size)
     count = size if route.whole else _affordable(route, size, budget)
     times, calls = list[float](), 1
     while len(times) < repeat and (not times or calls * (sum(times) + times[-1]) <= budget):
-        output.show_status(f"{route.name}: gradient {len(times) + 1} of {repeat}, {count:,} of {size:,} coordinates")
+        show_status(f"{route.name}: gradient {len(times) + 1} of {repeat}, {count:,} of {size:,} coordinates")
         seconds, gradient = _timed(route, count, calls)
         if calls * seconds < _SAMPLE and not times and calls == 1:
             calls = math.ceil(_SAMPLE / seconds)
@@ -85,7 +163,7 @@ def measure(
     samples = tuple(size / count * seconds for seconds in times)
     seconds, exact = float(np.median(samples)), np.ravel(layer.exact(count))[: len(gradient)]
     numbers = count, peak, float(np.abs(gradient - exact).max()), (baseline or seconds) / seconds
-    return output.Measurement(route.name, layer.shape, size, seconds, len(times), *numbers, layer.title, samples)
+    return Measurement(route.name, layer.shape, size, seconds, len(times), *numbers, layer.title, samples)
 
 
 def _affordable(route: Route, size: int, budget: float) -> int:
@@ -120,7 +198,7 @@ def _peak_bytes(route: Route, size: int) -> int:
 
 def profile(
     subjects: Iterable[Any], settings: Settings, peers: bool, json_file: Path | None, plot_file: Path | None
-) -> output.Profile:
+) -> Profile:
     """Measure every route for each of `subjects`, print a table as it grows, write the files, and return the profile.
 
     Parameters
@@ -141,51 +219,128 @@ def profile(
     KeyboardInterrupt
         After Ctrl-C, when the files hold what was finished.
     """
-    done: list[output.Measurement] = []
+    done: list[Measurement] = []
     complete, threads = False, f"{settings.workers} thread{'s' * (settings.workers > 1)}"
-    print(f"{output.machine()}; batch {settings.batch}, h = {settings.h:g}, {threads}")
+    print(f"{machine()}; batch {settings.batch}, h = {settings.h:g}, {threads}")
     try:
         for subject in subjects:
             _profile_subject(subject, settings, peers, done)
         complete = True
     finally:
-        found = output.Profile(output.facts() | {"complete": complete, "settings": settings._asdict()}, done)
+        found = Profile(facts() | {"complete": complete, "settings": settings._asdict()}, done)
         if json_file is not None:
-            output.write_whole(json_file, found.to_json())
+            display.write_whole(json_file, found.to_json())
         if plot_file is not None and done:
             chart = partial(plot_profile, done)
-            output.write_whole(plot_file, display.picture(chart, plot_file.suffix[1:], output.machine()))
+            display.write_whole(plot_file, display.picture(chart, plot_file.suffix[1:], machine()))
     return found
 
 
-def _made(subject: Any, batch: int) -> Subject:
-    """Return the layer or the net of a shape, or the function that was given."""
-    if not isinstance(subject, tuple):
-        return subject  # type: ignore[no-any-return]
-    try:
-        return Layer(*subject, batch) if len(subject) == 2 else Network(subject, batch)
-    except (MemoryError, ValueError):
-        name = " x ".join(map(str, subject))
-        raise MemoryError(f"a layer of {name} at batch {batch} does not fit into memory") from None
-
-
-def _profile_subject(subject: Any, settings: Settings, peers: bool, done: list[output.Measurement]) -> None:
+def _profile_subject(subject: Any, settings: Settings, peers: bool, done: list[Measurement]) -> None:
     """Measure the routes for one subject, and append each to `done` and to the printed table."""
-    layer = _made(subject, settings.batch)
+    layer = made(subject, settings.batch)
     count = f"{layer.flat.size:,} {'weights' if isinstance(subject, tuple) else 'coordinates'}"
-    print(f"\n{layer.title}, {count}\n{output.TABLE_HEAD}")
-    baseline, projected = None, False
+    print(f"\n{layer.title}, {count}\n{TABLE_HEAD}")
+    own = list[Measurement]()
     for route in layer.routes(settings.h, settings.workers, peers):
-        with output.warnings_below(18):
+        with warnings_below(18):
             try:
-                row = measure(route, layer, settings.repeat, settings.budget, baseline)
+                row = measure(route, layer, settings.repeat, settings.budget, own[0].seconds if own else None)
             finally:
-                output.show_status("")
+                show_status("")
+            own.append(row)
             done.append(row)
             print(row, flush=True)
-        baseline, projected = baseline or row.seconds, projected or row.projected
-    if projected:
+    if any(row.projected for row in own):
         print("~ projected from a sample of the coordinates")
+
+
+def facts() -> dict[str, Any]:
+    """Return the machine, the date, the versions, and the threads of the BLAS, None where threadpoolctl is missing."""
+    threads = None
+    if find_spec("threadpoolctl"):
+        pools = import_module("threadpoolctl").threadpool_info()
+        threads = max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default=None)
+    versions = {"numgrad": __version__, "python": platform.python_version(), "numpy": np.__version__}
+    others = "numba", "scipy", "numdifftools", "jacobi"
+    versions |= {name: metadata.version(name) for name in others if find_spec(name)}
+    date = datetime.now().astimezone().isoformat(timespec="seconds")
+    return {"machine": machine(), "date": date, "versions": versions, "blas_threads": threads}
+
+
+def read_profile(file: Path | str) -> Profile:
+    """Return the profile that `--json` has written.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read, or holds none.
+    """
+    try:
+        found = json.loads(Path(file).read_text())
+        rows = [Measurement(*(row[name] for name in Measurement._fields)) for row in found.pop("measurements")]
+        rows = [row._replace(samples=tuple(row.samples), shape=tuple(row.shape)) for row in rows]
+        if all(map(_is_row, rows)) and all(isinstance(found[name], kind) for name, kind in _FACTS.items()):
+            return Profile(found, rows)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        pass
+    raise OSError(f"cannot read a profile from {file}: it must be what numgrad profile --json writes")
+
+
+def _is_row(row: Measurement) -> bool:
+    """Tell whether what was read of a route can be compared: its names, and times that are finite and positive."""
+    times = (row.seconds, *row.samples)
+    is_named = isinstance(row.route, str) and isinstance(row.subject, str)
+    return is_named and all(isinstance(seconds, int | float) and 0.0 < float(seconds) < math.inf for seconds in times)
+
+
+def check_settings(old: Profile, settings: dict[str, Any]) -> None:
+    """Raise an OSError if the older profile was measured with other settings."""
+    for name in ("batch", "h", "workers"):
+        if (was := old.facts["settings"].get(name)) != settings[name]:
+            raise OSError(f"cannot compare profiles of different settings: --{name} was {was!r}, is {settings[name]!r}")
+
+
+def verdict(old: Measurement, new: Measurement) -> str:
+    """Return whether a row is slower: its quartiles lie farther above the older ones than these are apart."""
+    if min(len(old.samples), len(new.samples)) < _FEWEST:
+        return "too few samples"
+    (low, median, high), (new_low, _, new_high) = old.quartiles, new.quartiles
+    drift = _DRIFT * median
+    if new_low - high > max(high - low, drift):
+        return "SLOWER"
+    return "faster" if low - new_high > max(new_high - new_low, drift) else "same"
+
+
+def compare(old: Profile, new: Profile) -> int:
+    """Print how the rows that both profiles have differ, and return how many are slower beyond the spread.
+
+    Raises
+    ------
+    OSError
+        If they have no row in common.
+    """
+    before = {(row.subject, row.route): row for row in old.rows}
+    pairs = [(before[key], row) for row in new.rows if (key := (row.subject, row.route)) in before]
+    if not pairs:
+        raise OSError("cannot compare profiles that have no row in common")
+    print(f"\nagainst {old.facts['date']}" + ", another machine" * (old.facts["machine"] != new.facts["machine"]))
+    print(_CHANGES.format("route", "before", "now", "ratio", ""))
+    verdicts = [verdict(*pair) for pair in pairs]
+    for (was, row), text in zip(pairs, verdicts, strict=True):
+        times = (with_unit(one.seconds, DURATIONS) for one in (was, row))
+        print(_CHANGES.format(f"{row.subject}, {row.route}", *times, f"{row.seconds / was.seconds:.2f}x", text))
+    return verdicts.count("SLOWER")
+
+
+def machine() -> str:
+    """Return the processor, the number of cores that may be used, and the versions that matter."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    packages = f"numpy {np.__version__}, numba {metadata.version('numba')}, numgrad {__version__}"
+    return f"{name}, {available_cores()} cores, Python {platform.python_version()}, {packages}"
 
 
 def compare_steps(plot_file: Path | None) -> None:
@@ -208,7 +363,7 @@ def compare_steps(plot_file: Path | None) -> None:
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
-        output.write_whole(plot_file, display.picture(partial(plot_steps, steps, errors), plot_file.suffix[1:]))
+        display.write_whole(plot_file, display.picture(partial(plot_steps, steps, errors), plot_file.suffix[1:]))
 
 
 def plot_steps(steps: list[float], errors: dict[str, list[float]], ax: Axes) -> None:
@@ -222,7 +377,7 @@ def plot_steps(steps: list[float], errors: dict[str, list[float]], ax: Axes) -> 
     _log_log(ax, xlabel="step h", ylabel="relative error of exp'(1)", title=title)
 
 
-def plot_profile(measurements: Sequence[output.Measurement], ax: Axes) -> None:
+def plot_profile(measurements: Sequence[Measurement], ax: Axes) -> None:
     """Draw the time of a derivative against the number of weights, one line a route, hollow where it is projected."""
     names = [f"{row.subject}: {row.route}" if " of " in row.subject else row.route for row in measurements]
     for k, route in enumerate(dict.fromkeys(names)):

@@ -25,15 +25,13 @@ from .. import (
 )
 from ..arguments import describe, is_compiled, raise_argument_changed, real_array, real_number
 from ..containers import flat_of
+from ..display import DURATIONS, with_unit
 from ..points import is_unchanged, native_copy
-from . import output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..loops import Floats
-
-__all__: list[str] = []  # nothing here is public
 
 # The functions of this package for each derivative; the latter gives what the errors are measured against.
 _KINDS: dict[str, Any] = {
@@ -197,10 +195,21 @@ def functions(name: str, f: Callable[..., Any], x: NDArray[Any], budget: float) 
     if is_scalar and seconds <= budget:
         yield Function(name, f, x, "Hessian")
     elif is_scalar:
-        print(f"no Hessian of {name}: it would take {output.with_unit(seconds, output.DURATIONS)}, see --budget")
+        print(f"no Hessian of {name}: it would take {with_unit(seconds, DURATIONS)}, see --budget")
 
 
 Subject = Layer | Network | Function
+
+
+def made(subject: Any, batch: int) -> Subject:
+    """Return the layer or the net of a shape, or the function that was given."""
+    if not isinstance(subject, tuple):
+        return subject  # type: ignore[no-any-return]
+    try:
+        return Layer(*subject, batch) if len(subject) == 2 else Network(subject, batch)
+    except (MemoryError, ValueError):
+        name = " x ".join(map(str, subject))
+        raise MemoryError(f"a layer of {name} at batch {batch} does not fit into memory") from None
 
 
 def peer_routes(value: Callable[[], Any], memory: Floats, kind: str = "gradient") -> Iterator[Route]:

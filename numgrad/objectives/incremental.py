@@ -21,7 +21,7 @@ from ..arguments import (
     whole_number,
 )
 from ..loops import RESPONDED, Decorator, Floats, Indices, Loop, Rule, central_parts, make_central, members_of, plain
-from ..points import EPS, is_flat_float64, is_unchanged, private_copy, written_through
+from ..points import EPS, is_flat_float64, is_unchanged, private_copy, resolution, written_through
 from ..threads import Sweep, Throughput, cost_of
 from .compiled import Kernels, objective_of
 from .compiling import INLINE, PASTE, borrowed, captured, check_types, compiled
@@ -160,7 +160,7 @@ class _Comparison:
         self.sizes = np.abs(self.point.reshape(-1)[chosen])
         # Twice a step is finite, and so are sizes.
         self.last_exponent = int(np.log10(self.sizes.max(initial=1.0, where=self.sizes < 1e300)))
-        self.eps = max(EPS, float(np.finfo(self.memory.dtype).eps))
+        self.eps = max(EPS, resolution(self.memory))
         self.visible, self.equal = False, True  # does `value` change beyond round-off, do the differences agree exactly
 
     def resolves(self, h: float, rest: Indices, *, later: bool) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Self
 
 import numpy as np
@@ -16,8 +16,6 @@ from ..remote import buffers
 from .python import PythonObjective
 from .responses import Slopes
 from .rows import LayerObjective
-
-__all__: list[str] = []  # nothing here is public
 
 Params = dict[str, NDArray[Any]]
 Layer = tuple[Floats, Floats]  # weights and biases
@@ -83,7 +81,14 @@ def _buffer_of(params: Any) -> Floats | None:
     """Return the array of which all parameters are the parts, in turn, or None; its views arrive as such elsewhere."""
     arrays = list(params.values()) if isinstance(params, Mapping) and params and are_float64(params) else []
     flat: Any = arrays[0].base if arrays else None
-    if not _are_parts(arrays, flat):
+    if not are_float64(flat) or flat.ndim != 1 or not flat.flags.c_contiguous:
+        return None
+    at = start = _address(flat)
+    for array in arrays:
+        if array.base is not flat or not array.flags.c_contiguous or _address(array) != at:
+            return None
+        at += array.nbytes
+    if at != start + flat.nbytes:
         return None
     buffers[id(flat)] = flat
     return flat  # type: ignore[no-any-return]
@@ -117,18 +122,6 @@ def are_float64(params: Any) -> bool:
     """Tell whether all parameters are plain float64 arrays, which a flat array holds as they are."""
     arrays = params.values() if isinstance(params, Mapping) else [params]
     return all(array.__class__ is np.ndarray and array.dtype == FLOAT64 for array in arrays)
-
-
-def _are_parts(arrays: Iterable[NDArray[Any]], flat: Any) -> bool:
-    """Tell whether arrays are views of the whole of a flat float64 array, in turn."""
-    if flat.__class__ is not np.ndarray or flat.ndim != 1 or flat.dtype != FLOAT64 or not flat.flags.c_contiguous:
-        return False
-    at = start = _address(flat)
-    for array in arrays:
-        if array.base is not flat or not array.flags.c_contiguous or _address(array) != at:
-            return False
-        at += array.nbytes
-    return at == start + int(flat.nbytes)
 
 
 def _address(array: NDArray[Any]) -> int:

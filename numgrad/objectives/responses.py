@@ -31,9 +31,7 @@ from numpy.typing import NDArray
 
 from ..arguments import ALL_COORDINATES
 from ..loops import Floats, Indices
-from ..points import EPS
-
-__all__: list[str] = []  # nothing here is public
+from ..points import EPS, resolution
 
 Flags = NDArray[np.bool_]
 
@@ -96,10 +94,6 @@ def _fits() -> list[tuple[Floats, Floats, Floats]]:
 FITS = _fits()
 
 
-def eps_of(values: NDArray[Any]) -> float:
-    return max(EPS, float(np.finfo(values.dtype).eps)) if values.dtype.kind == "f" else EPS
-
-
 class Block:
     """A block of samples next to which `rows` is evaluated: by ``near(b, j, u)``, `length` samples at a time.
 
@@ -129,7 +123,7 @@ class Block:
         for first in range(0, len(b), self.length):
             part = slice(first, first + self.length)
             values = self.near(b[part], j[part], u[part])
-            found[part], self.eps = values, max(self.eps, eps_of(values))
+            found[part], self.eps = values, max(self.eps, resolution(values))
         return found
 
     def both(self, b: Indices, j: Indices, u: Floats) -> tuple[Floats, Floats]:

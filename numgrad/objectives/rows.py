@@ -22,10 +22,10 @@ from ..arguments import (
     whole_number,
 )
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
-from ..points import EPS, check_argument_is_all, is_flat_float64, private_copy
+from ..points import EPS, check_argument_is_all, is_flat_float64, private_copy, resolution
 from ..threads import Sweep, Throughput
 from .python import PythonObjective
-from .responses import Block, Slopes, eps_of
+from .responses import Block, Slopes
 
 __all__ = ["LayerObjective"]
 
@@ -296,7 +296,7 @@ class _Layer:
                     f"rows must take any number of samples, but not {len(company)} in place of {len(z)}: pass what "
                     f"belongs to the samples, such as labels, as data=(t,) ({type(error).__name__}: {error})"
                 ) from error
-            tolerance = max(COMPANY, 100.0 * eps_of(found)) * np.abs(first[np.isfinite(first)]).max(initial=0.0)
+            tolerance = max(COMPANY, 100.0 * resolution(found)) * np.abs(first[np.isfinite(first)]).max(initial=0.0)
             tolerance += 64 * EPS * np.abs(z[np.isfinite(z)]).max(initial=0.0)
             if (np.abs(found[near:] - first[half]) > tolerance).any():
                 raise ValueError(
