@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__: list[str] = []  # nothing here is public
+
 FLOAT64 = np.dtype(np.float64)
 # The compiled objectives that came last, so that their loops are compiled once. `objectives.compiled` fills it.
 # By id: any f is looked up here, also one without a hash. Each objective keeps its f alive, and so the id its own.

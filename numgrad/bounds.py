@@ -13,6 +13,8 @@ from .arguments import describe, plain_numbers
 from .loops import Floats
 from .points import FLOAT64, extremes, private_copy
 
+__all__: list[str] = []  # nothing here is public
+
 Bounds: TypeAlias = "tuple[ArrayLike, ArrayLike] | Mapping[str, Any]"  # a mapping: for each array of x
 
 

@@ -18,6 +18,8 @@ from .magnitudes import SMALL, enough, least_magnitude, lengthen
 from .points import EPS, extremes, is_narrow, private_copy, resolution, scales, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
+__all__: list[str] = []  # nothing here is public
+
 # Spacings of f by which a second difference may be off: its weights are 1, 2 and 1.
 # Fixed by the tests of small coordinates in tests/test_hessian.py.
 _ROUNDING = 4.0

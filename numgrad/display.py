@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+__all__: list[str] = []  # nothing here is public
+
 Pair = tuple[float, float]
 Style = dict[str, Any]
 

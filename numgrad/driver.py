@@ -24,6 +24,8 @@ from .points import EPS, resolution, scales
 from .processes import Engine, distribute, joblib_engine
 from .threads import MOST_WORKERS, Report, Sweep, Throughput, available_cores
 
+__all__: list[str] = []  # nothing here is public
+
 # Relative error of a gradient from which on it is worth a warning: three digits are what float32 has to give at best.
 # Fixed by test_few_digits_of_f_are_warned_of_once in tests/test_gradient.py.
 _FEW_DIGITS = 1e-3

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from .points import extremes, resolution, scales, where_defined
 
+__all__: list[str] = []  # nothing here is public
+
 # Of |x|: a coordinate below it may be small for f: x_i may be tiny where f is of the magnitude 1, and a step relative
 # to it is lost. Fixed, as what follows, by tests/test_magnitudes.py.
 SMALL = 0.1

@@ -12,6 +12,8 @@ from .loops import RESPONDED, STEP_LOST, Decorator, Floats, Loop, Rule, make_cen
 from .objectives.python import VectorizedObjective
 from .points import LOSS_EPS, private_copy
 
+__all__: list[str] = []  # nothing here is public
+
 
 def as_points(x: Any, axis: Any) -> tuple[Floats, int]:
     """Return a copy of points, one after the other, and the axis along which they lay, counted from 0.

@@ -16,6 +16,8 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__: list[str] = []  # nothing here is public
+
 # Compared by `is` first, which takes less time than `==`. Native float64 arrays nearly always have this very object.
 FLOAT64 = np.dtype(np.float64)
 EPS = float(np.finfo(np.float64).eps)

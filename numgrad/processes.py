@@ -25,6 +25,8 @@ from .loops import Directions, Rule, make_central, make_directions
 from .remote import Task, at_work, dumps, is_same, unpacked_exception, work
 from .threads import Report
 
+__all__: list[str] = []  # nothing here is public
+
 Engine = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 # Ranges for each worker, ever shorter ones, so that a slow one does not hold the rest at the end. docs/SCALING.md shows

@@ -24,6 +24,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+__all__: list[str] = []  # nothing here is public
+
 # Seconds after which a worker gives back the rows that it has, and the rest of its range is given out anew: what took
 # hours is here then, whatever becomes of the worker. Fixed by test_slow_units_come_back_one_by_one.
 _KEEP_AFTER = 10.0

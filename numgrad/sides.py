@@ -35,6 +35,8 @@ from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, preserving, private_copy, resolution
 from .schemes import SchemeName, along_rows, rule_at, steps_of, sum_of_values
 
+__all__: list[str] = []  # nothing here is public
+
 # Roundings of f, each eps |f| / h, that the bar of two sweeps allows for: f adds up many terms.
 # Fixed by test_right_gradients_pass_and_wrong_ones_fail_at_every_scale_of_x in tests/test_checking.py.
 ROUND_OFF = 8.0

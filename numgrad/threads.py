@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__: list[str] = []  # nothing here is public
+
 Report = Callable[..., object]  # of the number of units done, and of the loss where it is known
 
 # Seconds of compiled work between two looks at the keyboard: Ctrl-C feels prompt, and twenty calls a second cost

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from .loops import Floats, Indices
 from .points import refusal, scales, where_defined
 
+__all__: list[str] = []  # nothing here is public
+
 # Part of what the entries of a row change f by from which on a change by something else is looked into: h itself makes
 # 1e-4 of a curved f. Fixed by test_a_missing_entry_is_found in tests/test_sparsity.py.
 SUSPICIOUS = 1e-3

@@ -32,6 +32,8 @@ from ..display import check_writable, write_whole
 from ..loops import Floats, Indices
 from . import warnings_below
 
+__all__: list[str] = []  # nothing here is public
+
 Digits = tuple[Floats, Indices]
 
 _LESSONS = {

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from ..loops import Floats
 
+__all__: list[str] = []  # nothing here is public
+
 _TRACED = 16  # coordinates in the measurement of memory: tracing slows Python down, and only the result grows with more
 # A sample of coordinates grows fourfold while it fits this often into the budget: 5 repeats of the next one then fit.
 _GROWTH, _SAMPLES = 4, 20

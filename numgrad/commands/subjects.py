@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from ..loops import Floats
 
+__all__: list[str] = []  # nothing here is public
+
 # The functions of this package for each derivative; the latter gives what the errors are measured against.
 _KINDS: dict[str, Any] = {
     "gradient": (numerical_gradient, estimate_gradient),

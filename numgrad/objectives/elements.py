@@ -18,6 +18,8 @@ from ..loops import ARGUMENT_CHANGED, STEP_LOST
 from .compiled import Kernels
 from .compiling import PASTE, borrowed, compiled
 
+__all__: list[str] = []  # nothing here is public
+
 # Elements whose values are added before they are added to the rest: the round-off of a million ones is that of a
 # thousand. Fixed by test_the_sum_of_many_elements_keeps_its_digits in tests/test_separable.py.
 _PART = 1024

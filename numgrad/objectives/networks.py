@@ -17,6 +17,8 @@ from .python import PythonObjective
 from .responses import Slopes
 from .rows import LayerObjective
 
+__all__: list[str] = []  # nothing here is public
+
 Params = dict[str, NDArray[Any]]
 Layer = tuple[Floats, Floats]  # weights and biases
 

@@ -33,6 +33,8 @@ from ..arguments import ALL_COORDINATES
 from ..loops import Floats, Indices
 from ..points import EPS, resolution
 
+__all__: list[str] = []  # nothing here is public
+
 Flags = NDArray[np.bool_]
 
 # Steps of a pair, in units of its longest one, in the order in which they are tried. They are no simple parts of one

@@ -61,6 +61,8 @@ from ..threads import Sweep, Throughput
 from .compiling import INLINE, compiled
 from .incremental import KIND, Incremental, IncrementalObjective, make_quotients
 
+__all__: list[str] = []  # nothing here is public
+
 # Without unit, added to the label's probability: the book's, so that the logarithm of 0 is finite.
 # Fixed by test_every_regime_agrees_with_50_digits, whose loss has it too.
 OFFSET = 1e-7
