@@ -7,6 +7,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+__all__: list[str] = []  # nothing here is public
+
 
 def show_status(text: str) -> None:
     """Show a line on a terminal, in place of the line before; elsewhere show nothing."""
