@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from .arguments import describe
 from .loops import Directions, Rule, make_central, make_directions
-from .remote import Task, at_work, dumps, is_same, unpacked_exception, work
+from .remote import Task, at_work, dumps, forget, is_same, unpacked_exception, work
 from .threads import Report
 
 __all__: list[str] = []  # nothing here is public
@@ -68,6 +68,7 @@ def distribute(engine: Engine, sweep: Any, report: Report | None = None) -> int:
         return _Distribution(engine, sweep, report, (key, str(file))).run(payload)
     finally:
         at_work.pop(key, None)
+        forget(key)
         file.unlink(missing_ok=True)
 
 

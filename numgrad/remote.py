@@ -55,13 +55,19 @@ class Task(NamedTuple):
     stop: int
 
 
+class _Job:
+    """A sweep where it arrived, which perturbs a point of its own."""
+
+    def __init__(self, key: str, sweep: Any) -> None:
+        self.key, self.sweep = key, sweep
+        self.is_received = False  # it was sent to this process, which cannot see the file
+
+
 # The base is threading.local, from its C module, so that importing numgrad does not import threading.
 class _JobCache(_local):
-    """The last sweep of a thread, which perturbs a point of its own."""
+    """The last job of a thread. Where f takes derivatives itself, by an engine in this thread, it becomes another."""
 
-    key = ""
-    sweep: Any = None
-    is_received = False  # it was sent to this process, which cannot see the file
+    job = _Job("", None)
 
 
 _cache = _JobCache()
@@ -70,13 +76,13 @@ _received: tuple[str, bytes] = "", b""  # key and pickle of the sweep that this 
 
 def work(task: Task) -> tuple[int, bytes | None, bytes | BaseException | None]:
     """Do one range where it arrives; return its rows and what was raised, or neither if the sweep is not to be had."""
-    if not _fetch(task):
+    if (job := _fetch(task)) is None:
         return task.number, None, None
     packed, raised = None, None
     try:
         # Before the range, so that the random numbers of f are those of the parent's own fingerprint.
-        values = None if task.number else list(fingerprint(_cache.sweep))
-        done = _run(task, _cache.sweep)
+        values = None if task.number else list(fingerprint(job.sweep))
+        done = _run(task, job)
         if done is None:
             return task.number, None, None
         flags, rows, raised = done
@@ -91,37 +97,43 @@ def work(task: Task) -> tuple[int, bytes | None, bytes | BaseException | None]:
     return task.number, packed, raised if is_here else _packed_exception(raised)
 
 
-def _fetch(task: Task) -> bool:
-    """Put the sweep of a task into the cache, and return whether it was to be had."""
+def _fetch(task: Task) -> _Job | None:
+    """Return the job of a task, which stays in the cache, or None if it was not to be had."""
     global _received
     if task.payload is not None:
         _received = task.key, task.payload
     key, payload = _received
-    if _cache.key != task.key:
+    if _cache.job.key != task.key:
         if key != task.key:
             try:
                 payload = Path(task.file).read_bytes()
             except OSError:
                 if os.access(task.file, os.R_OK):  # of a signal handler: a time limit is a TimeoutError, and an OSError
                     raise
-                return False
+                return None
         # Unpickled once for each thread, since each perturbs a point of its own.
-        _cache.sweep = pickle.loads(payload)  # noqa: S301, made by `processes.distribute`
-        _cache.key, _cache.is_received = task.key, False
-    _cache.is_received |= key == task.key
-    return True
+        _cache.job = _Job(task.key, pickle.loads(payload))  # noqa: S301, made by `processes.distribute`
+    _cache.job.is_received |= key == task.key
+    return _cache.job
 
 
-def _run(task: Task, sweep: Any) -> tuple[int, NDArray[np.float64], BaseException | None] | None:
+def forget(key: str) -> None:
+    """Let go of the job of this thread that has a key: f and its data are not needed any more."""
+    if _cache.job.key == key:
+        _cache.job = _JobCache.job
+
+
+def _run(task: Task, job: _Job) -> tuple[int, NDArray[np.float64], BaseException | None] | None:
     """Run the range of a task, unit by unit where f may be slow, until it takes long; return rows and what f raised.
 
     Return None if the result is not wanted any more.
     """
+    sweep = job.sweep
     state, flags, raised, began = sweep.thread_state(), 0, None, perf_counter()
     length = 1 if sweep.one_by_one else max(1, task.stop - task.start)
     start = task.start
     while start < task.stop and (start == task.start or perf_counter() - began < _KEEP_AFTER):
-        if not (_cache.is_received or os.path.exists(task.file)):
+        if not (job.is_received or os.path.exists(task.file)):
             return None
         try:
             flags |= sweep.run_range(state, start, start + length)

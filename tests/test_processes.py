@@ -1,5 +1,6 @@
 """Gradients in other processes, through the engines themselves: bits, faults, what is shipped, how it ends."""
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -23,6 +25,7 @@ from numgrad import (
     estimate_hessian,
     gradient_descent,
     numerical_gradient,
+    numerical_jacobian,
     processes,
     remote,
     simpleNet,
@@ -708,6 +711,42 @@ def test_a_gradient_within_a_job_of_joblib_works():
             jobs = [joblib.delayed(numerical_gradient)(sums, x, workers=2) for _ in range(3)]
             for gradient in joblib.Parallel(n_jobs=2)(jobs):
                 assert np.allclose(gradient, 2 * x)
+
+
+@pytest.mark.parametrize("derivative", [numerical_gradient, numerical_jacobian])
+def test_a_derivative_within_a_derivative_may_have_the_same_engine(derivative):
+    def f(x):
+        own = numerical_gradient(lambda y: float(np.sum(y**3)), np.array([5.0, 6.0]), workers=map)
+        return x[0] ** 2 + 10 * x[1] + 0 * own[0]
+
+    x = np.array([1.0, 2.0, 3.0])
+    with ThreadPoolExecutor(2) as pool:
+        found = [derivative(f, x, workers=engine) for engine in (map, pool.map)]
+    np.testing.assert_array_equal(found, [derivative(f, x)] * 2)
+
+
+ARRIVED = []
+
+
+class Arriving:
+    """What notes that it has arrived somewhere, as a copy."""
+
+    def __reduce__(self):
+        return arrived, ()
+
+
+def arrived():
+    copy = Arriving()
+    ARRIVED.append(weakref.ref(copy))
+    return copy
+
+
+def test_an_engine_of_this_thread_keeps_nothing_of_f():
+    data = Arriving()
+    numerical_gradient(lambda x: float(x @ x) + 0.0 * isinstance(data, str), np.ones(3), workers=map)
+    gc.collect()
+    assert ARRIVED
+    assert [ref() for ref in ARRIVED] == [None] * len(ARRIVED)
 
 
 def test_minus_one_means_all_cores():
