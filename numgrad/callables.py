@@ -20,7 +20,7 @@ from .hessian import hessian_vector_product, numerical_hessian
 from .jacobian import numerical_jacobian, usual_jacobian
 from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
 from .objectives.python import PythonObjective, run_in_place
-from .points import EPS, FLOAT64, LOSS_EPS
+from .points import FLOAT64, LOSS_EPS
 from .problem import Options, Problem
 from .schemes import AnyScheme, StepSize, rule_at
 from .sparsity import check_entries
@@ -114,7 +114,7 @@ def _bound(kernels: Any, units: Any) -> tuple[Any, ...]:
     from .objectives.compiling import entry_of  # which imports numba
 
     loops = kernels.loops
-    if 1 not in kernels.kinds or make_central not in loops or (kernels.eps or EPS) > EPS:
+    if 1 not in kernels.kinds or make_central not in loops or 1 in kernels.few:
         return None, None, None, -1, None
     kernel, throughput = loops[make_central]
     known = cost, most = throughput.known

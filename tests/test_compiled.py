@@ -13,6 +13,7 @@ import threading
 import time
 import tracemalloc
 import types
+import warnings
 from functools import partial
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from problems import needs_jit, sum_of_squares
 from numgrad import (
     SeparableObjective,
     arguments,
+    check_gradient,
     directional_derivative,
     driver,
     numerical_gradient,
@@ -35,8 +37,8 @@ from numgrad import (
     numerical_jacobian,
 )
 from numgrad.objectives import compiled as module
+from numgrad.objectives.captures import captured
 from numgrad.objectives.compiled import CompiledObjective, objective_of
-from numgrad.objectives.compiling import captured
 from numgrad.objectives.python import PythonObjective, VectorizedObjective
 
 WEIGHTS = np.ones(3)
@@ -236,9 +238,9 @@ def test_functions_that_start_threads_are_told_from_those_that_do_not():
 
     once_more = CPUDispatcher(direct)
     for f in (parallel, CPUDispatcher(direct), CPUDispatcher(through_another)):
-        assert module.compiling.starts_threads(captured(f))
+        assert module.captures.starts_threads(captured(f))
     for f in (CPUDispatcher(sum_of_squares), CPUDispatcher(lambda x: HELPER(x))):
-        assert not module.compiling.starts_threads(captured(f))
+        assert not module.captures.starts_threads(captured(f))
 
 
 def test_no_thread_takes_an_f_for_harmless_while_another_still_looks_at_it(monkeypatch):
@@ -634,3 +636,31 @@ def test_no_memory_is_read_after_it_was_freed():
     command = [sys.executable, "-c", FREED]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | fills)
     assert result.stdout.split() == ["right"], result.stderr
+
+
+@needs_jit
+@pytest.mark.parametrize("first", [np.float32, np.float64])
+def test_the_digits_of_f_are_those_of_the_arguments_that_are_given(first):
+    """What f returned for other arguments says nothing; a short call, which makes no sweep, tells it too."""
+
+    @njit
+    def f(x, work):  # in the precision of its work array
+        work[:] = x
+        return work[0] * work[0] + work[1] + work[0] * work[1]
+
+    x, exact = np.array([300.0, 4.0]), np.array([604.0, 301.0])
+    last = np.float64 if first is np.float32 else np.float32
+    for dtype in (first, last, first, last):
+        work = (np.zeros(2, dtype),)
+        slopes = numerical_gradient(f, x, "auto", args=work)
+        assert check_gradient(f, exact * (1 + 1e-4), x, args=work).ok == (dtype is np.float32)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            plain = [numerical_gradient(f, x, args=work) for _ in range(3)]
+        if dtype is np.float32:
+            assert [str(each.message)[:17] for each in caught] == ["about 1 digits of"] * 3
+            np.testing.assert_allclose(slopes, exact, atol=0.5)
+        else:
+            assert not caught
+            np.testing.assert_allclose(slopes, exact, rtol=1e-7)
+            np.testing.assert_allclose(plain, [exact] * 3, rtol=1e-7)

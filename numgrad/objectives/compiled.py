@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
-from numba import typeof, types
+from numba import types
 from numba.core.errors import NumbaTypeError
 from numba.extending import overload
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from ..arguments import ALL_COORDINATES, KNOWN_COMPILED, imaginary_part, real_ar
 from ..loops import ARGUMENT_CHANGED, Directions, Floats, Rule, make_complex_step, make_descent
 from ..points import EPS, FLOAT64, depends_on, is_unchanged, private_copy
 from ..threads import Sweep, Throughput, cost_of
-from . import compiling
+from . import captures, compiling
 from .compiling import INLINE, PASTE, Copy, Kernel, borrowed, compiled
 
 __all__: list[str] = []  # nothing here is public
@@ -48,7 +48,7 @@ def real_form(value: Any) -> Callable[[Any], Any]:
     if isinstance(value, types.Array) and isinstance(value.dtype, real):
         return _from_array(f"{message} with more or less than one element{arguments.JACOBIAN}")
     if isinstance(value, types.Optional) and isinstance(value.type, real):
-        return _from_optional("f must return one real number, it returned None")
+        return _from_optional
     raise NumbaTypeError(message)
 
 
@@ -89,13 +89,10 @@ def _from_array(message: str) -> Callable[[Any], Any]:
     return number
 
 
-def _from_optional(message: str) -> Callable[[Any], Any]:
-    def number(value: Any) -> Any:
-        if value is None:
-            raise TypeError(message)
-        return value * 1.0  # float(value) does not unwrap an optional
-
-    return number
+def _from_optional(value: Any) -> Any:
+    if value is None:
+        raise TypeError("f must return one real number, it returned None")
+    return value * 1.0  # float(value) does not unwrap an optional
 
 
 class Kernels:
@@ -117,18 +114,23 @@ class Kernels:
     def recompile(self) -> None:
         """Forget the loops, and what was captured."""
         self.threads, self.loops = True, Loops(self)
-        self.arrays: list[tuple[str, NDArray[Any]]] = []
-        self.kinds: dict[Hashable, bool] = {}
-        self.eps: float | None = None  # of what the function returns, where it was asked: signatures take 3 us
+        self.arrays, self.kinds = list[tuple[str, NDArray[Any]]](), dict[Hashable, bool]()
+        # By kind: the spacing of what the function returns, for types take 3 us; and where it is not that of float64.
+        self.eps, self.few = dict[Hashable, float](), dict[Hashable, tuple[float, float]]()
 
     def meet(self, kind: Hashable, args: tuple[Any, ...] = ()) -> None:
-        """Look at what numba will compile for a kind of arguments: the function, and those among `args`."""
-        for function in (self.f, *compiling.functions_in(args)):
-            found = list(compiling.captured(function))
+        """Look at what numba will compile for a kind of arguments: the function, and those among `args`.
+
+        What is known of its speed is of other kinds.
+        """
+        for _, throughput in self.loops.values():
+            throughput.known = None, 1
+        for function in (self.f, *captures.functions_in(args)):
+            found = list(captures.captured(function))
             self.arrays += arguments.memory_among(found)
-            if self.threads and compiling.starts_threads(found):
+            if self.threads and captures.starts_threads(found):
                 self.threads, self.loops = False, Loops(self)
-        self.kinds[kind] = any(map(compiling.is_opaque, args))  # last: another thread may rely on it
+        self.kinds[kind] = any(map(captures.is_opaque, args))  # last: another thread may rely on it
 
 
 # A dict, for the look-up of a loop that is known is then C code, and no Python call.
@@ -167,7 +169,7 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
 def _around(f: Any, make: Any) -> Kernel:
     """Return the loop of `make` around the compiled `f`."""
     number = imaginary_part if make is make_complex_step else real_number
-    if compiling.is_dispatcher(f) and hasattr(make, "compiled_once"):
+    if captures.is_dispatcher(f) and hasattr(make, "compiled_once"):
         return guard(compiling.shared_loop(make, evaluation(f, number, INLINE)), make)
     return guard(compiled(**PASTE)(make(evaluation(f, number), compiled(**INLINE))), make)
 
@@ -240,7 +242,7 @@ class CompiledObjective:
     """
 
     has_descent = True
-    seen: tuple[float, float] | None = None
+    seen: tuple[float, float] | None = None  # of the kind of arguments that were placed last
 
     def __init__(self, f: Any) -> None:
         self.f, self.kernels = f, Kernels(f, _around)
@@ -267,14 +269,14 @@ class CompiledObjective:
         """
         plain = x.__class__ is np.ndarray and x.dtype is FLOAT64 and x.flags.carray
         array: NDArray[Any] = x if plain else real_array(x)  # type: ignore[assignment]
-        kernels = self.kernels
-        kind: Hashable = (array.ndim, *map(compiling.kind_of, args)) if args else array.ndim
+        kernels, kind = self.kernels, captures.kind_of_call(array, args) if args else array.ndim
         if kind not in kernels.kinds:
-            compiling.check_types(args)
+            captures.check_types(args)
             kernels.meet(kind, args)
+        self.seen = kernels.few.get(kind) if kernels.few else None
         if kernels.arrays:
             # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
-            arguments.refuse_captured((*kernels.arrays, *compiling.captured(self.f)), array)
+            arguments.refuse_captured((*kernels.arrays, *captures.captured(self.f)), array)
         if args and array.flags.writeable and array.dtype.kind == "f":
             for name, value in arguments.arrays_in(args):
                 if np.shares_memory(value, array):
@@ -302,7 +304,7 @@ class CompiledObjective:
     def returned(self, x: Floats, args: tuple[Any, ...]) -> Any:
         """Return f(x) in the type that f gives it: numba makes a float of a float32."""
         value = self._call(x, args)
-        return value if self.eps in {None, EPS} or isinstance(value, np.ndarray) else np.float32(value)
+        return value if (self.eps_at(x, args) or EPS) == EPS or isinstance(value, np.ndarray) else np.float32(value)
 
     def _call(self, x: Floats, args: tuple[Any, ...]) -> Any:
         with self.copy(x) as copy:
@@ -311,11 +313,17 @@ class CompiledObjective:
             arguments.raise_argument_changed()
         return value
 
-    @property
-    def eps(self) -> float | None:
-        """The relative spacing of what f returns; None before it was called, or where the compiler is disabled."""
-        self.kernels.eps = self.kernels.eps or compiling.eps_of(getattr(self.f, "nopython_signatures", ()))
-        return self.kernels.eps
+    def eps_at(self, x: Floats, args: tuple[Any, ...]) -> float | None:
+        """Return the relative spacing of what f returns for such arguments; None before it was called with them.
+
+        None too where the compiler is disabled.
+        """
+        kernels, kind = self.kernels, captures.kind_of_call(x, args)
+        if kind not in kernels.eps and (eps := captures.eps_of(self.f, x, args)) is not None:
+            kernels.eps[kind] = eps
+            if eps > EPS:
+                kernels.few[kind] = math.nan, eps
+        return kernels.eps.get(kind)
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
         """Do the units of a sweep that is known to be short, and return its flags, or -1 if it is not.
@@ -407,8 +415,6 @@ class CompiledSweep(Sweep):
 
     def finish(self) -> int:
         """Keep whether f returns numbers of fewer digits than float64, which it tells once it is compiled."""
-        kinds, f = (types.Array(types.float64, self.x.ndim, "C"), *map(typeof, self.args)), self.objective.f
-        known = getattr(f, "overloads", {}).get(kinds)  # that of points has an axis less
-        eps = compiling.eps_of([known.signature] if known else getattr(f, "nopython_signatures", ())) or EPS
-        self.objective.seen = (math.nan, eps) if eps > EPS else None
+        self.objective.eps_at(self.x, self.args)
+        self.objective.seen = self.objective.kernels.few.get(captures.kind_of_call(self.x, self.args))
         return 0

@@ -23,8 +23,9 @@ from ..arguments import (
 from ..loops import RESPONDED, Decorator, Floats, Indices, Loop, Rule, central_parts, make_central, members_of, plain
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, resolution, written_through
 from ..threads import Sweep, Throughput, cost_of
+from .captures import captured, check_types
 from .compiled import Kernels, objective_of
-from .compiling import INLINE, PASTE, borrowed, captured, check_types, compiled
+from .compiling import INLINE, PASTE, borrowed, compiled
 from .python import PythonObjective
 
 __all__ = ["IncrementalObjective"]

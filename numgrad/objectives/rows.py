@@ -232,7 +232,7 @@ class _Layer:
         """Whether several threads may run it: not if `rows` starts threads of its own."""
         if "numba" not in sys.modules:
             return True
-        from .compiling import calls_threads
+        from .captures import calls_threads
 
         return not calls_threads(self.f.rows)
 
@@ -262,7 +262,7 @@ class _Layer:
 
         def evaluate() -> Any:
             if is_compiled(f.rows):
-                from .compiling import captured
+                from .captures import captured
 
                 refuse_captured(captured(f.rows), given, "rows")
             return f._values(f._inputs(block) @ weights, [array.copy() for array in data])

@@ -35,7 +35,7 @@ from ..loops import (
 from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput, cost_of
 from . import elements
-from .compiling import check_types
+from .captures import check_types
 from .elements import Form
 from .incremental import Unperturbed
 from .python import PythonObjective
