@@ -290,11 +290,17 @@ NEEDS_COMPLEX = (
 
 
 def imaginary_part(value: Any) -> float:
-    """Return the imaginary part of what `f` returned for a complex x; TypeError if it is not one complex number."""
-    array = np.asarray(value)
-    if array.size == 1 and array.dtype.kind == "c":
-        return float(array.item().imag)
-    raise TypeError(f"{NEEDS_COMPLEX} it returned {describe(value)}")
+    """Return the imaginary part of what `f` returned for a complex x, NaN where the real part is not finite.
+
+    TypeError if it is not one complex number.
+    """
+    if not isinstance(value, complex):
+        array = np.asarray(value)
+        if array.size != 1 or array.dtype.kind != "c":
+            raise TypeError(f"{NEEDS_COMPLEX} it returned {describe(value)}")
+        value = array.item()
+    number = complex(value)  # which does not warn of inf - inf, as NumPy's would
+    return number.imag - (number.real - number.real)  # so that the sign of a zero stays
 
 
 def raise_argument_changed() -> None:

@@ -333,7 +333,7 @@ class _Descent:
 
     def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
         ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags)
-        cure = f"pass h='auto', or a smaller lr than {abs(self.lr):g} if the iterates grow"
+        cure = f"a smaller lr than {abs(self.lr):g} if the iterates grow"
         driver.warn_of(flags, self.h, ignored, iterates, cure)
         if flags & NOT_FINITE:
             driver.warn(

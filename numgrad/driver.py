@@ -278,12 +278,15 @@ def seems_ignored(
     return out is None or (out.size > 0 and not out.any())
 
 
-def warn_of(flags: int, h: Any, ignored: bool, x: Any, cure: str = "pass h='auto'") -> None:
-    """Warn of a step that is lost at `x`, and of an argument that seems to be `ignored`, at the caller's line."""
+def warn_of(flags: int, h: Any, ignored: bool, x: Any, cure: str = "") -> None:
+    """Warn of a step that is lost at `x`, and of an argument that seems to be `ignored`, at the caller's line.
+
+    `cure` is what the caller may pass; 'auto' is no cure of automatic steps.
+    """
     if ignored:
         warn(
             "all differences are exactly zero: f may ignore its argument, and read another array than the copy of x "
-            "that was perturbed; pass the array that f reads, writable and floating, as x"
+            "that was perturbed; let f read its argument, or pass the array that it reads, writable and floating, as x"
         )
     if flags & STEP_LOST:
         step = f"h={h:g}" if isinstance(h, float) else "h"
@@ -292,7 +295,8 @@ def warn_of(flags: int, h: Any, ignored: bool, x: Any, cure: str = "pass h='auto
         loss = "is below the spacing of the floats near some coordinate of x, and is lost in round-off there"
         if isinstance(h, float) and 1e-3 * h <= spacing < h:
             loss = f"loses up to {spacing / h / 2:.2%} of itself where x + h is rounded, near {largest:.2g}"
-        warn(f"the step {step} {loss}; {cure}, or rescale x")
+        cures = [passed for passed in ("" if isinstance(h, str) else "h='auto'", cure) if passed]
+        warn(f"the step {step} {loss}; {'pass ' * bool(cures)}{', or '.join([*cures, 'rescale x'])}")
 
 
 def warn(message: str) -> None:

@@ -13,6 +13,7 @@ from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .magnitudes import LONG, SMALL, least_magnitude, lengthen, of_few_digits, rounding_near
+from .objectives.vectors import imaginary_parts
 from .points import EPS, LOSS_EPS, check_argument_is_all, depends_on, is_narrow, private_copy, resolution, scales
 from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at
 
@@ -135,7 +136,7 @@ def numerical_diff(
         if plan[0].make is make_central:
             quotient, lost = _central(call, float(point) if is_scalar else point, plan[0].data[0])
         elif plan[0].make is make_complex_step:
-            quotient, lost = _complex(call, float(point) if is_scalar else point, np.abs(plan[1].lengths)), False
+            quotient, lost = _complex(call, float(point) if is_scalar else point, plan[1].lengths), False
             _check_complex(f, x, point, args, bounds)
         else:
             quotient, lost, is_same = _by_scheme(call, point, (*plan, order), (h, scheme, bounds, is_scalar))
@@ -190,12 +191,12 @@ def _central(f: Callable[[Any], Any], x: Any, h: float) -> tuple[Any, bool]:
     return quotients, is_lost
 
 
-def _complex(f: Callable[[Any], Any], x: Any, steps: Floats) -> Any:
-    """Return the quotients of the complex step."""
+def _complex(f: Callable[[Any], Any], x: Any, lengths: NDArray[np.complex128]) -> Any:
+    """Return the quotients of the complex step, for imaginary lengths."""
     if isinstance(x, float):
-        return arguments.imaginary_part(f(complex(x, steps.item()))) / steps.item()
-    steps = steps if len(steps) == 1 and x.ndim else steps.reshape(x.shape)
-    return _imaginary_values(f(x + 1j * steps), x) / steps
+        return arguments.imaginary_part(f(complex(x, lengths.imag.item()))) / lengths.imag.item()
+    lengths = lengths if len(lengths) == 1 and x.ndim else lengths.reshape(x.shape)
+    return _of_shape_of(x, imaginary_parts(f(x + lengths))) / lengths.imag
 
 
 class _Terms(NamedTuple):
@@ -349,13 +350,6 @@ def _check_complex(f: Any, x: Any, point: Floats, args: tuple[Any, ...], bounds:
 def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:
     """Return a copy of what `f` returned, since it may return the same buffer again."""
     return _of_shape_of(x, private_copy(plain_numbers(returned, "what f returns")))
-
-
-def _imaginary_values(returned: Any, x: Floats) -> NDArray[np.float64]:
-    values = np.asarray(returned)
-    if values.dtype.kind != "c":
-        arguments.imaginary_part(returned)  # says what is wrong with it
-    return _of_shape_of(x, values.imag.astype(np.float64))
 
 
 def _of_shape_of(x: Floats, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from numgrad import (
     IncrementalObjective,
     Scheme,
     descent_path,
+    directional_derivative,
     estimate_gradient,
     gradient_descent,
     numerical_diff,
@@ -24,6 +25,8 @@ from numgrad import (
     schemes,
     simpleNet,
 )
+from numgrad.arguments import imaginary_part
+from numgrad.objectives.vectors import imaginary_parts
 
 ORDERS = {"central": 2, "forward": 1, "backward": 1, "central4": 4, "central6": 6}
 EPS = 2.0**-52
@@ -352,6 +355,31 @@ def linear(x):
     return total
 
 
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda h: numerical_gradient(lambda x: float(x[1] ** 2), np.array([np.inf, 1.0]), h),
+        lambda h: numerical_jacobian(lambda x: x[1:] ** 2, np.array([np.inf, 1e-9]), h),
+        lambda h: numerical_jacobian(lambda x: x[1:] ** 2, np.array([np.inf, 1e-9]), h, out=np.empty((1, 2))),
+        lambda h: numerical_jacobian(lambda x: x * 1.0, np.array([np.inf, 1e-9]), h, sparsity=np.eye(2)),
+        lambda h: numerical_hessian(lambda x: float(x[1] ** 2), np.array([np.inf, 1.0]), h),
+        lambda h: numerical_diff(lambda x: x * 1.0, np.array([np.inf, 1.0]), h),
+        lambda h: directional_derivative(lambda x: x * 1.0, np.array([np.inf, 1.0]), [1.0, 0.0], h),
+    ],
+)
+def test_an_automatic_step_is_no_cure_of_itself(derive):
+    for h, cure in (("auto", "there; rescale x"), (1e-4, "; pass h='auto', or rescale x")):
+        with pytest.warns(RuntimeWarning, match=r"^the step h") as caught, np.errstate(all="ignore"):
+            derive(h)
+        assert [str(warning.message).endswith(cure) for warning in caught] == [True]
+
+
+def test_a_descent_by_automatic_steps_is_told_of_its_rate_alone():
+    with pytest.warns(RuntimeWarning) as caught, np.errstate(all="ignore"):
+        gradient_descent(lambda x: float(x[1] ** 2), np.array([np.inf, 1.0]), 0.5, 2, h="auto")
+    assert str(caught[0].message).endswith("there; pass a smaller lr than 0.5 if the iterates grow, or rescale x")
+
+
 def test_a_lost_step_warns(route):
     with pytest.warns(RuntimeWarning, match=r"the step h is below the spacing"):
         numerical_gradient(route, [1e9, 1.0, 1.0], [1e-9, 1e-4, 1e-4])
@@ -558,6 +586,48 @@ def test_an_elementwise_f_that_drops_the_imaginary_part_is_refused():
         numerical_diff(np.abs, X, scheme="complex")
     with pytest.raises(TypeError, match="keeps the imaginary part"):
         numerical_diff(abs, 1.0, scheme="complex")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("wrap", [lambda f: f, compiled_once], ids=["python", "compiled"])
+@pytest.mark.parametrize("h", [1e-20, "auto"])
+def test_the_complex_step_is_nan_where_f_is_not_finite(value, wrap, h):
+    def masked(z):
+        return np.where(z.real > 0.0, z * z * z, value)
+
+    def total(z):
+        return np.sum(np.where(z.real > 0.0, z * z * z, value))
+
+    def first_two(z):
+        return z[0] * z[1], np.sum(np.where(z.real > 0.0, z * z * z, value))
+
+    many, one, both = map(wrap, (masked, total, first_two))
+    for x in (np.array([-0.5, 1.5, 3.0]), np.array([0.5, 1.5, 3.0])):
+        inside = np.where(x > 0.0, 3.0 * x * x, np.nan)
+        slopes = inside if (x > 0.0).all() else np.full(3, np.nan)
+        jacobian = np.where(np.isnan(inside)[:, np.newaxis], np.nan, np.diag(inside))
+        for found, expected in (
+            (numerical_jacobian(many, x, h, scheme="complex"), jacobian),
+            (numerical_jacobian(many, x, h, scheme="complex", sparsity=np.eye(3)).toarray(), np.diag(inside)),
+            (numerical_jacobian(both, x, h, scheme="complex"), [[x[1], x[0], 0.0], slopes]),
+            (numerical_gradient(one, x, h, scheme="complex"), slopes),
+            (numerical_diff(many, x, h, scheme="complex"), inside),
+            (directional_derivative(many, x, [1.0, 0.5, 0.0], h, scheme="complex"), jacobian @ [1.0, 0.5, 0.0]),
+        ):
+            np.testing.assert_allclose(found, expected, rtol=4 * EPS)
+
+
+@pytest.mark.parametrize("value", [complex(math.nan, 2.0), complex(-math.inf, 2.0), complex(-3.0, -0.0), 1 - 2j])
+def test_an_imaginary_part_counts_beside_a_finite_real_part_alone(value):
+    expected = value.imag if math.isfinite(value.real) else math.nan
+    for kind in (complex, np.complex128, np.array, lambda number: np.array([number])):
+        found = imaginary_part(kind(value))
+        assert np.array_equal(found, expected, equal_nan=True)
+        assert math.copysign(1.0, found) == math.copysign(1.0, expected) or math.isnan(expected)
+    found = imaginary_parts(np.array([value, complex(-2.0, -0.0)]))
+    assert np.array_equal(found, [expected, -0.0], equal_nan=True)
+    assert np.signbit(found[1])
+    assert imaginary_parts(value) == expected or math.isnan(expected)
 
 
 @needs_jit

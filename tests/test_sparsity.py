@@ -532,6 +532,36 @@ def test_steps_of_directions_follow_those_of_the_coordinates():
     assert abs(seen[1][0] - 1.0 - np.cbrt(2.0**-52)) < 1e-15
 
 
+@pytest.mark.parametrize("scheme", REAL)
+@pytest.mark.parametrize(("kind", "error"), [(np.float16, 0.02), (np.float32, 1e-3), (np.float64, 1e-7)])
+def test_automatic_steps_of_directions_are_not_warned_of(scheme, kind, error):
+    def f(x):
+        return x.astype(np.float64) ** 2
+
+    x = np.array([5.0, -7.0, 12.0], kind)  # warnings are errors here
+    for options in ({}, {"bounds": (-20.0, 20.0)}):
+        for v in ([1.0, 0.0, 0.0], [1.0, -2.0, 1.0]):
+            found = directional_derivative(f, x.copy(), v, "auto", scheme=scheme, **options)
+            assert found == pytest.approx(2.0 * x.astype(float) * v, rel=5 * error, abs=5 * error)
+
+
+def test_a_coordinate_of_few_digits_that_an_automatic_step_hardly_moves_is_warned_of():
+    x = np.array([0.7, 12.0], np.float16)
+    with pytest.warns(RuntimeWarning, match="; rescale x$"):
+        directional_derivative(lambda x: x.astype(float), x, [1.0, 0.5], "auto")
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_a_direction_that_loses_a_thousandth_of_its_step_is_warned_of(kind):
+    x = np.array([3.0, 3.0], kind)
+    spacing = float(np.spacing(x[0]))
+    for h, options in ((8.0 * spacing, {}), ("auto", {"bounds": (x - 8.0 * spacing, x + 8.0 * spacing)})):
+        cure = "rescale x" if h == "auto" else "pass h='auto', or rescale x"
+        with pytest.warns(RuntimeWarning, match="is rounded, near 3; |is lost in round-off there; ") as caught:
+            directional_derivative(lambda x: x.astype(float), x, [1.0, 1.0], h, **options)
+        assert [str(warning.message).rpartition("; ")[2] for warning in caught] == [cure]
+
+
 @pytest.mark.parametrize(
     ("v", "said"),
     [

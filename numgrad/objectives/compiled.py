@@ -68,7 +68,7 @@ def _from_number(value: Any) -> Any:
 
 
 def _from_complex(value: Any) -> Any:
-    return value.imag
+    return value.imag - (value.real - value.real)
 
 
 def _from_none(message: str) -> Callable[[Any], Any]:

@@ -13,7 +13,7 @@ from numba.core.errors import NumbaTypeError
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from ..arguments import ALL_COORDINATES, NEEDS_COMPLEX
+from ..arguments import ALL_COORDINATES, NEEDS_COMPLEX, imaginary_part
 from ..loops import (
     ARGUMENT_CHANGED,
     RESPONDED,
@@ -47,12 +47,15 @@ _NUMBERS = types.Float | types.Integer | types.Boolean | types.Complex
 
 @overload(add)
 def add_form(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Callable[..., int]:  # noqa: ARG001
-    """Return the compiled `add` for a value of the numba type `value`; NumbaTypeError if it holds no numbers."""
-    is_complex = isinstance(base.dtype, types.Complex)
+    """Return the compiled `add` for a value of the numba type `value`; NumbaTypeError if it holds no numbers.
+
+    Of complex values of an f that is real at x, as in a complex step, it adds the imaginary parts.
+    """
     kind = getattr(value, "dtype", value)
-    if not isinstance(kind, _NUMBERS) or (isinstance(kind, types.Complex) and not is_complex):
+    if not isinstance(kind, _NUMBERS):
         raise NumbaTypeError(f"f must return an array of numbers, it returned {value}")
-    put = _put_pairs if is_complex else _put
+    put = _put_imaginary if isinstance(kind, types.Complex) else _put
+    put = _put_pairs if isinstance(base.dtype, types.Complex) else put
     if isinstance(value, types.Array) and value.ndim:
         many = value.ndim > 1
 
@@ -103,16 +106,25 @@ def _put_pairs(row: Any, weight: float, values: Any, count: int, divisor: float)
     return flags
 
 
+@compiled()
+def _put_imaginary(row: Any, weight: float, values: Any, count: int, divisor: float) -> int:
+    """Do what `_put` does for the imaginary parts of complex numbers."""
+    flags = 0
+    for j in range(len(values)):
+        flags |= _put(row[j : j + 1], weight, (imaginary_part(values[j]),), count, divisor)
+    return flags
+
+
 @overload(imaginary_parts)
 def imaginary_form(value: Any) -> Callable[[Any], Any]:
-    """Return the compiled `imaginary_parts` for a value of the numba type `value`; NumbaTypeError if it is real."""
+    """Return what leaves the imaginary parts of a numba type `value` to `add_form`; NumbaTypeError if it is real."""
     if not isinstance(getattr(value, "dtype", value), types.Complex):
         raise NumbaTypeError(f"{NEEDS_COMPLEX} it returned {value}")
 
-    def parts(value: Any) -> Any:
-        return value.imag
+    def complex_values(value: Any) -> Any:
+        return value
 
-    return parts
+    return complex_values
 
 
 @compiled(**INLINE)
@@ -168,7 +180,7 @@ def _around(f: Any, make: Any, fills: bool) -> Kernel:
     @compiled(**PASTE)
     def filled(x: Any, args: Any) -> Any:
         f(x, *args)
-        return args[0].imag if is_complex else args[0]
+        return imaginary_parts(args[0]) if is_complex else args[0]
 
     @compiled(**PASTE)
     def imaginary(x: Any, args: Any) -> Any:
