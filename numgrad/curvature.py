@@ -20,9 +20,6 @@ from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, store
 
 __all__: list[str] = []  # nothing here is public
 
-# Spacings of f by which a second difference may be off: its weights are 1, 2 and 1.
-# Fixed by the tests of small coordinates in tests/test_hessian.py.
-_ROUNDING = 4.0
 # By which a longer step is made shorter, to see whether f bends within it.
 # Fixed by test_a_hessian_next_to_a_bound_where_f_is_a_root in tests/test_magnitudes.py.
 _SHORTER = 16.0
@@ -106,7 +103,7 @@ class SecondDifferences:
         self._take(steps_at(plain, h, scheme, self.eps))
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
-        self.noise = _ROUNDING * self.eps * abs(self.value)  # how far a second difference may be off
+        self.rounding = self.eps * abs(self.value)  # how far a value of f may be off
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 
@@ -136,7 +133,7 @@ class SecondDifferences:
         warn_of(self.objective, (self.point, self.args), (self.h, self.steps), ignored)
         if not self.small.any():
             return
-        self.noise = _ROUNDING * noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
+        self.rounding = noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
         if (longer := self._lengthen(found)).any():
             again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
             chosen = pairs[0][again], pairs[1][again]
@@ -157,6 +154,11 @@ class SecondDifferences:
         starts = np.concatenate([np.arange(len(alone)), np.arange(len(alone), len(members) + 1, 2)])
         inside = np.concatenate([self.inside[alone], self.inside[pairs[0]] & self.inside[pairs[1]]])
         return self.differences(Directions(starts, members, self.steps[members]), inside, out, **how)
+
+    @property
+    def noise(self) -> Any:
+        """How far rounding may put off the second difference along each coordinate, by the weights of its row."""
+        return self.rounding * self.rule.amplification(np.where(self.inside, 0, -1))
 
     @property
     def small(self) -> NDArray[np.bool_]:
@@ -200,7 +202,7 @@ class SecondDifferences:
             seen = where_defined(lambda: self._differences(alone, (nothing, nothing))[0][0])
             with np.errstate(all="ignore"):
                 change = math.nan if seen is None else seen / self.steps[i] / self.steps[i] - found[i] / known / known
-                if not abs(change) > self.noise / self.steps[i] / self.steps[i]:
+                if not abs(change) > self.noise[i] / self.steps[i] / self.steps[i]:
                     self.steps[i] = known
                     return
             found[i] = seen
@@ -232,8 +234,8 @@ class SecondDifferences:
         where, found = Directions(np.array([0, len(sides)]), np.arange(len(sides)), sides * self.steps), np.empty(1)
         differentiate(self.objective, self.point, self.args, (sum_of_values(1.0), where), found)
         with np.errstate(all="ignore"):
-            change, ratio = abs(found[0] - self.value), np.max(size / np.abs(self.steps))
-            return bool(self.noise * ratio > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
+            change, hidden = abs(found[0] - self.value), np.max(self.noise * size / np.abs(self.steps))
+            return bool(hidden > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
 
     def check(self, found: Floats, pairs: tuple[Indices, Indices]) -> None:
         """Raise a ValueError if f couples coordinates for which there is no pair.
