@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 from . import driver
 from .bounds import Bounds, limits, storable
 from .driver import Progress, Workers, differentiate
-from .gradient import noise_at, numerical_gradient
+from .gradient import noise_at, numerical_gradient, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, least_magnitude, lengthen
+from .noise import noise_of, spacings
 from .points import EPS, extremes, is_narrow, private_copy, resolution, scales, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
+from .verification import check_pairs
 
 __all__: list[str] = []  # nothing here is public
 
-# Spacings of f by which a second difference may be off: its weights are 1, 2 and 1.
-# Fixed by the tests of small coordinates in tests/test_hessian.py.
-_ROUNDING = 4.0
 # By which a longer step is made shorter, to see whether f bends within it.
 # Fixed by test_a_hessian_next_to_a_bound_where_f_is_a_root in tests/test_magnitudes.py.
 _SHORTER = 16.0
@@ -31,16 +30,16 @@ _FEW_DIGITS = 1e-3
 # Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
 # a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
 _FAINT = 1 / 32
-# Spacings of f by which a sum of its values may be off, by the way in which it is rounded.
-# Fixed, as the next three, by test_a_missing_pair_is_found_and_no_other in tests/test_hessian.py.
-_ROUNDED = 64.0
-# Times the noise that an f which is random has shown by which it may be off.
-_NOISY = 100.0
-# Part of the squared relative step by which truncation may change the second difference along a random direction.
-_CURVED = 0.1
-# Pairs of sets that are moved where a pattern is in doubt, by three evaluations each: of the pairs that are missing,
-# each is between the sets of a round once in ten or so.
-_ROUNDS = 40
+# Standard deviations of rounding, which is uniform, that the spacing of the floats is. No tuning.
+_SPACING = math.sqrt(12.0)
+# Spacings of x between the points of a line that shows the rounding of f, at least. No tuning: x is stored exactly.
+_LEAST = 4.0
+# Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth
+# of coordinates that then moves.
+# Fixed, as the next one, by test_no_pair_is_missing_in_few_digits in tests/test_hessian.py.
+_LOOKS = 3
+# Lines along which rounding is shown: the seven values of one may show a quarter of it.
+_LINES = 2
 # Unit of x: the step of gradients that an objective gives by its own way.
 STEP = 1e-4
 # Relative to the step of a second derivative in one variable: that of a Hessian from values. The 8 values of a mixed
@@ -106,7 +105,7 @@ class SecondDifferences:
         self._take(steps_at(plain, h, scheme, self.eps))
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
-        self.noise = _ROUNDING * self.eps * abs(self.value)  # how far a second difference may be off
+        self.rounding = self.eps * abs(self.value)  # how far a value of f may be off
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 
@@ -136,7 +135,7 @@ class SecondDifferences:
         warn_of(self.objective, (self.point, self.args), (self.h, self.steps), ignored)
         if not self.small.any():
             return
-        self.noise = _ROUNDING * noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
+        self.rounding = noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
         if (longer := self._lengthen(found)).any():
             again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
             chosen = pairs[0][again], pairs[1][again]
@@ -157,6 +156,11 @@ class SecondDifferences:
         starts = np.concatenate([np.arange(len(alone)), np.arange(len(alone), len(members) + 1, 2)])
         inside = np.concatenate([self.inside[alone], self.inside[pairs[0]] & self.inside[pairs[1]]])
         return self.differences(Directions(starts, members, self.steps[members]), inside, out, **how)
+
+    @property
+    def noise(self) -> Any:
+        """How far rounding may put off the second difference along each coordinate, by the weights of its row."""
+        return self.rounding * self.rule.amplification(np.where(self.inside, 0, -1))
 
     @property
     def small(self) -> NDArray[np.bool_]:
@@ -200,7 +204,7 @@ class SecondDifferences:
             seen = where_defined(lambda: self._differences(alone, (nothing, nothing))[0][0])
             with np.errstate(all="ignore"):
                 change = math.nan if seen is None else seen / self.steps[i] / self.steps[i] - found[i] / known / known
-                if not abs(change) > self.noise / self.steps[i] / self.steps[i]:
+                if not abs(change) > self.noise[i] / self.steps[i] / self.steps[i]:
                     self.steps[i] = known
                     return
             found[i] = seen
@@ -208,12 +212,17 @@ class SecondDifferences:
     def warn_of_rounding(self, *derivatives: Floats) -> None:
         """Warn if the rounding of f is more than a thousandth of the largest second derivative, or hides it."""
         size = np.maximum(scales(self.plain), 1.0)
+        largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
         with np.errstate(all="ignore"):
             errors = self.noise / self.steps / self.steps
+            # An f of narrow numbers may compute in these, though it returns others.
+            times = resolution(self.plain) / self.eps
+            if times > 1.0 and (times * errors > _FEW_DIGITS * largest).any():
+                self.rounding = max(self.rounding, where_defined(self.shown_rounding) or 0.0)
+                errors = self.noise / self.steps / self.steps
             # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
             hidden = float(np.min(errors * size**2, initial=math.inf))
         error = float(np.max(errors, initial=0.0))
-        largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
         if not _FEW_DIGITS * largest < error < math.inf:
             return
         if not largest and hidden < _FEW_DIGITS * abs(self.value) and not self._is_faint(size):
@@ -221,59 +230,44 @@ class SecondDifferences:
         digits = max(0, round(-math.log10(error / largest))) if largest else 0
         cure = "subtract from f what does not change, pass longer steps h, or a gradient"
         driver.warn(
-            f"about {digits} digits of the Hessian are right: the rounding of f, 4 eps |f| / h**2 = {error:.1g}, is to "
-            f"be compared with {largest:.1g}; {cure if isinstance(self.h, str) else 'pass h=' + repr('auto')}"
+            f"about {digits} digits of the Hessian are right: the rounding of f, "
+            f"{np.max(self.noise) / self.rounding:.0f} eps |f| / h**2 = {error:.1g}, is to be compared with "
+            f"{largest:.1g}; " + (cure if isinstance(self.h, str) else "pass h='auto'")
         )
 
     def _is_faint(self, size: Floats) -> bool:
         """Tell whether rounding hides the curvature that f has if its slope is another one over this length."""
         sides = np.random.default_rng(0).uniform(0.5, 1.0, self.plain.size)
         sides *= np.where(np.arange(len(sides)) % 2 & self.inside.all(), -1.0, 1.0)
-        where, found = Directions(np.array([0, len(sides)]), np.arange(len(sides)), sides * self.steps), np.empty(1)
-        differentiate(self.objective, self.point, self.args, (sum_of_values(1.0), where), found)
+        (found,) = values_near(self.objective, (self.point, self.args), (sides * self.steps)[np.newaxis])
         with np.errstate(all="ignore"):
-            change, ratio = abs(found[0] - self.value), np.max(size / np.abs(self.steps))
-            return bool(self.noise * ratio > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
+            change, hidden = abs(found - self.value), np.max(self.noise * size / np.abs(self.steps))
+            return bool(hidden > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
 
     def check(self, found: Floats, pairs: tuple[Indices, Indices]) -> None:
-        """Raise a ValueError if f couples coordinates for which there is no pair.
+        """Raise a ValueError if f couples coordinates for which there is no pair."""
+        if n := self.point.size:
+            check_pairs(self, found[:n], mixed_of(found, n, pairs), pairs)
 
-        What the differences say of a random direction shows it, but so does truncation. Then sets of coordinates are
-        moved that no pair connects: what both change f by must be the sum of what each does, but for rounding.
-        """
-        n, (i, j) = self.point.size, pairs
-        if not n:
-            return
-        at_x = self.values([np.empty(0, np.intp)])[0] if self.value != self.value else self.value
-        rng = np.random.default_rng(0)
-        sides = rng.choice([-1.0, 1.0], n) if self.inside.all() else np.ones(n)
-        everything = Directions(np.array([0, n]), np.arange(n), sides * self.steps)
-        (along,), _ = self.differences(everything, np.array([self.inside.all()]))
+    def shown_rounding(self) -> float:
+        """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved."""
+        middle, rng = 0.5 * self.steps, np.random.default_rng(0)
+        unit = spacings(np.abs(self.steps), _LEAST * resolution(self.plain) * scales(self.plain))
+        farthest = float(np.min(np.abs(middle) / unit))
+
+        def noise(line: Floats) -> float:
+            def values(places: list[float]) -> Floats:
+                return values_near(self.objective, (self.point, self.args), middle + np.multiply.outer(places, line))
+
+            return noise_of(values, values([0.0]).item(), _LOOKS, farthest)
+
         with np.errstate(all="ignore"):
-            mixed = mixed_of(found, n, pairs) * sides[i] * sides[j]
-            size, relative = np.abs(found[:n]).sum() + np.abs(mixed).sum(), np.abs(self.steps) / scales(self.plain)
-            # Of the terms of f, which may cancel in it, the second derivatives tell the size.
-            terms = np.sum(np.abs(found[:n]) / relative**2) + np.sum(np.abs(mixed) / relative[i] / relative[j])
-            rounding = _ROUNDED * self.eps * (abs(at_x) + terms)
-            expected = _CURVED * np.max(relative) ** 2 * size + rounding
-            if not abs(along - found[:n].sum() - mixed.sum()) > expected:
-                return
-        rounding += _NOISY * abs(self.values([np.empty(0, np.intp)])[0] - at_x)
-        for _ in range(_ROUNDS):
-            one = rng.random(n) < 1.0 / (2.0 + 2.0 * len(i) / n)
-            near = one.copy()
-            near[i[one[j]]] = near[j[one[i]]] = True
-            both, first, second = self.values([np.flatnonzero(one | ~near), np.flatnonzero(one), np.flatnonzero(~near)])
-            if abs(both - first - second + at_x) > rounding:
-                raise ValueError(
-                    "sparsity is too small: f couples coordinates for which it has no entry; add all pairs of "
-                    "coordinates of which f has a product or another common term"
-                )
+            return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
 
-    def values(self, moved: list[Indices]) -> Floats:
-        """Return f where some coordinates have moved by their steps."""
+    def values(self, moved: list[Indices], part: float = 1.0) -> Floats:
+        """Return f where some coordinates have moved by a part of their steps."""
         members, found = np.concatenate(moved), np.empty(len(moved))
-        where = Directions(np.cumsum([0, *map(len, moved)]), members, self.steps[members])
+        where = Directions(np.cumsum([0, *map(len, moved)]), members, part * self.steps[members])
         differentiate(self.objective, self.point, self.args, (sum_of_values(1.0), where), found)
         return found
 

@@ -264,7 +264,7 @@ def by_automatic_steps(
         flags = differentiate(objective, point, args, plan, out, workers, progress)
         if len(small):
             alone = scheme, bounds, 1 if callable(workers) else workers
-            _lengthen(objective, at, np.abs(plan[1].lengths), chosen, alone, out, (value, eps))
+            _lengthen(objective, at, plan, chosen, alone, out, (value, eps))
     except BaseException:
         out[small] = math.nan  # nobody has looked whether they are good enough
         raise
@@ -272,12 +272,12 @@ def by_automatic_steps(
 
 
 def _lengthen(
-    objective: Any, at: tuple[Any, Any], steps: Floats, chosen: Any, how: Any, out: Floats, known: tuple[float, float]
+    objective: Any, at: tuple[Any, Any], plan: Any, chosen: Any, how: Any, out: Floats, known: tuple[float, float]
 ) -> None:
     """Write what longer steps tell of derivatives that rounding hides, of all or of those by the chosen coordinates."""
     (point, args), (scheme, bounds, workers), (value, eps) = at, how, known
     places = np.arange(point.size) if chosen is None else chosen
-    plain, ends = np.asarray(point), None if bounds is None else limits(point, bounds)
+    plain, ends, steps = np.asarray(point), None if bounds is None else limits(point, bounds), np.abs(plan[1].lengths)
     noise = noise_at(objective, at, value, eps, ends, float(steps.min()))
 
     def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
@@ -285,11 +285,11 @@ def _lengthen(
         each[places] = longer
         plan = with_value(rule_at(point, each.reshape(plain.shape), scheme, bounds, places[missing], eps), value)
         differentiate(objective, point, args, plan, rows, workers)
-        found[:, missing] = rows, noise / np.abs(plan[1].lengths), np.abs(plan[1].lengths)
+        found[:, missing] = rows, noise * plan[0].amplification() / np.abs(plan[1].lengths), np.abs(plan[1].lengths)
         return found[0], found[1], found[2]
 
-    flat = plain.reshape(-1)[places]
-    lengthen(out, flat, steps, noise / steps, again, of_few_digits(out, flat, noise / steps))
+    flat, rounding = plain.reshape(-1)[places], noise * plan[0].amplification() / steps
+    lengthen(out, flat, steps, rounding, again, of_few_digits(out, flat, rounding))
 
 
 def with_value(plan: Any, value: float) -> Any:
@@ -312,16 +312,17 @@ def noise_at(
 
     That of one term of a sum of elements, which are moved alone. See `rounding_near`.
     """
-    (point, args), terms = at, max(1, len(objective.f)) if hasattr(objective.f, "_hessian") else 1
-    value = objective.value(point, args) if value != value else value
+    terms = max(1, len(objective.f)) if hasattr(objective.f, "_hessian") else 1
+    plain, base = np.asarray(at[0]), np.array([objective.value(*at) if value != value else value])
+    inside = rounding_near(plain, base, eps, lambda moves: values_near(objective, at, moves), ends, shortest).item()
+    return float(max(eps * abs(base.item()) / terms, inside / math.sqrt(terms)))
 
-    def values(moves: Floats) -> Floats:
-        rows = np.empty(len(moves))
-        differentiate(objective, point, args, (sum_of_values(1.0), along_rows(moves)), rows)
-        return rows
 
-    inside = rounding_near(np.asarray(point), np.array([value]), eps, values, ends, shortest).item()
-    return float(max(eps * abs(value) / terms, inside / math.sqrt(terms)))
+def values_near(objective: Any, at: tuple[Any, Any], moves: Floats) -> Floats:
+    """Return f where the point has moved by each row."""
+    found = np.empty(len(moves))
+    differentiate(objective, *at, (sum_of_values(1.0), along_rows(moves)), found)
+    return found
 
 
 def _of_several(f: Any, x: Any, points_axis: int | None, resume: bool, options: dict[str, Any]) -> Any:

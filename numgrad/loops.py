@@ -60,6 +60,14 @@ class Rule(NamedTuple):
     columns: int = 1
     interpreted: Callable[[Any, Decorator], Loop] | None = None
 
+    def amplification(self, rows: Any = None) -> Any:
+        """Return by how much a linear rule is off before a step divides it, where values of f are off by 1.
+
+        That is so for the given `rows` of its tables, or for those that it uses.
+        """
+        _, _, _, weights, used, denominators, _ = self.data
+        return (np.abs(weights).sum(axis=1) / np.abs(denominators))[used if rows is None else rows]
+
 
 class Directions(NamedTuple):
     """Which coordinates move together: direction k moves ``members[starts[k]:starts[k + 1]]`` by `lengths`.

@@ -608,6 +608,72 @@ def test_a_missing_pair_is_found_and_no_other(h, seed):
     numerical_hessian(lambda x: rosenbrock(x) + 1e-6 * rng.random(), x, 1e-2, sparsity=band)
 
 
+def _separable(z):
+    return (z**3).sum() + np.cos(z).sum()
+
+
+def _chained(z):
+    return np.exp(z[1:] - z[:-1]).sum() + 20.0
+
+
+FEW_DIGITS = {
+    "float32 inside": (np.float64, lambda f: lambda x: float(f(x.astype(np.float32)))),
+    "six decimals": (np.float64, lambda f: lambda x: round(float(f(x)), 6)),
+    "three decimals": (np.float64, lambda f: lambda x: round(float(f(x)), 3)),
+    "eight digits": (np.float64, lambda f: lambda x: float(f"{float(f(x)):.8g}")),
+    "float32": (np.float32, lambda f: lambda x: float(f(x.view(np.ndarray)))),
+}
+
+
+@pytest.mark.filterwarnings("ignore:about . digits of the Hessian")
+@pytest.mark.parametrize(
+    ("h", "scheme"), [("auto", "central"), (1e-2, "central"), ("auto", "forward"), (1e-3, "central4")]
+)
+@pytest.mark.parametrize("way", FEW_DIGITS)
+def test_no_pair_is_missing_in_few_digits(way, h, scheme):
+    pytest.importorskip("scipy.sparse")
+    dtype, rounded = FEW_DIGITS[way]
+    for seed in range(3):
+        x = np.random.default_rng(seed).uniform(0.5, 2.0, 9).astype(dtype)
+        numerical_hessian(rounded(_separable), x, h, sparsity=np.eye(9), scheme=scheme)
+        numerical_hessian(rounded(_chained), x, h, sparsity=np.eye(9) + np.eye(9, k=1), scheme=scheme)
+
+
+@pytest.mark.filterwarnings("ignore:about 3 digits of the Hessian")
+def test_a_missing_pair_is_found_in_few_digits():
+    pytest.importorskip("scipy.sparse")
+    for way, h, factor in (("float32 inside", 2e-2, 1.0), ("six decimals", 1e-2, 1.0), ("float32", "auto", 0.1)):
+        dtype, rounded = FEW_DIGITS[way]
+        x = np.random.default_rng(1).uniform(0.5, 2.0, 9).astype(dtype)
+        f = rounded(lambda z, factor=factor: _separable(z) + factor * z[1] * z[6])
+        with pytest.raises(ValueError, match="sparsity is too small: f couples coordinates"):
+            numerical_hessian(f, x, h, sparsity=np.eye(9))
+
+
+def test_a_small_pair_is_missing():
+    pytest.importorskip("scipy.sparse")
+    x = np.random.default_rng(2).uniform(0.5, 2.0, 9)
+    for f in (lambda x: _separable(x) + 1e-3 * x[1] * x[6], lambda x: 1e-4 * (x[0] - x[8]) ** 2 + (x**2).sum()):
+        with pytest.raises(ValueError, match="sparsity is too small: f couples coordinates"):
+            numerical_hessian(f, x, sparsity=np.eye(9))
+    # No noise is seen of an f that is not rounded at all.
+    with pytest.raises(ValueError, match="sparsity is too small: f couples coordinates"):
+        numerical_hessian(lambda x: x[0] * x[1], np.array([2.0, 4.0]), 2.0**-7, sparsity=np.eye(2))
+
+
+def test_rounding_of_narrow_numbers_is_warned_of_whatever_f_returns():
+    x = np.array([0.4, 1.7, 2.3], np.float32)
+
+    def f(x):
+        return float(np.cos(x[0]) * x[1] + x[2] ** 2 + x.dtype.type(60.0))
+
+    with pytest.warns(RuntimeWarning, match=r"about 0 digits of the Hessian are right: .*; pass h='auto'$"):
+        numerical_hessian(f, x, 1e-3)
+    # Of narrow numbers too, an f that computes in float64 has its digits.
+    found = numerical_hessian(lambda x: f(x.astype(float)), x, 1e-3)
+    assert found[2, 2] == pytest.approx(2.0, rel=1e-6)
+
+
 def test_misuse_of_patterns():
     pytest.importorskip("scipy.sparse")
     for options, message in (

@@ -625,6 +625,31 @@ def test_a_hessian_next_to_a_bound_where_f_is_a_root():
         assert found[0, 0] == pytest.approx(-0.25 * t**-1.5, rel=0.5)
 
 
+@pytest.mark.parametrize("scheme", ["central", "central4", "central6"])
+def test_small_coordinates_on_a_bound(scheme):
+    for constant in (0.0, 2.0, -30.0):
+        for tiny in (3e-13, 2e-9, 4e-6, 7e-5):
+            x = np.array([tiny, 1.2, 3.0 * tiny])
+
+            def f(x, constant=constant):
+                return float(constant + np.sin(x).sum() + x[0] ** 2 * x[1] + 2.0 * x[1] * x[2] + x[2] ** 2)
+
+            for bounds in ((x.copy(), None), (None, x.copy())):
+                found = numerical_hessian(f, x.copy(), scheme=scheme, bounds=bounds)
+                expected = np.array([[2.4, 2.0 * tiny, 0.0], [2.0 * tiny, 0.0, 2.0], [0.0, 2.0, 2.0]])
+                assert np.abs(found - expected + np.diag(np.sin(x))).max() < 2e-4
+                found = numerical_gradient(f, x.copy(), "auto", scheme=scheme, bounds=bounds)
+                expected = np.array([2.4 * tiny, tiny**2 + 6.0 * tiny, 2.4 + 6.0 * tiny])
+                assert np.abs(found - expected - np.cos(x)).max() < 2e-5
+
+
+def test_the_weights_of_rows_count_in_the_warning():
+    for scheme, times in (("central", 12), ("central4", 53), ("central6", 192)):
+        x = np.array([1.0])
+        with pytest.warns(RuntimeWarning, match=f"the rounding of f, {times} eps"):
+            numerical_hessian(lambda x: 1e7 + float(np.sin(x[0])), x, 2e-3, scheme=scheme, bounds=(x.copy(), None))
+
+
 def test_zeros_under_a_large_constant():
     for large in (1e9, -5e9):
         with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
