@@ -190,8 +190,7 @@ def labels(x: Any) -> list[str]:
             keys = part.index if part.ndim == 1 else (f"{row}, {key}" for row in part.index for key in part.columns)
             found += [f"{whole}[{key}]" if part is not x else str(key) for key in keys]
         else:
-            own = np.ndindex(np.shape(part))
-            found += [f"{whole}[{', '.join(map(str, place))}]" if place else whole for place in own]
+            found += [f"{whole}[{', '.join(map(str, k))}]" if k else whole for k in np.ndindex(np.shape(part))]
     return found
 
 
@@ -211,9 +210,8 @@ class Container:
     """
 
     def __init__(self, given: Any, name: str = "x") -> None:
-        self.given = given
         self.arrays, self.places = dict[str, NDArray[Any]](), dict[str, slice]()
-        self.given_as, self.copies, self.size = dict[str, Any](), set[str](), 0
+        self.given, self.given_as, self.copies, self.size = given, dict[str, Any](), set[str](), 0
         for key, (label, part) in by_name(given, name).items():
             source = part.to_numpy() if is_labelled(part) else part
             memory, is_copy = written_through(real_array(source, label), source, label)
@@ -378,14 +376,16 @@ class Joined(Container):
 
     def gradients(self, found: Any) -> NDArray[Any]:
         """Return what a gradient returns for each array by its name, in the order of x."""
-        parts = {name: real_array(part, label) for name, (label, part) in by_name(found, "gradient").items()}
-        if set(parts) != set(self.arrays):
-            raise ValueError(f"gradient must return the keys of x, {list(self.arrays)}, it returned {list(parts)}")
-        for name, memory in self.arrays.items():
-            if parts[name].shape != memory.shape:
-                shapes = f"{memory.shape}, it returned {parts[name].shape}"
-                raise ValueError(f"gradient must return for {name} an array of the shape of that, {shapes}")
-        return joined(parts[name] for name in self.arrays)
+        returned, parts = by_name(found, "gradient"), list[NDArray[Any]]()
+        if set(returned) != set(self.arrays):
+            raise ValueError(f"gradient must return the keys of x, {list(self.arrays)}, it returned {list(returned)}")
+        for name, own in self.arrays.items():
+            label, part = returned[name]
+            in_order(self.given_as[name], **{label: part})
+            parts.append(real_array(part, label))
+            if parts[-1].shape != own.shape:
+                raise ValueError(f"gradient must return for {name} an array of shape {own.shape}, got {np.shape(part)}")
+        return joined(parts)
 
     def run(self, work: Callable[[], Any]) -> Any:
         """Return what `work` returns; the arrays are restored after any exit."""
