@@ -37,8 +37,8 @@ def is_array(value: Any) -> bool:
 
 def is_labelled(value: Any) -> bool:
     """Tell whether something is a Series or a DataFrame of pandas."""
-    pandas = sys.modules.get("pandas")
-    return hasattr(value, "to_numpy") and pandas is not None and isinstance(value, pandas.Series | pandas.DataFrame)
+    pandas = sys.modules.get("pandas") if hasattr(value, "to_numpy") else None
+    return pandas is not None and isinstance(value, pandas.Series | pandas.DataFrame)
 
 
 def is_container(x: Any) -> bool:

@@ -126,7 +126,8 @@ def numerical_diff(
     """
     if args.__class__ is not tuple or args or not callable(f):
         driver.as_objective(f, args)  # which checks them
-    in_order(x, h=h, bounds=bounds)
+    if x.__class__ is not float:
+        in_order(x, h=h, bounds=bounds)
     call = (lambda x: f(x, *args)) if args else f
     point, order = private_copy(real_array(x)), arguments.whole_number("order", order, 1)
     if h is BOOK_STEP and order > 1:
