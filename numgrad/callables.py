@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, KNOWN_COMPILED, check_callable, raise_argument_changed, raise_compile_error
 from .bounds import Bounds
-from .containers import Container, is_container, renewed
+from .containers import Container, in_order, is_container, relabelled, renewed
 from .driver import Progress, Workers, differentiate
 from .gradient import by_automatic_steps, is_perturbed, numerical_gradient, takes_containers, with_value
 from .hessian import hessian_vector_product, numerical_hessian
@@ -22,7 +22,7 @@ from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, mak
 from .objectives.python import PythonObjective, run_in_place
 from .points import FLOAT64, LOSS_EPS
 from .problem import Options, Problem
-from .schemes import AnyScheme, StepSize, rule_at
+from .schemes import AnyScheme, StepSize, is_one, rule_at
 from .sparsity import check_entries
 
 __all__ = ["Gradient", "Hessian", "Jacobian"]
@@ -133,15 +133,22 @@ def _by_name(f: Any, args: tuple[Any, ...], named: dict[str, Any], first: int = 
     return partial(f, **given.kwargs) if given.kwargs else f, given.args[first:]
 
 
+def _made(kind: type, base: Any, f: Any, given: dict[str, Any]) -> Any:
+    """Return an object of a subclass of `base`, which may have an `__init__` of its own: that is not called."""
+    made: Any = object.__new__(kind)
+    base.__init__(made, f, **given)
+    return made
+
+
 class _Derivative:
     """A function that returns a derivative of `f`: its options, checked once, by which it pickles and prints.
 
     `public` is the function that it calls.
     """
 
-    def _take(self, public: Callable[..., Any], given: dict[str, Any]) -> None:
-        """Keep what `__init__` was given, and check it, as far as it does not depend on the point."""
-        self.f = given.pop("f")
+    def _take(self, base: type, public: Callable[..., Any], given: dict[str, Any]) -> None:
+        """Keep what the `__init__` of `base` was given, and check it, as far as it does not depend on the point."""
+        self.base, self.f = base, given.pop("f")
         self.options = options = {name: value for name, value in given.items() if name != "self"}
         self.batch_bytes = options.get("batch_bytes", 1) if options.get("vectorized", False) else None
         self.objective = driver.as_objective(self.f, (), self.batch_bytes)
@@ -150,14 +157,16 @@ class _Derivative:
         if options.get("sparsity") is not None:
             check_entries(options["sparsity"])
         # What the point decides, as the shape of h, is checked at each call.
-        step = 1e-4 if isinstance(options["h"], np.ndarray | list | Mapping) else options["h"]
+        h = options["h"]
+        step = h if isinstance(h, str) or (is_one(h) and not isinstance(h, Mapping)) else 1e-4
         public(lambda _: 0.0, np.empty(0), step, scheme=options["scheme"], progress=options["progress"])
-        defaults = signature(type(self)).parameters
+        defaults = signature(base).parameters
         self.given = {name: value for name, value in options.items() if value is not defaults[name].default}
 
     def __reduce__(self) -> Any:
-        kind: Callable[..., Any] = type(self)
-        return partial(kind, self.f, **self.given), ()
+        # A subclass may hold more; what is compiled or bound is made again.
+        held = {name: value for name, value in vars(self).items() if name not in {"objective", "_prepared"}}
+        return _made, (type(self), self.base, self.f, self.given), held
 
     def __repr__(self) -> str:
         name = getattr(self.f, "__name__", None) or repr(self.f)
@@ -214,7 +223,7 @@ class Gradient(_Derivative):
         vectorized: bool = False,
         batch_bytes: int = 2**26,
     ) -> None:
-        self._take(numerical_gradient, locals())
+        self._take(Gradient, numerical_gradient, locals())
         # What changes nothing of a call at one point; batch_bytes counts for a vectorized f alone.
         is_usual = not self.given.keys() - {"h", "batch_bytes"}
         self._prepared = _prepare(self.objective, h, self._warn) if is_usual else _leave
@@ -237,11 +246,9 @@ class Gradient(_Derivative):
         f(x) is one evaluation, and none where the scheme or an automatic step needs it anyway. For arrays in a
         container, schemes that need f(x) evaluate it again for each array.
         """
+        if x.__class__ is not np.ndarray and is_container(x):
+            return self._of_container(x, args, named)
         f, args = _by_name(self.f, args, named) if named else (self.f, args)
-        if x.__class__ is not np.ndarray and is_container(x) and takes_containers(f, args, x):
-            whole = Container(x)
-            value = arguments.real_number(whole.protected(lambda: f(renewed(whole.container()), *args)))
-            return value, numerical_gradient(f, x, args=args, **self.options)
         h, scheme, bounds, chosen = (self.options[name] for name in ("h", "scheme", "bounds", "coordinates"))
         objective = driver.as_objective(f, args, self.batch_bytes, bounds)
         point, private = objective.place(x, args)
@@ -267,6 +274,17 @@ class Gradient(_Derivative):
             ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
             driver.warn_of(flags, h, ignored, point)
         return value, gradient
+
+    def _of_container(self, x: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[float, Any]:
+        """Return f(x) and the gradients of a container, or of a pandas object."""
+        (f, more), options = _by_name(self.f, args, named) if named else (self.f, args), self.options
+        if takes_containers(f, more, x, options["vectorized"]):
+            whole = Container(x)
+            value = arguments.real_number(whole.protected(lambda: f(renewed(whole.container()), *more)))
+            return value, numerical_gradient(f, x, args=more, **options)
+        in_order(x, h=options["h"], bounds=options["bounds"])
+        value, gradient = self.value_and_gradient(x.to_numpy(), *args, **named)
+        return value, gradient if options["coordinates"] is not None else relabelled(x, gradient)
 
 
 class Jacobian(_Derivative):
@@ -314,7 +332,7 @@ class Jacobian(_Derivative):
         vectorized: bool = False,
         fills: bool | tuple[int, ...] = False,
     ) -> None:
-        self._take(numerical_jacobian, locals())
+        self._take(Jacobian, numerical_jacobian, locals())
         if fills is not False and not self.objective.has_descent:
             raise TypeError(f"fills=True needs a compiled f, got {arguments.describe(f)}; let f return an array")
         if not isinstance(fills, bool):
@@ -345,8 +363,8 @@ class Jacobian(_Derivative):
 
         x, what is measured against, stays as it is; the result has a column for each parameter.
         """
-        if self.options["vectorized"]:
-            raise ValueError("by_parameters needs an f of one point; make another Jacobian without vectorized=True")
+        if self.options["vectorized"] or self.options["fills"] is not False:
+            raise ValueError("by_parameters needs an f of one point; make a Jacobian without vectorized=True or fills")
         f, at = self.f, np.array(parameters, np.float64)
         return Problem(lambda p: f(x, *p), at, Options(**self.options)).jacobian()
 
@@ -391,7 +409,7 @@ class Hessian(_Derivative):
         scheme: AnyScheme = "central",
         bounds: Bounds | None = None,
     ) -> None:
-        self._take(numerical_hessian, locals())
+        self._take(Hessian, numerical_hessian, locals())
 
     def __call__(self, x: Any, *args: Any, **named: Any) -> Any:
         """Return the Hessian at `x`, as `numerical_hessian` does; arguments by name reach f and its gradient too."""

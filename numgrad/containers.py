@@ -37,8 +37,8 @@ def is_array(value: Any) -> bool:
 
 def is_labelled(value: Any) -> bool:
     """Tell whether something is a Series or a DataFrame of pandas."""
-    pandas = sys.modules.get("pandas")
-    return hasattr(value, "to_numpy") and pandas is not None and isinstance(value, pandas.Series | pandas.DataFrame)
+    pandas = sys.modules.get("pandas") if hasattr(value, "to_numpy") else None
+    return pandas is not None and isinstance(value, pandas.Series | pandas.DataFrame)
 
 
 def is_container(x: Any) -> bool:
@@ -58,17 +58,17 @@ def is_container(x: Any) -> bool:
     return is_tree(x) or is_labelled(x)
 
 
-def items(tree: Any, path: str = "") -> list[tuple[str, Any]]:
+def items(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
     """Return the paths and the parts of one level of a tree."""
     if isinstance(tree, Mapping) and not all(isinstance(key, str) for key in tree):
         raise TypeError(f"the keys of x must be strings, got {list(tree)}")
     keys = getattr(tree, "_fields", range(len(tree)))
     pairs = tree.items() if isinstance(tree, Mapping) else zip(keys, tree, strict=True)
-    return [(f"{path}[{key!r}]", part) for key, part in pairs]
+    return [((*path, key), part) for key, part in pairs]
 
 
-def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield path and array of each leaf of a tree of dicts, lists and tuples; the path of a single array is ''."""
+def leaves(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield path and array of each leaf of a tree of dicts, lists and tuples; the path of a single array is empty."""
     if not is_tree(tree):
         yield path, tree
         return
@@ -81,19 +81,27 @@ def rebuilt(tree: Any, parts: Iterator[Any]) -> Any:
     if not is_tree(tree):
         return next(parts)
     inner = [rebuilt(part, parts) for _, part in items(tree)]
-    if isinstance(tree, dict):  # a class of the user's own keeps what else it holds
-        new = copy(tree)
+    if isinstance(tree, Mapping):
+        new = copy(tree) if isinstance(tree, dict) else {}  # a class of the user's own keeps what else it holds
         new.update(zip(tree, inner, strict=True))
         return new
-    if isinstance(tree, Mapping):
-        return dict(zip(tree, inner, strict=True))
     return type(tree)(*inner) if hasattr(tree, "_fields") else type(tree)(inner)
 
 
-def named(path: str) -> str:
-    """Return the name of a leaf: W, layers[0], [1]."""
-    first, _, rest = path.partition("]")
-    return first[2:-1] + rest if first.startswith(("['", '["')) else path
+def named(path: tuple[Any, ...]) -> str:
+    """Return the name of a leaf, by the keys and places under which it is found: W, layers[0], [1]."""
+    first = 1 if path and isinstance(path[0], str) else 0
+    return "".join([*path[:first], *(f"[{key!r}]" for key in path[first:])])
+
+
+def by_name(tree: Any, label: str = "x") -> dict[str, tuple[str, Any]]:
+    """Return label and array of each leaf by its name; ValueError if two leaves have one."""
+    found = dict[str, tuple[str, Any]]()
+    for path, part in leaves(tree):
+        if (name := named(path)) in found:
+            raise ValueError(f"{label} must have another name for each array, got two by the name {name}; rename one")
+        found[name] = named((label, *path)), part
+    return found
 
 
 def relabelled(like: Any, values: NDArray[Any]) -> Any:
@@ -110,10 +118,8 @@ def in_order(x: Any, **others: Any) -> None:
     Numbers are taken by their places. A pair is one of arguments. Each axis of a matrix may have the labels of a
     Series, as in a covariance or a stack of directions.
     """
-    for name, value in others.items():
-        for part in value if isinstance(value, tuple) else (value,):
-            if not (is_labelled(x) and is_labelled(part)):
-                continue
+    for name, value in others.items() if is_labelled(x) else ():
+        for part in filter(is_labelled, value if isinstance(value, tuple | list) else (value,)):
             alike = part.ndim == x.ndim
             pairs = zip(map(list, part.axes), map(list, x.axes if alike else part.ndim * [x.axes[-1]]), strict=True)
             if any(ours != theirs and set(ours) == set(theirs) for ours, theirs in pairs):
@@ -162,6 +168,8 @@ def labels(x: Any) -> list[str]:
     ------
     TypeError
         If a key of a dict is no string.
+    ValueError
+        If two arrays have one name, as those of ``{"a[0]": ..., "a": [...]}``.
 
     Examples
     --------
@@ -176,14 +184,13 @@ def labels(x: Any) -> list[str]:
      [6. 6. 0.]]
     """
     found = []
-    for path, part in leaves(x):
-        name, columns = named(path) or "x", getattr(part, "columns", None)
+    for name, (label, part) in by_name(x).items():
+        whole = name or label
         if is_labelled(part):
-            keys = part.index if columns is None else (f"{row}, {column}" for row in part.index for column in columns)
-            found += [f"{name}[{key}]" if path else str(key) for key in keys]
+            keys = part.index if part.ndim == 1 else (f"{row}, {key}" for row in part.index for key in part.columns)
+            found += [f"{whole}[{key}]" if part is not x else str(key) for key in keys]
         else:
-            own = np.ndindex(np.shape(part))
-            found += [f"{name}[{', '.join(map(str, place))}]" if place else name for place in own]
+            found += [f"{whole}[{', '.join(map(str, k))}]" if k else whole for k in np.ndindex(np.shape(part))]
     return found
 
 
@@ -203,15 +210,13 @@ class Container:
     """
 
     def __init__(self, given: Any, name: str = "x") -> None:
-        self.given = given
         self.arrays, self.places = dict[str, NDArray[Any]](), dict[str, slice]()
-        self.copies, self.size = set[str](), 0
-        self.kinds = [part if is_labelled(part) else None for _, part in leaves(given)]
-        for path, part in leaves(given):
+        self.given, self.given_as, self.copies, self.size = given, dict[str, Any](), set[str](), 0
+        for key, (label, part) in by_name(given, name).items():
             source = part.to_numpy() if is_labelled(part) else part
-            memory, is_copy = written_through(real_array(source, f"{name}{path}"), source, f"{name}{path}")
-            key, first, self.size = named(path), self.size, self.size + memory.size
-            self.arrays[key], self.places[key] = memory, slice(first, self.size)
+            memory, is_copy = written_through(real_array(source, label), source, label)
+            first, self.size = self.size, self.size + memory.size
+            self.arrays[key], self.places[key], self.given_as[key] = memory, slice(first, self.size), part
             if is_copy or (source is not part and not np.may_share_memory(source, part.to_numpy())):
                 self.copies.add(key)
 
@@ -222,7 +227,7 @@ class Container:
 
     def like(self, parts: Iterable[Any]) -> Any:
         """Return other arrays in the structure of what was given, with its labels."""
-        return rebuilt(self.given, map(relabelled, self.kinds, parts))
+        return rebuilt(self.given, map(relabelled, self.given_as.values(), parts))
 
     def container(self) -> Any:
         """Return what was given, or a new container if some of its arrays are copies."""
@@ -241,14 +246,12 @@ class Container:
 
     def own(self, value: Any, what: str) -> dict[str, Any]:
         """Return what an argument says for each array: one for all, or a dict by the names of the arrays."""
-        if not isinstance(value, Mapping):
-            for kind in self.kinds:
-                in_order(kind, **{what: value})
-            return dict.fromkeys(self.arrays, value)
-        if set(value) != set(self.arrays):
-            rule = f"{what} must be one for all arrays, or have the keys {list(self.arrays)}"
-            raise ValueError(f"{rule}, got {list(value)}")
-        return dict(value)
+        own = value if isinstance(value, Mapping) else dict.fromkeys(self.arrays, value)
+        if set(own) != set(self.arrays):
+            raise ValueError(f"{what} must be one for all arrays, or have the keys {[*self.arrays]}, got {[*own]}")
+        for name, part in self.given_as.items():
+            in_order(part, **{f"{what}[{name!r}]" if own is value else what: own[name]})
+        return dict(own)
 
     def limits(self, bounds: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
         """Return bounds, one pair for all or by the names of the arrays, as a pair of flat arrays, or None for none."""
@@ -373,14 +376,16 @@ class Joined(Container):
 
     def gradients(self, found: Any) -> NDArray[Any]:
         """Return what a gradient returns for each array by its name, in the order of x."""
-        parts = {named(path): real_array(part, f"gradient{path}") for path, part in leaves(found)}
-        if set(parts) != set(self.arrays):
-            raise ValueError(f"gradient must return the keys of x, {list(self.arrays)}, it returned {list(parts)}")
-        for name, memory in self.arrays.items():
-            if parts[name].shape != memory.shape:
-                shapes = f"{memory.shape}, it returned {parts[name].shape}"
-                raise ValueError(f"gradient must return for {name} an array of the shape of that, {shapes}")
-        return joined(parts[name] for name in self.arrays)
+        returned, parts = by_name(found, "gradient"), list[NDArray[Any]]()
+        if set(returned) != set(self.arrays):
+            raise ValueError(f"gradient must return the keys of x, {list(self.arrays)}, it returned {list(returned)}")
+        for name, own in self.arrays.items():
+            label, part = returned[name]
+            in_order(self.given_as[name], **{label: part})
+            parts.append(real_array(part, label))
+            if parts[-1].shape != own.shape:
+                raise ValueError(f"gradient must return for {name} an array of shape {own.shape}, got {np.shape(part)}")
+        return joined(parts)
 
     def run(self, work: Callable[[], Any]) -> Any:
         """Return what `work` returns; the arrays are restored after any exit."""

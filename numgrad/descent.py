@@ -232,6 +232,7 @@ class _Descent:
             raise TypeError(f"callback must be callable, got {describe(self.callback)}")
         self.lr = finite_real("lr", self.lr)
         self.step_num = whole_number("step_num", self.step_num, 0)
+        in_order(self.init_x, h=self.h)
         self.objective = driver.as_objective(self.f, self.args)
         array = real_array(self.init_x, "init_x")
         # It refuses what f would not see change, of a copy too, and f may ignore what is private.

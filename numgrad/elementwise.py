@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
+from .containers import in_order
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .magnitudes import LONG, SMALL, least_magnitude, lengthen, of_few_digits, rounding_near
 from .objectives.vectors import imaginary_parts
@@ -126,6 +127,8 @@ def numerical_diff(
     """
     if args.__class__ is not tuple or args or not callable(f):
         driver.as_objective(f, args)  # which checks them
+    if x.__class__ is not float:
+        in_order(x, h=h, bounds=bounds)
     call = (lambda x: f(x, *args)) if args else f
     point, order = private_copy(real_array(x)), arguments.whole_number("order", order, 1)
     if h is BOOK_STEP and order > 1:

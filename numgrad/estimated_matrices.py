@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, describe, is_compiled, real_number
-from .containers import Joined, is_container, is_labelled, of_labelled
+from .containers import Joined, in_order, is_container, is_labelled, with_labels
 from .driver import Progress, Workers
 from .estimate_loops import COLUMNS, make_second_estimates
 from .estimates import Estimate, problem_of
@@ -89,8 +89,8 @@ def estimate_jacobian(
     """
     options: dict[str, Any] = {"args": args, "workers": workers, "progress": progress}
     options |= {"bounds": bounds, "rtol": rtol, "atol": atol, "first_step": first_step}
-    if is_labelled(x) and takes_containers(f, args, x):
-        f, x = of_labelled(f, x)
+    if is_labelled(x):
+        f, x = with_labels(f, x, takes_containers(f, args, x), bounds=bounds, first_step=first_step)
     problem = problem_of(VectorObjective(f), _python_or_compiled(f, args).place, x, options)
     rows, shape, flags = problem.rows_of_outputs(progress)
     problem.warn_of(flags, rows[..., 0].reshape(-1))
@@ -183,6 +183,7 @@ def estimate_hessian(
             return found
 
         return joined.run(estimated)  # type: ignore[no-any-return]
+    in_order(x, bounds=bounds, first_step=first_step)
     problem = problem_of(PythonObjective(f), _python_or_compiled(f, args).place, x, options)
     rows, flags = problem.run(problem.rule(), ALL_COORDINATES, problem.point.size)
     base = real_number(problem.objective.returned(problem.point, args))

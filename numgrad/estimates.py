@@ -21,7 +21,7 @@ from .arguments import (
     real_array,
     real_number,
 )
-from .containers import flat_of, is_container, labels, plain_of
+from .containers import flat_of, in_order, is_container, labels, plain_of
 from .display import MOST_ROWS, concise, table
 from .driver import Progress, Workers, differentiate
 from .estimate_loops import COLUMNS, make_estimates, make_estimates_of_outputs, make_guarded_estimates
@@ -237,6 +237,7 @@ def estimate_derivative(
     0(1)
     """
     driver.as_objective(f, args)  # which checks them
+    in_order(x, bounds=bounds, first_step=first_step)
     points, goals = private_copy(real_array(x)), _goals(rtol, atol)
     objective = _of_one(f) if is_compiled(f) else PythonObjective(lambda point, *args: f(float(point[0]), *args))
     reach, rows, base = _reach(points, bounds, first_step), np.empty((points.size, COLUMNS)), None

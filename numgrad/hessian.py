@@ -22,7 +22,7 @@ from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, private_copy, resolution, scales
 from .problem import Options, Problem
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, as_scheme, limits, steps_of, stored_steps, sum_of_values
-from .sparsity import entries_of
+from .sparsity import entries_of, ones_of
 
 __all__ = ["hessian_vector_product", "numerical_hessian"]
 
@@ -381,8 +381,7 @@ def _pattern(sparsity: Any, n: int) -> Any:
     entries = entries_of(sparsity, (n, n))
     if entries.shape != (n, n):
         raise ValueError(f"sparsity must have the shape (x.size, x.size), {(n, n)}, got {entries.shape}")
-    entries = entries.astype(np.int8)
-    entries.data[:] = 1
+    entries = ones_of(entries)
     return (entries + entries.T + eye_array(n, dtype=np.int8)).tocsr()
 
 

@@ -431,7 +431,7 @@ def propagate(
     given: list[Any] = [x, cov, *more]
     parts = [_vector(part, "x") for part in given[::2]]
     for own, its_cov in zip(given[::2], given[1::2], strict=True):
-        in_order(own, cov=its_cov)
+        in_order(own, cov=its_cov, h=h)
     covariances = [_covariance(cov, part) for part, cov in zip(parts, given[1::2], strict=True)]
     if any(map(is_labelled, given[::2])) and not is_compiled(f):
         f = _of_arrays(f, given[::2])

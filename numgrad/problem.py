@@ -340,7 +340,7 @@ def _objective(f: Any, x: Any, options: Options) -> Any:
     if found.has_descent:
         from .objectives.compiled_vectors import compiled_vector
 
-        fills = np.shape(x) if options.fills is True else options.fills or None
+        fills = np.shape(x) if options.fills is True else None if options.fills is False else options.fills
         return compiled_vector(found, fills)
     if options.fills is not False:
         raise TypeError(f"fills=True needs a compiled f, got {describe(f)}; let f return an array")

@@ -111,9 +111,7 @@ class Pattern:
 
     def __init__(self, given: Any) -> None:
         self.shape, self.given = given.shape, (given.indptr.copy(), given.indices.copy())
-        entries = given.astype(np.int8, copy=True)
-        entries.sum_duplicates()
-        entries.data[:] = 1
+        entries = ones_of(given)
         by_columns = entries.tocsc()
         self.starts, self.columns = entries.indptr, entries.indices
         # The degree of a column, counted once for each row: the columns that share it.
@@ -191,6 +189,15 @@ def coloured(sparsity: Any) -> Pattern:
     return Pattern(given)
 
 
+def ones_of(given: Any) -> Any:
+    """Return a csr_array of ones where another one has entries, each once; what the entries are is not read."""
+    data = np.ones(len(given.indices), np.int8), given.indices, given.indptr
+    entries = scipy_sparse().csr_array(data, shape=given.shape, copy=True)
+    entries.sum_duplicates()
+    entries.data[:] = 1
+    return entries
+
+
 def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
     """Return the entries as a csr_array; what a sparse array stores is an entry, whatever its value."""
     sparse = scipy_sparse()
@@ -201,17 +208,9 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
             )
         return sparsity.tocsr()
     refuse_masks(sparsity, "sparsity")
-    if isinstance(sparsity, Sequence) and not isinstance(sparsity, str) and not _is_boolean(sparsity):
-        rows = [np.asarray(row, np.intp if np.size(row) == 0 else None).reshape(-1) for row in sparsity]
-        columns = np.concatenate(rows) if rows else np.empty(0, np.intp)
-        if columns.dtype.kind not in "iu":
-            raise TypeError(f"sparsity as a list has the columns of each row, as integers, got dtype {columns.dtype}")
-        if columns.size and not 0 <= columns.min() <= columns.max() < shape[1]:
-            raise ValueError(
-                f"columns of sparsity must be in range({shape[1]}), got {columns.min()} to {columns.max()}"
-            )
-        starts = np.append(0, np.cumsum([row.size for row in rows])).astype(np.intp)
-        return sparse.csr_array((np.ones(columns.size, np.int8), columns, starts), shape=(len(rows), shape[1]))
+    is_list = isinstance(sparsity, Sequence) and not isinstance(sparsity, str)
+    if is_list and not (len(sparsity) and _is_boolean(sparsity)):
+        return _of_columns(sparsity, shape[1])
     try:
         array = np.asarray(sparsity)
     except ValueError:
@@ -222,6 +221,21 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
             f"got {describe(sparsity)}"
         )
     return sparse.csr_array(array != 0)
+
+
+def _of_columns(given: Sequence[Any], n: int) -> Any:
+    """Return the entries that a list of the columns of each row stands for, of n columns."""
+    rows = [np.asarray(row, np.intp if np.size(row) == 0 else None).reshape(-1) for row in given]
+    for kind in {row.dtype for row in rows}:
+        if kind.kind not in "iu":
+            raise TypeError(f"sparsity as a list has the columns of each row, as integers, got dtype {kind}")
+    # One by one, for integers with and without a sign together are floats; too large ones come out negative.
+    columns = np.concatenate([np.empty(0, np.intp), *rows], dtype=np.intp, casting="same_kind")
+    if columns.size and not 0 <= columns.min() <= columns.max() < n:
+        least, most = (end(end(row.tolist()) for row in rows if row.size) for end in (min, max))
+        raise ValueError(f"columns of sparsity must be in range({n}), got {least} to {most}")
+    starts = np.append(0, np.cumsum([row.size for row in rows])).astype(np.intp)
+    return scipy_sparse().csr_array((np.ones(columns.size, np.int8), columns, starts), shape=(len(rows), n))
 
 
 def _is_boolean(rows: Sequence[Any]) -> bool:

@@ -1,5 +1,6 @@
 """Derivatives as functions of x: what other libraries call. The numbers are those of the public functions."""
 
+import copy
 import itertools
 import pickle
 
@@ -620,6 +621,85 @@ def test_least_squares_hands_on_names():
 def test_parameters_are_of_an_f_of_one_point():
     with pytest.raises(ValueError, match="by_parameters needs an f of one point"):
         Jacobian(lambda t, a, b: a * np.exp(-b * t), vectorized=True).by_parameters(np.ones(2), 2.0, 1.0)
+
+
+@needs_jit
+@pytest.mark.parametrize("fills", [True, (2,), ()], ids=str)
+def test_parameters_are_of_an_f_that_returns(fills):
+    with pytest.raises(ValueError, match=r"by_parameters needs an f of one point; [^\n]* or fills$"):
+        Jacobian(compiled(fill_product), fills=fills).by_parameters(np.ones(2), 2.0)
+
+
+def fill_product(x, out):
+    out[()] = x[0] * x[1]
+
+
+@needs_jit
+def test_one_number_may_be_filled():
+    x, f = np.array([2.0, 5.0]), compiled(fill_product)
+    assert Jacobian(f, fills=())(x) == pytest.approx([5.0, 2.0])
+    value, slopes = Jacobian(f, "auto", fills=()).value_and_jacobian(x)
+    assert (value.shape, value[()]) == ((), 10.0)
+    assert slopes == pytest.approx([5.0, 2.0])
+
+
+class Tagged(Gradient):
+    """A subclass with an `__init__` of its own."""
+
+    def __init__(self, f, tag, **options):
+        super().__init__(f, **options)
+        self.tag, self.me = tag, self
+
+
+class Passing(Hessian):
+    def __init__(self, *args, **named):
+        super().__init__(*args, **named)
+
+
+class Marked(Jacobian):
+    """A subclass without one."""
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_subclasses_are_made_and_copied_with_what_they_hold(again):
+    x = np.array([1.0, 2.0])
+    first, second, third = Tagged(rosenbrock, ["t"], scheme="central4"), Passing(rosenbrock, 1e-3), Marked(np.cumsum)
+    third.tag = 3
+    copies = again(first), again(second), again(third)
+    assert copies[0].tag == ["t"]
+    assert copies[2].tag == 3
+    for made, own, public in zip(
+        copies, (first, second, third), (numerical_gradient, numerical_hessian, numerical_jacobian), strict=True
+    ):
+        assert type(made) is type(own)
+        assert repr(made) == repr(own)
+        assert made.options == own.options
+        expected = public(own.f, x, **own.options) if public is not numerical_jacobian else public(own.f, x)
+        assert made(x).tobytes() == own(x).tobytes() == expected.tobytes()
+    if again is not copy.copy:
+        assert copies[0].me is copies[0]
+
+
+@pytest.mark.parametrize("make", ["pandas.Series", "torch.tensor", "numpy.array", "builtins.list"])
+@pytest.mark.parametrize("kind", [Gradient, Jacobian, Hessian])
+def test_steps_of_coordinates_may_be_of_any_library(kind, make):
+    library, _, name = make.partition(".")
+    steps = getattr(pytest.importorskip(library), name)([2**-10, 2**-9])
+    x = np.array([1.0, 2.0])
+    assert kind(rosenbrock, steps)(x).tobytes() == kind(rosenbrock, np.array([2**-10, 2**-9]))(x).tobytes()
+
+
+def test_batches_of_what_is_no_array_have_a_value_too():
+    pd = pytest.importorskip("pandas")
+    seen, x = [], pd.Series({"a": 3.0, "b": 4.0})
+    gradient = Gradient(lambda batch: seen.append(batch) or (batch**2).sum(axis=1), vectorized=True)
+    value, slopes = gradient.value_and_gradient(x)
+    assert value == 25.0
+    pd.testing.assert_series_equal(slopes, gradient(x), check_exact=True)
+    assert all(type(batch) is np.ndarray and batch.ndim == 2 for batch in seen)
+    for call in (gradient, gradient.value_and_gradient):
+        with pytest.raises(TypeError, match="x in a dict needs a Python f of one point"):
+            call({"a": np.ones(2)})
 
 
 @pytest.mark.parametrize("options", [{"h": np.ones(3)}, {"bounds": (5, 6)}, {"coordinates": [5]}], ids=str)

@@ -1,5 +1,6 @@
 """Parameters in containers: dicts, lists and tuples of arrays, pandas objects; in place, restored, written through."""
 
+import functools
 import pickle
 import warnings
 from collections import OrderedDict
@@ -17,6 +18,7 @@ from numgrad import (
     check_gradient,
     descent_path,
     directional_derivative,
+    estimate_derivative,
     estimate_gradient,
     estimate_hessian,
     estimate_jacobian,
@@ -24,9 +26,11 @@ from numgrad import (
     gradient_descent,
     hessian_vector_product,
     labels,
+    numerical_diff,
     numerical_gradient,
     numerical_hessian,
     numerical_jacobian,
+    propagate,
     reference,
 )
 from numgrad.containers import Container, OfOneArray, is_container
@@ -606,6 +610,42 @@ def test_labels_name_each_coordinate():
     assert labels(np.ones(2)) == labels([1.0, 2.0]) == ["x[0]", "x[1]"]
 
 
+BRACKETS = {
+    "of a sampler": {"beta[1]": np.array([1.0, 2.0]), "beta[2]": np.array([3.0])},
+    "quotes": {"a']": np.array([1.0]), 'b"]["': np.array([2.0, 3.0])},
+    "below": {"s[0]": [{"t[1]": np.array([1.0])}, {"t[1]": np.array([2.0, 4.0])}]},
+    "none": {"": np.array([1.0]), "[": np.array([2.0])},
+}
+
+
+@pytest.mark.parametrize("x", BRACKETS.values(), ids=BRACKETS)
+def test_a_key_may_have_any_letters(x):
+    def f(p):
+        return float(sum(np.sum(memory**3) for memory in Container(p).arrays.values()))
+
+    names, flat = list(Container(x).arrays), np.concatenate([*Container(x).arrays.values()])
+    assert len(set(labels(x))) == flat.size
+    for found in (numerical_gradient(f, x), Gradient(f)(x), estimate_gradient(f, x).value):
+        assert found.keys() == x.keys()
+        assert np.concatenate([*Container(found).arrays.values()]) == pytest.approx(3.0 * flat**2, rel=1e-6)
+    assert numerical_hessian(f, x) == pytest.approx(np.diag(6.0 * flat), abs=1e-5)
+    assert check_gradient(f, numerical_gradient(f, x, scheme="central4"), x).ok
+    steps, ends = dict.fromkeys(names, 1e-3), dict.fromkeys(names, (0.0, 9.0))
+    assert numerical_gradient(f, x, steps, bounds=ends).keys() == x.keys()
+
+
+def test_names_are_keys_and_places():
+    assert labels(BRACKETS["of a sampler"]) == ["beta[1][0]", "beta[1][1]", "beta[2][0]"]
+    assert labels(BRACKETS["below"]) == ["s[0][0]['t[1]'][0]", "s[0][1]['t[1]'][0]", "s[0][1]['t[1]'][1]"]
+
+
+def test_two_arrays_of_one_name_are_refused():
+    x = {"a[0]": np.ones(2), "a": [np.ones(3), np.ones(1)]}
+    for ask in (labels, lambda x: numerical_gradient(never, x), lambda x: numerical_hessian(never, x)):
+        with pytest.raises(ValueError, match=r"^x must have another name for each array, got two by the name a\[0\];"):
+            ask(x)
+
+
 def never(*args):
     raise AssertionError("evaluated before the arguments were checked")
 
@@ -689,6 +729,66 @@ def test_directions_and_bounds_have_the_order_of_the_labels(derivative):
         for bounds in ((v[::-1] - 9.0, 99.0), (-99.0, v[::-1] + 9.0)):
             with pytest.raises(ValueError, match="bounds must have the labels of x in their order"):
                 function(f, *more, x, bounds=bounds)
+
+
+def test_bounds_and_steps_have_the_order_of_the_labels_in_any_form():
+    pd = pytest.importorskip("pandas")
+    x, other = pd.Series({"a": 1.0, "b": 2.0}), pd.Series({"b": 9.0, "a": 5.0})
+    with_arrays = functools.partial(pytest.raises, ValueError, match=r"must have the labels of x in their order")
+    pairs = [(0.0 * other, other), [0.0 * other, other], (-9.0, other), [0.0 * other, 9.0]]
+    for pair in pairs:
+        for function in (numerical_gradient, numerical_jacobian, numerical_hessian, estimate_jacobian):
+            with with_arrays():
+                function(never, x, bounds=pair)
+        for function in (numerical_diff, estimate_derivative):
+            with with_arrays():
+                function(never, x, bounds=pair)
+        for function in (numerical_gradient, numerical_hessian, estimate_gradient, estimate_hessian):
+            with with_arrays():
+                function(never, {"s": [x]}, bounds={"s[0]": pair})
+    for function in (numerical_gradient, numerical_hessian):
+        with pytest.raises(ValueError, match=r"^h\['s'\] must have the labels of x in their order; pass h\['s'\]\."):
+            function(never, {"s": x, "t": np.ones(2)}, {"s": other, "t": 1e-3})
+    for function in (estimate_derivative, estimate_gradient, estimate_jacobian, estimate_hessian):
+        with with_arrays():
+            function(never, x, first_step=other)
+    for ask in (numerical_diff, lambda f, x, h: propagate(f, x, 1.0, h=h)):
+        with with_arrays():
+            ask(never, x, other)
+
+
+@needs_jit
+def test_a_compiled_f_takes_bounds_and_steps_in_the_order_of_the_labels():
+    pd = pytest.importorskip("pandas")
+    x, other = pd.Series({"a": 1.0, "b": 2.0}), pd.Series({"b": 9.0, "a": 5.0})
+    f = compiled(lambda x: x[0] ** 3 * x[1])
+    asked = [
+        lambda: Gradient(f, bounds=[0.0, other]).value_and_gradient(x),
+        lambda: Gradient(f, other).value_and_gradient(x),
+        lambda: estimate_hessian(f, x, bounds=(0.0, other)),
+        lambda: estimate_jacobian(compiled(lambda x: x**2), x, first_step=other),
+        lambda: gradient_descent(f, x, h=other),
+        lambda: descent_path(f, x, h=other),
+    ]
+    for ask in asked:
+        with pytest.raises(ValueError, match="must have the labels of x in their order"):
+            ask()
+    value, slopes = Gradient(f).value_and_gradient(x)
+    pd.testing.assert_series_equal(slopes, Gradient(f)(x), check_exact=True)
+    assert (value, list(slopes.index)) == (2.0, ["a", "b"])
+    assert isinstance(Gradient(f, coordinates=[1]).value_and_gradient(x)[1], np.ndarray)
+
+
+def test_gradients_of_a_container_have_the_order_of_its_labels():
+    pd = pytest.importorskip("pandas")
+    x = {"s": pd.Series({"a": 1.0, "b": 2.0})}
+
+    def slopes(p):
+        return {"s": 3.0 * p["s"] ** 2}
+
+    assert numerical_hessian(None, x, gradient=slopes) == pytest.approx(np.diag([6.0, 12.0]), abs=1e-6)
+    with pytest.raises(ValueError, match=r"^gradient\['s'\] must have the labels of x in their order"):
+        numerical_hessian(None, x, gradient=lambda p: {"s": slopes(p)["s"][::-1]})
 
 
 NUMBERS = {

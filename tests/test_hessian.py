@@ -674,6 +674,18 @@ def test_rounding_of_narrow_numbers_is_warned_of_whatever_f_returns():
     assert found[2, 2] == pytest.approx(2.0, rel=1e-6)
 
 
+@pytest.mark.parametrize("count", [127, 128, 256])
+@pytest.mark.parametrize("value", [1, np.nan])
+def test_what_the_entries_of_a_pattern_are_and_how_many_times_each_is_given_is_not_read(count, value):
+    sparse = pytest.importorskip("scipy.sparse")
+    columns = np.repeat([1, 0, 2], count)
+    given = sparse.csr_array((np.full(3 * count, value), columns, [0, count, 2 * count, 3 * count]), shape=(3, 3))
+    for pattern in (given, np.split(columns, 3)):
+        found = numerical_hessian(lambda x: x[0] * x[1] + x[2] ** 2, np.array([1.0, 2.0, 3.0]), sparsity=pattern)
+        assert found.toarray() == pytest.approx(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 2.0]]), abs=1e-6)
+    assert given.nnz == 3 * count
+
+
 def test_misuse_of_patterns():
     pytest.importorskip("scipy.sparse")
     for options, message in (

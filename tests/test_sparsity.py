@@ -120,8 +120,25 @@ def test_threads_and_processes_have_the_bits_of_one(kind):
         scipy.sparse.csr_matrix,
         lambda s: np.split(s.indices, s.indptr[1:-1]),
         lambda s: [row[::-1].tolist() for row in np.split(s.indices, s.indptr[1:-1])],
+        lambda s: [row.astype(np.uint64 if row[0] % 2 else np.int8) for row in np.split(s.indices, s.indptr[1:-1])],
+        lambda s: [130 * row.tolist() for row in np.split(s.indices, s.indptr[1:-1])],
+        lambda s: scipy.sparse.csr_array((np.full(s.nnz, np.nan), s.indices, s.indptr), shape=s.shape),
+        lambda s: s * (1.0 + 2.0j),
     ],
-    ids=["array", "list of bool", "list of zeros and ones", "csc", "coo", "matrix", "index arrays", "index lists"],
+    ids=[
+        "array",
+        "list of bool",
+        "list of zeros and ones",
+        "csc",
+        "coo",
+        "matrix",
+        "index arrays",
+        "index lists",
+        "kinds of integers",
+        "each 130 times",
+        "entries of NaN",
+        "complex entries",
+    ],
 )
 def test_a_pattern_may_have_any_form(make):
     given = make(tridiagonal(30))
@@ -142,6 +159,10 @@ def test_a_pattern_may_have_any_form(make):
         ([None] * 30, TypeError, "as integers, got dtype object"),
         ([[True], [True, False]], ValueError, "sparsity as a list of bool must have rows of one length"),
         (3.0, TypeError, "sparsity must be a boolean array, a scipy sparse array or a list of columns a row"),
+        ([[True, False], []] * 15, TypeError, "as integers, got dtype bool"),
+        ([np.array([2**64 - 1], np.uint64), []] * 15, ValueError, f"range\\(30\\), got {2**64 - 1} to {2**64 - 1}"),
+        ([np.array([3], np.uint64), [-2]] * 15, ValueError, r"range\(30\), got -2 to 3"),
+        ([], ValueError, r"sparsity must have the shape \(f\(x\).size, x.size\), \(30, 30\), got \(0, 30\)"),
     ],
 )
 def test_what_is_no_pattern_is_named(sparsity, error, said):
@@ -162,6 +183,11 @@ def test_the_result_and_the_pattern_share_no_memory():
 def test_there_is_no_place_to_write_to():
     with pytest.raises(ValueError, match="out must be None with a sparsity"):
         numerical_jacobian(chain, X.copy(), sparsity=tridiagonal(30), out=np.empty((30, 30)))
+
+
+def test_a_list_of_no_rows_is_the_pattern_of_no_outputs():
+    for given in ([], ()):
+        assert numerical_jacobian(lambda x: np.empty(0), X.copy(), sparsity=given).shape == (0, 30)
 
 
 def test_complex_outputs_and_empty_patterns():
