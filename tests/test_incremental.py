@@ -346,6 +346,22 @@ def test_verify_raises_what_a_function_raises_at_the_first_step_only():
         far.verify(np.zeros(3))
 
 
+@pytest.mark.parametrize("way", [lambda f: f, jit])
+def test_verify_allows_for_the_rounding_of_what_value_returns(way):
+    def change(state, k):
+        x, h = state
+        return 4.0 * h * x[k]
+
+    def wrong(state, k):
+        x, h = state
+        return 4.01 * h * x[k]
+
+    value, x = way(lambda x: np.float32(np.sum(x**2))), np.array([3.0, 4.0, 1.0])
+    IncrementalObjective(value, lambda x, h: (x, h), jit(change)).verify(x)
+    with pytest.raises(AssertionError, match="difference"):
+        IncrementalObjective(value, lambda x, h: (x, h), jit(wrong)).verify(x)
+
+
 def test_verify_takes_float32_and_nothing():
     x = np.array([1.0, 2.0, 3.0], np.float32)
     assert quadratic().verify(x) is None

@@ -13,6 +13,7 @@ import pytest
 from problems import needs_jit
 
 from numgrad import (
+    SeparableObjective,
     check_gradient,
     descent_path,
     estimate_gradient,
@@ -224,6 +225,16 @@ def test_an_argument_that_starts_threads_counts_after_one_that_does_not():
     with pytest.raises(TypeError, match="workers=2 needs an f compiled without parallel=True"):
         numerical_gradient(f, X, args=(parallel,), workers=2)
     assert np.allclose(numerical_gradient(f, X, args=(quiet,)), 3 * X**2, atol=1e-7)
+
+
+def test_an_argument_of_elements_that_starts_threads_counts_too():
+    from numba import njit
+
+    f = SeparableObjective(njit()(lambda z, g: g(z)), np.arange(X.size).reshape(-1, 1))
+    quiet, parallel = njit()(lambda z: z[0] ** 3), SCOPE["parallel"]
+    assert np.allclose(numerical_gradient(f, X, args=(quiet,), workers=2), 3 * X**2, atol=1e-7)
+    with pytest.raises(TypeError, match="workers=2 needs an f compiled without parallel=True"):
+        numerical_gradient(f, X, args=(parallel,), workers=2)
 
 
 def assert_right_on_workqueue(code):

@@ -23,7 +23,7 @@ from ..arguments import (
 from ..loops import RESPONDED, Decorator, Floats, Indices, Loop, Rule, central_parts, make_central, members_of, plain
 from ..points import EPS, is_flat_float64, is_unchanged, private_copy, resolution, written_through
 from ..threads import Sweep, Throughput, cost_of
-from .captures import captured, check_types
+from .captures import captured, check_types, kind_of
 from .compiled import Kernels, objective_of
 from .compiling import INLINE, PASTE, borrowed, compiled
 from .python import PythonObjective
@@ -157,11 +157,12 @@ class _Comparison:
         self.memory, self.point = self.own.plain.place(x, args)[0], self.own.place(x, args)[0]
         if is_compiled(f.value):  # it reads its argument only, and other threads may read x
             self.memory = self.memory.copy()
-        self.value = self.own.plain.value(self.memory, args)
+        returned = self.own.plain.returned(self.memory, args)
+        self.value = real_number(returned)
         self.sizes = np.abs(self.point.reshape(-1)[chosen])
         # Twice a step is finite, and so are sizes.
         self.last_exponent = int(np.log10(self.sizes.max(initial=1.0, where=self.sizes < 1e300)))
-        self.eps = max(EPS, resolution(self.memory))
+        self.eps = max(EPS, resolution(self.memory), resolution(np.asarray(returned)))
         self.visible, self.equal = False, True  # does `value` change beyond round-off, do the differences agree exactly
 
     def resolves(self, h: float, rest: Indices, *, later: bool) -> NDArray[np.bool_]:
@@ -245,10 +246,10 @@ class Unperturbed:
         """Whether several threads may run it; known once it has a place."""
         return self.kernels.threads
 
-    def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:  # noqa: ARG002
+    def place(self, x: ArrayLike, args: tuple[Any, ...]) -> tuple[NDArray[Any], bool]:
         """Return `x` as a C-contiguous float64 array."""
-        if not self.kernels.kinds:
-            self.kernels.meet("any")
+        if (kind := tuple(map(kind_of, args))) not in self.kernels.kinds:
+            self.kernels.meet(kind, args)
         array = np.asarray(real_array(x))
         if self.kernels.arrays:
             function = self.kernels.f
