@@ -354,7 +354,7 @@ def test_verify_allows_for_the_rounding_of_what_value_returns(way):
 
     def wrong(state, k):
         x, h = state
-        return 4.01 * h * x[k]
+        return 6.0 * h * x[k]
 
     value, x = way(lambda x: np.float32(np.sum(x**2))), np.array([3.0, 4.0, 1.0])
     IncrementalObjective(value, lambda x, h: (x, h), jit(change)).verify(x)
