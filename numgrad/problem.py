@@ -224,22 +224,22 @@ class Problem:
             entries, columns, noise = found, np.arange(len(steps)), noise[:, np.newaxis]
         else:
             entries, columns, noise = found.data, found.indices, np.repeat(noise, np.diff(found.indptr))
-        lost = small[columns] & ~(np.abs(entries) * steps[columns] > enough(self.eps, self.scheme.order) * noise)
+        rounding = np.broadcast_to(noise * (self.plan[0].amplification() / steps)[columns], entries.shape)
+        lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
 
         def again(longer: Floats, missing: Any) -> tuple[Any, Floats, Floats]:
-            hidden = np.zeros(len(steps), np.bool_)
-            hidden[columns[missing] if not is_dense else missing.any(axis=0)] = True
+            hidden = np.isin(np.arange(len(steps)), columns[missing.any(axis=0) if is_dense else missing])
             own = np.where(hidden, longer, steps).reshape(plain.shape)
             found = self._entries_by(own, np.flatnonzero(hidden) if is_dense else None)
-            lengths = np.broadcast_to(np.abs(self.plan[1].lengths)[columns], entries.shape)
-            return found, noise / lengths, lengths
+            lengths = np.abs(self.plan[1].lengths)
+            rounding = noise * (self.plan[0].amplification() / lengths)[columns]
+            return found, rounding, np.broadcast_to(lengths[columns], entries.shape)
 
-        lengthen(entries, plain, steps, np.broadcast_to(noise / steps[columns], entries.shape), again, lost)
+        lengthen(entries, plain, steps, rounding, again, lost)
 
     def _entries_by(self, steps: Floats, chosen: Indices | None) -> NDArray[Any]:
         """Return columns of a Jacobian by other steps, NaN for the others, or all entries of a sparse one."""
-        size = steps.size
-        self.h = steps
+        self.h, size = steps, steps.size
         self.plan = self.plan_of(None)
         if chosen is None:
             pattern = as_pattern(self.options.sparsity, (self.base.size, size))

@@ -715,3 +715,25 @@ def test_what_overflows_by_longer_steps_confirms_nothing(unit, part):
         numerical_hessian(f, x, gradient=lambda x: np.exp(x / unit) / unit)[0, 0],
     ]
     assert np.array(second) * unit * unit == pytest.approx(exact, rel=2e-3)
+
+
+@pytest.mark.parametrize("sparsity", [None, np.eye(3)])
+@pytest.mark.parametrize(("scheme", "most"), [("central", 1e-5), ("central4", 5e-7), ("central6", 5e-7)])
+def test_the_weights_of_one_sided_rows_count_in_jacobians(scheme, most, sparsity):
+    """As noise of 1 they were up to 30 times too small: rounding was taken for digits."""
+    if sparsity is not None:
+        pytest.importorskip("scipy.sparse")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        x, a = 10.0 ** rng.uniform(-12, -3, 3), rng.uniform(0.5, 2.0, 3)
+        found = numerical_jacobian(
+            lambda x, a: 1.0 + np.sin(a * x) + x**2,
+            x,
+            "auto",
+            args=(a,),
+            scheme=scheme,
+            bounds=(x, None),
+            sparsity=sparsity,
+        )
+        found = found if sparsity is None else found.toarray()
+        assert np.abs(found - np.diag(a * np.cos(a * x) + 2 * x)).max() <= most
