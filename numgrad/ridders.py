@@ -48,6 +48,9 @@ LEVELS = 10
 # Unit: scales of the coordinate. The first step: no power of 2, where functions of a round period take equal values.
 # Fixed by test_steps_that_meet_equal_values_by_chance_are_not_believed.
 _FIRST = 0.1875
+# Unit: x. The least scale of which a tableau has no step below the smallest float. Fixed by
+# test_a_subnormal_x_has_steps.
+_LEAST = math.ulp(0.0) * 2.0**LEVELS / _FIRST
 # First steps that are tried at most, since each takes 12 evaluations at a kink. Fixed by "kinks".
 _ATTEMPTS = 9
 # Levels of a tableau that do not halve the error before it is given up, as at a kink. Fixed by "kinks".
@@ -104,6 +107,8 @@ def tableau(spot: Spot, first: float, side: int, work: Work) -> Tableau:
     slope, error, step, round_off, side_lost, last, quantum = math.nan, math.inf, first, 0.0, 0, math.nan, 0.0
     before, h, stalled = 0.0, first, 0
     for j in range(LEVELS):
+        if first / 2.0**j == 0.0:
+            break
         h = first / 2.0**j
         current, jump, rough, side_lost = quotient(spot, h, side)
         # The same values for the first time: f has steps, the smallest difference seen is a few of their heights.
@@ -216,7 +221,7 @@ def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -
 def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:  # noqa: C901, so too
     """Return the derivative, its error, the step, the round-off there, and a flag, for a first step or 0."""
     value, noise, least, is_free = place[3], 0.0, 0.0, first == 0.0
-    scale = abs(value) if value != 0.0 else 1.0
+    scale = max(abs(value), _LEAST) if value != 0.0 else 1.0
     first, side, direction = begin(place, _FIRST * scale if is_free else first)
     best: Numbers = (math.nan, math.inf, 0.0, math.inf, 0.0)
     near, line, origin = best, best, first
