@@ -21,9 +21,10 @@ Numbers = tuple[float, ...]  # as many as the docstring names
 ABOVE, BELOW = 1, -1  # sides of x; 0 is both
 
 # Unit: first steps. Where f is asked whether it is in all digits what a tableau foresees, which smooth functions are. A
-# structure that is finer than the steps, but larger than round-off, shows there. Fixed by
-# test_interpolants_of_many_knots.
-CLOSE = 1e-3
+# structure that is finer than the steps, but larger than round-off, shows there. No simple fraction: where that is a
+# multiple of the stairs of an f of few digits, f is as foreseen. Fixed by test_interpolants_of_many_knots and
+# test_a_line_of_few_digits.
+CLOSE = 1.01373e-3
 # Round-offs by which f may be off there without another look: 97 of 100 smooth functions are, and few noisy ones. Fixed
 # by "Osborne 2" of tests/test_estimated_matrices.py.
 _QUIET = 0.5
@@ -49,6 +50,9 @@ _GROWTHS = 9
 # the first step that the length of a bent f is. Fixed by test_few_digits_beside_something_smooth, and by
 # test_smooth_functions_finer_than_x_cost_a_few_looks_more.
 _FARTHER, _JUMPED, _BENT, _SEEN, _SHORTER = 4.0, 2.0, 0.5, 4.0, 3.0
+# Teeth in the first step that an f of few digits has at least. An f with fewer jumps has the slope between these. Fixed
+# by test_rare_jumps and test_few_digits_beside_something_smooth.
+TEETH = 50.0
 # Halvings that tell a jump, of which a part remains, from a kink, beyond which a look may be by little; and part that
 # tells the first of some jumps: no simple fraction. Fixed by test_a_kink_just_before_a_look_is_no_jump.
 _BISECTIONS, _REMAINING, _PART = 12, 0.1, 0.42
@@ -56,6 +60,11 @@ _BISECTIONS, _REMAINING, _PART = 12, 0.1, 0.42
 # of its spacing would look smooth; and the weights of their third difference, of size 1. Fixed by "float32 next to 0".
 _PLACES = (0.0, 3.4477e-6, 8.2103e-6, 14.2951e-6)
 _WEIGHTS = tuple(float(2e-16 / math.prod(p - q for q in _PLACES if q != p)) for p in _PLACES)
+
+# Unit: steps. Windows at the far end, of no simple ratio; factor by which the places are spread where f is flat there;
+# and a spread that is too wide: one factor less and the last place is twice as far as the first, where even one digit
+# has changed. Fixed by test_a_line_of_few_digits.
+_WINDOWS, _SPREAD, _WIDEST = (1.0, 0.8317, 0.6143), 41.0, 7e4
 
 
 def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]:
@@ -191,12 +200,12 @@ def jump_between(spot: Spot, low: float, high: float, rest: float, found: Number
 def tooth(spot: Spot, step: float, first: float, found: Numbers) -> float:
     """Return by how much f jumps where it leaves the line found next to x, or 0 where it bends away from it.
 
-    Up to the step at least it is on that line; the jump is sought up to some steps `first`. Few digits plus or times
-    something smooth are the teeth of a saw: the slope of one is not that of f.
+    Up to the step at least it is on that line; the jump is sought as far as the width of `TEETH` teeth in the step
+    `first`. Few digits plus or times something smooth are the teeth of a saw: the slope of one is not that of f.
     """
     h, known, power = (step if found[3] >= 0.0 else -step), math.inf, 2.0 if found[2] != 0.0 else 1.0
     growth = _FARTHER ** (power + 1.0)
-    while abs(h) < _FARTHER * first:
+    while abs(h) < _FARTHER * first / TEETH:
         rest, expected, _ = residual(spot, h, found)
         if not rest < math.inf:
             break
@@ -212,15 +221,37 @@ def tooth(spot: Spot, step: float, first: float, found: Numbers) -> float:
 
 
 def roughness(spot: Spot, h: float, side: int) -> float:
-    """Return the third difference of f at x + h, or 0 where round-off explains it, or h is no farther than x.
+    """Return the largest third difference of f next to x + h, or 0 where f is smooth, or h is no farther than x.
 
-    There the noise of f is that next to x.
+    There the noise of f is that next to x. One third difference may be small by chance, so that of a rough f is sought
+    in some windows.
     """
-    change, rough = 0.0, 0.0
+    largest, spread = 0.0, 1.0
     if not 0.0 < 4.0 * abs(spot[3]) < h:
         return 0.0
-    for m in range(4):
-        step = h * (1.0 + _PLACES[m])
-        slope, _, rough, _ = quotient(spot, step, side if side != 0 else ABOVE)
-        change += _WEIGHTS[m] * slope * step
-    return abs(change) if abs(change) > 3.0 * rough * h else 0.0
+    for part in _WINDOWS:
+        change, spread = third_difference(spot, part * h, side if side != 0 else ABOVE, spread)
+        if change == 0.0:
+            break
+        largest = max(largest, change)
+    return largest
+
+
+def third_difference(spot: Spot, h: float, side: int, spread: float) -> tuple[float, float]:
+    """Return the third difference of f at x + h, or 0 where round-off explains it, and how far the places are spread.
+
+    Where f is flat, its steps are wider than the places are apart, and these are spread farther.
+    """
+    change, rough = 0.0, 0.0
+    while spread < _WIDEST:
+        change, rough, start, flat = 0.0, 0.0, 0.0, True
+        for m in range(4):
+            step = h * (1.0 + spread * _PLACES[m])
+            slope, _, rough, _ = quotient(spot, step, side)
+            start = slope * step if m == 0 else start
+            flat = flat and abs(slope * step - start) <= rough * h
+            change += _WEIGHTS[m] * slope * step
+        if not flat or start == 0.0:
+            break
+        spread *= _SPREAD
+    return abs(change) if abs(change) > 3.0 * rough * h else 0.0, spread

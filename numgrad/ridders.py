@@ -48,6 +48,9 @@ LEVELS = 10
 # Unit: scales of the coordinate. The first step: no power of 2, where functions of a round period take equal values.
 # Fixed by test_steps_that_meet_equal_values_by_chance_are_not_believed.
 _FIRST = 0.1875
+# Unit: x. The least scale of which a tableau has no step below the smallest float. Fixed by
+# test_a_subnormal_x_has_steps.
+_LEAST = math.ulp(0.0) * 2.0**LEVELS / _FIRST
 # First steps that are tried at most, since each takes 12 evaluations at a kink. Fixed by "kinks".
 _ATTEMPTS = 9
 # Levels of a tableau that do not halve the error before it is given up, as at a kink. Fixed by "kinks".
@@ -104,6 +107,8 @@ def tableau(spot: Spot, first: float, side: int, work: Work) -> Tableau:
     slope, error, step, round_off, side_lost, last, quantum = math.nan, math.inf, first, 0.0, 0, math.nan, 0.0
     before, h, stalled = 0.0, first, 0
     for j in range(LEVELS):
+        if first / 2.0**j == 0.0:
+            break
         h = first / 2.0**j
         current, jump, rough, side_lost = quotient(spot, h, side)
         # The same values for the first time: f has steps, the smallest difference seen is a few of their heights.
@@ -216,10 +221,10 @@ def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -
 def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:  # noqa: C901, so too
     """Return the derivative, its error, the step, the round-off there, and a flag, for a first step or 0."""
     value, noise, least, is_free = place[3], 0.0, 0.0, first == 0.0
-    scale = abs(value) if value != 0.0 else 1.0
+    scale = max(abs(value), _LEAST) if value != 0.0 else 1.0
     first, side, direction = begin(place, _FIRST * scale if is_free else first)
     best: Numbers = (math.nan, math.inf, 0.0, math.inf, 0.0)
-    near, line, origin = best, best, first
+    near, line, origin, is_rough = best, best, first, False
     for _ in range(_ATTEMPTS):
         if direction == _DONE:
             break
@@ -242,33 +247,36 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
             error = max(error, 2.0 * quantum / h) if quantum > 0.0 else math.inf
         error = max(error, least)
         is_new = is_better(best, slope, error, direction)
-        if is_new and nearer == 0.0:
+        if is_new and nearer == 0.0 and not is_rough:
             quantum = quantum if quantum > 0.0 and not is_known else roughness(spot, first, side)
             if quantum > 2.0 * noise:
-                noise = quantum
+                noise, is_rough = quantum, direction > 0
                 continue
         if is_new:
             line = slope, error, bend if abs(bend) * h > 8.0 * rough else 0.0, float(side), ROUGH_BEND
         best = (slope, error, h, rough, 1.0 if abs(bend) * first > 64.0 * rough else 0.0) if is_new else best
         goal = goals[0], goals[1], place[5], nearer
         first, direction = next_first((first, scale), direction, is_new, best, (error, rough), goal)
+        direction = _DONE if is_rough else direction  # noise that grows with the distance remains as large beside it
         if direction == _DONE and noise == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
             noise = tooth(spot, best[2], origin, line)
             if noise > 0.0:
-                near, best, first, direction = best, near, origin, 0
+                near, best, first, direction = best[:4] + (noise,), near, origin, 0  # noqa: RUF005
     spot, steps = place + (noise,), (first, scale if is_free else 1.0)  # noqa: RUF005
     best = look_far(spot, steps, side, best, work)
-    # Where both agree one jump may have been met, beside which the slope next to x is right: within the difference.
-    if near[1] < math.inf and not abs(best[0] - near[0]) > best[1] + near[1]:
-        return near[0], max(near[1], abs(best[0] - near[0])), near[2], near[3], 0.0
+    # Where both agree, or the saw has few teeth, some jumps may have been met, beside which the slope next to x is
+    # right: within the difference.
+    apart = abs(best[0] - near[0])
+    if near[1] < math.inf and not (apart > best[1] + near[1] and apart * origin > looks.TEETH * near[4]):
+        return near[0], max(near[1], apart), near[2], near[3], 0.0
     return best
 
 
 def linked(decorate: Decorator) -> Any:
     """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
     names = vars(looks) | globals()
-    near = quotient, tooth, look_near, roughness, looks.residual, looks.jump_between, looks.edge, looks.explain
-    own = looks.hidden_slope, refine, foresee, tableau, begin, retreat, is_better, next_first, look_far
+    near = quotient, tooth, look_near, roughness, looks.third_difference, looks.residual, looks.jump_between, looks.edge
+    own = looks.explain, looks.hidden_slope, refine, foresee, tableau, begin, retreat, is_better, next_first, look_far
     for function in (*near, *own, estimate):
         names[function.__name__] = decorate(FunctionType(function.__code__, names, function.__name__))
     return names["estimate"]

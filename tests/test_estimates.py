@@ -206,14 +206,24 @@ def test_a_pole_has_no_derivative():
 
 
 def test_points_at_the_ends_of_the_floats_are_no_error():
-    for x in (5e-324, -5e-324, 1e-320, 1e308):
+    for x in (5e-324, -5e-324, 1e-323, 1e-320, 1e308):
         estimate = estimate_derivative(lambda t: t, x)
-        if abs(x) == 5e-324:  # which leaves no smaller step
-            assert math.isnan(estimate.value)
-            assert estimate.error == math.inf
-        else:
-            assert abs(estimate.value - 1.0) <= 10 * estimate.error
-            assert estimate.error < 1e-12
+        assert abs(estimate.value - 1.0) <= 10 * estimate.error
+        assert estimate.error < 1e-12
+
+
+@pytest.mark.parametrize("x", [5e-324, -1e-323, 7e-322, 3e-319, -1e-310])
+def test_a_subnormal_x_has_steps(x):
+    for f, exact in [(math.exp, 1.0), (math.sin, 1.0), (lambda t: t * t - 3 * t, -3.0)]:
+        estimate = estimate_derivative(f, x)
+        assert abs(estimate.value - exact) <= 10 * estimate.error <= 1e-10
+    # Steps that are halved until none is left find no slope, or its digits.
+    for f, exact in [
+        (math.cbrt, 1 / (3 * math.cbrt(x) ** 2)),
+        (lambda t: math.sqrt(abs(t)), math.copysign(0.5 / math.sqrt(abs(x)), x)),
+    ]:
+        estimate = estimate_derivative(f, x)
+        assert math.isnan(estimate.value) or abs(estimate.value - exact) <= 10 * estimate.error
 
 
 def test_constants_and_lines_are_exact():

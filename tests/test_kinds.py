@@ -87,6 +87,8 @@ SAWS = [
     (lambda t: t * t * math.log(float(np.float32(2 + t))), lambda t: 2 * t * math.log(2 + t) + t * t / (2 + t)),
     (lambda t: t * round(math.sin(t), 6), lambda t: math.sin(t) + t * math.cos(t)),
     (lambda t: round(math.atan(t), 5) / t, lambda t: (1 / (1 + t * t) - math.atan(t) / t) / t),
+    (lambda t: float(np.float32(3 * t)) - 2 * t, lambda t: 1.0),
+    (lambda t: 5 * t - round(3 * t, 4), lambda t: 2.0),
 ]
 
 
@@ -97,6 +99,67 @@ def test_few_digits_beside_something_smooth(f, slope):
         assert abs(estimate.value - slope(x)) <= 10 * estimate.error, x
         assert estimate.error <= 0.05
         assert estimate.evaluations <= 120
+
+
+@pytest.mark.parametrize("height", [1.0, 0.02, 1e-6])
+@pytest.mark.parametrize(
+    ("f", "slope"), [(lambda t: 100 * t, lambda t: 100.0), (lambda t: 3 * t * t, lambda t: 6 * t), (math.exp, math.exp)]
+)
+def test_rare_jumps(f, slope, height):
+    """The mean slope had an error of 1e-13 where one jump was taken for the tooth of a saw."""
+    rng = np.random.default_rng(5)
+    for x, w in zip(rng.uniform(-5, 5, 60).tolist(), (10 ** rng.uniform(-1, 1.5, 60)).tolist(), strict=True):
+        estimate = estimate_derivative(lambda t, w=w: f(t) + height * math.floor(w * t + 0.3), x)
+        assert abs(estimate.value - slope(x)) <= 10 * estimate.error, (x, w)
+        assert estimate.evaluations <= 80
+
+
+def in_bits(value, bits):
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(round(mantissa * 2**bits), exponent - bits)
+
+
+# A step may be halved so often as a line of few digits has digits, and all values remain as exact as the first.
+LINES = {
+    **{f"{digits} digits": lambda v, d=digits: float(f"{v:.{d}g}") for digits in (3, 4, 5, 7, 10)},
+    **{f"{bits} bits": lambda v, b=bits: in_bits(v, b) for bits in (11, 16, 24)},
+    **{f"{decimals} decimals": lambda v, d=decimals: round(v, d) for decimals in (2, 4, 6)},
+    "float16": np.float16,
+    "float32": np.float32,
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_of_few_digits(name):
+    rng, few, counts = np.random.default_rng(17), LINES[name], []
+    for a, x in zip(rng.uniform(1, 10, 60).tolist(), rng.uniform(-5, 5, 60).tolist(), strict=True):
+        for c in (0.0, 1.0):
+            estimate = estimate_derivative(lambda t, a=a, c=c: few(a * t + c), x)
+            assert abs(estimate.value - a) <= 10 * estimate.error, (a, x, c)
+            counts.append(estimate.evaluations)
+    assert np.mean(counts) <= 60
+    assert max(counts) <= 120
+
+
+@pytest.mark.parametrize(
+    ("name", "a", "x", "c"),
+    [
+        ("3 decimals", 4.8, 3.334, 1),
+        ("3 decimals", 6.9, 4.638, 0),
+        ("5 decimals", 7.1, -4.477, 0),
+        ("5 decimals", 1.1, 1.503, 0),
+        ("6 digits", 5.7, -1.731, 1),
+        ("6 digits", 2.2, -4.097, 0),
+    ],
+)
+def test_stairs_that_meet_what_is_foreseen_by_chance(name, a, x, c):
+    few = {
+        "3 decimals": lambda v: round(v, 3),
+        "5 decimals": lambda v: round(v, 5),
+        "6 digits": lambda v: float(f"{v:.6g}"),
+    }
+    estimate = estimate_derivative(lambda t: few[name](a * t + c), x)
+    assert abs(estimate.value - a) <= 10 * estimate.error
 
 
 def interpolant(knots):
@@ -195,6 +258,8 @@ def test_compiled_functions_are_of_these_kinds_too():
             return (1000 * x[2] - 370) ** 2
         if k == 3:
             return x[3] ** 2 + np.cos(x[3])
+        if k >= 5:
+            return float(np.float32(3.7 * x[0])) if k == 5 else 100 * x[0] + np.floor(3 * x[0] + 0.3)
         return np.floor(1e6 * np.sin(x[0])) / 1e6 + np.float32(np.exp(x[1]))
 
     x = np.array([1e-18, 1.738e-6, 0.37000001, 100000.3, 0.0])
@@ -209,6 +274,10 @@ def test_compiled_functions_are_of_these_kinds_too():
     estimate = estimate_gradient(g, x, coordinates=[0, 1])
     assert (np.abs(estimate.value - [math.cos(1.0), math.exp(0.5)]) <= 10 * estimate.error).all()
     assert (estimate.error <= 1e-3).all()
+    for x[4], slope in ((5, 3.7), (6, 100.0)):
+        for x[0] in np.random.default_rng(5).uniform(1, 5, 60).tolist():
+            estimate = estimate_gradient(g, x, coordinates=[0])
+            assert abs(estimate.value[0] - slope) <= 10 * estimate.error[0]
     saw = compiled(lambda x: np.floor(1e6 * np.exp(x[0])) / 1e6 + 0.05 * x[0] ** 2)
     estimate = estimate_gradient(saw, np.array([0.5]))
     assert abs(estimate.value[0] - math.exp(0.5) - 0.05) <= 10 * estimate.error[0] <= 1e-3
