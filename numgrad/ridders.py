@@ -107,8 +107,6 @@ def tableau(spot: Spot, first: float, side: int, work: Work) -> Tableau:
     slope, error, step, round_off, side_lost, last, quantum = math.nan, math.inf, first, 0.0, 0, math.nan, 0.0
     before, h, stalled = 0.0, first, 0
     for j in range(LEVELS):
-        if first / 2.0**j == 0.0:
-            break
         h = first / 2.0**j
         current, jump, rough, side_lost = quotient(spot, h, side)
         # The same values for the first time: f has steps, the smallest difference seen is a few of their heights.
@@ -127,7 +125,7 @@ def tableau(spot: Spot, first: float, side: int, work: Work) -> Tableau:
                 slope, step = last, 2.0 * h
             break
         last = current
-    least, bend = 2.0 * h if side_lost != 0 or quantum > 0.0 else h, 0.0
+    least, bend = (2.0 * h if side_lost != 0 or quantum > 0.0 else h) or step, 0.0  # below the floats h is 0
     if error < math.inf:
         bend = (0.5 * work[1][0] + work[1][1] / 12.0 if side == 0 else work[0][0] - slope) / least
     if error == math.inf and quantum > 0.0:
