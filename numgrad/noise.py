@@ -34,6 +34,12 @@ _HALVINGS = 8
 _FARTHER, _LEAVES = 16.0, 512.0
 # Part of what f is off its line that one of 50 jumps makes, and part that tells the first of them: no simple fraction.
 _JUMPS, _PART = 0.02, 0.42
+# Part of f that a jump is at most which is one of few digits: 8 bits, those of bfloat16; a larger one belongs to f.
+# Fixed, as the next, by test_a_jump_beside_x_is_no_noise in tests/test_checking.py.
+_DIGITS = 2.0**-7
+# Multiple of the distance of a first jump at which others are sought, which is that many times as wide each time, and
+# part of the jump that a difference tells one by. Fixed by the former, and by test_a_penalty_beside_few_digits.
+_WIDER, _WIDEST, _AS_LARGE = 4.0, 16.0, 0.5
 # Part of its change that an f without jumps is off the line where it is another: no jump is sought there.
 _BENT = 0.1
 # Units of the last place of f up to which its noise may be that of rounding alone, so that jumps may lie farther away.
@@ -105,7 +111,7 @@ def _first_change(values_at: Callable[[list[float]], Floats], base: float, farth
 
 
 def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, farthest: float) -> tuple[float, float]:
-    """Return the first of the places 48, 768 ... before which f jumps off its line, and by how much, or zeros.
+    """Return a place up to which f has jumped off its line, as few digits do, and by how much, or zeros.
 
     It has the values at -3 ... 3. A kink leaves the line as well: of a jump, halving the distance takes nothing.
     """
@@ -124,11 +130,26 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
                     high, above = middle, off
                 else:
                     low, below = middle, off
-            return (end, above - below) if above - below > _JUMPS * rest else (0.0, 0.0)
+            jump = above - below
+            is_one = _JUMPS * rest < jump <= _DIGITS * abs(base) and _recurs(values_at, high, jump, farthest)
+            return (high, jump) if is_one else (0.0, 0.0)
         if rest > max(_BENT * abs(change), 32.0 * least):
             break
         place, known = end, max(rest, least)
     return 0.0, 0.0
+
+
+def _recurs(values_at: Callable[[list[float]], Floats], place: float, jump: float, farthest: float) -> bool:
+    """Tell whether f jumps again beyond `place` or below x: the digits of f do again and again, a jump of f is one."""
+    farthest = min(farthest, 3.0 * 4.0**_GROWTHS)
+    spacing = min(_WIDER * place, (farthest - place) / 6.0)
+    while 0.0 < 6.0 * spacing <= farthest:
+        for first, step in ((place, spacing), (-spacing, -spacing)):
+            differences = np.diff(values_at([first + k * step for k in range(6)]), 3)
+            if (np.abs(differences) > _AS_LARGE * jump).any():
+                return True
+        spacing *= _WIDEST
+    return False
 
 
 def _grows(values_at: Callable[[list[float]], Floats], base: float, end: float, change: float) -> bool:

@@ -89,8 +89,8 @@ class GradientCheck:
     subgradients : int
         Candidates at a kink of f that lie between its slopes on both sides; they pass.
     unjudged : int
-        Values that their error bars exceed. They pass where the larger part of an array is judged, or the array as a
-        whole; `strict` refuses them.
+        Values that their error bars exceed, and coordinates that do not move along directions, next to a bound. They
+        pass where the larger part of an array is judged, or the array as a whole; `strict` refuses them.
     comparisons : tuple of Comparison
         For each array the numbers that were compared: its name and shape, the flat coordinates `chosen`, `candidate`,
         `numerical` and its `error`, and which `failed`. `plotting.plot_check` draws them.
@@ -142,11 +142,12 @@ class GradientCheck:
         if (at := self.worst) is not None:
             where = f"worst: {at.name}[{', '.join(map(str, at.index))}]"
             lines.append(f"{where}: candidate {at.candidate:.9g}, numerical {at.numerical:.9g} +- {at.error:.1e}")
+        hidden = self.unjudged - sum(part.still for part in self.comparisons)  # a hint tells of the latter
         explained = 0 if self.verdict == _NOISY else self.explained
         notes = {
             "differences are within the error of the numerical gradient, and pass": explained,
             "lie between the slopes on both sides of a kink, and pass as subgradients": self.subgradients,
-            "have error bars wider than themselves, and say nothing": self.unjudged,
+            "have error bars wider than themselves, and say nothing": hidden,
         }
         lines += [f"{count} {note}" for note, count in notes.items() if count]
         return lines + [f"hint: {hint}" for hint in self.hints]
@@ -176,6 +177,8 @@ def _badness(part: ArrayCheck) -> tuple[bool, int, float]:
 class Comparison(NamedTuple):
     """Candidate and numerical values of some coordinates of one array, or along some directions, and what was found.
 
+    Of directions, `still` is how many coordinates do not move along them, next to a bound.
+
     `wrong` holds the claimed and the measured slopes along vectors that show the array to be wrong as a whole; `judged`
     says that one of them could be measured. `is_small` tells that atol would excuse all of it: error bars alone do.
     """
@@ -192,6 +195,7 @@ class Comparison(NamedTuple):
     judged: bool = False
     wrong: tuple[tuple[float, float], ...] = ()
     is_small: bool = False
+    still: int = 0
 
     @property
     def size(self) -> Floats:
@@ -234,15 +238,24 @@ def report(
         verdict = _NOISY
     elif verdict == "passed" and not any(_exceeds(part, tolerances[1]).any() for part in parts):
         verdict = _NOTHING
-        is_small = any(part.is_small for part in parts)
-        why = "no value exceeds " + ("its own error bar" if is_small else "atol; pass a smaller one")
-        hints.append(f"{_NOTHING}: {why if checked and total else 'x is empty'}")
+        hints.append(f"{_NOTHING}: {_why_nothing(total, checked, parts)}")
         arrays = {name: replace(part, max_relative_error=math.nan) for name, part in arrays.items()}
     ok = verdict in {"passed", _NOTHING} and not (strict and (verdict == _NOTHING or unjudged))
     largest = max((part.max_relative_error for part in arrays.values() if part.checked), default=math.nan)
     worst = max((one.place for one in found), key=lambda place: place[0], default=((0.0, 0.0), None))[1]
     numbers, texts = (checked, total, explained, *tolerances), tuple(dict.fromkeys(hints + notes))
     return GradientCheck(ok, largest, worst, *numbers, arrays, texts, verdict, subgradients, unjudged, tuple(parts))
+
+
+def _why_nothing(total: int, checked: int, parts: list[Comparison]) -> str:
+    if not total:
+        return "x is empty"
+    if not checked:
+        return "no coordinate was asked for"
+    if sum(part.still for part in parts) == total:
+        return "no coordinate moves along the directions"
+    is_small = any(part.is_small for part in parts)
+    return "no value exceeds " + ("its own error bar" if is_small else "atol; pass a smaller one")
 
 
 class _Found(NamedTuple):
@@ -267,6 +280,7 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
         hints = [f"{part.name}: {hint}" for hint in hints]
     flags = beyond & ~failed & ~part.kink, hidden, part.kink & ~failed
     counts = [failed.size * is_unknown, *(int(flag.sum()) for flag in flags)]
+    counts[2] += part.still
     largest = float(errors.max()) if errors.size else math.nan
     array = ArrayCheck(not (failed.any() or part.wrong), int(failed.sum()), failed.size, math.prod(part.shape), largest)
     return _Found(array, hints, _worst(part, errors), counts)

@@ -32,7 +32,7 @@ from .gradient import is_perturbed, with_value
 from .loops import Directions, Floats, Indices
 from .noise import is_quiet, noise_of, spacings
 from .objectives.python import PythonObjective
-from .points import EPS, is_narrow, preserving, private_copy, resolution
+from .points import EPS, is_narrow, preserving, private_copy, resolution, where_defined
 from .schemes import SchemeName, along_rows, rule_at, steps_of, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
@@ -143,6 +143,7 @@ class Sides:
         steps: Floats = np.exp2(np.rint(np.log2(usual)))
         for name, given in self.given.items():
             steps[self.places[name]] = given
+        steps = np.where(steps < self.least / 16.0, self.least, steps)  # those that are lost in the rounding of x
         return np.fmin(steps, self.widest)
 
     @cached_property
@@ -212,8 +213,9 @@ class Sides:
         """Return slopes and jumps of some coordinates of one array; next to a bound both sides are that within it."""
         factor = np.ones(self.x[name].size)
         factor[own] = steps / self.steps[self.places[name]][own]
-        above, below = (self.quotients(name, own, factor, scheme=side) for side in ("forward", "backward"))
-        return 0.5 * (above + below), above - below
+        asked = (partial(self.quotients, name, factor=factor, scheme=side) for side in ("forward", "backward"))
+        above, below = (_where_defined(ask, own) for ask in asked)
+        return 0.5 * above + 0.5 * below, above - below  # their sum may overflow
 
     def quotients_along(self, vectors: Floats, steps: Floats, progress: Progress) -> Floats:
         """Return the central quotients along vectors over all arrays."""
@@ -221,7 +223,8 @@ class Sides:
 
     def along(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats]:
         """Return slopes and jumps of f along vectors over all arrays."""
-        above, below = (self.values(_moves(vectors, side)) for side in (steps, -steps))
+        asked = (lambda own, h=h: self.values(_moves(vectors[own], h[own])) for h in (steps, -steps))
+        above, below = (_where_defined(ask, np.arange(len(steps))) for ask in asked)
         return (above - below) / (2.0 * steps), (above - 2.0 * self.value + below) / steps
 
     @cached_property
@@ -271,8 +274,9 @@ class Sides:
         return noise_of(lambda places: self._values_along(line, places), self.value, growths, farthest, jumps)
 
     def _values_along(self, line: Floats, places: list[float]) -> Floats:
-        """Return f at multiples of a line through x, one after another: a line may be long."""
-        return np.array([self.values(_moves(line[np.newaxis], np.array([place])))[0] for place in places])
+        """Return f at multiples of a line through x, one after another: a line may be long, and leave where f is."""
+        asked = (lambda _, place=place: self.values(_moves(line[np.newaxis], np.array([place]))) for place in places)
+        return np.concatenate([_where_defined(ask, np.zeros(1, np.intp)) for ask in asked])
 
     def untied(self, vectors: Floats) -> Floats:
         """Return flat vectors with the components of elements that share memory added up, in each of these."""
@@ -281,6 +285,15 @@ class Sides:
             return vectors
         _, same = np.unique(np.concatenate([_addresses(array) for array in arrays]), return_inverse=True)
         return np.array([np.bincount(same, row)[same] for row in np.atleast_2d(vectors)]).reshape(vectors.shape)
+
+
+def _where_defined(ask: Callable[[Indices], Floats], own: Indices) -> Floats:
+    """Return what is asked of some lines, NaN for each of those where f raises."""
+    if (found := where_defined(lambda: ask(own))) is not None:
+        return np.asarray(found)
+    return np.concatenate(
+        [_where_defined(ask, own[k : k + 1]) for k in range(len(own))] if len(own) > 1 else [[math.nan]]
+    )
 
 
 def _moves(vectors: Floats, steps: Floats) -> Directions:

@@ -1,6 +1,7 @@
 """check_gradient: what it catches, what it passes, what it says."""
 
 import dis
+import math
 import re
 import sys
 import tracemalloc
@@ -1171,3 +1172,80 @@ def test_the_memory_of_directions_does_not_grow_with_their_number(monkeypatch):
     for one, other in zip(check.comparisons[0][2:8], at_once.comparisons[0][2:8], strict=True):
         # BLAS adds up the 2,000 terms, of 4 at most, in another order for another shape.
         np.testing.assert_allclose(one, other, rtol=0.0, atol=x.size * 4 * 2.0**-52)
+
+
+JUMPS = {
+    "of each coordinate": (lambda x: x @ x + np.floor(x + 0.3).sum(), lambda x: 2 * x),
+    "of the largest": (lambda x: np.sin(x).sum() + 3.0 * np.argmax(x), np.cos),
+    "of pieces": (lambda x: np.where(x < 0, x**2, x**2 + 1).sum(), lambda x: 2 * x),
+    "of a part of f": (lambda x: 10 + 0.5 * x @ x + 0.01 * (x > 0).sum(), np.copy),
+    "of a small part": (lambda x: 10 + 0.5 * x @ x + 0.001 * np.round(x).sum(), np.copy),
+}
+
+
+@pytest.mark.parametrize("name", JUMPS)
+def test_a_jump_beside_x_is_no_noise(name):
+    f, gradient = JUMPS[name]
+    rng = np.random.default_rng(3)
+    for case in range(20):
+        x = rng.normal(size=8)
+        right = gradient(x)
+        assert check_gradient(f, right, x), case
+        for factor in (-1.0, 0.0, 1.1):
+            wrong = np.where(np.arange(8) == np.abs(right).argmax(), factor * right, right)
+            assert not check_gradient(f, wrong, x), (case, factor)
+
+
+DOMAINS = {
+    "acos": (lambda x: math.acos(x[0]), lambda x: -1 / np.sqrt(1 - x * x), 1.0),
+    "sqrt": (lambda x: math.sqrt(2 - x[0]), lambda x: -0.5 / np.sqrt(2 - x), 2.0),
+    "two": (lambda x: math.log(3 - x[0]) - math.log(3 - x[1]), lambda x: np.array([-1, 1]) / (3 - x), 3.0),
+}
+
+
+@pytest.mark.parametrize("directions", [None, 4])
+@pytest.mark.parametrize("name", DOMAINS)
+def test_f_may_raise_where_only_the_noise_or_a_long_step_is_sought(name, directions):
+    f, gradient, end = DOMAINS[name]
+    for room in np.geomspace(1e-3, 0.5, 12):
+        x = end - room * np.array([1.0, 0.7])[: 1 + (name == "two")]
+        assert check_gradient(f, gradient(x), x, directions=directions, rng=0), room
+        assert not check_gradient(f, -gradient(x), x, directions=directions, rng=0), room
+
+
+def test_coordinates_that_do_not_move_along_directions_are_not_judged():
+    x, bounds = np.array([0.0, 1e-5, 0.5, 1.0]), (0.0, 1.0)
+    right = 2 * (x - 3)
+    check = check_gradient(lambda x: np.sum((x - 3) ** 2), right * [-1, 1, 1, 1], x, bounds=bounds, directions=5, rng=0)
+    assert check
+    assert check.unjudged == 3
+    assert "3 coordinates next to a bound do not move along directions; check coordinates" in check.hints
+    assert "have error bars" not in str(check)
+    how = {"bounds": bounds, "directions": 5, "rng": 0, "strict": True}
+    assert not check_gradient(lambda x: np.sum((x - 3) ** 2), right, x, **how)
+    inside = np.full(4, 0.5)
+    assert check_gradient(lambda x: np.sum((x - 3) ** 2), 2 * (inside - 3), inside, **how)
+    none = check_gradient(lambda x: np.sum(x), np.full(3, 1e6), np.zeros(3), **how)
+    assert not none
+    assert none.hints[0] == "nothing was judged: no coordinate moves along the directions"
+
+
+@pytest.mark.parametrize("room", [3e-6, 1e-5, 1.5e-5])
+def test_f_may_end_between_the_steps_of_the_two_sweeps(room):
+    x = np.array([1 - room, 0.2, room - 1])
+    for value in (np.inf, np.nan):
+        inside = lambda x, value=value: np.sum((x - 2) ** 2) if (np.abs(x) <= 1).all() else value  # noqa: E731
+        assert check_gradient(inside, 2 * (x - 2), x)
+        assert not check_gradient(inside, 2 * (x - 2) * [1.001, 1, 1], x)
+    x = np.array([709.7827 - 0.006])
+    assert check_gradient(lambda x: float(np.exp(x[0])), np.exp, x, strict=True)
+
+
+def test_a_step_that_x_loses_is_longer():
+    x = np.array([1.0, 2.0])
+    check = check_gradient(lambda x: x @ x, 2 * x, x, h=1e-300)
+    assert np.isfinite(check.comparisons[0].numerical).all()
+    assert not any("not finite" in hint for hint in check.hints)
+    assert check_gradient(lambda x: x @ x, 2 * x, x, coordinates=[]).hints == (
+        "nothing was judged: no coordinate was asked for",
+    )
