@@ -132,8 +132,11 @@ def gradient_descent(
     [-6.11110793e-10  8.14814391e-10]
     """
     if init_x.__class__ is not np.ndarray and is_container(init_x) and takes_containers(f, args, init_x):
-        whole = Container(init_x, "init_x")
-        return _move_all(f, args, whole, (lr, step_num, h, (), workers, callback, progress, scheme))
+        whole, others = Container(init_x, "init_x"), (callback, progress, scheme)
+        lr, step_num = finite_real("lr", lr), whole_number("step_num", step_num, 0)
+        if not whole.arrays:  # the options are checked all the same
+            _Descent(f, (), lr, step_num, 1e-4 if isinstance(h, Mapping) else h, (), workers, *others)
+        return _move_all(f, args, whole, (lr, step_num, h, (), workers, *others))
     descent = _Descent(f, init_x, lr, step_num, h, args, workers, callback, progress, scheme)
     descent.move(descent.x[np.newaxis])
     return descent.x
@@ -346,7 +349,6 @@ class _Descent:
 def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> Any:
     """Move all arrays of a container, in each iteration by the gradient at one point, and return the container."""
     lr, step_num, h, _, _, callback, progress, _ = options
-    lr, step_num = finite_real("lr", lr), whole_number("step_num", step_num, 0)
 
     def part_of(function: Any, memory: NDArray[Any], name: str, _: int) -> _Descent:
         part = _Descent(function, memory, lr, step_num, whole.own(h, "h")[name], *options[3:])
@@ -354,8 +356,6 @@ def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> 
         return part
 
     parts = dict(zip(whole.arrays, whole.each(f, args, part_of), strict=True))
-    if not parts:  # the options are checked all the same
-        _Descent(f, np.empty(0), lr, step_num, 1e-4 if isinstance(h, Mapping) else h, *options[3:])
     slopes = {name: np.empty(part.x.size) for name, part in parts.items()}
     moving, flags = whole.apart(), dict.fromkeys(parts, 0)
     size = sum(map(len, slopes.values()))
