@@ -316,14 +316,14 @@ class _Descent:
 
     def differentiate(self, k: int, slopes: Floats, progress: Progress) -> int:
         """Write the flat gradient at `x` for iteration k, look at the first one, and return the flags."""
-        if k == 0 and self.h.__class__ is str and self.x.size:
+        if k == 0 and isinstance(self.h, str) and self.x.size:
             self.eps = driver.eps_of_values(self.objective, self.point, self.args)[1]
         if self.point is not self.x:
             self.point = self.objective.place(self.x, self.args)[0]
         if isinstance(self.plan[1], Directions):  # it may follow x
             self.plan = rule_at(self.point, self.h, self.scheme)
         at, how = (self.point, self.args), (self.workers, progress)
-        if self.h.__class__ is str:
+        if isinstance(self.h, str):
             known = math.nan, self.eps
             flags = by_automatic_steps(self.objective, at, self.plan, (self.scheme, None, None), how, slopes, known)
         else:

@@ -218,7 +218,7 @@ def numerical_gradient(
     where, shape = (ALL_COORDINATES, point.shape) if chosen is None else (chosen, chosen.shape)
     plan = (central_rule(h), where) if is_default else rule_at(point, h, scheme, bounds, chosen)  # type: ignore[arg-type]
     gradient, flat = _memory(out, shape, x, args, f)
-    if h.__class__ is str:
+    if not is_default and isinstance(h, str):
         flags = by_automatic_steps(objective, (point, args), plan, (scheme, bounds, chosen), (workers, progress), flat)
     else:
         flags = differentiate(objective, point, args, plan, flat, workers, progress)

@@ -405,6 +405,7 @@ class MultiLayerNet(HasParams):
         sizes = [len(self.params["W1"]), *(len(self.params[f"b{k}"]) for k in range(1, self._depth + 1))]
         return f"{type(self).__name__}({'-'.join(map(str, sizes))}, {self.activation})"
 
+    @np.errstate(under="ignore")
     def _forward(self, x: ArrayLike) -> tuple[list[Layer], list[Floats], bool]:
         """Return the layers, their inputs and the logits, as batches, and whether `x` is a single sample."""
         rows, layers, act = plain(x), layers_of(self.params, self._depth), _activation(self.activation)[0]
@@ -428,6 +429,7 @@ class MultiLayerNet(HasParams):
         _, values, is_one = self._forward(x)
         return values[-1][0] if is_one else values[-1]
 
+    @np.errstate(under="ignore")
     def loss(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the mean softmax cross-entropy of a batch with its labels, and the weight decay.
 
@@ -508,11 +510,12 @@ class MultiLayerNet(HasParams):
             return slopes
         layers, values, labels = self._prepared(x, t)
         slopes = {}
-        for k, layer in enumerate(layers, 1):
-            weights = np.vstack(layer)
-            both = numerical_gradient(self._layer(k, layers, values, labels), weights, h, workers=workers)
-            # The difference of a square is exact, of any step.
-            slopes[f"W{k}"], slopes[f"b{k}"] = both[:-1] + self.weight_decay_lambda * weights[:-1], both[-1]
+        with np.errstate(under="ignore"):
+            for k, layer in enumerate(layers, 1):
+                weights = np.vstack(layer)
+                both = numerical_gradient(self._layer(k, layers, values, labels), weights, h, workers=workers)
+                # The difference of a square is exact, of any step.
+                slopes[f"W{k}"], slopes[f"b{k}"] = both[:-1] + self.weight_decay_lambda * weights[:-1], both[-1]
         return {key: slopes[key] for key in self.params if key in slopes}
 
     def _has_other_loss(self) -> bool:
@@ -531,6 +534,7 @@ class MultiLayerNet(HasParams):
 
         return HiddenLayer(values[k - 1], (labels,), act, layers[k], rows)
 
+    @np.errstate(under="ignore")
     def gradient(self, x: ArrayLike, t: ArrayLike) -> Params:
         """Return the exact gradient of the loss by backpropagation, the offset 1e-7 of its logarithm included.
 
