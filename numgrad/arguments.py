@@ -132,6 +132,11 @@ def plain_numbers(value: Any, name: str) -> NDArray[Any]:
     return np.asarray(real_array(value, name))
 
 
+def widened(values: NDArray[Any]) -> NDArray[Any]:
+    """Return float16 as float64, since sums and squares of it soon overflow, and anything else as it is."""
+    return values.astype(FLOAT64) if values.dtype.kind == "f" and values.dtype.itemsize < 4 else values
+
+
 def random_generator(rng: Any) -> np.random.Generator:
     """Return what a generator or a seed stands for; TypeError or ValueError if it is neither."""
     try:

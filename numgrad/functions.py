@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import reference
-from .arguments import FLOAT64, describe, plain_numbers, real_array, refuse_masks, unmasked
+from .arguments import FLOAT64, describe, plain_numbers, real_array, refuse_masks, unmasked, widened
 from .loops import Floats
 from .points import extremes, private_copy
 
@@ -93,7 +93,7 @@ def sum_squared_error(y: ArrayLike, t: ArrayLike) -> float:
     >>> round(sum_squared_error([0.1, 0.6, 0.3], [0, 1, 0]), 9)
     0.13
     """
-    y, t = real_array(y, "y"), _real_or_boolean(t)
+    y, t = widened(real_array(y, "y")), _real_or_boolean(t)
     if y.dtype.kind != "f":  # a small integer would overflow when it is squared
         y = y.astype(FLOAT64)
     if y.shape != t.shape:
@@ -180,7 +180,7 @@ def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
     >>> cross_entropy_error([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0], 2)
     0.510825457099338
     """
-    probabilities = plain_numbers(y, "y")
+    probabilities = widened(plain_numbers(y, "y"))
     labels = as_labels(t, probabilities.shape)
     if labels.shape == probabilities.shape:
         batch = probabilities.size // probabilities.shape[-1]

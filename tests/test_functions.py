@@ -236,3 +236,12 @@ def test_underflow_is_no_error_of_a_caller_who_has_numpy_raise():
     with np.errstate(under="raise"):
         for one, other in zip(found(), expected, strict=True):
             assert np.array_equal(one, other)
+
+
+def test_sums_of_float16_do_not_overflow():
+    ones, many = np.ones(200_000, np.float16), np.full((100_000, 4), 0.25, np.float16)
+    assert sum_squared_error(ones, np.zeros(200_000, np.float16)) == 100_000.0
+    assert sum_squared_error(np.array([600.0], np.float16), [0]) == 180_000.0
+    assert cross_entropy_error(many, np.zeros(100_000, int)) == pytest.approx(np.log(4), abs=1e-6)
+    assert cross_entropy_error(many, many) == pytest.approx(np.log(4), abs=1e-6)
+    assert cross_entropy_error(np.array([0.0, 1.0], np.float16), 0) == pytest.approx(-np.log(1e-7))
