@@ -158,7 +158,10 @@ class simpleNet:  # noqa: N801, the book's name
         >>> simpleNet((4, 3)).predict(np.ones((5, 4))).shape
         (5, 3)
         """
-        logits: Floats = np.dot(*self._operands(x))
+        rows, weights = self._operands(x)
+        if not (rows.dtype is FLOAT64 is weights.dtype):  # sums of small integers and of float16 would overflow
+            rows, weights = plain(rows), plain(weights)
+        logits: Floats = np.dot(rows, weights)
         return logits
 
     def _operands(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
