@@ -25,6 +25,7 @@ from .objectives.networks import (
     flat_of,
     layers_of,
     plain,
+    refuse_tied,
 )
 from .objectives.rows import LayerObjective
 from .points import private_copy
@@ -357,6 +358,9 @@ class MultiLayerNet(HasParams):
     itself, `numerical_gradient` and `objective` take that one, by plain differences, with respect to all of `params`;
     `gradient` must be its own too.
 
+    Derivatives by one of two arrays that share memory are not those of the loss, which both of them move: `gradient`
+    and `numerical_gradient` refuse tied weights. Such a net needs a `loss` and a `gradient` of its own.
+
     Whoever holds an array of `params` beside the net, or `flat`, still holds that of the net after `copy.deepcopy`,
     unless it was copied before the net, and in other processes that `workers` starts. A pickle of NumPy's makes two
     arrays of two views of one buffer: take the arrays from the net that was unpickled.
@@ -512,6 +516,7 @@ class MultiLayerNet(HasParams):
             slopes = numerical_gradient(self.objective(x, t), arrays_of(self.params), h, workers=workers)
             return slopes
         layers, values, labels = self._prepared(x, t)
+        refuse_tied(self.params, self._depth)
         slopes = {}
         with np.errstate(under="ignore"):
             for k, layer in enumerate(layers, 1):
@@ -544,6 +549,7 @@ class MultiLayerNet(HasParams):
         Parameters, errors: as `loss`.
         """
         layers, values, labels = self._prepared(x, t)
+        refuse_tied(self.params, self._depth)
         p = softmax(values[-1])
         shares = -(labels if labels.ndim == 2 else np.eye(p.shape[1])[labels]) / (p + 1e-7) / len(p)
         delta = p * (shares - np.sum(shares * p, axis=1, keepdims=True))
