@@ -14,7 +14,6 @@ from .arguments import describe
 from .loops import RESPONDED, STEP_LOST, Decorator, Floats, Loop, Rule, make_central, plain
 from .objectives.python import VectorizedObjective
 from .points import LOSS_EPS, private_copy
-from .schemes import is_one
 
 __all__: list[str] = []  # nothing here is public
 
@@ -55,7 +54,7 @@ def _own_options(points: Floats, axis: int, h: Any, bounds: Any) -> Callable[[An
     ends: list[Any] = []
     if len(items) == 2 and not (may_be_pairs and points.ndim == 2 and (axis == 0 or shape != (2, 2))):
         ends = [end if end is None else _of_each_point(end, "a bound", points, axis) for end in items]
-    steps = h if is_one(h) or isinstance(h, str) else _of_each_point(h, "h", points, axis)
+    steps = _of_each_point(h, "h", points, axis) if isinstance(h, list) or getattr(h, "ndim", 0) > 0 else h
 
     def of_point(k: Any) -> dict[str, Any]:
         own = [end if end is None else end[k] for end in ends]
