@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__: list[str] = []  # nothing here is public
+
+Result = TypeVar("Result")
 
 FLOAT64 = np.dtype(np.float64)
 # The compiled objectives that came last, so that their loops are compiled once. `objectives.compiled` fills it.
@@ -127,6 +130,11 @@ def plain_numbers(value: Any, name: str) -> NDArray[Any]:
     if value.__class__ is np.ndarray and value.dtype is FLOAT64:  # two calls less, of ten in a loss of the chapter
         return value
     return np.asarray(real_array(value, name))
+
+
+def widened(values: NDArray[Any]) -> NDArray[Any]:
+    """Return float16 as float64, since sums and squares of it soon overflow, and anything else as it is."""
+    return values.astype(FLOAT64) if values.dtype.kind == "f" and values.dtype.itemsize < 4 else values
 
 
 def random_generator(rng: Any) -> np.random.Generator:
@@ -344,8 +352,25 @@ def describe(value: Any) -> str:
     """Return a short description of `value` for an error message: its type, and dtype and shape of an array."""
     if isinstance(value, np.ndarray):
         return f"an array of dtype {value.dtype} and shape {value.shape}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001, of an integer of thousands of digits, or of the user's own: it must not hide the error
+        return type(value).__name__
     return f"{type(value).__name__} {text}" if len(text) <= 40 and "\n" not in text else type(value).__name__
+
+
+def underflowing(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Return a function that ignores underflow, in no time where NumPy does: it is done again where that raises."""
+
+    @functools.wraps(function)
+    def again(*args: Any) -> Result:
+        try:
+            return function(*args)
+        except FloatingPointError:
+            with np.errstate(under="ignore"):
+                return function(*args)
+
+    return again
 
 
 def check_callable(gradient: Any) -> None:

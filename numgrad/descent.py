@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import isub
 from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import driver
+from . import containers, driver
 from .arguments import describe, finite_real, real_array, whole_number
 from .containers import Container, in_order, is_container, is_labelled, of_labelled, relabelled
 from .driver import Progress, Workers
@@ -87,7 +87,9 @@ def gradient_descent(
         What evaluates each gradient, as for `numerical_gradient`.
     callback : callable, optional
         ``callback(iteration, x)`` after each update, with iteration counted from 0 and x the array that is updated
-        (it may be changed, to project it, and must be copied to be kept). Raising `StopIteration` ends the descent.
+        (it may be changed, to project it, and must be copied to be kept). What it puts into a container in place of an
+        array, as ``x["W"] = np.clip(x["W"], 0, 1)``, is written to that array. Raising `StopIteration` ends the
+        descent.
     progress : bool or callable, default False
         True shows a tqdm bar of the iterations, with the time left; a callable receives ``(done, total)``, in
         coordinates of all gradients.
@@ -130,8 +132,11 @@ def gradient_descent(
     [-6.11110793e-10  8.14814391e-10]
     """
     if init_x.__class__ is not np.ndarray and is_container(init_x) and takes_containers(f, args, init_x):
-        whole = Container(init_x, "init_x")
-        return _move_all(f, args, whole, (lr, step_num, h, (), workers, callback, progress, scheme))
+        whole, others = Container(init_x, "init_x"), (callback, progress, scheme)
+        lr, step_num = finite_real("lr", lr), whole_number("step_num", step_num, 0)
+        if not whole.arrays:  # the options are checked all the same
+            _Descent(f, (), lr, step_num, 1e-4 if isinstance(h, Mapping) else h, (), workers, *others)
+        return _move_all(f, args, whole, (lr, step_num, h, (), workers, *others))
     descent = _Descent(f, init_x, lr, step_num, h, args, workers, callback, progress, scheme)
     descent.move(descent.x[np.newaxis])
     return descent.x
@@ -204,8 +209,11 @@ def descent_path(f: Any, init_x: Any, lr: Any = 0.01, step_num: Any = 100, **opt
 def _of_labelled(f: Any, x: Any, callback: Any) -> tuple[Any, NDArray[Any], Any]:
     """Return f, x and callback of a pandas object as those of one array, which f and callback receive with labels."""
     f, array = of_labelled(f, x, "init_x")
-    # What is no callable is handed on, and refused.
-    return f, array, (lambda k, part: callback(k, relabelled(x, part))) if callable(callback) else callback
+
+    def with_labels(k: int, part: NDArray[Any]) -> None:
+        _call_back(callback, k, relabelled(x, part), {"": part})
+
+    return f, array, with_labels if callable(callback) else callback  # what is no callable is refused
 
 
 @dataclass
@@ -309,28 +317,24 @@ class _Descent:
 
     def differentiate(self, k: int, slopes: Floats, progress: Progress) -> int:
         """Write the flat gradient at `x` for iteration k, look at the first one, and return the flags."""
-        if k == 0 and self.h.__class__ is str and self.x.size:
+        if k == 0 and isinstance(self.h, str) and self.x.size:
             self.eps = driver.eps_of_values(self.objective, self.point, self.args)[1]
         if self.point is not self.x:
             self.point = self.objective.place(self.x, self.args)[0]
         if isinstance(self.plan[1], Directions):  # it may follow x
             self.plan = rule_at(self.point, self.h, self.scheme)
         at, how = (self.point, self.args), (self.workers, progress)
-        if self.h.__class__ is str:
+        if isinstance(self.h, str):
             known = math.nan, self.eps
             flags = by_automatic_steps(self.objective, at, self.plan, (self.scheme, None, None), how, slopes, known)
         else:
             flags = driver.differentiate(self.objective, *at, self.plan, slopes, *how)
-        if k == 0:
-            self._look_at_first(slopes)
-        return flags | RESPONDED if not flags & RESPONDED and slopes.any() else flags
-
-    def _look_at_first(self, slopes: Floats) -> None:
-        """Look whether the first gradient can be right: f analytic for a complex step, and with enough digits."""
-        if self.plan[0].make is make_complex_step:
+        # The first gradient shows whether f is analytic for a complex step, and has enough digits.
+        if k == 0 and self.plan[0].make is make_complex_step:
             driver.check_analytic(self.f, self.point, self.args)
-        else:
+        elif k == 0:
             driver.warn_of_seen(self.objective, self.point, self.args, self.h, slopes)
+        return flags | RESPONDED if not flags & RESPONDED and slopes.any() else flags
 
     def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
         ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags)
@@ -355,7 +359,7 @@ def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> 
     parts = dict(zip(whole.arrays, whole.each(f, args, part_of), strict=True))
     slopes = {name: np.empty(part.x.size) for name, part in parts.items()}
     moving, flags = whole.apart(), dict.fromkeys(parts, 0)
-    x, size = whole.container(), sum(map(len, slopes.values()))
+    size = sum(map(len, slopes.values()))
     with driver.reporting(progress, step_num * size, "iteration", max(1, size)) as report:
         for k in range(step_num):
 
@@ -368,12 +372,45 @@ def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> 
                 list(map(isub, moving.values(), changes))  # one call of C, in which no Ctrl-C can come between
             try:
                 if callback is not None:
-                    callback(k, x)
+                    # Where there are copies it is a new one: what is of pandas may part with its memory.
+                    _call_back(callback, k, whole.container(), whole.arrays)
             except StopIteration:
                 break
     for name, part in parts.items() if step_num else ():
         part.warn_of(flags[name] | (0 if np.isfinite(part.memory).all() else NOT_FINITE), part.memory)
-    return x
+    return whole.container()
+
+
+def _call_back(callback: Any, k: int, x: Any, memory: dict[str, NDArray[Any]]) -> None:
+    """Call a callback, and write what it has put into the container `x` to the arrays that move, which are put back."""
+    held = dict(containers.leaves(x))
+    try:
+        callback(k, x)
+    finally:
+        found = dict(containers.leaves(x))
+        before, after = ({path: np.shape(part) for path, part in parts.items()} for parts in (held, found))
+        if after != before:
+            raise ValueError(f"callback must leave x arrays of the same shapes, {before}, it left {after}")
+        for path, part in found.items():
+            in_order(held[path], **{f"x{path} of callback": part})
+            values = real_array(part.to_numpy() if is_labelled(part) else part, f"x{path} of callback")
+            own = memory[containers.named(path)].view(np.ndarray)
+            if part is not held[path] or not np.may_share_memory(values, own):
+                own[...] = values
+        if containers.is_tree(x):
+            _put_back(x, held)
+
+
+def _put_back(x: Any, held: dict[str, Any], path: str = "") -> None:
+    """Put the arrays `held` by their paths back into a tree; ValueError if they must go into a tuple."""
+    keys = x if isinstance(x, Mapping) else range(len(x))
+    for key, (below, part) in zip(keys, containers.items(x, path), strict=True):
+        if containers.is_tree(part):
+            _put_back(part, held, below)
+        elif part is not held[below]:
+            if isinstance(x, tuple):
+                raise ValueError(f"callback must write into the array x{below}, which is in a tuple")
+            x[key] = held[below]
 
 
 def _update(x: NDArray[Any], lr: float, slopes: Floats) -> None:

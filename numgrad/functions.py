@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import reference
-from .arguments import FLOAT64, describe, plain_numbers, real_array, refuse_masks, unmasked
+from .arguments import FLOAT64, describe, plain_numbers, real_array, refuse_masks, unmasked, widened
 from .loops import Floats
 from .points import extremes, private_copy
 
@@ -21,6 +21,8 @@ SUM_ROUNDING = 1e-6
 _LOWEST = -709.0
 # Classes up to which rows are so short that NumPy spends its time between them. Fixed by bench_networks.py.
 _FEW = 32
+# What underflows here is as good as zero, also for a caller who has NumPy raise of it.
+_underflows = np.errstate(under="ignore")
 
 
 def function_1(x: Any) -> Any:
@@ -47,6 +49,7 @@ def function_2(x: Any) -> Any:
     return x[0] ** 2 + x[1] ** 2
 
 
+@_underflows
 def sigmoid(x: Any) -> Any:
     """Return ``1 / (1 + exp(-x))``, elementwise, without overflow.
 
@@ -80,6 +83,7 @@ def _real_or_masked(x: Any) -> NDArray[Any]:
     return real_array(x)
 
 
+@_underflows
 def sum_squared_error(y: ArrayLike, t: ArrayLike) -> float:
     """Return ``sum((y - t)**2) / 2``.
 
@@ -89,7 +93,7 @@ def sum_squared_error(y: ArrayLike, t: ArrayLike) -> float:
     >>> round(sum_squared_error([0.1, 0.6, 0.3], [0, 1, 0]), 9)
     0.13
     """
-    y, t = real_array(y, "y"), _real_or_boolean(t)
+    y, t = widened(real_array(y, "y")), _real_or_boolean(t)
     if y.dtype.kind != "f":  # a small integer would overflow when it is squared
         y = y.astype(FLOAT64)
     if y.shape != t.shape:
@@ -97,6 +101,7 @@ def sum_squared_error(y: ArrayLike, t: ArrayLike) -> float:
     return float(0.5 * np.sum((y - t) ** 2))
 
 
+@_underflows
 def softmax(x: ArrayLike) -> NDArray[np.float64]:
     """Return the softmax of `x` along its last axis.
 
@@ -137,6 +142,7 @@ def softmax(x: ArrayLike) -> NDArray[np.float64]:
     return reference.softmax(logits)
 
 
+@_underflows
 def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
     """Return the mean cross-entropy of the probabilities `y` with the labels `t`.
 
@@ -174,7 +180,7 @@ def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
     >>> cross_entropy_error([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0], 2)
     0.510825457099338
     """
-    probabilities = plain_numbers(y, "y")
+    probabilities = widened(plain_numbers(y, "y"))
     labels = as_labels(t, probabilities.shape)
     if labels.shape == probabilities.shape:
         batch = probabilities.size // probabilities.shape[-1]
@@ -249,6 +255,7 @@ def labels_of(t: ArrayLike, logits: Floats, *, checks_range: bool = True) -> NDA
     return flat if flat.dtype == np.intp else flat.astype(np.intp)
 
 
+@_underflows
 def losses_of(z: Floats, t: NDArray[Any]) -> Floats:
     """Return the cross-entropy of each row of logits with its label, or with its soft labels."""
     # Of few classes, the maximum of each row takes NumPy a quarter of the time in the other order.

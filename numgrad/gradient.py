@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -132,8 +132,9 @@ def numerical_gradient(
         in a cache, a cheap `f` of thousands of coordinates takes a third of the time, in more calls.
     points_axis : int, optional
         The axis of `x` along which many points lie: the gradient of `f` at each of them is the result, of the shape of
-        `x`. f receives each point as an array without this axis, a copy; for a compiled f there is one compiled loop,
-        whose `workers` share the points, and a `vectorized` one receives batches over points and coordinates.
+        `x`. `h` and `bounds` broadcast to `x`, or to one point if they do not to `x`; what means two unlike things is
+        refused. f receives each point as an array without this axis, a copy; for a compiled f there is one compiled
+        loop, whose `workers` share the points, and a `vectorized` one receives batches over points and coordinates.
 
     resume : bool, default False
         If true, only those partial derivatives are evaluated that are NaN in `out`, and written there as they come.
@@ -217,7 +218,7 @@ def numerical_gradient(
     where, shape = (ALL_COORDINATES, point.shape) if chosen is None else (chosen, chosen.shape)
     plan = (central_rule(h), where) if is_default else rule_at(point, h, scheme, bounds, chosen)  # type: ignore[arg-type]
     gradient, flat = _memory(out, shape, x, args, f)
-    if h.__class__ is str:
+    if not is_default and isinstance(h, str):
         flags = by_automatic_steps(objective, (point, args), plan, (scheme, bounds, chosen), (workers, progress), flat)
     else:
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
@@ -414,10 +415,10 @@ def of_each_array(
 
 def _at_points(f: Any, x: Any, axis: Any, resume: bool, options: dict[str, Any]) -> NDArray[np.float64]:
     """Return a gradient for each point along an axis of `x`; to resume, of those of which `out` has a NaN."""
-    args, progress, out = (options[name] for name in ("args", "progress", "out"))
+    args, progress, out = options["args"], options.pop("progress"), options.pop("out")
     if options["coordinates"] is not None:
         raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
-    points, axis = as_points(x, axis)
+    points, axis, own = as_points(x, axis, options["h"], options["bounds"])
     driver.check_progress(progress)
     result: NDArray[np.float64] = arguments.result_buffer(out, np.shape(x), x, args, f=f)
     rows = np.moveaxis(result.view(np.ndarray), axis, 0)
@@ -426,16 +427,19 @@ def _at_points(f: Any, x: Any, axis: Any, resume: bool, options: dict[str, Any])
     left = np.flatnonzero(np.isnan(rows).reshape(len(rows), -1).any(axis=1)) if points.size else np.arange(0)
     found = np.full((len(left), *points.shape[1:]), math.nan)
     try:
-        _write_at_points(f, x, points[left], found, options | {"out": None, "progress": False}, progress)
+        _write_at_points(f, x, points[left], found, options, progress, map(own, left))
     finally:
         rows[left] = found
     return result
 
 
 def _write_at_points(
-    f: Any, x: Any, points: Floats, found: Floats, options: dict[str, Any], progress: Progress
+    f: Any, x: Any, points: Floats, found: Floats, options: dict[str, Any], progress: Progress, own: Iterator[Any]
 ) -> None:
-    """Write the gradients at points of `x`, of which they are copies: by one sweep over points, or one call a point."""
+    """Write the gradients at points of `x`, of which they are copies: by one sweep over points, or one call a point.
+
+    `own` gives the options of each.
+    """
     h, args, workers = (options[name] for name in ("h", "args", "workers"))
     objective: Any = driver.as_objective(f, args, options["batch_bytes"] if options["vectorized"] else None)
     objective.place(x, args)  # refuses what f would not see change
@@ -450,7 +454,7 @@ def _write_at_points(
     if not is_default or options["bounds"] is not None or not (objective.has_descent or is_python):
         with driver.reporting(progress, points.size) as report:
             for k, point in enumerate(points):
-                found[k] = numerical_gradient(f, point, **options)
+                found[k] = numerical_gradient(f, point, **options | next(own))
                 if report is not None:
                     report((k + 1) * point.size)
         flags = RESPONDED if found.any() else 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import arguments
 from .arguments import describe
@@ -15,15 +18,17 @@ from .points import LOSS_EPS, private_copy
 __all__: list[str] = []  # nothing here is public
 
 
-def as_points(x: Any, axis: Any) -> tuple[Floats, int]:
-    """Return a copy of points, one after the other, and the axis along which they lay, counted from 0.
+def as_points(x: Any, axis: Any, h: Any, bounds: Any) -> tuple[Floats, int, Callable[[Any], dict[str, Any]]]:
+    """Return a copy of points, one after the other, the axis along which they lay, and what gives options of point k.
+
+    The axis is counted from 0. See `_own_options`.
 
     Raises
     ------
     TypeError
         If `x` is not real, or `axis` no integer.
     ValueError
-        If it has fewer than two axes, or not this one.
+        If it has fewer than two axes, or not this one, or if `h` or `bounds` do not broadcast to it.
     """
     array = arguments.real_array(x)
     if array.ndim < 2:
@@ -32,7 +37,51 @@ def as_points(x: Any, axis: Any) -> tuple[Floats, int]:
     if axis >= array.ndim:
         raise ValueError(f"points_axis must be less than {array.ndim}, the number of axes of x, got {axis}")
     axis %= array.ndim
-    return private_copy(np.moveaxis(array, axis, 0)), axis
+    points = private_copy(np.moveaxis(array, axis, 0))
+    return points, axis, _own_options(points, axis, h, bounds)
+
+
+def _own_options(points: Floats, axis: int, h: Any, bounds: Any) -> Callable[[Any], dict[str, Any]]:
+    """Return what gives `h` and `bounds` of point k.
+
+    A pair of bounds for each coordinate of a vector is one for each coordinate of a point.
+    """
+    shape = np.moveaxis(points, 0, axis).shape
+    pair = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") and hasattr(bounds, "ub") else bounds
+    are_arrays = isinstance(pair, tuple) and all(isinstance(part, np.ndarray) for part in pair)
+    items = list(pair) if isinstance(pair, list | tuple | np.ndarray) else []
+    may_be_pairs = not are_arrays and list(map(np.shape, items)) == [(2,)] * points[:1].size
+    ends: list[Any] = []
+    if len(items) == 2 and not (may_be_pairs and points.ndim == 2 and (axis == 0 or shape != (2, 2))):
+        ends = [end if end is None else _of_each_point(end, "a bound", points, axis) for end in items]
+    steps = _of_each_point(h, "h", points, axis) if isinstance(h, list) or getattr(h, "ndim", 0) > 0 else h
+
+    def of_point(k: Any) -> dict[str, Any]:
+        own = [end if end is None else end[k] for end in ends]
+        return {"h": h if steps is h else steps[k], "bounds": tuple(own) or bounds}
+
+    return of_point
+
+
+def _of_each_point(value: Any, what: str, points: Floats, axis: int) -> NDArray[Any]:
+    """Return a row for each point of what broadcasts to x, or to one point; ValueError if to neither, or unlike ones.
+
+    Lengths that happen to be equal do not decide which of the two is meant.
+    """
+    array, moved = arguments.plain_numbers(value, what), np.moveaxis(points, 0, axis)
+    found = []
+    for shape, first in ((moved.shape, axis), (points.shape[1:], None)):
+        with suppress(ValueError):
+            each = np.broadcast_to(array, shape)
+            found.append(np.broadcast_to(each, points.shape) if first is None else np.moveaxis(each, axis, 0))
+    if not found:
+        raise ValueError(
+            f"{what} of shape {array.shape} does not broadcast to x of shape {moved.shape}, nor to a point"
+        )
+    if len(found) > 1 and not np.array_equal(found[0], found[1]):
+        rule = f"{what} of shape {array.shape} could be one of each point or of each coordinate of a point"
+        raise ValueError(f"{rule}; pass an array of the shape of x, {moved.shape}")
+    return found[0]
 
 
 def rule_at_points(h: Any) -> Rule:

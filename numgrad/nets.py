@@ -25,6 +25,7 @@ from .objectives.networks import (
     flat_of,
     layers_of,
     plain,
+    refuse_tied,
 )
 from .objectives.rows import LayerObjective
 from .points import private_copy
@@ -158,7 +159,10 @@ class simpleNet:  # noqa: N801, the book's name
         >>> simpleNet((4, 3)).predict(np.ones((5, 4))).shape
         (5, 3)
         """
-        logits: Floats = np.dot(*self._operands(x))
+        rows, weights = self._operands(x)
+        if not (rows.dtype is FLOAT64 is weights.dtype):  # sums of small integers and of float16 would overflow
+            rows, weights = plain(rows), plain(weights)
+        logits: Floats = np.dot(rows, weights)
         return logits
 
     def _operands(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -354,6 +358,9 @@ class MultiLayerNet(HasParams):
     itself, `numerical_gradient` and `objective` take that one, by plain differences, with respect to all of `params`;
     `gradient` must be its own too.
 
+    Derivatives by one of two arrays that share memory are not those of the loss, which both of them move: `gradient`
+    and `numerical_gradient` refuse tied weights. Such a net needs a `loss` and a `gradient` of its own.
+
     Whoever holds an array of `params` beside the net, or `flat`, still holds that of the net after `copy.deepcopy`,
     unless it was copied before the net, and in other processes that `workers` starts. A pickle of NumPy's makes two
     arrays of two views of one buffer: take the arrays from the net that was unpickled.
@@ -405,6 +412,7 @@ class MultiLayerNet(HasParams):
         sizes = [len(self.params["W1"]), *(len(self.params[f"b{k}"]) for k in range(1, self._depth + 1))]
         return f"{type(self).__name__}({'-'.join(map(str, sizes))}, {self.activation})"
 
+    @np.errstate(under="ignore")
     def _forward(self, x: ArrayLike) -> tuple[list[Layer], list[Floats], bool]:
         """Return the layers, their inputs and the logits, as batches, and whether `x` is a single sample."""
         rows, layers, act = plain(x), layers_of(self.params, self._depth), _activation(self.activation)[0]
@@ -428,6 +436,7 @@ class MultiLayerNet(HasParams):
         _, values, is_one = self._forward(x)
         return values[-1][0] if is_one else values[-1]
 
+    @np.errstate(under="ignore")
     def loss(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the mean softmax cross-entropy of a batch with its labels, and the weight decay.
 
@@ -507,12 +516,14 @@ class MultiLayerNet(HasParams):
             slopes = numerical_gradient(self.objective(x, t), arrays_of(self.params), h, workers=workers)
             return slopes
         layers, values, labels = self._prepared(x, t)
+        refuse_tied(self.params, self._depth)
         slopes = {}
-        for k, layer in enumerate(layers, 1):
-            weights = np.vstack(layer)
-            both = numerical_gradient(self._layer(k, layers, values, labels), weights, h, workers=workers)
-            # The difference of a square is exact, of any step.
-            slopes[f"W{k}"], slopes[f"b{k}"] = both[:-1] + self.weight_decay_lambda * weights[:-1], both[-1]
+        with np.errstate(under="ignore"):
+            for k, layer in enumerate(layers, 1):
+                weights = np.vstack(layer)
+                both = numerical_gradient(self._layer(k, layers, values, labels), weights, h, workers=workers)
+                # The difference of a square is exact, of any step.
+                slopes[f"W{k}"], slopes[f"b{k}"] = both[:-1] + self.weight_decay_lambda * weights[:-1], both[-1]
         return {key: slopes[key] for key in self.params if key in slopes}
 
     def _has_other_loss(self) -> bool:
@@ -531,12 +542,14 @@ class MultiLayerNet(HasParams):
 
         return HiddenLayer(values[k - 1], (labels,), act, layers[k], rows)
 
+    @np.errstate(under="ignore")
     def gradient(self, x: ArrayLike, t: ArrayLike) -> Params:
         """Return the exact gradient of the loss by backpropagation, the offset 1e-7 of its logarithm included.
 
         Parameters, errors: as `loss`.
         """
         layers, values, labels = self._prepared(x, t)
+        refuse_tied(self.params, self._depth)
         p = softmax(values[-1])
         shares = -(labels if labels.ndim == 2 else np.eye(p.shape[1])[labels]) / (p + 1e-7) / len(p)
         delta = p * (shares - np.sum(shares * p, axis=1, keepdims=True))

@@ -95,17 +95,17 @@ class Problem:
         self.eps = max(EPS, resolution(np.asarray(returned)))
         self.width = floats(self.base).size
         self.is_complex = self.plan[0].make is make_complex_step
-        self.is_automatic = self.h.__class__ is str and not self.is_complex
+        self.is_automatic = isinstance(self.h, str) and not self.is_complex
         if self.is_complex and self.base.dtype.kind == "c":
             raise TypeError(
                 "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
             )
-        if self.h.__class__ is str and self.eps != EPS:
+        if isinstance(self.h, str) and self.eps != EPS:
             self.plan = self.plan_of(None)
 
     def plan_of(self, chosen: Indices | None) -> tuple[Rule, Any]:
         """Return the plan of some coordinates, or of all."""
-        eps = self.eps if self.h.__class__ is str else EPS
+        eps = self.eps if isinstance(self.h, str) else EPS
         return rule_at(self.point, self.h, self.scheme, self.options.bounds, chosen, eps)
 
     @property

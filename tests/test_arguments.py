@@ -16,6 +16,7 @@ from numgrad import (
     gradient_descent,
     numerical_diff,
     numerical_gradient,
+    numerical_hessian,
     numerical_jacobian,
 )
 
@@ -562,3 +563,26 @@ def test_a_value_of_an_incremental_objective_that_writes_is_told_and_x_stays():
                 call(incremental(value=value))
             assert x.tolist() == [1.0, 2.0, 3.0, 4.0]
     assert numerical_gradient(incremental(), x) == pytest.approx(2 * x)
+
+
+class Unspeakable:
+    def __repr__(self):
+        raise RuntimeError("repr")
+
+
+@pytest.mark.parametrize("value", [10**5000, Unspeakable(), [Unspeakable()]], ids=lambda value: type(value).__name__)
+def test_a_value_that_has_no_text_is_named_by_its_type(value):
+    with pytest.raises(TypeError, match=f"^f must return one real number, it returned {type(value).__name__}$"):
+        numerical_gradient(lambda x: value, np.ones(1))
+    with pytest.raises(TypeError, match=r"^lr must be a real number, got Unspeakable$"):
+        gradient_descent(lambda x: 0.0, np.ones(1), Unspeakable())
+
+
+def test_a_string_of_numpy_is_a_string():
+    x, auto = np.array([1e-9, 2.0]), np.str_("auto")
+    for f in (lambda x: np.cos(x).sum(), lambda x: np.float32(np.sum(x**2))):
+        assert np.array_equal(numerical_gradient(f, x, auto), numerical_gradient(f, x, "auto"))
+        assert np.array_equal(numerical_gradient(f, [x, x], auto, points_axis=0)[1], numerical_gradient(f, x, "auto"))
+        assert np.array_equal(numerical_hessian(f, x, auto), numerical_hessian(f, x, "auto"))
+        paths = [gradient_descent(f, x.copy(), 0.1, 3, h=h) for h in (auto, "auto")]
+        assert np.array_equal(*paths)

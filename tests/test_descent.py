@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -366,3 +367,76 @@ def test_steps_of_a_series_have_its_labels_in_their_order(descend):
     assert np.array_equal(descend(f, x, 1e-3, 2, h=steps), descend(f, x, 1e-3, 2, h=steps.to_numpy()))
     with pytest.raises(ValueError, match=r"h must have the labels of x in their order; pass h.reindex_like\(x\)"):
         descend(f, x, 1e-3, 2, h=steps[::-1])
+
+
+@pytest.mark.parametrize("start", [{"a": [1.0, 2.0]}, [[np.array([1.0, 2.0])], [np.ones(1), np.ones(1)]]])
+def test_arrays_that_the_callback_puts_into_a_container_are_taken(start):
+    def project(k, x):
+        if isinstance(x, dict):
+            x["a"] = np.minimum(x["a"], 1.5 + k)
+        else:
+            x[0][0] = np.minimum(x[0][0], 1.5 + k)
+            x[1] = [np.full(1, 7.0), x[1][1]]
+
+    def first(x):
+        return x["a"] if isinstance(x, dict) else x[0][0]
+
+    plain = np.array([1.0, 2.0])
+    gradient_descent(lambda x: np.sum((x - 5.0) ** 2), plain, 0.3, 3, callback=lambda k, x: x.clip(0, 1.5 + k, out=x))
+    memory = first(start)
+    moved = gradient_descent(lambda p: np.sum((first(p) - 5.0) ** 2), start, 0.3, 3, callback=project)
+    assert first(moved).tolist() == plain.tolist()
+    if isinstance(start, list):
+        assert first(moved) is memory
+        assert moved[1][0].tolist() == [7.0]
+
+
+def test_the_last_array_that_a_callback_puts_in_is_taken_too():
+    def stop(k, x):
+        x["a"] = [8.0, 9.0]
+        raise StopIteration
+
+    W = np.ones(2)
+    assert gradient_descent(lambda p: p["a"] @ p["a"], {"a": W}, 0.1, 3, callback=stop)["a"] is W
+    assert W.tolist() == [8.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.update(a=np.ones(3)), r"the same shapes, .*'a'.*: \(2,\), .* it left .*'a'.*: \(3,\)"),
+        (lambda x: x.pop("a"), "arrays of the same shapes"),
+        (lambda x: x.update(t=(np.zeros(1),)), r"write into the array x\['t'\]\[0\], which is in a tuple"),
+    ],
+)
+def test_what_a_callback_cannot_put_into_a_container(change, message):
+    x = {"a": np.ones(2), "t": (np.ones(1),)}
+    with pytest.raises(ValueError, match=message):
+        gradient_descent(lambda p: p["a"] @ p["a"], x, 0.1, 3, callback=lambda k, x: change(x))
+
+
+def test_a_callback_may_replace_numbers_of_a_pandas_object():
+    pd = pytest.importorskip("pandas")
+
+    def every(k, x):
+        x[:] = np.clip(x, 0.0, 3.0)
+
+    def column(k, x):
+        x["a"] = x["a"].clip(0.0, 3.0)
+
+    series, frame = pd.Series([1.0, 2.0], ["a", "b"]), pd.DataFrame({"a": [1.0, 2.0], "b": [4.0, 3.0]})
+    for x, callback in ((series, every), (frame, every), (frame, column)):
+        options = {"lr": 0.1, "step_num": 50, "callback": callback}
+        moved = gradient_descent(lambda p: ((p - 5.0) ** 2).to_numpy().sum(), x.copy(), **options)
+        path = descent_path(lambda p: ((p - 5.0) ** 2).to_numpy().sum(), x.copy(), **options)
+        assert moved.to_numpy().tolist() == path[-1].tolist()
+        assert np.all(moved["a"] == 3.0)
+
+
+def test_options_are_checked_for_a_container():
+    W = np.array([1.0, 2.0])
+    gradient_descent(lambda p: p["a"] @ p["a"], {"a": W}, Fraction(1, 10), 1)
+    assert np.allclose(W, [0.8, 1.6])
+    for options in ({"lr": "x"}, {"h": "y"}, {"h": -1.0}, {"step_num": 1.5}, {"callback": 3}):
+        with pytest.raises((TypeError, ValueError), match=next(iter(options))):
+            gradient_descent(lambda p: 0.0, {}, **options)

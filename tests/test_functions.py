@@ -8,9 +8,12 @@ from hypothesis.extra import numpy as hnp
 from problems import needs_jit
 
 from numgrad import (
+    LayerObjective,
+    MultiLayerNet,
     cross_entropy_error,
     function_1,
     function_2,
+    numerical_gradient,
     reference,
     relu,
     sigmoid,
@@ -205,3 +208,40 @@ def test_masked_labels_are_refused_whatever_they_are(labels):
 def test_masked_arrays_of_no_real_numbers_are_refused(function, values):
     with pytest.raises(TypeError, match="x must hold real numbers"):
         function(np.ma.array(values, mask=[1, 0]))
+
+
+def test_underflow_is_no_error_of_a_caller_who_has_numpy_raise():
+    rng = np.random.default_rng(0)
+    x, t, soft = 1000.0 * rng.standard_normal((5, 3)), [0, 1, 2, 0, 1], np.full((5, 3), 1 / 3)
+    nets = [MultiLayerNet(3, [4, 3], 3, activation, rng=1) for activation in ("relu", "tanh", "sigmoid")]
+    layer, W = simpleNet((3, 3), rng=0), rng.standard_normal((3, 2))
+    plain = LayerObjective(np.array([[1e-200, 1.0, 2.0]] * 4), lambda z: z.sum(axis=1))
+    for net in nets:
+        net.params["b1"][0] = 1e-200
+
+    def found():
+        yield sigmoid([1e4, -1e4, 0.0])
+        yield softmax([1000.0, 0.0, -1000.0])
+        yield sum_squared_error([1e-200, 2.0], [0, 0])
+        yield cross_entropy_error([1e-300, 1.0], 1)
+        for net in nets:
+            yield net.loss(x, t), net.loss(x, soft), net.accuracy(x, t)
+            yield from (*net.gradient(x, t).values(), *net.numerical_gradient(x, t).values())
+        yield layer.loss(x, t), layer.loss(x, soft)
+        yield from (layer.numerical_gradient(x, t), layer.numerical_gradient(x, soft), numerical_gradient(plain, W))
+        layer.objective(x, t).verify(layer.W)
+        yield numerical_gradient(lambda x: x.sum(), np.array([5e-324, 1e-300, 1.0]), "auto")
+
+    expected = list(found())
+    with np.errstate(under="raise"):
+        for one, other in zip(found(), expected, strict=True):
+            assert np.array_equal(one, other)
+
+
+def test_sums_of_float16_do_not_overflow():
+    ones, many = np.ones(200_000, np.float16), np.full((100_000, 4), 0.25, np.float16)
+    assert sum_squared_error(ones, np.zeros(200_000, np.float16)) == 100_000.0
+    assert sum_squared_error(np.array([600.0], np.float16), [0]) == 180_000.0
+    assert cross_entropy_error(many, np.zeros(100_000, int)) == pytest.approx(np.log(4), abs=1e-6)
+    assert cross_entropy_error(many, many) == pytest.approx(np.log(4), abs=1e-6)
+    assert cross_entropy_error(np.array([0.0, 1.0], np.float16), 0) == pytest.approx(-np.log(1e-7))

@@ -78,6 +78,37 @@ def test_steps_schemes_and_bounds_are_those_of_a_point(options):
     assert np.array_equal(numerical_gradient(cubic, POINTS, points_axis=0, **options), expected)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("kind", ["python", "compiled", "vectorized"])
+def test_steps_and_bounds_broadcast_to_x(kind, axis):
+    (f, options), x = KINDS[kind], np.moveaxis(POINTS, 0, axis)
+    steps = np.geomspace(1e-4, 1e-1, x.size).reshape(x.shape)
+    low, high = x - 1e-5 * np.arange(x.size).reshape(x.shape), x + 1.0
+    shapes = [x.shape, (x.shape[0], 1), (1, x.shape[1]), x.shape[1:], (1,)]
+    for h in [steps[::-1], *(np.geomspace(1e-4, 1e-1, np.prod(shape)).reshape(shape) for shape in shapes)]:
+        own = np.moveaxis(np.broadcast_to(h, x.shape), axis, 0)
+        expected = [numerical_gradient(f, p.copy(), own[k], **options) for k, p in enumerate(POINTS)]
+        found = numerical_gradient(f, x, h, points_axis=axis, **options)
+        assert np.array_equal(np.moveaxis(found, axis, 0), expected)
+    ends = [(np.moveaxis(low, axis, 0)[k], np.moveaxis(high, axis, 0)[k]) for k in range(len(POINTS))]
+    expected = [numerical_gradient(f, p.copy(), bounds=end, **options) for p, end in zip(POINTS, ends, strict=True)]
+    found = numerical_gradient(f, x, bounds=(low, high), points_axis=axis, **options)
+    assert np.array_equal(np.moveaxis(found, axis, 0), expected)
+    pairs = [(-9.0, None), (None, 9.0), (-8.0, 8.0)]  # for each coordinate of a point
+    found = numerical_gradient(f, x, bounds=pairs, points_axis=axis, **options)
+    assert np.array_equal(
+        np.moveaxis(found, axis, 0), numerical_gradient(f, POINTS, bounds=(-9, 9), points_axis=0, **options)
+    )
+
+
+def test_the_rest_of_many_gradients_has_its_own_steps():
+    h = np.geomspace(1e-3, 1e-1, POINTS.size).reshape(POINTS.shape)
+    expected = numerical_gradient(cubic, POINTS, h, points_axis=0)
+    out = expected.copy()
+    out[[1, 4]] = np.nan
+    assert np.array_equal(numerical_gradient(cubic, POINTS, h, points_axis=0, out=out, resume=True), expected)
+
+
 def test_points_may_be_matrices():
     x = np.random.default_rng(1).normal(size=(2, 4, 3))
     shapes = []
@@ -240,6 +271,30 @@ def test_a_lost_step_is_warned_of():
         (POINTS, {"points_axis": 0.5}, TypeError, "points_axis must be an integer"),
         (POINTS, {"points_axis": 0, "coordinates": [0]}, ValueError, "coordinates must be None with points_axis"),
         (POINTS, {"points_axis": 0, "h": -1.0}, ValueError, "h must be finite and positive"),
+        (
+            POINTS.T,
+            {"points_axis": 1, "h": np.full(4, 1e-4)},
+            ValueError,
+            r"not broadcast to x of shape \(3, 7\), nor to",
+        ),
+        (
+            POINTS[:3].T,
+            {"points_axis": 1, "h": [1e-4, 1e-3, 1e-2]},
+            ValueError,
+            "h of shape .* could be one of each point",
+        ),
+        (
+            POINTS[:3].T,
+            {"points_axis": 1, "bounds": ([-9, -8, -7], 9)},
+            ValueError,
+            "a bound of .* could be one of each",
+        ),
+        (
+            POINTS[:2, :2].T,
+            {"points_axis": 1, "bounds": [(-9, -8), (8, 9)]},
+            ValueError,
+            "a bound of .* could be one of",
+        ),
         (POINTS, {"points_axis": 0, "out": np.empty(3)}, ValueError, "out must have the shape of the result"),
         (
             POINTS,

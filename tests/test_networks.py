@@ -602,3 +602,16 @@ def test_the_bar_of_a_training_shows_the_loss(capsys):
     x, t = np.random.default_rng(0).standard_normal((20, 4)), np.arange(20) % 2
     history = train(net, x, t, x, t, iterations=3, batch_size=10, progress=True, rng=0)
     assert f"loss {history.losses[-1]:.3g}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tie", [lambda W: W, lambda W: W.T, lambda W: W[::-1]], ids=["same", "transposed", "flipped"])
+def test_tied_weights_are_refused(tie):
+    net, x, t = MultiLayerNet(3, [3], 3, "tanh", rng=0), np.eye(3), [0, 1, 2]
+    net.params["W2"] = tie(net.params["W1"])
+    for method in (net.gradient, net.numerical_gradient):
+        with pytest.raises(ValueError, match="W1 and W2 share memory, so that one moves the other; give each"):
+            method(x, t)
+    assert net.loss(x, t) > 0.0
+    net.params["W2"] = net.params["W2"].copy()
+    slopes, exact = net.numerical_gradient(x, t), net.gradient(x, t)
+    assert max(np.abs(slopes[key] - exact[key]).max() for key in net.params) < 1e-8

@@ -976,3 +976,9 @@ def test_directions_pass_at_kinks_what_coordinates_pass():
     for factor in (1.0, 1.1, 1.3, 2.0, 0.0, -1.0):
         assert check_gradient(f, factor * right, W).ok == (factor == 1.0)
         assert check_gradient(f, factor * right, W, directions=8, rng=0).ok == (factor == 1.0)
+
+
+def test_the_mean_of_float16_rows_does_not_overflow():
+    objective = LayerObjective(np.ones((3000, 2)), lambda z: (30.0 * z[:, 0]).astype(np.float16))
+    assert objective(np.ones((2, 1))) == 60.0
+    assert objective._as_objective().returned(np.ones((2, 1)), ()).dtype == np.float16

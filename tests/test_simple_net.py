@@ -165,3 +165,13 @@ def test_an_objective_of_soft_labels_takes_the_shape_of_the_weights():
         for call in (objective, lambda W: numerical_gradient(objective, W)):
             with pytest.raises(ValueError, match=f"W must have a column for each of 3 classes, got {columns}"):
                 call(np.ones((7, columns)))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.float16, np.float32, ">f8", np.longdouble])
+def test_logits_are_sums_of_float64(kind):
+    net, x = simpleNet((2, 2)), np.array([200, 250], np.uint8).astype(kind if kind != np.int8 else np.uint8)
+    net.W = np.array([[100, 0], [101, 3]]).astype(kind)
+    assert net.predict(x).dtype == np.float64
+    assert net.predict(x).tolist() == [45250.0, 750.0]
+    assert net.loss(x, 1) == net.objective(x, 1)(net.W) == pytest.approx(-np.log(1e-7))
+    assert net.loss(1000 * x.astype(float), [0.5, 0.5]) == pytest.approx(-np.log(1e-7) / 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, MutableMapping
+from itertools import combinations
 from typing import Any, Self
 
 import numpy as np
@@ -62,6 +63,13 @@ def layers_of(params: Any, depth: int) -> list[Layer]:
             raise ValueError(f"b{k} must have the shape {units}, for the columns of W{k}, got {b.shape}")
         layers.append(layer)
     return layers
+
+
+def refuse_tied(params: Any, depth: int) -> None:
+    """Raise a ValueError if two parameters share memory: each is differentiated alone, and one moves the other."""
+    for one, other in combinations(names_of(depth), 2):
+        if np.shares_memory(params[one], params[other]):
+            raise ValueError(f"{one} and {other} share memory, so that one moves the other; give each its own array")
 
 
 def _check_keys(params: Any, names: tuple[str, ...]) -> None:

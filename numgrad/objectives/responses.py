@@ -137,8 +137,9 @@ class Block:
     def power(self, k: int) -> Floats:
         """Return ``t**k``, of shape (samples, inputs), for the inputs in units of the largest of the sample."""
         if k not in self.powers:
-            t = self.inputs / self.unit
-            self.powers[k] = t if k == 1 else self.power(k - 2) * t * t
+            with np.errstate(under="ignore"):  # what is as good as zero
+                t = self.inputs / self.unit
+                self.powers[k] = t if k == 1 else self.power(k - 2) * t * t
         return self.powers[k]
 
     def differences(self, columns: Indices, h: float) -> Floats:

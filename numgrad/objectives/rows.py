@@ -20,6 +20,7 @@ from ..arguments import (
     refuse_captured,
     unmasked,
     whole_number,
+    widened,
 )
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
 from ..points import EPS, check_argument_is_all, is_flat_float64, private_copy, resolution
@@ -310,13 +311,13 @@ class _Layer:
 
     def returned(self, W: Any, args: tuple[Any, ...]) -> Any:  # noqa: N803
         """Return f(W) in the precision of `rows`, block by block."""
-        f, point = self.f, self.place(W, args)[0]
-        sums: list[Any] = []
+        f, point, sums = self.f, self.place(W, args)[0], list[Any]()
         for block in self.blocks(point):
             z, _, near = f._near(point, f._inputs(block), block)
-            everyone = np.arange(len(z))
-            sums.append(np.sum(near(everyone, 0 * everyone, 0.0 * everyone)))
-        return sum(sums[1:], sums[0]) / len(f.x)
+            rows = near(everyone := np.arange(len(z)), 0 * everyone, 0.0 * everyone)
+            sums.append(np.sum(widened(rows)))
+        mean = sum(sums[1:], sums[0]) / len(f.x)
+        return np.float16(mean) if rows.dtype == np.float16 else mean
 
     def blocks(self, W: Floats) -> list[slice]:  # noqa: N803
         """Return fixed blocks of samples, whatever the workers, so that bits are equal."""

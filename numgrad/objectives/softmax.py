@@ -55,7 +55,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import FLOAT64, real_array
+from ..arguments import FLOAT64, real_array, underflowing
 from ..loops import RESPONDED, Floats, Indices, central_parts, members_of
 from ..threads import Sweep, Throughput
 from .compiling import INLINE, compiled
@@ -336,6 +336,7 @@ class _ProductSweep(Sweep):
 
     is_grouped = value_cancels = True
 
+    @underflowing  # probabilities that are as good as zero
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         f, (features, classes) = self.objective.f, self.x.shape
@@ -348,8 +349,8 @@ class _ProductSweep(Sweep):
         z, is_short = f._logits(self.x), max(h for _, h in terms) * f._largest <= SHORT
         tables = series(z, f._data[1], short=is_short)
         self.steps = [(factor, _Step(f, h, z, tables)) for factor, h in terms]
-        self.cost = self.x.shape, len(terms)
-        self.throughput = f._throughput if self.size > 1 else None  # nobody need cut what is one unit
+        # Nobody need cut what is one unit.
+        self.cost, self.throughput = (self.x.shape, len(terms)), f._throughput if self.size > 1 else None
 
     def run_range(self, _: Any, start: int, stop: int) -> int:
         """Write the quotients of some tiles."""
@@ -392,9 +393,9 @@ class SoftmaxObjective(IncrementalObjective):
         def value(W: Any) -> float:  # noqa: N803
             return float(softmax_cross_entropy(logits(real_array(W, "W")), labels))
 
+        @underflowing
         def prepare(W: Floats, h: float) -> Any:  # noqa: N803
-            z = logits(W)
-            return exact_state(x, labels, z, h, series(z, labels))
+            return exact_state(x, labels, z := logits(W), h, series(z, labels))
 
         # And not by IncrementalObjective, whose looks at the three take a small layer 3 % of a gradient.
         self.value, self.prepare, self.difference, self._throughput = value, prepare, difference, Throughput()
