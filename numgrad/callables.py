@@ -262,7 +262,7 @@ class Gradient(_Derivative):
         gradient = np.empty(point.shape if chosen is None else chosen.shape)
         flat, workers = gradient.reshape(-1), driver.as_workers(self.options["workers"], objective)
         at, how = (point, args), (workers, self.options["progress"])
-        if h.__class__ is str:
+        if isinstance(h, str):
             flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), how, flat, (value, eps))
         else:
             flags = differentiate(objective, *at, plan, flat, *how)

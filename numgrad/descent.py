@@ -238,8 +238,7 @@ class _Descent:
         driver.check_progress(self.progress)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, got {describe(self.callback)}")
-        self.lr = finite_real("lr", self.lr)
-        self.step_num = whole_number("step_num", self.step_num, 0)
+        self.lr, self.step_num = finite_real("lr", self.lr), whole_number("step_num", self.step_num, 0)
         in_order(self.init_x, h=self.h)
         self.objective = driver.as_objective(self.f, self.args)
         array = real_array(self.init_x, "init_x")
@@ -383,34 +382,33 @@ def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> 
 
 def _call_back(callback: Any, k: int, x: Any, memory: dict[str, NDArray[Any]]) -> None:
     """Call a callback, and write what it has put into the container `x` to the arrays that move, which are put back."""
-    held = dict(containers.leaves(x))
+    held = containers.by_name(x)
     try:
         callback(k, x)
     finally:
-        found = dict(containers.leaves(x))
-        before, after = ({path: np.shape(part) for path, part in parts.items()} for parts in (held, found))
+        found = containers.by_name(x)
+        before, after = ({label: np.shape(part) for label, part in parts.values()} for parts in (held, found))
         if after != before:
             raise ValueError(f"callback must leave x arrays of the same shapes, {before}, it left {after}")
-        for path, part in found.items():
-            in_order(held[path], **{f"x{path} of callback": part})
-            values = real_array(part.to_numpy() if is_labelled(part) else part, f"x{path} of callback")
-            own = memory[containers.named(path)].view(np.ndarray)
-            if part is not held[path] or not np.may_share_memory(values, own):
-                own[...] = values
+        for name, (label, part) in found.items():
+            in_order(held[name][1], **{f"{label} of callback": part})
+            values = real_array(part.to_numpy() if is_labelled(part) else part, f"{label} of callback")
+            memory[name].view(np.ndarray)[...] = values
         if containers.is_tree(x):
             _put_back(x, held)
 
 
-def _put_back(x: Any, held: dict[str, Any], path: str = "") -> None:
-    """Put the arrays `held` by their paths back into a tree; ValueError if they must go into a tuple."""
+def _put_back(x: Any, held: dict[str, tuple[str, Any]], path: tuple[Any, ...] = ()) -> None:
+    """Put the arrays `held` by their names back into a tree; ValueError if they must go into a tuple."""
     keys = x if isinstance(x, Mapping) else range(len(x))
     for key, (below, part) in zip(keys, containers.items(x, path), strict=True):
+        label, own = held.get(containers.named(below), ("", part))
         if containers.is_tree(part):
             _put_back(part, held, below)
-        elif part is not held[below]:
-            if isinstance(x, tuple):
-                raise ValueError(f"callback must write into the array x{below}, which is in a tuple")
-            x[key] = held[below]
+        elif part is not own and isinstance(x, tuple):
+            raise ValueError(f"callback must write into the array {label}, which is in a tuple")
+        elif part is not own:
+            x[key] = own
 
 
 def _update(x: NDArray[Any], lr: float, slopes: Floats) -> None:
