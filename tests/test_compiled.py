@@ -259,7 +259,7 @@ def test_no_thread_takes_an_f_for_harmless_while_another_still_looks_at_it(monke
         objective.place(np.ones(3), ())
         seen.append(objective.threads)
 
-    monkeypatch.setattr(module.compiling, "captured", held_up)
+    monkeypatch.setattr(module.captures, "captured", held_up)
     other = threading.Thread(target=look)
     other.start()
     objective.place(np.ones(3), ())
@@ -413,11 +413,11 @@ def test_a_single_real_number_is_a_float(value):
 
 
 def test_the_compiled_forms_agree_as_plain_python():
-    assert module._from_number(2) == module._from_optional("m")(2) == module._from_array("m")(np.array([2])) == 2.0
+    assert module._from_number(2) == module._from_optional(2) == module._from_array("m")(np.array([2])) == 2.0
     assert module._from_complex(1 + 2j) == arguments.imaginary_part(1 + 2j) == 2.0
     for implementation, value in [
         (module._from_none("m"), None),
-        (module._from_optional("m"), None),
+        (module._from_optional, None),
         (module._from_array("m"), np.ones(2)),
     ]:
         with pytest.raises(TypeError, match="m"):
