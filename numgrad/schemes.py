@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import arguments
 from .arguments import ALL_COORDINATES, LARGEST_STEP, describe, finite_real, plain_numbers, positive_step, whole_number
 from .bounds import Bounds as Bounds
 from .bounds import ends_of_numbers
@@ -314,7 +315,7 @@ def is_one(h: Any) -> bool:
     return not (isinstance(h, str | list | np.ndarray) or getattr(h, "ndim", 0) > 0)
 
 
-@np.errstate(under="ignore")  # a step of a tiny x that is as good as zero is refused, or lengthened
+@arguments.underflowing  # a step of a tiny x that is as good as zero is refused, or lengthened
 def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Floats:
     """Return the step of each coordinate of `x`, or the one of all."""
     if isinstance(h, str) and h == "auto":

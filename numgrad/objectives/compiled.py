@@ -273,7 +273,8 @@ class CompiledObjective:
         if kind not in kernels.kinds:
             captures.check_types(args)
             kernels.meet(kind, args)
-        self.seen = kernels.few.get(kind) if kernels.few else None
+        if kernels.few:
+            self.seen = kernels.few.get(kind)
         if kernels.arrays:
             # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
             arguments.refuse_captured((*kernels.arrays, *captures.captured(self.f)), array)
@@ -318,11 +319,10 @@ class CompiledObjective:
 
         None too where the compiler is disabled.
         """
-        kernels, kind = self.kernels, captures.kind_of_call(x, args)
+        kernels, kind = self.kernels, captures.kind_of_call(x, args) if args else x.ndim
         if kind not in kernels.eps and (eps := captures.eps_of(self.f, x, args)) is not None:
             kernels.eps[kind] = eps
-            if eps > EPS:
-                kernels.few[kind] = math.nan, eps
+            kernels.few |= {kind: (math.nan, eps)} if eps > EPS else {}
         return kernels.eps.get(kind)
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
