@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arguments import describe, plain_numbers
 from .loops import Floats
-from .points import FLOAT64, extremes, private_copy
+from .points import FLOAT64, largest, private_copy
 
 __all__: list[str] = []  # nothing here is public
 
@@ -63,9 +63,9 @@ def ends_of_lines(x: NDArray[Any], vectors: Floats, bounds: Any) -> tuple[Floats
 
 def ends_of_numbers(x: NDArray[Any]) -> tuple[Floats, Floats] | None:
     """Return bounds where x + h may overflow, else None."""
-    largest = sys.float_info.max if x.dtype is FLOAT64 or x.dtype.kind != "f" else float(np.finfo(x.dtype).max)
-    is_near = 0.01 * largest < extremes(np.abs(x))[1] <= largest
-    return limits(x, (-largest, largest)) if is_near else None
+    most = sys.float_info.max if x.dtype is FLOAT64 or x.dtype.kind != "f" else float(np.finfo(x.dtype).max)
+    is_near = 0.01 * most < largest(np.abs(x)) <= most
+    return limits(x, (-most, most)) if is_near else None
 
 
 def _readings(bounds: Any, x: NDArray[Any]) -> list[tuple[Any, Any]]:

@@ -16,7 +16,7 @@ from .gradient import noise_at, numerical_gradient, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, least_magnitude, lengthen
 from .noise import noise_of, spacings
-from .points import EPS, extremes, is_narrow, private_copy, resolution, scales, where_defined
+from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
 from .verification import check_pairs
 
@@ -86,7 +86,7 @@ def warn_of(
         moved = plain + steps.reshape(x.shape)
         ignored = objective.value(moved, args) == objective.value(private_copy(plain), args)
     # Automatic steps are lost beside infinity alone; to look at each coordinate takes twice as long.
-    least, most = extremes(plain.reshape(-1))
+    least, most = smallest(plain), largest(plain)
     is_safe = isinstance(h, str) and -np.inf < least <= most < np.inf
     is_lost = not is_safe and (np.abs(plain.reshape(-1)) * resolution(plain) > np.abs(steps)).any()
     driver.warn_of(STEP_LOST if is_lost else 0, h, ignored, x)
@@ -313,7 +313,7 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
     workers, steps = driver.as_workers(workers, objective), steps_at(plain, h, central, EPS)
     found = f._hessian(plain, steps, args, workers, progress)
     # Steps follow the magnitudes of x, and are known.
-    if isinstance(h, str) and extremes(steps)[0] < steps_at(np.array([SMALL]), h, central, EPS)[0]:
+    if isinstance(h, str) and smallest(steps) < steps_at(np.array([SMALL]), h, central, EPS)[0]:
         noise = 4.0 * noise_at(objective, (plain, args), objective.value(plain, args), EPS)
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
     warn_of(objective, (plain, args), (h, steps), ignored=False)

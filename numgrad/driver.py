@@ -11,7 +11,7 @@ from functools import partial
 from numbers import Real
 from types import FunctionType
 from typing import Any, Protocol, TypeAlias
-from weakref import WeakSet
+from weakref import ref
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,7 +37,7 @@ _LONG = 10**4
 _LINES = 1e-5, 3e-7
 # Relative difference of the two from which on f is not analytic, if both lines tell the same.
 _ALIKE = 1e-6
-_analytic: WeakSet[Callable[..., Any]] = WeakSet()  # functions that have shown it
+_analytic = set["ref[Any]"]()  # functions that have shown it
 
 Function: TypeAlias = "Callable[..., Any]"
 Workers: TypeAlias = "int | Engine"
@@ -81,6 +81,10 @@ def as_objective(f: Any, args: Any, batch_bytes: int | None = None, bounds: Boun
     ValueError
         If `batch_bytes` is below 1.
     """
+    # The two kinds that small calls have come first: each look that follows takes time that such a call would show.
+    known: Objective | None = KNOWN_COMPILED.get(id(f))
+    if known is not None and batch_bytes is None and args.__class__ is tuple:
+        return known
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, got {describe(args)}; write args=(a,) for one argument")
     if batch_bytes is not None:
@@ -89,10 +93,6 @@ def as_objective(f: Any, args: Any, batch_bytes: int | None = None, bounds: Boun
             raise TypeError(f"vectorized=True needs an f that takes a batch of points, got {describe(f)}")
         ends_at = None if bounds is None else partial(limits, bounds=bounds)
         return VectorizedObjective(f, batch_bytes, as_objective(f, args).place if is_compiled(f) else None, ends_at)
-    # The two kinds that small calls have come first: each look that follows takes time that such a call would show.
-    known: Objective | None = KNOWN_COMPILED.get(id(f))
-    if known is not None:
-        return known
     if f.__class__ is FunctionType:
         return PythonObjective(f)
     # Asked of the class: an instance with a `__getattr__` of its own may answer to any name.
@@ -326,13 +326,13 @@ def check_analytic(
     if not (x.size if chosen is None else len(chosen)):
         return
     try:  # in a third of the time that `suppress` takes
-        if f in _analytic:
+        if ref(f) in _analytic:
             return
     except TypeError:  # no hash, or no weak references
         pass
     if _is_analytic(call or f, x, args, chosen, bounds):
         with suppress(TypeError):
-            _analytic.add(f)
+            _analytic.add(ref(f, _analytic.discard))
 
 
 def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bounds: Bounds | None) -> bool:

@@ -15,7 +15,7 @@ from .containers import in_order
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .magnitudes import LONG, SMALL, least_magnitude, lengthen, of_few_digits, rounding_near
 from .objectives.vectors import imaginary_parts
-from .points import EPS, LOSS_EPS, check_argument_is_all, depends_on, is_narrow, private_copy, resolution, scales
+from .points import EPS, LOSS_EPS, check_argument_is_all, depends_on, is_narrow, private_copy, resolution, smallest
 from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at
 
 __all__ = ["numerical_diff"]
@@ -223,10 +223,11 @@ class _Terms(NamedTuple):
     lengths: Floats
     eps: float
 
-    def rounding(self, order: int, inside: Any = 0.0) -> Floats:
+    def rounding(self, order: int, inside: Floats | None = None) -> Floats:
         """Return by how much the rounding of f may put derivatives off, that `inside` f included."""
         with np.errstate(all="ignore"):
-            size = np.fmax(self.eps * np.abs(self.weighted).sum(axis=0), inside * np.abs(self.weights).sum(axis=0))
+            least: Any = 0.0 if inside is None else inside * np.abs(self.weights).sum(axis=0)
+            size = np.fmax(self.eps * np.abs(self.weighted).sum(axis=0), least)
             found: Floats = size / np.abs(self.divisors)
             for _ in range(order - 1):
                 found = found / self.lengths
@@ -291,15 +292,14 @@ def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) 
 def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Terms]) -> None:
     """Write better derivatives where rounding hides what is known, and warn where it hides all digits."""
     (rule, _, order), (_, scheme, bounds, is_scalar), (found, terms) = plan, how, known
-    first, rounding, lost = found.copy(), terms.rounding(order), np.zeros(x.size, np.bool_)
+    first, lost, inside, is_any = found.copy(), np.zeros(x.size, np.bool_), None, least_magnitude(x) < SMALL
     asked = list[tuple[Floats, Floats]]()  # derivatives by longer steps, and what hides them
-    if (scales(x) < SMALL).any():
-        inside: Any = 0.0
-        if order > 1 or terms.lengths.min() < LONG * terms.eps:
-            base, _ = _values_at(f, x, np.zeros((1, x.size)), is_scalar)
-            ends = None if bounds is None else limits(x, bounds)
-            inside = rounding_near(x, base, terms.eps, lambda moves: _values_at(f, x, moves, is_scalar)[0], ends)
-        rounding = terms.rounding(order, inside)
+    if is_any and (order > 1 or smallest(terms.lengths) < LONG * terms.eps):
+        base, _ = _values_at(f, x, np.zeros((1, x.size)), is_scalar)
+        ends = None if bounds is None else limits(x, bounds)
+        inside = rounding_near(x, base, terms.eps, lambda moves: _values_at(f, x, moves, is_scalar)[0], ends)
+    rounding = terms.rounding(order, inside)
+    if is_any:
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:  # noqa: ARG001
             rule, where = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)

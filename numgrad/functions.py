@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import reference
 from .arguments import FLOAT64, describe, plain_numbers, real_array, refuse_masks, unmasked, widened
 from .loops import Floats
-from .points import extremes, private_copy
+from .points import largest, private_copy, smallest
 
 __all__ = ["cross_entropy_error", "function_1", "function_2", "relu", "sigmoid", "softmax", "sum_squared_error"]
 
@@ -206,7 +206,7 @@ def as_labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True
         raise ValueError(f"{rule}, got {t.shape}")
     if t.dtype.kind in "fb":
         raise TypeError(f"labels must be integers, got {describe(t)}")
-    least, most = extremes(t) if checks_range else (0, 0)
+    least, most = (smallest(t), largest(t)) if checks_range else (0, 0)
     if least < 0 or most >= shape[-1]:
         raise ValueError(f"labels must be in range({shape[-1]}), got {least} to {most}")
     return t

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .points import extremes, resolution, scales, where_defined
+from .points import resolution, scales, smallest, where_defined
 
 __all__: list[str] = []  # nothing here is public
 
@@ -47,7 +47,7 @@ def _longer(x: NDArray[Any], steps: NDArray[Any], least: float) -> NDArray[np.fl
 
 def least_magnitude(x: NDArray[Any]) -> float:
     """Return the smallest magnitude of a coordinate."""
-    least = extremes(np.abs(x))[0]
+    least = smallest(np.abs(x))
     return min(least, 1.0) if least >= SMALL else float(scales(x).min(initial=1.0))
 
 

@@ -20,7 +20,7 @@ from .bounds import ends_of_numbers
 from .bounds import limits as limits
 from .bounds import storable as storable
 from .loops import Directions, Floats, Indices, Rule, make_central, make_complex_step, make_directions
-from .points import EPS, extremes, is_narrow, loss_eps, private_copy, resolution, scales
+from .points import EPS, is_narrow, largest, loss_eps, private_copy, resolution, scales, smallest
 
 __all__ = ["Scheme"]
 
@@ -329,8 +329,7 @@ def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Float
     if is_one(h) or isinstance(h, str):
         return np.array([positive_step(h)])
     steps = private_copy(plain_numbers(h, "h"))
-    least, most = extremes(steps)
-    if not (least > 0.0 and most <= LARGEST_STEP):
+    if not (smallest(steps) > 0.0 and largest(steps) <= LARGEST_STEP):
         raise ValueError("h must be finite and positive in every element, and 2h finite")
     if steps.shape == x.shape:
         return steps.reshape(-1)

@@ -95,6 +95,11 @@ def _from_optional(value: Any) -> Any:
     return value * 1.0  # float(value) does not unwrap an optional
 
 
+def is_each_alone(where: Directions) -> bool:
+    """Tell whether directions move all coordinates one by one, and have the lengths in the memory of a new array."""
+    return where.starts is where.members is ALL_COORDINATES and where.lengths.flags.carray
+
+
 class Kernels:
     """The loops compiled around a function, which are forgotten when the function is recompiled.
 
@@ -152,7 +157,7 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
         (make, _, needs_value, *_), everywhere = rule, where is ALL_COORDINATES
         if make not in (loops.make_central, make_descent):
             is_linear = make is loops.make_directions or make is make_complex_step
-            everywhere = is_linear and where.members is ALL_COORDINATES and len(where.lengths) == 1
+            everywhere = is_linear and is_each_alone(where)
         if everywhere and not (needs_value or call[2][1]):
             (kernel, throughput), known = self[make], self.entries.get(make)
             # Each rule of a factory has data of the same types.
@@ -348,7 +353,11 @@ class CompiledObjective:
             if x.size > _SMALL or x.ndim != 1:
                 return self._on_copy(kernel, x, units, count, out, make)
             copy = copy if make is not make_complex_step else _EMPTY_COMPLEX
-            if is_alike and make is make_descent:  # all of its data are of the same types
+            if where.__class__ is Directions:
+                is_alike = is_alike and known[0] is rule and is_each_alone(where)
+            elif make is loops.make_central:
+                is_alike = is_alike and where is not ALL_COORDINATES and where.flags.carray
+            if is_alike:  # all is of the types of the call that is known
                 kernel = known[2][2]
             elif where is ALL_COORDINATES or where.__class__ is Directions:
                 compiled_loops.remember(rule, where, (copy, x, units, 0, count, out))
