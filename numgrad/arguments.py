@@ -167,7 +167,7 @@ def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     """
     try:
         # A list first: a gradient of one coordinate would show the time of each look.
-        is_array = coordinates.__class__ is list or not isinstance(coordinates, np.ma.MaskedArray)
+        is_array = isinstance(coordinates, list) or not isinstance(coordinates, np.ma.MaskedArray)
         chosen = np.asarray(coordinates) if is_array else unmasked(coordinates, "coordinates")
     except ValueError:
         raise ValueError("coordinates must be a one-dimensional array of flat coordinates, got nested lists") from None
@@ -209,10 +209,17 @@ def result_buffer(
     read = [("x", np.asarray(x)), *arrays_in(args)] if args else [("x", np.asarray(x))]
     if hasattr(type(f), "_as_objective"):
         read += [(f"what {f} holds", array) for _, array in arrays_in(list(vars(f).values()))]
-    for name, array in read:
-        if np.shares_memory(out, array):
-            raise ValueError(f"out must not share memory with {name}, which f still reads; pass a new array")
+    if (name := sharing(read, out)) is not None:
+        raise ValueError(f"out must not share memory with {name}, which f still reads; pass a new array")
     return out
+
+
+def sharing(found: Iterable[tuple[str, NDArray[Any]]], memory: NDArray[Any]) -> str | None:
+    """Return the name of the first of some named arrays that shares memory with another one."""
+    for name, array in found:
+        if np.shares_memory(array, memory):
+            return name
+    return None
 
 
 def arrays_in(args: Sequence[Any], name: str = "args") -> Iterator[tuple[str, NDArray[Any]]]:
@@ -248,12 +255,11 @@ def memory_among(found: Iterable[tuple[str, Any]]) -> list[tuple[str, NDArray[An
 
 def refuse_captured(found: Iterable[tuple[str, Any]], x: NDArray[Any], it: str = "f") -> None:
     """Raise a ValueError if the memory of x is among what a compiled function, called `it`, has captured."""
-    for name, memory in memory_among(found):
-        if np.shares_memory(memory, x):
-            raise ValueError(
-                f"the compiled {it} reads x as the captured variable {name!r}, whose values numba froze when it "
-                f"compiled {it}; let {it} read x from its first argument, and pass other data by args="
-            )
+    if (name := sharing(memory_among(found), x)) is not None:
+        raise ValueError(
+            f"the compiled {it} reads x as the captured variable {name!r}, whose values numba froze when it "
+            f"compiled {it}; let {it} read x from its first argument, and pass other data by args="
+        )
 
 
 JACOBIAN = "; numerical_jacobian(f, x) gives the derivatives of each element, points_axis=0 gradients at several points"

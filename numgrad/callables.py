@@ -15,7 +15,7 @@ from .arguments import ALL_COORDINATES, KNOWN_COMPILED, check_callable, raise_ar
 from .bounds import Bounds
 from .containers import Container, in_order, is_container, relabelled, renewed
 from .driver import Progress, Workers, differentiate
-from .gradient import by_automatic_steps, is_perturbed, numerical_gradient, takes_containers, with_value
+from .gradient import by_automatic_steps, numerical_gradient, takes_containers, with_value
 from .hessian import hessian_vector_product, numerical_hessian
 from .jacobian import numerical_jacobian, usual_jacobian
 from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
@@ -268,7 +268,7 @@ class Gradient(_Derivative):
             flags = differentiate(objective, *at, plan, flat, *how)
         if plan[0].make is make_complex_step:
             driver.check_analytic(f, point, args, chosen, bounds)
-        elif is_perturbed(objective):  # other objectives have differences of their own
+        elif driver.is_perturbed(objective):  # other objectives have differences of their own
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:
             ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)

@@ -235,8 +235,7 @@ class _Descent:
     scheme: AnyScheme = "central"
 
     def __post_init__(self) -> None:
-        if self.progress is not False:
-            driver.check_progress(self.progress)
+        driver.check_progress(self.progress)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, got {describe(self.callback)}")
         self.lr, self.step_num = finite_real("lr", self.lr), whole_number("step_num", self.step_num, 0)
@@ -246,7 +245,7 @@ class _Descent:
         array = real_array(self.init_x, "init_x")
         # It refuses what f would not see change, of a copy too, and f may ignore what is private.
         self.x, (self.point, self.private) = array, self.objective.place(array, self.args)
-        if self.point is not self.init_x:  # not the buffer that a kernel moves
+        if self.point is not self.init_x:
             self.x, is_copy = written_through(array, self.init_x, "init_x")
             self.point, is_private = self.objective.place(self.x, self.args)
             self.private = is_copy or is_private

@@ -108,6 +108,11 @@ def as_objective(f: Any, args: Any, batch_bytes: int | None = None, bounds: Boun
     return PythonObjective(f)
 
 
+def is_perturbed(objective: Any) -> bool:
+    """Tell whether f is evaluated next to x: not one that gives its differences itself."""
+    return objective.has_descent or isinstance(objective, PythonObjective) or hasattr(objective.f, "_hessian")
+
+
 def as_workers(workers: Workers, objective: Objective) -> Workers:
     """Return `workers` as a number of threads, or as the engine that maps over tasks in other processes.
 

@@ -238,13 +238,12 @@ def numerical_gradient(
 def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: Any, f: Any) -> tuple[Floats, Floats]:
     """Return where a gradient is written, in its shape and flat: what owns its memory was made here."""
     if out is None:  # the flat one is its owner, of which threads make no copy: see `threads._on_threads`
-        flat = np.empty(shape if len(shape) == 1 else math.prod(shape))
-        return flat if len(shape) == 1 else flat.reshape(shape), flat
+        flat = np.empty(math.prod(shape))
+        return flat.reshape(shape), flat
     gradient = arguments.result_buffer(out, shape, x, args, f=f)
     gradient.fill(math.nan)  # what an exception leaves unfinished
     # A matrix that was given as `out` would stay one, of two dimensions.
-    is_flat = len(shape) == 1 and gradient.__class__ is np.ndarray
-    return gradient, gradient[:] if is_flat else gradient.view(np.ndarray).reshape(-1)
+    return gradient, (gradient if gradient.__class__ is np.ndarray else gradient.view(np.ndarray)).reshape(-1)
 
 
 def by_automatic_steps(
@@ -262,7 +261,7 @@ def by_automatic_steps(
     plan, plain = plan if value != value else with_value(plan, value), np.asarray(point)
     # The smallest one first, which takes less time than to ask each chosen coordinate.
     # Where none is small, an empty array that is at hand: to make one takes 0.15 us, of 11 at two coordinates.
-    is_any = smallest(np.abs(plain)) < SMALL and is_perturbed(objective)
+    is_any = smallest(np.abs(plain)) < SMALL and driver.is_perturbed(objective)
     small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen]) if is_any else ALL_COORDINATES
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
@@ -302,11 +301,6 @@ def with_value(plan: Any, value: float) -> Any:
     if rule.needs_value and value == value:
         return rule._replace(data=(value, *rule.data[1:]), needs_value=False), where
     return plan
-
-
-def is_perturbed(objective: Any) -> bool:
-    """Tell whether f is evaluated next to x: not one that gives its differences itself."""
-    return objective.has_descent or isinstance(objective, PythonObjective) or hasattr(objective.f, "_hessian")
 
 
 def noise_at(

@@ -28,7 +28,7 @@ from .containers import (
     renewed,
 )
 from .driver import Progress, Workers, differentiate
-from .gradient import is_perturbed, with_value
+from .gradient import with_value
 from .loops import Directions, Floats, Indices
 from .noise import is_quiet, noise_of, spacings
 from .objectives.python import PythonObjective
@@ -81,7 +81,7 @@ class Sides:
         self.x, self.views, self.copies, self.places = whole.arrays, whole.views, whole.copies, whole.places
         self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
         self.of_all = OfFlat(whole, list(self.x.values()), f)
-        self.plain = self.objective if is_perturbed(self.objective) else PythonObjective(f)
+        self.plain = self.objective if driver.is_perturbed(self.objective) else PythonObjective(f)
         self.is_shared = hasattr(getattr(self.objective, "f", None), "_hessian") and not is_python
         self.is_planned = any(part is not None for part in plan)
         self.size, self.counts = whole.size, [array.size for array in self.x.values()]
@@ -194,7 +194,7 @@ class Sides:
         """Return the quotients of some coordinates of one array, for `factor` times their steps."""
         objective, memory, args = self.objective_of(name, self.objective if scheme == "central" else self.plain)
         h: Any = (factor * self.steps[self.places[name]]).reshape(self.x[name].shape)
-        if not is_perturbed(objective):
+        if not driver.is_perturbed(objective):
             h = float(np.median(h)) if h.size else 1.0
         out = np.empty(len(own))
         plan = with_value(rule_at(memory, h, scheme, self.bounds[name], own), self.value)

@@ -95,11 +95,6 @@ def _from_optional(value: Any) -> Any:
     return value * 1.0  # float(value) does not unwrap an optional
 
 
-def is_each_alone(where: Directions) -> bool:
-    """Tell whether directions move all coordinates one by one, and have the lengths in the memory of a new array."""
-    return where.starts is where.members is ALL_COORDINATES and where.lengths.flags.carray
-
-
 class Kernels:
     """The loops compiled around a function, which are forgotten when the function is recompiled.
 
@@ -146,23 +141,23 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
     """
 
     def __init__(self, kernels: Kernels) -> None:
-        self.kernels = kernels
-        self.entries: dict[Any, tuple[Rule, Any, Any]] = {}
+        self.kernels, self.entries = kernels, dict[Any, tuple[Rule | None, Any, Any]]()
 
-    def remember(self, rule: Rule, where: Any, call: tuple[Any, ...]) -> None:
-        """Remember the arguments of a call that are the same the next time, and what runs it.
+    def runner(self, rule: Rule, where: Any, call: tuple[Any, ...], is_alike: bool) -> Kernel:
+        """Return what runs a call: what ran the last one, if `is_alike` tells that all but `where` has its types.
 
-        That is so for what `schemes` keeps: a rule and a `where` for all coordinates of any x, without args.
+        That is remembered, with what may be the same at the next x: a `where` of coordinates, and a rule that needs no
+        value. Each rule of a factory has data of the same types.
         """
-        (make, _, needs_value, *_), everywhere = rule, where is ALL_COORDINATES
-        if make not in (loops.make_central, make_descent):
-            is_linear = make is loops.make_directions or make is make_complex_step
-            everywhere = is_linear and is_each_alone(where)
-        if everywhere and not (needs_value or call[2][1]):
-            (kernel, throughput), known = self[make], self.entries.get(make)
-            # Each rule of a factory has data of the same types.
-            run = known[2][2] if known and known[2][2] is not kernel else compiling.entry_of(kernel, *call)
-            self.entries[make] = rule, where, (call[0], call[2], run, throughput)
+        make, (kernel, throughput) = rule[0], self[rule[0]]
+        if make is loops.make_directions or make is make_complex_step:
+            is_usual = where.starts is where.members is ALL_COORDINATES and where.lengths.flags.carray
+        else:
+            is_usual = make in (loops.make_central, make_descent) and where.flags.carray
+        if is_usual and not call[2][1]:  # no args
+            kernel = self.entries[make][2][2] if is_alike else compiling.entry_of(kernel, *call)
+            self.entries[make] = None if rule[2] else rule, where, (call[0], call[2], kernel, throughput)
+        return kernel
 
     def __missing__(self, make: Any) -> tuple[Kernel, Throughput]:
         kernel = compiled()(self.kernels.adapt(self.kernels.f, make))
@@ -250,8 +245,8 @@ class CompiledObjective:
     seen: tuple[float, float] | None = None  # of the kind of arguments that were placed last
 
     def __init__(self, f: Any) -> None:
-        self.f, self.kernels = f, Kernels(f, _around)
-        self.kept: list[NDArray[Any]] = []  # copies to which numba holds a reference for ever, since f raised
+        # Kept are copies to which numba holds a reference for ever, since f raised.
+        self.f, self.kernels, self.kept = f, Kernels(f, _around), list[NDArray[Any]]()
         self.sweep: Callable[..., Any] = functools.partial(CompiledSweep, self)  # a method would take a call more
 
     def __reduce__(self) -> Any:
@@ -284,12 +279,11 @@ class CompiledObjective:
             # What the names mean now is asked again: numba goes on with what they meant when it compiled f.
             arguments.refuse_captured((*kernels.arrays, *captures.captured(self.f)), array)
         if args and array.flags.writeable and array.dtype.kind == "f":
-            for name, value in arguments.arrays_in(args):
-                if np.shares_memory(value, array):
-                    raise ValueError(
-                        f"{name} shares memory with x, but a compiled f sees only a private copy of x change; "
-                        f"let f read x from its first argument, or pass a copy in args="
-                    )
+            if (name := arguments.sharing(arguments.arrays_in(args), array)) is not None:
+                raise ValueError(
+                    f"{name} shares memory with x, but a compiled f sees only a private copy of x change; "
+                    f"let f read x from its first argument, or pass a copy in args="
+                )
             if kernels.kinds[kind]:
                 self._check_opaque(array, args)
         return array if plain else private_copy(array), True
@@ -327,7 +321,8 @@ class CompiledObjective:
         kernels, kind = self.kernels, captures.kind_of_call(x, args) if args else x.ndim
         if kind not in kernels.eps and (eps := captures.eps_of(self.f, x, args)) is not None:
             kernels.eps[kind] = eps
-            kernels.few |= {kind: (math.nan, eps)} if eps > EPS else {}
+            if eps > EPS:
+                kernels.few[kind] = math.nan, eps
         return kernels.eps.get(kind)
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
@@ -335,32 +330,26 @@ class CompiledObjective:
 
         A `CompiledSweep` would take 0.6 us more, a quarter of a gradient of two coordinates.
         """
-        compiled_loops = self.kernels.loops
-        known: Any = compiled_loops.entries.get(rule[0])
+        made = self.kernels.loops
+        known: Any = made.entries.get(rule[0])
         is_alike = known and not args and x.ndim == 1 and out.flags.carray
         # The very same rule and `where` are of the same types as before.
         is_known = is_alike and known[0] is rule and known[1] is where
-        copy, units, kernel, throughput = known[2] if is_known else (_EMPTY, (), *compiled_loops[rule[0]])
-        cost, most = throughput.known
-        count = len(out) if size is None else size
+        copy, units, kernel, throughput = known[2] if is_known else (_EMPTY, (), *made[rule[0]])
+        (cost, most), count = throughput.known, len(out) if size is None else size
         if count > most or cost != (cost_of(x, args) if args else x.size):
             return -1
         if not is_known or x.size > _SMALL:
             make, data, needs_value, _, _ = rule
             # A NamedTuple takes numba 0.5 us more a call than a plain tuple.
-            places = where if where.__class__ is not Directions else tuple(where)
+            places = tuple(where) if where.__class__ is Directions else where
             units = (self.value(x, args), *data[1:]) if needs_value else data, args, places
             if x.size > _SMALL or x.ndim != 1:
                 return self._on_copy(kernel, x, units, count, out, make)
-            copy = copy if make is not make_complex_step else _EMPTY_COMPLEX
-            if where.__class__ is Directions:
-                is_alike = is_alike and known[0] is rule and is_each_alone(where)
-            elif make is loops.make_central:
-                is_alike = is_alike and where is not ALL_COORDINATES and where.flags.carray
-            if is_alike:  # all is of the types of the call that is known
-                kernel = known[2][2]
-            elif where is ALL_COORDINATES or where.__class__ is Directions:
-                compiled_loops.remember(rule, where, (copy, x, units, 0, count, out))
+            copy = _EMPTY_COMPLEX if make is make_complex_step else _EMPTY
+            is_chosen = where is not ALL_COORDINATES and where.__class__ is np.ndarray and where.flags.carray
+            is_known = is_alike and (is_chosen or make is make_descent)  # never the same, and of the same types
+            kernel = known[2][2] if is_known else made.runner(rule, where, (copy, x, units, 0, count, out), is_alike)
         try:  # what `run` does, without a call of Python
             flags: int = kernel(copy, x, units, 0, count, out)
         except Exception as error:
