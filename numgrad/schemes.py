@@ -200,7 +200,7 @@ def rule_at(
     each = steps_of(x, h, known, eps)
     each = each if derivative == 1 else stored_steps(x, each)
     _check_reach(known, each)
-    if coordinates is not None and len(each) != 1:
+    if coordinates is not None and len(each) == x.size:
         each = each[coordinates]
     ends = ends_of_numbers(x) if bounds is None else limits(x, bounds)
     if not isinstance(known, Scheme):

@@ -211,6 +211,18 @@ def test_a_gradient(kind, tiny):
             assert x.tobytes() == before
 
 
+@pytest.mark.parametrize("x", [[1e-9], [[0.02]], 1e-5], ids=str)
+def test_a_coordinate_that_is_asked_for_several_times(x):
+    def f(x):
+        return 3.0 + np.sum(np.sin(x))
+
+    for function in (f, njit()(f)) if x == [1e-9] else (f,):
+        for options in ({}, {"scheme": "forward"}, {"bounds": (-0.5, 2.0)}):
+            chosen = numerical_gradient(function, np.array(x), "auto", coordinates=[0, 0, 0], **options)
+            assert chosen.tolist() == 3 * [numerical_gradient(function, np.array(x), "auto", **options).item()]
+            assert chosen == pytest.approx(math.cos(np.sum(x)), rel=1e-4)
+
+
 @pytest.mark.parametrize("length", [1e-12, 1e-7, 1e-3])
 @pytest.mark.parametrize("scheme", ["central", "forward"])
 def test_a_gradient_of_what_is_small_itself(scheme, length):
