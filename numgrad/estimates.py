@@ -95,8 +95,8 @@ class Estimate(Generic[Number]):
 
     def _repr_html_(self) -> str:
         value, error, converged = map(flat_of, (self.value, self.error, self.converged))
-        size = np.abs(value)
-        relative = np.divide(error, size, out=np.where(error > 0.0, np.inf, 0.0), where=(size > 0.0) & (error < np.inf))
+        with np.errstate(all="ignore"):
+            relative = np.where(np.isinf(error), np.inf, np.where(error > 0.0, error / np.abs(value), 0.0))
         places = np.lexsort((-error, -relative, converged))[:MOST_ROWS]
         rows = [
             (name, concise(value[k], error[k]), f"{error[k]:.1e}", "yes" if converged[k] else "no")
@@ -291,8 +291,10 @@ class Goals(NamedTuple):
 
     def has_converged(self, value: Any, error: Any) -> Any:
         """Tell which errors are at most what the user, or `Estimate`, allows."""
-        larger: Any = max if value.__class__ is float else np.maximum
-        return error <= larger((self.rtol or _CONVERGED) * abs(value), self.atol)
+        if value.__class__ is float:
+            return error <= max((self.rtol or _CONVERGED) * abs(value), self.atol)
+        with np.errstate(all="ignore"):  # a part of a tiny value
+            return error <= np.maximum((self.rtol or _CONVERGED) * abs(value), self.atol)
 
     def good(self, eps: float = EPS) -> float:
         """Return the relative error at which no other first step is tried."""
