@@ -28,7 +28,7 @@ _MANY, _FEW = 16, 4
 # them share their evaluations of f. Fixed by test_a_check_of_a_sum_of_elements_takes_no_evaluations_a_coordinate.
 _BLOCK, _SHARED = 2**12, 2**15
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
-# Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
+# Fixed by "float32 nets, std 0.1" of tests/check_kinds.py, and by test_directions_of_float16.
 _STORED = 64.0
 # Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
 # Fixed by test_the_memory_of_directions_does_not_grow_with_their_number.
@@ -319,7 +319,8 @@ def _climbed_along(sides: Sides, vectors: Floats, steps: Floats, rtol: float) ->
     """Judge the slopes along vectors, and return what is claimed of them."""
     claims, moved = (vectors @ sides.whole).astype(np.float64), sides.untied(vectors)
     farthest = 1.0 / np.fmax(np.abs(moved / sides.farthest).max(axis=1, initial=0.0), 1e-300)
-    nearest = np.full(len(steps), _STORED * sides.least.max(initial=0.0))
+    # Of float16 that is a quarter of x, and more than the second rung.
+    nearest = np.fmin(_STORED * sides.least.max(initial=0.0), 4.0 * steps)
     rounding = 0.25 * np.abs(moved) @ sides.least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
     farthest = np.fmin(np.fmax(farthest, 4.0 * steps), sides.reach(moved))
     lines = Lines(claims, steps, nearest, farthest, rounding, rms(claims))
@@ -360,9 +361,9 @@ def _compared_along(
     failed, kink = np.zeros((2, len(chosen)), np.bool_)
     values = claims, numerical, error, failed, kink
     part = Comparison("direction", chosen.shape, chosen, *values, is_direction=True, is_small=sides.is_small)
-    is_doubted, same = _doubted(part, tolerances), part.size == 0.0
-    if same.any():
-        is_doubted |= same & _is_hidden(sides.noise_of_all, h, part, tolerances)
+    is_doubted, wide = _doubted(part, tolerances), part.error >= part.size
+    if wide.any():
+        is_doubted |= wide & _is_hidden(sides.noise_of_all, h, part, tolerances)
     if len(doubted := np.flatnonzero(is_doubted)):
         _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
         _pass_kinks(sides, part, vectors, tolerances[0])

@@ -170,7 +170,7 @@ class Sides:
 
     def room(self) -> Floats:
         """Return 1 for each coordinate that may move along a direction, and 0 next to a bound."""
-        return np.asarray(np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat) >= _ROOM * self.steps, FLOAT64)
+        return np.asarray(~(np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat) < _ROOM * self.steps), FLOAT64)
 
     def reach(self, vectors: Floats) -> Floats:
         """Return how far x may move along each vector, on both sides, within the bounds."""

@@ -12,6 +12,7 @@ import pytest
 from problems import compiled, interrupt_at, needs_jit
 
 from numgrad import MultiLayerNet, assert_gradient, check_gradient, reference, simpleNet
+from numgrad.noise import noise_of
 from numgrad.sides import Sides
 
 BATCH = 20
@@ -986,6 +987,37 @@ def test_a_penalty_beside_few_digits(rounded, directions):
         assert check_gradient(f, right, w, directions=directions, rng=0), seed
         for wrong in (penalty, 2 * right, -right):
             assert not check_gradient(f, wrong, w, directions=directions, rng=0), seed
+
+
+@pytest.mark.parametrize("inside", [np.float64, np.float32, np.float16])
+def test_directions_of_float16(inside):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = rng.uniform(-2, 2, int(rng.integers(2, 10))).astype(np.float16)
+        right = np.cos(x.astype(np.float64))
+
+        def f(x):
+            return np.sum(np.sin(x.astype(inside)))
+
+        assert check_gradient(f, right, x, directions=5, rng=seed), seed
+        for wrong in (-right, 0 * right):
+            assert not check_gradient(f, wrong, x, directions=5, rng=seed), seed
+
+
+def test_a_coordinate_that_is_not_a_number_is_at_no_bound():
+    check = check_gradient(np.sum, np.ones(2), np.array([1.0, math.nan]), directions=3, rng=0)
+    assert not check
+    assert not any("bound" in hint for hint in check.hints)
+
+
+def test_a_bend_that_begins_in_the_rounding_ends_no_search_for_jumps():
+    for bend in np.geomspace(1e-25, 1e-21, 40):
+
+        def values(places, bend=bend):
+            t = np.array(places)
+            return 6.5 + 2.5e-12 * t + bend * t * t + 1e-3 * np.floor(1e-9 * t + 0.4)
+
+        assert noise_of(values, 6.5) > 5e-5, bend
 
 
 def test_a_kink_is_no_noise():
