@@ -11,22 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import driver
+from . import containers, driver
 from .arguments import FLOAT64, describe, plain_numbers, real_array, real_number
 from .bounds import storable
-from .containers import (
-    Container,
-    OfFlat,
-    OfOneArray,
-    in_order,
-    is_array,
-    is_labelled,
-    is_tree,
-    joined,
-    leaves,
-    named,
-    renewed,
-)
 from .driver import Progress, Workers, differentiate
 from .gradient import is_perturbed, with_value
 from .loops import Directions, Floats, Indices
@@ -74,18 +61,18 @@ class Sides:
         self.workers: Workers = 1
         self.is_small = False
         is_python = isinstance(self.objective, PythonObjective)
-        self.is_tree = is_tree(x) or (is_labelled(x) and is_python)
+        self.is_tree = containers.is_tree(x) or (containers.is_labelled(x) and is_python)
         if self.is_tree and not is_python:
             raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
-        self.whole_x = whole = Container(x)
+        self.whole_x = whole = containers.Container(x)
         self.x, self.views, self.copies, self.places = whole.arrays, whole.views, whole.copies, whole.places
         self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
-        self.of_all = OfFlat(whole, list(self.x.values()), f)
+        self.of_all = containers.OfFlat(whole, list(self.x.values()), f)
         self.plain = self.objective if is_perturbed(self.objective) else PythonObjective(f)
         self.is_shared = hasattr(getattr(self.objective, "f", None), "_hessian") and not is_python
         self.is_planned = any(part is not None for part in plan)
         self.size, self.counts = whole.size, [array.size for array in self.x.values()]
-        self.flat = joined(np.asarray(array, np.float64) for array in self.x.values())
+        self.flat = containers.joined(np.asarray(array, np.float64) for array in self.x.values())
         self.given = self._given(plan[0])
         self.bounds, self.ends = whole.own(plan[1], "bounds"), self._ends(plan[1])
 
@@ -117,7 +104,7 @@ class Sides:
         """Return what a function returns at the point; ValueError if it writes to it."""
         point, args = self.point, self.args
         if self.is_tree:
-            return self.whole_x.protected(lambda: gradient(renewed(point), *args))
+            return self.whole_x.protected(lambda: gradient(containers.renewed(point), *args))
         return PythonObjective(gradient).returned(point, args)
 
     def _ends(self, bounds: Any) -> tuple[Any, Any]:
@@ -185,8 +172,8 @@ class Sides:
         if not self.is_tree:
             return objective, objective.place(self.point, self.args)[0], self.args
         if name is not None:
-            return PythonObjective(OfOneArray(self.f, self.whole_x, name, self.args)), self.x[name], ()
-        return PythonObjective(self.of_all), joined(self.views.values()), self.args
+            return PythonObjective(containers.OfOneArray(self.f, self.whole_x, name, self.args)), self.x[name], ()
+        return PythonObjective(self.of_all), containers.joined(self.views.values()), self.args
 
     def quotients(
         self, name: str, own: Indices, factor: Any, progress: Progress = False, scheme: SchemeName = "central"
@@ -313,8 +300,8 @@ def rms(array: NDArray[Any]) -> float:
 def _parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "") -> Iterator[NDArray[Any]]:
     """Yield the parts of the candidate as copies, since f may change them, in the order of the leaves of x."""
     label = f"gradient{path}"
-    if not is_tree(x):
-        in_order(x, **{label: gradient})
+    if not containers.is_tree(x):
+        containers.in_order(x, **{label: gradient})
         yield _part(gradient, next(held).shape, label)
         return
     if isinstance(x, Mapping):
@@ -334,14 +321,14 @@ def _parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "
 
 def _shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
     """Return a line on parts of the candidate that share memory where those of x do not: one was overwritten."""
-    held = {named(path): part for path, part in leaves(gradient) if isinstance(part, np.ndarray)}
+    held = {containers.named(path): part for path, part in containers.leaves(gradient) if isinstance(part, np.ndarray)}
     pairs = [(a, b) for a, b in combinations(held, 2) if np.may_share_memory(held[a], held[b])]
     apart = [pair for pair in pairs if set(pair) <= set(x) and not np.may_share_memory(x[pair[0]], x[pair[1]])]
     return [f"the candidate's {a} and {b} share memory: was one overwritten by the other?" for a, b in apart[:1]]
 
 
 def _part(part: Any, shape: tuple[int, ...], label: str) -> NDArray[Any]:
-    if isinstance(part, tuple) and any(map(is_array, part)):
+    if isinstance(part, tuple) and any(map(containers.is_array, part)):
         raise TypeError(
             f"{label} must be one array of shape {shape}, got a tuple of {len(part)}, as of a value and a gradient; "
             f"pass the part that is the gradient"
