@@ -17,7 +17,7 @@ from .loops import Floats, Indices
 from .points import EPS
 from .reports import Comparison, GradientCheck, Tolerances, report
 from .schemes import Bounds
-from .sides import ROUND_OFF, Sides, rms
+from .sides import ROUND_OFF, Sides, moves, rms
 
 __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
@@ -153,8 +153,7 @@ def check_gradient(
         sides = Sides(f, x, args, (h, bounds))
         sides.objective_of(None, sides.objective)  # a compiled f knows from then on whether it starts threads
         sides.workers = driver.as_workers(workers, sides.objective)
-        is_random, n = samples is not None or directions is not None, sides.size
-        rng = random_generator(rng) if is_random or rng is not None else None
+        n, rng = sides.size, random_generator(rng)
         lines = None if directions is None else whole_number("directions", directions, 1)
         chosen = np.arange(n) if coordinates is None else np.unique(as_coordinates(coordinates, n))
         if samples is not None and (count := whole_number("samples", samples, 1)) < n:
@@ -252,8 +251,7 @@ def _doubted(part: Comparison, tolerances: Tolerances) -> Flags:
 
 def _is_hidden(noise: float, steps: Floats, part: Comparison, tolerances: Tolerances) -> Flags:
     """Tell where equal values may hide a slope in the stairs of f, for which the ladder takes longer steps."""
-    hidden: Flags = np.fmax(DEVIATIONS * noise / steps, part.error) > tolerances[1]
-    return hidden
+    return np.asarray(np.fmax(DEVIATIONS * noise / steps, part.error) > tolerances[1])
 
 
 def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Tolerances) -> Comparison:
@@ -356,7 +354,7 @@ def _compared_along(
     lengths[lengths == 0.0] = 1.0
     vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
     claims = (vectors @ sides.whole).astype(np.float64)
-    numerical = sides.quotients_along(sides.untied(vectors), h, progress)
+    numerical = sides.values(moves(sides.untied(vectors), h), (1.0, -1.0), progress=progress) / (2.0 * h)
     error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
     failed, kink = np.zeros((2, len(chosen)), np.bool_)
     values = claims, numerical, error, failed, kink

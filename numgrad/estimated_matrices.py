@@ -94,7 +94,7 @@ def estimate_jacobian(
     problem = problem_of(VectorObjective(f), _python_or_compiled(f, args).place, x, options)
     rows, shape, flags = problem.rows_of_outputs(progress)
     problem.warn_of(flags, rows[..., 0].reshape(-1))
-    return problem.estimate(rows, (*shape, *problem.point.shape), 1)
+    return problem.goals.estimate(rows, (*shape, *problem.point.shape), 1)
 
 
 def estimate_hessian(
@@ -189,13 +189,13 @@ def estimate_hessian(
     base = real_number(problem.objective.returned(problem.point, args))
     with np.errstate(all="ignore"):  # squares of units may overflow
         lines = _Lines(problem.point.view(np.ndarray), problem.reach, rows)
-        data = problem.data(base, lines.rooms)
+        data = base, problem.eps, problem.goals.good(problem.eps), problem.goals.atol, lines.rooms
         rule = Rule(make_second_estimates, data, False, COLUMNS, make_second_estimates)
         along, more = problem.run(rule, lines.directions(), len(lines.first), progress)
         value, error, step = lines.matrices(along)
     problem.warn_of(flags | more, along[:, 0])
     evaluations = int(rows[:, 4].sum() + along[:, 4].sum()) + 2
-    return Estimate(value, error, step, evaluations, problem.has_converged(value, error))
+    return Estimate(value, error, step, evaluations, problem.goals.has_converged(value, error))
 
 
 def _python_or_compiled(f: Any, args: tuple[Any, ...]) -> driver.Objective:

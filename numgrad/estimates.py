@@ -241,22 +241,23 @@ def estimate_derivative(
     """
     driver.as_objective(f, args)  # which checks them
     in_order(x, bounds=bounds, first_step=first_step)
-    points = private_copy(real_array(x))
+    points, goals = private_copy(real_array(x)), _goals(rtol, atol)
     objective = _of_one(f) if is_compiled(f) else PythonObjective(lambda point, *args: f(float(point[0]), *args))
     reach, rows, base = _reach(points, bounds, first_step), np.empty((points.size, COLUMNS)), None
-    problem = Problem(objective, points, True, args, *_goals(rtol, atol), reach)
     for k, value in enumerate(points.reshape(-1)):
-        own = problem.at(objective.place(np.array([value]), args)[0], k)
+        point = objective.place(np.array([value]), args)[0]
+        own = reach[:, k : k + 1].copy() if reach.size else reach
+        problem = Problem(objective, point, True, args, goals, own)
         if isinstance(objective, PythonObjective):
-            returned = objective.returned(own.point, args)
+            returned = objective.returned(point, args)
             if k == 0 and _has_several(returned):
-                return _of_several(problem)
+                return _of_several(problem._replace(objective=VectorObjective(objective.f)), points, reach)
             base = real_number(returned)
-        rows[k], _ = own.run(own.rule(base), ALL_COORDINATES, 1)
+        differentiate(objective, point, args, (problem.rule(base), ALL_COORDINATES), rows[k : k + 1])
     if isinstance(x, np.ndarray) or points.ndim:
-        return problem.estimate(rows, points.shape, points.size)
+        return goals.estimate(rows, points.shape, points.size)
     value, error, step, _, evaluations = rows[0].tolist()
-    return Estimate(value, error, step, int(evaluations) + 1, problem.has_converged(value, error))
+    return Estimate(value, error, step, int(evaluations) + 1, goals.has_converged(value, error))
 
 
 def _has_several(returned: Any) -> bool:
@@ -265,43 +266,65 @@ def _has_several(returned: Any) -> bool:
     return False
 
 
-def _of_several(problem: Problem) -> Estimate[Any]:
+def _of_several(problem: Problem, points: Floats, reach: Floats) -> Estimate[Any]:
     """Return the derivatives of an f with several outputs, of shape ``(*f(x).shape, *points.shape)``."""
-    points, problem = problem.point, problem._replace(objective=VectorObjective(problem.objective.f))
-    each = [problem.at(np.array([value]), k).rows_of_outputs() for k, value in enumerate(points.reshape(-1))]
-    rows = np.concatenate([rows for rows, _, _ in each], axis=1)
+    found, shape = list[Floats](), tuple[int, ...]()
+    for k, number in enumerate(points.reshape(-1)):
+        own = problem._replace(point=np.array([number]), reach=reach[:, k : k + 1].copy())
+        rows, shape, _ = own.rows_of_outputs()
+        found.append(rows)
     # One evaluation more: the first value showed the shape.
-    return problem.estimate(rows, (*each[0][1], *points.shape), points.size + 1)
+    return problem.goals.estimate(np.concatenate(found, axis=1), (*shape, *points.shape), points.size + 1)
+
+
+class Goals(NamedTuple):
+    """What is good enough: a relative error, 0 for none of the user's own, and an absolute one."""
+
+    rtol: float
+    atol: float
+
+    def estimate(self, rows: Floats, shape: tuple[int, ...], further: int) -> Estimate[Any]:
+        """Return the rows of a loop of `numgrad.estimate_loops` as an Estimate, with `further` evaluations, of f(x)."""
+        value, error, step, _, evaluations = rows.reshape(-1, COLUMNS).T.copy()
+        value, error, step = value.reshape(shape), error.reshape(shape), step.reshape(shape)
+        return Estimate(value, error, step, int(evaluations.sum()) + further, self.has_converged(value, error))
+
+    def has_converged(self, value: Any, error: Any) -> Any:
+        """Tell which errors are at most what the user, or `Estimate`, allows."""
+        if value.__class__ is float:
+            return error <= max((self.rtol or _CONVERGED) * abs(value), self.atol)
+        with np.errstate(all="ignore"):  # a part of a tiny value
+            return error <= np.maximum((self.rtol or _CONVERGED) * abs(value), self.atol)
+
+    def good(self, eps: float) -> float:
+        """Return the relative error at which no other first step is tried; f is taken in float64 at most."""
+        return self.rtol or _GOOD * max(eps, EPS)
 
 
 class Problem(NamedTuple):
     """An f near the point where its derivatives are estimated, and what is asked of the estimates.
 
-    `private` tells that the point is a copy. Errors by `rtol`, 0 for none of the user's own, or `atol` will do.
-    `reach` holds the lower and upper bounds and the first steps, 0 for one that is to be found, in rows, or no rows.
+    `private` tells that the point is a copy; `reach` holds the lower and upper bounds and the first steps, 0 for one
+    that is to be found, in rows, or no rows.
     """
 
     objective: Any
     point: NDArray[Any]
     private: bool
     args: tuple[Any, ...]
-    rtol: float
-    atol: float
+    goals: Goals
     reach: Floats
     workers: Workers = 1
 
-    def at(self, point: NDArray[Any], k: int) -> Problem:
-        """Return the problem of element k alone, whose value is that of `point`."""
-        return self._replace(point=point, reach=self.reach[:, k : k + 1].copy() if self.reach.size else self.reach)
-
-    def data(self, base: Any, reach: Floats) -> tuple[Any, ...]:
-        """Return what the loops know: f(x), the relative spacing of what x stores, the errors that will do, reach."""
-        eps = EPS if self.private else resolution(self.point)
-        return base, eps, self.rtol or _GOOD * eps, self.atol, reach
+    @property
+    def eps(self) -> float:
+        """The relative spacing of the numbers that the point stores."""
+        return EPS if self.private else resolution(self.point)
 
     def rule(self, base: float | None = None) -> Rule:
         """Return the rule of first derivatives; without `base`, f(x) is evaluated."""
-        data = self.data(math.nan if base is None else base, self.reach)
+        eps, goals = self.eps, self.goals
+        data = math.nan if base is None else base, eps, goals.good(eps), goals.atol, self.reach
         return Rule(make_estimates, data, base is None, COLUMNS, make_guarded_estimates)
 
     def run(self, rule: Rule, where: Any, count: int, progress: Progress = False) -> tuple[Floats, int]:
@@ -316,23 +339,10 @@ class Problem(NamedTuple):
             raise TypeError(
                 "f must return real numbers, it returned complex ones; estimate its real and imaginary parts"
             )
-        make, count = make_estimates_of_outputs, self.point.size if base.size else 0
-        rule = Rule(make, self.data(base, self.reach), False, base.size * COLUMNS, make)
-        rows, flags = self.run(rule, ALL_COORDINATES, count, progress)
+        data = base, self.eps, self.goals.good(self.eps), self.goals.atol, self.reach
+        rule = Rule(make_estimates_of_outputs, data, False, base.size * COLUMNS, make_estimates_of_outputs)
+        rows, flags = self.run(rule, ALL_COORDINATES, self.point.size if base.size else 0, progress)
         return rows.reshape(self.point.size, base.size, COLUMNS).transpose(1, 0, 2), base.shape, flags
-
-    def estimate(self, rows: Floats, shape: tuple[int, ...], further: int) -> Estimate[Any]:
-        """Return the rows of a loop of `numgrad.estimate_loops` as an Estimate, with `further` evaluations, of f(x)."""
-        columns = rows.reshape(-1, COLUMNS).T.copy()
-        value, error, step = (column.reshape(shape) for column in columns[:3])
-        return Estimate(value, error, step, int(columns[4].sum()) + further, self.has_converged(value, error))
-
-    def has_converged(self, value: Any, error: Any) -> Any:
-        """Tell which errors are at most what the user, or `Estimate`, allows."""
-        if value.__class__ is float:
-            return error <= max((self.rtol or _CONVERGED) * abs(value), self.atol)
-        with np.errstate(all="ignore"):  # a part of a tiny value
-            return error <= np.maximum((self.rtol or _CONVERGED) * abs(value), self.atol)
 
     def warn_of(self, flags: int, values: Floats | None) -> None:
         """Warn of an argument that f seems to ignore, where the `values` are those for all coordinates."""
@@ -347,12 +357,12 @@ def problem_of(objective: driver.Objective, place: Callable[..., Any], x: Any, o
     point, private = place(x, args)
     workers = driver.as_workers(options["workers"], objective)
     reach = _reach(point, options["bounds"], options["first_step"])
-    return Problem(objective, point, private, args, *_goals(options["rtol"], options["atol"]), reach, workers)
+    return Problem(objective, point, private, args, _goals(options["rtol"], options["atol"]), reach, workers)
 
 
-def _goals(rtol: float | None, atol: float) -> tuple[float, float]:
+def _goals(rtol: float | None, atol: float) -> Goals:
     """Return what is good enough; ValueError unless rtol is positive, or None, and atol is not negative."""
-    goals = 0.0 if rtol is None else finite_real("rtol", rtol), finite_real("atol", atol)
+    goals = Goals(0.0 if rtol is None else finite_real("rtol", rtol), finite_real("atol", atol))
     if min(goals) < 0.0 or rtol == 0.0:
         raise ValueError(f"rtol must be positive and atol not negative, got {rtol} and {atol}")
     return goals
@@ -452,7 +462,7 @@ def estimate_gradient(
     shape = problem.point.shape if coordinates is None else chosen.shape
     rows, flags = problem.run(problem.rule(), chosen, math.prod(shape), progress)
     problem.warn_of(flags, rows[:, 0] if coordinates is None else None)
-    return problem.estimate(rows, shape, min(len(rows), 1))
+    return problem.goals.estimate(rows, shape, min(len(rows), 1))
 
 
 def _of_container(f: Any, x: Any, options: dict[str, Any]) -> Estimate[Any]:

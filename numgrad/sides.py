@@ -127,7 +127,7 @@ class Sides:
         size = np.abs(self.flat)
         usual = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(size), size, 1.0), 1.0)
         # Powers of 2: where f stores x in fewer digits, x + h and x - h are rounded alike.
-        steps: Floats = np.exp2(np.rint(np.log2(usual)))
+        steps = np.exp2(np.rint(np.log2(usual)))
         for name, given in self.given.items():
             steps[self.places[name]] = given
         steps = np.where(steps < self.least / 16.0, self.least, steps)  # those that are lost in the rounding of x
@@ -143,8 +143,7 @@ class Sides:
     def least(self) -> Floats:
         """The smallest step of each coordinate: four of the spacings of what x stores; 0 where no step moves it."""
         eps = np.repeat([resolution(array) for array in self.x.values()], self.counts)
-        least: Floats = 4.0 * eps * np.where(np.isfinite(self.flat), np.abs(self.flat), 0.0)
-        return least
+        return np.asarray(4.0 * eps * np.where(np.isfinite(self.flat), np.abs(self.flat), 0.0))
 
     @cached_property
     def farthest(self) -> Floats:
@@ -204,13 +203,9 @@ class Sides:
         above, below = (_where_defined(ask, own) for ask in asked)
         return 0.5 * above + 0.5 * below, above - below  # their sum may overflow
 
-    def quotients_along(self, vectors: Floats, steps: Floats, progress: Progress) -> Floats:
-        """Return the central quotients along vectors over all arrays."""
-        return self.values(_moves(vectors, steps), (1.0, -1.0), progress=progress) / (2.0 * steps)
-
     def along(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats]:
         """Return slopes and jumps of f along vectors over all arrays."""
-        asked = (lambda own, h=h: self.values(_moves(vectors[own], h[own])) for h in (steps, -steps))
+        asked = (lambda own, h=h: self.values(moves(vectors[own], h[own])) for h in (steps, -steps))
         above, below = (_where_defined(ask, np.arange(len(steps))) for ask in asked)
         return (above - below) / (2.0 * steps), (above - 2.0 * self.value + below) / steps
 
@@ -262,7 +257,7 @@ class Sides:
 
     def _values_along(self, line: Floats, places: list[float]) -> Floats:
         """Return f at multiples of a line through x, one after another: a line may be long, and leave where f is."""
-        asked = (lambda _, place=place: self.values(_moves(line[np.newaxis], np.array([place]))) for place in places)
+        asked = (lambda _, place=place: self.values(moves(line[np.newaxis], np.array([place]))) for place in places)
         return np.concatenate([_where_defined(ask, np.zeros(1, np.intp)) for ask in asked])
 
     def untied(self, vectors: Floats) -> Floats:
@@ -283,7 +278,8 @@ def _where_defined(ask: Callable[[Indices], Floats], own: Indices) -> Floats:
     )
 
 
-def _moves(vectors: Floats, steps: Floats) -> Directions:
+def moves(vectors: Floats, steps: Floats) -> Directions:
+    """Return directions along vectors, of these lengths."""
     return along_rows(vectors * steps[:, np.newaxis])
 
 
