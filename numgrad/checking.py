@@ -227,12 +227,18 @@ def _by_sweeps(
 ) -> Comparison:
     """Compare coordinates of one array by sweeps at the steps h and 2h, and by the ladder where these may err."""
     near, far = (sides.quotients(name, own, *how) for how in zip((1.0, 2.0), reports, strict=True))
+    short = (sides.widest < sides.least)[sides.places[name]][own]
+    if (lost := short & np.isnan(near)).any():
+        raise ValueError(f"the bounds leave coordinate {own[lost.argmax()]} no room for a step of what x stores")
     steps = sides.steps[sides.places[name]][own]
     error = np.fmax(3.0 * np.abs(near - far), sides.rounding / steps)
     error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
     part = _compared(sides, name, own, near, error)._replace(is_small=sides.is_small)
     # Where f ends between h and 2h, smaller steps tell.
     doubted = _doubted(part, tolerances) | (np.isinf(error) & np.isfinite(near))
+    if (alone := doubted & short).any():  # neither smaller steps nor longer ones
+        error[alone] = np.fmax(error, DEVIATIONS * sides.noise / steps)[alone]
+        part.failed[alone], doubted = (part.difference > error)[alone], doubted & ~short
     same = (part.size == 0.0) & (far == 0.0)
     if same.any():
         doubted |= same & _is_hidden(sides.noise, steps, part, tolerances)

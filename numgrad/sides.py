@@ -158,9 +158,16 @@ class Sides:
         """Return 1 for each coordinate that may move along a direction, and 0 next to a bound."""
         return np.asarray(~(np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat) < _ROOM * self.steps), FLOAT64)
 
-    def reach(self, vectors: Floats) -> Floats:
-        """Return how far x may move along each vector, on both sides, within the bounds."""
-        room = np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat)
+    @cached_property
+    def centre(self) -> Floats:
+        """The way from x to a point next to it from which all coordinates may move both ways, within the bounds."""
+        below, above = self.flat - self.ends[0], self.ends[1] - self.flat
+        room = np.fmin(_ROOM * self.steps, 0.5 * (below + above))
+        return np.asarray(np.fmax(room - below, 0.0) - np.fmax(room - above, 0.0))
+
+    def reach(self, vectors: Floats, way: Any = 0.0) -> Floats:
+        """Return how far x, or a point that way from it, may move both ways along each vector within the bounds."""
+        room = np.fmin(self.flat - self.ends[0] + way, self.ends[1] - self.flat - way)
         lengths = np.where(vectors == 0.0, math.inf, _SPARE * room / np.abs(vectors))
         return np.asarray(lengths.min(axis=1, initial=math.inf))
 
@@ -242,7 +249,7 @@ class Sides:
             stored = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits)
             is_free = (low <= stored) & (stored <= high) & np.isfinite(stored)
             moves = np.where(is_free, stored - self.flat, 0.0)
-            if moves.any() and self._values_along(moves, [1.0])[0] == self.value:
+            if moves.any() and self._values_along([moves])[0] == self.value:
                 return float(np.ldexp(np.abs(self.whole).max(), 1 - bits))
         return 0.0
 
@@ -251,13 +258,16 @@ class Sides:
         return np.random.default_rng(0).choice([-1.0, 1.0], (3, self.size))
 
     def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0, jumps: bool = True) -> float:
-        line = self.untied(signs * steps * self.room())
-        farthest = self.reach(line[np.newaxis])[0]
-        return noise_of(lambda places: self._values_along(line, places), self.value, growths, farthest, jumps)
+        line, way = self.untied(signs * steps), self.centre
+        base = self._values_along([way])[0] if way.any() else self.value
+        farthest = self.reach(line[np.newaxis], way)[0]
+        return noise_of(
+            lambda places: self._values_along([way + place * line for place in places]), base, growths, farthest, jumps
+        )
 
-    def _values_along(self, line: Floats, places: list[float]) -> Floats:
-        """Return f at multiples of a line through x, one after another: a line may be long, and leave where f is."""
-        asked = (lambda _, place=place: self.values(moves(line[np.newaxis], np.array([place]))) for place in places)
+    def _values_along(self, ways: list[Floats]) -> Floats:
+        """Return f at some points by the ways from x, one after another: a way may be long, and leave where f is."""
+        asked = (lambda _, way=way: self.values(along_rows(way[np.newaxis])) for way in ways)
         return np.concatenate([_where_defined(ask, np.zeros(1, np.intp)) for ask in asked])
 
     def untied(self, vectors: Floats) -> Floats:

@@ -989,6 +989,46 @@ def test_a_penalty_beside_few_digits(rounded, directions):
             assert not check_gradient(f, wrong, w, directions=directions, rng=0), seed
 
 
+FEW_DIGITS = {"float32": lambda v: float(np.float32(v)), "6 digits": lambda v: round(v, 6)}
+
+
+@pytest.mark.parametrize("digits", FEW_DIGITS)
+def test_noise_is_measured_where_all_coordinates_are_at_a_bound(digits):
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        a, b = rng.uniform(0.5, 2.0, (2, int(rng.integers(1, 6))))
+
+        def f(x, a=a, b=b):
+            assert (x >= 0.0).all()
+            return FEW_DIGITS[digits](float(np.sum(a * np.exp(b * x))))
+
+        x, right, options = np.zeros(len(a)), a * b, {"bounds": (0.0, math.inf)}
+        assert check_gradient(f, right, x, **options), seed
+        for wrong in (-right, 0.0 * right, 2.0 * right):
+            assert not check_gradient(f, wrong, x, **options), seed
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_few_digits_between_narrow_bounds(dtype):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(2, 6))
+        a, b = rng.uniform(0.5, 2.0, (2, n))
+        x = rng.uniform(-2.0, 2.0, n).astype(dtype)
+        below, above = 10.0 ** rng.uniform(-6, 1, (2, n))
+        low, high = x - np.where(rng.random(n) < 0.4, 0.0, below), x + above
+        seen = []
+
+        def f(z, a=a, b=b, seen=seen):
+            seen.append(z.astype(np.float64))
+            return round(float(np.sum(a * np.sin(b * seen[-1]))), 7)
+
+        check = check_gradient(f, a * b * np.cos(b * x.astype(np.float64)), x, bounds=(low, high))
+        assert check.verdict in {"passed", "too noisy to judge"}, seed
+        assert (low <= np.min(seen, axis=0)).all()
+        assert (np.max(seen, axis=0) <= high).all()
+
+
 @pytest.mark.parametrize("inside", [np.float64, np.float32, np.float16])
 def test_directions_of_float16(inside):
     for seed in range(20):
