@@ -259,6 +259,7 @@ class Sides:
 
     def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0, jumps: bool = True) -> float:
         line, way = self.untied(signs * steps), self.centre
+        line = np.where(line == 0.0, steps, line)  # signs of elements that share memory may cancel
         base = self._values_along([way])[0] if way.any() else self.value
         farthest = self.reach(line[np.newaxis], way)[0]
         return noise_of(

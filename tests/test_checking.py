@@ -989,6 +989,21 @@ def test_a_penalty_beside_few_digits(rounded, directions):
             assert not check_gradient(f, wrong, w, directions=directions, rng=0), seed
 
 
+@pytest.mark.parametrize("bounds", [None, (0.0, math.inf)])
+def test_noise_is_measured_where_arrays_share_memory(bounds):
+    for n in range(1, 9):
+        shared = np.zeros(n)
+        x = {"a": shared, "b": shared}
+
+        def f(x):
+            return round(float(np.sum(np.exp(x["a"]) + np.exp(2.0 * x["b"]))), 6)
+
+        for slope, passes in ((3.0, True), (0.0, False), (-3.0, False)):
+            candidate = {"a": np.full(n, slope), "b": np.full(n, slope)}
+            assert check_gradient(f, candidate, x, bounds=bounds).ok == passes, (n, slope)
+        assert not shared.any()
+
+
 FEW_DIGITS = {"float32": lambda v: float(np.float32(v)), "6 digits": lambda v: round(v, 6)}
 
 
