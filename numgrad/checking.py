@@ -17,7 +17,7 @@ from .loops import Floats, Indices
 from .points import EPS
 from .reports import Comparison, GradientCheck, Tolerances, report
 from .schemes import Bounds
-from .sides import ROUND_OFF, Sides, rms
+from .sides import ROUND_OFF, Sides, moves, rms
 
 __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
@@ -28,7 +28,7 @@ _MANY, _FEW = 16, 4
 # them share their evaluations of f. Fixed by test_a_check_of_a_sum_of_elements_takes_no_evaluations_a_coordinate.
 _BLOCK, _SHARED = 2**12, 2**15
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
-# Fixed by "float32 nets, std 0.1" of tests/check_kinds.py.
+# Fixed by "float32 nets, std 0.1" of tests/check_kinds.py, and by test_directions_of_float16.
 _STORED = 64.0
 # Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
 # Fixed by test_the_memory_of_directions_does_not_grow_with_their_number.
@@ -153,8 +153,7 @@ def check_gradient(
         sides = Sides(f, x, args, (h, bounds))
         sides.objective_of(None, sides.objective)  # a compiled f knows from then on whether it starts threads
         sides.workers = driver.as_workers(workers, sides.objective)
-        is_random, n = samples is not None or directions is not None, sides.size
-        rng = random_generator(rng) if is_random or rng is not None else None
+        n, rng = sides.size, random_generator(rng)
         lines = None if directions is None else whole_number("directions", directions, 1)
         chosen = np.arange(n) if coordinates is None else np.unique(as_coordinates(coordinates, n))
         if samples is not None and (count := whole_number("samples", samples, 1)) < n:
@@ -228,12 +227,18 @@ def _by_sweeps(
 ) -> Comparison:
     """Compare coordinates of one array by sweeps at the steps h and 2h, and by the ladder where these may err."""
     near, far = (sides.quotients(name, own, *how) for how in zip((1.0, 2.0), reports, strict=True))
+    short = (sides.widest < sides.least)[sides.places[name]][own]
+    if (lost := short & np.isnan(near)).any():
+        raise ValueError(f"the bounds leave coordinate {own[lost.argmax()]} no room for a step of what x stores")
     steps = sides.steps[sides.places[name]][own]
     error = np.fmax(3.0 * np.abs(near - far), sides.rounding / steps)
     error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
     part = _compared(sides, name, own, near, error)._replace(is_small=sides.is_small)
     # Where f ends between h and 2h, smaller steps tell.
     doubted = _doubted(part, tolerances) | (np.isinf(error) & np.isfinite(near))
+    if (alone := doubted & short).any():  # neither smaller steps nor longer ones
+        error[alone] = np.fmax(error, DEVIATIONS * sides.noise / steps)[alone]
+        part.failed[alone], doubted = (part.difference > error)[alone], doubted & ~short
     same = (part.size == 0.0) & (far == 0.0)
     if same.any():
         doubted |= same & _is_hidden(sides.noise, steps, part, tolerances)
@@ -252,8 +257,7 @@ def _doubted(part: Comparison, tolerances: Tolerances) -> Flags:
 
 def _is_hidden(noise: float, steps: Floats, part: Comparison, tolerances: Tolerances) -> Flags:
     """Tell where equal values may hide a slope in the stairs of f, for which the ladder takes longer steps."""
-    hidden: Flags = np.fmax(DEVIATIONS * noise / steps, part.error) > tolerances[1]
-    return hidden
+    return np.asarray(np.fmax(DEVIATIONS * noise / steps, part.error) > tolerances[1])
 
 
 def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Tolerances) -> Comparison:
@@ -319,7 +323,8 @@ def _climbed_along(sides: Sides, vectors: Floats, steps: Floats, rtol: float) ->
     """Judge the slopes along vectors, and return what is claimed of them."""
     claims, moved = (vectors @ sides.whole).astype(np.float64), sides.untied(vectors)
     farthest = 1.0 / np.fmax(np.abs(moved / sides.farthest).max(axis=1, initial=0.0), 1e-300)
-    nearest = np.full(len(steps), _STORED * sides.least.max(initial=0.0))
+    # Of float16 that is a quarter of x, and more than the second rung.
+    nearest = np.fmin(_STORED * sides.least.max(initial=0.0), 4.0 * steps)
     rounding = 0.25 * np.abs(moved) @ sides.least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
     farthest = np.fmin(np.fmax(farthest, 4.0 * steps), sides.reach(moved))
     lines = Lines(claims, steps, nearest, farthest, rounding, rms(claims))
@@ -355,14 +360,14 @@ def _compared_along(
     lengths[lengths == 0.0] = 1.0
     vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
     claims = (vectors @ sides.whole).astype(np.float64)
-    numerical = sides.quotients_along(sides.untied(vectors), h, progress)
+    numerical = sides.values(moves(sides.untied(vectors), h), (1.0, -1.0), progress=progress) / (2.0 * h)
     error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
     failed, kink = np.zeros((2, len(chosen)), np.bool_)
     values = claims, numerical, error, failed, kink
     part = Comparison("direction", chosen.shape, chosen, *values, is_direction=True, is_small=sides.is_small)
-    is_doubted, same = _doubted(part, tolerances), part.size == 0.0
-    if same.any():
-        is_doubted |= same & _is_hidden(sides.noise_of_all, h, part, tolerances)
+    is_doubted, wide = _doubted(part, tolerances), part.error >= part.size
+    if wide.any():
+        is_doubted |= wide & _is_hidden(sides.noise_of_all, h, part, tolerances)
     if len(doubted := np.flatnonzero(is_doubted)):
         _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
         _pass_kinks(sides, part, vectors, tolerances[0])

@@ -165,8 +165,7 @@ class SecondDifferences:
     @property
     def small(self) -> NDArray[np.bool_]:
         """The coordinates of which an automatic step may become longer."""
-        small: NDArray[np.bool_] = (scales(self.plain) < SMALL) & isinstance(self.h, str)
-        return small
+        return np.asarray((scales(self.plain) < SMALL) & isinstance(self.h, str))
 
     def _lengthen(self, found: Floats) -> NDArray[Any]:
         """Take longer steps where a small coordinate hardly changes f, write those differences, and tell where."""

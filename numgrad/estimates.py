@@ -95,8 +95,8 @@ class Estimate(Generic[Number]):
 
     def _repr_html_(self) -> str:
         value, error, converged = map(flat_of, (self.value, self.error, self.converged))
-        size = np.abs(value)
-        relative = np.divide(error, size, out=np.where(error > 0.0, np.inf, 0.0), where=(size > 0.0) & (error < np.inf))
+        with np.errstate(all="ignore"):
+            relative = np.where(np.isinf(error), np.inf, np.where(error > 0.0, error / np.abs(value), 0.0))
         places = np.lexsort((-error, -relative, converged))[:MOST_ROWS]
         rows = [
             (name, concise(value[k], error[k]), f"{error[k]:.1e}", "yes" if converged[k] else "no")
@@ -291,12 +291,14 @@ class Goals(NamedTuple):
 
     def has_converged(self, value: Any, error: Any) -> Any:
         """Tell which errors are at most what the user, or `Estimate`, allows."""
-        larger: Any = max if value.__class__ is float else np.maximum
-        return error <= larger((self.rtol or _CONVERGED) * abs(value), self.atol)
+        if value.__class__ is float:
+            return error <= max((self.rtol or _CONVERGED) * abs(value), self.atol)
+        with np.errstate(all="ignore"):  # a part of a tiny value
+            return error <= np.maximum((self.rtol or _CONVERGED) * abs(value), self.atol)
 
-    def good(self, eps: float = EPS) -> float:
-        """Return the relative error at which no other first step is tried."""
-        return self.rtol or _GOOD * eps
+    def good(self, eps: float) -> float:
+        """Return the relative error at which no other first step is tried; f is taken in float64 at most."""
+        return self.rtol or _GOOD * max(eps, EPS)
 
 
 class Problem(NamedTuple):
@@ -337,7 +339,7 @@ class Problem(NamedTuple):
             raise TypeError(
                 "f must return real numbers, it returned complex ones; estimate its real and imaginary parts"
             )
-        data = base, self.eps, self.goals.good(), self.goals.atol, self.reach
+        data = base, self.eps, self.goals.good(self.eps), self.goals.atol, self.reach
         rule = Rule(make_estimates_of_outputs, data, False, base.size * COLUMNS, make_estimates_of_outputs)
         rows, flags = self.run(rule, ALL_COORDINATES, self.point.size if base.size else 0, progress)
         return rows.reshape(self.point.size, base.size, COLUMNS).transpose(1, 0, 2), base.shape, flags

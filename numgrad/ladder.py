@@ -88,8 +88,7 @@ class Ladder:
         least = np.fmax(np.abs(self.lines.candidate), _SMALL * self.lines.typical)
         top = np.where(self.allowed, self.index, 0).max(axis=0) - 1
         quiet = (self.noise <= _WELL * least) & (self.rungs >= 0)[:, np.newaxis]
-        rows: Indices = np.where(quiet.any(axis=0), np.minimum(quiet.argmax(axis=0), top), top).astype(np.intp)
-        return rows
+        return np.asarray(np.where(quiet.any(axis=0), np.minimum(quiet.argmax(axis=0), top), top), np.intp)
 
     def fill(self, rows: Indices, which: Flags) -> None:
         """Ask for one row of each of the lines that are flagged."""
@@ -136,8 +135,7 @@ class Ladder:
         slopes, jumps = self.ask(which, (1.0 + _FURTHER) * steps)
         further, further_bend = (1.0 + _FURTHER) * steps * slopes, (1.0 + _FURTHER) * 0.5 * steps * jumps
         change = np.abs(further - half) + np.abs(further_bend - bend)  # of the side that changes more
-        stays: Flags = change <= _FLAT * _FURTHER * (np.abs(half) + np.abs(bend))
-        return stays
+        return np.asarray(change <= _FLAT * _FURTHER * (np.abs(half) + np.abs(bend)))
 
     def bars(self) -> Floats:
         """Return the error bars of all rungs, which are infinite without the next larger step."""

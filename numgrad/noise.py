@@ -131,8 +131,8 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
                 else:
                     low, below = middle, off
             jump = above - below
-            is_one = _JUMPS * rest < jump <= _DIGITS * abs(base) and _recurs(values_at, high, jump, farthest)
-            return (high, jump) if is_one else (0.0, 0.0)
+            if _JUMPS * rest < jump <= _DIGITS * abs(base) and _recurs(values_at, high, jump, farthest):
+                return high, jump
         if rest > max(_BENT * abs(change), 32.0 * least):
             break
         place, known = end, max(rest, least)

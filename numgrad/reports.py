@@ -210,8 +210,7 @@ class Comparison(NamedTuple):
     @property
     def is_constant(self) -> Flags:
         """Whether f was 0 wherever it was asked: what of it would tell a small slope may have been rounded away."""
-        constant: Flags = (self.numerical == 0.0) & (self.error == 0.0)
-        return constant
+        return np.asarray((self.numerical == 0.0) & (self.error == 0.0))
 
     def errors(self, tolerances: Tolerances) -> Floats:
         """Return the relative errors, which are 0 where both values are at most atol, unless the gradient is small."""
@@ -288,14 +287,12 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
 
 def _exceeds(part: Comparison, atol: float) -> Flags:
     """Tell which values exceed what excuses them: atol, or of a small gradient their own error bars."""
-    exceeds: Flags = part.size > np.where(part.is_small & ~part.is_constant, part.error, atol)
-    return exceeds
+    return np.asarray(part.size > np.where(part.is_small & ~part.is_constant, part.error, atol))
 
 
 def _hidden(part: Comparison) -> Flags:
     """Return what error bars hide: values that do not exceed them, but for zeros: f was the same at all steps there."""
-    hidden: Flags = (part.error >= part.size) & (part.size > 0.0) & ~part.kink
-    return hidden
+    return np.asarray((part.error >= part.size) & (part.size > 0.0) & ~part.kink)
 
 
 def _is_unknown(part: Comparison, hidden: Flags, atol: float) -> bool:

@@ -28,6 +28,8 @@ from .loops import Decorator
 
 __all__: list[str] = []  # nothing here is public
 
+Start = tuple[float, float, int, int, bool]
+Found = tuple[Numbers, Numbers, tuple[float, float, int, float], float]
 Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
 Tableau = tuple[float, float, float, float, float, int, float, float]
 
@@ -57,6 +59,8 @@ _ATTEMPTS = 9
 _STALLED = 3
 # Unit: x. Below it there is a look whether the slope holds at a length of 1. Fixed by "cancellation".
 _SMALL = 1e-3
+# What is found before anything is: slope, error, step, round-off, and whether f is bent.
+_NOTHING: Numbers = (math.nan, math.inf, 0.0, math.inf, 0.0)
 # A direction: no further first step. Else 1 is to larger ones, -1 to smaller ones, 0 neither yet.
 _DONE = 2
 
@@ -214,15 +218,16 @@ def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -
     return (new_slope, new_error, h, rough, 0.0) if new_error < error else best
 
 
-# Longer than other functions: a state machine whose branches share all that they know, a dozen variables.
-# A function of a branch would take and return nearly all of these.
-def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:  # noqa: C901, so too
-    """Return the derivative, its error, the step, the round-off there, and a flag, for a first step or 0."""
-    value, noise, least, is_free = place[3], 0.0, 0.0, first == 0.0
-    scale = max(abs(value), _LEAST) if value != 0.0 else 1.0
-    first, side, direction = begin(place, _FIRST * scale if is_free else first)
-    best: Numbers = (math.nan, math.inf, 0.0, math.inf, 0.0)
-    near, line, origin, is_rough = best, best, first, False
+# Longer than other functions: its branches share nearly all that they know.
+def search(place: Spot, start: Start, noise: float, goals: tuple[float, float], work: Work) -> Found:
+    """Return the best of the tableaus by some first steps, the line next to x, the last steps, and the noise of f.
+
+    ``start = first, scale, side, direction, is_free``, the last for a first step of our own. The best is ``slope,
+    error, step, round_off, is_bent``, the line is what `residual` takes, and the steps are those of the start, and the
+    first step of all.
+    """
+    first, scale, side, direction, is_free = start
+    best, line, origin, least, is_rough = _NOTHING, _NOTHING, first, 0.0, False
     for _ in range(_ATTEMPTS):
         if direction == _DONE:
             break
@@ -233,14 +238,12 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
             continue
         if is_free and direction == 0 and scale < 1.0 and abs(slope) <= error <= 64.0 * rough:
             # Not a digit: x says nothing of the length on which f changes.
-            scale, first, origin, noise = 1.0, _FIRST, _FIRST, max(noise, quantum)
-            best = math.nan, math.inf, 0.0, math.inf, 0.0
+            first, scale, origin, noise, best = _FIRST, 1.0, _FIRST, max(noise, quantum), _NOTHING
             continue
         nearer, is_known = 0.0, noise > 0.0 or direction > 0
         if not is_known and quantum == 0.0:
             found = slope, error, bend, float(side), KNOWN_BEND if side == 0 else ROUGH_BEND
-            foreseen = foresee(work, slope, CLOSE * first / last)
-            quantum, nearer, least = look_near(spot, first, found, foreseen)
+            quantum, nearer, least = look_near(spot, first, found, foresee(work, slope, CLOSE * first / last))
         if nearer > 0.0:
             error = max(error, 2.0 * quantum / h) if quantum > 0.0 else math.inf
         error = max(error, least)
@@ -251,21 +254,31 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
                 noise, is_rough = quantum, direction > 0
                 continue
         if is_new:
+            best = slope, error, h, rough, 1.0 if abs(bend) * first > 64.0 * rough else 0.0
             line = slope, error, bend if abs(bend) * h > 8.0 * rough else 0.0, float(side), ROUGH_BEND
-        best = (slope, error, h, rough, 1.0 if abs(bend) * first > 64.0 * rough else 0.0) if is_new else best
         goal = goals[0], goals[1], place[5], nearer
         first, direction = next_first((first, scale), direction, is_new, best, (error, rough), goal)
         direction = _DONE if is_rough else direction  # noise that grows with the distance remains as large beside it
-        if direction == _DONE and noise == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
-            noise = tooth(spot, best[2], origin, line)
-            if noise > 0.0:
-                near, best, first, direction = best[:4] + (noise,), near, origin, 0  # noqa: RUF005
-    spot, steps = place + (noise,), (first, scale if is_free else 1.0)  # noqa: RUF005
-    best = look_far(spot, steps, side, best, work)
+    return best, line, (first, scale, side, origin), noise
+
+
+def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
+    """Return the derivative, its error, the step, the round-off there, and a flag, for a first step or 0."""
+    is_free = first == 0.0
+    scale = max(abs(place[3]), _LEAST) if place[3] != 0.0 else 1.0
+    first, side, direction = begin(place, _FIRST * scale if is_free else first)
+    best, line, steps, noise = search(place, (first, scale, side, direction, is_free), 0.0, goals, work)
+    near, jump, origin, (first, scale, side, _) = _NOTHING, 0.0, steps[3], steps
+    if noise == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
+        jump = tooth(place + (0.0,), best[2], origin, line)  # noqa: RUF005
+    if jump > 0.0:
+        near, start = best, (origin, scale, side, 0, is_free)
+        best, _, (first, scale, side, _), noise = search(place, start, jump, goals, work)
+    best = look_far(place + (noise,), (first, scale if is_free else 1.0), side, best, work)  # noqa: RUF005
     # Where both agree, or the saw has few teeth, some jumps may have been met, beside which the slope next to x is
     # right: within the difference.
     apart = abs(best[0] - near[0])
-    if near[1] < math.inf and not (apart > best[1] + near[1] and apart * origin > looks.TEETH * near[4]):
+    if near[1] < math.inf and not (apart > best[1] + near[1] and apart * origin > looks.TEETH * jump):
         return near[0], max(near[1], apart), near[2], near[3], 0.0
     return best
 
@@ -275,6 +288,6 @@ def linked(decorate: Decorator) -> Any:
     names = vars(looks) | globals()
     near = quotient, tooth, look_near, roughness, looks.third_difference, looks.residual, looks.jump_between, looks.edge
     own = looks.explain, looks.hidden_slope, refine, foresee, tableau, begin, retreat, is_better, next_first, look_far
-    for function in (*near, *own, estimate):
+    for function in (*near, *own, search, estimate):
         names[function.__name__] = decorate(FunctionType(function.__code__, names, function.__name__))
     return names["estimate"]

@@ -11,22 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import driver
+from . import containers, driver
 from .arguments import FLOAT64, describe, plain_numbers, real_array, real_number
 from .bounds import storable
-from .containers import (
-    Container,
-    OfFlat,
-    OfOneArray,
-    in_order,
-    is_array,
-    is_labelled,
-    is_tree,
-    joined,
-    leaves,
-    named,
-    renewed,
-)
 from .driver import Progress, Workers, differentiate
 from .gradient import with_value
 from .loops import Directions, Floats, Indices
@@ -74,18 +61,18 @@ class Sides:
         self.workers: Workers = 1
         self.is_small = False
         is_python = isinstance(self.objective, PythonObjective)
-        self.is_tree = is_tree(x) or (is_labelled(x) and is_python)
+        self.is_tree = containers.is_tree(x) or (containers.is_labelled(x) and is_python)
         if self.is_tree and not is_python:
             raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
-        self.whole_x = whole = Container(x)
+        self.whole_x = whole = containers.Container(x)
         self.x, self.views, self.copies, self.places = whole.arrays, whole.views, whole.copies, whole.places
         self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
-        self.of_all = OfFlat(whole, list(self.x.values()), f)
+        self.of_all = containers.OfFlat(whole, list(self.x.values()), f)
         self.plain = self.objective if driver.is_perturbed(self.objective) else PythonObjective(f)
         self.is_shared = hasattr(getattr(self.objective, "f", None), "_hessian") and not is_python
         self.is_planned = any(part is not None for part in plan)
         self.size, self.counts = whole.size, [array.size for array in self.x.values()]
-        self.flat = joined(np.asarray(array, np.float64) for array in self.x.values())
+        self.flat = containers.joined(np.asarray(array, np.float64) for array in self.x.values())
         self.given = self._given(plan[0])
         self.bounds, self.ends = whole.own(plan[1], "bounds"), self._ends(plan[1])
 
@@ -117,7 +104,7 @@ class Sides:
         """Return what a function returns at the point; ValueError if it writes to it."""
         point, args = self.point, self.args
         if self.is_tree:
-            return self.whole_x.protected(lambda: gradient(renewed(point), *args))
+            return self.whole_x.protected(lambda: gradient(containers.renewed(point), *args))
         return PythonObjective(gradient).returned(point, args)
 
     def _ends(self, bounds: Any) -> tuple[Any, Any]:
@@ -140,7 +127,7 @@ class Sides:
         size = np.abs(self.flat)
         usual = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(size), size, 1.0), 1.0)
         # Powers of 2: where f stores x in fewer digits, x + h and x - h are rounded alike.
-        steps: Floats = np.exp2(np.rint(np.log2(usual)))
+        steps = np.exp2(np.rint(np.log2(usual)))
         for name, given in self.given.items():
             steps[self.places[name]] = given
         steps = np.where(steps < self.least / 16.0, self.least, steps)  # those that are lost in the rounding of x
@@ -156,8 +143,7 @@ class Sides:
     def least(self) -> Floats:
         """The smallest step of each coordinate: four of the spacings of what x stores; 0 where no step moves it."""
         eps = np.repeat([resolution(array) for array in self.x.values()], self.counts)
-        least: Floats = 4.0 * eps * np.where(np.isfinite(self.flat), np.abs(self.flat), 0.0)
-        return least
+        return np.asarray(4.0 * eps * np.where(np.isfinite(self.flat), np.abs(self.flat), 0.0))
 
     @cached_property
     def farthest(self) -> Floats:
@@ -170,11 +156,18 @@ class Sides:
 
     def room(self) -> Floats:
         """Return 1 for each coordinate that may move along a direction, and 0 next to a bound."""
-        return np.asarray(np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat) >= _ROOM * self.steps, FLOAT64)
+        return np.asarray(~(np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat) < _ROOM * self.steps), FLOAT64)
 
-    def reach(self, vectors: Floats) -> Floats:
-        """Return how far x may move along each vector, on both sides, within the bounds."""
-        room = np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat)
+    @cached_property
+    def centre(self) -> Floats:
+        """The way from x to a point next to it from which all coordinates may move both ways, within the bounds."""
+        below, above = self.flat - self.ends[0], self.ends[1] - self.flat
+        room = np.fmin(_ROOM * self.steps, 0.5 * (below + above))
+        return np.asarray(np.fmax(room - below, 0.0) - np.fmax(room - above, 0.0))
+
+    def reach(self, vectors: Floats, way: Any = 0.0) -> Floats:
+        """Return how far x, or a point that way from it, may move both ways along each vector within the bounds."""
+        room = np.fmin(self.flat - self.ends[0] + way, self.ends[1] - self.flat - way)
         lengths = np.where(vectors == 0.0, math.inf, _SPARE * room / np.abs(vectors))
         return np.asarray(lengths.min(axis=1, initial=math.inf))
 
@@ -185,8 +178,8 @@ class Sides:
         if not self.is_tree:
             return objective, objective.place(self.point, self.args)[0], self.args
         if name is not None:
-            return PythonObjective(OfOneArray(self.f, self.whole_x, name, self.args)), self.x[name], ()
-        return PythonObjective(self.of_all), joined(self.views.values()), self.args
+            return PythonObjective(containers.OfOneArray(self.f, self.whole_x, name, self.args)), self.x[name], ()
+        return PythonObjective(self.of_all), containers.joined(self.views.values()), self.args
 
     def quotients(
         self, name: str, own: Indices, factor: Any, progress: Progress = False, scheme: SchemeName = "central"
@@ -217,13 +210,9 @@ class Sides:
         above, below = (_where_defined(ask, own) for ask in asked)
         return 0.5 * above + 0.5 * below, above - below  # their sum may overflow
 
-    def quotients_along(self, vectors: Floats, steps: Floats, progress: Progress) -> Floats:
-        """Return the central quotients along vectors over all arrays."""
-        return self.values(_moves(vectors, steps), (1.0, -1.0), progress=progress) / (2.0 * steps)
-
     def along(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats]:
         """Return slopes and jumps of f along vectors over all arrays."""
-        asked = (lambda own, h=h: self.values(_moves(vectors[own], h[own])) for h in (steps, -steps))
+        asked = (lambda own, h=h: self.values(moves(vectors[own], h[own])) for h in (steps, -steps))
         above, below = (_where_defined(ask, np.arange(len(steps))) for ask in asked)
         return (above - below) / (2.0 * steps), (above - 2.0 * self.value + below) / steps
 
@@ -260,7 +249,7 @@ class Sides:
             stored = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits)
             is_free = (low <= stored) & (stored <= high) & np.isfinite(stored)
             moves = np.where(is_free, stored - self.flat, 0.0)
-            if moves.any() and self._values_along(moves, [1.0])[0] == self.value:
+            if moves.any() and self._values_along([moves])[0] == self.value:
                 return float(np.ldexp(np.abs(self.whole).max(), 1 - bits))
         return 0.0
 
@@ -269,13 +258,17 @@ class Sides:
         return np.random.default_rng(0).choice([-1.0, 1.0], (3, self.size))
 
     def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0, jumps: bool = True) -> float:
-        line = self.untied(signs * steps * self.room())
-        farthest = self.reach(line[np.newaxis])[0]
-        return noise_of(lambda places: self._values_along(line, places), self.value, growths, farthest, jumps)
+        line, way = self.untied(signs * steps), self.centre
+        line = np.where(line == 0.0, steps, line)  # signs of elements that share memory may cancel
+        base = self._values_along([way])[0] if way.any() else self.value
+        farthest = self.reach(line[np.newaxis], way)[0]
+        return noise_of(
+            lambda places: self._values_along([way + place * line for place in places]), base, growths, farthest, jumps
+        )
 
-    def _values_along(self, line: Floats, places: list[float]) -> Floats:
-        """Return f at multiples of a line through x, one after another: a line may be long, and leave where f is."""
-        asked = (lambda _, place=place: self.values(_moves(line[np.newaxis], np.array([place]))) for place in places)
+    def _values_along(self, ways: list[Floats]) -> Floats:
+        """Return f at some points by the ways from x, one after another: a way may be long, and leave where f is."""
+        asked = (lambda _, way=way: self.values(along_rows(way[np.newaxis])) for way in ways)
         return np.concatenate([_where_defined(ask, np.zeros(1, np.intp)) for ask in asked])
 
     def untied(self, vectors: Floats) -> Floats:
@@ -296,7 +289,8 @@ def _where_defined(ask: Callable[[Indices], Floats], own: Indices) -> Floats:
     )
 
 
-def _moves(vectors: Floats, steps: Floats) -> Directions:
+def moves(vectors: Floats, steps: Floats) -> Directions:
+    """Return directions along vectors, of these lengths."""
     return along_rows(vectors * steps[:, np.newaxis])
 
 
@@ -313,8 +307,8 @@ def rms(array: NDArray[Any]) -> float:
 def _parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "") -> Iterator[NDArray[Any]]:
     """Yield the parts of the candidate as copies, since f may change them, in the order of the leaves of x."""
     label = f"gradient{path}"
-    if not is_tree(x):
-        in_order(x, **{label: gradient})
+    if not containers.is_tree(x):
+        containers.in_order(x, **{label: gradient})
         yield _part(gradient, next(held).shape, label)
         return
     if isinstance(x, Mapping):
@@ -334,14 +328,14 @@ def _parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "
 
 def _shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
     """Return a line on parts of the candidate that share memory where those of x do not: one was overwritten."""
-    held = {named(path): part for path, part in leaves(gradient) if isinstance(part, np.ndarray)}
+    held = {containers.named(path): part for path, part in containers.leaves(gradient) if isinstance(part, np.ndarray)}
     pairs = [(a, b) for a, b in combinations(held, 2) if np.may_share_memory(held[a], held[b])]
     apart = [pair for pair in pairs if set(pair) <= set(x) and not np.may_share_memory(x[pair[0]], x[pair[1]])]
     return [f"the candidate's {a} and {b} share memory: was one overwritten by the other?" for a, b in apart[:1]]
 
 
 def _part(part: Any, shape: tuple[int, ...], label: str) -> NDArray[Any]:
-    if isinstance(part, tuple) and any(map(is_array, part)):
+    if isinstance(part, tuple) and any(map(containers.is_array, part)):
         raise TypeError(
             f"{label} must be one array of shape {shape}, got a tuple of {len(part)}, as of a value and a gradient; "
             f"pass the part that is the gradient"

@@ -143,7 +143,8 @@ def check_pairs(problem: Any, found: Floats, mixed: Floats, pairs: tuple[Indices
     everything = Directions(np.array([0, n]), np.arange(n), sides * problem.steps)
     (along,), _ = problem.differences(everything, np.array([problem.inside.all()]))
     with np.errstate(all="ignore"):
-        size, relative = np.abs(found).sum() + np.abs(mixed).sum(), np.abs(problem.steps) / scales(problem.plain)
+        size = np.abs(found).sum() + np.abs(mixed).sum()
+        relative = np.abs(problem.steps) / np.maximum(scales(problem.plain), problem.small)
         # Of the terms of f, which may cancel in it, the second derivatives tell the size.
         terms = np.sum(np.abs(found) / relative**2) + np.sum(np.abs(mixed) / relative[i] / relative[j])
         rounding = _SUMMED * problem.eps * (abs(at_x) + terms)

@@ -12,6 +12,7 @@ import pytest
 from problems import compiled, interrupt_at, needs_jit
 
 from numgrad import MultiLayerNet, assert_gradient, check_gradient, reference, simpleNet
+from numgrad.noise import noise_of
 from numgrad.sides import Sides
 
 BATCH = 20
@@ -986,6 +987,92 @@ def test_a_penalty_beside_few_digits(rounded, directions):
         assert check_gradient(f, right, w, directions=directions, rng=0), seed
         for wrong in (penalty, 2 * right, -right):
             assert not check_gradient(f, wrong, w, directions=directions, rng=0), seed
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, math.inf)])
+def test_noise_is_measured_where_arrays_share_memory(bounds):
+    for n in range(1, 9):
+        shared = np.zeros(n)
+        x = {"a": shared, "b": shared}
+
+        def f(x):
+            return round(float(np.sum(np.exp(x["a"]) + np.exp(2.0 * x["b"]))), 6)
+
+        for slope, passes in ((3.0, True), (0.0, False), (-3.0, False)):
+            candidate = {"a": np.full(n, slope), "b": np.full(n, slope)}
+            assert check_gradient(f, candidate, x, bounds=bounds).ok == passes, (n, slope)
+        assert not shared.any()
+
+
+FEW_DIGITS = {"float32": lambda v: float(np.float32(v)), "6 digits": lambda v: round(v, 6)}
+
+
+@pytest.mark.parametrize("digits", FEW_DIGITS)
+def test_noise_is_measured_where_all_coordinates_are_at_a_bound(digits):
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        a, b = rng.uniform(0.5, 2.0, (2, int(rng.integers(1, 6))))
+
+        def f(x, a=a, b=b):
+            assert (x >= 0.0).all()
+            return FEW_DIGITS[digits](float(np.sum(a * np.exp(b * x))))
+
+        x, right, options = np.zeros(len(a)), a * b, {"bounds": (0.0, math.inf)}
+        assert check_gradient(f, right, x, **options), seed
+        for wrong in (-right, 0.0 * right, 2.0 * right):
+            assert not check_gradient(f, wrong, x, **options), seed
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_few_digits_between_narrow_bounds(dtype):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(2, 6))
+        a, b = rng.uniform(0.5, 2.0, (2, n))
+        x = rng.uniform(-2.0, 2.0, n).astype(dtype)
+        below, above = 10.0 ** rng.uniform(-6, 1, (2, n))
+        low, high = x - np.where(rng.random(n) < 0.4, 0.0, below), x + above
+        seen = []
+
+        def f(z, a=a, b=b, seen=seen):
+            seen.append(z.astype(np.float64))
+            return round(float(np.sum(a * np.sin(b * seen[-1]))), 7)
+
+        check = check_gradient(f, a * b * np.cos(b * x.astype(np.float64)), x, bounds=(low, high))
+        assert check.verdict in {"passed", "too noisy to judge"}, seed
+        assert (low <= np.min(seen, axis=0)).all()
+        assert (np.max(seen, axis=0) <= high).all()
+
+
+@pytest.mark.parametrize("inside", [np.float64, np.float32, np.float16])
+def test_directions_of_float16(inside):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = rng.uniform(-2, 2, int(rng.integers(2, 10))).astype(np.float16)
+        right = np.cos(x.astype(np.float64))
+
+        def f(x):
+            return np.sum(np.sin(x.astype(inside)))
+
+        assert check_gradient(f, right, x, directions=5, rng=seed), seed
+        for wrong in (-right, 0 * right):
+            assert not check_gradient(f, wrong, x, directions=5, rng=seed), seed
+
+
+def test_a_coordinate_that_is_not_a_number_is_at_no_bound():
+    check = check_gradient(np.sum, np.ones(2), np.array([1.0, math.nan]), directions=3, rng=0)
+    assert not check
+    assert not any("bound" in hint for hint in check.hints)
+
+
+def test_a_bend_that_begins_in_the_rounding_ends_no_search_for_jumps():
+    for bend in np.geomspace(1e-25, 1e-21, 40):
+
+        def values(places, bend=bend):
+            t = np.array(places)
+            return 6.5 + 2.5e-12 * t + bend * t * t + 1e-3 * np.floor(1e-9 * t + 0.4)
+
+        assert noise_of(values, 6.5) > 5e-5, bend
 
 
 def test_a_kink_is_no_noise():

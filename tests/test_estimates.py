@@ -375,3 +375,12 @@ def test_longdouble_keeps_its_digits(estimate):
     found = estimate(lambda x: float(np.sum(x * x)), x)
     assert x.tobytes() == before
     assert np.allclose(found.value, 2 * np.eye(2) if found.value.ndim == 2 else 2 * x.astype(float))
+
+
+@pytest.mark.parametrize("estimate", [estimate_gradient, estimate_hessian])
+def test_tiny_derivatives_raise_no_underflow_of_the_package(estimate):
+    with np.errstate(all="raise"):
+        found = estimate(lambda x: 1e-305 * math.sin(x[0] * x[1]), np.array([1.0, 2.0]))
+        assert found._repr_html_()
+        assert str(found)
+    assert (found.error < 1e-305).all()

@@ -937,3 +937,22 @@ def test_further_arguments_reach_f(route):
     gradient = compiled_once(scaled_gradient)
     assert hessian_vector_product(f, x, np.ones(2), args=(2.0,), gradient=gradient) == pytest.approx([28.0, 12.0])
     assert numerical_gradient(f, x, args=(2.0,)) == pytest.approx([48.0, 18.0])
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e-3, 1e-6])
+def test_a_missing_pair_is_found_where_coordinates_are_small(scale):
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        x, b = scale * rng.uniform(-2.0, 2.0, 5), rng.uniform(0.5, 2.0, 5)
+
+        def f(x, b=b):
+            return float(np.sum(b * np.cos(x)) + np.sin(x[0] * x[1]) + math.exp(0.3 * x[2] - x[3]))
+
+        pattern = np.eye(5, dtype=bool)
+        pattern[[0, 1, 2, 3], [1, 0, 3, 2]] = True
+        numerical_hessian(f, x, sparsity=pattern)
+        for i, j in ((0, 1), (2, 3)):
+            less = pattern.copy()
+            less[[i, j], [j, i]] = False
+            with pytest.raises(ValueError, match="sparsity is too small"):
+                numerical_hessian(f, x, sparsity=less)
