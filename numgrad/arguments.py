@@ -320,11 +320,11 @@ def imaginary_part(value: Any) -> float:
     return number.imag - (number.real - number.real)  # so that the sign of a zero stays
 
 
-def raise_argument_changed() -> None:
-    """Raise the ValueError of an f that writes to its argument."""
+def raise_argument_changed(it: str = "f") -> None:
+    """Raise the ValueError of a function, called `it`, that writes to its argument."""
     raise ValueError(
-        "f writes to its argument, so that its values are not those of the points that were asked for; let f work on "
-        "a copy, x.copy()"
+        f"{it} writes to its argument, so that its values are not those of the points that were asked for; let {it} "
+        f"work on a copy, x.copy()"
     )
 
 

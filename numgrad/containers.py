@@ -270,11 +270,11 @@ class Container:
         each = ((OfOneArray(f, self, name, args), memory, name, self.places[name].start) for name, memory in arrays)
         return self.protected(lambda: [work(*own) for own in each])  # type: ignore[no-any-return]
 
-    def protected(self, work: Callable[[], Any]) -> Any:
-        """Return what `work` returns; all arrays are restored after any exit; ValueError if f has written to any."""
+    def protected(self, work: Callable[[], Any], it: str = "f") -> Any:
+        """Return what `work` returns; all arrays are restored after any exit; ValueError if `it` has written to any."""
         found, unchanged = preserving(list(self.arrays.values()), lambda _: work())
         if not unchanged:
-            raise_argument_changed()
+            raise_argument_changed(it)
         return found
 
 

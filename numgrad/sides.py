@@ -102,10 +102,8 @@ class Sides:
 
     def _called(self, gradient: Callable[..., Any]) -> Any:
         """Return what a function returns at the point; ValueError if it writes to it."""
-        point, args = self.point, self.args
-        if self.is_tree:
-            return self.whole_x.protected(lambda: gradient(containers.renewed(point), *args))
-        return PythonObjective(gradient).returned(point, args)
+        point = containers.renewed(self.point) if self.is_tree else self.point
+        return self.whole_x.protected(lambda: gradient(point, *self.args), "the gradient of f")
 
     def _ends(self, bounds: Any) -> tuple[Any, Any]:
         """Return the outermost numbers within the bounds that x stores: what lies between stays between."""

@@ -1059,6 +1059,20 @@ def test_directions_of_float16(inside):
             assert not check_gradient(f, wrong, x, directions=5, rng=seed), seed
 
 
+@pytest.mark.parametrize("x", [np.array([1.0, 2.0, 3.0]), [1.0, 2.0, 3.0], {"w": np.array([1.0, 2.0, 3.0])}], ids=str)
+def test_a_gradient_that_writes_to_its_argument_is_named(x):
+    def part(x):
+        return x["w"] if isinstance(x, dict) else x
+
+    def gradient(x):
+        slopes = np.multiply(2.0, part(x), out=part(x))
+        return {"w": slopes} if isinstance(x, dict) else slopes
+
+    with pytest.raises(ValueError, match="the gradient of f writes to its argument"):
+        check_gradient(lambda x: np.sum(part(x) ** 2), gradient, x)
+    assert list(part(x)) == [1.0, 2.0, 3.0]
+
+
 def test_a_coordinate_that_is_not_a_number_is_at_no_bound():
     check = check_gradient(np.sum, np.ones(2), np.array([1.0, math.nan]), directions=3, rng=0)
     assert not check
