@@ -346,6 +346,52 @@ def test_rows_that_see_each_other_are_named(kind, batch):
             use()
 
 
+@pytest.mark.parametrize("size", [1e3, 1e9, 1e14, 1e20, 1e30])
+def test_small_inputs_beside_large_ones_of_a_sample_keep_their_digits(size):
+    rng = np.random.default_rng(62)
+    for _ in range(20):
+        x, W, t, rows = problem(rng, batch=3, inputs=4, columns=2)
+        x[:, 0] *= size
+        W[0] /= size
+        found = numerical_gradient(LayerObjective(x, rows["squares"], (t,)), W)
+        exact = x.T @ (2.0 * (x @ W - t[:, None])) / 3
+        # Values of 1e4 carry some ten roundings.
+        assert np.abs(found - exact)[1:].max() < 10 * EPS * 1e4 / 1e-4 + 1e-9 * np.abs(exact[1:]).max()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_that_are_small_differences_may_round_otherwise_in_another_call(dtype):
+    x, W, *_ = problem(60)
+    W[:, -1] = 1e-6 * W[:, -1] - W[:, :-1].sum(axis=1)
+
+    def rows(z):  # adds in another order, as a product of matrices of another size does
+        order = 1 if len(z) == len(x) else -1
+        return sum(z.astype(dtype).T[::order])
+
+    assert np.abs(rows(x @ W)).max() < 1e-5 < np.abs(x @ W).max()
+    found = numerical_gradient(LayerObjective(x, rows), W, 1e-2)
+    assert np.abs(found - x.mean(axis=0)[:, None]).max() < 10 * np.finfo(dtype).eps / 1e-2
+
+
+@pytest.mark.parametrize("size", [1e-310, 1e-200, 1.0])
+@pytest.mark.parametrize("weight", [1e-200, 1e-120, 1.0])
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_underflows_is_as_good_as_zero_whatever_numpy_is_to_do(size, weight, bias):
+    x, W, t, rows = problem(61, inputs=4, columns=3)
+    with np.errstate(under="ignore"):
+        x[1:] *= size
+        W = np.concatenate([W, W[:1]] if bias else [W]) * weight
+        f = LayerObjective(x, rows["tanh"], (t,), bias=bias)
+        expected = f(W), numerical_gradient(f, W).tobytes()
+    with np.errstate(under="raise"):
+        f = LayerObjective(*(f.x, f.rows, f.data), bias=bias)
+        assert (f(W), numerical_gradient(f, W).tobytes()) == expected
+        f.verify(W)
+        check_gradient(f, np.zeros(W.shape), W)
+        for options in ({"coordinates": [1, 5]}, {"h": 1e-2}, {"scheme": "central4"}, {"workers": 2}):
+            assert np.isfinite(numerical_gradient(f, W, **options)).all()
+
+
 def test_layer_normalisation_is_independent():
     x, W, *_ = problem(18)
 

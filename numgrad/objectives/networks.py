@@ -192,19 +192,18 @@ class HiddenLayer(LayerObjective):
         super().__init__(x, rows, data, bias=True)
         self._act, self._after, self._asks = act, after, False
 
-    def _near(self, W: Floats, inputs: Floats, block: slice) -> tuple[Floats, int, Callable[..., Any]]:  # noqa: N803
-        (V, c), z, data = self._after, inputs @ W, [array[block] for array in self.data]  # noqa: N806
-        a = self._act(z)
+    def _mover(self, z: Floats) -> tuple[int, Callable[..., Floats]]:
+        (V, c), a = self._after, self._act(z)  # noqa: N806
         y, flat_z, flat_a = a @ V + c, z.reshape(-1), a.reshape(-1)
 
-        def near(b: Indices, j: Indices, u: Floats) -> Floats:
+        def moved(b: Indices, j: Indices, u: Floats) -> Floats:
             at = b * z.shape[1] + j
             points = V.take(j, axis=0)
             points *= (self._act(flat_z[at] + u) - flat_a[at])[:, np.newaxis]
             points += y.take(b, axis=0)
-            return self._values(points, [array[b] for array in data])
+            return points
 
-        return z, self._length(y), near
+        return y.shape[1], moved
 
 
 class NetObjective:

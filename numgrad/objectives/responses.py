@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import ALL_COORDINATES
+from ..arguments import ALL_COORDINATES, underflowing
 from ..loops import Floats, Indices
 from ..points import EPS, resolution
 
@@ -81,6 +81,9 @@ _PROPORTIONAL = 0.15
 SUM_ROUNDINGS = 8.0
 # Own steps that are made at a time: 16 arrays of 512 KiB.
 OWN_STEPS = 2**16
+# Relative difference of a row's values in two companies that is no rounding: 5e5 roundings of float64.
+# Fixed by test_rows_that_see_each_other_are_named in tests/test_rows.py.
+COMPANY = 1e-10
 
 
 def _fits() -> list[tuple[Floats, Floats, Floats]]:
@@ -137,9 +140,8 @@ class Block:
     def power(self, k: int) -> Floats:
         """Return ``t**k``, of shape (samples, inputs), for the inputs in units of the largest of the sample."""
         if k not in self.powers:
-            with np.errstate(under="ignore"):  # what is as good as zero
-                t = self.inputs / self.unit
-                self.powers[k] = t if k == 1 else self.power(k - 2) * t * t
+            t = self.inputs / self.unit
+            self.powers[k] = t if k == 1 else self.power(k - 2) * t * t
         return self.powers[k]
 
     def differences(self, columns: Indices, h: float) -> Floats:
@@ -353,7 +355,46 @@ class Fit(NamedTuple):
 
 
 def _misfit(m: int, odd: Floats, even: Floats) -> Floats:
-    """Return how far the odd and the even part at node m are from what those before predict."""
+    """Return how far the odd and the even part at node m are from what those before predict, but for chance.
+
+    No part is known to less than the rounding of the even one, which is that of values far from those at z.
+    """
     _, next_odd, next_even = FITS[m - 1]
-    misfit: Floats = np.maximum(np.abs(odd[m] - next_odd @ odd[:m]), np.abs(even[m] - next_even @ even[:m]))
-    return misfit
+    misfit = np.maximum(np.abs(odd[m] - next_odd @ odd[:m]), np.abs(even[m] - next_even @ even[:m]))
+    return np.maximum(misfit, EPS * np.abs(even[0]))  # type: ignore[no-any-return]
+
+
+@underflowing
+def check_independent(
+    values: Callable[..., NDArray[Any]], product: Callable[[], Floats], data: list[NDArray[Any]]
+) -> None:
+    """Raise a ValueError if rows are random, or if the value of a sample depends on the others of a call.
+
+    Half of the samples at a time are evaluated in another order, and together with many neighbours of one of them.
+    What gives `values` of z and data may write them to one buffer each time.
+    """
+    rng, z = np.random.default_rng(0), product()
+    first, again = (values(z.copy(), [array.copy() for array in data]).copy() for _ in range(2))
+    if first.tobytes() != again.tobytes():
+        raise ValueError("rows is random: two calls with the same z differ; is it dropout? make it deterministic")
+    order, near = rng.permutation(len(z)), max(4, len(z))
+    for half in filter(len, (order[: len(z) // 2], order[len(z) // 2 :])):
+        company = np.concatenate([np.repeat(half[0], near), half])
+        points = z[company]
+        points[:near] += 0.1 * (1.0 + np.abs(z[half[0]])) * rng.standard_normal((near, z.shape[1]))
+        try:
+            with np.errstate(all="ignore"):
+                found = values(points, [array[company] for array in data])
+        except (IndexError, ValueError) as error:
+            raise ValueError(
+                f"rows must take any number of samples, but not {len(company)} in place of {len(z)}: pass what "
+                f"belongs to the samples, such as labels, as data=(t,) ({type(error).__name__}: {error})"
+            ) from error
+        eps, sizes = resolution(found), [np.abs(part[np.isfinite(part)]).max(initial=0.0) for part in (first, z)]
+        # Values may be small differences of terms as large as z.
+        tolerance = max(COMPANY, 100.0 * eps) * sizes[0] + 64 * eps * sizes[1]
+        if (np.abs(found[near:] - first[half]) > tolerance).any():
+            raise ValueError(
+                "the rows are not independent: the value of a sample depends on the others of the call; is it "
+                "batch normalisation, or a sum or mean over the batch? pass a plain function, lambda W: ..."
+            )
