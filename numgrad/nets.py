@@ -174,8 +174,7 @@ class simpleNet:  # noqa: N801, the book's name
         rows, weights = self._operands(x)
         if not (rows.dtype is FLOAT64 is weights.dtype):  # sums of small integers and of float16 would overflow
             rows, weights = plain(rows), plain(weights)
-        logits: Floats = _dot(rows, weights)
-        return logits
+        return _dot(rows, weights)
 
     def _operands(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return `x` as one sample or a batch of samples that fit `W`, and `W`."""

@@ -331,8 +331,7 @@ class Block:
         moves, finite = self.moves[b, j], np.isfinite(self.base)[b]
         known = finite | (moves & np.isfinite(odd[:2]).any(axis=0))
         found[~moves], found[~known] = 0.0, math.nan
-        goes_on: Flags = moves & known
-        return goes_on
+        return moves & known  # type: ignore[no-any-return]
 
 
 class Slopes(NamedTuple):
