@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # the name of a file may hold what the encoding of the output lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, code, failure = parser.parse_args(arguments), 0, ""
     try:
         with _Interrupts():
             code = int(options.run(options) or 0)
@@ -50,18 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         code = 141
     except (OSError, ImportError, MemoryError, argparse.ArgumentTypeError) as error:
-        _leave_output()
-        parser.error(str(error) or type(error).__name__)
-    _leave_output()
-    return code
-
-
-def _leave_output() -> None:
-    """Flush the output, or drop what cannot be written, so that the exit of Python does not try again."""
+        failure = str(error) or type(error).__name__
     try:
         print(end="", flush=True)
-    except OSError:
+    except OSError:  # dropped, so that the exit of Python does not try again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if failure:
+        parser.error(failure)
+    return code
 
 
 class _Interrupts:
