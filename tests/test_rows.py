@@ -402,6 +402,25 @@ def test_layer_normalisation_is_independent():
     assert_is_the_plain_loop(x, W, rows, (), 1e-4)
 
 
+@pytest.mark.parametrize("columns", [1, 2, 5, 31, 33, 61, 74, 97])
+def test_groups_are_few_whatever_the_number_of_columns(columns):
+    x, W, t, rows = problem(64, columns=columns)
+    f, units = LayerObjective(x, rows["squares"], (t,)), []
+
+    def engine(function, tasks):
+        units.extend(task.stop - task.start for task in tasks)
+        return map(function, tasks)
+
+    found, exact = numerical_gradient(f, W), x.T @ (2.0 * (x @ W - t[:, None])) / len(x)
+    assert np.abs(found - exact).max() < 1e-9 * np.abs(exact).max()
+    f.verify(W)
+    for workers in (2, engine):
+        assert numerical_gradient(f, W, workers=workers).tobytes() == found.tobytes()
+    assert sum(units) == max(min(columns, 2), -(-columns // 32))
+    chosen = np.random.default_rng(65).integers(0, W.size, 7)
+    assert numerical_gradient(f, W, coordinates=chosen).tobytes() == found.reshape(-1)[chosen].tobytes()
+
+
 X = np.random.default_rng(5).standard_normal((6, 2))
 
 

@@ -159,6 +159,7 @@ class LayerObjective:
             rule = Rule(make_central, (h,))
             sweep = own.sweep(point, (), rule, ALL_COORDINATES, whole)
             sweep.run_range(None, 0, sweep.size)
+            sweep.finish()
             PythonObjective(self).at_once(point, (), rule, chosen, plain)
             found = whole[chosen]
             error = np.abs(found - plain) - sweep.tolerance(h, np.abs(whole).max())
@@ -326,7 +327,7 @@ class _Layer:
 class _LayerSweep(Sweep):
     """Groups of columns as units.
 
-    `out` has the shape (groups, inputs, columns of a group): a view of the result.
+    `out` has the shape (groups, inputs, columns of a group): a view of the result, if all groups have one width.
     """
 
     is_grouped = value_cancels = True
@@ -336,14 +337,15 @@ class _LayerSweep(Sweep):
         f, (inputs, columns) = self.objective.f, self.x.shape
         self.chosen, self.terms = members_of(self.where), central_parts(self.rule, self.where, "a layer objective")
         self.objective.check(self.x)
-        widest = max(1, min(GROUP, -(-columns // GROUPS)))
-        self.width = width = next(width for width in range(widest, 0, -1) if columns % width == 0)
-        self.groups = np.arange(columns // width)
-        if len(self.chosen):
-            self.groups = np.unique(self.chosen % columns // width)
-            self.out = np.empty((len(self.groups), inputs, width))
+        # Of nearly one width: a prime number of columns, each a group, would take three times as long.
+        # Fixed by test_groups_are_few_whatever_the_number_of_columns in tests/test_rows.py.
+        self.width = width = -(-columns // max(GROUPS, -(-columns // GROUP)))
+        is_all, count = not len(self.chosen), -(-columns // width)
+        self.groups = np.arange(count) if is_all else np.unique(self.chosen % columns // width)
+        if is_all and columns % width == 0:
+            self.out = self.result.reshape(inputs, count, width).transpose(1, 0, 2)
         else:
-            self.out = self.result.reshape(inputs, -1, width).transpose(1, 0, 2)
+            self.out = np.zeros((len(self.groups), inputs, width))
         self.size, self.throughput = len(self.groups), f._throughput
         self.cost = self.x.shape, f.x.shape, len(self.terms)
         x, blocks = self.x, self.objective.blocks(self.x)
@@ -355,12 +357,13 @@ class _LayerSweep(Sweep):
         """Write the quotients of groups of columns."""
         flags = 0
         for k in range(start, stop):
-            columns = self.width * self.groups[k] + np.arange(self.width)
+            first = self.width * int(self.groups[k])
+            columns = np.arange(first, min(first + self.width, self.x.shape[1]))
             total: Any = 0.0
             for near in map(self.block, self.blocks):
                 for factor, h in self.terms:
                     total = total + factor / (2.0 * h * len(self.objective.f.x)) * near.differences(columns, h)
-            self.out[k] = total
+            self.out[k, :, : len(columns)] = total
             flags |= RESPONDED if total.any() else 0
         return flags
 
@@ -372,9 +375,9 @@ class _LayerSweep(Sweep):
         return float(64 * near.eps * (near.largest + near.rowmax.max() * slope) / h + 1e-9 * largest)
 
     def finish(self) -> int:
-        """Write the chosen weights to the result."""
-        if len(self.chosen):
-            row, column = divmod(self.chosen, self.x.shape[1])
+        """Write to the result what is not a view of it."""
+        if self.out.base is None:
+            row, column = divmod(self.chosen if len(self.chosen) else np.arange(self.x.size), self.x.shape[1])
             group, place = divmod(column, self.width)
             self.result[...] = self.out[np.searchsorted(self.groups, group), row, place]
         return 0
