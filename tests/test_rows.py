@@ -359,6 +359,34 @@ def test_small_inputs_beside_large_ones_of_a_sample_keep_their_digits(size):
         assert np.abs(found - exact)[1:].max() < 10 * EPS * 1e4 / 1e-4 + 1e-9 * np.abs(exact[1:]).max()
 
 
+@pytest.mark.parametrize("size", [1e3, 1e5, 1e6, 3e6, 1e7])
+@pytest.mark.parametrize("power", [np.exp, np.sinh, lambda z: z**9])
+def test_steep_samples_hide_no_small_inputs(size, power):
+    rng = np.random.default_rng(66)
+    for _ in range(5):
+        x, y = rng.standard_normal((20, 3)), rng.poisson(2.0, 20).astype(float)
+        x[:, 0] = size * 10.0 ** rng.uniform(-3.0, 0.0, 20)
+        W = np.array([[1.0 / size, -0.5 / size], [0.3, 0.2], [0.1, -0.4]])
+
+        def rows(z, y):
+            return (power(z) - y[:, None] * z).sum(axis=1)
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            found, plain = numerical_gradient(LayerObjective(x, rows, (y,)), W), plain_gradient(x, W, rows, (y,), 1e-4)
+        assert np.isfinite(plain[1:]).all()
+        assert np.abs(found[1:] - plain[1:]).max() < 1e-9 * np.abs(plain[1:]).max()
+
+
+def test_verify_names_a_weight_that_is_wrong_and_no_nan(monkeypatch):
+    right, x = responses.Block.differences, np.random.default_rng(67).uniform(0.5, 1.0, (4, 3))
+    x[0, 0] = 1e9  # which takes the first sample to NaN by all steps of the first weight
+    monkeypatch.setattr(responses.Block, "differences", lambda *args: 2.0 * right(*args))
+    f = LayerObjective(x, lambda z: np.where(np.abs(z[:, 0]) > 50.0, np.nan, z[:, 0]))
+    with pytest.raises(AssertionError, match=r"weight \([12], 0\) is wrong") as caught:
+        f.verify(np.zeros((3, 1)))
+    assert "nan" not in str(caught.value)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_that_are_small_differences_may_round_otherwise_in_another_call(dtype):
     x, W, *_ = problem(60)

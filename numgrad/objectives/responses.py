@@ -45,8 +45,11 @@ NODES = np.array([1.0, 0.5012, 0.7506, 0.2509])
 ROUNDINGS = 8.0
 # Relative to the largest difference of a column: what a fit of two powers may be off by at the third step, for a fit of
 # three to be made of all three, as a part of h**4 and at most; a tenth of it at the fourth step. So many evaluations
-# suffice for smooth rows. Fixed by test_it_is_the_plain_loop, whose largest step asks for 1e-9, and test_evaluations.
-SMOOTH, LEAST_SMOOTH = 2e-2, 2e-10
+# suffice for smooth rows. The largest difference counts up to OWN times that of the pair itself: where rows grow as
+# exponentials do, it may be 1e100 times as large, and what small inputs do would be lost in it. Fixed by
+# test_it_is_the_plain_loop, whose largest step asks for 1e-9, test_evaluations, and
+# test_steep_samples_hide_no_small_inputs.
+SMOOTH, LEAST_SMOOTH, OWN = 2e-2, 2e-10, 1e3
 # Relative to the same: beyond it a third power would not help, and the pair takes its own steps.
 # Fixed by test_no_kink_hides_between_the_steps.
 ROUGH = 1e-6
@@ -297,15 +300,16 @@ class Block:
         own, coefficients = list[Indices](), np.zeros((len(FITS), len(b)))
         odd, even = np.zeros((2, len(NODES), len(b)))
         (odd[0], even[0]), (odd[1], even[1]) = self.both(b, j, u), self.both(b, j, NODES[1] * u)
-        size, largest = np.abs(odd[0]), np.zeros(self.z.shape[1])
-        np.maximum.at(largest, j, np.where(np.isfinite(size), size, 0.0))
+        size, largest = np.where(np.isfinite(odd[0]), np.abs(odd[0]), 0.0), np.zeros(self.z.shape[1])
+        np.maximum.at(largest, j, size)
         slope = np.divide(size, 2.0 * u, out=np.zeros(len(b)), where=u > 0.0)
         eps = EPS if floor else self.eps  # where noise was measured, it is that of the precision too
         noise = np.maximum(ROUNDINGS * eps * (self.largest + self.rowmax[b] * slope), floor)
         close = _misfit(1, odd, even) <= noise
         coefficients[0] = np.where(close, odd[0], 0.0)
         goes_on = ~close if self.is_finite else self._goes_on(b, j, odd, coefficients[0]) & ~close
-        rest, bounds, of_column = np.flatnonzero(goes_on), UNSEEN[0] * noise, largest[j]
+        rest, bounds = np.flatnonzero(goes_on), UNSEEN[0] * noise
+        scale = np.minimum(largest[j], OWN * np.maximum(size, np.abs(even[0])))
         for m in (2, 3):
             if not len(rest):
                 break
@@ -313,12 +317,12 @@ class Block:
             error = _misfit(m, odd[:, rest], even[:, rest])
             bounds[rest] = UNSEEN[m - 1] * np.maximum(noise[rest], error)
             flat = error <= noise[rest]
-            done = flat | (error <= (smooth if m == 2 else 0.1 * smooth) * of_column[rest])
+            done = flat | (error <= (smooth if m == 2 else 0.1 * smooth) * scale[rest])
             coefficients[:, rest[done]] = FITS[2][0] @ odd[:3, rest[done]]
             if m == 2:  # where noise alone is left, a power less magnifies it less
                 coefficients[:, rest[flat]] = 0.0
                 coefficients[:2, rest[flat]] = FITS[1][0] @ odd[:2, rest[flat]]
-            goes_on = ~done & (error <= ROUGH * of_column[rest])
+            goes_on = ~done & (error <= ROUGH * scale[rest])
             own.append(rest[~done & ~goes_on])
             rest = rest[goes_on]
         return Fit(coefficients, bounds, noise, np.concatenate([*own, rest]), odd, even)
@@ -364,9 +368,7 @@ def _misfit(m: int, odd: Floats, even: Floats) -> Floats:
 
 
 @underflowing
-def check_independent(
-    values: Callable[..., NDArray[Any]], product: Callable[[], Floats], data: list[NDArray[Any]]
-) -> None:
+def check_independent(values: Any, product: Callable[[], Floats], data: list[NDArray[Any]]) -> None:
     """Raise a ValueError if rows are random, or if the value of a sample depends on the others of a call.
 
     Half of the samples at a time are evaluated in another order, and together with many neighbours of one of them.

@@ -162,9 +162,11 @@ class LayerObjective:
             sweep.finish()
             PythonObjective(self).at_once(point, (), rule, chosen, plain)
             found = whole[chosen]
-            error = np.abs(found - plain) - sweep.tolerance(h, np.abs(whole).max())
-            if (error > 0.0).any() or (np.isnan(found) != np.isnan(plain)).any():
-                k = int(np.nan_to_num(error, nan=np.inf).argmax())
+            largest = float(np.abs(whole[np.isfinite(whole)]).max(initial=0.0))
+            error = np.abs(found - plain) - sweep.tolerance(h, largest)
+            wrong = (error > 0.0) | (np.isnan(found) != np.isnan(plain))
+            if wrong.any():
+                k = int(np.where(wrong, np.nan_to_num(error, nan=np.inf), -1.0).argmax())
                 where = tuple(map(int, np.unravel_index(chosen[k], point.shape)))
                 raise AssertionError(
                     f"the difference of weight {where} is wrong for the step {h:g}: {found[k]:.17g}, plain "
