@@ -309,20 +309,20 @@ class Block:
         coefficients[0] = np.where(close, odd[0], 0.0)
         goes_on = ~close if self.is_finite else self._goes_on(b, j, odd, coefficients[0]) & ~close
         rest, bounds = np.flatnonzero(goes_on), UNSEEN[0] * noise
-        scale = np.minimum(largest[j], OWN * np.maximum(size, np.abs(even[0])))
         for m in (2, 3):
             if not len(rest):
                 break
             odd[m, rest], even[m, rest] = self.both(b[rest], j[rest], NODES[m] * u[rest])
             error = _misfit(m, odd[:, rest], even[:, rest])
+            scale = np.minimum(largest[j[rest]], OWN * np.maximum(size[rest], np.abs(even[0, rest])))
             bounds[rest] = UNSEEN[m - 1] * np.maximum(noise[rest], error)
             flat = error <= noise[rest]
-            done = flat | (error <= (smooth if m == 2 else 0.1 * smooth) * scale[rest])
+            done = flat | (error <= (smooth if m == 2 else 0.1 * smooth) * scale)
             coefficients[:, rest[done]] = FITS[2][0] @ odd[:3, rest[done]]
             if m == 2:  # where noise alone is left, a power less magnifies it less
                 coefficients[:, rest[flat]] = 0.0
                 coefficients[:2, rest[flat]] = FITS[1][0] @ odd[:2, rest[flat]]
-            goes_on = ~done & (error <= ROUGH * scale[rest])
+            goes_on = ~done & (error <= ROUGH * scale)
             own.append(rest[~done & ~goes_on])
             rest = rest[goes_on]
         return Fit(coefficients, bounds, noise, np.concatenate([*own, rest]), odd, even)
