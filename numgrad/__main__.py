@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # the name of a file may hold what the encoding of the output lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, code, failure = parser.parse_args(arguments), 0, ""
     try:
         with _Interrupts():
             code = int(options.run(options) or 0)
@@ -50,18 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         code = 141
     except (OSError, ImportError, MemoryError, argparse.ArgumentTypeError) as error:
-        _leave_output()
-        parser.error(str(error) or type(error).__name__)
-    _leave_output()
-    return code
-
-
-def _leave_output() -> None:
-    """Flush the output, or drop what cannot be written, so that the exit of Python does not try again."""
+        failure = str(error) or type(error).__name__
     try:
         print(end="", flush=True)
-    except OSError:
+    except OSError:  # dropped, so that the exit of Python does not try again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if failure:
+        parser.error(failure)
+    return code
 
 
 class _Interrupts:
@@ -130,23 +126,22 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _profile(options: argparse.Namespace) -> int:
     """Run the profile, and return 1 if a row is slower than in the one to compare with."""
-    settings = profiling.Settings(options.batch, options.h, options.workers, options.repeat, options.budget)
-    shapes: Any = [*(options.shape or []), *(options.net or [])]
     if (options.function is None) != (options.at is None):
         raise argparse.ArgumentTypeError("--function and --at go together: --function MODULE:NAME --at x.npy")
-    display.check_writable(options.json, options.plot)
+    if options.function is not None and options.shape + options.net:
+        raise argparse.ArgumentTypeError("--function goes without --shape and --net")
+    display.check_writable(options.json, options.plot, read=options.at)
     display.check_format(options.plot)
-    if options.function is not None:
-        if shapes:
-            raise argparse.ArgumentTypeError("--function goes without --shape and --net")
-        sys.path.insert(0, os.getcwd())
+    if options.function is None:
+        chosen = subjects.of_shapes(options.shape + options.net or [(784, 10)], options.batch)
+    else:
         f, x = _function(options.function), _point(options.at)
-        shapes = subjects.functions(options.function, f, x, options.budget)
+        chosen = subjects.functions(options.function, f, x, options.budget)
+    settings = profiling.Settings(options.batch, options.h, options.workers, options.repeat, options.budget)
     old = None if options.compare is None else profiling.read_profile(options.compare)
     if old is not None:
         profiling.check_settings(old, settings._asdict())
-    rest = settings, options.peers, options.json, options.plot
-    new = _judged("profile", profiling.profile, shapes or [(784, 10)], *rest)
+    new = _judged("profile", profiling.profile, chosen, settings, options.peers, options.json, options.plot)
     return 0 if old is None else int(profiling.compare(old, new) > 0)
 
 
@@ -163,7 +158,6 @@ def _judged(name: str, run: Any, *arguments: Any, **options: Any) -> Any:
 
 def _check(options: argparse.Namespace) -> int:
     """Check a gradient, and return 1 if it is wrong."""
-    sys.path.insert(0, os.getcwd())
     f, gradient, x = _function(options.function), _function(options.gradient), _point(options.at)
     kinds = {"samples": options.samples, "directions": options.directions}
     tolerances = {"rtol": options.rtol, "atol": options.atol, "h": options.h, "strict": options.strict}
@@ -184,6 +178,7 @@ def _function(text: str) -> Any:
     module, _, name = text.partition(":")
     if not name or not all(map(str.isidentifier, module.split("."))):
         raise argparse.ArgumentTypeError(f"{text!r} must name a function as MODULE:FUNCTION, such as package.module:f")
+    sys.path.insert(0, os.getcwd())
     try:
         function = attrgetter(name)(import_module(module))
     except KeyboardInterrupt:
@@ -250,8 +245,8 @@ _COMMANDS = {
     "check": (_check, "compare a gradient with central differences; exits with 1 if it fails"),
     "steps": (_steps, "the error of exp' at 1 against the step, for every scheme"),
 }
-_SHAPES = {"type": _shape, "nargs": "+", "metavar": "FEATURESxCLASSES"}
-_NETS = {"type": _net, "nargs": "+", "metavar": "SIZE-SIZE-SIZE"}
+_SHAPES = {"type": _shape, "nargs": "+", "default": [], "metavar": "FEATURESxCLASSES"}
+_NETS = {"type": _net, "nargs": "+", "default": [], "metavar": "SIZE-SIZE-SIZE"}
 _THREADS = {"type": _positive, "default": available_cores()}
 _BUDGET = "a gradient that takes longer is projected from a sample of its coordinates (%(default)s)"
 # The command, its option, what the help says of it, and further arguments of add_argument, in the order of the help.

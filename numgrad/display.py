@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -144,11 +145,18 @@ def check_format(file: Path | None) -> None:
         raise OSError(f"cannot draw {file}: its suffix must be one of {', '.join(sorted(known))}")
 
 
-def check_writable(*files: Path | None) -> None:
-    """Raise an OSError unless each file can be written; None stands for a file that nobody asked for."""
+def check_writable(*files: Path | None, read: str | None = None) -> None:
+    """Raise an OSError unless each file can be written, and is no other one, nor the one that is `read`.
+
+    None stands for a file that nobody asked for.
+    """
+    known = [] if read is None else [Path(read).resolve()]
     for file in filter(None, files):
         if file.exists() and not file.is_file():
             raise OSError(f"{file} is not a file")
+        if file.resolve() in known:
+            raise OSError(f"{file} is named twice: what is written must not replace what is read, or written too")
+        known.append(file.resolve())
         try:
             _part(file).touch()
             _part(file).unlink()
@@ -167,8 +175,16 @@ def write_whole(file: Path, content: bytes) -> None:
 
 
 def _part(file: Path) -> Path:
-    """Return the name of the unfinished file, in the same folder so that the finished one can replace it at once."""
-    return Path(f"{file.resolve()}.part")
+    """Return the name of the unfinished file, which nobody else has.
+
+    It is in the same folder, so that the finished one can replace the file at once.
+    """
+    return Path(f"{file.resolve()}.{os.getpid()}.part")
+
+
+def write_picture(file: Path, draw: Callable[..., Any], note: str = "", **options: Any) -> None:
+    """Write a picture to a file, of the format that its suffix names; the options are those of `picture`."""
+    write_whole(file, picture(draw, file.suffix[1:], note, **options))
 
 
 def picture(

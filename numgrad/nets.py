@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import FLOAT64, describe, finite_real, plain_numbers, random_generator, real_array, whole_number
+from .arguments import (
+    FLOAT64,
+    describe,
+    finite_real,
+    plain_numbers,
+    random_generator,
+    real_array,
+    underflowing,
+    whole_number,
+)
 from .functions import labels_of, losses_of, relu, sigmoid, softmax
 from .gradient import numerical_gradient
 from .loops import Floats
@@ -43,6 +52,9 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 # The names of initial standard deviations: their squares times the number of inputs, after He and after Glorot.
 _GAINS = {"relu": 2.0, "he": 2.0, "sigmoid": 1.0, "xavier": 1.0, "tanh": 1.0}
+
+
+_dot: Callable[..., Floats] = underflowing(np.dot)
 
 
 @functools.cache
@@ -162,8 +174,7 @@ class simpleNet:  # noqa: N801, the book's name
         rows, weights = self._operands(x)
         if not (rows.dtype is FLOAT64 is weights.dtype):  # sums of small integers and of float16 would overflow
             rows, weights = plain(rows), plain(weights)
-        logits: Floats = np.dot(rows, weights)
-        return logits
+        return _dot(rows, weights)
 
     def _operands(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return `x` as one sample or a batch of samples that fit `W`, and `W`."""
@@ -262,8 +273,7 @@ class simpleNet:  # noqa: N801, the book's name
         samples, labels = convert(x).reshape(-1, x.shape[-1]), labels_of(t, logits).copy()
         if labels.ndim == 2:
             return layer_of_losses(samples, labels)
-        objective: IncrementalObjective = _softmax().SoftmaxObjective(samples, labels, weights.shape)
-        return objective
+        return _softmax().SoftmaxObjective(samples, labels, weights.shape)  # type: ignore[no-any-return]
 
     def numerical_gradient(self, x: ArrayLike, t: ArrayLike, h: float = 1e-4, *, workers: int = 1) -> Floats:
         """Return the gradient of the loss with respect to `W`, by central differences of the step `h`.
@@ -290,11 +300,9 @@ class simpleNet:  # noqa: N801, the book's name
                 net.W = W
                 return net.loss(x, t)
 
-            plain_gradient: Floats = numerical_gradient(loss, weights, h, workers=workers)
-            return plain_gradient
+            return numerical_gradient(loss, weights, h, workers=workers)
         objective = self._objective(x, t, lambda x: np.asarray(x, dtype=FLOAT64, order="C"))
-        gradient: NDArray[np.float64] = numerical_gradient(objective, self.W, h, workers=workers)
-        return gradient
+        return numerical_gradient(objective, self.W, h, workers=workers)
 
     def accuracy(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the fraction of the samples whose largest logit is that of the label.
@@ -508,16 +516,13 @@ class MultiLayerNet(HasParams):
         Each layer is a `LayerObjective`. Of a hidden layer, the next operation is linear too, so that a move of a unit
         changes the next pre-activations by rank 1.
         """
-        slopes: Params
         if "loss" in vars(self):  # what was set on this very net may read its params
-            slopes = numerical_gradient(lambda _: self.loss(x, t), self.params, h, workers=workers)
-            return slopes
+            return numerical_gradient(lambda _: self.loss(x, t), self.params, h, workers=workers)  # type: ignore[no-any-return]
         if self._has_other_loss():
-            slopes = numerical_gradient(self.objective(x, t), arrays_of(self.params), h, workers=workers)
-            return slopes
+            return numerical_gradient(self.objective(x, t), arrays_of(self.params), h, workers=workers)  # type: ignore[no-any-return]
         layers, values, labels = self._prepared(x, t)
         refuse_tied(self.params, self._depth)
-        slopes = {}
+        slopes: Params = {}
         with np.errstate(under="ignore"):
             for k, layer in enumerate(layers, 1):
                 weights = np.vstack(layer)

@@ -349,7 +349,7 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
         ax.annotate(
             str(k), (left, top), xytext=(1, -1), textcoords="offset points", va="top", fontsize="small", color="black"
         )
-    largest = float(np.max(np.abs(weights))) or 1.0
+    largest = float(np.abs(weights[np.isfinite(weights)]).max(initial=0.0)) or 1.0
     limits = {} if "norm" in keywords else {"vmin": -largest, "vmax": largest}
     style: Style = {"cmap": "RdBu"} | limits | keywords
     image = ax.imshow(mosaic, **style)
@@ -517,7 +517,7 @@ def _plot_path(f: Function, path: ArrayLike, xlim: Any, ylim: Any, ax: Any, keyw
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError(f"path must have the shape (iterates, 2), got {points.shape}")
     ax = as_axes(ax)
-    reach = 1.25 * float(np.max(np.abs(points[0]))) or 1.0
+    reach = 1.25 * float(np.nan_to_num(np.abs(points[0]), posinf=0.0).max()) or 1.0
     xlim, ylim = (_limits(name, limits or (-reach, reach)) for name, limits in (("xlim", xlim), ("ylim", ylim)))
     _contours(f, xlim, ylim, ax)
     low, high = np.array([xlim, ylim]).T

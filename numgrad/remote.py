@@ -133,7 +133,7 @@ def _run(task: Task, job: _Job) -> tuple[int, NDArray[np.float64], BaseException
     length = 1 if sweep.one_by_one else max(1, task.stop - task.start)
     start = task.start
     while start < task.stop and (start == task.start or perf_counter() - began < _KEEP_AFTER):
-        if not (job.is_received or os.path.exists(task.file)):
+        if not (job.is_received or os.access(task.file, os.F_OK)):  # `exists` hides what a signal handler raises
             return None
         try:
             flags |= sweep.run_range(state, start, start + length)

@@ -212,6 +212,8 @@ def module(tmp_path, monkeypatch):
         "def disk(x): raise OSError('disk')\n"
         "def lacks(x): import nosuch\n"
         "def opens(x): return float(open('no.txt').read())\n"
+        "def sine(x): return __import__('math').sin(x)\n"
+        "def pair(x): return [float(x), float(x) ** 2]\n"
         "def spike(x): return 1.0 if list(x) == [0, 2] else float('nan')\n"
     )
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
@@ -244,6 +246,31 @@ def test_profile_compares_a_function_with_what_it_took_before(module, capsys, tm
         assert f"against {facts['date']}" in printed
         assert printed.count("SLOWER" if code else "faster") == len(facts["measurements"])
         facts = json.loads(Path("new.json").read_text())
+
+
+@needs_jit
+def test_profile_keeps_what_it_reads_and_what_it_does_not_know(module, capsys, tmp_path):
+    np.save("x.npy", np.array([3.0, 4.0]))
+    Path("p.json.part").write_text("mine")
+    os.symlink("x.npy", "link.json")
+    command = ["profile", "--function", "cubes:f", "--at", "x.npy", "--workers", "1", "--repeat", "1"]
+    for files in (["--json", "x.npy"], ["--plot", "./x.npy"], ["--json", "link.json"], ["--json", "p", "--plot", "p"]):
+        with pytest.raises(SystemExit) as caught:
+            main.main([*command, *files])
+        assert caught.value.code == 2
+        assert "is named twice: what is written must not replace what is read" in capsys.readouterr().err
+        assert np.load("x.npy").tolist() == [3.0, 4.0]
+    assert main.main([*command, "--json", "p.json"]) == 0
+    assert main.main([*command, "--json", "p.json", "--compare", "p.json"]) == 0
+    assert Path("p.json.part").read_text() == "mine"
+
+
+@pytest.mark.parametrize("f", ["sine", "pair"])
+def test_profile_gives_f_a_point_without_axes_as_it_is(module, capsys, f):
+    assert main.main(["profile", "--function", f"cubes:{f}", "--at", "0.5", "--workers", "1", "--repeat", "1"]) == 0
+    for row in capsys.readouterr().out.splitlines():
+        if row.startswith(("NumPy", "Python")):
+            assert float(row.split("B")[-1].split()[0]) < 1e-7, row  # the largest error
 
 
 ERRORS = (  # of f, which are not taken for those of the command

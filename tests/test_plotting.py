@@ -243,12 +243,29 @@ def test_without_ax_a_figure_is_made_that_pyplot_shows(monkeypatch):
             ValueError,
             "the first iterate, .* must lie within xlim and ylim",
         ),
+        *(
+            (
+                lambda start=start: plotting.plot_descent(function_2, [start, [0.0, 0.0]]),
+                ValueError,
+                "the first iterate, ",
+            )
+            for start in ([np.nan, 1.0], [np.inf, 1.0], [-np.inf, np.nan])
+        ),
     ],
 )
 def test_misuse(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
     pytest.importorskip("matplotlib.pyplot").close("all")
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf, -np.inf, np.ma.masked])
+def test_weights_that_are_missing_are_gaps_beside_the_colours_of_the_rest(missing):
+    W = np.ma.array(np.linspace(-3.0, 2.0, 12).reshape(6, 2))
+    W[2, 1] = missing
+    ax = plotting.plot_weights(W, (2, 3), ax=axes())
+    assert ax.images[0].get_clim() == (-3.0, 3.0)
+    assert plotting.plot_weights(np.full((2, 1), np.nan), (1, 2), ax=axes()).images[0].get_clim() == (-1.0, 1.0)
 
 
 def test_unknown_formats_are_refused():

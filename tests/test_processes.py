@@ -1266,6 +1266,29 @@ def test_a_time_limit_while_the_job_is_read_is_raised(monkeypatch):
         numerical_gradient(sums, np.arange(60.0), workers=map)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no such signal here")
+def test_a_time_limit_while_the_file_of_the_job_is_looked_for_is_raised(monkeypatch):
+    def handler(*_):
+        raise TimeoutError("mine")
+
+    def interrupted(function):
+        def call(path, *args, **options):
+            if "numgrad-" in str(path):
+                signal.raise_signal(signal.SIGALRM)
+            return function(path, *args, **options)
+
+        return call
+
+    for name in ("stat", "access"):
+        monkeypatch.setattr(os, name, interrupted(getattr(os, name)))
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(TimeoutError, match=r"^mine$"):
+            numerical_gradient(lambda x: float(np.sum(x**2)), np.arange(40.0), workers=map)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_progress_tells_of_each_coordinate_once_where_its_sides_are_done_apart():
     class Engine:
         workers = 8

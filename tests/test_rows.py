@@ -346,6 +346,80 @@ def test_rows_that_see_each_other_are_named(kind, batch):
             use()
 
 
+@pytest.mark.parametrize("size", [1e3, 1e9, 1e14, 1e20, 1e30])
+def test_small_inputs_beside_large_ones_of_a_sample_keep_their_digits(size):
+    rng = np.random.default_rng(62)
+    for _ in range(20):
+        x, W, t, rows = problem(rng, batch=3, inputs=4, columns=2)
+        x[:, 0] *= size
+        W[0] /= size
+        found = numerical_gradient(LayerObjective(x, rows["squares"], (t,)), W)
+        exact = x.T @ (2.0 * (x @ W - t[:, None])) / 3
+        # Values of 1e4 carry some ten roundings.
+        assert np.abs(found - exact)[1:].max() < 10 * EPS * 1e4 / 1e-4 + 1e-9 * np.abs(exact[1:]).max()
+
+
+@pytest.mark.parametrize("size", [1e3, 1e5, 1e6, 3e6, 1e7])
+@pytest.mark.parametrize("power", [np.exp, np.sinh, lambda z: z**9])
+def test_steep_samples_hide_no_small_inputs(size, power):
+    rng = np.random.default_rng(66)
+    for _ in range(5):
+        x, y = rng.standard_normal((20, 3)), rng.poisson(2.0, 20).astype(float)
+        x[:, 0] = size * 10.0 ** rng.uniform(-3.0, 0.0, 20)
+        W = np.array([[1.0 / size, -0.5 / size], [0.3, 0.2], [0.1, -0.4]])
+
+        def rows(z, y):
+            return (power(z) - y[:, None] * z).sum(axis=1)
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            found, plain = numerical_gradient(LayerObjective(x, rows, (y,)), W), plain_gradient(x, W, rows, (y,), 1e-4)
+        assert np.isfinite(plain[1:]).all()
+        assert np.abs(found[1:] - plain[1:]).max() < 1e-9 * np.abs(plain[1:]).max()
+
+
+def test_verify_names_a_weight_that_is_wrong_and_no_nan(monkeypatch):
+    right, x = responses.Block.differences, np.random.default_rng(67).uniform(0.5, 1.0, (4, 3))
+    x[0, 0] = 1e9  # which takes the first sample to NaN by all steps of the first weight
+    monkeypatch.setattr(responses.Block, "differences", lambda *args: 2.0 * right(*args))
+    f = LayerObjective(x, lambda z: np.where(np.abs(z[:, 0]) > 50.0, np.nan, z[:, 0]))
+    with pytest.raises(AssertionError, match=r"weight \([12], 0\) is wrong") as caught:
+        f.verify(np.zeros((3, 1)))
+    assert "nan" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_that_are_small_differences_may_round_otherwise_in_another_call(dtype):
+    x, W, *_ = problem(60)
+    W[:, -1] = 1e-6 * W[:, -1] - W[:, :-1].sum(axis=1)
+
+    def rows(z):  # adds in another order, as a product of matrices of another size does
+        order = 1 if len(z) == len(x) else -1
+        return sum(z.astype(dtype).T[::order])
+
+    assert np.abs(rows(x @ W)).max() < 1e-5 < np.abs(x @ W).max()
+    found = numerical_gradient(LayerObjective(x, rows), W, 1e-2)
+    assert np.abs(found - x.mean(axis=0)[:, None]).max() < 10 * np.finfo(dtype).eps / 1e-2
+
+
+@pytest.mark.parametrize("size", [1e-310, 1e-200, 1.0])
+@pytest.mark.parametrize("weight", [1e-200, 1e-120, 1.0])
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_underflows_is_as_good_as_zero_whatever_numpy_is_to_do(size, weight, bias):
+    x, W, t, rows = problem(61, inputs=4, columns=3)
+    with np.errstate(under="ignore"):
+        x[1:] *= size
+        W = np.concatenate([W, W[:1]] if bias else [W]) * weight
+        f = LayerObjective(x, rows["tanh"], (t,), bias=bias)
+        expected = f(W), numerical_gradient(f, W).tobytes()
+    with np.errstate(under="raise"):
+        f = LayerObjective(*(f.x, f.rows, f.data), bias=bias)
+        assert (f(W), numerical_gradient(f, W).tobytes()) == expected
+        f.verify(W)
+        check_gradient(f, np.zeros(W.shape), W)
+        for options in ({"coordinates": [1, 5]}, {"h": 1e-2}, {"scheme": "central4"}, {"workers": 2}):
+            assert np.isfinite(numerical_gradient(f, W, **options)).all()
+
+
 def test_layer_normalisation_is_independent():
     x, W, *_ = problem(18)
 
@@ -354,6 +428,25 @@ def test_layer_normalisation_is_independent():
 
     LayerObjective(x, rows).verify(W)
     assert_is_the_plain_loop(x, W, rows, (), 1e-4)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5, 31, 33, 61, 74, 97])
+def test_groups_are_few_whatever_the_number_of_columns(columns):
+    x, W, t, rows = problem(64, columns=columns)
+    f, units = LayerObjective(x, rows["squares"], (t,)), []
+
+    def engine(function, tasks):
+        units.extend(task.stop - task.start for task in tasks)
+        return map(function, tasks)
+
+    found, exact = numerical_gradient(f, W), x.T @ (2.0 * (x @ W - t[:, None])) / len(x)
+    assert np.abs(found - exact).max() < 1e-9 * np.abs(exact).max()
+    f.verify(W)
+    for workers in (2, engine):
+        assert numerical_gradient(f, W, workers=workers).tobytes() == found.tobytes()
+    assert sum(units) == max(min(columns, 2), -(-columns // 32))
+    chosen = np.random.default_rng(65).integers(0, W.size, 7)
+    assert numerical_gradient(f, W, coordinates=chosen).tobytes() == found.reshape(-1)[chosen].tobytes()
 
 
 X = np.random.default_rng(5).standard_normal((6, 2))

@@ -175,3 +175,14 @@ def test_logits_are_sums_of_float64(kind):
     assert net.predict(x).tolist() == [45250.0, 750.0]
     assert net.loss(x, 1) == net.objective(x, 1)(net.W) == pytest.approx(-np.log(1e-7))
     assert net.loss(1000 * x.astype(float), [0.5, 0.5]) == pytest.approx(-np.log(1e-7) / 2)
+
+
+def test_what_underflows_is_as_good_as_zero_whatever_numpy_is_to_do():
+    net, x, t = simpleNet((4, 3), rng=0), np.linspace(-1.0, 1.0, 20).reshape(5, 4), np.array([0, 1, 2, 0, 1])
+    net.W *= 1e-200
+    x *= 1e-200
+    with np.errstate(under="raise"):
+        assert not net.predict(x=x).any()
+        assert net.loss(x, t) == pytest.approx(np.log(3.0), rel=1e-6)
+        assert net.accuracy(x, t) == 0.4
+        assert np.abs(net.numerical_gradient(x, t)).max() < 1e-199

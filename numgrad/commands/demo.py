@@ -17,7 +17,6 @@ from .. import (
     History,
     TwoLayerNet,
     descent_path,
-    display,
     function_1,
     function_2,
     gradient_descent,
@@ -28,7 +27,7 @@ from .. import (
     simpleNet,
     train,
 )
-from ..display import check_writable, write_whole
+from ..display import check_writable, write_picture
 from ..loops import Floats, Indices
 from . import warnings_below
 
@@ -98,9 +97,9 @@ def train_digits(iterations: int, batch: int, workers: int) -> tuple[list[float]
         losses.append(objective(net.W))
         if iteration % max(1, iterations // 10) == 0:
             scores = f"loss {net.loss(*train):.4f}   test accuracy {net.accuracy(*test):.3f}"
-            print(f"  iteration {iteration:4}   {scores}   {time.perf_counter() - began:5.2f} s", flush=True)
-    result = f"Test accuracy {net.accuracy(*test):.3f} after {time.perf_counter() - began:.2f} s"
-    print(f"{result}, the start of numba included. The same gradients would take")
+            print(f"  iteration {iteration:4}   {scores}   {_since(began)}", flush=True)
+    print(f"Test accuracy {net.accuracy(*test):.3f} after {_since(began).strip()}, the start of numba included.")
+    print("The same gradients would take")
     _show_other_routes(net.W, next(_batches(train, batch)), iterations, workers)
     return losses, net.W
 
@@ -129,11 +128,10 @@ def train_two_layers(iterations: int) -> History:
     net = TwoLayerNet(64, 50, 10, rng=0)
     print(f"\nThe end of the chapter: a net of 64-50-10, {net.flat.size:,} parameters, trained on the same digits;")
     print(f"each of {iterations} updates takes all central differences of the loss of 100 images, layer by layer.")
-    began, shown = time.perf_counter(), set[int]()
+    began = time.perf_counter()
 
     def show(done: int, total: int) -> None:
-        if (tenth := 10 * done // total) not in shown and tenth:
-            shown.add(tenth)
+        if done % max(1, total // 10) == 0:
             print(f"  iteration {done:4}   test accuracy {net.accuracy(*test_set):.3f}   {_since(began)}", flush=True)
 
     history = train(net, *train_set, *test_set, iterations=iterations, lr=1.0, progress=show, rng=0)
@@ -180,7 +178,7 @@ def draw(directory: Path, paths: dict[float, Floats], losses: list[float], weigh
         (on(plotting.plot_training, history), {}),
     )
     for name, (draw_on, options) in zip(_PICTURES, drawn, strict=True):
-        write_whole(directory / f"{name}.png", display.picture(draw_on, "png", **options))
+        write_picture(directory / f"{name}.png", draw_on, **options)
     print(f"\n{len(drawn)} pictures in {directory}: {', '.join(_PICTURES)}")
 
 

@@ -20,10 +20,11 @@ import numpy as np
 
 from .. import __version__, display, numerical_diff
 from ..display import DURATIONS, SIZES, with_unit
+from ..points import EPS
 from ..schemes import SCHEMES
 from ..threads import available_cores
 from . import show_status, warnings_below
-from .subjects import Route, Subject, made
+from .subjects import Function, Route, Subject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,15 +36,13 @@ __all__: list[str] = []  # nothing here is public
 _TRACED = 16  # coordinates in the measurement of memory: tracing slows Python down, and only the result grows with more
 # A sample of coordinates grows fourfold while it fits this often into the budget: 5 repeats of the next one then fit.
 _GROWTH, _SAMPLES = 4, 20
-_EPS = 2.0**-52  # spacing of the floats at 1, without unit: no relative error of a derivative can be trusted below it
 _MARKS = "osD^vPX*"  # they tell lines apart in a picture printed in grey
 # Seconds that a sample takes at least, by several calls: it outlasts what interrupts a busy machine.
 _SAMPLE = 0.02
 _SHORTEST = 1e-9  # seconds: the resolution of the clock, so that no speed-up is infinite
 
-HEAD = ("route", "time", "quartiles", "per weight", "peak memory", "largest error", "speed-up")
+_HEAD = ("route", "time", "quartiles", "per weight", "peak memory", "largest error", "speed-up")
 _COLUMNS = "{:18}{:>10}{:>21}{:>12}{:>13}{:>15}{:>12}"  # widths in characters
-TABLE_HEAD = _COLUMNS.format(*HEAD)
 _CHANGES = "{:44}{:>12}{:>12}{:>9}  {}"  # the same, of what is compared
 # Samples from which on there is a spread.
 _FEWEST = 3
@@ -121,7 +120,7 @@ class Profile(NamedTuple):
     def _repr_html_(self) -> str:
         rows = sorted(self.rows, key=lambda row: -row.seconds)
         cells = [(row.subject, *row.cells()) for row in rows]
-        return display.table(("of", *HEAD), cells, caption=f"{self.facts['machine']}, {self.facts['date']}")
+        return display.table(("of", *_HEAD), cells, caption=f"{self.facts['machine']}, {self.facts['date']}")
 
 
 def measure(
@@ -199,14 +198,14 @@ def _peak_bytes(route: Route, size: int) -> int:
 
 
 def profile(
-    subjects: Iterable[Any], settings: Settings, peers: bool, json_file: Path | None, plot_file: Path | None
+    subjects: Iterable[Subject], settings: Settings, peers: bool, json_file: Path | None, plot_file: Path | None
 ) -> Profile:
     """Measure every route for each of `subjects`, print a table as it grows, write the files, and return the profile.
 
     Parameters
     ----------
-    subjects : iterable of tuple of int, or of Function
-        Features and classes of each layer, or the three sizes or more of a net; or functions of one's own.
+    subjects : iterable of Layer, Network or Function
+        What is differentiated.
     settings : Settings
         What all measurements share.
     peers : bool
@@ -233,27 +232,23 @@ def profile(
         if json_file is not None:
             display.write_whole(json_file, found.to_json())
         if plot_file is not None and done:
-            chart = partial(plot_profile, done)
-            display.write_whole(plot_file, display.picture(chart, plot_file.suffix[1:], machine()))
+            display.write_picture(plot_file, partial(plot_profile, done), machine())
     return found
 
 
-def _profile_subject(subject: Any, settings: Settings, peers: bool, done: list[Measurement]) -> None:
+def _profile_subject(subject: Subject, settings: Settings, peers: bool, done: list[Measurement]) -> None:
     """Measure the routes for one subject, and append each to `done` and to the printed table."""
-    layer = made(subject, settings.batch)
-    count = f"{layer.flat.size:,} {'weights' if isinstance(subject, tuple) else 'coordinates'}"
-    print(f"\n{layer.title}, {count}\n{TABLE_HEAD}")
-    own = list[Measurement]()
-    for route in layer.routes(settings.h, settings.workers, peers):
+    unit, first = "coordinates" if isinstance(subject, Function) else "weights", len(done)
+    print(f"\n{subject.title}, {subject.flat.size:,} {unit}\n{_COLUMNS.format(*_HEAD)}")
+    for route in subject.routes(settings.h, settings.workers, peers):
         with warnings_below(18):
+            baseline = done[first].seconds if len(done) > first else None
             try:
-                row = measure(route, layer, settings.repeat, settings.budget, own[0].seconds if own else None)
+                done.append(measure(route, subject, settings.repeat, settings.budget, baseline))
             finally:
                 show_status("")
-            own.append(row)
-            done.append(row)
-            print(row, flush=True)
-    if any(row.projected for row in own):
+            print(done[-1], flush=True)
+    if any(row.projected for row in done[first:]):
         print("~ projected from a sample of the coordinates")
 
 
@@ -263,8 +258,8 @@ def facts() -> dict[str, Any]:
     if find_spec("threadpoolctl"):
         pools = import_module("threadpoolctl").threadpool_info()
         threads = max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default=None)
-    versions = {"numgrad": __version__, "python": platform.python_version(), "numpy": np.__version__}
-    others = "numba", "scipy", "numdifftools", "jacobi"
+    versions = {"numgrad": __version__, "python": platform.python_version()}
+    others = "numpy", "numba", "scipy", "numdifftools", "jacobi"
     versions |= {name: metadata.version(name) for name in others if find_spec(name)}
     date = datetime.now().astimezone().isoformat(timespec="seconds")
     return {"machine": machine(), "date": date, "versions": versions, "blas_threads": threads}
@@ -365,16 +360,16 @@ def compare_steps(plot_file: Path | None) -> None:
     for h, *row in zip(steps, *errors.values(), strict=True):
         print(f"{h:8.0e}" + "".join(f"{error:10.0e}" for error in row))
     if plot_file is not None:
-        display.write_whole(plot_file, display.picture(partial(plot_steps, steps, errors), plot_file.suffix[1:]))
+        display.write_picture(plot_file, partial(plot_steps, steps, errors))
 
 
 def plot_steps(steps: list[float], errors: dict[str, list[float]], ax: Axes) -> None:
     """Draw the relative errors of schemes against the step: truncation falls with it, round-off rises."""
     for k, (name, values) in enumerate(errors.items()):
-        shown = [max(value, _EPS / 4) for value in values]  # 0 has no place on a logarithmic axis
+        shown = [max(value, EPS / 4) for value in values]  # 0 has no place on a logarithmic axis
         ax.plot(steps, shown, label=name, markersize=4, **_style(k))
-    ax.axhline(_EPS, color="0.6", linewidth=0.8, linestyle=":")
-    ax.annotate("eps", (steps[0], _EPS), color="0.4", fontsize=8, va="bottom", ha="right")
+    ax.axhline(EPS, color="0.6", linewidth=0.8, linestyle=":")
+    ax.annotate("eps", (steps[0], EPS), color="0.4", fontsize=8, va="bottom", ha="right")
     title = "Which step, which scheme: truncation (right) against round-off (left)"
     _log_log(ax, xlabel="step h", ylabel="relative error of exp'(1)", title=title)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from .. import (
     MultiLayerNet,
-    TwoLayerNet,
     estimate_gradient,
     estimate_hessian,
     estimate_jacobian,
@@ -54,9 +53,11 @@ class Route(NamedTuple):
     scratch: int = 0  # bytes that compiled code allocates, out of sight of tracemalloc
 
 
-def _of_first(derivative: Callable[..., Any], f: Callable[..., Any], flat: Floats, steps: Any, count: int) -> Floats:
-    """Return the derivative by the first so many elements of the memory that `f` reads, perturbed in place."""
-    return np.ravel(derivative(f, flat[:count], *steps))
+def _in_place(
+    name: str, derivative: Callable[..., Any], f: Callable[..., Any], flat: Floats, *steps: float, whole: bool = False
+) -> Route:
+    """Return the route by a function of this package that perturbs the memory that `f` reads."""
+    return Route(name, lambda count: np.ravel(derivative(f, flat[:count], *steps)), whole)
 
 
 class Layer:
@@ -101,9 +102,8 @@ class Layer:
             # The objective is made anew for each gradient, so that what it prepares is measured too.
             return np.ravel(numerical_gradient(objective(), net.W, h, coordinates=chosen, workers=workers, **options))
 
-        by_reference = partial(_of_first, reference.numerical_gradient, lambda _: twin.loss(x, t), self.flat, [h])
-        yield Route("NumPy reference", by_reference)
-        yield Route("Python callable", partial(_of_first, numerical_gradient, value, self.flat, [h]))
+        yield _in_place("NumPy reference", reference.numerical_gradient, lambda _: twin.loss(x, t), self.flat, h)
+        yield _in_place("Python callable", numerical_gradient, value, self.flat, h)
         yield Route("compiled", partial(by, lambda: loss, args=args), scratch=2 * self.one_hot.nbytes * workers)
         yield Route("incremental", partial(by, lambda: net.objective(x, t)))
         yield from peer_routes(value, self.flat) if peers else ()
@@ -116,10 +116,8 @@ class Network:
     def __init__(self, sizes: tuple[int, ...], batch: int) -> None:
         rng = np.random.default_rng(0)
         first, *hidden, last = sizes
-        if len(hidden) == 1:
-            self.net: MultiLayerNet = TwoLayerNet(first, hidden[0], last, rng=rng)
-        else:
-            self.net = MultiLayerNet(first, hidden, last, rng=rng)
+        kind: Any = ("sigmoid", 0.01) if len(hidden) == 1 else ("relu", "relu")  # the first is TwoLayerNet
+        self.net = MultiLayerNet(first, hidden, last, *kind, rng=rng)
         self.shape, self.flat, self.title = sizes, self.net.flat, "-".join(map(str, sizes))
         self.x, self.t = rng.uniform(0, 1, (batch, first)), rng.integers(0, last, batch)
 
@@ -130,9 +128,8 @@ class Network:
     def routes(self, h: float, workers: int, peers: bool) -> Iterator[Route]:  # noqa: ARG002, they would take hours
         """Yield the routes of this package, and of backpropagation."""
         net, x, t = self.net, self.x, self.t
-        plain: dict[str, Any] = {"NumPy reference": reference.numerical_gradient, "Python callable": numerical_gradient}
-        for name, package in plain.items():
-            yield Route(name, partial(_of_first, package, lambda _: net.loss(x, t), self.flat, [h]))
+        yield _in_place("NumPy reference", reference.numerical_gradient, lambda _: net.loss(x, t), self.flat, h)
+        yield _in_place("Python callable", numerical_gradient, lambda _: net.loss(x, t), self.flat, h)
         yield Route("layers", lambda _: flat_of(net.numerical_gradient(x, t, h, workers=workers)), whole=True)
         yield Route("NumPy backprop", self.exact, whole=True)
 
@@ -141,7 +138,7 @@ class Function:
     """A function of one's own at a point: its gradient, Jacobian or Hessian."""
 
     def __init__(self, name: str, f: Callable[..., Any], x: NDArray[Any], kind: str) -> None:
-        self.f, self.x, self.kind, self.title = f, np.ascontiguousarray(x), kind, f"{kind} of {name}"
+        self.f, self.x, self.kind, self.title = f, np.array(x, order="C"), kind, f"{kind} of {name}"
         self.plain: Callable[..., Any] = getattr(f, "py_func", f)
         self.shape, self.flat = x.shape, self.x.reshape(-1)
         self.numerical, estimate = _KINDS[kind]
@@ -159,20 +156,18 @@ class Function:
 
     def routes(self, h: float, workers: int, peers: bool) -> Iterator[Route]:
         """Yield the routes of this package, and of peers."""
-        of_pairs, size = self.kind == "Hessian", self.flat.size
+        is_gradient, of_pairs, size = self.kind == "gradient", self.kind == "Hessian", self.flat.size
         steps = [] if of_pairs else [h]
 
         def by_compiled(count: int) -> Floats:
-            chosen = {"coordinates": np.arange(count)} if self.kind == "gradient" and count < size else {}
+            chosen = {"coordinates": np.arange(count)} if is_gradient and count < size else {}
             return np.ravel(self.numerical(self.f, self.x, *steps, workers=workers, **chosen))
 
-        if self.kind == "gradient":
-            by_reference = partial(_of_first, reference.numerical_gradient, self.value, self.flat, steps)
-            yield Route("NumPy reference", by_reference)
-        by_callable = partial(_of_first, self.numerical, self.value, self.flat, steps)
-        yield Route("Python callable", by_callable, whole=of_pairs)
+        if is_gradient:
+            yield _in_place("NumPy reference", reference.numerical_gradient, self.value, self.flat, *steps)
+        yield _in_place("Python callable", self.numerical, self.value, self.flat, *steps, whole=of_pairs)
         if is_compiled(self.f):
-            yield Route("compiled", by_compiled, whole=self.kind != "gradient")
+            yield Route("compiled", by_compiled, whole=not is_gradient)
         yield from peer_routes(self.value, self.flat, self.kind) if peers else ()
 
 
@@ -203,15 +198,15 @@ def functions(name: str, f: Callable[..., Any], x: NDArray[Any], budget: float) 
 Subject = Layer | Network | Function
 
 
-def made(subject: Any, batch: int) -> Subject:
-    """Return the layer or the net of a shape, or the function that was given."""
-    if not isinstance(subject, tuple):
-        return subject  # type: ignore[no-any-return]
-    try:
-        return Layer(*subject, batch) if len(subject) == 2 else Network(subject, batch)
-    except (MemoryError, ValueError):
-        name = " x ".join(map(str, subject))
-        raise MemoryError(f"a layer of {name} at batch {batch} does not fit into memory") from None
+def of_shapes(shapes: Iterable[tuple[int, ...]], batch: int) -> Iterator[Subject]:
+    """Yield the layer of each pair of sizes, and the net of more; MemoryError if one is too large."""
+    for shape in shapes:
+        try:
+            subject: Subject = Layer(*shape, batch) if len(shape) == 2 else Network(shape, batch)
+        except (MemoryError, ValueError):
+            name = " x ".join(map(str, shape))
+            raise MemoryError(f"a layer of {name} at batch {batch} does not fit into memory") from None
+        yield subject
 
 
 def peer_routes(value: Callable[[], Any], memory: Floats, kind: str = "gradient") -> Iterator[Route]:

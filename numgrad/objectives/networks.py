@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, MutableMapping
-from itertools import combinations
+from itertools import accumulate, combinations
 from typing import Any, Self
 
 import numpy as np
@@ -93,15 +93,16 @@ def _buffer_of(params: Any) -> Floats | None:
     flat: Any = arrays[0].base if arrays else None
     if not are_float64(flat) or flat.ndim != 1 or not flat.flags.c_contiguous:
         return None
-    at = start = _address(flat)
-    for array in arrays:
-        if array.base is not flat or not array.flags.c_contiguous or _address(array) != at:
-            return None
-        at += array.nbytes
-    if at != start + flat.nbytes:
-        return None
+    places = list(accumulate((array.nbytes for array in arrays), initial=_address(flat)))
+    are_parts = all(array.base is flat and array.flags.c_contiguous for array in arrays)
+    is_whole = are_parts and places == [*map(_address, arrays), places[0] + flat.nbytes]
+    return _registered(flat) if is_whole else None
+
+
+def _registered(flat: Floats) -> Floats:
+    """Return a buffer, whose views arrive as such in other processes."""
     buffers[id(flat)] = flat
-    return flat  # type: ignore[no-any-return]
+    return flat
 
 
 def flat_of(params: MutableMapping[str, Any]) -> Floats:
@@ -113,8 +114,7 @@ def flat_of(params: MutableMapping[str, Any]) -> Floats:
     for key, array in arrays.items():
         params[key] = flat[first : first + array.size].reshape(array.shape)
         first += array.size
-    buffers[id(flat)] = flat
-    return flat
+    return _registered(flat)
 
 
 def _copy_parts(params: Any, memo: dict[int, Any]) -> None:
@@ -192,19 +192,18 @@ class HiddenLayer(LayerObjective):
         super().__init__(x, rows, data, bias=True)
         self._act, self._after, self._asks = act, after, False
 
-    def _near(self, W: Floats, inputs: Floats, block: slice) -> tuple[Floats, int, Callable[..., Any]]:  # noqa: N803
-        (V, c), z, data = self._after, inputs @ W, [array[block] for array in self.data]  # noqa: N806
-        a = self._act(z)
+    def _mover(self, z: Floats) -> tuple[int, Callable[..., Floats]]:
+        (V, c), a = self._after, self._act(z)  # noqa: N806
         y, flat_z, flat_a = a @ V + c, z.reshape(-1), a.reshape(-1)
 
-        def near(b: Indices, j: Indices, u: Floats) -> Floats:
+        def moved(b: Indices, j: Indices, u: Floats) -> Floats:
             at = b * z.shape[1] + j
             points = V.take(j, axis=0)
             points *= (self._act(flat_z[at] + u) - flat_a[at])[:, np.newaxis]
             points += y.take(b, axis=0)
-            return self._values(points, [array[b] for array in data])
+            return points
 
-        return z, self._length(y), near
+        return y.shape[1], moved
 
 
 class NetObjective:
@@ -219,8 +218,7 @@ class NetObjective:
 
     def __call__(self, params: Any) -> float:
         """Return the loss for these parameters."""
-        loss: float = self.net_of(params).loss(self.x, self.t)
-        return loss
+        return self.net_of(params).loss(self.x, self.t)  # type: ignore[no-any-return]
 
     def net_of(self, params: Any) -> Any:
         """Return the net with other parameters: one for each call, since several threads may call."""

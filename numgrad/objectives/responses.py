@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import ALL_COORDINATES
+from ..arguments import ALL_COORDINATES, underflowing
 from ..loops import Floats, Indices
 from ..points import EPS, resolution
 
@@ -45,8 +45,11 @@ NODES = np.array([1.0, 0.5012, 0.7506, 0.2509])
 ROUNDINGS = 8.0
 # Relative to the largest difference of a column: what a fit of two powers may be off by at the third step, for a fit of
 # three to be made of all three, as a part of h**4 and at most; a tenth of it at the fourth step. So many evaluations
-# suffice for smooth rows. Fixed by test_it_is_the_plain_loop, whose largest step asks for 1e-9, and test_evaluations.
-SMOOTH, LEAST_SMOOTH = 2e-2, 2e-10
+# suffice for smooth rows. The largest difference counts up to OWN times that of the pair itself: where rows grow as
+# exponentials do, it may be 1e100 times as large, and what small inputs do would be lost in it. Fixed by
+# test_it_is_the_plain_loop, whose largest step asks for 1e-9, test_evaluations, and
+# test_steep_samples_hide_no_small_inputs.
+SMOOTH, LEAST_SMOOTH, OWN = 2e-2, 2e-10, 1e3
 # Relative to the same: beyond it a third power would not help, and the pair takes its own steps.
 # Fixed by test_no_kink_hides_between_the_steps.
 ROUGH = 1e-6
@@ -81,6 +84,9 @@ _PROPORTIONAL = 0.15
 SUM_ROUNDINGS = 8.0
 # Own steps that are made at a time: 16 arrays of 512 KiB.
 OWN_STEPS = 2**16
+# Relative difference of a row's values in two companies that is no rounding: 5e5 roundings of float64.
+# Fixed by test_rows_that_see_each_other_are_named in tests/test_rows.py.
+COMPANY = 1e-10
 
 
 def _fits() -> list[tuple[Floats, Floats, Floats]]:
@@ -137,9 +143,8 @@ class Block:
     def power(self, k: int) -> Floats:
         """Return ``t**k``, of shape (samples, inputs), for the inputs in units of the largest of the sample."""
         if k not in self.powers:
-            with np.errstate(under="ignore"):  # what is as good as zero
-                t = self.inputs / self.unit
-                self.powers[k] = t if k == 1 else self.power(k - 2) * t * t
+            t = self.inputs / self.unit
+            self.powers[k] = t if k == 1 else self.power(k - 2) * t * t
         return self.powers[k]
 
     def differences(self, columns: Indices, h: float) -> Floats:
@@ -295,28 +300,29 @@ class Block:
         own, coefficients = list[Indices](), np.zeros((len(FITS), len(b)))
         odd, even = np.zeros((2, len(NODES), len(b)))
         (odd[0], even[0]), (odd[1], even[1]) = self.both(b, j, u), self.both(b, j, NODES[1] * u)
-        size, largest = np.abs(odd[0]), np.zeros(self.z.shape[1])
-        np.maximum.at(largest, j, np.where(np.isfinite(size), size, 0.0))
+        size, largest = np.where(np.isfinite(odd[0]), np.abs(odd[0]), 0.0), np.zeros(self.z.shape[1])
+        np.maximum.at(largest, j, size)
         slope = np.divide(size, 2.0 * u, out=np.zeros(len(b)), where=u > 0.0)
         eps = EPS if floor else self.eps  # where noise was measured, it is that of the precision too
         noise = np.maximum(ROUNDINGS * eps * (self.largest + self.rowmax[b] * slope), floor)
         close = _misfit(1, odd, even) <= noise
         coefficients[0] = np.where(close, odd[0], 0.0)
         goes_on = ~close if self.is_finite else self._goes_on(b, j, odd, coefficients[0]) & ~close
-        rest, bounds, of_column = np.flatnonzero(goes_on), UNSEEN[0] * noise, largest[j]
+        rest, bounds = np.flatnonzero(goes_on), UNSEEN[0] * noise
         for m in (2, 3):
             if not len(rest):
                 break
             odd[m, rest], even[m, rest] = self.both(b[rest], j[rest], NODES[m] * u[rest])
             error = _misfit(m, odd[:, rest], even[:, rest])
+            scale = np.minimum(largest[j[rest]], OWN * np.maximum(size[rest], np.abs(even[0, rest])))
             bounds[rest] = UNSEEN[m - 1] * np.maximum(noise[rest], error)
             flat = error <= noise[rest]
-            done = flat | (error <= (smooth if m == 2 else 0.1 * smooth) * of_column[rest])
+            done = flat | (error <= (smooth if m == 2 else 0.1 * smooth) * scale)
             coefficients[:, rest[done]] = FITS[2][0] @ odd[:3, rest[done]]
             if m == 2:  # where noise alone is left, a power less magnifies it less
                 coefficients[:, rest[flat]] = 0.0
                 coefficients[:2, rest[flat]] = FITS[1][0] @ odd[:2, rest[flat]]
-            goes_on = ~done & (error <= ROUGH * of_column[rest])
+            goes_on = ~done & (error <= ROUGH * scale)
             own.append(rest[~done & ~goes_on])
             rest = rest[goes_on]
         return Fit(coefficients, bounds, noise, np.concatenate([*own, rest]), odd, even)
@@ -329,8 +335,7 @@ class Block:
         moves, finite = self.moves[b, j], np.isfinite(self.base)[b]
         known = finite | (moves & np.isfinite(odd[:2]).any(axis=0))
         found[~moves], found[~known] = 0.0, math.nan
-        goes_on: Flags = moves & known
-        return goes_on
+        return moves & known  # type: ignore[no-any-return]
 
 
 class Slopes(NamedTuple):
@@ -353,7 +358,44 @@ class Fit(NamedTuple):
 
 
 def _misfit(m: int, odd: Floats, even: Floats) -> Floats:
-    """Return how far the odd and the even part at node m are from what those before predict."""
+    """Return how far the odd and the even part at node m are from what those before predict, but for chance.
+
+    No part is known to less than the rounding of the even one, which is that of values far from those at z.
+    """
     _, next_odd, next_even = FITS[m - 1]
-    misfit: Floats = np.maximum(np.abs(odd[m] - next_odd @ odd[:m]), np.abs(even[m] - next_even @ even[:m]))
-    return misfit
+    misfit = np.maximum(np.abs(odd[m] - next_odd @ odd[:m]), np.abs(even[m] - next_even @ even[:m]))
+    return np.maximum(misfit, EPS * np.abs(even[0]))  # type: ignore[no-any-return]
+
+
+@underflowing
+def check_independent(values: Any, product: Callable[[], Floats], data: list[NDArray[Any]]) -> None:
+    """Raise a ValueError if rows are random, or if the value of a sample depends on the others of a call.
+
+    Half of the samples at a time are evaluated in another order, and together with many neighbours of one of them.
+    What gives `values` of z and data may write them to one buffer each time.
+    """
+    rng, z = np.random.default_rng(0), product()
+    first, again = (values(z.copy(), [array.copy() for array in data]).copy() for _ in range(2))
+    if first.tobytes() != again.tobytes():
+        raise ValueError("rows is random: two calls with the same z differ; is it dropout? make it deterministic")
+    order, near = rng.permutation(len(z)), max(4, len(z))
+    for half in filter(len, (order[: len(z) // 2], order[len(z) // 2 :])):
+        company = np.concatenate([np.repeat(half[0], near), half])
+        points = z[company]
+        points[:near] += 0.1 * (1.0 + np.abs(z[half[0]])) * rng.standard_normal((near, z.shape[1]))
+        try:
+            with np.errstate(all="ignore"):
+                found = values(points, [array[company] for array in data])
+        except (IndexError, ValueError) as error:
+            raise ValueError(
+                f"rows must take any number of samples, but not {len(company)} in place of {len(z)}: pass what "
+                f"belongs to the samples, such as labels, as data=(t,) ({type(error).__name__}: {error})"
+            ) from error
+        eps, sizes = resolution(found), [np.abs(part[np.isfinite(part)]).max(initial=0.0) for part in (first, z)]
+        # Values may be small differences of terms as large as z.
+        tolerance = max(COMPANY, 100.0 * eps) * sizes[0] + 64 * eps * sizes[1]
+        if (np.abs(found[near:] - first[half]) > tolerance).any():
+            raise ValueError(
+                "the rows are not independent: the value of a sample depends on the others of the call; is it "
+                "batch normalisation, or a sum or mean over the batch? pass a plain function, lambda W: ..."
+            )

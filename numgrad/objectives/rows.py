@@ -18,15 +18,16 @@ from ..arguments import (
     raise_compile_error,
     random_generator,
     refuse_captured,
+    underflowing,
     unmasked,
     whole_number,
     widened,
 )
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
-from ..points import EPS, check_argument_is_all, is_flat_float64, private_copy, resolution
+from ..points import EPS, check_argument_is_all, is_flat_float64, private_copy
 from ..threads import Sweep, Throughput
 from .python import PythonObjective
-from .responses import Block, Slopes
+from .responses import Block, Slopes, check_independent
 
 __all__ = ["LayerObjective"]
 
@@ -39,9 +40,6 @@ KEPT = 2**21
 # Columns of a group at most, for each of which some fifty calls of NumPy are made; of two groups, threads do one each.
 # Fixed by bench_networks.py.
 GROUP, GROUPS = 32, 2
-# Relative difference of a row's values in two companies that is no rounding: 5e5 roundings of float64.
-# Fixed by test_rows_that_see_each_other_are_named.
-COMPANY = 1e-10
 
 
 class LayerObjective:
@@ -161,11 +159,14 @@ class LayerObjective:
             rule = Rule(make_central, (h,))
             sweep = own.sweep(point, (), rule, ALL_COORDINATES, whole)
             sweep.run_range(None, 0, sweep.size)
+            sweep.finish()
             PythonObjective(self).at_once(point, (), rule, chosen, plain)
             found = whole[chosen]
-            error = np.abs(found - plain) - sweep.tolerance(h, np.abs(whole).max())
-            if (error > 0.0).any() or (np.isnan(found) != np.isnan(plain)).any():
-                k = int(np.nan_to_num(error, nan=np.inf).argmax())
+            largest = float(np.abs(whole[np.isfinite(whole)]).max(initial=0.0))
+            error = np.abs(found - plain) - sweep.tolerance(h, largest)
+            wrong = (error > 0.0) | (np.isnan(found) != np.isnan(plain))
+            if wrong.any():
+                k = int(np.where(wrong, np.nan_to_num(error, nan=np.inf), -1.0).argmax())
                 where = tuple(map(int, np.unravel_index(chosen[k], point.shape)))
                 raise AssertionError(
                     f"the difference of weight {where} is wrong for the step {h:g}: {found[k]:.17g}, plain "
@@ -180,16 +181,22 @@ class LayerObjective:
     def _near(self, W: Floats, inputs: Floats, block: slice) -> tuple[Floats, int, Callable[..., Any]]:  # noqa: N803
         """Return z of a block, samples of one call, and what gives rows for ``z[b]`` moved by u in column j."""
         z, data = inputs @ W, [array[block] for array in self.data]
+        width, moved = self._mover(z)
 
         def near(b: Indices, j: Indices, u: Floats) -> Floats:
+            return self._values(moved(b, j, u), [array[b] for array in data])
+
+        return z, max(1, self.batch_bytes // (width * z.itemsize)), near
+
+    def _mover(self, z: Floats) -> tuple[int, Callable[..., Floats]]:
+        """Return how many numbers of a sample `rows` takes, and what gives them for ``z[b]`` moved by u in column j."""
+
+        def moved(b: Indices, j: Indices, u: Floats) -> Floats:
             points = z.take(b, axis=0)
             points.reshape(-1)[np.arange(0, points.size, z.shape[1]) + j] += u
-            return self._values(points, [array[b] for array in data])
+            return points
 
-        return z, self._length(z), near
-
-    def _length(self, z: Floats) -> int:
-        return max(1, self.batch_bytes // z[:1].nbytes)
+        return z.shape[1], moved
 
     def _block(self, W: Floats, block: slice) -> Block:  # noqa: N803
         inputs = self._inputs(block)
@@ -204,15 +211,14 @@ class LayerObjective:
             if is_compiled(self.rows):
                 raise_compile_error(error, "rows for this z and data")
             raise
+        rule = "rows must return one number a sample"
         try:
             values = unmasked(returned, "what rows returns")
         except ValueError:
-            raise ValueError(f"rows must return one number a sample, got {describe(returned)}, ragged") from None
-        if returned is None:
-            raise ValueError("rows must return one number a sample, it returned None: is a return missing?")
+            raise ValueError(f"{rule}, got {describe(returned)}, ragged") from None
         if values.shape != z.shape[:1]:
-            rule = f"rows must return one number a sample, of shape {z.shape[:1]}"
-            raise ValueError(f"{rule}, got the shape {values.shape}")
+            got = f"of shape {z.shape[:1]}, got the shape {values.shape}"
+            raise ValueError(f"{rule}, {'it returned None: is a return missing?' if returned is None else got}")
         if values.dtype.kind not in "fiu":
             raise TypeError(f"rows must return real numbers, got dtype {values.dtype}")
         return values
@@ -261,6 +267,7 @@ class _Layer:
         block, weights = slice(0, max(2, BLOCK // max(W.shape))), W.copy()
         data = [array[block] for array in f.data]
 
+        @underflowing
         def evaluate() -> Any:
             if is_compiled(f.rows):
                 from .captures import captured
@@ -271,44 +278,14 @@ class _Layer:
         rule = "rows, x or data read W by another way than x @ W, which alone moves; pass lambda W: objective(W)"
         check_argument_is_all(f, given, evaluate, rule)
         if not f._is_known:
-            self._check_independent(f._inputs(block) @ W, data)
+            check_independent(f._values, lambda: f._inputs(block) @ W, data)
             f._is_known = True
-
-    def _check_independent(self, z: Floats, data: list[NDArray[Any]]) -> None:
-        """Raise a ValueError if `rows` is random, or if the value of a sample depends on the others of a call.
-
-        Half of the samples at a time are evaluated in another order, and together with many neighbours of one of them.
-        `rows` may write what it returns to one buffer each time.
-        """
-        rng, values = np.random.default_rng(0), self.f._values
-        first, again = (values(z.copy(), [array.copy() for array in data]).copy() for _ in range(2))
-        if first.tobytes() != again.tobytes():
-            raise ValueError("rows is random: two calls with the same z differ; is it dropout? make it deterministic")
-        order, near = rng.permutation(len(z)), max(4, len(z))
-        for half in filter(len, (order[: len(z) // 2], order[len(z) // 2 :])):
-            company = np.concatenate([np.repeat(half[0], near), half])
-            points = z[company]
-            points[:near] += 0.1 * (1.0 + np.abs(z[half[0]])) * rng.standard_normal((near, z.shape[1]))
-            try:
-                with np.errstate(all="ignore"):
-                    found = values(points, [array[company] for array in data])
-            except (IndexError, ValueError) as error:
-                raise ValueError(
-                    f"rows must take any number of samples, but not {len(company)} in place of {len(z)}: pass what "
-                    f"belongs to the samples, such as labels, as data=(t,) ({type(error).__name__}: {error})"
-                ) from error
-            tolerance = max(COMPANY, 100.0 * resolution(found)) * np.abs(first[np.isfinite(first)]).max(initial=0.0)
-            tolerance += 64 * EPS * np.abs(z[np.isfinite(z)]).max(initial=0.0)
-            if (np.abs(found[near:] - first[half]) > tolerance).any():
-                raise ValueError(
-                    "the rows are not independent: the value of a sample depends on the others of the call; is it "
-                    "batch normalisation, or a sum or mean over the batch? pass a plain function, lambda W: ..."
-                )
 
     def value(self, W: Any, args: tuple[Any, ...]) -> float:  # noqa: N803
         """Return f(W)."""
         return float(self.returned(W, args))
 
+    @underflowing
     def returned(self, W: Any, args: tuple[Any, ...]) -> Any:  # noqa: N803
         """Return f(W) in the precision of `rows`, block by block."""
         f, point, sums = self.f, self.place(W, args)[0], list[Any]()
@@ -328,6 +305,7 @@ class _Layer:
         """Return the work of `rule`, a sum of central quotients; an error of `central_parts` if it is none."""
         return _LayerSweep(self, W, args, rule, where, out)
 
+    @underflowing
     def slopes(self, x: Any, args: tuple[Any, ...], name: str = "") -> Slopes:  # noqa: ARG002
         """Return the gradient, not a difference, and its error bars: sums of those of samples and columns."""
         W, f = self.place(x, args)[0], self.f  # noqa: N806
@@ -351,7 +329,7 @@ class _Layer:
 class _LayerSweep(Sweep):
     """Groups of columns as units.
 
-    `out` has the shape (groups, inputs, columns of a group): a view of the result.
+    `out` has the shape (groups, inputs, columns of a group): a view of the result, if all groups have one width.
     """
 
     is_grouped = value_cancels = True
@@ -361,33 +339,37 @@ class _LayerSweep(Sweep):
         f, (inputs, columns) = self.objective.f, self.x.shape
         self.chosen, self.terms = members_of(self.where), central_parts(self.rule, self.where, "a layer objective")
         self.objective.check(self.x)
-        widest = max(1, min(GROUP, -(-columns // GROUPS)))
-        self.width = width = next(width for width in range(widest, 0, -1) if columns % width == 0)
-        if len(self.chosen):
-            self.groups, self.inputs = np.unique(self.chosen % columns // width), np.unique(self.chosen // columns)
-            self.out = np.empty((len(self.groups), len(self.inputs), width))
+        # Of nearly one width: a prime number of columns, each a group, would take three times as long.
+        # Fixed by test_groups_are_few_whatever_the_number_of_columns in tests/test_rows.py.
+        self.width = width = -(-columns // max(GROUPS, -(-columns // GROUP)))
+        is_all, count = not len(self.chosen), -(-columns // width)
+        self.groups = np.arange(count) if is_all else np.unique(self.chosen % columns // width)
+        if is_all and columns % width == 0:
+            self.out = self.result.reshape(inputs, count, width).transpose(1, 0, 2)
         else:
-            self.groups, self.inputs = np.arange(columns // width), np.arange(inputs)
-            self.out = self.result.reshape(inputs, -1, width).transpose(1, 0, 2)
+            self.out = np.zeros((len(self.groups), inputs, width))
         self.size, self.throughput = len(self.groups), f._throughput
         self.cost = self.x.shape, f.x.shape, len(self.terms)
         x, blocks = self.x, self.objective.blocks(self.x)
         keeps = len(f.x) * (columns + 4 * inputs) <= KEPT
         self.blocks, self.block = range(len(blocks)), lru_cache(None if keeps else 0)(lambda k: f._block(x, blocks[k]))
 
+    @underflowing
     def run_range(self, _: Any, start: int, stop: int) -> int:
         """Write the quotients of groups of columns."""
         flags = 0
         for k in range(start, stop):
-            columns = self.width * self.groups[k] + np.arange(self.width)
+            first = self.width * int(self.groups[k])
+            columns = np.arange(first, min(first + self.width, self.x.shape[1]))
             total: Any = 0.0
             for near in map(self.block, self.blocks):
                 for factor, h in self.terms:
                     total = total + factor / (2.0 * h * len(self.objective.f.x)) * near.differences(columns, h)
-            self.out[k] = total[self.inputs]
+            self.out[k, :, : len(columns)] = total
             flags |= RESPONDED if total.any() else 0
         return flags
 
+    @underflowing
     def tolerance(self, h: float, largest: float) -> float:
         """Return by how much a plain difference may be another one: its round-off, and 1e-9 of the largest."""
         near = self.block(0)
@@ -395,9 +377,9 @@ class _LayerSweep(Sweep):
         return float(64 * near.eps * (near.largest + near.rowmax.max() * slope) / h + 1e-9 * largest)
 
     def finish(self) -> int:
-        """Write the chosen weights to the result."""
-        if len(self.chosen):
-            row, column = divmod(self.chosen, self.x.shape[1])
+        """Write to the result what is not a view of it."""
+        if self.out.base is None:
+            row, column = divmod(self.chosen if len(self.chosen) else np.arange(self.x.size), self.x.shape[1])
             group, place = divmod(column, self.width)
-            self.result[...] = self.out[np.searchsorted(self.groups, group), np.searchsorted(self.inputs, row), place]
+            self.result[...] = self.out[np.searchsorted(self.groups, group), row, place]
         return 0

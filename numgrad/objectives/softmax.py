@@ -80,8 +80,6 @@ RATIONAL = 300.0
 TILE = 2**18
 # Terms of exact differences of one compiled call, some 50 ns each, between which Ctrl-C is seen. No tuning.
 EXACT = 2**20
-# Part of a logit's step whose cube counts for less than a rounding. Fixed by test_tiny_steps.
-NO_CUBE = 1e-9
 # Unit of x: the least largest element whose cubes are normal numbers of single precision, and its inverse the greatest.
 # Fixed by test_every_regime_agrees_with_50_digits.
 LEAST = 1e-10
@@ -293,14 +291,14 @@ class _Step:
 
     def __init__(self, f: SoftmaxObjective, h: float, z: Floats, tables: list[Floats]) -> None:
         (self.x, labels, _), self.h, (a, _, cubic, quintic) = f._data, h, tables
-        batch, self.cubes, self.last, self.scale = len(z), f._cubes, None, None
+        batch, self.cubes = len(z), f._cubes
         self.linear, self.is_short = a * (-1.0 / batch), h * f._largest <= SHORT
         if not self.is_short:
             self.regimes = regimes_of(self.x, h)
             self.exact = exact_state(self.x, labels, z, h, tables) if self.regimes.any() else None
             self.cubic = cubic * (-1.0 / (h * batch))
             self.last, self.scale = single(quintic, -(SERIES**5) / (h * batch))
-        elif h * f._largest > NO_CUBE:
+        else:
             self.last, self.scale = single(cubic, -h * h / batch)
 
     def write(self, first: int, out: Floats, kernel: Any) -> None:
@@ -319,9 +317,8 @@ class _Step:
                 u /= SERIES
                 cubes *= u * u / SERIES**3
                 powers = cubes.astype(np.float32)
-            if self.last is not None:
-                product = np.dot(powers.T, self.last)
-                out += product if self.scale is None else product * self.scale
+            product = np.dot(powers.T, self.last)
+            out += product if self.scale is None else product * self.scale
         rest, columns = () if self.is_short else np.flatnonzero(self.regimes[features]), np.arange(out.shape[1])
         length = max(1, EXACT // (len(self.x) * len(columns)))
         for own in np.split(rest, range(length, len(rest), length)) if len(rest) else ():
@@ -352,6 +349,7 @@ class _ProductSweep(Sweep):
         # Nobody need cut what is one unit.
         self.cost, self.throughput = (self.x.shape, len(terms)), f._throughput if self.size > 1 else None
 
+    @underflowing
     def run_range(self, _: Any, start: int, stop: int) -> int:
         """Write the quotients of some tiles."""
         flags, kernel = 0, self.objective.kernels.loops[make_quotients][0]
