@@ -7,6 +7,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -326,6 +327,14 @@ def raise_argument_changed(it: str = "f") -> None:
         f"{it} writes to its argument, so that its values are not those of the points that were asked for; let {it} "
         f"work on a copy, x.copy()"
     )
+
+
+def needed(module: str, what: str) -> Any:
+    """Return an optional module, or raise the ImportError that says `what` needs it, and how to install it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise ImportError(f"{what}: python -m pip install {module.partition('.')[0]}") from None
 
 
 def is_compiled(f: Any) -> bool:

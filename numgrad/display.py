@@ -6,7 +6,6 @@ has no colours of its own, so that it is read in the light and in the dark.
 
 from __future__ import annotations
 
-import importlib
 import io
 import math
 import os
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .arguments import describe, real_array, real_number
+from .arguments import describe, needed, real_array, real_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -219,7 +218,4 @@ def picture(
 
 def matplotlib_part(module: str = "") -> Any:
     """Return matplotlib, or a module of it, or raise an ImportError that says how to install it."""
-    try:
-        return importlib.import_module(f"matplotlib.{module}".rstrip("."))
-    except ImportError:
-        raise ImportError("pictures are drawn by matplotlib: python -m pip install matplotlib") from None
+    return needed(f"matplotlib.{module}".rstrip("."), "pictures are drawn by matplotlib")

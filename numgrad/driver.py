@@ -16,7 +16,7 @@ from weakref import ref
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import KNOWN_COMPILED, describe, is_compiled, real_number, whole_number
+from .arguments import KNOWN_COMPILED, describe, is_compiled, needed, real_number, whole_number
 from .bounds import Bounds, limits
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
@@ -232,12 +232,8 @@ def after(report: Report | None, before: int) -> Progress:
 
 
 def _tqdm() -> Any:
-    try:
-        # tqdm.auto draws a widget in a notebook, and text elsewhere.
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise ImportError("progress=True draws with tqdm: python -m pip install tqdm") from None
-    return tqdm
+    # tqdm.auto draws a widget in a notebook, and text elsewhere.
+    return needed("tqdm.auto", "progress=True draws with tqdm").tqdm
 
 
 def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import describe
+from .arguments import describe, needed
 from .loops import Directions, Rule, make_central, make_directions
 from .remote import Task, at_work, dumps, forget, is_same, unpacked_exception, work
 from .threads import Report
@@ -241,12 +241,7 @@ def joblib_engine(count: int) -> Engine:
     ImportError
         If joblib is not installed.
     """
-    try:
-        import joblib
-    except ImportError:
-        raise ImportError(
-            "workers > 1 with a Python f starts processes with joblib: python -m pip install joblib"
-        ) from None
+    joblib = needed("joblib", "workers > 1 with a Python f starts processes with joblib")
 
     def engine(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         jobs, own = [joblib.delayed(function)(task) for task in tasks], contextlib.nullcontext()

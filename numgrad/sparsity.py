@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import describe, refuse_masks
+from .arguments import describe, needed, refuse_masks
 from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
 from .points import is_narrow, scales
 from .verification import FAINT, SUSPICIOUS, check
@@ -153,11 +153,7 @@ def _by_group(groups: Indices) -> tuple[Indices, Indices]:
 
 
 def scipy_sparse() -> Any:
-    try:
-        import scipy.sparse
-    except ImportError:
-        raise ImportError("a sparsity needs scipy: python -m pip install scipy") from None
-    return scipy.sparse
+    return needed("scipy.sparse", "a sparsity needs scipy")
 
 
 def as_pattern(sparsity: Any, shape: tuple[int, int]) -> Pattern:

@@ -17,6 +17,7 @@ from ..arguments import (
     arrays_in,
     describe,
     is_compiled,
+    needed,
     raise_argument_changed,
     raise_compile_error,
     unmasked,
@@ -156,10 +157,7 @@ class SeparableObjective:
         """
         if callable(workers):
             raise TypeError("the Hessian of a SeparableObjective takes a number of threads as workers")
-        try:
-            from scipy.sparse import csr_array
-        except ImportError:
-            raise ImportError("the Hessian is a scipy.sparse.csr_array: python -m pip install scipy") from None
+        csr_array = needed("scipy.sparse", "the Hessian is a scipy.sparse.csr_array").csr_array
         indptr, indices, *where = self._layout(x.size).pattern
         data, own = np.empty(len(indices)), self._as_objective()
         sweep = _Curvatures(own, x, args, Rule(make_central, (steps,)), where, data)
