@@ -23,7 +23,7 @@ from .objectives.python import PythonObjective, run_in_place
 from .points import FLOAT64, LOSS_EPS
 from .problem import Options, Problem
 from .schemes import AnyScheme, StepSize, is_one, rule_at
-from .sparsity import check_entries
+from .sparsity import entries_of
 
 __all__ = ["Gradient", "Hessian", "Jacobian"]
 
@@ -155,7 +155,7 @@ class _Derivative:
         driver.as_workers(options["workers"], self.objective)
         check_callable(options.get("gradient"))
         if options.get("sparsity") is not None:
-            check_entries(options["sparsity"])
+            entries_of(options["sparsity"])
         # What the point decides, as the shape of h, is checked at each call.
         h = options["h"]
         step = h if isinstance(h, str) or (is_one(h) and not isinstance(h, Mapping)) else 1e-4

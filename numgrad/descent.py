@@ -17,7 +17,7 @@ from .containers import Container, in_order, is_container, is_labelled, of_label
 from .driver import Progress, Workers
 from .gradient import by_automatic_steps, takes_containers
 from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_complex_step, make_descent
-from .points import EPS, is_flat_float64, native_copy, written_through
+from .points import EPS, native_copy, written_through
 from .schemes import AnyScheme, StepSize, rule_at
 from .threads import Report
 
@@ -25,10 +25,6 @@ __all__ = ["descent_path", "gradient_ascent", "gradient_descent"]
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-
-# Elements of x from which on the update is compiled: one pass over x in place of NumPy's two. With fewer elements, what
-# that saves never repays the import of numba. The gain is measured by test_update in benchmarks/bench_descent.py.
-_COMPILED_UPDATE = 10_000
 
 
 class _Options(TypedDict, total=False):
@@ -302,7 +298,9 @@ class _Descent:
         shaped = slopes.reshape(self.x.shape)
         for k in range(self.step_num):
             flags |= self.differentiate(k, slopes, False if report is None else driver.after(report, k * slopes.size))
-            _update(self.memory, self.lr, shaped)
+            with np.errstate(over="ignore", invalid="ignore"):  # the warning at the end names lr
+                slopes *= self.lr
+                self.memory -= shaped
             try:
                 if self.callback is not None:
                     self.callback(k, self.x)
@@ -410,14 +408,3 @@ def _put_back(x: Any, held: dict[str, tuple[str, Any]], path: tuple[Any, ...] = 
         elif part is not own:
             x[key] = own
 
-
-def _update(x: NDArray[Any], lr: float, slopes: Floats) -> None:
-    """Do ``x -= lr * slopes`` in place."""
-    if x.size >= _COMPILED_UPDATE and is_flat_float64(x):
-        # Imported here: a Python f of fewer elements needs no numba, whose import takes longer than many descents.
-        from .objectives.compiled import update
-
-        update(lr, slopes.reshape(x.size), x.reshape(x.size))
-    else:
-        with np.errstate(over="ignore", invalid="ignore"):  # the warning at the end names lr
-            x -= lr * slopes

@@ -378,7 +378,7 @@ def _pattern(sparsity: Any, n: int) -> Any:
     """Return a pattern, its transpose and the diagonal as one csr_array."""
     from scipy.sparse import eye_array
 
-    entries = entries_of(sparsity, (n, n))
+    entries = entries_of(sparsity, n)
     if entries.shape != (n, n):
         raise ValueError(f"sparsity must have the shape (x.size, x.size), {(n, n)}, got {entries.shape}")
     entries = ones_of(entries)
