@@ -407,4 +407,3 @@ def _put_back(x: Any, held: dict[str, tuple[str, Any]], path: tuple[Any, ...] = 
             raise ValueError(f"callback must write into the array {label}, which is in a tuple")
         elif part is not own:
             x[key] = own
-

@@ -234,6 +234,22 @@ def _of_columns(rows: list[NDArray[Any]], n: int) -> Any:
     return scipy_sparse().csr_array((np.ones(columns.size, np.int8), columns, starts), shape=(len(rows), n))
 
 
+def symmetric_pattern(sparsity: Any, n: int) -> Any:
+    """Return the entries of a Hessian as a csr_array: those given, those across the diagonal, and the diagonal."""
+    entries = entries_of(sparsity, n)
+    if entries.shape != (n, n):
+        raise ValueError(f"sparsity must have the shape (x.size, x.size), {(n, n)}, got {entries.shape}")
+    entries = ones_of(entries)
+    return (entries + entries.T + scipy_sparse().eye_array(n, dtype=np.int8)).tocsr()
+
+
+def symmetric_matrix(diagonal: Floats, above: Floats, pairs: tuple[Indices, Indices]) -> Any:
+    """Return a csr_array of the diagonal, and of what is above it at these pairs, and across it."""
+    (i, j), alone = pairs, np.arange(len(diagonal))
+    at = np.concatenate([alone, i, j]), np.concatenate([alone, j, i])
+    return scipy_sparse().csr_array((np.concatenate([diagonal, above, above]), at), shape=2 * diagonal.shape)
+
+
 def _plan_of_groups(problem: Any, pattern: Pattern) -> tuple[tuple[Rule, Directions], Indices, Floats]:
     """Return how the columns of a group move, each by its own step and to its own side; each one's group; divisors.
 

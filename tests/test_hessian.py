@@ -937,3 +937,48 @@ def test_further_arguments_reach_f(route):
     gradient = compiled_once(scaled_gradient)
     assert hessian_vector_product(f, x, np.ones(2), args=(2.0,), gradient=gradient) == pytest.approx([28.0, 12.0])
     assert numerical_gradient(f, x, args=(2.0,)) == pytest.approx([48.0, 18.0])
+
+
+IN_FEW_DIGITS = {
+    "rounded to float32": lambda x: float(np.float32(np.sum(x**2))),
+    "in the first digits of decimals": lambda x: float(np.float32(np.exp(x[0]) * 0.37)) * 64.0 + 2.0,
+    "computed in float32": lambda x: float(np.exp(x.astype(np.float32)).sum()),
+    "beside a constant": lambda x: 3.0 + float(np.sin(x.astype(np.float32)).sum()),
+    "in steps": lambda x: np.floor(1e3 * np.sum(x**2)),
+}
+
+
+@pytest.mark.parametrize("sparsity", [None, np.ones((3, 3))], ids=["dense", "sparse"])
+@pytest.mark.parametrize("name", IN_FEW_DIGITS)
+def test_digits_that_f_loses_inside_are_warned_of(name, sparsity):
+    for x in (np.array([1.0, 2.0, 3.0]), np.array([0.3, -0.7, 1.9])):
+        with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
+            numerical_hessian(IN_FEW_DIGITS[name], x, sparsity=sparsity)
+
+
+EXACT = {
+    "product": (lambda x: x[0] * x[1] + x[2] ** 2, [[0, 1, 0], [1, 0, 0], [0, 0, 2]]),
+    "large": (lambda x: 2.0**40 * x[0] ** 2, np.diag([2.0**41, 0.0, 0.0])),
+    "beside 8": (lambda x: 8.0 + 16.0 * x[1] ** 2, np.diag([0.0, 32.0, 0.0])),
+    "constant": (lambda x: 1000.0, np.zeros((3, 3))),
+    "large constant": (lambda x: 2.0**1000, np.zeros((3, 3))),
+}
+
+
+@pytest.mark.parametrize("x", [np.array([1.0, 2.0, 4.0]), np.array([0.0, 1.0, 0.5]), np.array([0.3, -0.7, 1.9])])
+@pytest.mark.parametrize("name", EXACT)
+def test_terms_that_happen_to_be_exact_are_no_few_digits(name, x, recwarn):
+    f, exact = EXACT[name]
+    assert np.allclose(numerical_hessian(f, x), exact, rtol=1e-6, atol=1e-6 * np.abs(exact).max())
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("x", "h"), [([1.0, np.inf], "auto"), ([1.0, -np.inf], 1e-3), ([1.0, 2.0], 1e-30)], ids=["inf", "-inf", "tiny h"]
+)
+def test_a_step_of_a_product_that_is_lost_is_warned_of_once(x, h):
+    for gradient in (None, lambda x: 2.0 * x):
+        with pytest.warns(RuntimeWarning, match="in round-off there") as caught:
+            found = hessian_vector_product(lambda x: x[0] ** 2 + np.exp(-x[1]), x, np.ones(2), h, gradient=gradient)
+        assert len(caught) == 1
+        assert np.isnan(found[1])

@@ -244,9 +244,10 @@ class CompiledVector(CompiledObjective):
             raise
         is_usual = rule.make is make_central and where is ALL_COORDINATES and x.ndim == 1 and not (args or scratch)
         if is_usual and flags == RESPONDED and out.flags.carray:
-            kernel, throughput = loops[make_central]
-            entry = entry_of(kernel, x, x, (rule.data, *_EVERYWHERE), 0, x.size, out)
-            self.latest = rule.data[0], out.shape, loops, throughput, entry
+            (kernel, throughput), (h, shape, known, *_) = loops[make_central], self.latest
+            if known is not loops or h != rule.data[0] or shape != out.shape:  # to ask for the types takes 100 us
+                entry = entry_of(kernel, x, x, (rule.data, *_EVERYWHERE), 0, x.size, out)
+                self.latest = rule.data[0], out.shape, loops, throughput, entry
         return flags
 
     def again(self, x: Floats, h: float) -> Floats | None:
