@@ -40,17 +40,11 @@ _SMALL = 32
 _NO_COPY = np.empty(0)
 
 
-def _prepare(objective: Any, h: Any, warn: Warn) -> Prepared:
-    """Return the function of a step, which leaves all to others for other kinds of objective and other steps."""
-    if h.__class__ is not float:
-        return _leave
-    if objective.__class__ is PythonObjective:
+def _prepare(objective: Any, h: Any, warn: Warn) -> Prepared | None:
+    """Return the function of a step, or None for other kinds of objective and other steps."""
+    if h.__class__ is float and objective.__class__ is PythonObjective:
         return _in_place(objective, h, warn)
-    return _compiled(objective, h, warn) if hasattr(objective, "kernels") else _leave
-
-
-def _leave(x: Any, args: tuple[Any, ...]) -> None:
-    """Leave all to others."""
+    return _compiled(objective, h, warn) if h.__class__ is float and hasattr(objective, "kernels") else None
 
 
 def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
@@ -226,12 +220,12 @@ class Gradient(_Derivative):
         self._take(Gradient, numerical_gradient, locals())
         # What changes nothing of a call at one point; batch_bytes counts for a vectorized f alone.
         is_usual = not self.given.keys() - {"h", "batch_bytes"}
-        self._prepared = _prepare(self.objective, h, self._warn) if is_usual else _leave
+        self._prepared = _prepare(self.objective, h, self._warn) if is_usual else None
 
     def __call__(self, x: Any, *args: Any, **named: Any) -> Any:
         """Return the gradient at `x`, as `numerical_gradient` does; arguments by name reach f too."""
-        if not named and (gradient := self._prepared(x, args)) is not None:
-            return gradient
+        if not named and (prepared := self._prepared) is not None and (found := prepared(x, args)) is not None:
+            return found
         f, args = _by_name(self.f, args, named) if named else (self.f, args)
         return numerical_gradient(f, x, args=args, **self.options)
 

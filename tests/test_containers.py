@@ -620,7 +620,7 @@ def test_labels_name_each_coordinate():
     ids=str,
 )
 def test_no_two_coordinates_have_one_label(x):
-    with pytest.raises(ValueError, match="x must have another name for each (coordinate|array), got two by the name"):
+    with pytest.raises(ValueError, match=r"x must have another name for each (coordinate|array), got two by the name"):
         labels(x)
 
 
