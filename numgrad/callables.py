@@ -118,10 +118,12 @@ def _bound(kernels: Any, units: Any) -> tuple[Any, ...]:
 
 
 def _by_name(f: Any, args: tuple[Any, ...], named: dict[str, Any], first: int = 1) -> tuple[Any, tuple[Any, ...]]:
-    """Return f and what follows the `first` arguments, where some of that is given by name.
+    """Return f and what follows the `first` arguments, of which some may be given by name.
 
     What f takes by name alone is bound to it.
     """
+    if not named:
+        return f, args
     given = signature(f).bind(*first * (None,), *args, **named)
     given.apply_defaults()
     return partial(f, **given.kwargs) if given.kwargs else f, given.args[first:]
@@ -226,7 +228,7 @@ class Gradient(_Derivative):
         """Return the gradient at `x`, as `numerical_gradient` does; arguments by name reach f too."""
         if not named and (prepared := self._prepared) is not None and (found := prepared(x, args)) is not None:
             return found
-        f, args = _by_name(self.f, args, named) if named else (self.f, args)
+        f, args = _by_name(self.f, args, named)
         return numerical_gradient(f, x, args=args, **self.options)
 
     def _warn(self, flags: int, gradient: Floats, x: Any) -> None:
@@ -242,7 +244,7 @@ class Gradient(_Derivative):
         """
         if x.__class__ is not np.ndarray and is_container(x):
             return self._of_container(x, args, named)
-        f, args = _by_name(self.f, args, named) if named else (self.f, args)
+        f, args = _by_name(self.f, args, named)
         h, scheme, bounds, chosen = (self.options[name] for name in ("h", "scheme", "bounds", "coordinates"))
         objective = driver.as_objective(f, args, self.batch_bytes, bounds)
         point, private = objective.place(x, args)
@@ -271,7 +273,7 @@ class Gradient(_Derivative):
 
     def _of_container(self, x: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[float, Any]:
         """Return f(x) and the gradients of a container, or of a pandas object."""
-        (f, more), options = _by_name(self.f, args, named) if named else (self.f, args), self.options
+        (f, more), options = _by_name(self.f, args, named), self.options
         if takes_containers(f, more, x, options["vectorized"]):
             whole = Container(x)
             value = arguments.real_number(whole.protected(lambda: f(renewed(whole.container()), *more)))
@@ -349,7 +351,7 @@ class Jacobian(_Derivative):
 
     def _problem(self, x: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Problem:
         first = 1 if self.options["fills"] is False else 2  # x, and what f fills
-        f, args = _by_name(self.f, args, named, first) if named else (self.f, args)
+        f, args = _by_name(self.f, args, named, first)
         return Problem(f, x, Options(args=args, **self.options))
 
     def by_parameters(self, x: Any, *parameters: float) -> Any:
@@ -413,12 +415,10 @@ class Hessian(_Derivative):
     def _named(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, tuple[Any, ...], Any]:
         """Return f, what follows x, and the gradient; where that is given, it says which arguments there are."""
         f, gradient = self.f, self.options["gradient"]
-        if named and gradient is not None:
-            gradient, args = _by_name(gradient, args, named)
-            f = None
-        elif named:
-            f, args = _by_name(f, args, named)
-        return f, args, gradient
+        if gradient is None:
+            return *_by_name(f, args, named), None
+        gradient, args = _by_name(gradient, args, named)
+        return None if named else f, args, gradient
 
     def product(self, x: Any, v: Any, *args: Any, **named: Any) -> Any:
         """Return the Hessian at `x` times `v`, as `hessian_vector_product` does and SciPy takes by ``hessp=``.

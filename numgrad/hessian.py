@@ -372,20 +372,20 @@ def _warn_of_rounding(problem: SecondDifferences, found: Floats, derivatives: tu
     These are multiples of a coarse unit where f rounds inside, to float32 say, whatever it returns. One value more,
     from where no coordinate has few digits, tells that from terms which happen to be exact.
     """
-    value, seen = problem.value, [problem.value, *found.tolist()]
+    value, least = problem.value, _COARSE * problem.rounding
     # The value alone first, of which a float64 has many digits as a rule.
-    if isinstance(problem.h, str) and all(_unit_of(v) > _COARSE * problem.rounding for v in ([value], seen)):
+    if isinstance(problem.h, str) and value and all(_unit_of(seen) > least for seen in ([value], found)):
         move = np.random.default_rng(0).uniform(0.5, 1.0, (1, problem.steps.size)) * problem.steps
         near = values_near(problem.objective, (problem.point, problem.args), move).item()
         if near != value or found.any():  # a constant tells nothing
-            problem.rounding = max(problem.rounding, 0.5 * _unit_of([near, *seen]))
+            problem.rounding = max(problem.rounding, 0.5 * _unit_of([value, near, *found]))
     problem.warn_of_rounding(*derivatives)
 
 
-def _unit_of(values: list[float]) -> float:
-    """Return the largest power of two of which all these numbers are multiples, and 0 of zeros."""
+def _unit_of(values: Any) -> float:
+    """Return the largest power of two of which all these numbers are multiples, infinity of zeros."""
     ratios = (value.as_integer_ratio() for value in values if math.isfinite(value))
-    return min(((whole & -whole) / unit for whole, unit in ratios if whole), default=0.0)
+    return min(((whole & -whole) / unit for whole, unit in ratios if whole), default=math.inf)
 
 
 def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options: dict[str, Any]) -> Any:

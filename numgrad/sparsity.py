@@ -284,23 +284,18 @@ def sparse_jacobian(problem: Any, pattern: Pattern) -> Any:
     v, entries = problem.inside(steps * pattern.direction), np.empty(len(pattern.columns), base.dtype)
     table = np.empty((len(plan[1].starts), problem.width))
     flags = problem.differentiate(plan, table[:-1], problem.options.progress)
-    if not problem.objective.has_descent:  # the loops of Python say nothing of the members of a group
-        flags |= _flags_of_steps(problem)
     table.view(base.dtype)[-1] = forth = problem.moved(v)
     with np.errstate(all="ignore"):
         index, limits = (pattern.starts, pattern.columns, groups), (SUSPICIOUS, FAINT * problem.eps)
+        if not problem.objective.has_descent:  # the loops of Python say nothing of the members of a group
+            is_lost = np.abs(np.asarray(problem.point, np.float64)).reshape(-1) * plan[0].data[1] > steps
+            flags |= STEP_LOST if is_lost.any() else 0
         deviates = _kernels()[1](index, table.view(base.dtype), divisors, v, base, limits, entries)
     problem.warn(flags, entries)
     found = csr_array((entries, pattern.columns.copy(), pattern.starts.copy()), shape=pattern.shape)
     if deviates and v.size:
         check(problem, found, v, forth)
     return found
-
-
-def _flags_of_steps(problem: Any) -> int:
-    """Return whether a step is lost where it is added to some coordinate."""
-    eps, x = problem.plan[0].data[1], np.asarray(problem.point, np.float64).reshape(-1)
-    return STEP_LOST if eps and (np.abs(x) * eps > np.abs(problem.plan[1].lengths)).any() else 0
 
 
 def _stored(problem: Any, offsets: Floats, weights: Floats, steps: Floats) -> Floats:

@@ -244,14 +244,10 @@ class CompiledVector(CompiledObjective):
             return None
         if not throughput.is_short(size, size, 1):
             return None
-        rows, units, copy = np.empty(shape), ((h,), *_EVERYWHERE), None if self.kept else x.copy()
+        rows, units = np.empty(shape), ((h,), *_EVERYWHERE)
         try:
-            if copy is None:  # f has raised before
-                flags = self._on_copy(entry, x, units, size, rows, make_central)
-            else:  # in 0.4 us less
-                flags = entry(copy, x, units, 0, size, rows)
+            flags = self._on_copy(entry, x, units, size, rows, make_central)
         except Exception:  # noqa: BLE001, of another shape, or of f: it is met once more by the usual way
-            self.kept += [] if copy is None else [copy]
             return None
         return rows.T if flags == RESPONDED else None
 
