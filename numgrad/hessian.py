@@ -277,7 +277,7 @@ def hessian_vector_product(
     product = _Product(f, gradient, point, np.ldexp(direction, -power).reshape(-1), (objective, args, workers))
     is_auto, derivative = isinstance(h, str), 2 if product.takes_values else 1
     if derivative == 2 and is_auto:
-        value, eps = driver.eps_of_values(objective, point, args)
+        value, eps = driver.eps_of_values(objective, objective.place(point, args)[0], args)
     for _ in range(2):
         steps = steps_at(plain, h, schemes.as_scheme("central", derivative), eps)
         found = product.by(steps)
@@ -447,8 +447,8 @@ class _Product:
 
     def noise(self, value: float, eps: float) -> Any:
         """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""
-        if self.takes_values:
-            return noise_at(self.objective, (self.point, self.args), value, eps)
+        if self.takes_values:  # a compiled f wants the copy that it makes of a point
+            return noise_at(self.objective, (self.objective.place(self.point, self.args)[0], self.args), value, eps)
         values, plain = partial(_gradients, self.gradient, self.point, self.args), self.point.view(np.ndarray)
         here, _ = values(np.zeros((1, plain.size)))
         least = noise_of_slopes(self.f, self.point, self.args) if self.is_cheap else 0.0

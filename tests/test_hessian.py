@@ -982,3 +982,32 @@ def test_a_step_of_a_product_that_is_lost_is_warned_of_once(x, h):
             found = hessian_vector_product(lambda x: x[0] ** 2 + np.exp(-x[1]), x, np.ones(2), h, gradient=gradient)
         assert len(caught) == 1
         assert np.isnan(found[1])
+
+
+def grid(x):
+    total = 0.0
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            total += (1.0 + i + 2.0 * j) * np.sin(x[i, j]) * x[i, j]
+    return total
+
+
+LAYOUTS = {
+    "Fortran": np.asfortranarray,
+    "every other row": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "big-endian": lambda x: x.astype(">f8"),
+    "transposed": lambda x: x.T.copy().T,
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_product_at_small_coordinates_of_any_layout_and_a_gradient_after_it(layout, workers):
+    f, plain = compiled_once(grid), np.array([[1.0, 2.0, 5.0], [3.0, -4.0, 7.0]]) * 1e-6
+    curvature, v = 2.0 + 2.0 * np.arange(2)[:, np.newaxis] + 4.0 * np.arange(3), np.arange(1.0, 7.0).reshape(2, 3)
+    x = LAYOUTS[layout](plain)
+    for _ in range(2):
+        found = hessian_vector_product(f, x, v, workers=workers)
+        assert np.abs(found - curvature * v).max() < 1e-5 * np.abs(curvature * v).max()
+    for point in (x, plain):
+        assert np.allclose(numerical_gradient(f, point, "auto"), curvature * plain, rtol=1e-4, atol=0.0)
