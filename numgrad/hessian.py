@@ -20,7 +20,7 @@ from .loops import Floats
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, private_copy, resolution, scales
-from .problem import Options, Problem
+from .problem import MOST_SHARE, Options, Problem
 from .schemes import AnyScheme, Bounds, StepSize
 from .sparsity import symmetric_matrix, symmetric_pattern
 
@@ -455,27 +455,31 @@ class _Product:
         inside = rounding_near(plain, here, eps, lambda moves: values(moves)[0])
         return np.fmax(inside, max(least, eps * float(np.abs(here).max())))
 
-    def rounding(self, noise: Any, eps: float, steps: Floats) -> Floats:
-        """Return how far rounding may put off each element: the `noise` of f, or that of gradients."""
+    def rounding(self, found: Floats, noise: Any, eps: float, steps: Floats, most: float | None = None) -> Floats:
+        """Return how far rounding may put off each element: the `noise` of f, or that of gradients, and of points.
+
+        What the rounding of a point makes of f is not known, but its share of the whole move is.
+        """
+        plain, sizes = self.point.view(np.ndarray), np.abs(self.v)
         with np.errstate(all="ignore"):
             of_ends = noise / steps if self.takes_values else np.fmax(noise, eps * np.abs(self.ends).max())
-            return of_ends / self.length  # type: ignore[no-any-return]
+            share = resolution(plain) * scales(plain)[sizes > 0.0].sum() / sizes.sum() / self.length
+            most = (MOST_SHARE if is_narrow(plain) else 0.0) if most is None else most
+            return of_ends / self.length + min(share, most) * np.abs(found)  # type: ignore[no-any-return]
 
     def lengthen(self, found: Floats, steps: Floats, noise: Any, eps: float) -> None:
         """Take those elements again by longer steps of small coordinates that rounding hides beside the largest."""
-        plain, off = self.point.view(np.ndarray), self.rounding(noise, eps, steps)
+        plain, off = self.point.view(np.ndarray), self.rounding(found, noise, eps, steps)
+        hidden = self.rounding(np.full(found.shape, np.abs(found).max()), noise, eps, steps, np.inf)
         with np.errstate(all="ignore"):
-            hidden = off
-            if is_narrow(plain):  # where a point is stored in few digits, a part of the move goes
-                move = self.length * np.abs(self.v).sum()
-                hidden = off + np.abs(found) * (resolution(plain) * scales(plain)[self.v != 0.0].sum() / move)
             lost = ~((np.abs(found) - _CERTAIN * off).max() > enough(eps, 2, 2 if self.takes_values else 1) * hidden)
         small = scales(plain) < SMALL
         lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
             own = schemes.stored_steps(plain, longer)
-            return self.by(own, np.flatnonzero(missing)), self.rounding(noise, eps, own), own + self.length
+            found = self.by(own, np.flatnonzero(missing))
+            return found, self.rounding(found, noise, eps, own), own + self.length
 
         lengthen(found, plain, steps, off, again, lost)
 
