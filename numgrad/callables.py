@@ -23,7 +23,7 @@ from .objectives.python import PythonObjective, run_in_place
 from .points import FLOAT64, LOSS_EPS
 from .problem import Options, Problem
 from .schemes import AnyScheme, StepSize, is_one, rule_at
-from .sparsity import check_entries
+from .sparsity import entries_of
 
 __all__ = ["Gradient", "Hessian", "Jacobian"]
 
@@ -40,17 +40,11 @@ _SMALL = 32
 _NO_COPY = np.empty(0)
 
 
-def _prepare(objective: Any, h: Any, warn: Warn) -> Prepared:
-    """Return the function of a step, which leaves all to others for other kinds of objective and other steps."""
-    if h.__class__ is not float:
-        return _leave
-    if objective.__class__ is PythonObjective:
+def _prepare(objective: Any, h: Any, warn: Warn) -> Prepared | None:
+    """Return the function of a step, or None for other kinds of objective and other steps."""
+    if h.__class__ is float and objective.__class__ is PythonObjective:
         return _in_place(objective, h, warn)
-    return _compiled(objective, h, warn) if hasattr(objective, "kernels") else _leave
-
-
-def _leave(x: Any, args: tuple[Any, ...]) -> None:
-    """Leave all to others."""
+    return _compiled(objective, h, warn) if h.__class__ is float and hasattr(objective, "kernels") else None
 
 
 def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
@@ -124,10 +118,12 @@ def _bound(kernels: Any, units: Any) -> tuple[Any, ...]:
 
 
 def _by_name(f: Any, args: tuple[Any, ...], named: dict[str, Any], first: int = 1) -> tuple[Any, tuple[Any, ...]]:
-    """Return f and what follows the `first` arguments, where some of that is given by name.
+    """Return f and what follows the `first` arguments, of which some may be given by name.
 
     What f takes by name alone is bound to it.
     """
+    if not named:
+        return f, args
     given = signature(f).bind(*first * (None,), *args, **named)
     given.apply_defaults()
     return partial(f, **given.kwargs) if given.kwargs else f, given.args[first:]
@@ -155,7 +151,7 @@ class _Derivative:
         driver.as_workers(options["workers"], self.objective)
         check_callable(options.get("gradient"))
         if options.get("sparsity") is not None:
-            check_entries(options["sparsity"])
+            entries_of(options["sparsity"])
         # What the point decides, as the shape of h, is checked at each call.
         h = options["h"]
         step = h if isinstance(h, str) or (is_one(h) and not isinstance(h, Mapping)) else 1e-4
@@ -226,13 +222,13 @@ class Gradient(_Derivative):
         self._take(Gradient, numerical_gradient, locals())
         # What changes nothing of a call at one point; batch_bytes counts for a vectorized f alone.
         is_usual = not self.given.keys() - {"h", "batch_bytes"}
-        self._prepared = _prepare(self.objective, h, self._warn) if is_usual else _leave
+        self._prepared = _prepare(self.objective, h, self._warn) if is_usual else None
 
     def __call__(self, x: Any, *args: Any, **named: Any) -> Any:
         """Return the gradient at `x`, as `numerical_gradient` does; arguments by name reach f too."""
-        if not named and (gradient := self._prepared(x, args)) is not None:
-            return gradient
-        f, args = _by_name(self.f, args, named) if named else (self.f, args)
+        if not named and (prepared := self._prepared) is not None and (found := prepared(x, args)) is not None:
+            return found
+        f, args = _by_name(self.f, args, named)
         return numerical_gradient(f, x, args=args, **self.options)
 
     def _warn(self, flags: int, gradient: Floats, x: Any) -> None:
@@ -248,7 +244,7 @@ class Gradient(_Derivative):
         """
         if x.__class__ is not np.ndarray and is_container(x):
             return self._of_container(x, args, named)
-        f, args = _by_name(self.f, args, named) if named else (self.f, args)
+        f, args = _by_name(self.f, args, named)
         h, scheme, bounds, chosen = (self.options[name] for name in ("h", "scheme", "bounds", "coordinates"))
         objective = driver.as_objective(f, args, self.batch_bytes, bounds)
         point, private = objective.place(x, args)
@@ -277,7 +273,7 @@ class Gradient(_Derivative):
 
     def _of_container(self, x: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[float, Any]:
         """Return f(x) and the gradients of a container, or of a pandas object."""
-        (f, more), options = _by_name(self.f, args, named) if named else (self.f, args), self.options
+        (f, more), options = _by_name(self.f, args, named), self.options
         if takes_containers(f, more, x, options["vectorized"]):
             whole = Container(x)
             value = arguments.real_number(whole.protected(lambda: f(renewed(whole.container()), *more)))
@@ -355,7 +351,7 @@ class Jacobian(_Derivative):
 
     def _problem(self, x: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Problem:
         first = 1 if self.options["fills"] is False else 2  # x, and what f fills
-        f, args = _by_name(self.f, args, named, first) if named else (self.f, args)
+        f, args = _by_name(self.f, args, named, first)
         return Problem(f, x, Options(args=args, **self.options))
 
     def by_parameters(self, x: Any, *parameters: float) -> Any:
@@ -419,12 +415,10 @@ class Hessian(_Derivative):
     def _named(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, tuple[Any, ...], Any]:
         """Return f, what follows x, and the gradient; where that is given, it says which arguments there are."""
         f, gradient = self.f, self.options["gradient"]
-        if named and gradient is not None:
-            gradient, args = _by_name(gradient, args, named)
-            f = None
-        elif named:
-            f, args = _by_name(f, args, named)
-        return f, args, gradient
+        if gradient is None:
+            return *_by_name(f, args, named), None
+        gradient, args = _by_name(gradient, args, named)
+        return None if named else f, args, gradient
 
     def product(self, x: Any, v: Any, *args: Any, **named: Any) -> Any:
         """Return the Hessian at `x` times `v`, as `hessian_vector_product` does and SciPy takes by ``hessp=``.

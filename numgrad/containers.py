@@ -169,7 +169,7 @@ def labels(x: Any) -> list[str]:
     TypeError
         If a key of a dict is no string.
     ValueError
-        If two arrays have one name, as those of ``{"a[0]": ..., "a": [...]}``.
+        If two arrays have one name, as those of ``{"a[0]": ..., "a": [...]}``, or coordinates of two arrays have.
 
     Examples
     --------
@@ -183,14 +183,17 @@ def labels(x: Any) -> list[str]:
      [6. 6. 6.]
      [6. 6. 0.]]
     """
-    found = []
+    found = list[str]()
     for name, (label, part) in by_name(x).items():
-        whole = name or label
+        keys: Any = (", ".join(map(str, place)) for place in np.ndindex(np.shape(part)))
         if is_labelled(part):
             keys = part.index if part.ndim == 1 else (f"{row}, {key}" for row in part.index for key in part.columns)
-            found += [f"{whole}[{key}]" if part is not x else str(key) for key in keys]
-        else:
-            found += [f"{whole}[{', '.join(map(str, k))}]" if k else whole for k in np.ndindex(np.shape(part))]
+            if part is x:
+                return list(map(str, keys))
+        own = [f"{name or label}[{key}]" if np.ndim(part) else name or label for key in keys]
+        if twice := set(found).intersection(own):
+            raise ValueError(f"x must have another name for each coordinate, got two by the name {min(twice)}; rename")
+        found += own
     return found
 
 
@@ -288,7 +291,6 @@ class OfOneArray:
         self.f, self.x, self.name, self.args = f, x, name, args
         self.part: Any = None
         self.whole: Any = None
-        self.renew: Callable[[Any], Any] = renewed
 
     def __reduce__(self) -> Any:
         return OfOneArray, (self.f, self.x, self.name, self.args)
@@ -299,10 +301,7 @@ class OfOneArray:
             own = self.x.arrays[self.name]
             parts = [part if memory is own else memory for memory in self.x.arrays.values()]
             self.part, self.whole = part, self.x.like(parts)
-            kind = self.whole.__class__
-            is_flat = kind in {dict, list, tuple} and all(p.__class__ is np.ndarray for _, p in items(self.whole))
-            self.renew = kind if is_flat else renewed  # in half the time
-        return self.f(self.renew(self.whole), *self.args, *args)
+        return self.f(renewed(self.whole), *self.args, *args)
 
 
 def of_labelled(f: Callable[..., Any], x: Any, name: str = "x") -> tuple[OfOneArray, NDArray[Any]]:

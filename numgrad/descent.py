@@ -420,5 +420,5 @@ def _update(x: NDArray[Any], lr: float, slopes: Floats) -> None:
 
         update(lr, slopes.reshape(x.size), x.reshape(x.size))
     else:
-        with np.errstate(over="ignore", invalid="ignore"):  # the warning at the end names lr
+        with np.errstate(all="ignore"):  # the warning at the end names lr
             x -= lr * slopes

@@ -10,25 +10,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import arguments, driver
+from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, both_with_labels, is_container, is_labelled
 from .curvature import SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes, steps_at, warn_of
 from .driver import Progress, Workers
-from .gradient import noise_at, takes_containers
+from .gradient import noise_at, takes_containers, values_near
 from .loops import Floats
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, private_copy, resolution, scales
-from .problem import Options, Problem
-from .schemes import AnyScheme, Bounds, StepSize, along_rows, as_scheme, limits, steps_of, stored_steps, sum_of_values
-from .sparsity import entries_of, ones_of
+from .problem import MOST_SHARE, Options, Problem
+from .schemes import AnyScheme, Bounds, StepSize
+from .sparsity import symmetric_matrix, symmetric_pattern
 
 __all__ = ["hessian_vector_product", "numerical_hessian"]
 
 # Times its rounding that the element of a product is at least to which others are compared: less is no number.
 # Fixed by test_a_product_of_which_rounding_hides_a_part in tests/test_magnitudes.py.
 _CERTAIN = 8.0
+# Roundings of float64 from which on the unit of all values is that of fewer digits; the unit of float32 is 2**28.
+# Fixed by test_digits_that_f_loses_inside_are_warned_of in tests/test_hessian.py.
+_COARSE = 2.0**16
 
 
 def numerical_hessian(
@@ -135,7 +138,8 @@ def numerical_hessian(
     and does not raise. A step that has grown is made shorter by 16 as long as that tells another curvature. That takes
     six evaluations as a rule, and two more for each pair of the coordinate. If there are such coordinates, six
     evaluations along a line show the rounding inside an f that is small since terms cancel, which then counts in place
-    of ``eps |f|``. Of zeros alone one evaluation more tells whether rounding may have hidden curvature.
+    of ``eps |f|``. Of zeros alone one evaluation more tells whether rounding may have hidden curvature. Of
+    multiples of a coarse unit alone, one more tells an f that rounds inside, to float32 say, from exact terms.
     With a `gradient`, and for an objective that gives its own, the columns of such coordinates are taken again where
     rounding is more than some 1e-5 of an entry, as if these were of the magnitude 1, and then 1/32, 1/1024 ..., until
     two of the results agree but for rounding: four evaluations more a column, as a rule, and six in all for the
@@ -167,8 +171,11 @@ def numerical_hessian(
     driver.check_progress(progress)
     if resume and (out is None or not takes_values):
         raise ValueError("resume=True goes on with what is in out, from values of f; pass out, and no gradient")
-    pattern = _check(f if gradient is None else gradient, real_array(x), h, options, 1 + takes_values, sparsity)
-    hessian = _memory(x, args, out, sparsity is not None, resume)
+    pattern = _check(f if gradient is None else gradient, real_array(x), h, options, 1 + takes_values, sparsity, out)
+    hessian = None
+    if sparsity is None:
+        hessian = arguments.result_buffer(out, 2 * real_array(x).shape, x, args)
+        hessian[...] = hessian if resume else math.nan
     if not takes_values:
         noise = noise_of_slopes(f, x, args) if gradient is None and isinstance(h, str) else 0.0
         if gradient is None:
@@ -178,12 +185,9 @@ def numerical_hessian(
             return found
         hessian[...] = found.reshape(hessian.shape)
         return hessian
-    problem = SecondDifferences(f, x, h, args, as_scheme(scheme, 2), bounds)
-    workers, n = driver.as_workers(workers, problem.objective), problem.point.size
-    if hessian is None:
-        return _of_pairs(problem, pattern, workers, progress)
-    _write(hessian.reshape(n, n), problem, (workers, progress), resume)
-    return hessian
+    problem = SecondDifferences(f, x, h, args, schemes.as_scheme(scheme, 2), bounds)
+    how = driver.as_workers(workers, problem.objective), progress
+    return _from_values(problem, pattern, hessian, how, resume)
 
 
 def hessian_vector_product(
@@ -262,7 +266,7 @@ def hessian_vector_product(
     check_callable(gradient)
     if x.__class__ is not np.ndarray and is_labelled(x):
         f, gradient, x = both_with_labels(f, gradient, x, takes_containers(gradient or f, args, x), h=h, v=v)
-    objective = _asked(f, gradient, (x, args), workers)
+    objective, workers = _asked(f, gradient, (x, args), workers)
     point, private = PythonObjective(f).place(x, args)
     plain, direction, eps, value = point.view(np.ndarray), private_copy(plain_numbers(v, "v")), EPS, math.nan
     if direction.shape != plain.shape or not np.isfinite(direction).all():
@@ -270,53 +274,41 @@ def hessian_vector_product(
     if not direction.any():
         return direction
     power = math.frexp(float(np.abs(direction).max()))[1]  # so that no quotient below overflows
-    product = _Product(f, gradient, point, np.ldexp(direction, -power).reshape(-1), (args, workers))
+    product = _Product(f, gradient, point, np.ldexp(direction, -power).reshape(-1), (objective, args, workers))
     is_auto, derivative = isinstance(h, str), 2 if product.takes_values else 1
     if derivative == 2 and is_auto:
-        value, eps = driver.eps_of_values(objective, point, args)
-    known = as_scheme("central", derivative)
+        value, eps = driver.eps_of_values(objective, objective.place(point, args)[0], args)
     for _ in range(2):
-        steps = steps_at(plain, h, known, eps)
+        steps = steps_at(plain, h, schemes.as_scheme("central", derivative), eps)
         found = product.by(steps)
         if not is_auto or product.spacing <= eps:
             break
         eps = product.spacing  # once more, since what is returned has fewer digits
     if is_auto and least_magnitude(plain) < SMALL:
-        product.lengthen(found, steps, product.noise(objective, value, eps), eps)
+        product.lengthen(found, steps, product.noise(value, eps), eps)
     warn_of(objective, (point, args), (h, steps), private and not found.any())
     with np.errstate(all="ignore"):
         return np.ldexp(found, power).reshape(plain.shape)
 
 
-def _asked(f: Any, gradient: Any, at: tuple[Any, tuple[Any, ...]], workers: Workers) -> driver.Objective:
-    """Return what tells whether a product responds to a copy of x, after refusing what would not see that change."""
+def _asked(f: Any, gradient: Any, at: tuple[Any, Any], workers: Workers) -> tuple[driver.Objective, Workers]:
+    """Return what tells whether a product responds to a copy of x, and its workers; refuse what would not see that."""
     called = driver.as_objective(f if gradient is None else gradient, at[1])
     called.place(*at)
-    driver.as_workers(workers, called)
-    if f is None:  # the bytes of a gradient tell it
-        return PythonObjective(gradient, lambda found: np.asarray(found).tobytes())
-    return driver.as_objective(f, at[1])
+    # Where there is no f, the bytes of a gradient tell it.
+    by_bytes = PythonObjective(gradient, lambda found: np.asarray(found).tobytes())
+    return by_bytes if f is None else driver.as_objective(f, at[1]), driver.as_workers(workers, called)
 
 
-def _check(f: Any, x: NDArray[Any], h: Any, options: dict[str, Any], derivative: int, sparsity: Any) -> Any:
+def _check(f: Any, x: NDArray[Any], h: Any, options: dict[str, Any], derivative: int, sparsity: Any, out: Any) -> Any:
     """Raise what is to be raised of the steps, the scheme, the bounds and the workers, and return the pattern."""
-    steps_of(x.view(np.ndarray), h, as_scheme(options["scheme"], derivative), EPS)
+    schemes.steps_of(x.view(np.ndarray), h, schemes.as_scheme(options["scheme"], derivative), EPS)
     if options["bounds"] is not None:
-        limits(x, options["bounds"])
+        schemes.limits(x, options["bounds"])
     driver.as_workers(options["workers"], driver.as_objective(f, options["args"]))
-    return None if sparsity is None else _pattern(sparsity, x.size)
-
-
-def _memory(x: Any, args: Any, out: Any, is_sparse: bool, resume: bool) -> NDArray[Any] | None:
-    """Return where a Hessian is written, NaN unless it is to `resume`; None for a sparse one."""
-    if out is not None and is_sparse:
+    if out is not None and sparsity is not None:
         raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
-    if is_sparse:
-        return None
-    hessian = arguments.result_buffer(out, 2 * real_array(x).shape, x, args)
-    if not resume:
-        hessian.fill(math.nan)
-    return hessian
+    return None if sparsity is None else symmetric_pattern(sparsity, x.size)
 
 
 def _of_container(f: Any, x: Any, h: Any, gradient: Any, options: dict[str, Any]) -> Any:
@@ -336,30 +328,25 @@ def _of_container(f: Any, x: Any, h: Any, gradient: Any, options: dict[str, Any]
     return joined.run(hessian)
 
 
-def _of_pairs(problem: SecondDifferences, pattern: Any, workers: Workers, progress: Progress) -> Any:
-    """Return the Hessian from values of f where a pattern has entries, as a csr_array; ValueError if f has others."""
-    from scipy.sparse import csr_array, triu
+def _from_values(
+    problem: SecondDifferences, pattern: Any, hessian: Any, how: tuple[Workers, Progress], resume: bool
+) -> Any:
+    """Return the Hessian from values of f: a csr_array where a pattern has entries, or `hessian`, which is written to.
 
+    That is NaN for what is not finished; to resume, only what is NaN there is evaluated. ValueError if f couples other
+    coordinates than the pattern.
+    """
     n = problem.point.size
-    above = triu(pattern, 1, "coo")
-    pairs = i, j = above.row.astype(np.intp), above.col.astype(np.intp)
-    found = np.empty(n + len(i))
-    problem.along(pairs, workers, progress, found)
-    diagonal, mixed = problem.derivatives(found, pairs)
-    problem.warn_of_rounding(diagonal, mixed)
-    problem.check(found, pairs)
-    at = np.concatenate([np.arange(n), i, j]), np.concatenate([np.arange(n), j, i])
-    return csr_array((np.concatenate([diagonal, mixed, mixed]), at), shape=(n, n))
-
-
-def _write(matrix: Floats, problem: SecondDifferences, how: tuple[Workers, Progress], resume: bool) -> None:
-    """Write the Hessian from values of f, and NaN for what is not finished; to resume, where it is NaN."""
-    n, pairs = len(matrix), np.triu_indices(len(matrix), 1)
-    if resume:
-        missing = np.isnan(matrix[pairs]) | np.isnan(matrix.T[pairs])
-        pairs = pairs[0][missing], pairs[1][missing]
-        if not (missing.any() or np.isnan(matrix.diagonal()).any()):
-            return
+    if pattern is None:
+        matrix, pairs = hessian.reshape(n, n), np.triu_indices(n, 1)
+        if resume:
+            missing = np.isnan(matrix[pairs]) | np.isnan(matrix.T[pairs])
+            pairs = pairs[0][missing], pairs[1][missing]
+            if not (missing.any() or np.isnan(matrix.diagonal()).any()):
+                return hessian
+    else:
+        rows, columns = pattern.nonzero()
+        pairs = rows[rows < columns].astype(np.intp), columns[rows < columns].astype(np.intp)
     found = np.full(n + len(pairs[0]), math.nan)
     try:
         problem.along(pairs, *how, found)
@@ -369,20 +356,36 @@ def _write(matrix: Floats, problem: SecondDifferences, how: tuple[Workers, Progr
         raise
     finally:
         diagonal, mixed = problem.derivatives(found, pairs)
-        matrix[np.diag_indices(n)] = diagonal
-        matrix[pairs] = matrix.T[pairs] = mixed
-    problem.warn_of_rounding(diagonal, mixed)
+        if pattern is None:
+            matrix[np.diag_indices(n)] = diagonal
+            matrix[pairs] = matrix.T[pairs] = mixed
+    _warn_of_rounding(problem, found, (diagonal, mixed))
+    if pattern is None:
+        return hessian
+    problem.check(found, pairs)
+    return symmetric_matrix(diagonal, mixed, pairs)
 
 
-def _pattern(sparsity: Any, n: int) -> Any:
-    """Return a pattern, its transpose and the diagonal as one csr_array."""
-    from scipy.sparse import eye_array
+def _warn_of_rounding(problem: SecondDifferences, found: Floats, derivatives: tuple[Floats, Floats]) -> None:
+    """Warn where rounding is a part of the derivatives: that of float64, or what the values of f show of fewer digits.
 
-    entries = entries_of(sparsity, (n, n))
-    if entries.shape != (n, n):
-        raise ValueError(f"sparsity must have the shape (x.size, x.size), {(n, n)}, got {entries.shape}")
-    entries = ones_of(entries)
-    return (entries + entries.T + eye_array(n, dtype=np.int8)).tocsr()
+    These are multiples of a coarse unit where f rounds inside, to float32 say, whatever it returns. One value more,
+    from where no coordinate has few digits, tells that from terms which happen to be exact.
+    """
+    value, least = problem.value, _COARSE * problem.rounding
+    # The value alone first, of which a float64 has many digits as a rule.
+    if isinstance(problem.h, str) and value and all(_unit_of(seen) > least for seen in ([value], found)):
+        move = np.random.default_rng(0).uniform(0.5, 1.0, (1, problem.steps.size)) * problem.steps
+        near = values_near(problem.objective, (problem.point, problem.args), move).item()
+        if near != value or found.any():  # a constant tells nothing
+            problem.rounding = max(problem.rounding, 0.5 * _unit_of([value, near, *found]))
+    problem.warn_of_rounding(*derivatives)
+
+
+def _unit_of(values: Any) -> float:
+    """Return the largest power of two of which all these numbers are multiples, infinity of zeros."""
+    ratios = (value.as_integer_ratio() for value in values if math.isfinite(value))
+    return min(((whole & -whole) / unit for whole, unit in ratios if whole), default=math.inf)
 
 
 def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options: dict[str, Any]) -> Any:
@@ -415,64 +418,73 @@ class _Product:
         Whether the gradients are differences of f by the steps of the line, and not a function that is given.
     """
 
-    def __init__(self, f: Any, gradient: Any, point: NDArray[Any], v: Floats, how: tuple[Any, Workers]) -> None:
-        self.f, self.point, self.v, (self.args, self.workers) = f, point, v, how
+    def __init__(self, f: Any, gradient: Any, point: NDArray[Any], v: Floats, how: tuple[Any, Any, Workers]) -> None:
+        self.f, self.point, self.v, (self.objective, self.args, self.workers) = f, point, v, how
         self.is_cheap = gradient is None and is_cheap(f)
         self.takes_values = gradient is None and not self.is_cheap
         self.gradient = partial(slopes, f, None, self.workers, None) if gradient is None else gradient
-        self.spacing, self.length = EPS, 0.0
-        self.ends: Floats = np.empty((2, 0))
 
     def by(self, steps: Floats, chosen: NDArray[np.intp] | None = None) -> Floats:
         """Return the product by these steps; of values those of the `chosen` elements, and 0 for the others."""
         with np.errstate(all="ignore"):
             self.length = 1.0 / float(np.max(np.abs(self.v) / steps))
-        gradient = partial(slopes, self.f, steps, self.workers, chosen) if self.takes_values else self.gradient
+        gradient = partial(self._slopes, steps, chosen) if self.takes_values else self.gradient
         move = self.length * self.v
-        self.ends, self.spacing = _gradients(gradient, self.point, np.stack([move, -move]), self.args)
+        self.ends, self.spacing = _gradients(gradient, self.point, self.args, np.stack([move, -move]))
         with np.errstate(all="ignore"):
             found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
         return found
 
-    def noise(self, objective: Any, value: float, eps: float) -> Any:
+    def _slopes(self, steps: Floats, chosen: NDArray[np.intp] | None, x: NDArray[Any], *args: Any) -> Floats:
+        """Return the gradient of f by these steps, or that of `chosen` coordinates; nothing warns."""
+        point, _ = self.objective.place(x, args)
+        own, whole = np.arange(x.size) if chosen is None else chosen, np.zeros(x.shape)
+        h = np.fmax(steps, math.ulp(0.0)).reshape(x.shape)  # a step that is lost makes NaN
+        found, plan = np.empty(len(own)), schemes.rule_at(point, h, "central", None, own)
+        driver.differentiate(self.objective, point, args, plan, found, self.workers)
+        whole.reshape(-1)[own] = found
+        return whole
+
+    def noise(self, value: float, eps: float) -> Any:
         """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""
-        if self.takes_values:
-            return noise_at(objective, (self.point, self.args), value, eps)
-
-        def values(moves: Floats) -> Floats:
-            return _gradients(self.gradient, self.point, moves, self.args)[0]
-
-        plain, here = self.point.view(np.ndarray), values(np.zeros((1, self.point.size)))
+        if self.takes_values:  # a compiled f wants the copy that it makes of a point
+            return noise_at(self.objective, (self.objective.place(self.point, self.args)[0], self.args), value, eps)
+        values, plain = partial(_gradients, self.gradient, self.point, self.args), self.point.view(np.ndarray)
+        here, _ = values(np.zeros((1, plain.size)))
         least = noise_of_slopes(self.f, self.point, self.args) if self.is_cheap else 0.0
-        return np.fmax(rounding_near(plain, here, eps, values), max(least, eps * float(np.abs(here).max())))
+        inside = rounding_near(plain, here, eps, lambda moves: values(moves)[0])
+        return np.fmax(inside, max(least, eps * float(np.abs(here).max())))
 
-    def rounding(self, noise: Any, eps: float, steps: Floats) -> Floats:
-        """Return how far rounding may put off each element: the `noise` of f, or that of gradients."""
-        of_slopes = 0.0 if self.takes_values else eps * np.abs(self.ends).max()
+    def rounding(self, found: Floats, noise: Any, eps: float, steps: Floats, most: float | None = None) -> Floats:
+        """Return how far rounding may put off each element: the `noise` of f, or that of gradients, and of points.
+
+        What the rounding of a point makes of f is not known, but its share of the whole move is.
+        """
+        plain, sizes = self.point.view(np.ndarray), np.abs(self.v)
         with np.errstate(all="ignore"):
-            found: Floats = np.fmax(noise / steps if self.takes_values else noise, of_slopes) / self.length
-        return found
+            of_ends = noise / steps if self.takes_values else np.fmax(noise, eps * np.abs(self.ends).max())
+            share = resolution(plain) * scales(plain)[sizes > 0.0].sum() / sizes.sum() / self.length
+            most = (MOST_SHARE if is_narrow(plain) else 0.0) if most is None else most
+            return of_ends / self.length + min(share, most) * np.abs(found)  # type: ignore[no-any-return]
 
     def lengthen(self, found: Floats, steps: Floats, noise: Any, eps: float) -> None:
         """Take those elements again by longer steps of small coordinates that rounding hides beside the largest."""
-        plain, off = self.point.view(np.ndarray), self.rounding(noise, eps, steps)
+        plain, off = self.point.view(np.ndarray), self.rounding(found, noise, eps, steps)
+        hidden = self.rounding(np.full(found.shape, np.abs(found).max()), noise, eps, steps, np.inf)
         with np.errstate(all="ignore"):
-            hidden = off
-            if is_narrow(plain):  # where a point is stored in few digits, a part of the move goes
-                move = self.length * np.abs(self.v).sum()
-                hidden = off + np.abs(found) * (resolution(plain) * scales(plain)[self.v != 0.0].sum() / move)
             lost = ~((np.abs(found) - _CERTAIN * off).max() > enough(eps, 2, 2 if self.takes_values else 1) * hidden)
         small = scales(plain) < SMALL
         lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
-            own = stored_steps(plain, longer)
-            return self.by(own, np.flatnonzero(missing)), self.rounding(noise, eps, own), own + self.length
+            own = schemes.stored_steps(plain, longer)
+            found = self.by(own, np.flatnonzero(missing))
+            return found, self.rounding(found, noise, eps, own), own + self.length
 
         lengthen(found, plain, steps, off, again, lost)
 
 
-def _gradients(gradient: Any, x: NDArray[Any], moves: Floats, args: tuple[Any, ...]) -> tuple[Floats, float]:
+def _gradients(gradient: Any, x: NDArray[Any], args: tuple[Any, ...], moves: Floats) -> tuple[Floats, float]:
     """Return the gradients at x and each row of moves, and the spacing of what is returned."""
     spacings = [EPS]
 
@@ -483,6 +495,6 @@ def _gradients(gradient: Any, x: NDArray[Any], moves: Floats, args: tuple[Any, .
         spacings.append(resolution(array))
         return private_copy(array).reshape(-1)
 
-    found, rule = np.empty(moves.shape), sum_of_values(1.0)._replace(columns=x.size)
-    driver.differentiate(PythonObjective(gradient, checked), x, args, (rule, along_rows(moves)), found)
+    found, rule = np.empty(moves.shape), schemes.sum_of_values(1.0)._replace(columns=x.size)
+    driver.differentiate(PythonObjective(gradient, checked), x, args, (rule, schemes.along_rows(moves)), found)
     return found, max(spacings)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arguments
-from .arguments import describe
+from .arguments import describe, refuse_masks
 from .loops import RESPONDED, STEP_LOST, Decorator, Floats, Loop, Rule, make_central, plain
 from .objectives.python import VectorizedObjective
 from .points import LOSS_EPS, private_copy
@@ -42,46 +42,43 @@ def as_points(x: Any, axis: Any, h: Any, bounds: Any) -> tuple[Floats, int, Call
 
 
 def _own_options(points: Floats, axis: int, h: Any, bounds: Any) -> Callable[[Any], dict[str, Any]]:
-    """Return what gives `h` and `bounds` of point k.
-
-    A pair of bounds for each coordinate of a vector is one for each coordinate of a point.
-    """
-    shape = np.moveaxis(points, 0, axis).shape
+    """Return what gives `h` and `bounds` of point k: rows of what broadcasts to x, and else what was given."""
     pair = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") and hasattr(bounds, "ub") else bounds
-    are_arrays = isinstance(pair, tuple) and all(isinstance(part, np.ndarray) for part in pair)
-    items = list(pair) if isinstance(pair, list | tuple | np.ndarray) else []
-    may_be_pairs = not are_arrays and list(map(np.shape, items)) == [(2,)] * points[:1].size
-    ends: list[Any] = []
-    if len(items) == 2 and not (may_be_pairs and points.ndim == 2 and (axis == 0 or shape != (2, 2))):
-        ends = [end if end is None else _of_each_point(end, "a bound", points, axis) for end in items]
-    steps = _of_each_point(h, "h", points, axis) if isinstance(h, list) or getattr(h, "ndim", 0) > 0 else h
+    is_pair = isinstance(pair, list | tuple | np.ndarray) and len(pair) == 2
+    ends = [(end, _rows_of(end, "a bound", points, axis)) for end in pair] if is_pair else []
+    has_rows = any(rows is not None for _, rows in ends)
+    steps = _rows_of(h, "h", points, axis) if isinstance(h, list) or getattr(h, "ndim", 0) > 0 else None
 
     def of_point(k: Any) -> dict[str, Any]:
-        own = [end if end is None else end[k] for end in ends]
-        return {"h": h if steps is h else steps[k], "bounds": tuple(own) or bounds}
+        # Without rows it is one pair for each point, or a pair for each coordinate of a point.
+        own = tuple(end if rows is None else rows[k] for end, rows in ends) if has_rows else bounds
+        return {"h": h if steps is None else steps[k], "bounds": own}
 
     return of_point
 
 
-def _of_each_point(value: Any, what: str, points: Floats, axis: int) -> NDArray[Any]:
-    """Return a row for each point of what broadcasts to x, or to one point; ValueError if to neither, or unlike ones.
+def _rows_of(value: Any, what: str, points: Floats, axis: int) -> NDArray[Any] | None:
+    """Return a row for each point of what broadcasts to x, and None for what is the same for each point.
 
-    Lengths that happen to be equal do not decide which of the two is meant.
+    Lengths that happen to be equal do not decide which of the two is meant: a ValueError is raised if they differ, and
+    if it broadcasts to neither.
     """
-    array, moved = arguments.plain_numbers(value, what), np.moveaxis(points, 0, axis)
-    found = []
-    for shape, first in ((moved.shape, axis), (points.shape[1:], None)):
-        with suppress(ValueError):
-            each = np.broadcast_to(array, shape)
-            found.append(np.broadcast_to(each, points.shape) if first is None else np.moveaxis(each, axis, 0))
-    if not found:
-        raise ValueError(
-            f"{what} of shape {array.shape} does not broadcast to x of shape {moved.shape}, nor to a point"
-        )
-    if len(found) > 1 and not np.array_equal(found[0], found[1]):
+    try:
+        array = np.asarray(value)
+    except ValueError:  # what is no array is refused with the first point
+        return None
+    refuse_masks(value, what)
+    rows, same, shape = None, None, np.moveaxis(points, 0, axis).shape
+    with suppress(ValueError):
+        same = np.broadcast_to(array, points.shape[1:])
+    with suppress(ValueError):
+        rows = np.moveaxis(np.broadcast_to(array, shape), axis, 0)
+    if rows is None and same is None:
+        raise ValueError(f"{what} of shape {array.shape} does not broadcast to x of shape {shape}, nor to a point")
+    if rows is not None and same is not None and not (rows == same).all():
         rule = f"{what} of shape {array.shape} could be one of each point or of each coordinate of a point"
-        raise ValueError(f"{rule}; pass an array of the shape of x, {moved.shape}")
-    return found[0]
+        raise ValueError(f"{rule}; pass an array of the shape of x, {shape}")
+    return rows if same is None else None
 
 
 def rule_at_points(h: Any) -> Rule:

@@ -119,9 +119,8 @@ class Scheme:
             raise ValueError(f"a scheme must reproduce {rule} is {which}, but the denominator {denominator:g}")
         powers = range(derivative + 1, derivative + _HIGHEST_ORDER - 1)
         order = next((p - derivative for p in powers if _moment(offsets, weights, p)), _HIGHEST_ORDER)
-        values = offsets, weights, denominator, derivative, order
-        for name, value in zip(("offsets", "weights", "denominator", "derivative", "order"), values, strict=True):
-            object.__setattr__(self, name, value)
+        # In this way, since it is frozen.
+        vars(self).update(offsets=offsets, weights=weights, denominator=denominator, derivative=derivative, order=order)
 
 
 def _reals(name: str, values: Any) -> tuple[float, ...]:

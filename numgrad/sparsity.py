@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arguments import describe, needed, refuse_masks
 from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
@@ -120,7 +120,6 @@ class Pattern:
         order, taken = np.argsort(-degrees, kind="stable"), np.zeros(self.shape[0], np.int64)
         self.count = _kernels()[0](by_columns.indptr, by_columns.indices, order, taken, self.colours)
         self.bounds, self.members = _by_group(self.colours)
-        self._kept: list[Floats] = []
 
     @cached_property
     def direction(self) -> Floats:
@@ -130,20 +129,6 @@ class Pattern:
         direction = np.empty(len(own))
         direction[self.members] = (0.25 + 0.75 * (places % 1.0)) * rng.choice([-1.0, 1.0], len(own))
         return direction
-
-    @contextmanager
-    def memory(self, rows: int, width: int) -> Iterator[Floats]:
-        """Give memory for outputs, that of the last time if it fits: new pages take longer than all that is written.
-
-        What one thread has is not there for another. Fixed by test_sparse_compiled in benchmarks/bench_jacobian.py.
-        """
-        table = np.empty((0, 0))
-        with suppress(IndexError):
-            table = self._kept.pop()
-        if table.shape != (rows, width):
-            table = np.empty((rows, width))
-        yield table
-        self._kept[:] = [table]
 
 
 def _by_group(groups: Indices) -> tuple[Indices, Indices]:
@@ -167,7 +152,7 @@ def as_pattern(sparsity: Any, shape: tuple[int, int]) -> Pattern:
         If its shape is another one, or a column is out of range.
     """
     global _known
-    given = entries_of(sparsity, shape)
+    given = entries_of(sparsity, shape[1])
     if given.shape != shape:
         raise ValueError(f"sparsity must have the shape (f(x).size, x.size), {shape}, got {given.shape}")
     entries = given.indptr, given.indices
@@ -179,7 +164,7 @@ def as_pattern(sparsity: Any, shape: tuple[int, int]) -> Pattern:
 
 def coloured(sparsity: Any) -> Pattern:
     """Return a pattern with its colours; that of a list is as wide as its columns ask for."""
-    given = entries_of(sparsity, (0, _WIDEST))
+    given = entries_of(sparsity)
     if given.shape[1] == _WIDEST:
         given.resize((given.shape[0], 1 + int(given.indices.max(initial=0))))
     return Pattern(given)
@@ -194,8 +179,11 @@ def ones_of(given: Any) -> Any:
     return entries
 
 
-def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
-    """Return the entries as a csr_array; what a sparse array stores is an entry, whatever its value."""
+def entries_of(sparsity: Any, columns: int = _WIDEST) -> Any:
+    """Return the entries as a csr_array; what a sparse array stores is an entry, whatever its value.
+
+    The number of `columns` is that of a list, which does not tell it.
+    """
     sparse = scipy_sparse()
     if sparse.issparse(sparsity):
         if sparsity.ndim != 2:
@@ -205,12 +193,14 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
         return sparsity.tocsr()
     refuse_masks(sparsity, "sparsity")
     is_list = isinstance(sparsity, Sequence) and not isinstance(sparsity, str)
-    if is_list and not (len(sparsity) and _is_boolean(sparsity)):
-        return _of_columns(sparsity, shape[1])
     try:
-        array = np.asarray(sparsity)
+        rows = list(map(np.asarray, sparsity)) if is_list else []
+        array = np.asarray(sparsity) if not is_list or _are_boolean(rows) else None
     except ValueError:
-        raise ValueError("sparsity as a list of bool must have rows of one length") from None
+        rule = "sparsity as a list of bool must have rows of one length"
+        raise ValueError(f"{rule}, and any other list the columns of each row") from None
+    if array is None:
+        return _of_columns(rows, columns)
     if array.dtype.kind not in "biuf" or array.ndim != 2:
         raise TypeError(
             f"sparsity must be a boolean array, a scipy sparse array or a list of columns a row, "
@@ -219,9 +209,15 @@ def entries_of(sparsity: Any, shape: tuple[int, int]) -> Any:
     return sparse.csr_array(array != 0)
 
 
-def _of_columns(given: Sequence[Any], n: int) -> Any:
-    """Return the entries that a list of the columns of each row stands for, of n columns."""
-    rows = [np.asarray(row, np.intp if np.size(row) == 0 else None).reshape(-1) for row in given]
+def _are_boolean(rows: list[NDArray[Any]]) -> bool:
+    """Tell whether rows are of bool, or of zeros and ones; three of these are no columns, for two would be the same."""
+    are_numbers = all(row.size > 2 and np.isin(row, (0, 1)).all() for row in rows)
+    return bool(rows) and (are_numbers or all(row.dtype == np.bool_ for row in rows))
+
+
+def _of_columns(rows: list[NDArray[Any]], n: int) -> Any:
+    """Return the entries that the columns of each row stand for, of n columns."""
+    rows = [row.reshape(-1) if row.size else np.empty(0, np.intp) for row in rows]
     for kind in {row.dtype for row in rows}:
         if kind.kind not in "iu":
             raise TypeError(f"sparsity as a list has the columns of each row, as integers, got dtype {kind}")
@@ -234,23 +230,20 @@ def _of_columns(given: Sequence[Any], n: int) -> Any:
     return scipy_sparse().csr_array((np.ones(columns.size, np.int8), columns, starts), shape=(len(rows), n))
 
 
-def _is_boolean(rows: Sequence[Any]) -> bool:
-    """Tell whether all rows of a list are of bool, or of zeros and ones; ValueError if one is no row.
-
-    Three zeros and ones are no columns: two of these would be the same.
-    """
-    try:
-        alike = all(np.asarray(row).dtype == np.bool_ for row in rows)
-        return alike or all(np.size(row) > 2 and np.isin(row, (0, 1)).all() for row in rows)
-    except ValueError:
-        raise ValueError(
-            "sparsity as a list has the columns of each row, got a row of lists that differ in length"
-        ) from None
+def symmetric_pattern(sparsity: Any, n: int) -> Any:
+    """Return the entries of a Hessian as a csr_array: those given, those across the diagonal, and the diagonal."""
+    entries = entries_of(sparsity, n)
+    if entries.shape != (n, n):
+        raise ValueError(f"sparsity must have the shape (x.size, x.size), {(n, n)}, got {entries.shape}")
+    entries = ones_of(entries)
+    return (entries + entries.T + scipy_sparse().eye_array(n, dtype=np.int8)).tocsr()
 
 
-def check_entries(sparsity: Any) -> None:
-    """Raise the error of what is no pattern of any shape."""
-    entries_of(sparsity, (0, _WIDEST))
+def symmetric_matrix(diagonal: Floats, above: Floats, pairs: tuple[Indices, Indices]) -> Any:
+    """Return a csr_array of the diagonal, and of what is above it at these pairs, and across it."""
+    (i, j), alone = pairs, np.arange(len(diagonal))
+    at = np.concatenate([alone, i, j]), np.concatenate([alone, j, i])
+    return scipy_sparse().csr_array((np.concatenate([diagonal, above, above]), at), shape=2 * diagonal.shape)
 
 
 def _plan_of_groups(problem: Any, pattern: Pattern) -> tuple[tuple[Rule, Directions], Indices, Floats]:
@@ -285,25 +278,20 @@ def sparse_jacobian(problem: Any, pattern: Pattern) -> Any:
     if problem.plan[0].make is make_complex_step:
         steps = np.cbrt(problem.eps) * scales(np.asarray(problem.point))
     v, entries = problem.inside(steps * pattern.direction), np.empty(len(pattern.columns), base.dtype)
-    with pattern.memory(len(plan[1].starts), problem.width) as table:
-        flags = problem.differentiate(plan, table[:-1], problem.options.progress)
+    table = np.empty((len(plan[1].starts), problem.width))
+    flags = problem.differentiate(plan, table[:-1], problem.options.progress)
+    table.view(base.dtype)[-1] = forth = problem.moved(v)
+    with np.errstate(all="ignore"):
+        index, limits = (pattern.starts, pattern.columns, groups), (SUSPICIOUS, FAINT * problem.eps)
         if not problem.objective.has_descent:  # the loops of Python say nothing of the members of a group
-            flags |= _flags_of_steps(problem)
-        table.view(base.dtype)[-1] = forth = problem.moved(v)
-        with np.errstate(all="ignore"):
-            index, limits = (pattern.starts, pattern.columns, groups), (SUSPICIOUS, FAINT * problem.eps)
-            deviates = _kernels()[1](index, table.view(base.dtype), divisors, v, base, limits, entries)
-        problem.warn(flags, entries)
-        found = csr_array((entries, pattern.columns.copy(), pattern.starts.copy()), shape=pattern.shape)
-        if deviates and v.size:
-            check(problem, found, v, forth)
+            is_lost = np.abs(np.asarray(problem.point, np.float64)).reshape(-1) * plan[0].data[1] > steps
+            flags |= STEP_LOST if is_lost.any() else 0
+        deviates = _kernels()[1](index, table.view(base.dtype), divisors, v, base, limits, entries)
+    problem.warn(flags, entries)
+    found = csr_array((entries, pattern.columns.copy(), pattern.starts.copy()), shape=pattern.shape)
+    if deviates and v.size:
+        check(problem, found, v, forth)
     return found
-
-
-def _flags_of_steps(problem: Any) -> int:
-    """Return whether a step is lost where it is added to some coordinate."""
-    eps, x = problem.plan[0].data[1], np.asarray(problem.point, np.float64).reshape(-1)
-    return STEP_LOST if eps and (np.abs(x) * eps > np.abs(problem.plan[1].lengths)).any() else 0
 
 
 def _stored(problem: Any, offsets: Floats, weights: Floats, steps: Floats) -> Floats:

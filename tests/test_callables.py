@@ -306,6 +306,22 @@ def test_value_and_jacobian_evaluate_f_once_at_x():
     assert f.calls == 2 * 3 + 1
 
 
+@needs_jit
+def test_the_types_of_a_compiled_jacobian_are_asked_for_once(monkeypatch):
+    from numgrad.objectives import compiled_vectors
+
+    asked, entry_of = [], compiled_vectors.entry_of
+    monkeypatch.setattr(compiled_vectors, "entry_of", lambda *given: asked.append(given) or entry_of(*given))
+    jacobian = Jacobian(compiled(lambda x: np.sin(x) * x[0]))
+    for _ in range(5):
+        jacobian.value_and_jacobian(np.ones(3))
+    assert len(asked) == 1
+    assert jacobian(np.ones(3)).tobytes() == jacobian.value_and_jacobian(np.ones(3))[1].tobytes()
+    for _ in range(5):
+        jacobian.value_and_jacobian(np.ones(4))
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize(("fills", "size"), [(True, 3), ((2,), 2)])
 def test_a_compiled_f_may_fill_its_outputs(fills, size):
     def fill(x, out, a):

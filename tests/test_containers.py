@@ -610,6 +610,20 @@ def test_labels_name_each_coordinate():
     assert labels(np.ones(2)) == labels([1.0, 2.0]) == ["x[0]", "x[1]"]
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        {"a": np.ones(2), "a[0]": 1.0},
+        {"a[1, 0]": np.float64(2.0), "a": np.ones((2, 2))},
+        {"s": [np.ones(2), 3.0], "s[0]": np.ones((1,)), "s[0][0]": 2.0},
+    ],
+    ids=str,
+)
+def test_no_two_coordinates_have_one_label(x):
+    with pytest.raises(ValueError, match=r"x must have another name for each (coordinate|array), got two by the name"):
+        labels(x)
+
+
 BRACKETS = {
     "of a sampler": {"beta[1]": np.array([1.0, 2.0]), "beta[2]": np.array([3.0])},
     "quotes": {"a']": np.array([1.0]), 'b"]["': np.array([2.0, 3.0])},

@@ -956,3 +956,77 @@ def test_a_missing_pair_is_found_where_coordinates_are_small(scale):
             less[[i, j], [j, i]] = False
             with pytest.raises(ValueError, match="sparsity is too small"):
                 numerical_hessian(f, x, sparsity=less)
+
+
+IN_FEW_DIGITS = {
+    "rounded to float32": lambda x: float(np.float32(np.sum(x**2))),
+    "in the first digits of decimals": lambda x: float(np.float32(np.exp(x[0]) * 0.37)) * 64.0 + 2.0,
+    "computed in float32": lambda x: float(np.exp(x.astype(np.float32)).sum()),
+    "beside a constant": lambda x: 3.0 + float(np.sin(x.astype(np.float32)).sum()),
+    "in steps": lambda x: np.floor(1e3 * np.sum(x**2)),
+}
+
+
+@pytest.mark.parametrize("sparsity", [None, np.ones((3, 3))], ids=["dense", "sparse"])
+@pytest.mark.parametrize("name", IN_FEW_DIGITS)
+def test_digits_that_f_loses_inside_are_warned_of(name, sparsity):
+    for x in (np.array([1.0, 2.0, 3.0]), np.array([0.3, -0.7, 1.9])):
+        with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
+            numerical_hessian(IN_FEW_DIGITS[name], x, sparsity=sparsity)
+
+
+EXACT = {
+    "product": (lambda x: x[0] * x[1] + x[2] ** 2, [[0, 1, 0], [1, 0, 0], [0, 0, 2]]),
+    "large": (lambda x: 2.0**40 * x[0] ** 2, np.diag([2.0**41, 0.0, 0.0])),
+    "beside 8": (lambda x: 8.0 + 16.0 * x[1] ** 2, np.diag([0.0, 32.0, 0.0])),
+    "constant": (lambda x: 1000.0, np.zeros((3, 3))),
+    "large constant": (lambda x: 2.0**1000, np.zeros((3, 3))),
+}
+
+
+@pytest.mark.parametrize("x", [np.array([1.0, 2.0, 4.0]), np.array([0.0, 1.0, 0.5]), np.array([0.3, -0.7, 1.9])])
+@pytest.mark.parametrize("name", EXACT)
+def test_terms_that_happen_to_be_exact_are_no_few_digits(name, x, recwarn):
+    f, exact = EXACT[name]
+    assert np.allclose(numerical_hessian(f, x), exact, rtol=1e-6, atol=1e-6 * np.abs(exact).max())
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("x", "h"), [([1.0, np.inf], "auto"), ([1.0, -np.inf], 1e-3), ([1.0, 2.0], 1e-30)], ids=["inf", "-inf", "tiny h"]
+)
+def test_a_step_of_a_product_that_is_lost_is_warned_of_once(x, h):
+    for gradient in (None, lambda x: 2.0 * x):
+        with pytest.warns(RuntimeWarning, match="in round-off there") as caught:
+            found = hessian_vector_product(lambda x: x[0] ** 2 + np.exp(-x[1]), x, np.ones(2), h, gradient=gradient)
+        assert len(caught) == 1
+        assert np.isnan(found[1])
+
+
+def grid(x):
+    total = 0.0
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            total += (1.0 + i + 2.0 * j) * np.sin(x[i, j]) * x[i, j]
+    return total
+
+
+LAYOUTS = {
+    "Fortran": np.asfortranarray,
+    "every other row": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "big-endian": lambda x: x.astype(">f8"),
+    "transposed": lambda x: x.T.copy().T,
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_product_at_small_coordinates_of_any_layout_and_a_gradient_after_it(layout, workers):
+    f, plain = compiled_once(grid), np.array([[1.0, 2.0, 5.0], [3.0, -4.0, 7.0]]) * 1e-6
+    curvature, v = 2.0 + 2.0 * np.arange(2)[:, np.newaxis] + 4.0 * np.arange(3), np.arange(1.0, 7.0).reshape(2, 3)
+    x = LAYOUTS[layout](plain)
+    for _ in range(2):
+        found = hessian_vector_product(f, x, v, workers=workers)
+        assert np.abs(found - curvature * v).max() < 1e-5 * np.abs(curvature * v).max()
+    for point in (x, plain):
+        assert np.allclose(numerical_gradient(f, point, "auto"), curvature * plain, rtol=1e-4, atol=0.0)

@@ -134,6 +134,8 @@ def test_outputs_may_be_numbers_of_any_class(number):
         return [number(float(x[0])) ** 2, number(float(x[1])) * 3]
 
     assert numerical_jacobian(f, X[:2].copy()) == pytest.approx(np.diag([2.6, 3.0]), abs=1e-9)
+    mixed = numerical_jacobian(lambda x: np.array([f(x)[0], x[1], np.int64(3)], dtype=object), X[:2].copy())
+    assert mixed == pytest.approx(np.array([[2.6, 0.0], [0.0, 1.0], [0.0, 0.0]]), abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -13,20 +13,9 @@ from numba.core.errors import NumbaTypeError
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from .. import loops
 from ..arguments import ALL_COORDINATES, NEEDS_COMPLEX, imaginary_part
-from ..loops import (
-    ARGUMENT_CHANGED,
-    RESPONDED,
-    STEP_LOST,
-    Floats,
-    Loop,
-    Rule,
-    make_central,
-    make_columns,
-    make_complex_step,
-    move,
-    settle,
-)
+from ..loops import RESPONDED, Floats, Loop, Rule, make_central, make_complex_step
 from ..points import LOSS_EPS
 from ..threads import cost_of
 from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
@@ -56,13 +45,13 @@ def add_form(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, d
         raise NumbaTypeError(f"f must return an array of numbers, it returned {value}")
     put = _put_imaginary if isinstance(kind, types.Complex) else _put
     put = _put_pairs if isinstance(base.dtype, types.Complex) else put
-    if isinstance(value, types.Array) and value.ndim:
-        many = value.ndim > 1
+    if isinstance(value, types.Array):
+        is_flat = value.ndim == 1
 
         def add_array(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Any:
             if value.shape != base.shape:
                 raise ValueError(SHAPE_CHANGED)
-            return put(out[k], weight, value.ravel() if many else value, count, divisor)
+            return put(out[k], weight, value if is_flat else value.ravel(), count, divisor)
 
         return add_array
     if isinstance(value, types.UniTuple | types.List | types.ListType):
@@ -73,27 +62,29 @@ def add_form(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, d
             return put(out[k], weight, value, count, divisor)
 
         return add_items
-    is_array = isinstance(value, types.Array)
 
     def add_number(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Any:  # noqa: ARG001
-        return put(out[k], weight, (value.item() if is_array else value,), count, divisor)
+        return put(out[k], weight, (value,), count, divisor)
 
     return add_number
 
 
-@compiled()
-def _put(row: Any, weight: float, values: Any, count: int, divisor: float) -> int:
-    """Add to the floats of a row, and divide them at the end; return flags."""
-    if divisor == 0.0:
-        for j in range(len(values)):  # -0.0 is what changes no bit of a sum
-            row[j] = weight * values[j] + (row[j] if count else -0.0)
-        return 0
-    responded = False
-    for j in range(len(values)):
-        total = weight * values[j] + (row[j] if count else -0.0)
-        responded |= total != 0.0
-        row[j] = total / divisor
-    return RESPONDED if responded else 0
+def _make_put(part: Any) -> Any:
+    """Return what adds a float of each value to the floats of a row, divides them at the end, and returns flags."""
+
+    @compiled()
+    def put(row: Any, weight: float, values: Any, count: int, divisor: float) -> int:
+        responded = False
+        for j in range(len(values)):
+            total = weight * part(values[j]) + (row[j] if count else -0.0)  # which changes no bit of a sum
+            responded |= total != 0.0
+            row[j] = total if divisor == 0.0 else total / divisor
+        return RESPONDED if responded and divisor != 0.0 else 0
+
+    return put
+
+
+_put, _put_imaginary = _make_put(compiled(**INLINE)(loops.plain)), _make_put(imaginary_part)
 
 
 @compiled()
@@ -103,15 +94,6 @@ def _put_pairs(row: Any, weight: float, values: Any, count: int, divisor: float)
     for j in range(len(values)):
         value = complex(values[j])
         flags |= _put(row[2 * j : 2 * j + 2], weight, (value.real, value.imag), count, divisor)
-    return flags
-
-
-@compiled()
-def _put_imaginary(row: Any, weight: float, values: Any, count: int, divisor: float) -> int:
-    """Do what `_put` does for the imaginary parts of complex numbers."""
-    flags = 0
-    for j in range(len(values)):
-        flags |= _put(row[j : j + 1], weight, (imaginary_part(values[j]),), count, divisor)
     return flags
 
 
@@ -160,13 +142,13 @@ def _make_central(evaluate: Kernel) -> Loop:
             i = where[k] if len(where) else k
             value = point[i]
             if abs(value) > h / LOSS_EPS:
-                flags |= STEP_LOST
+                flags |= loops.STEP_LOST
             point[i] = value + h
             _begin(out[k], evaluate(x, args))
             point[i] = value - h
             flags |= _subtract(out[k], evaluate(x, args), 2 * h)
             if point[i] != value - h and value == value:
-                flags |= ARGUMENT_CHANGED
+                flags |= loops.ARGUMENT_CHANGED
             point[i] = value
         return flags
 
@@ -193,7 +175,8 @@ def _around(f: Any, make: Any, fills: bool) -> Kernel:
     evaluate = filled if fills else imaginary if is_complex else returned
     if make is make_central:
         return guard(compiled(**PASTE)(_make_central(evaluate)), make)
-    return guard(compiled(**PASTE)(make_columns(evaluate, compiled(**INLINE), (move, settle, add))), make)
+    loop = loops.make_columns(evaluate, compiled(**INLINE), (loops.move, loops.settle, add))
+    return guard(compiled(**PASTE)(loop), make)
 
 
 class CompiledVector(CompiledObjective):
@@ -236,7 +219,7 @@ class CompiledVector(CompiledObjective):
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:
         """Do the units of a sweep that is known to be short, and return its flags, or -1 if it is not."""
-        scratch, loops = self.scratch(rule.make is make_complex_step), self.kernels.loops
+        scratch, known_loops = self.scratch(rule.make is make_complex_step), self.kernels.loops
         try:
             flags = super().at_once(x, (*scratch, *args), rule, where, out, size)
         except BaseException:
@@ -244,9 +227,10 @@ class CompiledVector(CompiledObjective):
             raise
         is_usual = rule.make is make_central and where is ALL_COORDINATES and x.ndim == 1 and not (args or scratch)
         if is_usual and flags == RESPONDED and out.flags.carray:
-            kernel, throughput = loops[make_central]
-            entry = entry_of(kernel, x, x, (rule.data, *_EVERYWHERE), 0, x.size, out)
-            self.latest = rule.data[0], out.shape, loops, throughput, entry
+            (kernel, throughput), (h, shape, known, *_) = known_loops[make_central], self.latest
+            if known is not known_loops or h != rule.data[0] or shape != out.shape:  # to ask for the types takes 100 us
+                entry = entry_of(kernel, x, x, (rule.data, *_EVERYWHERE), 0, x.size, out)
+                self.latest = rule.data[0], out.shape, known_loops, throughput, entry
         return flags
 
     def again(self, x: Floats, h: float) -> Floats | None:
@@ -255,19 +239,15 @@ class CompiledVector(CompiledObjective):
         f is evaluated nowhere but at the points of the differences: the last Jacobian has told the shape. Its step has
         been checked.
         """
-        (known, shape, loops, throughput, entry), size = self.latest, len(x)
-        if known != h or loops is not self.kernels.loops or shape[0] != size or self.kernels.arrays:
+        (known, shape, known_loops, throughput, entry), size = self.latest, len(x)
+        if known != h or known_loops is not self.kernels.loops or shape[0] != size or self.kernels.arrays:
             return None
         if not throughput.is_short(size, size, 1):
             return None
-        rows, units, copy = np.empty(shape), ((h,), *_EVERYWHERE), None if self.kept else x.copy()
+        rows, units = np.empty(shape), ((h,), *_EVERYWHERE)
         try:
-            if copy is None:  # f has raised before
-                flags = self._on_copy(entry, x, units, size, rows, make_central)
-            else:  # in 0.4 us less
-                flags = entry(copy, x, units, 0, size, rows)
+            flags = self._on_copy(entry, x, units, size, rows, make_central)
         except Exception:  # noqa: BLE001, of another shape, or of f: it is met once more by the usual way
-            self.kept += [] if copy is None else [copy]
             return None
         return rows.T if flags == RESPONDED else None
 

@@ -52,7 +52,8 @@ def outputs(value: Any) -> NDArray[Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return hasattr(value, "__float__") and not isinstance(value, np.ndarray | type) and not hasattr(value, "ndim")
+    is_numpy = isinstance(value, np.generic) and value.dtype.kind in "fiub"
+    return is_numpy or (hasattr(value, "__float__") and not isinstance(value, type) and not hasattr(value, "ndim"))
 
 
 def imaginary_parts(value: Any) -> NDArray[np.float64]:
