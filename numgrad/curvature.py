@@ -288,17 +288,9 @@ def noise_of_slopes(f: Any, x: Any, args: tuple[Any, ...]) -> float:
     return EPS * abs(objective.value(point, args)) / STEP if least_magnitude(point.view(np.ndarray)) < SMALL else 0.0
 
 
-def slopes(
-    f: Any, steps: Floats | None, workers: Workers, chosen: NDArray[np.intp] | None, x: NDArray[Any], *args: Any
-) -> Floats:
-    """Return the gradient of f by these steps, or by the default; that of `chosen` coordinates, and 0 for others."""
-    h: Any = STEP if steps is None else steps.reshape(x.shape)
-    found: Floats = numerical_gradient(f, x, h, args=args, workers=workers, coordinates=chosen)
-    if chosen is None:
-        return found
-    whole = np.zeros(x.shape)
-    whole.reshape(-1)[chosen] = found
-    return whole
+def slopes(f: Any, workers: Workers, x: NDArray[Any], *args: Any) -> Floats:
+    """Return the gradient of f by the default step."""
+    return numerical_gradient(f, x, STEP, args=args, workers=workers)  # type: ignore[no-any-return]
 
 
 def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Workers, progress: Progress) -> Any:

@@ -179,7 +179,7 @@ def numerical_hessian(
     if not takes_values:
         noise = noise_of_slopes(f, x, args) if gradient is None and isinstance(h, str) else 0.0
         if gradient is None:
-            gradient, options["workers"] = partial(slopes, f, None, workers, None), 1
+            gradient, options["workers"] = partial(slopes, f, workers), 1
         found = _jacobian(gradient, x, h, pattern, noise, options)
         if hessian is None:
             return found
@@ -422,7 +422,7 @@ class _Product:
         self.f, self.point, self.v, (self.objective, self.args, self.workers) = f, point, v, how
         self.is_cheap = gradient is None and is_cheap(f)
         self.takes_values = gradient is None and not self.is_cheap
-        self.gradient = partial(slopes, f, None, self.workers, None) if gradient is None else gradient
+        self.gradient = partial(slopes, f, self.workers) if gradient is None else gradient
 
     def by(self, steps: Floats, chosen: NDArray[np.intp] | None = None) -> Floats:
         """Return the product by these steps; of values those of the `chosen` elements, and 0 for the others."""

@@ -426,7 +426,7 @@ class MultiLayerNet(HasParams):
         rows, layers, act = plain(x), layers_of(self.params, self._depth), _activation(self.activation)[0]
         features = len(layers[0][0])
         if not 1 <= rows.ndim <= 2 or rows.shape[-1] != features or not rows.size:
-            rule = f"x must have the shape ({features},) or (batch, {features}) and not be empty"
+            rule = f"x must have the shape ({features},) or (batch, {features}), for the rows of W1, and not be empty"
             raise ValueError(f"{rule}, got {rows.shape}")
         values = [np.atleast_2d(rows)]
         for k, (W, b) in enumerate(layers, 1):  # noqa: N806

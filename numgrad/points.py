@@ -149,9 +149,12 @@ def preserving(memory: Sequence[NDArray[Any]], work: Callable[[list[NDArray[Any]
     restore: Any = map(setitem, plain, repeat(...), saved)  # type: ignore[arg-type]
     try:
         result = work(saved)
-        unchanged = all(map(is_unchanged, plain, saved))
+        unchanged = all(map(is_unchanged, plain, saved)) and [a.shape for a in memory] == [a.shape for a in plain]
     finally:
         list(restore)  # one call of C, in which no Ctrl-C can come between
+        for given, view in zip(memory, plain, strict=True):
+            if given.shape != view.shape:  # f may have set it
+                given.shape = view.shape
     del held
     return result, unchanged
 

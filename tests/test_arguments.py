@@ -300,6 +300,11 @@ def first_only(x):
     return float(x[0] * x[-1])
 
 
+def reshapes(x):
+    x.shape = (1, -1)
+    return float(x[0, 0] * x[0, -1])
+
+
 WRITES = [sorts, normalises, first_only, last_only]
 WRITING = {
     "complex": lambda f, x: numerical_gradient(
@@ -338,6 +343,15 @@ def test_an_f_that_writes_to_its_argument_is_found_everywhere(name, f):
             WRITING[name](f, x)
         line_of(caught)
         assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("name", [name for name in WRITING if name != "complex"])
+def test_an_f_that_gives_its_argument_another_shape_is_found_everywhere(name):
+    for make in (np.array, lambda x: np.array(x, np.float32)):
+        x = make([2.0, 1.0, 3.0])
+        with pytest.raises(ValueError, match=r"f writes to its argument.*x\.copy\(\)"):
+            WRITING[name](reshapes, x)
+        assert x.tolist() == [2.0, 1.0, 3.0]
 
 
 @pytest.mark.parametrize("f", WRITES)

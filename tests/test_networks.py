@@ -306,7 +306,7 @@ def test_a_descent_moves_all_parameters_at_once():
         (lambda: TwoLayerNet(2, 2, 3).numerical_gradient([1.0, 2.0], 0, workers=-2), ValueError, "or -1 for all cores"),
         (lambda: MultiLayerNet(2, [2], 3, "step"), ValueError, "activation must be one of sigmoid, relu, tanh, got"),
         (lambda: MultiLayerNet(2, [2], 3, weight_init_std="small"), ValueError, "weight_init_std must be a number or"),
-        (lambda: TwoLayerNet(2, 2, 3).loss([1.0], 0), ValueError, r"x must have the shape \(2,\) or \(batch, 2\)"),
+        (lambda: TwoLayerNet(2, 2, 3).loss([1.0], 0), ValueError, r"x must have .*\(2,\) or \(batch, 2\), for .* W1"),
         (lambda: TwoLayerNet(2, 2, 3).loss(np.ones((0, 2)), []), ValueError, "not be empty"),
         (lambda: TwoLayerNet(2, 2, 3).gradient([1.0, 2.0], 3), ValueError, r"labels must be in range\(3\)"),
         (lambda: TwoLayerNet(2, 2, 3).numerical_gradient([1.0, 2.0], 0.5), TypeError, "labels must be integers"),

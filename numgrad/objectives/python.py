@@ -89,7 +89,9 @@ class PythonObjective:
         is_plain = x.__class__ is np.ndarray and x.dtype is FLOAT64 and x.flags.carray
         if rule.make is make_central and is_plain and self.__class__ is PythonObjective:
             memory, saved = x[...], x.copy()
-            state, data = (x, cells(memory), numbers(saved)), (self.f, self.as_number, rule.data[0], LOSS_EPS, False)
+            # A vector has them without a call.
+            flat = (memory.data, saved.data) if x.ndim == 1 else (cells(memory), numbers(saved))
+            state, data = (x, *flat), (self.f, self.as_number, rule.data[0], LOSS_EPS, False)
             units = data, args, where, 0, len(out), out.data
             return run_in_place(memory, saved, loops.interpreted_central, state, units)
         sweep = self.sweep(x, args, rule, where, out)
@@ -104,14 +106,17 @@ def run_in_place(memory: NDArray[Any], saved: NDArray[Any], loop: Loop, state: A
     ValueError
         If f has written to the memory.
     """
-    owner = memory.base
+    owner, x, shape = memory.base, state[0], memory.shape
     held = ref(owner) if owner.__class__ is np.ndarray else None  # see `points.held_in_place`
     try:
         flags = loop(state, *units)
         unchanged = (memory.size < _FEW and memory.tobytes() == saved.tobytes()) or is_unchanged(memory, saved)
+        unchanged = unchanged and x.shape == shape
     finally:
         # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
         memory[...] = saved
+        if x.shape != shape:  # f may have set it
+            x.shape = shape
     del held
     if not unchanged or flags & loops.ARGUMENT_CHANGED:
         raise_argument_changed()
@@ -125,9 +130,8 @@ class PythonSweep(Sweep):
 
     def thread_state(self) -> Any:
         """Return the memory that is perturbed: the caller's own, but for a complex step."""
-        if self.rule.make is make_complex_step:
-            return self.x.view(np.ndarray).astype(np.complex128, order="C")
-        return self.x
+        is_complex = self.rule.make is make_complex_step
+        return self.x.view(np.ndarray).astype(np.complex128, order="C") if is_complex else self.x
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the units start <= k < stop in place; ValueError if f has written to the memory."""
@@ -180,7 +184,7 @@ class PythonSweep(Sweep):
             memory[...] = (saved[0].reshape(-1) + offsets).reshape(memory.shape)
             return self.objective.evaluate(self.x, self.args)
 
-        return points.preserving([memory], moved)[0]  # type: ignore[no-any-return]
+        return points.preserving([self.x], moved)[0]  # type: ignore[no-any-return]
 
 
 def _move(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:
