@@ -136,9 +136,8 @@ def check_pairs(problem: Any, found: Floats, mixed: Floats, pairs: tuple[Indices
     does truncation. Then sets of coordinates are moved that no pair connects: what both change f by must be the sum of
     what each does, but for rounding.
     """
-    n, (i, j) = len(found), pairs
+    n, (i, j), rng = len(found), pairs, np.random.default_rng(0)
     at_x = problem.values([np.empty(0, np.intp)])[0] if problem.value != problem.value else problem.value
-    rng = np.random.default_rng(0)
     sides = rng.choice([-1.0, 1.0], n) if problem.inside.all() else np.ones(n)
     everything = Directions(np.array([0, n]), np.arange(n), sides * problem.steps)
     (along,), _ = problem.differences(everything, np.array([problem.inside.all()]))
