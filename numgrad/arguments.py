@@ -183,7 +183,7 @@ def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     low, high = (min(few), max(few)) if few else (chosen.min(), chosen.max())
     if not 0 <= low <= high < size:
         raise ValueError(f"coordinates must be in range({size}), got {low} to {high}")
-    return chosen if chosen.dtype is INDEX else chosen.astype(np.intp, copy=False)
+    return chosen if chosen.dtype is INDEX and chosen.flags.aligned else np.array(chosen, np.intp)
 
 
 def result_buffer(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .arguments import raise_argument_changed, real_array
 from .bounds import limits
-from .points import SHARE, preserving, where_defined, written_through
+from .points import SHARE, preserving, read_only, where_defined, written_through
 
 __all__ = ["labels"]
 
@@ -142,13 +142,6 @@ def plain_of(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain_of(part) for key, part in value.items()}
     return list(map(plain_of, value)) if is_tree(value) else np.asarray(value).tolist()
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a view that nobody can write to."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def labels(x: Any) -> list[str]:
@@ -291,6 +284,7 @@ class OfOneArray:
         self.f, self.x, self.name, self.args = f, x, name, args
         self.part: Any = None
         self.whole: Any = None
+        self.renew: Callable[[Any], Any] = renewed
 
     def __reduce__(self) -> Any:
         return OfOneArray, (self.f, self.x, self.name, self.args)
@@ -301,7 +295,10 @@ class OfOneArray:
             own = self.x.arrays[self.name]
             parts = [part if memory is own else memory for memory in self.x.arrays.values()]
             self.part, self.whole = part, self.x.like(parts)
-        return self.f(renewed(self.whole), *self.args, *args)
+            kind = self.whole.__class__
+            is_flat = kind in {dict, list, tuple} and all(p.__class__ is np.ndarray for _, p in items(self.whole))
+            self.renew = kind if is_flat else renewed  # in half the time
+        return self.f(self.renew(self.whole), *self.args, *args)
 
 
 def of_labelled(f: Callable[..., Any], x: Any, name: str = "x") -> tuple[OfOneArray, NDArray[Any]]:

@@ -18,7 +18,7 @@ from .magnitudes import SMALL, enough, least_magnitude, lengthen
 from .noise import noise_of, spacings
 from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
-from .verification import check_pairs
+from .verification import check_pairs, coarse_unit
 
 __all__: list[str] = []  # nothing here is public
 
@@ -243,6 +243,19 @@ class SecondDifferences:
             change, hidden = abs(found - self.value), np.max(self.noise * size / np.abs(self.steps))
             return bool(hidden > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
 
+    def see_digits(self, found: Floats) -> None:
+        """Take half the unit of which all values of f are multiples for its rounding, if that is larger."""
+        if isinstance(self.h, str) and 0.0 < self.rounding < math.inf:
+            self.rounding = max(self.rounding, 0.5 * coarse_unit(self, found))
+
+    def relative_steps(self) -> Floats:
+        """Return the steps, relative to the magnitudes of x; a longer automatic one is that of a larger magnitude."""
+        relative: Floats = np.abs(self.steps) / scales(self.plain)
+        if (small := self.small).any():
+            most = steps_at(np.ones(1, self.plain.dtype), self.h, self.scheme, self.eps)[0]
+            relative[small] = np.minimum(relative[small], most)
+        return relative
+
     def check(self, found: Floats, pairs: tuple[Indices, Indices]) -> None:
         """Raise a ValueError if f couples coordinates for which there is no pair."""
         if n := self.point.size:
@@ -263,8 +276,8 @@ class SecondDifferences:
         with np.errstate(all="ignore"):
             return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
 
-    def values(self, moved: list[Indices], part: float = 1.0) -> Floats:
-        """Return f where some coordinates have moved by a part of their steps."""
+    def values(self, moved: list[Indices], part: Any = 1.0) -> Floats:
+        """Return f where some coordinates have moved by a part of their steps, or all by one of each."""
         members, found = np.concatenate(moved), np.empty(len(moved))
         where = Directions(np.cumsum([0, *map(len, moved)]), members, part * self.steps[members])
         differentiate(self.objective, self.point, self.args, (sum_of_values(1.0), where), found)

@@ -367,7 +367,7 @@ def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> 
                 flags[name] |= parts[name].differentiate(k, slopes[name], driver.after(report, k * size + first))
 
             whole.each(f, args, differentiate)
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(all="ignore"):
                 changes = [lr * slopes[name].reshape(moving[name].shape) for name in moving]
                 list(map(isub, moving.values(), changes))  # one call of C, in which no Ctrl-C can come between
             try:

@@ -172,7 +172,11 @@ def differentiate(
 
 def run(sweep: Sweep, workers: Workers = 1, report: Report | None = None) -> int:
     """Do all units of a sweep on threads, or through an engine, and return the flags."""
-    return _run_units(sweep, workers, report) | sweep.finish()
+    try:
+        flags = _run_units(sweep, workers, report)
+    finally:
+        sweep.gather()
+    return flags | sweep.finish()
 
 
 def _run_units(sweep: Sweep, workers: Workers, report: Report | None) -> int:

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
-from .containers import Container, in_order, is_container, is_labelled, joined, read_only, relabelled
+from .containers import Container, in_order, is_container, is_labelled, joined, relabelled
 from .driver import Function, Progress, Workers, differentiate
 from .loops import RESPONDED, Floats, make_complex_step, make_directions
 from .magnitudes import SMALL, lengthen, of_few_digits, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, batch_of, check_argument_is_all, scales, smallest
+from .points import EPS, batch_of, check_argument_is_all, read_only, scales, smallest
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, central_rule, is_one, limits, rule_at, sum_of_values
 
 __all__ = ["numerical_gradient"]

@@ -15,7 +15,7 @@ from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, both_with_labels, is_container, is_labelled
 from .curvature import SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes, steps_at, warn_of
 from .driver import Progress, Workers
-from .gradient import noise_at, takes_containers, values_near
+from .gradient import noise_at, takes_containers
 from .loops import Floats
 from .magnitudes import SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective
@@ -29,9 +29,6 @@ __all__ = ["hessian_vector_product", "numerical_hessian"]
 # Times its rounding that the element of a product is at least to which others are compared: less is no number.
 # Fixed by test_a_product_of_which_rounding_hides_a_part in tests/test_magnitudes.py.
 _CERTAIN = 8.0
-# Roundings of float64 from which on the unit of all values is that of fewer digits; the unit of float32 is 2**28.
-# Fixed by test_digits_that_f_loses_inside_are_warned_of in tests/test_hessian.py.
-_COARSE = 2.0**16
 
 
 def numerical_hessian(
@@ -359,33 +356,12 @@ def _from_values(
         if pattern is None:
             matrix[np.diag_indices(n)] = diagonal
             matrix[pairs] = matrix.T[pairs] = mixed
-    _warn_of_rounding(problem, found, (diagonal, mixed))
+    problem.see_digits(found)
+    problem.warn_of_rounding(diagonal, mixed)
     if pattern is None:
         return hessian
     problem.check(found, pairs)
     return symmetric_matrix(diagonal, mixed, pairs)
-
-
-def _warn_of_rounding(problem: SecondDifferences, found: Floats, derivatives: tuple[Floats, Floats]) -> None:
-    """Warn where rounding is a part of the derivatives: that of float64, or what the values of f show of fewer digits.
-
-    These are multiples of a coarse unit where f rounds inside, to float32 say, whatever it returns. One value more,
-    from where no coordinate has few digits, tells that from terms which happen to be exact.
-    """
-    value, least = problem.value, _COARSE * problem.rounding
-    # The value alone first, of which a float64 has many digits as a rule.
-    if isinstance(problem.h, str) and value and all(_unit_of(seen) > least for seen in ([value], found)):
-        move = np.random.default_rng(0).uniform(0.5, 1.0, (1, problem.steps.size)) * problem.steps
-        near = values_near(problem.objective, (problem.point, problem.args), move).item()
-        if near != value or found.any():  # a constant tells nothing
-            problem.rounding = max(problem.rounding, 0.5 * _unit_of([value, near, *found]))
-    problem.warn_of_rounding(*derivatives)
-
-
-def _unit_of(values: Any) -> float:
-    """Return the largest power of two of which all these numbers are multiples, infinity of zeros."""
-    ratios = (value.as_integer_ratio() for value in values if math.isfinite(value))
-    return min(((whole & -whole) / unit for whole, unit in ratios if whole), default=math.inf)
 
 
 def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options: dict[str, Any]) -> Any:
@@ -455,7 +431,7 @@ class _Product:
         inside = rounding_near(plain, here, eps, lambda moves: values(moves)[0])
         return np.fmax(inside, max(least, eps * float(np.abs(here).max())))
 
-    def rounding(self, found: Floats, noise: Any, eps: float, steps: Floats, most: float | None = None) -> Floats:
+    def rounding(self, found: Floats, noise: Any, eps: float, steps: Floats, most: Any = None) -> Floats:
         """Return how far rounding may put off each element: the `noise` of f, or that of gradients, and of points.
 
         What the rounding of a point makes of f is not known, but its share of the whole move is.
@@ -465,12 +441,14 @@ class _Product:
             of_ends = noise / steps if self.takes_values else np.fmax(noise, eps * np.abs(self.ends).max())
             share = resolution(plain) * scales(plain)[sizes > 0.0].sum() / sizes.sum() / self.length
             most = (MOST_SHARE if is_narrow(plain) else 0.0) if most is None else most
-            return of_ends / self.length + min(share, most) * np.abs(found)  # type: ignore[no-any-return]
+            return of_ends / self.length + np.minimum(share, most) * np.abs(found)  # type: ignore[no-any-return]
 
     def lengthen(self, found: Floats, steps: Floats, noise: Any, eps: float) -> None:
         """Take those elements again by longer steps of small coordinates that rounding hides beside the largest."""
         plain, off = self.point.view(np.ndarray), self.rounding(found, noise, eps, steps)
-        hidden = self.rounding(np.full(found.shape, np.abs(found).max()), noise, eps, steps, np.inf)
+        # Of float64 the share of the move counts for what is 0: other elements have shown that they are more.
+        share = np.where((found == 0.0) | is_narrow(plain), np.inf, 0.0)
+        hidden = self.rounding(np.full(found.shape, np.abs(found).max()), noise, eps, steps, share)
         with np.errstate(all="ignore"):
             lost = ~((np.abs(found) - _CERTAIN * off).max() > enough(eps, 2, 2 if self.takes_values else 1) * hidden)
         small = scales(plain) < SMALL

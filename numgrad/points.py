@@ -112,6 +112,13 @@ def cells(x: NDArray[Any]) -> MutableSequence[float]:
     return x.flat  # type: ignore[return-value]
 
 
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view that nobody can write to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def native_copy(x: NDArray[Any]) -> NDArray[Any]:
     """Return a C-contiguous copy of a plain array in the same precision and native byte order, to restore it from."""
     if x.dtype is FLOAT64:
@@ -149,11 +156,11 @@ def preserving(memory: Sequence[NDArray[Any]], work: Callable[[list[NDArray[Any]
     restore: Any = map(setitem, plain, repeat(...), saved)  # type: ignore[arg-type]
     try:
         result = work(saved)
-        unchanged = all(map(is_unchanged, plain, saved)) and [a.shape for a in memory] == [a.shape for a in plain]
+        unchanged = all(map(is_unchanged, plain, saved))
     finally:
         list(restore)  # one call of C, in which no Ctrl-C can come between
         for given, view in zip(memory, plain, strict=True):
-            if given.shape != view.shape:  # f may have set it
+            if given.shape != view.shape:  # f may have set it, which changes no value of it
                 given.shape = view.shape
     del held
     return result, unchanged

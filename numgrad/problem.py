@@ -37,7 +37,7 @@ _NEAR_BEST = 0.25
 # Part of a derivative that the rounding of narrow points is taken for, where a longer step is judged by a shorter one:
 # with the 16 roundings by which two may differ, and twice that, it stays below the whole.
 # Fixed by test_points_of_few_digits_and_several_magnitudes in tests/test_magnitudes.py.
-MOST_SHARE = 1 / 128
+MOST_SHARE = 1 / 2048
 
 
 class Options(NamedTuple):

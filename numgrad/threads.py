@@ -79,6 +79,9 @@ class Sweep:
         """Do the units start <= k < stop and return their flags, or-ed."""
         raise NotImplementedError
 
+    def gather(self) -> None:
+        """Write what is done to the result, where `out` is no view of it."""
+
     def finish(self) -> int:
         """Do what is left when all units are done, and return its flags."""
         return 0

@@ -6,6 +6,7 @@ import re
 import sys
 import tracemalloc
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -1071,6 +1072,22 @@ def test_a_gradient_that_writes_to_its_argument_is_named(x):
     with pytest.raises(ValueError, match="the gradient of f writes to its argument"):
         check_gradient(lambda x: np.sum(part(x) ** 2), gradient, x)
     assert list(part(x)) == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("options", [{"coordinates": [0, 2, 3]}, {"directions": 4, "rng": 0}], ids=str)
+def test_a_coordinate_that_bounds_fix_does_not_hide_the_noise_of_f(options):
+    x, high = np.array([0.7, 0.3, 1.1, -0.4]), np.array([np.inf, 0.3, np.inf, np.inf])
+    low, slopes = np.where(high == 0.3, 0.3, -np.inf), np.cos(x)
+
+    def noisy(x):
+        return float(np.sum(np.sin(x)) + 1e-6 * (zlib.crc32(x.tobytes()) / 2**32 - 0.5))
+
+    def rounded(x):
+        return float(np.float32(np.sum(np.sin(x)) + 10.0))
+
+    for f in (noisy, rounded):
+        assert check_gradient(f, slopes, x, bounds=(low, high), **options)
+        assert not check_gradient(f, 1.5 * slopes, x, bounds=(low, high), **options)
 
 
 def test_a_coordinate_that_is_not_a_number_is_at_no_bound():

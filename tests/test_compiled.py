@@ -14,6 +14,7 @@ import time
 import tracemalloc
 import types
 import warnings
+import weakref
 from functools import partial
 from typing import NamedTuple
 
@@ -664,3 +665,36 @@ def test_the_digits_of_f_are_those_of_the_arguments_that_are_given(first):
             assert not caught
             np.testing.assert_allclose(slopes, exact, rtol=1e-7)
             np.testing.assert_allclose(plain, [exact] * 3, rtol=1e-7)
+
+
+def test_coordinates_of_a_call_are_not_kept():
+    x = np.arange(1.0, 5.0)
+    f = njit(lambda x: np.sum(x**2))
+    chosen = np.arange(4)
+    held = weakref.ref(chosen)
+    for _ in range(3):
+        assert np.allclose(numerical_gradient(f, x, coordinates=chosen), 2.0 * x)
+    chosen[:] = [3, 3, 0, 1]  # the same array is read anew
+    assert np.allclose(numerical_gradient(f, x, coordinates=chosen), [8.0, 8.0, 2.0, 4.0])
+    del chosen
+    gc.collect()
+    assert held() is None
+
+
+def test_calls_of_a_small_f_in_any_order_are_those_of_a_python_f():
+    """What runs a call is remembered by its rule, which other steps, schemes, coordinates and bounds have, too."""
+
+    def plain(x):
+        return np.sum(x**3) + x[0] * x[1]
+
+    rng, f = np.random.default_rng(0), njit(plain)
+    options = [
+        {"scheme": "forward"}, {"scheme": "central4"}, {"scheme": "central4", "h": 1e-3}, {"h": "auto"}, {"h": 1e-3},
+        {"h": np.array([1e-3, 1e-4, 1e-5])}, {"bounds": (0.0, 9.0)}, {"coordinates": [2, 0]}, {"out": np.empty(3)},
+        {"coordinates": np.array([2, 9, 0, 9, 1, 9])[::2], "scheme": "backward"}, {"scheme": "complex"}, {},
+    ]  # fmt: skip
+    for k in rng.permutation(np.repeat(np.arange(len(options)), 3)).tolist():
+        x = rng.uniform(1.0, 2.0, 3)
+        found = numerical_gradient(f, x, **options[k])
+        own = options[k] | {"out": None}  # the result of the next call would overwrite this one
+        assert np.allclose(found, numerical_gradient(plain, x, **own), rtol=1e-9), options[k]

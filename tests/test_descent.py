@@ -437,3 +437,13 @@ def test_options_are_checked_for_a_container():
     for options in ({"lr": "x"}, {"h": "y"}, {"h": -1.0}, {"step_num": 1.5}, {"callback": 3}):
         with pytest.raises((TypeError, ValueError), match=next(iter(options))):
             gradient_descent(lambda p: 0.0, {}, **options)
+
+
+def test_an_update_that_underflows_is_no_error():
+    def f(x):
+        return 1e-20 * np.sum(np.square(x["a"] if isinstance(x, dict) else x))
+
+    with np.errstate(all="raise"):
+        for x in (np.array([1e-60, 1.0]), {"a": np.array([1e-60, 1.0])}):
+            moved = gradient_descent(f, x, 1e-300, 2)
+            assert (moved["a"] if isinstance(x, dict) else moved).tolist() == [1e-60, 1.0]

@@ -600,6 +600,12 @@ def test_coordinates_choose_partial_derivatives(workers):
             assert out.tobytes() == expected.tobytes()
         assert numerical_gradient(f, x, coordinates=[]).shape == (0,)
         assert x.tobytes() == before
+    unaligned = np.frombuffer(b"0" + np.array(chosen).tobytes(), np.uint8)[1:].view(np.intp)
+    for scheme in ("central", "forward"):
+        found = numerical_gradient(PROBLEMS["waves"].f, x, coordinates=unaligned, scheme=scheme)
+        assert (
+            found.tobytes() == numerical_gradient(PROBLEMS["waves"].f, x, coordinates=chosen, scheme=scheme).tobytes()
+        )
     narrow = np.array([1.0, 2.0, 3.0], dtype=np.float32)
     everywhere = numerical_gradient(sum_of_squares, narrow, 1e-2)
     assert numerical_gradient(sum_of_squares, narrow, 1e-2, coordinates=[2, 1]).tolist() == everywhere[[2, 1]].tolist()

@@ -992,6 +992,46 @@ def test_terms_that_happen_to_be_exact_are_no_few_digits(name, x, recwarn):
     assert not recwarn
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-6, 1e-12])
+def test_a_missing_pair_of_an_f_in_the_units_of_small_coordinates_is_found(scale):
+    def f(x):
+        u = x / scale
+        return float(np.sum(u**2) + u[0] * u[1])
+
+    x = scale * np.array([1.3, 0.7, 0.4])
+    with pytest.raises(ValueError, match="sparsity is too small"):
+        numerical_hessian(f, x, sparsity=np.eye(3, dtype=bool))
+
+
+@pytest.mark.parametrize("beyond", [lambda room: 0.0 * math.sqrt(room), lambda room: 0.0 if room >= 0.0 else math.nan])
+def test_f_need_not_be_defined_where_its_digits_are_looked_at(beyond, recwarn):
+    hessian = numerical_hessian(lambda x: float(np.sum(x**2)) + beyond(20.0 + 2.5 * 2.0**-12 - x.sum()), np.ones(20))
+    assert np.array_equal(hessian, 2.0 * np.eye(20))
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    "x", [np.array([1000.3, 1500.4], np.float32), np.array([1.3, 0.7], np.float16), np.array([1e6 + 1.0, 1e6])], ids=str
+)
+def test_an_f_in_the_units_of_x_has_not_few_digits(x, recwarn):
+    assert not numerical_hessian(lambda x: 3.0 * float(x[0]) - 2.0 * float(x[1]), x).any()
+    assert not numerical_hessian(lambda x: float(x[0]) - float(x[1]), x).any()
+    assert not recwarn
+
+
+def test_a_product_keeps_elements_that_are_known_beside_much_larger_ones():
+    x, v, scales = np.array([-50.0, -4e-9]), np.array([1.0, -0.3]), np.array([0.02, 1e8])
+
+    def f(x):
+        return float(np.tanh(x @ scales) + np.tanh(1.75e8 * x[1]))
+
+    def second(z):
+        return -2.0 * np.tanh(z) * (1.0 - np.tanh(z) ** 2)
+
+    exact = second(x @ scales) * scales * (scales @ v) + [0.0, second(1.75e8 * x[1]) * 1.75e8**2 * v[1]]
+    assert np.allclose(hessian_vector_product(f, x, v), exact, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("x", "h"), [([1.0, np.inf], "auto"), ([1.0, -np.inf], 1e-3), ([1.0, 2.0], 1e-30)], ids=["inf", "-inf", "tiny h"]
 )

@@ -1075,3 +1075,29 @@ def test_the_mean_of_float16_rows_does_not_overflow():
     objective = LayerObjective(np.ones((3000, 2)), lambda z: (30.0 * z[:, 0]).astype(np.float16))
     assert objective(np.ones((2, 1))) == 60.0
     assert objective._as_objective().returned(np.ones((2, 1)), ()).dtype == np.float16
+
+
+@pytest.mark.parametrize("columns", [4, 5, 67])
+def test_what_is_finished_when_rows_raise_is_kept(columns):
+    rng = np.random.default_rng(0)
+    x, W = rng.standard_normal((6, 4)), rng.standard_normal((4, columns))
+    calls = []
+
+    def rows(z):
+        calls.append(len(z))
+        if len(calls) == last:
+            raise KeyboardInterrupt
+        return np.tanh(z).sum(axis=1)
+
+    for options in ({}, {"coordinates": np.arange(0, W.size, 2)}):
+        f, last = LayerObjective(x, rows), 0
+        whole = numerical_gradient(f, W, **options)
+        calls.clear()
+        numerical_gradient(f, W, **options)
+        last, out = len(calls), np.empty(whole.shape)
+        calls.clear()
+        with pytest.raises(KeyboardInterrupt):
+            numerical_gradient(f, W, out=out, **options)
+        finished = ~np.isnan(out)
+        assert 0.25 < finished.mean() < 1.0
+        assert np.array_equal(out[finished], whole[finished])

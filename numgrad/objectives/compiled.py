@@ -146,8 +146,8 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
     def runner(self, rule: Rule, where: Any, call: tuple[Any, ...], is_alike: bool) -> Kernel:
         """Return what runs a call: what ran the last one, if `is_alike` tells that all but `where` has its types.
 
-        That is remembered, with what may be the same at the next x: a `where` of coordinates, and a rule that needs no
-        value. Each rule of a factory has data of the same types.
+        That is remembered, with what may be the same at the next x: a `where` for all coordinates, and a rule that
+        needs no value. Each rule of a factory has data of the same types.
         """
         make, (kernel, throughput) = rule[0], self[rule[0]]
         if make is loops.make_directions or make is make_complex_step:
@@ -156,7 +156,10 @@ class Loops(dict[Any, tuple[Kernel, Throughput]]):
             is_usual = make in (loops.make_central, make_descent) and where.flags.carray
         if is_usual and not call[2][1]:  # no args
             kernel = self.entries[make][2][2] if is_alike else compiling.entry_of(kernel, *call)
-            self.entries[make] = None if rule[2] else rule, where, (call[0], call[2], kernel, throughput)
+            # The caller's own coordinates are not kept: they may change, and be large.
+            is_new = rule[2] or (where is not ALL_COORDINATES and where.__class__ is np.ndarray)
+            same = (None, None, ()) if is_new else (rule, where, call[2])
+            self.entries[make] = *same[:2], (call[0], same[2], kernel, throughput)
         return kernel
 
     def __missing__(self, make: Any) -> tuple[Kernel, Throughput]:

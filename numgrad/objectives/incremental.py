@@ -172,6 +172,7 @@ class _Comparison:
             with np.errstate(all="ignore" if later else None):
                 sweep = self.own.sweep(self.point, self.args, Rule(make_central, (h,)), chosen, found)
                 sweep.run_range(None, 0, sweep.size)
+                sweep.gather()
                 sweep.finish()
                 up, down = self._values(h, chosen, later)
         except Exception:

@@ -111,11 +111,10 @@ def run_in_place(memory: NDArray[Any], saved: NDArray[Any], loop: Loop, state: A
     try:
         flags = loop(state, *units)
         unchanged = (memory.size < _FEW and memory.tobytes() == saved.tobytes()) or is_unchanged(memory, saved)
-        unchanged = unchanged and x.shape == shape
     finally:
         # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
         memory[...] = saved
-        if x.shape != shape:  # f may have set it
+        if x.shape != shape:  # f may have set it, which changes no value of it
             x.shape = shape
     del held
     if not unchanged or flags & loops.ARGUMENT_CHANGED:

@@ -159,7 +159,7 @@ class LayerObjective:
             rule = Rule(make_central, (h,))
             sweep = own.sweep(point, (), rule, ALL_COORDINATES, whole)
             sweep.run_range(None, 0, sweep.size)
-            sweep.finish()
+            sweep.gather()
             PythonObjective(self).at_once(point, (), rule, chosen, plain)
             found = whole[chosen]
             largest = float(np.abs(whole[np.isfinite(whole)]).max(initial=0.0))
@@ -347,7 +347,7 @@ class _LayerSweep(Sweep):
         if is_all and columns % width == 0:
             self.out = self.result.reshape(inputs, count, width).transpose(1, 0, 2)
         else:
-            self.out = np.zeros((len(self.groups), inputs, width))
+            self.out = np.full((len(self.groups), inputs, width), np.nan)
         self.size, self.throughput = len(self.groups), f._throughput
         self.cost = self.x.shape, f.x.shape, len(self.terms)
         x, blocks = self.x, self.objective.blocks(self.x)
@@ -376,10 +376,9 @@ class _LayerSweep(Sweep):
         slope = largest / max(float(near.size.max()), EPS)  # of a pre-activation, whose rounding counts too
         return float(64 * near.eps * (near.largest + near.rowmax.max() * slope) / h + 1e-9 * largest)
 
-    def finish(self) -> int:
+    def gather(self) -> None:
         """Write to the result what is not a view of it."""
         if self.out.base is None:
             row, column = divmod(self.chosen if len(self.chosen) else np.arange(self.x.size), self.x.shape[1])
             group, place = divmod(column, self.width)
             self.result[...] = self.out[np.searchsorted(self.groups, group), row, place]
-        return 0

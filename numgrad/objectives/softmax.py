@@ -342,7 +342,7 @@ class _ProductSweep(Sweep):
         length, is_all = -(-features // -(-features * classes // TILE)), not len(self.chosen)
         self.tiles = np.arange(-(-features // length)) if is_all else np.unique(self.chosen // (classes * length))
         self.size, self.length, shape = len(self.tiles), length, (len(self.tiles), length, classes)
-        self.out = self.result.reshape(shape) if is_all and features % length == 0 else np.zeros(shape)
+        self.out = self.result.reshape(shape) if is_all and features % length == 0 else np.full(shape, np.nan)
         z, is_short = f._logits(self.x), max(h for _, h in terms) * f._largest <= SHORT
         tables = series(z, f._data[1], short=is_short)
         self.steps = [(factor, _Step(f, h, z, tables)) for factor, h in terms]
@@ -366,13 +366,12 @@ class _ProductSweep(Sweep):
             flags |= RESPONDED if target[0, 0] or target.any() else 0
         return flags
 
-    def finish(self) -> int:
+    def gather(self) -> None:
         """Write to the result what is not a view of it."""
         if self.out.base is None:
             tile = self.out[0].size
             place = np.searchsorted(self.tiles, self.chosen // tile) * tile + self.chosen % tile
             self.result[...] = self.out.reshape(-1)[place if len(place) else slice(len(self.result))]
-        return 0
 
 
 class SoftmaxObjective(IncrementalObjective):
