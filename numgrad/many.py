@@ -68,6 +68,8 @@ def _rows_of(value: Any, what: str, points: Floats, axis: int) -> NDArray[Any] |
     except ValueError:  # what is no array is refused with the first point
         return None
     refuse_masks(value, what)
+    if array.dtype.kind != "O":  # an end may be None
+        arguments.plain_numbers(array, what)
     rows, same, shape = None, None, np.moveaxis(points, 0, axis).shape
     with suppress(ValueError):
         same = np.broadcast_to(array, points.shape[1:])
