@@ -29,6 +29,9 @@ __all__ = ["hessian_vector_product", "numerical_hessian"]
 # Times its rounding that the element of a product is at least to which others are compared: less is no number.
 # Fixed by test_a_product_of_which_rounding_hides_a_part in tests/test_magnitudes.py.
 _CERTAIN = 8.0
+# Part by which the largest element may differ by longer steps. Fixed by
+# test_a_product_keeps_elements_that_are_known_beside_much_larger_ones in tests/test_hessian.py.
+_SAME = 0.01
 
 
 def numerical_hessian(
@@ -431,7 +434,7 @@ class _Product:
         inside = rounding_near(plain, here, eps, lambda moves: values(moves)[0])
         return np.fmax(inside, max(least, eps * float(np.abs(here).max())))
 
-    def rounding(self, found: Floats, noise: Any, eps: float, steps: Floats, most: Any = None) -> Floats:
+    def rounding(self, found: Floats, noise: Any, eps: float, steps: Floats, most: float | None = None) -> Floats:
         """Return how far rounding may put off each element: the `noise` of f, or that of gradients, and of points.
 
         What the rounding of a point makes of f is not known, but its share of the whole move is.
@@ -441,22 +444,25 @@ class _Product:
             of_ends = noise / steps if self.takes_values else np.fmax(noise, eps * np.abs(self.ends).max())
             share = resolution(plain) * scales(plain)[sizes > 0.0].sum() / sizes.sum() / self.length
             most = (MOST_SHARE if is_narrow(plain) else 0.0) if most is None else most
-            return of_ends / self.length + np.minimum(share, most) * np.abs(found)  # type: ignore[no-any-return]
+            return of_ends / self.length + min(share, most) * np.abs(found)  # type: ignore[no-any-return]
 
     def lengthen(self, found: Floats, steps: Floats, noise: Any, eps: float) -> None:
         """Take those elements again by longer steps of small coordinates that rounding hides beside the largest."""
         plain, off = self.point.view(np.ndarray), self.rounding(found, noise, eps, steps)
-        # Of float64 the share of the move counts for what is 0: other elements have shown that they are more.
-        share = np.where((found == 0.0) | is_narrow(plain), np.inf, 0.0)
-        hidden = self.rounding(np.full(found.shape, np.abs(found).max()), noise, eps, steps, share)
+        hidden = self.rounding(np.full(found.shape, np.abs(found).max()), noise, eps, steps, np.inf)
+        first, most, times = found.copy(), int(np.abs(found).argmax()), enough(eps, 2, 2 if self.takes_values else 1)
         with np.errstate(all="ignore"):
-            lost = ~((np.abs(found) - _CERTAIN * off).max() > enough(eps, 2, 2 if self.takes_values else 1) * hidden)
+            lost = ~((np.abs(found) - _CERTAIN * off).max() > times * hidden)
+            is_known = abs(first[most]) > times * np.broadcast_to(off, found.shape)[most]
         small = scales(plain) < SMALL
         lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
             own = schemes.stored_steps(plain, longer)
-            found = self.by(own, np.flatnonzero(missing))
+            found = self.by(own, np.union1d(np.flatnonzero(missing), most))
+            # The largest element, if it is certain, is the same by steps on the length of which f changes.
+            if is_known and not abs(found[most] - first[most]) <= _CERTAIN * hidden[most] + _SAME * abs(first[most]):
+                found[:] = np.nan
             return found, self.rounding(found, noise, eps, own), own + self.length
 
         lengthen(found, plain, steps, off, again, lost)
