@@ -381,6 +381,7 @@ class SoftmaxObjective(IncrementalObjective):
     `difference` does any.
     """
 
+    @underflowing
     def __init__(self, x: Floats, labels: Indices, shape: tuple[int, ...]) -> None:
         def logits(W: Floats) -> Floats:  # noqa: N803
             if W.shape != shape:
