@@ -15,10 +15,10 @@ from .driver import Progress, Workers, differentiate
 from .gradient import noise_at, numerical_gradient, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, least_magnitude, lengthen
-from .noise import noise_of, spacings
+from .noise import coarse_unit, noise_of, spacings
 from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
-from .verification import check_pairs, coarse_unit
+from .verification import check_pairs
 
 __all__: list[str] = []  # nothing here is public
 

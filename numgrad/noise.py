@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from .loops import Floats
-from .points import EPS
+from .points import EPS, resolution, scales, where_defined
 
 __all__: list[str] = []  # nothing here is public
 
@@ -46,6 +47,10 @@ _BENT = 0.1
 _OWN_UNITS = 64.0
 # Part of a step in the values of f that counts as a standard deviation: a uniform error has 0.29.
 _OF_QUANTUM = 0.3
+# Roundings of float64 from which on the unit of all values is that of fewer digits; the unit of float32 is 2**28. And
+# the multiple of what f changes by with a spacing of x that this unit is at least: f may have the unit of x itself.
+# Fixed by test_digits_that_f_loses_inside_are_warned_of and the tests next to it in tests/test_hessian.py.
+_COARSE, _OF_X = 2.0**16, 64.0
 
 
 def noise_of(
@@ -194,3 +199,26 @@ def _level(values: Floats) -> tuple[float, bool]:
 def spacings(steps: Floats, least: Floats) -> Floats:
     """Return powers of 2, which x stores exactly, at which to measure noise, for first and for storable steps."""
     return np.exp2(np.ceil(np.log2(np.fmax(np.ldexp(steps, _SPACING), least))))
+
+
+def coarse_unit(problem: Any, found: Floats) -> float:
+    """Return the unit of which all values of f are multiples, if that is coarse, and else 0.
+
+    They are where f rounds inside, to float32 say, whatever it returns. One value more, from where no coordinate has
+    few digits, tells that from terms which happen to be exact, and so does what the spacing of x makes of f.
+    """
+    coarse, value, plain = math.ldexp(1.0, math.frexp(_COARSE * problem.rounding)[1]), problem.value, problem.plain
+    # The value alone first, of which a float64 has many digits as a rule.
+    if not value or value % coarse != 0.0:
+        return 0.0
+    part = np.random.default_rng(0).uniform(0.5, 1.0, plain.size)
+    near = where_defined(lambda: problem.values([np.arange(plain.size)], part)[0])
+    rest = found[np.isfinite(found)]
+    is_constant = near == value and not rest.any()  # which tells nothing
+    if near is None or near % coarse != 0.0 or (rest % coarse).any() or is_constant:
+        return 0.0
+    with np.errstate(all="ignore"):
+        of_x = abs(near - value) * np.max(resolution(plain) * scales(plain) / np.abs(part * problem.steps))
+    ratios = (number.as_integer_ratio() for number in [value, near, *rest] if number)
+    unit = min((whole & -whole) / of for whole, of in ratios)
+    return unit if unit > _OF_X * of_x else 0.0

@@ -258,7 +258,7 @@ class Sides:
     def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0, jumps: bool = True) -> float:
         line, way = self.untied(signs * steps), self.centre
         line = np.where(line == 0.0, steps, line)  # signs of elements that share memory may cancel
-        # Where bounds leave hardly any room on both sides, a coordinate would hold up all.
+        # A coordinate that bounds nearly fix would end the line at once: it stays where it is.
         line[0.5 * np.subtract(*reversed(self.ends)) < _ROOM * self.steps] = 0.0
         base = self._values_along([way])[0] if way.any() else self.value
         farthest = self.reach(line[np.newaxis], way)[0]

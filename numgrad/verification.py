@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .loops import Directions, Floats, Indices
-from .points import refusal, resolution, scales, where_defined
+from .points import refusal, scales, where_defined
 
 __all__: list[str] = []  # nothing here is public
 
-# Roundings of float64 from which on the unit of all values is that of fewer digits; the unit of float32 is 2**28. And
-# spacings of x by which f may change by that unit: what is linear in x has the units of x.
-# Fixed by test_digits_that_f_loses_inside_are_warned_of and the tests next to it in tests/test_hessian.py.
-_COARSE, _OF_X = 2.0**16, 64.0
 # Part of what the entries of a row change f by from which on a change by something else is looked into: h itself makes
 # 1e-4 of a curved f. Fixed by test_a_missing_entry_is_found in tests/test_sparsity.py.
 SUSPICIOUS = 1e-3
@@ -132,29 +127,6 @@ def _is_rounded(problem: Any, output: tuple[int, Any], v: Floats, others: Indice
     values = np.nan_to_num(changes(1.0) if values is None or not np.isfinite(values).all() else values)
     powers = parts[:, np.newaxis] ** [1, 2, 3]
     return bool(np.abs(powers @ np.linalg.lstsq(powers, values)[0] - values).max() > _SMOOTH * np.abs(values).max())
-
-
-def coarse_unit(problem: Any, found: Floats) -> float:
-    """Return the unit of which all values of f are multiples, if that is coarse, and else 0.
-
-    They are where f rounds inside, to float32 say, whatever it returns. One value more, from where no coordinate has
-    few digits, tells that from terms which happen to be exact, and so does what the spacing of x makes of f.
-    """
-    coarse, value, plain = math.ldexp(1.0, math.frexp(_COARSE * problem.rounding)[1]), problem.value, problem.plain
-    # The value alone first, of which a float64 has many digits as a rule.
-    if not value or value % coarse != 0.0:
-        return 0.0
-    part = np.random.default_rng(0).uniform(0.5, 1.0, plain.size)
-    near = where_defined(lambda: problem.values([np.arange(plain.size)], part)[0])
-    rest = found[np.isfinite(found)]
-    is_constant = near == value and not rest.any()  # which tells nothing
-    if near is None or near % coarse != 0.0 or (rest % coarse).any() or is_constant:
-        return 0.0
-    with np.errstate(all="ignore"):
-        of_x = abs(near - value) * np.max(resolution(plain) * scales(plain) / np.abs(part * problem.steps))
-    ratios = (number.as_integer_ratio() for number in [value, near, *rest] if number)
-    unit = min((whole & -whole) / of for whole, of in ratios)
-    return unit if unit > _OF_X * of_x else 0.0
 
 
 def check_pairs(problem: Any, found: Floats, mixed: Floats, pairs: tuple[Indices, Indices]) -> None:

@@ -351,7 +351,7 @@ class CompiledObjective:
                 return self._on_copy(kernel, x, units, count, out, make)
             copy = _EMPTY_COMPLEX if make is make_complex_step else _EMPTY
             is_chosen = where is not ALL_COORDINATES and where.__class__ is np.ndarray and where.flags.carray
-            is_known = is_alike and (is_chosen or make is make_descent)  # never the same, and of the same types
+            is_known = is_alike and (is_chosen or make is make_descent)  # others each time, of the types that are known
             kernel = known[2][2] if is_known else made.runner(rule, where, (copy, x, units, 0, count, out), is_alike)
         try:  # what `run` does, without a call of Python
             flags: int = kernel(copy, x, units, 0, count, out)
