@@ -562,8 +562,10 @@ def interrupting(at, seen):
     return trace
 
 
-def traced(work, at):
+def traced(work, at, is_first=True):
     """Return the places where a Ctrl-C may come, up to the `at`-th, at which it does."""
+    if is_first and sys.version_info >= (3, 12):  # it leaves places out where code was not traced to its end before
+        traced(work, 0, is_first=False)
     seen, outer = [], sys.gettrace()
     sys.settrace(interrupting(at, seen))
     try:
@@ -586,6 +588,8 @@ def freezes_where_moved(d):
     return cubes(d["a"]) + cubes(d["b"])
 
 
+# CPython 3.12 traces a generator that is closed, from where an exception reaches nobody.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("f", "x"),
     [
@@ -604,6 +608,8 @@ def test_ctrl_c_at_any_place_leaves_x_as_it_was_after_directions(f, x):
 
     def work():
         point = arrays if is_dict else arrays[""]
+        for array in arrays.values():
+            array.flags.writeable = True
         candidate = {name: a**2 for name, a in arrays.items()} if is_dict else point**2
         check_gradient(f, candidate, point, directions=2, rng=0)
 
@@ -613,8 +619,6 @@ def test_ctrl_c_at_any_place_leaves_x_as_it_was_after_directions(f, x):
     first = {name: k for k, name in reversed(list(enumerate(places, 1)))}
     last = {name: k for k, name in enumerate(places, 1)}
     for at in sorted({*first.values(), *last.values()}):
-        for array in arrays.values():
-            array.flags.writeable = True
         assert traced(work, at) == places[:at]
         assert {name: array.tobytes() for name, array in arrays.items()} == before, places[at - 1]
 
