@@ -356,13 +356,17 @@ class _ProductSweep(Sweep):
         for k in range(start, stop):
             first = self.length * int(self.tiles[k])
             target = self.out[k, : len(self.x) - first]
-            for number, (factor, step) in enumerate(self.steps):
-                part = np.empty_like(target) if number else target
-                step.write(first, part, kernel)
-                if len(self.steps) > 1:
-                    part *= factor
-                if number:
-                    target += part
+            try:
+                for number, (factor, step) in enumerate(self.steps):
+                    part = np.empty_like(target) if number else target
+                    step.write(first, part, kernel)
+                    if len(self.steps) > 1:
+                        part *= factor
+                    if number:
+                        target += part
+            except BaseException:
+                target[...] = math.nan  # an exception must not leave a part of a sum in the result
+                raise
             flags |= RESPONDED if target[0, 0] or target.any() else 0
         return flags
 
