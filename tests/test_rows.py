@@ -819,7 +819,7 @@ def test_verify_allows_for_the_rounding_of_any_block_and_of_rows_far_away(monkey
         LayerObjective(x, lambda z: (z**2).sum(axis=1)).verify(W)
     silent = LayerObjective(x[2:], lambda z: np.tanh(z).sum(axis=1))
     monkeypatch.setattr(responses.Block, "differences", lambda self, columns, h: np.zeros((3, len(columns))))
-    with pytest.raises(AssertionError, match="is wrong for the step 0.0001"):
+    with pytest.raises(AssertionError, match=r"is wrong for the step 0\.0001"):
         silent.verify(W)
 
 
