@@ -77,10 +77,9 @@ class Measurement(NamedTuple):
     samples: tuple[float, ...] = ()  # seconds of each repeat, projected likewise
 
     @property
-    def quartiles(self) -> tuple[float, float, float]:
+    def quartiles(self) -> tuple[float, ...]:
         """Return the lower quartile of the samples, their median and the upper quartile, in seconds."""
-        lower, median, upper = np.quantile(self.samples or [self.seconds], [0.25, 0.5, 0.75]).tolist()
-        return lower, median, upper
+        return tuple(np.quantile(self.samples or [self.seconds], [0.25, 0.5, 0.75]).tolist())
 
     @property
     def projected(self) -> bool:
