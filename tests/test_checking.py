@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from problems import compiled, interrupt_at, needs_jit
+from problems import compiled, interrupt_at, needs_jit, same_without_jit
 
 from numgrad import MultiLayerNet, assert_gradient, check_gradient, reference, simpleNet
 from numgrad.noise import noise_of
@@ -586,6 +586,7 @@ def freezes_where_moved(d):
     return cubes(d["a"]) + cubes(d["b"])
 
 
+@same_without_jit
 @pytest.mark.parametrize(
     ("f", "x"),
     [

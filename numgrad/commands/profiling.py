@@ -375,13 +375,16 @@ def plot_profile(measurements: Sequence[Measurement], ax: Axes) -> None:
         name = f"{row.subject}: {row.route}" if " of " in row.subject else row.route
         lines.setdefault(name, []).append(row)
     for name, rows in lines.items():
-        weights, seconds = [row.weights for row in rows], [row.seconds for row in rows]
-        (line,) = ax.plot(weights, seconds, label=name, markerfacecolor="none")
-        filled = [k for k, row in enumerate(rows) if not row.projected]
+        (line,) = ax.plot(*_points(rows), label=name, markerfacecolor="none")
         solid: Style = {"color": line.get_color(), "marker": line.get_marker(), "linestyle": "none"}
-        ax.plot(weights, seconds, markevery=filled, **solid)
+        ax.plot(*_points(row for row in rows if not row.projected), **solid)
     title = "The time of a derivative, by route (hollow: projected)"
     _log_log(ax, xlabel="number of weights, or coordinates", ylabel="time (s)", title=title)
+
+
+def _points(rows: Iterable[Measurement]) -> Floats:
+    """Return the weights and the seconds of rows."""
+    return np.array([(row.weights, row.seconds) for row in rows]).reshape(-1, 2).T
 
 
 def _log_log(ax: Axes, **texts: str) -> None:
