@@ -100,9 +100,9 @@ def work(task: Task) -> tuple[int, bytes | None, bytes | BaseException | None]:
 def _fetch(task: Task) -> _Job | None:
     """Return the job of a task, which stays in the cache, or None if it was not to be had."""
     global _received
-    if task.payload is not None:
-        _received = task.key, task.payload
     key, payload = _received
+    if task.payload is not None:  # not read again: another thread may receive another sweep meanwhile
+        key, payload = _received = task.key, task.payload
     if _cache.job.key != task.key:
         if key != task.key:
             try:

@@ -1,6 +1,8 @@
-"""Options of the tests, and how often Python collects garbage meanwhile."""
+"""Options of the tests, their order, and how often Python collects garbage meanwhile."""
 
 import gc
+
+import pytest
 
 # Numba makes many objects as it compiles, and all that the tests have compiled before stays alive. With the default of
 # 700 new objects a collection, test_recompile and test_callables take a fifth more CPU time. A test that needs a
@@ -15,6 +17,27 @@ def pytest_addoption(parser):
         default=0.0,
         help="seconds for each test of tests/fuzz beyond its fixed cases",
     )
+
+
+# The files that take longest, most of it to compile. They begin first, so that no process is left with one at the end.
+SLOW = (
+    *("jacobian", "processes", "separable", "recompile", "compiled", "sparsity", "callables", "gradient", "schemes"),
+    *("checking", "hessian", "parallel", "check_kinds", "resume", "rows", "shared", "typing"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"test_{name}": place for place, name in enumerate(SLOW)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(SLOW)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give the tests of a file to one process: what they share is compiled once, in four fifths of the CPU time."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # the longest are first, and not those with the most tests
+    return LoadFileScheduling(config, log)
 
 
 def pytest_collection_finish():

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from problems import compiled, interrupt_at, needs_jit
+from problems import compiled, interrupt_at, needs_jit, same_without_jit
 
 from numgrad import MultiLayerNet, assert_gradient, check_gradient, reference, simpleNet
 from numgrad.noise import noise_of
@@ -590,6 +590,7 @@ def freezes_where_moved(d):
 
 # CPython 3.12 traces a generator that is closed, from where an exception reaches nobody.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@same_without_jit
 @pytest.mark.parametrize(
     ("f", "x"),
     [

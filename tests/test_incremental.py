@@ -368,3 +368,22 @@ def test_verify_takes_float32_and_nothing():
     assert quadratic().verify(np.empty(0)) is None
     with pytest.raises(AssertionError, match="the incremental difference is wrong"):
         quadratic(factor=1.25).verify(x)
+
+
+@jit
+def fails_far_from_the_third(state, k):
+    x, h = state
+    if k == 2 and h > 0.15:
+        raise ValueError("too far")
+    return np.exp(x[k] + h) - np.exp(x[k] - h)
+
+
+@pytest.mark.parametrize("chosen", [None, [4, 0, 2, 1]])
+def test_after_an_exception_no_part_of_a_sum_of_differences_is_left(chosen):
+    f = IncrementalObjective(lambda x: np.exp(x).sum(), lambda x, h: (x.reshape(-1), h), fails_far_from_the_third)
+    x = np.linspace(-1.0, 1.0, 5)
+    out, options = np.empty(5 if chosen is None else 4), {"scheme": "central4", "coordinates": chosen}
+    with pytest.raises(ValueError, match="too far"):
+        numerical_gradient(f, x, 0.1, out=out, **options)
+    right = numerical_gradient(lambda x: float(np.exp(x).sum()), x, 0.1, **options)
+    assert (np.isnan(out) | (np.abs(out - right) < 1e-12)).all()

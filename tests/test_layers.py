@@ -333,3 +333,29 @@ def test_products_may_underflow_whatever_numpy_is_to_do(size, h):
             expected = net.numerical_gradient(x, t, h)
         with np.errstate(under="raise"):
             assert net.numerical_gradient(x, t, h).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("scheme", ["central", "central4"])
+@pytest.mark.parametrize("tile", [8, softmax.TILE])
+def test_what_a_second_product_interrupts_is_nan(tile, scheme, monkeypatch):
+    rng, dot = np.random.default_rng(31), np.dot
+    net, x, t = simpleNet((6, 4), rng=rng), rng.standard_normal((5, 6)), np.arange(5) % 4
+    monkeypatch.setattr(softmax, "TILE", tile)
+    f, out = net.objective(x, t), np.empty((6, 4))
+    right = numerical_gradient(f, net.W, scheme=scheme)
+    for last in range(1, 9):  # the products before the interrupt, of which the first are the logits
+        left = [last]
+
+        def interrupted(*args, left=left, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return dot(*args, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "dot", interrupted)
+            try:
+                numerical_gradient(f, net.W, scheme=scheme, out=out)
+            except KeyboardInterrupt:
+                assert np.isnan(out).any()
+        assert ((out == right) | np.isnan(out)).all()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import needs_jit
+from problems import JIT, needs_jit
 
 from numgrad import __main__ as main
 from numgrad import display
@@ -21,7 +21,13 @@ from numgrad.commands import demo, profiling, subjects
 SMALL = ["demo", "--iterations", "2", "--net-iterations", "2", "--batch", "2", "--workers", "1"]
 
 
-def test_the_demo_runs_and_says_which_extra_draws_its_pictures(capsys, tmp_path, monkeypatch):
+@pytest.fixture
+def short_demo(monkeypatch):
+    if not JIT:  # as plain Python, the loops that are projected take 20 s; test_demo.py has them with the compiler
+        monkeypatch.setattr(demo, "_show_other_routes", lambda *_: None)
+
+
+def test_the_demo_runs_and_says_which_extra_draws_its_pictures(short_demo, capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main.main([*SMALL, "--figures", str(tmp_path)]) == 0
@@ -30,7 +36,7 @@ def test_the_demo_runs_and_says_which_extra_draws_its_pictures(capsys, tmp_path,
     assert "no figures: pictures are drawn by matplotlib: python -m pip install" in printed
 
 
-def test_the_demo_draws_its_pictures(capsys, tmp_path):
+def test_the_demo_draws_its_pictures(short_demo, capsys, tmp_path):
     folder = tmp_path / "new" / "figures"
     assert main.main([*SMALL, "--figures", str(folder)]) == 0
     assert "8 pictures in" in capsys.readouterr().out

@@ -1,5 +1,8 @@
 """The profile of a layer's weights: right gradients by every route, honest projections."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 from numba import njit
@@ -188,3 +191,21 @@ def test_the_picture_of_a_function_has_a_line_for_each_derivative():
     profiling.plot_profile([row_of((1.0,)), row_of((2.0,))._replace(subject="Hessian of m:f")], ax)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["gradient of m:f: compiled", "Hessian of m:f: compiled"]
+
+
+def test_what_is_no_package_has_no_version_and_no_route(monkeypatch, layer):
+    folder = types.ModuleType("a folder of that name")
+    for name in ("numdifftools", "scipy.optimize", "jacobi", "threadpoolctl"):
+        monkeypatch.setitem(sys.modules, name, folder)
+    assert list(subjects.peer_routes(lambda: 0.0, layer.flat)) == []
+
+    def version(name, known=profiling.metadata.version):
+        if name == "jacobi":
+            raise profiling.metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(profiling.metadata, "version", version)
+    facts = profiling.facts()
+    assert facts["blas_threads"] is None
+    assert "jacobi" not in facts["versions"]
+    assert facts["versions"]["numpy"] == np.__version__

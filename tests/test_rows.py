@@ -809,6 +809,20 @@ def test_verify_allows_rows_of_float32_for_their_rounding(kind):
     assert apart.max() < 64 * 2.0**-23 * np.abs(rows[kind](x @ W, t)).max() / 1e-2
 
 
+def test_verify_allows_for_the_rounding_of_any_block_and_of_rows_far_away(monkeypatch):
+    monkeypatch.setattr(module, "MOST", 8)
+    rng = np.random.default_rng(32)
+    x, W, offset = rng.standard_normal((24, 3)), rng.standard_normal((3, 2)), np.repeat([0.0, 1e9, 0.0], 8)
+    LayerObjective(x, lambda z, offset: np.tanh(z).sum(axis=1) + offset, (offset,)).verify(W)
+    for size in (1e20, 1e80, 1e150):
+        x[1, 0], W[0] = size, 0.0  # the square of a step of it hides what is left where its sides cancel
+        LayerObjective(x, lambda z: (z**2).sum(axis=1)).verify(W)
+    silent = LayerObjective(x[2:], lambda z: np.tanh(z).sum(axis=1))
+    monkeypatch.setattr(responses.Block, "differences", lambda self, columns, h: np.zeros((3, len(columns))))
+    with pytest.raises(AssertionError, match=r"is wrong for the step 0\.0001"):
+        silent.verify(W)
+
+
 def test_an_objective_travels():
     x, W, *_ = problem(25)
     f = LayerObjective(x, module_rows)

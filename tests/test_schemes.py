@@ -588,31 +588,35 @@ def test_an_elementwise_f_that_drops_the_imaginary_part_is_refused():
         numerical_diff(abs, 1.0, scheme="complex")
 
 
+def cubes_or(z, value):
+    return np.where(z.real > 0.0, z * z * z, value)
+
+
+def total_of_cubes_or(z, value):
+    return np.sum(np.where(z.real > 0.0, z * z * z, value))
+
+
+def product_and_total_of_cubes_or(z, value):
+    return z[0] * z[1], np.sum(np.where(z.real > 0.0, z * z * z, value))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("wrap", [lambda f: f, compiled_once], ids=["python", "compiled"])
 @pytest.mark.parametrize("h", [1e-20, "auto"])
 def test_the_complex_step_is_nan_where_f_is_not_finite(value, wrap, h):
-    def masked(z):
-        return np.where(z.real > 0.0, z * z * z, value)
-
-    def total(z):
-        return np.sum(np.where(z.real > 0.0, z * z * z, value))
-
-    def first_two(z):
-        return z[0] * z[1], np.sum(np.where(z.real > 0.0, z * z * z, value))
-
-    many, one, both = map(wrap, (masked, total, first_two))
+    many, one, both = map(wrap, (cubes_or, total_of_cubes_or, product_and_total_of_cubes_or))
+    options = {"scheme": "complex", "args": (value,)}
     for x in (np.array([-0.5, 1.5, 3.0]), np.array([0.5, 1.5, 3.0])):
         inside = np.where(x > 0.0, 3.0 * x * x, np.nan)
         slopes = inside if (x > 0.0).all() else np.full(3, np.nan)
         jacobian = np.where(np.isnan(inside)[:, np.newaxis], np.nan, np.diag(inside))
         for found, expected in (
-            (numerical_jacobian(many, x, h, scheme="complex"), jacobian),
-            (numerical_jacobian(many, x, h, scheme="complex", sparsity=np.eye(3)).toarray(), np.diag(inside)),
-            (numerical_jacobian(both, x, h, scheme="complex"), [[x[1], x[0], 0.0], slopes]),
-            (numerical_gradient(one, x, h, scheme="complex"), slopes),
-            (numerical_diff(many, x, h, scheme="complex"), inside),
-            (directional_derivative(many, x, [1.0, 0.5, 0.0], h, scheme="complex"), jacobian @ [1.0, 0.5, 0.0]),
+            (numerical_jacobian(many, x, h, **options), jacobian),
+            (numerical_jacobian(many, x, h, **options, sparsity=np.eye(3)).toarray(), np.diag(inside)),
+            (numerical_jacobian(both, x, h, **options), [[x[1], x[0], 0.0], slopes]),
+            (numerical_gradient(one, x, h, **options), slopes),
+            (numerical_diff(many, x, h, **options), inside),
+            (directional_derivative(many, x, [1.0, 0.5, 0.0], h, **options), jacobian @ [1.0, 0.5, 0.0]),
         ):
             np.testing.assert_allclose(found, expected, rtol=4 * EPS)
 

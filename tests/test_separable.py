@@ -325,6 +325,32 @@ def test_an_element_without_coordinates_is_one_of_the_sum():
     assert numerical_gradient(f, np.array([1.0, 2.0, 3.0])) == pytest.approx([2.0, 4.0, 6.0])
 
 
+@pytest.mark.parametrize("last", [0, 9])
+@pytest.mark.parametrize("empty", [(), (3,), (3, 4, 5), (0, 4), (2, 3, 5)])
+def test_blocks_reach_all_that_their_elements_read(last, empty):
+    # Compiled code would write beyond the sums of a block that reaches too few.
+    rng = np.random.default_rng(10)
+    starts, targets = np.zeros(1, np.intp), np.zeros(0, np.uint32)
+    for block in range(6):  # of as many elements as a block has at least, which read a coordinate each, or none
+        own = rng.integers(3, 6, 0 if block in empty else separable._LEAST).astype(np.uint32)
+        own[-1:] = last
+        starts, targets = np.append(starts, starts[-1] + np.cumsum(own > -1)), np.append(targets, own)
+        starts = np.append(starts, np.full(separable._LEAST - len(own), starts[-1]))
+    bounds, lowest, width = separable._blocks_of(starts, targets, 10)
+    assert len(lowest) > 1
+    for first, stop, low in zip(starts[bounds[:-1]], starts[bounds[1:]], lowest, strict=True):
+        assert (targets[first:stop] >= low).all()
+        assert (targets[first:stop].astype(int) - int(low) < width).all()
+
+
+@needs_scipy
+def test_elements_at_the_end_may_read_nothing():
+    index, x = [*([500 + k] for k in range(299)), [0], *[[]] * 300], np.arange(1.0, 1001.0)
+    f, reads = SeparableObjective(squares, index), np.isin(np.arange(1000), [0, *range(500, 799)])
+    np.testing.assert_allclose(numerical_gradient(f, x), 2.0 * x * reads, rtol=1e-9)
+    np.testing.assert_allclose(numerical_hessian(f, x).diagonal(), 2.0 * reads, rtol=1e-6)
+
+
 X5 = np.linspace(0.5, 1.5, 5)
 
 

@@ -12,14 +12,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from importlib import import_module, metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import __version__, display, numerical_diff
-from ..display import DURATIONS, SIZES, with_unit
+from ..display import DURATIONS, SIZES, Style, with_unit
 from ..points import EPS
 from ..schemes import SCHEMES
 from ..threads import available_cores
@@ -36,7 +35,8 @@ __all__: list[str] = []  # nothing here is public
 _TRACED = 16  # coordinates in the measurement of memory: tracing slows Python down, and only the result grows with more
 # A sample of coordinates grows fourfold while it fits this often into the budget: 5 repeats of the next one then fit.
 _GROWTH, _SAMPLES = 4, 20
-_MARKS = "osD^vPX*"  # they tell lines apart in a picture printed in grey
+# Of lines; the marks tell them apart in a picture printed in grey.
+_CYCLE: dict[str, Any] = {"color": display.COLOURS, "marker": list("osD^vPX*")}
 # Seconds that a sample takes at least, by several calls: it outlasts what interrupts a busy machine.
 _SAMPLE = 0.02
 _SHORTEST = 1e-9  # seconds: the resolution of the clock, so that no speed-up is infinite
@@ -49,8 +49,6 @@ _FEWEST = 3
 # Part of the time by which a shared machine drifts between two runs; 13 % were measured. Fixed by
 # test_what_is_slower_beyond_the_spread_is_found in tests/test_profiling.py.
 _DRIFT = 0.15
-# What a profile says of itself, and of what kind.
-_FACTS: dict[str, type] = {"machine": str, "date": str, "settings": dict}
 
 
 class Settings(NamedTuple):
@@ -79,10 +77,9 @@ class Measurement(NamedTuple):
     samples: tuple[float, ...] = ()  # seconds of each repeat, projected likewise
 
     @property
-    def quartiles(self) -> tuple[float, float, float]:
+    def quartiles(self) -> tuple[float, ...]:
         """Return the lower quartile of the samples, their median and the upper quartile, in seconds."""
-        lower, median, upper = np.quantile(self.samples or [self.seconds], [0.25, 0.5, 0.75]).tolist()
-        return lower, median, upper
+        return tuple(np.quantile(self.samples or [self.seconds], [0.25, 0.5, 0.75]).tolist())
 
     @property
     def projected(self) -> bool:
@@ -254,13 +251,13 @@ def _profile_subject(subject: Subject, settings: Settings, peers: bool, done: li
 
 def facts() -> dict[str, Any]:
     """Return the machine, the date, the versions, and the threads of the BLAS, None where threadpoolctl is missing."""
-    threads = None
-    if find_spec("threadpoolctl"):
+    threads, versions = None, {"numgrad": __version__, "python": platform.python_version()}
+    with contextlib.suppress(ImportError, AttributeError):  # a folder of that name has none
         pools = import_module("threadpoolctl").threadpool_info()
         threads = max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default=None)
-    versions = {"numgrad": __version__, "python": platform.python_version()}
-    others = "numpy", "numba", "scipy", "numdifftools", "jacobi"
-    versions |= {name: metadata.version(name) for name in others if find_spec(name)}
+    for name in ("numpy", "numba", "scipy", "numdifftools", "jacobi"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     date = datetime.now().astimezone().isoformat(timespec="seconds")
     return {"machine": machine(), "date": date, "versions": versions, "blas_threads": threads}
 
@@ -277,18 +274,14 @@ def read_profile(file: Path | str) -> Profile:
         found = json.loads(Path(file).read_text())
         rows = [Measurement(*(row[name] for name in Measurement._fields)) for row in found.pop("measurements")]
         rows = [row._replace(samples=tuple(row.samples), shape=tuple(row.shape)) for row in rows]
-        if all(map(_is_row, rows)) and all(isinstance(found[name], kind) for name, kind in _FACTS.items()):
+        names = found["machine"], found["date"], *(name for row in rows for name in (row.route, row.subject))
+        times = [time for row in rows for time in (row.seconds, *row.samples)]
+        are_times = all(isinstance(time, int | float) and 0.0 < float(time) < math.inf for time in times)
+        if are_times and all(isinstance(name, str) for name in names) and isinstance(found["settings"], dict):
             return Profile(found, rows)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         pass
     raise OSError(f"cannot read a profile from {file}: it must be what numgrad profile --json writes")
-
-
-def _is_row(row: Measurement) -> bool:
-    """Tell whether what was read of a route can be compared: its names, and times that are finite and positive."""
-    times = (row.seconds, *row.samples)
-    is_named = isinstance(row.route, str) and isinstance(row.subject, str)
-    return is_named and all(isinstance(seconds, int | float) and 0.0 < float(seconds) < math.inf for seconds in times)
 
 
 def check_settings(old: Profile, settings: dict[str, Any]) -> None:
@@ -365,9 +358,9 @@ def compare_steps(plot_file: Path | None) -> None:
 
 def plot_steps(steps: list[float], errors: dict[str, list[float]], ax: Axes) -> None:
     """Draw the relative errors of schemes against the step: truncation falls with it, round-off rises."""
-    for k, (name, values) in enumerate(errors.items()):
-        shown = [max(value, EPS / 4) for value in values]  # 0 has no place on a logarithmic axis
-        ax.plot(steps, shown, label=name, markersize=4, **_style(k))
+    ax.set_prop_cycle(**_CYCLE)
+    for name, values in errors.items():
+        ax.plot(steps, np.maximum(values, EPS / 4), label=name, markersize=4)  # 0 has no place on a logarithmic axis
     ax.axhline(EPS, color="0.6", linewidth=0.8, linestyle=":")
     ax.annotate("eps", (steps[0], EPS), color="0.4", fontsize=8, va="bottom", ha="right")
     title = "Which step, which scheme: truncation (right) against round-off (left)"
@@ -376,21 +369,22 @@ def plot_steps(steps: list[float], errors: dict[str, list[float]], ax: Axes) -> 
 
 def plot_profile(measurements: Sequence[Measurement], ax: Axes) -> None:
     """Draw the time of a derivative against the number of weights, one line a route, hollow where it is projected."""
-    names = [f"{row.subject}: {row.route}" if " of " in row.subject else row.route for row in measurements]
-    for k, route in enumerate(dict.fromkeys(names)):
-        own = (row for name, row in zip(names, measurements, strict=True) if name == route)
-        rows = sorted(own, key=lambda row: row.weights)
-        filled = [row for row in rows if not row.projected]
-        weights, seconds = [row.weights for row in rows], [row.seconds for row in rows]
-        ax.plot(weights, seconds, label=route, markerfacecolor="none", **_style(k))
-        ax.plot([row.weights for row in filled], [row.seconds for row in filled], linestyle="none", **_style(k))
+    ax.set_prop_cycle(**_CYCLE)
+    lines: dict[str, list[Measurement]] = {}
+    for row in sorted(measurements, key=lambda row: row.weights):
+        name = f"{row.subject}: {row.route}" if " of " in row.subject else row.route
+        lines.setdefault(name, []).append(row)
+    for name, rows in lines.items():
+        (line,) = ax.plot(*_points(rows), label=name, markerfacecolor="none")
+        solid: Style = {"color": line.get_color(), "marker": line.get_marker(), "linestyle": "none"}
+        ax.plot(*_points(row for row in rows if not row.projected), **solid)
     title = "The time of a derivative, by route (hollow: projected)"
     _log_log(ax, xlabel="number of weights, or coordinates", ylabel="time (s)", title=title)
 
 
-def _style(k: int) -> dict[str, Any]:
-    """Return the colour and the mark of line k."""
-    return {"color": display.COLOURS[k % len(display.COLOURS)], "marker": _MARKS[k % len(_MARKS)]}
+def _points(rows: Iterable[Measurement]) -> Floats:
+    """Return the weights and the seconds of rows."""
+    return np.array([(row.weights, row.seconds) for row in rows]).reshape(-1, 2).T
 
 
 def _log_log(ax: Axes, **texts: str) -> None:

@@ -220,19 +220,21 @@ def peer_routes(value: Callable[[], Any], memory: Floats, kind: str = "gradient"
         memory[: some.size] = some
         return value() if kind != "Jacobian" else np.ravel(value())
 
-    def derivative(call: Callable[[Any, Floats], Any], package: Any, count: int) -> Floats:
+    def derivative(call: Callable[[Any, Floats], Any], function: Any, count: int) -> Floats:
         try:
-            return np.asarray(call(package, start[:count].copy()), dtype=np.float64).reshape(-1)
+            return np.asarray(call(function, start[:count].copy()), dtype=np.float64).reshape(-1)
         finally:
             memory[:] = start
 
-    calls: dict[str, Callable[[Any, Floats], Any]] = {
-        "numdifftools": lambda package, w: getattr(package, kind.capitalize())(f)(w),
-    }
+    calls: list[tuple[str, str, Callable[[Any, Floats], Any]]] = [
+        ("numdifftools", kind.capitalize(), lambda derivative_of, w: derivative_of(f)(w)),
+    ]
     if kind != "Hessian":
-        calls["scipy.optimize"] = lambda package, w: package.approx_fprime(w, f)
-        calls["jacobi"] = lambda package, w: package.jacobi(f, w)[0]
-    for module, call in calls.items():
-        with contextlib.suppress(ImportError):
-            package = partial(derivative, call, importlib.import_module(module))
-            yield Route(module.partition(".")[0], package, whole=kind == "Hessian")
+        calls += [
+            ("scipy.optimize", "approx_fprime", lambda approx_fprime, w: approx_fprime(w, f)),
+            ("jacobi", "jacobi", lambda jacobi, w: jacobi(f, w)[0]),
+        ]
+    for module, name, call in calls:
+        with contextlib.suppress(ImportError, AttributeError):  # a folder of that name has no such function
+            function = getattr(importlib.import_module(module), name)
+            yield Route(module.partition(".")[0], partial(derivative, call, function), whole=kind == "Hessian")

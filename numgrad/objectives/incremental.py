@@ -347,10 +347,11 @@ class _IncrementalSweep(Sweep):
         """Write the quotients of the units start <= k < stop."""
         flags, several = 0, len(self.terms) > 1
         total: Any = 0.0
+        out = np.empty(stop) if several else self.out  # an exception must not leave a part of a sum in the result
         try:
             for factor, h, state in self.terms:
-                flags |= self.kernel(state, (h,), (), self.coordinates, start, stop, self.out)
-                total = total + factor * self.out[start:stop] if several else total
+                flags |= self.kernel(state, (h,), (), self.coordinates, start, stop, out)
+                total = total + factor * out[start:stop] if several else total
         except Exception as error:
             check_types((state,), "what prepare returned", "difference")
             raise_compile_error(error, "difference(state, k)")

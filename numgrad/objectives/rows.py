@@ -26,7 +26,6 @@ from ..arguments import (
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
 from ..points import EPS, check_argument_is_all, is_flat_float64, private_copy
 from ..threads import Sweep, Throughput
-from .python import PythonObjective
 from .responses import Block, Slopes, check_independent
 
 __all__ = ["LayerObjective"]
@@ -154,16 +153,16 @@ class LayerObjective:
         own.check(point)
         count = min(whole_number("samples", samples, 1), point.size)
         chosen = np.sort(random_generator(rng).choice(point.size, count, replace=False)).astype(np.intp)
-        whole, plain = np.empty(point.size), np.empty(count)
+        whole = np.empty(point.size)
         for h in (1e-4, 1e-3, 1e-2):
-            rule = Rule(make_central, (h,))
-            sweep = own.sweep(point, (), rule, ALL_COORDINATES, whole)
+            sweep = own.sweep(point, (), Rule(make_central, (h,)), ALL_COORDINATES, whole)
             sweep.run_range(None, 0, sweep.size)
             sweep.gather()
-            PythonObjective(self).at_once(point, (), rule, chosen, plain)
+            up, down = (np.array([own.value(_moved(point, k, u), ()) for k in chosen]) for u in (h, -h))
             found = whole[chosen]
-            largest = float(np.abs(whole[np.isfinite(whole)]).max(initial=0.0))
-            error = np.abs(found - plain) - sweep.tolerance(h, largest)
+            with np.errstate(invalid="ignore"):  # of infinite values
+                plain = (up - down) / (2.0 * h)
+                error = np.abs(found - plain) - sweep.tolerance(h, whole, np.maximum(np.abs(up), np.abs(down)))
             wrong = (error > 0.0) | (np.isnan(found) != np.isnan(plain))
             if wrong.any():
                 k = int(np.where(wrong, np.nan_to_num(error, nan=np.inf), -1.0).argmax())
@@ -222,6 +221,13 @@ class LayerObjective:
         if values.dtype.kind not in "fiu":
             raise TypeError(f"rows must return real numbers, got dtype {values.dtype}")
         return values
+
+
+def _moved(W: Floats, k: int, step: float) -> Floats:  # noqa: N803
+    """Return a copy of W, of which the flat coordinate k has moved."""
+    moved = W.copy()
+    moved.reshape(-1)[k] += step
+    return moved
 
 
 class _Layer:
@@ -370,11 +376,13 @@ class _LayerSweep(Sweep):
         return flags
 
     @underflowing
-    def tolerance(self, h: float, largest: float) -> float:
-        """Return by how much a plain difference may be another one: its round-off, and 1e-9 of the largest."""
-        near = self.block(0)
-        slope = largest / max(float(near.size.max()), EPS)  # of a pre-activation, whose rounding counts too
-        return float(64 * near.eps * (near.largest + near.rowmax.max() * slope) / h + 1e-9 * largest)
+    def tolerance(self, h: float, slopes: Floats, values: Floats) -> Floats:
+        """Return by how much plain differences of such values may be others: round-off, and 1e-9 of the largest."""
+        known = np.array([[b.eps, b.largest, b.rowmax.max(), b.size.max()] for b in map(self.block, self.blocks)])
+        (eps, rows, z, size), largest = known.max(axis=0), np.abs(slopes).max(where=np.isfinite(slopes), initial=0.0)
+        steepest = largest / max(size, EPS)  # of a pre-activation, whose rounding counts too
+        values = np.where(np.isfinite(values), np.maximum(rows, values), rows)
+        return np.asarray(64 * eps * (values + z * steepest) / h + 1e-9 * largest)
 
     def gather(self) -> None:
         """Write to the result what is not a view of it."""

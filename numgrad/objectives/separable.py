@@ -243,11 +243,10 @@ def _blocks_of(starts: Indices, targets: Members, size: int) -> tuple[Indices, M
     count = int(max(1, min(number // _LEAST, _SOME), min(number // _BLOCK, _BLOCKS)))
     while True:
         bounds = np.linspace(0, number, count + 1).astype(np.intp)
-        firsts = starts[bounds[:-1]]
-        empty = starts[bounds[1:]] == firsts
-        places = np.minimum(firsts, len(targets) - 1)
-        lowest, highest = (each.reduceat(targets, places) for each in (np.minimum, np.maximum))
-        lowest[empty], highest[empty] = 0, 0
+        firsts, ends = starts[bounds[:-1]], starts[bounds[1:]]
+        filled, (lowest, highest) = firsts < ends, np.zeros((2, count), targets.dtype)
+        for found, each in ((lowest, np.minimum), (highest, np.maximum)):
+            found[filled] = each.reduceat(targets, firsts[filled])  # the others would end the block before them early
         width = int((highest - lowest).max()) + 1
         if count <= _FEWEST or count * width <= _OVERLAP * size:
             return bounds, lowest, width

@@ -287,27 +287,26 @@ def single(table: Floats, factor: float) -> tuple[NDArray[np.float32], Floats | 
 
 
 class _Step:
-    """The quotients for one step h."""
+    """The quotients of one step h, times a factor: ``factor, h = term``."""
 
-    def __init__(self, f: SoftmaxObjective, h: float, z: Floats, tables: list[Floats]) -> None:
-        (self.x, labels, _), self.h, (a, _, cubic, quintic) = f._data, h, tables
-        batch, self.cubes = len(z), f._cubes
-        self.linear, self.is_short = a * (-1.0 / batch), h * f._largest <= SHORT
+    def __init__(self, f: SoftmaxObjective, term: tuple[float, float], z: Floats, tables: list[Floats]) -> None:
+        (self.x, labels, _), (self.factor, h), (a, _, cubic, quintic) = f._data, term, tables
+        self.h, self.cubes, weight = h, f._cubes, -self.factor / len(z)
+        self.linear, self.is_short = a * weight, h * f._largest <= SHORT
         if not self.is_short:
             self.regimes = regimes_of(self.x, h)
             self.exact = exact_state(self.x, labels, z, h, tables) if self.regimes.any() else None
-            self.cubic = cubic * (-1.0 / (h * batch))
-            self.last, self.scale = single(quintic, -(SERIES**5) / (h * batch))
+            self.cubic = cubic * (weight / h)
+            self.last, self.scale = single(quintic, weight / h * SERIES**5)
         else:
-            self.last, self.scale = single(cubic, -h * h / batch)
+            self.last, self.scale = single(cubic, weight * h * h)
 
     def write(self, first: int, out: Floats, kernel: Any) -> None:
-        """Write the quotients of the features from the `first` on."""
+        """Write the quotients of the features from the `first` on. What overflows is written last."""
         features = slice(first, first + len(out))
         x = self.x[:, features]
         np.dot(x.T, self.linear, out=out)
-        # What overflows is written anew below.
-        with nullcontext() if self.is_short and self.scale is None else np.errstate(all="ignore"):
+        with nullcontext() if self.is_short else np.errstate(all="ignore"):
             if self.is_short:
                 powers = self.cubes[:, features]
             else:
@@ -315,8 +314,7 @@ class _Step:
                 cubes = u * u * u
                 out += cubes.T @ self.cubic
                 u /= SERIES
-                cubes *= u * u / SERIES**3
-                powers = cubes.astype(np.float32)
+                powers = (cubes * (u * u / SERIES**3)).astype(np.float32)
             product = np.dot(powers.T, self.last)
             out += product if self.scale is None else product * self.scale
         rest, columns = () if self.is_short else np.flatnonzero(self.regimes[features]), np.arange(out.shape[1])
@@ -325,7 +323,7 @@ class _Step:
             coordinates = np.add.outer((first + own) * len(columns), columns).reshape(-1)
             found = np.empty(len(coordinates))
             kernel(self.exact, (self.h,), (), coordinates, 0, len(found), found)
-            out[own] = found.reshape(len(own), -1)
+            out[own] = self.factor * found.reshape(len(own), -1)
 
 
 class _ProductSweep(Sweep):
@@ -345,7 +343,7 @@ class _ProductSweep(Sweep):
         self.out = self.result.reshape(shape) if is_all and features % length == 0 else np.full(shape, np.nan)
         z, is_short = f._logits(self.x), max(h for _, h in terms) * f._largest <= SHORT
         tables = series(z, f._data[1], short=is_short)
-        self.steps = [(factor, _Step(f, h, z, tables)) for factor, h in terms]
+        self.steps = [_Step(f, term, z, tables) for term in terms]
         # Nobody need cut what is one unit.
         self.cost, self.throughput = (self.x.shape, len(terms)), f._throughput if self.size > 1 else None
 
@@ -356,13 +354,15 @@ class _ProductSweep(Sweep):
         for k in range(start, stop):
             first = self.length * int(self.tiles[k])
             target = self.out[k, : len(self.x) - first]
-            for number, (factor, step) in enumerate(self.steps):
-                part = np.empty_like(target) if number else target
-                step.write(first, part, kernel)
-                if len(self.steps) > 1:
-                    part *= factor
-                if number:
-                    target += part
+            try:
+                for number, step in enumerate(self.steps):
+                    part = np.empty_like(target) if number else target
+                    step.write(first, part, kernel)
+                    if number:
+                        target += part
+            except BaseException:
+                target[...] = math.nan  # an exception must not leave a part of a sum in the result
+                raise
             flags |= RESPONDED if target[0, 0] or target.any() else 0
         return flags
 
