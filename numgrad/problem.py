@@ -38,8 +38,8 @@ _NEAR_BEST = 0.25
 # with the 16 roundings by which two may differ, and twice that, it stays below the whole.
 # Fixed by test_points_of_few_digits_and_several_magnitudes in tests/test_magnitudes.py.
 MOST_SHARE = 1 / 2048
-# The same for float64 points and a scheme of order 1, whose steps are so short that the rounding of x + t v shows in the
-# result: more takes steps too long where f changes over the length of a tiny coordinate. Fixed by
+# The same for float64 points and a scheme of order 1, whose steps are so short that the rounding of x + t v shows in a
+# derivative: more takes steps too long where f changes over the length of a tiny coordinate. Fixed by
 # test_one_sided_differences_along_lines_of_several_magnitudes in tests/test_magnitudes.py.
 _ONE_SIDED_SHARE = 2e-6
 
