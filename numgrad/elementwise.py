@@ -149,26 +149,21 @@ def numerical_diff(
             raise_compile_error(error)
         raise
     if isinstance(x, np.ndarray) and x.size:
-        _check_ways(f, x, point, args, is_same and not (quotient.item(0) or quotient.any()))
+        is_constant = is_same and not (quotient.item(0) or quotient.any())
+        check_reads_argument(f, x, args, (lambda: f(point.copy(), *args)) if is_constant else None)
     if lost:
         driver.warn_of(STEP_LOST, h, False, point)
     return float(quotient) if is_scalar else quotient
 
 
-def _check_ways(f: Any, x: NDArray[Any], point: Floats, args: tuple[Any, ...], is_constant: bool) -> None:
-    """Raise a ValueError if f reads the array `x` by another way than its argument, as far as that can be seen."""
+def check_reads_argument(f: Any, x: Any, args: tuple[Any, ...], evaluate: Callable[[], Any] | None) -> None:
+    """Refuse an f that reads the array `x` itself, as far as that can be seen, where it is given a copy.
+
+    Of an f that gives zeros alone, `evaluate` hands it such a copy. Where x is such that it does not show, warn.
+    """
     if f.__class__ is not FunctionType and is_compiled(f):
         driver.as_objective(f, args).place(x, args)  # refuses what f would not see change
-    if is_constant:
-        check_reads_argument(x, lambda: f(point.copy(), *args))
-
-
-def check_reads_argument(x: Any, evaluate: Callable[[], Any]) -> None:
-    """Refuse an f that gives zeros since it reads `x` itself, not the copy that `evaluate` hands to it.
-
-    Where x is such that this does not show, warn.
-    """
-    if not isinstance(x, np.ndarray) or not x.size:
+    if evaluate is None or not isinstance(x, np.ndarray) or not x.size:
         return
     if x.flags.writeable and x.dtype.kind == "f":
         if depends_on(x, evaluate):
