@@ -251,8 +251,7 @@ class Problem:
         lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
 
         def again(longer: Floats, missing: Any) -> tuple[Any, Floats, Floats]:
-            hidden = np.zeros(len(steps), np.bool_)
-            hidden[columns[missing.any(axis=0) if is_dense else missing]] = True
+            hidden = np.isin(np.arange(len(steps)), columns[missing.any(axis=0) if is_dense else missing])
             self.h = np.where(hidden, longer, steps).reshape(plain.shape)
             self.plan = self.plan_of(None)
             found = self._dense(np.flatnonzero(hidden)) if is_dense else self._sparse().data
@@ -352,7 +351,7 @@ def _objective(f: Any, x: Any, options: Options) -> Any:
     Raises
     ------
     TypeError
-        If it is not callable, or of a kind that returns one number.
+        If it is not callable, or of a kind that returns one number; if one that is not compiled is to fill its outputs.
     """
     found: Any = driver.as_objective(f, options.args, _BATCH_BYTES if options.vectorized else None, options.bounds)
     if isinstance(found, VectorizedObjective):
@@ -362,6 +361,8 @@ def _objective(f: Any, x: Any, options: Options) -> Any:
 
         fills = np.shape(x) if options.fills is True else None if options.fills is False else options.fills
         return compiled_vector(found, fills)
+    if options.fills is not False:
+        raise TypeError(f"fills=True needs a compiled f, got {describe(f)}; let f return an array")
     if type(found) is not PythonObjective:
         raise TypeError(f"f must return an array, {describe(f)} has one number; numerical_gradient takes it")
     return VectorObjective(f)
