@@ -142,32 +142,28 @@ def numerical_diff(
             quotient, lost = _complex(call, float(point) if is_scalar else point, plan[1].lengths), False
             _check_complex(f, x, point, args, bounds)
         else:
-            quotient, lost, is_same = _by_scheme(call, point, (*plan, order), (h, scheme, bounds, is_scalar))
+            asked = _Elementwise(call, point, is_scalar, (scheme, bounds, order))
+            quotient, lost, is_same = asked.derivatives(plan, h)
     except Exception as error:
         if is_compiled(f):
             raise_compile_error(error)
         raise
     if isinstance(x, np.ndarray) and x.size:
-        _check_ways(f, x, point, args, is_same and not (quotient.item(0) or quotient.any()))
+        is_constant = is_same and not (quotient.item(0) or quotient.any())
+        check_reads_argument(f, x, args, (lambda: f(point.copy(), *args)) if is_constant else None)
     if lost:
         driver.warn_of(STEP_LOST, h, False, point)
     return float(quotient) if is_scalar else quotient
 
 
-def _check_ways(f: Any, x: NDArray[Any], point: Floats, args: tuple[Any, ...], is_constant: bool) -> None:
-    """Raise a ValueError if f reads the array `x` by another way than its argument, as far as that can be seen."""
+def check_reads_argument(f: Any, x: Any, args: tuple[Any, ...], evaluate: Callable[[], Any] | None) -> None:
+    """Refuse an f that reads the array `x` itself, as far as that can be seen, where it is given a copy.
+
+    Of an f that gives zeros alone, `evaluate` hands it such a copy. Where x is such that it does not show, warn.
+    """
     if f.__class__ is not FunctionType and is_compiled(f):
         driver.as_objective(f, args).place(x, args)  # refuses what f would not see change
-    if is_constant:
-        check_reads_argument(x, lambda: f(point.copy(), *args))
-
-
-def check_reads_argument(x: Any, evaluate: Callable[[], Any]) -> None:
-    """Refuse an f that gives zeros since it reads `x` itself, not the copy that `evaluate` hands to it.
-
-    Where x is such that this does not show, warn.
-    """
-    if not isinstance(x, np.ndarray) or not x.size:
+    if evaluate is None or not isinstance(x, np.ndarray) or not x.size:
         return
     if x.flags.writeable and x.dtype.kind == "f":
         if depends_on(x, evaluate):
@@ -202,145 +198,160 @@ def _complex(f: Callable[[Any], Any], x: Any, lengths: NDArray[np.complex128]) -
     return _of_shape_of(x, imaginary_parts(f(x + lengths))) / lengths.imag
 
 
-class _Terms(NamedTuple):
-    """What a derivative of each element is made of: a row for each point.
+class _Differences(NamedTuple):
+    """Derivatives of an elementwise f by one step of each element, and what they are made of: a row for each point.
 
     Attributes
     ----------
-    moves, values, weighted : ndarray of float64
-        How far the elements have moved, f there, and that times its weight.
-    weights, divisors, lengths : ndarray of float64
-        The weights, what the sum of terms is divided by, once, and the steps, by which it is for each further order.
-    eps : float
-        The relative spacing of what f returned, of float64 at least.
+    found : ndarray of float64
+        The derivatives, flat.
+    moves, values, weights, terms : ndarray of float64
+        How far the elements have moved, f there, what it counts for, and both together.
+    divisors, lengths : ndarray of float64
+        What the sum of weighted values is divided by, and what it is divided by for each further order, the steps.
     """
 
+    found: Floats
     moves: Floats
     values: Floats
-    weighted: Floats
     weights: Floats
+    terms: Floats
     divisors: Floats
     lengths: Floats
-    eps: float
-
-    def rounding(self, order: int, inside: Floats | None = None) -> Floats:
-        """Return by how much the rounding of f may put derivatives off, that `inside` f included."""
-        with np.errstate(all="ignore"):
-            least: Any = 0.0 if inside is None else inside * np.abs(self.weights).sum(axis=0)
-            size = np.fmax(self.eps * np.abs(self.weighted).sum(axis=0), least)
-            found: Floats = size / np.abs(self.divisors)
-            for _ in range(order - 1):
-                found = found / self.lengths
-        return found
 
 
-def _values_at(f: Callable[[Any], Any], x: Floats, moved: Floats, is_scalar: bool) -> tuple[Floats, float]:
-    """Return f where the elements of x have moved by each row, and the spacing of what it returned."""
-    values, eps, flat = np.empty(moved.shape), EPS, x.ravel()
-    for row, move in zip(values, moved, strict=True):
-        point = flat + move
-        returned = f(point.item() if is_scalar else point.reshape(x.shape))
-        row[...] = real_number(returned) if is_scalar else _real_values(returned, x).ravel()
-        eps = max(eps, resolution(np.asarray(returned)))
-    return values, eps
+class _Elementwise:
+    """An elementwise f at the array `x`, asked for the derivative of an `order` by another scheme than the default.
 
-
-def _linear(
-    f: Callable[[Any], Any], x: Floats, plan: tuple[Rule, Directions, int], is_scalar: bool
-) -> tuple[Floats, _Terms]:
-    """Return the quotients of another scheme, along a direction for each offset, and their terms."""
-    rule, where, order = plan
-    _, _, offsets, weights, index, denominators, use_stored_distance = rule.data
-    n, flat, offsets, weights = x.size, x.ravel(), offsets.T[:, index], weights.T[:, index]  # a column an element
-    if len(index) > 1:  # next to a bound a scheme has stand-ins, of which elements of their own may take none
-        counts = weights.any(axis=1) | (n == 0)
-        offsets, weights = offsets[counts], weights[counts]
-    moved = np.empty((len(offsets), n))
-    moved[...] = offsets * where.lengths
-    values, eps = _values_at(f, x, moved, is_scalar)  # an element has a step and a weight of its own
-    with np.errstate(all="ignore"):
-        terms = weights * values if len(index) == 1 else np.where(weights == 0.0, 0.0, weights * values)
-        if use_stored_distance:
-            divisors = (weights * ((flat + moved) - flat)).sum(axis=0)
-        else:
-            divisors = denominators[index] * where.lengths
-        quotients = terms.sum(axis=0) / divisors
-        for _ in range(order - 1):  # one at a time: a power of a small step would be 0
-            quotients = quotients / where.lengths
-        return quotients, _Terms(moved, values, terms, weights, divisors, np.abs(where.lengths), eps)
-
-
-def _by_scheme(f: Any, x: Floats, plan: tuple[Rule, Directions, int], how: Any) -> tuple[Any, bool, bool]:
-    """Return the derivatives of another scheme, whether a step was lost, and whether all values of f are the same.
-
-    See `_look_again` for automatic steps.
+    Attributes
+    ----------
+    eps : float
+        The relative spacing of what f has returned, of float64 at least.
     """
-    order, (h, scheme, bounds, is_scalar) = plan[2], how
-    found, terms = _linear(f, x, plan, is_scalar)
-    if isinstance(h, str) and terms.eps > EPS:  # once more, since what is returned has fewer digits
-        plan = *rule_at(x, h, scheme, bounds, eps=terms.eps, derivative=order), order
-        found, terms = _linear(f, x, plan, is_scalar)
-    rule, where, _ = plan
-    if isinstance(h, str) and (order > 1 or least_magnitude(x) < SMALL):
-        _look_again(f, x, plan, how, (found, terms))
-    if terms.eps > EPS and order == 1:
-        driver.warn_of_digits(float(np.abs(terms.values).max(initial=0.0)), terms.eps, h, found)
-    lost = (np.abs(x).ravel() * rule.data[1] > np.abs(where.lengths)).any()
-    return found.reshape(x.shape)[()], bool(lost), bool((terms.values == terms.values[:1]).all())
 
+    def __init__(self, f: Callable[[Any], Any], x: Floats, is_scalar: bool, options: tuple[Any, Any, int]) -> None:
+        self.f, self.x, self.is_scalar, self.eps = f, x, is_scalar, EPS
+        self.scheme, self.bounds, self.order = options
 
-def _look_again(f: Any, x: Floats, plan: Any, how: Any, known: tuple[Floats, _Terms]) -> None:
-    """Write better derivatives where rounding hides what is known, and warn where it hides all digits."""
-    (rule, _, order), (_, scheme, bounds, is_scalar), (found, terms) = plan, how, known
-    first, lost, inside, is_any = found.copy(), np.zeros(x.size, np.bool_), None, least_magnitude(x) < SMALL
-    asked = list[tuple[Floats, Floats]]()  # derivatives by longer steps, and what hides them
-    if is_any and (order > 1 or smallest(terms.lengths) < LONG * terms.eps):
-        base, _ = _values_at(f, x, np.zeros((1, x.size)), is_scalar)
-        ends = None if bounds is None else limits(x, bounds)
-        inside = rounding_near(x, base, terms.eps, lambda moves: _values_at(f, x, moves, is_scalar)[0], ends)
-    rounding = terms.rounding(order, inside)
-    if is_any:
+    def values_at(self, moves: Floats) -> Floats:
+        """Return f where the elements of x have moved by each row."""
+        values, flat = np.empty(moves.shape), self.x.reshape(-1)
+        for row, move in zip(values, moves, strict=True):
+            point = flat + move
+            returned = self.f(point.item() if self.is_scalar else point.reshape(self.x.shape))
+            row[...] = real_number(returned) if self.is_scalar else _real_values(returned, self.x).reshape(-1)
+            self.eps = max(self.eps, resolution(np.asarray(returned)))
+        return values
+
+    def derivatives(self, plan: tuple[Rule, Directions], h: Any) -> tuple[Any, bool, bool]:
+        """Return the derivatives by the plan of steps h, whether a step was lost, and whether f is constant there.
+
+        See `_look_again` for automatic steps.
+        """
+        is_auto, terms = isinstance(h, str), self._by(plan)
+        if is_auto and self.eps > EPS:  # once more, since what is returned has fewer digits
+            plan = self._plan(h, self.eps)
+            terms = self._by(plan)
+        found, is_any = terms.found, is_auto and least_magnitude(self.x) < SMALL
+        if is_any or (is_auto and self.order > 1):
+            found = self._look_again(terms, is_any)
+        if self.eps > EPS and self.order == 1:
+            driver.warn_of_digits(float(np.abs(terms.values).max(initial=0.0)), self.eps, h, found)
+        is_lost = bool((np.abs(self.x).reshape(-1) * plan[0].data[1] > terms.lengths).any())
+        is_constant = not found.any() and bool((terms.values == terms.values[:1]).all())
+        return found.reshape(self.x.shape)[()], is_lost, is_constant
+
+    def _plan(self, h: Any, eps: float = EPS) -> tuple[Rule, Directions]:
+        return rule_at(self.x, h, self.scheme, self.bounds, eps=eps, derivative=self.order)
+
+    def _by(self, plan: tuple[Rule, Directions]) -> _Differences:
+        """Return the derivatives by a plan, along a direction for each offset."""
+        _, _, offsets, weights, index, denominators, use_stored_distance = plan[0].data
+        flat, lengths = self.x.reshape(-1), plan[1].lengths
+        offsets, weights = offsets.T[:, index], weights.T[:, index]  # a column an element
+        if len(index) > 1:  # next to a bound a scheme has stand-ins, of which elements of their own may take none
+            counts = weights.any(axis=1) | (not flat.size)
+            offsets, weights = offsets[counts], weights[counts]
+        moves = np.empty((len(offsets), flat.size))
+        moves[...] = offsets * lengths
+        values = self.values_at(moves)
+        with np.errstate(all="ignore"):
+            terms = weights * values
+            if len(index) > 1:
+                terms[weights == 0.0] = 0.0  # also of a value that is not finite
+            if use_stored_distance:
+                divisors = (weights * ((flat + moves) - flat)).sum(axis=0)
+            else:
+                divisors = denominators[index] * lengths
+            found = terms.sum(axis=0) / divisors
+            for _ in range(self.order - 1):  # one at a time: a power of a small step would be 0
+                found /= lengths
+        return _Differences(found, moves, values, weights, terms, np.abs(divisors), np.abs(lengths))
+
+    def _look_again(self, terms: _Differences, is_any: bool) -> Floats:
+        """Return better derivatives where rounding hides what is known, and warn where it hides all digits.
+
+        `is_any` tells whether some element is small, so that longer steps may be better.
+        """
+        x, found, inside = self.x.reshape(-1), terms.found, None
+        if is_any and (self.order > 1 or smallest(terms.lengths) < LONG * self.eps):
+            base = self.values_at(np.zeros((1, x.size)))
+            ends = None if self.bounds is None else limits(self.x, self.bounds)
+            inside = rounding_near(self.x, base, self.eps, self.values_at, ends)
+        rounding = self._rounding(terms, inside)
+        asked = [(terms, rounding)]
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:  # noqa: ARG001
-            rule, where = rule_at(x, longer.reshape(x.shape), scheme, bounds, derivative=order)
-            quotients, terms = _linear(f, x, (rule, where, order), is_scalar)
-            rounding = terms.rounding(order, inside)
-            asked.append((quotients, _hides(x.ravel(), rule, terms, (quotients, rounding), order)))
-            return quotients, rounding, terms.lengths
+            terms = self._by(self._plan(longer.reshape(self.x.shape)))
+            asked.append((terms, self._rounding(terms, inside)))
+            return terms.found, asked[-1][1], terms.lengths
 
-        lost = of_few_digits(found, x.ravel(), rounding)
-        lengthen(found, x.ravel(), terms.lengths, rounding, again, lost)
-    if order > 1 or lost.any():
-        asked.append((first, _hides(x.ravel(), rule, terms, (first, rounding), order)))
-        _warn_of_hidden(x.ravel(), found, asked, order)
+        if is_any and (lost := of_few_digits(found, x, rounding)).any():
+            found = found.copy()
+            lengthen(found, x, terms.lengths, rounding, again, lost)
+        if self.order > 1 or found is not terms.found:
+            self._warn_of_hidden(found, asked)
+        return found
 
+    def _rounding(self, terms: _Differences, inside: Floats | None) -> Floats:
+        """Return by how much the rounding of f may put derivatives off, that `inside` f included."""
+        with np.errstate(all="ignore"):
+            found: Floats = self.eps * np.abs(terms.terms).sum(axis=0)
+            if inside is not None:
+                found = np.fmax(found, inside * np.abs(terms.weights).sum(axis=0))
+            found /= terms.divisors
+            for _ in range(self.order - 1):
+                found /= terms.lengths
+        return found
 
-def _hides(x: Floats, rule: Rule, terms: _Terms, known: tuple[Floats, Floats], order: int) -> Floats:
-    """Return the rounding of derivatives that are no more than it, and 0 for the others."""
-    found, rounding = known
-    with np.errstate(all="ignore"):
-        if not (is_small := rounding > np.abs(found)).any():  # as a rule
-            return np.zeros(found.shape)
-        # Of an f that varies over the length x, or 1, the derivative is then no more than its rounding.
-        length, heaviest = np.fmax(np.abs(x), 1.0), np.abs(terms.weights).sum(axis=0).max(initial=0.0)
-        is_faint = (terms.lengths / length) ** order * np.abs(rule.data[5]).max() < terms.eps * heaviest
-        # How steep f is between the outermost of the points.
-        slopes = np.ptp(terms.values, axis=0) / np.ptp(terms.moves, axis=0)
-        is_seen = slopes * terms.lengths > _SEEN * terms.eps * np.abs(terms.values).max(axis=0)
-        is_curved = is_seen & (rounding > _HIDDEN * slopes / length ** (order - 1))
-        return np.where((is_faint | is_curved) & is_small, rounding, 0.0)
+    def _warn_of_hidden(self, found: Floats, asked: list[tuple[_Differences, Floats]]) -> None:
+        """Warn of derivatives that are no more than their rounding, as those that were `asked` for tell.
 
+        Of steps that give the same, the longest ones count.
+        """
+        hidden = np.zeros(found.shape)
+        for terms, rounding in [asked[0], *reversed(asked[1:])]:
+            hidden = np.where(terms.found == found, self._hides(terms, rounding), hidden)
+        for i in np.flatnonzero(hidden)[:1]:
+            driver.warn(
+                f"no digit of the derivative of order {self.order} is right near {self.x.item(i):.2g}: the rounding of "
+                f"f makes {hidden[i]:.1g} of it, and it is {found[i]:.1g}; pass longer steps h"
+            )
 
-def _warn_of_hidden(x: Floats, found: Floats, known: list[tuple[Floats, Floats]], order: int) -> None:
-    """Warn of derivatives that rounding hides, from all that were known: of the same ones those before count."""
-    rounding = np.zeros(found.shape)
-    for quotients, hides in reversed(known):
-        rounding = np.where(quotients == found, hides, rounding)
-    if (hidden := rounding > 0.0).any():
-        driver.warn(
-            f"no digit of the derivative of order {order} is right near {x[hidden][0]:.2g}: the rounding of f makes "
-            f"{rounding[hidden][0]:.1g} of it, and it is {found[hidden][0]:.1g}; pass longer steps h"
-        )
+    def _hides(self, terms: _Differences, rounding: Floats) -> Floats:
+        """Return the rounding of derivatives that are no more than it, and 0 for the others."""
+        with np.errstate(all="ignore"):
+            if not (is_small := rounding > np.abs(terms.found)).any():  # as a rule
+                return np.zeros(rounding.shape)
+            # The derivative of an f that varies over the length x, or 1, is then no more than its rounding.
+            length = np.fmax(np.abs(self.x.reshape(-1)), 1.0)
+            by_value = np.abs(terms.weights).sum(axis=0) * terms.lengths / terms.divisors
+            is_faint = (terms.lengths / length) ** self.order < self.eps * by_value
+            # How steep f is between the outermost of the points.
+            slopes = np.ptp(terms.values, axis=0) / np.ptp(terms.moves, axis=0)
+            is_seen = slopes * terms.lengths > _SEEN * self.eps * np.abs(terms.values).max(axis=0)
+            is_curved = is_seen & (rounding > _HIDDEN * slopes / length ** (self.order - 1))
+            return np.where((is_faint | is_curved) & is_small, rounding, 0.0)
 
 
 def _check_complex(f: Any, x: Any, point: Floats, args: tuple[Any, ...], bounds: Any) -> None:

@@ -443,13 +443,10 @@ def propagate(
             others = [part.copy() for part in parts]  # f may write to these
             return f(*others[:k], x, *others[k + 1 :])
 
-        if is_compiled(f):
-            driver.as_objective(f, ()).place(given[2 * k], ())  # refuses what f would not see change
         function = f if len(parts) == 1 else of_part  # a compiled f stays one
         slopes = _slopes(function, part, value, (h, scheme, diagonal))
-        if part.size and not slopes.any():
-            memory = given[2 * k].to_numpy() if is_labelled(given[2 * k]) else given[2 * k]
-            check_reads_argument(memory, partial(function, part.copy()))
+        memory = given[2 * k].to_numpy() if is_labelled(given[2 * k]) else given[2 * k]
+        check_reads_argument(f, memory, (), None if slopes.any() else partial(function, part.copy()))
         found.append(_transformed(slopes, own, value.shape))
     if any(each.ndim == 2 for each in found):
         found = [each if each.ndim == 2 else np.diag(each) for each in found]

@@ -181,7 +181,8 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
     plain = memory.view(np.ndarray)
 
     def displaced(saved: list[NDArray[Any]]) -> bytes:
-        plain[...] = saved[0] + (SHARE * (1.0 + np.abs(saved[0]))).astype(plain.dtype)
+        with np.errstate(all="ignore"):  # next to the largest number
+            plain[...] = saved[0] + (SHARE * (1.0 + np.abs(saved[0]))).astype(plain.dtype)
         try:
             return np.asarray(evaluate()).tobytes()
         except Exception as error:  # noqa: BLE001, f need not be defined at a point that nobody asked for
@@ -234,12 +235,12 @@ def check_separate(f: Any, x: NDArray[Any], alone: Any, values: Callable[[NDArra
     """
     if is_separate(f):
         return
-    move = SHARE * (1.0 + np.abs(x))
-    others = np.stack([x + move, x, x + 0.3 * move])
-    if ends_at is not None:
-        low, high = (end.reshape(x.shape) for end in ends_at(x))
-        others = np.clip(np.where(others > high, 2.0 * x - others, others), low, high)
     with np.errstate(all="ignore"):
+        move = SHARE * (1.0 + np.abs(x))
+        others = np.stack([x + move, x, x + 0.3 * move])
+        if ends_at is not None:
+            low, high = (end.reshape(x.shape) for end in ends_at(x))
+            others = np.clip(np.where(others > high, 2.0 * x - others, others), low, high)
         among = where_defined(lambda: np.array(values(others)))
         if among is None or not x.size:  # f need not be defined there
             return

@@ -38,6 +38,10 @@ _NEAR_BEST = 0.25
 # with the 16 roundings by which two may differ, and twice that, it stays below the whole.
 # Fixed by test_points_of_few_digits_and_several_magnitudes in tests/test_magnitudes.py.
 MOST_SHARE = 1 / 2048
+# The same for float64 points and a scheme of order 1, whose steps are so short that the rounding of x + t v shows in a
+# derivative: more takes steps too long where f changes over the length of a tiny coordinate. Fixed by
+# test_one_sided_differences_along_lines_of_several_magnitudes in tests/test_magnitudes.py.
+_ONE_SIDED_SHARE = 2e-6
 
 
 class Options(NamedTuple):
@@ -60,6 +64,23 @@ class Options(NamedTuple):
     vectorized: bool = False
     fills: bool | tuple[int, ...] = False
     resume: bool = False
+
+
+class _Lines(NamedTuple):
+    """Derivatives along lines ``x + t v``, a row each.
+
+    Attributes
+    ----------
+    rows, reach, per_value : ndarray of float64
+        The derivatives, how far t goes, and how far a value of f that is off by 1 puts them off.
+    flags : int
+        What the loop has seen.
+    """
+
+    rows: Floats
+    reach: Floats
+    per_value: Floats
+    flags: int = RESPONDED
 
 
 class Problem:
@@ -153,7 +174,7 @@ class Problem:
         if self.options.sparsity is not None:
             if out is not None:
                 raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
-            found = sparse_jacobian(self, as_pattern(self.options.sparsity, (base.size, point.size)))
+            found = self._sparse()
             self._lengthen_columns(found, noise)
             return found
         shape = (*base.shape, *point.shape)
@@ -189,30 +210,29 @@ class Problem:
         Where rounding hides what an automatic step relative to a small coordinate changes, it is longer.
         """
         steps, plain = np.abs(self.plan[1].lengths), np.asarray(self.point)
-        rows, reach, per_value, flags = self._lines(vectors, steps)
+        first = self._lines(vectors, steps)
         moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
         if not self.is_automatic or least_magnitude(moving) >= SMALL:
-            return rows, flags
+            return first.rows, first.flags
         with np.errstate(all="ignore"):
             # The points are rounded too: what that makes of f is not known, but its share of the whole move is.
             points = resolution(plain) * ((vectors != 0.0) @ scales(plain)) / np.abs(vectors).sum(axis=1)
             noise = np.repeat(self.noise(), self.width // self.base.size) if self.base.size else np.empty(0)
 
-        def rounding(rows: Floats, reach: Floats, per_value: Floats, most: float) -> Floats:
+        def rounding(lines: _Lines, most: float) -> Floats:
             with np.errstate(all="ignore"):
-                found: Floats = (np.abs(rows.T) * np.minimum(points / reach, most)).T + np.outer(per_value, noise)
-            return found
+                of_points = np.abs(lines.rows.T) * np.minimum(points / lines.reach, most)
+                return of_points.T + np.outer(lines.per_value, noise)  # type: ignore[no-any-return]
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-            chosen, found, sizes = missing.any(axis=1), np.full(rows.shape, np.nan), np.full((2, len(rows)), np.inf)
-            found[chosen], sizes[0, chosen], sizes[1, chosen], _ = self._lines(vectors[chosen], longer)
+            lines = self._lines(np.where(missing.any(axis=1, keepdims=True), vectors, 0.0), longer)
             # The last length comes again where another coordinate limits t.
-            return found, rounding(found, sizes[0], sizes[1], most), sizes[0][:, np.newaxis]
+            return lines.rows, rounding(lines, most), lines.reach[:, np.newaxis]
 
-        most = MOST_SHARE if is_narrow(plain) else 0.0
-        lost = ~(np.abs(rows) > enough(self.eps, self.scheme.order) * rounding(rows, reach, per_value, np.inf))
-        lengthen(rows, moving, steps, rounding(rows, reach, per_value, most), again, lost)
-        return rows, flags
+        most = MOST_SHARE if is_narrow(plain) else _ONE_SIDED_SHARE * (self.scheme.order == 1)
+        lost = ~(np.abs(first.rows) > enough(self.eps, self.scheme.order) * rounding(first, np.inf))
+        lengthen(first.rows, moving, steps, rounding(first, most), again, lost)
+        return first.rows, first.flags
 
     def _lengthen_columns(self, found: Any, noise: Any) -> None:
         """Take again the columns of small coordinates with an entry that rounding hides, and keep what is better.
@@ -232,57 +252,53 @@ class Problem:
 
         def again(longer: Floats, missing: Any) -> tuple[Any, Floats, Floats]:
             hidden = np.isin(np.arange(len(steps)), columns[missing.any(axis=0) if is_dense else missing])
-            own = np.where(hidden, longer, steps).reshape(plain.shape)
-            found = self._entries_by(own, np.flatnonzero(hidden) if is_dense else None)
+            self.h = np.where(hidden, longer, steps).reshape(plain.shape)
+            self.plan = self.plan_of(None)
+            found = self._dense(np.flatnonzero(hidden)) if is_dense else self._sparse().data
             lengths = np.abs(self.plan[1].lengths)
             rounding = noise * (self.plan[0].amplification() / lengths)[columns]
             return found, rounding, np.broadcast_to(lengths[columns], entries.shape)
 
         lengthen(entries, plain, steps, rounding, again, lost)
 
-    def _entries_by(self, steps: Floats, chosen: Indices | None) -> NDArray[Any]:
-        """Return columns of a Jacobian by other steps, NaN for the others, or all entries of a sparse one."""
-        self.h, size = steps, steps.size
-        self.plan = self.plan_of(None)
-        if chosen is None:
-            pattern = as_pattern(self.options.sparsity, (self.base.size, size))
-            return sparse_jacobian(self, pattern).data  # type: ignore[no-any-return]
-        found, rows = np.full((self.base.size, size), np.nan, self.base.dtype), np.empty((len(chosen), self.width))
-        self.differentiate(self.plan_of(chosen), rows)
-        found[:, chosen] = rows.view(self.base.dtype).T
-        return found
+    def _dense(self, chosen: Indices) -> NDArray[Any]:
+        """Return the chosen columns of a Jacobian, and NaN for the others."""
+        rows, own = np.full((self.point.size, self.width), math.nan), np.empty((len(chosen), self.width))
+        self.differentiate(self.plan_of(chosen), own)
+        rows[chosen] = own
+        return rows.view(self.base.dtype).T
 
-    def _lines(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats, Floats, int]:
-        """Return the derivatives along vectors by steps, how far t goes, how far off a value off by 1 puts them, flags.
+    def _sparse(self) -> Any:
+        return sparse_jacobian(self, as_pattern(self.options.sparsity, (self.base.size, self.point.size)))
+
+    def _lines(self, vectors: Floats, steps: Floats) -> _Lines:
+        """Return the derivatives along vectors by steps; along zeros they are zero.
 
         The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends.
         """
-        plain, sizes = np.asarray(self.point), np.abs(vectors)
-        x = np.abs(plain.astype(np.float64)).reshape(-1)
+        plain, sizes, count = np.asarray(self.point), np.abs(vectors), len(vectors)
         with np.errstate(all="ignore"):
             longest = np.where(sizes > 0.0, np.minimum(steps / sizes, _LONGEST), np.inf).min(axis=1, initial=np.inf)
-        moving, rows, reach = np.isfinite(longest), np.zeros((len(vectors), self.width)), np.full(len(vectors), np.inf)
-        per_value = np.zeros(len(vectors))
-        if not moving.any():
-            return rows, reach, per_value, RESPONDED
-        v = vectors[moving]
+        lines = _Lines(np.zeros((count, self.width)), np.full(count, np.inf), np.zeros(count))
+        if not (moving := np.isfinite(longest)).any():
+            return lines
+        v, sizes = vectors[moving], sizes[moving]
         ends = None if self.options.bounds is None else ends_of_lines(self.point, v, self.options.bounds)
         plan, where = rule_at(np.zeros(len(v)), longest[moving], self.scheme, ends)
         base, _, offsets, weights, index, denominators, _ = plan.data
         rule = plan._replace(data=(base, 0.0, offsets, weights, index, np.ones(len(denominators)), False))
-        found, moves = np.empty((len(where.lengths), self.width)), along_rows(where.lengths[:, np.newaxis] * v)
-        flags = self.differentiate((rule, moves), found, self.options.progress)
+        found, reach = np.empty((len(v), self.width)), np.abs(where.lengths)
+        flags = self.differentiate((rule, along_rows(where.lengths[:, np.newaxis] * v)), found, self.options.progress)
         with np.errstate(all="ignore"):
-            rows[moving] = found / (denominators[index] * np.abs(where.lengths))[:, np.newaxis]
-            reach[moving] = np.abs(where.lengths)
-            per_value[moving] = plan.amplification() / reach[moving]
+            lines.rows[moving] = found / (denominators[index] * reach)[:, np.newaxis]
+            lines.reach[moving], lines.per_value[moving] = reach, plan.amplification() / reach
             # Of points that are stored in fewer digits a thousandth goes sooner; of float16, of automatic steps too.
-            moves = reach[moving, np.newaxis] * sizes[moving]
+            x, moves = np.abs(plain.astype(np.float64)).reshape(-1), reach[:, np.newaxis] * sizes
             best = x * steps_of(np.ones(1, plain.dtype), "auto", self.scheme, self.eps)
-            kept = ~(x * (1e3 * resolution(plain)) > moves) & (sizes[moving] > 0.0)  # NaN loses nothing
-            is_best = np.all((moves >= _NEAR_BEST * best) | (sizes[moving] == 0.0), axis=-1)
+            kept = ~(x * (1e3 * resolution(plain)) > moves) & (sizes > 0.0)  # NaN loses nothing
+            is_best = np.all((moves >= _NEAR_BEST * best) | (sizes == 0.0), axis=-1)
             is_kept = np.all(np.any(kept, axis=-1) | is_best | self.is_complex)
-        return rows, reach, per_value, flags if is_kept else flags | STEP_LOST
+        return lines._replace(flags=flags if is_kept else flags | STEP_LOST)
 
     def noise(self) -> Floats:
         """Return how far rounding puts off each output at the point: its spacing, or more that is seen next to it.
@@ -335,7 +351,7 @@ def _objective(f: Any, x: Any, options: Options) -> Any:
     Raises
     ------
     TypeError
-        If it is not callable or of a kind that returns one number, or if one that is not compiled is to fill `out`.
+        If it is not callable, or of a kind that returns one number; if one that is not compiled is to fill its outputs.
     """
     found: Any = driver.as_objective(f, options.args, _BATCH_BYTES if options.vectorized else None, options.bounds)
     if isinstance(found, VectorizedObjective):

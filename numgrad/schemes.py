@@ -189,6 +189,8 @@ def rule_at(
         two, if `x` and the steps or bounds do not fit, or `x` lies outside the bounds.
     """
     where = ALL_COORDINATES if coordinates is None else coordinates
+    if h.__class__ is not float and h.__class__ is not str and is_one(h):  # by its class: `is_one` takes 0.3 us
+        h = positive_step(h)
     # The default first: a gradient of two coordinates would show the time of the checks below.
     if h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None and derivative == 1:
         return central_rule(h), where
@@ -199,10 +201,8 @@ def rule_at(
     if h.__class__ is float and bounds is None and derivative == 1:
         rule, everywhere = _plan_for_all(known, h, loss_eps(x))
         return rule, everywhere if coordinates is None else everywhere._replace(members=coordinates)
-    is_one_step = h.__class__ is not str and is_one(h)  # told by its class, since `is_one` takes 0.3 us
-    if is_one_step and bounds is None and derivative == 1:
-        return rule_at(x, positive_step(h), scheme, None, coordinates)
-    stored = derivative == 1 and not is_one_step  # the divisor is the distance of the points as they are stored
+    # Where each coordinate has a step of its own, the divisor is the distance of the points as they are stored.
+    stored = derivative == 1 and h.__class__ is not float
     each = steps_of(x, h, known, eps)
     each = each if derivative == 1 else stored_steps(x, each)
     _check_reach(known, each)

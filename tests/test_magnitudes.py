@@ -788,6 +788,19 @@ def test_points_of_few_digits_and_several_magnitudes():
     assert np.quantile(errors, 0.98) < 2e-3
 
 
+@pytest.mark.parametrize("scheme", ["forward", "backward"])
+def test_one_sided_differences_along_lines_of_several_magnitudes(scheme):
+    rng, errors = np.random.default_rng(3), []
+    for _ in range(400):
+        w, phase, a = rng.uniform(0.3, 1.5, 6), rng.uniform(0, 6, 6), rng.normal(size=6)
+        x, v = rng.uniform(0.5, 2, 6) * 10.0 ** rng.choice([0, 1, -3, -8], size=6), rng.normal(size=6)
+        found = directional_derivative(
+            lambda x, c=(w, phase, a): c[2] @ np.sin(c[0] * x + c[1]), x, v, "auto", scheme=scheme
+        )
+        errors.append(abs(found - a * w * np.cos(w * x + phase) @ v))
+    assert max(errors) < 2e-3
+
+
 def test_a_coordinate_that_a_short_move_leaves_where_it_is():
     x, v = np.array([1e-12, 1.0]), np.ones(2)
     exact = pytest.approx([1.0, 1.0], abs=1e-5)

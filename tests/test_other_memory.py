@@ -300,3 +300,23 @@ def test_an_attribute_of_an_argument_is_not_that_of_a_module():
     module.T, module.twice = FROZEN, njit(lambda value: 2.0 * value)
     f = njit(lambda x, p: module.twice(x[0]) + p.T[0, 0])
     assert numerical_gradient(f, FROZEN, args=(np.ones((2, 2)),)).tolist() == pytest.approx([2.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (np.float64, {"vectorized": True}),
+        (np.float32, {"vectorized": True}),
+        (np.float32, {"scheme": "complex"}),
+        (np.float16, {"scheme": "complex"}),
+    ],
+)
+def test_what_is_looked_at_beside_the_largest_number_does_not_overflow_for_the_caller(kind, options):
+    x, scale = np.array([np.finfo(kind).max, 1.0], kind), 1.0 / float(np.finfo(kind).max)
+
+    def f(x):
+        with np.errstate(all="ignore"):
+            return np.sum(x * scale, axis=-1)
+
+    with np.errstate(all="raise"):
+        assert numerical_gradient(f, x, "auto", **options)[0] == pytest.approx(scale, rel=1e-3)
