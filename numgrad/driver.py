@@ -347,11 +347,12 @@ def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bo
     step[own] = scales(flat)[own] * np.random.default_rng(0).uniform(0.5, 1.0, len(own)) * (-1.0) ** np.arange(len(own))
     found = []
     for length in _LINES:
-        ends = [flat + length * step, flat - length * step]
-        if bounds is not None:
-            ends = [np.clip(end, *limits(x, bounds)) for end in ends]
         tiny = 1e-15 / length
-        points = [*ends, flat + 1j * tiny * (ends[0] - ends[1])]
+        with np.errstate(all="ignore"):  # next to the largest number
+            ends = [flat + length * step, flat - length * step]
+            if bounds is not None:
+                ends = [np.clip(end, *limits(x, bounds)) for end in ends]
+            points = [*ends, flat + 1j * tiny * (ends[0] - ends[1])]
         try:
             above, below, aside = (
                 np.asarray(f(point.reshape(x.shape).astype(np.complex128), *args)) for point in points

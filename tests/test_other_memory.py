@@ -309,6 +309,7 @@ def test_an_attribute_of_an_argument_is_not_that_of_a_module():
         (np.float32, {"vectorized": True}),
         (np.float32, {"scheme": "complex"}),
         (np.float16, {"scheme": "complex"}),
+        (np.float64, {"scheme": "complex"}),
     ],
 )
 def test_what_is_looked_at_beside_the_largest_number_does_not_overflow_for_the_caller(kind, options):
