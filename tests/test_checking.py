@@ -1273,7 +1273,7 @@ def test_an_error_of_a_hundredth_is_found_at_a_coordinate_far_smaller_than_the_f
 def test_the_memory_of_directions_does_not_grow_with_their_number(monkeypatch):
     x, f = np.linspace(1.0, 2.0, 2000), lambda x: float(np.sum(x**2))
     at_once = check_gradient(f, 2 * x, x, directions=40, rng=0)
-    monkeypatch.setattr("numgrad.checking._NUMBERS", 2 * x.size)
+    monkeypatch.setattr("numgrad.sides._NUMBERS", 2 * x.size)
 
     def peak(count):
         tracemalloc.start()
