@@ -335,7 +335,8 @@ def _along_directions(
     """Compare the slopes along random directions, so few at a time that memory does not grow with their number."""
     with driver.reporting(progress, count) as report:
         parts = [
-            _compared_along(sides, chosen, rng, tolerances, after(report, int(chosen[0]))) for chosen in sides.blocks(count)
+            _compared_along(sides, chosen, rng, tolerances, after(report, int(chosen[0])))
+            for chosen in sides.blocks(count)
         ]
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts]) for name in Comparison._fields[2:8]
