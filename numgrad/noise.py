@@ -126,8 +126,8 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
     place, change, least = 3.0, above - base, _FARTHER * EPS * abs(base)
     known = max(abs(below - 2.0 * base + above), least)
     ends = [end for k in range(1, _GROWTHS // 2 + 1) if (end := 3.0 * _FARTHER**k) <= farthest]
-    # Three at a time: a sweep of one evaluation takes several times as long as a simple f.
-    groups = (ends[k : k + 3] for k in range(0, len(ends), 3))
+    # Two at a time: a sweep of one evaluation takes several times as long as a simple f.
+    groups = (ends[k : k + 2] for k in range(0, len(ends), 2))
     for end, value in chain.from_iterable(zip(group, values_at(group).tolist(), strict=True) for group in groups):
         slope, change = change / place, value - base
         rest = abs(change - slope * end)
