@@ -94,14 +94,10 @@ class Ladder:
 
     def fill(self, rows: Indices, which: Flags) -> None:
         """Ask for one row of each of the lines that are flagged."""
-        if not which.any():
-            return
-        lines = np.flatnonzero(which & (rows >= 0) & (rows < len(self.rungs)))
-        lines = lines[~self.asked[rows[lines], lines]]
-        rows = rows[lines]
-        if len(lines):
-            self.asked[rows, lines] = True
-            self.slopes[rows, lines], self.jumps[rows, lines] = self.ask(lines, self.steps[rows, lines])
+        wanted = which & (self.index == rows) & ~self.asked
+        if wanted.any():
+            self.asked |= wanted
+            self.slopes[wanted], self.jumps[wanted] = self.ask(wanted.nonzero()[1], self.steps[wanted])
 
     def look_for_stairs(self, failed: Flags) -> bool:
         """Look whether f has stairs, as where it stores x in fewer digits, and tell whether that changed anything.
