@@ -30,9 +30,6 @@ _BLOCK, _SHARED = 2**12, 2**15
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py, and by test_directions_of_float16.
 _STORED = 64.0
-# Numbers of the directions that are made at a time, 16 bytes each: 16 MB, however many directions are asked for.
-# Fixed by test_the_memory_of_directions_does_not_grow_with_their_number.
-_NUMBERS = 10**6
 # Unit: f per unit of x. The default of atol, which excuses small values beside larger ones, but not a small gradient.
 # Fixed by test_a_small_gradient_is_judged_by_its_error_bars.
 _ATOL = 1e-8
@@ -336,18 +333,17 @@ def _along_directions(
     sides: Sides, count: int, rng: np.random.Generator, tolerances: Tolerances, progress: Progress
 ) -> Comparison:
     """Compare the slopes along random directions, so few at a time that memory does not grow with their number."""
-    length = max(1, _NUMBERS // max(1, sides.size))
     with driver.reporting(progress, count) as report:
-        blocks = [
-            _compared_along(sides, np.arange(first, min(first + length, count)), rng, tolerances, after(report, first))
-            for first in range(0, count, length)
+        parts = [
+            _compared_along(sides, chosen, rng, tolerances, after(report, int(chosen[0])))
+            for chosen in sides.blocks(count)
         ]
     columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in blocks]) for name in Comparison._fields[2:8]
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in Comparison._fields[2:8]
     }
     if still := int((sides.room() == 0.0).sum()):
         sides.notes.append(f"{still} coordinates next to a bound do not move along directions; check coordinates")
-    return blocks[0]._replace(shape=(count,), still=still, **columns)
+    return parts[0]._replace(shape=(count,), still=still, **columns)
 
 
 def _compared_along(

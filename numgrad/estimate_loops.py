@@ -43,15 +43,16 @@ def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
         """
         x, point, origin = state
         base, eps, good, atol, limits = data
-        work, responded = ([0.0] * LEVELS, [0.0] * LEVELS), 0
+        work, count, responded = ([0.0] * LEVELS, [0.0] * LEVELS), [0.0], 0
         low, high, first = -math.inf, math.inf, 0.0
         for k in range(start, stop):
             i = where[k] if len(where) else k
             if len(limits):
                 low, high, first = limits[0][i], limits[1][i], limits[2][i]
-            out[k, 4] = 0.0
-            place = (x, point, i, float(origin[i]), base, eps, args, low, high, out, k, evaluate)
+            count[0] = 0.0
+            place = (x, point, i, float(origin[i]), base, eps, args, low, high, count, evaluate)
             out[k, 0], out[k, 1], out[k, 2], out[k, 3], _ = estimate_one(place, first, (good, atol), work)
+            out[k, 4] = count[0]
             point[i] = origin[i]  # in all digits of a longdouble
             if out[k, 1] == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
                 out[k, 1] = eps * abs(out[k, 0]) if out[k, 0] != 0.0 else eps / out[k, 2]
@@ -87,14 +88,15 @@ def make_guarded_estimates(evaluate: Any, decorate: Decorator) -> Any:
     def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
         nonlocal works, caught
         flags = 0
-        for k in range(start, stop):
-            works, caught = False, None
-            flags |= loop(state, data, args, where, k, k + 1, out)
-            if caught is not None and math.isnan(out[k, 0]):
-                raise caught
+        with np.errstate(all="ignore"):  # the looks far from x overflow
+            for k in range(start, stop):
+                works, caught = False, None
+                flags |= loop(state, data, args, where, k, k + 1, out)
+                if caught is not None and math.isnan(out[k, 0]):
+                    raise caught
         return flags
 
-    return np.errstate(all="ignore")(estimates)  # the looks far from x overflow
+    return estimates
 
 
 class _Record:

@@ -249,7 +249,7 @@ def estimate_derivative(
         own = reach[:, k : k + 1].copy() if reach.size else reach
         problem = Problem(objective, point, True, args, goals, own)
         if isinstance(objective, PythonObjective):
-            returned = objective.returned(point, args)
+            returned = f(float(value), *args)
             if k == 0 and _has_several(returned):
                 return _of_several(problem._replace(objective=VectorObjective(objective.f)), points, reach)
             base = real_number(returned)

@@ -29,8 +29,10 @@ _LOW_ENOUGH = -4
 DEVIATIONS = 5.0
 # What a bar makes of the differences of two rungs: truncation is a 15th of them, the error of a kink up to a half.
 _APART, _BEND = 5.0, 3.0
-# The relative error at which a slope is known well enough, and part of the typical slope below which none need be.
-_WELL, _SMALL = 0.1, 0.1
+# The relative error at which a slope is known well enough, and part of the typical slope below which none need be; the
+# error above which noise has longer steps taken. Of claims that are 10 to 20 % off in one element a third of those pass
+# that do at 0.1, for one evaluation more a coordinate. Fixed by test_an_element_that_is_off_by_a_sixth_fails_in_noise.
+_WELL, _SMALL, _VAGUE = 0.1, 0.1, 0.02
 # Bars by which two rungs must deny a claim, so that it is beyond doubt; and the part of the difference that noise may
 # be at the smallest step, where it is looked once more.
 _BARS, _DEEP = 4.0, 0.25
@@ -92,14 +94,10 @@ class Ladder:
 
     def fill(self, rows: Indices, which: Flags) -> None:
         """Ask for one row of each of the lines that are flagged."""
-        if not which.any():
-            return
-        lines = np.flatnonzero(which & (rows >= 0) & (rows < len(self.rungs)))
-        lines = lines[~self.asked[rows[lines], lines]]
-        rows = rows[lines]
-        if len(lines):
-            self.asked[rows, lines] = True
-            self.slopes[rows, lines], self.jumps[rows, lines] = self.ask(lines, self.steps[rows, lines])
+        wanted = which & (self.index == rows) & ~self.asked
+        if wanted.any():
+            self.asked |= wanted
+            self.slopes[wanted], self.jumps[wanted] = self.ask(wanted.nonzero()[1], self.steps[wanted])
 
     def look_for_stairs(self, failed: Flags) -> bool:
         """Look whether f has stairs, as where it stores x in fewer digits, and tell whether that changed anything.
@@ -190,7 +188,7 @@ class Ladder:
 
     def _is_vague(self, slope: Floats, error: Floats) -> Flags:
         size = np.fmax(np.fmax(np.abs(self.lines.candidate), np.abs(slope)), _SMALL * self.lines.typical)
-        return error > _WELL * size
+        return error > _VAGUE * size
 
     def _down(self, failed: Flags, gap: Floats, error: Floats, low: Indices, bars: Floats) -> tuple[Flags, Flags]:
         """Tell which lines need the next smaller step, and which claims two rungs deny beyond doubt."""

@@ -207,16 +207,17 @@ class Comparison(NamedTuple):
         """The distance of both values."""
         return np.abs(self.candidate - self.numerical)
 
-    @property
-    def is_constant(self) -> Flags:
-        """Whether f was 0 wherever it was asked: what of it would tell a small slope may have been rounded away."""
-        return np.asarray((self.numerical == 0.0) & (self.error == 0.0))
+    def excuse(self, atol: float, of_small: Floats | float) -> Floats | float:
+        """Return up to which size values are excused: atol, or in a small gradient what is given for it.
+
+        But where f was 0 wherever it was asked: what of it would tell a small slope may have been rounded away.
+        """
+        return np.where((self.numerical == 0.0) & (self.error == 0.0), atol, of_small) if self.is_small else atol
 
     def errors(self, tolerances: Tolerances) -> Floats:
         """Return the relative errors, which are 0 where both values are at most atol, unless the gradient is small."""
         size, difference = self.size, self.difference
-        excused = size <= np.where(self.is_small & ~self.is_constant, 0.0, tolerances[1])
-        errors = np.where(excused | (difference == 0.0), 0.0, difference / size)
+        errors = np.where((size <= self.excuse(tolerances[1], 0.0)) | (difference == 0.0), 0.0, difference / size)
         errors[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
         return errors
 
@@ -233,9 +234,10 @@ def report(
     unknown, explained, unjudged, subgradients = (sum(one.counts[k] for one in found) for k in range(4))
     hints, checked = [hint for one in found for hint in one.hints], sum(one.array.checked for one in found)
     verdict = "passed" if all(one.array.ok for one in found) else "failed"
+    # Values that count exceed atol, or of a small gradient their own error bars.
     if verdict == "passed" and unknown > _UNJUDGED * checked:
         verdict = _NOISY
-    elif verdict == "passed" and not any(_exceeds(part, tolerances[1]).any() for part in parts):
+    elif verdict == "passed" and not any((part.size > part.excuse(tolerances[1], part.error)).any() for part in parts):
         verdict = _NOTHING
         hints.append(f"{_NOTHING}: {_why_nothing(total, checked, parts)}")
         arrays = {name: replace(part, max_relative_error=math.nan) for name, part in arrays.items()}
@@ -283,11 +285,6 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
     largest = float(errors.max()) if errors.size else math.nan
     array = ArrayCheck(not (failed.any() or part.wrong), int(failed.sum()), failed.size, math.prod(part.shape), largest)
     return _Found(array, hints, _worst(part, errors), counts)
-
-
-def _exceeds(part: Comparison, atol: float) -> Flags:
-    """Tell which values exceed what excuses them: atol, or of a small gradient their own error bars."""
-    return np.asarray(part.size > np.where(part.is_small & ~part.is_constant, part.error, atol))
 
 
 def _hidden(part: Comparison) -> Flags:

@@ -5,10 +5,10 @@ kink the central differences agree with each other and are wrong), the looks of 
 one-sided differences where f is not finite on one side, and a search for the first step.
 
 The functions are plain Python, and serve a Python f as they are. For a compiled f `linked` compiles copies of them.
-Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, out, k,
+Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, count,
 evaluate, noise``: what f receives and its perturbed elements, the coordinate, its value, f(x), the relative spacing,
-the arguments of f, the limits of the coordinate, the row of the result whose last number counts the evaluations, f as a
-function of x and args, and the noise of f as far as it is known. A `place` is a spot without the noise.
+the arguments of f, the limits of the coordinate, the number of evaluations in a list, f as a function of x and args,
+and the noise of f as far as it is known. A `place` is a spot without the noise.
 
 References
 ----------
@@ -143,8 +143,9 @@ def begin(place: Spot, first: float) -> tuple[float, int, int]:
 
     Where one limit is near, the differences are one-sided.
     """
-    below, above = place[3] - place[7], place[8] - place[3]
-    side, direction = 0, _DONE if math.isinf(place[4]) else 0
+    value, base, low, high = place[3], place[4], place[7], place[8]
+    below, above = value - low, high - value
+    side, direction = 0, _DONE if math.isinf(base) else 0
     if first > below or first > above:
         narrow, wide = min(below, above), max(below, above)
         if narrow < first / 64.0:

@@ -39,6 +39,9 @@ _SPARE = 0.99
 _FARTHEST, _OF_ARRAY = 0.25, 2.0
 # Part of the room between bounds that is a step: two steps of twice its length are within them on one side. No tuning.
 _OF_BOUNDS = 0.25
+# Numbers of the vectors over all coordinates that are made at a time, 16 bytes each: 16 MB, however many are asked for.
+# Fixed by test_the_memory_of_directions_does_not_grow_with_their_number.
+_NUMBERS = 10**6
 # Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth of
 # coordinates that then moves. Fixed by "x in float32, directions" of tests/check_kinds.py.
 _LOOKS = 3
@@ -192,6 +195,11 @@ class Sides:
         differentiate(objective, memory, args, plan, out, self.workers, progress)
         return out
 
+    def blocks(self, count: int) -> list[Indices]:
+        """Return the numbers of so many vectors, in blocks that are made at a time."""
+        length = max(1, _NUMBERS // max(1, self.size))
+        return [np.arange(first, min(first + length, count)) for first in range(0, count, length)]
+
     def values(self, where: Directions, signs: tuple[float, ...] = (1.0,), **how: Any) -> Floats:
         """Return f at displaced points, one a direction over all arrays; or the sum of signs times f."""
         objective, memory, args = self.objective_of(None, self.plain)
@@ -219,7 +227,8 @@ class Sides:
         """The standard deviation of f near x, measured along two random lines and by a second value at x."""
         if not math.isfinite(self.value) or not self.size:
             return 0.0
-        again = float(self.values(Directions(np.zeros(2, np.intp), np.empty(0, np.intp), np.empty(0)))[0])
+        objective, memory, args = self.objective_of(None, self.plain)
+        again = float(objective.value(memory, args))
         if random := abs(again - self.value) if math.isfinite(again) else 0.0:
             note = f"f is random: two values at x differ by {random:.1e}; fix its seed, or turn its dropout off"
             self.notes.append(note)
@@ -247,11 +256,11 @@ class Sides:
             stored = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits)
             is_free = (low <= stored) & (stored <= high) & np.isfinite(stored)
             moves = np.where(is_free, stored - self.flat, 0.0)
-            if moves.any() and self._values_along([moves])[0] == self.value:
+            if moves.any() and self._values_on(moves, [1.0])[0] == self.value:
                 return float(np.ldexp(np.abs(self.whole).max(), 1 - bits))
         return 0.0
 
-    @property
+    @cached_property
     def _signs(self) -> Floats:
         return np.random.default_rng(0).choice([-1.0, 1.0], (3, self.size))
 
@@ -260,16 +269,18 @@ class Sides:
         line = np.where(line == 0.0, steps, line)  # signs of elements that share memory may cancel
         # A coordinate that bounds nearly fix would end the line at once: it stays where it is.
         line[0.5 * np.subtract(*reversed(self.ends)) < _ROOM * self.steps] = 0.0
-        base = self._values_along([way])[0] if way.any() else self.value
+        base = self._values_on(way, [1.0])[0] if way.any() else self.value
         farthest = self.reach(line[np.newaxis], way)[0]
-        return noise_of(
-            lambda places: self._values_along([way + place * line for place in places]), base, growths, farthest, jumps
-        )
+        return noise_of(lambda places: self._values_on(line, places, way), base, growths, farthest, jumps)
 
-    def _values_along(self, ways: list[Floats]) -> Floats:
-        """Return f at some points by the ways from x, one after another: a way may be long, and leave where f is."""
-        asked = (lambda _, way=way: self.values(along_rows(way[np.newaxis])) for way in ways)
-        return np.concatenate([_where_defined(ask, np.zeros(1, np.intp)) for ask in asked])
+    def _values_on(self, line: Floats, places: list[float], way: Any = 0.0) -> Floats:
+        """Return f at some places on a line through x, or through a point that way from x; NaN where f raises."""
+        at = np.array(places)
+
+        def ask(own: Indices) -> Floats:
+            return self.values(along_rows(way + np.multiply.outer(at[own], line)))
+
+        return np.concatenate([_where_defined(ask, block) for block in self.blocks(len(at))])
 
     def untied(self, vectors: Floats) -> Floats:
         """Return flat vectors with the components of elements that share memory added up, in each of these."""

@@ -1278,7 +1278,7 @@ def test_an_error_of_a_hundredth_is_found_at_a_coordinate_far_smaller_than_the_f
 def test_the_memory_of_directions_does_not_grow_with_their_number(monkeypatch):
     x, f = np.linspace(1.0, 2.0, 2000), lambda x: float(np.sum(x**2))
     at_once = check_gradient(f, 2 * x, x, directions=40, rng=0)
-    monkeypatch.setattr("numgrad.checking._NUMBERS", 2 * x.size)
+    monkeypatch.setattr("numgrad.sides._NUMBERS", 2 * x.size)
 
     def peak(count):
         tracemalloc.start()
@@ -1372,3 +1372,21 @@ def test_a_step_that_x_loses_is_longer():
     assert check_gradient(lambda x: x @ x, 2 * x, x, coordinates=[]).hints == (
         "nothing was judged: no coordinate was asked for",
     )
+
+
+@pytest.mark.parametrize("noise", [1e-7, 1e-6])
+def test_an_element_that_is_off_by_a_sixth_fails_in_noise(noise):
+    passed = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, weights = rng.uniform(-1, 1, 6), rng.normal(size=(6, 6))
+
+        def f(x, weights=weights):
+            at_random = zlib.crc32(x.tobytes()) / 2**32 - 0.5
+            return float(np.sum(np.sin(weights @ x)) + 3.0 * noise * at_random)
+
+        slopes, off = weights.T @ np.cos(weights @ x), np.ones(6)
+        off[np.abs(slopes).argmax()] += rng.choice([-1.0, 1.0]) / 6.0
+        assert check_gradient(f, slopes, x), seed
+        passed += bool(check_gradient(f, off * slopes, x))
+    assert passed <= 1
