@@ -69,13 +69,7 @@ def noise_of(
     than `farthest`; where that is next to x, no noise is known. Where `jumps`, it looks on for those of an f that is
     smooth next to x: the teeth of few digits plus something smooth.
     """
-    known: dict[float, float] = {}
-
-    def values_at(places: list[float]) -> Floats:
-        if new := [place for place in places if place not in known]:
-            known.update(zip(new, ask(new).tolist(), strict=True))
-        return np.array([known[place] for place in places])
-
+    values_at = _asked_once(ask)
     end, change = _first_change(values_at, base, farthest)
     if change == 0.0:
         return 0.0
@@ -100,6 +94,18 @@ def noise_of(
             break
         noise = max(noise, further)
     return noise
+
+
+def _asked_once(ask: Callable[[list[float]], Floats]) -> Callable[[list[float]], Floats]:
+    """Return what asks for f at no place twice."""
+    known: dict[float, float] = {}
+
+    def values_at(places: list[float]) -> Floats:
+        if new := [place for place in places if place not in known]:
+            known.update(zip(new, ask(new).tolist(), strict=True))
+        return np.array([known[place] for place in places])
+
+    return values_at
 
 
 def is_quiet(noise: float, base: float) -> bool:

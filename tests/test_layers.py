@@ -359,3 +359,11 @@ def test_what_a_second_product_interrupts_is_nan(tile, scheme, monkeypatch):
             except KeyboardInterrupt:
                 assert np.isnan(out).any()
         assert ((out == right) | np.isnan(out)).all()
+
+
+@pytest.mark.parametrize("scheme", ["central", "central4", "central6"])
+def test_a_step_that_is_too_small_for_a_layer_overflows_in_silence(scheme):
+    x = 1e-60 * np.random.default_rng(0).normal(size=(3, 5))
+    objective = softmax.SoftmaxObjective(x, np.array([0, 1, 2]), (5, 3))
+    with np.errstate(all="raise"):
+        assert np.isnan(numerical_gradient(objective, np.zeros((5, 3)), 1e-310, scheme=scheme)).all()

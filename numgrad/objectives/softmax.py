@@ -290,7 +290,8 @@ class _Step:
     """The quotients of one step h, times a factor: ``factor, h = term``."""
 
     def __init__(self, f: SoftmaxObjective, term: tuple[float, float], z: Floats, tables: list[Floats]) -> None:
-        (self.x, labels, _), (self.factor, h), (a, _, cubic, quintic) = f._data, term, tables
+        # No numbers of NumPy, which would warn where they overflow.
+        (self.x, labels, _), (a, _, cubic, quintic), (self.factor, h) = f._data, tables, map(float, term)
         self.h, self.cubes, weight = h, f._cubes, -self.factor / len(z)
         self.linear, self.is_short = a * weight, h * f._largest <= SHORT
         if not self.is_short:
