@@ -318,13 +318,13 @@ class _Step:
                 powers = (cubes * (u * u / SERIES**3)).astype(np.float32)
             product = np.dot(powers.T, self.last)
             out += product if self.scale is None else product * self.scale
-        rest, columns = () if self.is_short else np.flatnonzero(self.regimes[features]), np.arange(out.shape[1])
-        length = max(1, EXACT // (len(self.x) * len(columns)))
-        for own in np.split(rest, range(length, len(rest), length)) if len(rest) else ():
-            coordinates = np.add.outer((first + own) * len(columns), columns).reshape(-1)
-            found = np.empty(len(coordinates))
-            kernel(self.exact, (self.h,), (), coordinates, 0, len(found), found)
-            out[own] = self.factor * found.reshape(len(own), -1)
+            rest, columns = () if self.is_short else np.flatnonzero(self.regimes[features]), np.arange(out.shape[1])
+            length = max(1, EXACT // (len(self.x) * len(columns)))
+            for own in np.split(rest, range(length, len(rest), length)) if len(rest) else ():
+                coordinates = np.add.outer((first + own) * len(columns), columns).reshape(-1)
+                found = np.empty(len(coordinates))
+                kernel(self.exact, (self.h,), (), coordinates, 0, len(found), found)
+                out[own] = self.factor * found.reshape(len(own), -1)
 
 
 class _ProductSweep(Sweep):
