@@ -43,16 +43,15 @@ def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
         """
         x, point, origin = state
         base, eps, good, atol, limits = data
-        work, count, responded = ([0.0] * LEVELS, [0.0] * LEVELS), [0.0], 0
+        work, responded = ([0.0] * LEVELS, [0.0] * LEVELS), 0
         low, high, first = -math.inf, math.inf, 0.0
         for k in range(start, stop):
             i = where[k] if len(where) else k
             if len(limits):
                 low, high, first = limits[0][i], limits[1][i], limits[2][i]
-            count[0] = 0.0
-            place = (x, point, i, float(origin[i]), base, eps, args, low, high, count, evaluate)
+            out[k, 4] = 0.0
+            place = (x, point, i, float(origin[i]), base, eps, args, low, high, out, k, evaluate)
             out[k, 0], out[k, 1], out[k, 2], out[k, 3], _ = estimate_one(place, first, (good, atol), work)
-            out[k, 4] = count[0]
             point[i] = origin[i]  # in all digits of a longdouble
             if out[k, 1] == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
                 out[k, 1] = eps * abs(out[k, 0]) if out[k, 0] != 0.0 else eps / out[k, 2]

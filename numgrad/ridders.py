@@ -5,10 +5,10 @@ kink the central differences agree with each other and are wrong), the looks of 
 one-sided differences where f is not finite on one side, and a search for the first step.
 
 The functions are plain Python, and serve a Python f as they are. For a compiled f `linked` compiles copies of them.
-Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, count,
+Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, out, k,
 evaluate, noise``: what f receives and its perturbed elements, the coordinate, its value, f(x), the relative spacing,
-the arguments of f, the limits of the coordinate, the number of evaluations in a list, f as a function of x and args,
-and the noise of f as far as it is known. A `place` is a spot without the noise.
+the arguments of f, the limits of the coordinate, the row of the result whose last number counts the evaluations, f as a
+function of x and args, and the noise of f as far as it is known. A `place` is a spot without the noise.
 
 References
 ----------
