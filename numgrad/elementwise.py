@@ -159,7 +159,8 @@ def numerical_diff(
 def check_reads_argument(f: Any, x: Any, args: tuple[Any, ...], evaluate: Callable[[], Any] | None) -> None:
     """Refuse an f that reads the array `x` itself, as far as that can be seen, where it is given a copy.
 
-    Of an f that gives zeros alone, `evaluate` hands it such a copy. Where x is such that it does not show, warn.
+    `evaluate` calls f with such a copy. It is given where all derivatives are zero, and None elsewhere. Where x cannot
+    be moved to see whether f reads it, warn.
     """
     if f.__class__ is not FunctionType and is_compiled(f):
         driver.as_objective(f, args).place(x, args)  # refuses what f would not see change
@@ -252,9 +253,9 @@ class _Elementwise:
         if is_auto and self.eps > EPS:  # once more, since what is returned has fewer digits
             plan = self._plan(h, self.eps)
             terms = self._by(plan)
-        found, is_any = terms.found, is_auto and least_magnitude(self.x) < SMALL
-        if is_any or (is_auto and self.order > 1):
-            found = self._look_again(terms, is_any)
+        found, has_small = terms.found, is_auto and least_magnitude(self.x) < SMALL
+        if has_small or (is_auto and self.order > 1):
+            found = self._look_again(terms, has_small)
         if self.eps > EPS and self.order == 1:
             driver.warn_of_digits(float(np.abs(terms.values).max(initial=0.0)), self.eps, h, found)
         is_lost = bool((np.abs(self.x).reshape(-1) * plan[0].data[1] > terms.lengths).any())
@@ -288,13 +289,13 @@ class _Elementwise:
                 found /= lengths
         return _Differences(found, moves, values, weights, terms, np.abs(divisors), np.abs(lengths))
 
-    def _look_again(self, terms: _Differences, is_any: bool) -> Floats:
+    def _look_again(self, terms: _Differences, has_small: bool) -> Floats:
         """Return better derivatives where rounding hides what is known, and warn where it hides all digits.
 
-        `is_any` tells whether some element is small, so that longer steps may be better.
+        `has_small` tells whether some element is small: longer steps may be better there.
         """
         x, found, inside = self.x.reshape(-1), terms.found, None
-        if is_any and (self.order > 1 or smallest(terms.lengths) < LONG * self.eps):
+        if has_small and (self.order > 1 or smallest(terms.lengths) < LONG * self.eps):
             base = self.values_at(np.zeros((1, x.size)))
             ends = None if self.bounds is None else limits(self.x, self.bounds)
             inside = rounding_near(self.x, base, self.eps, self.values_at, ends)
@@ -306,7 +307,7 @@ class _Elementwise:
             asked.append((terms, self._rounding(terms, inside)))
             return terms.found, asked[-1][1], terms.lengths
 
-        if is_any and (lost := of_few_digits(found, x, rounding)).any():
+        if has_small and (lost := of_few_digits(found, x, rounding)).any():
             found = found.copy()
             lengthen(found, x, terms.lengths, rounding, again, lost)
         if self.order > 1 or found is not terms.found:

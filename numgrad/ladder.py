@@ -30,8 +30,9 @@ DEVIATIONS = 5.0
 # What a bar makes of the differences of two rungs: truncation is a 15th of them, the error of a kink up to a half.
 _APART, _BEND = 5.0, 3.0
 # The relative error at which a slope is known well enough, and part of the typical slope below which none need be; the
-# error above which noise has longer steps taken. Of claims that are 10 to 20 % off in one element a third of those pass
-# that do at 0.1, for one evaluation more a coordinate. Fixed by test_an_element_that_is_off_by_a_sixth_fails_in_noise.
+# relative error above which longer steps are taken against noise. Next to 0.1 it takes one evaluation more a
+# coordinate, and of the claims with an element that is 10 to 20 % off a third as many pass. Fixed by
+# test_an_element_that_is_off_by_a_sixth_fails_in_noise.
 _WELL, _SMALL, _VAGUE = 0.1, 0.1, 0.02
 # Bars by which two rungs must deny a claim, so that it is beyond doubt; and the part of the difference that noise may
 # be at the smallest step, where it is looked once more.

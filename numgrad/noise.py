@@ -131,7 +131,8 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
     below, base, above = (float(value) for value in values[::3])
     place, change, least = 3.0, above - base, _FARTHER * EPS * abs(base)
     known = max(abs(below - 2.0 * base + above), least)
-    ends = [end for k in range(1, _GROWTHS // 2 + 1) if (end := 3.0 * _FARTHER**k) <= farthest]
+    most = min(farthest, 3.0 * 4.0**_GROWTHS)
+    ends = [end for k in range(1, _GROWTHS) if (end := 3.0 * _FARTHER**k) <= most]
     # Two at a time: a sweep of one evaluation takes several times as long as a simple f.
     groups = (ends[k : k + 2] for k in range(0, len(ends), 2))
     for end, value in chain.from_iterable(zip(group, values_at(group).tolist(), strict=True) for group in groups):

