@@ -347,6 +347,33 @@ def test_an_exception_leaves_the_memory_as_it_was(at):
     assert x.tobytes() == X.tobytes()
 
 
+@pytest.mark.parametrize("bounds", [None, (-2.0, 1.3)])
+@pytest.mark.parametrize("scheme", REAL)
+@pytest.mark.parametrize("width", [1, 7, 3000])
+def test_after_an_exception_each_column_is_finished_or_nan(scheme, bounds, width):
+    """At every evaluation, the second of a column too; and with outputs of which one block holds a few, or none."""
+
+    def f(x, ends):
+        left[0] -= 1
+        if left[0] == 0 and ends:
+            raise Fault
+        return np.resize(np.concatenate([x * x, x[:1] * x]), width)
+
+    left = [0]
+    whole = numerical_jacobian(f, X, args=(False,), scheme=scheme, bounds=bounds)
+    finished = []
+    for at in range(1, -left[0] + 1):
+        left, out = [at], np.full((width, 3), 7.0)
+        with pytest.raises(Fault):
+            numerical_jacobian(f, X, args=(True,), scheme=scheme, bounds=bounds, out=out)
+        done = ~np.isnan(out).any(axis=0)
+        assert np.isnan(out[:, ~done]).all()
+        assert out[:, done].tobytes() == whole[:, done].tobytes()
+        finished.append(done.sum())
+    assert finished == sorted(finished)
+    assert set(finished) >= {1, 2}
+
+
 def test_ctrl_c_leaves_the_memory_as_it_was():
     calls = 0
 

@@ -20,7 +20,7 @@ from ..points import LOSS_EPS
 from ..threads import cost_of
 from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
 from .compiling import INLINE, PASTE, Kernel, compiled, entry_of
-from .vectors import SHAPE_CHANGED, add, imaginary_parts, mixed, outputs
+from .vectors import SHAPE_CHANGED, floats, imaginary_parts, like, mixed, outputs
 
 __all__: list[str] = []  # nothing here is public
 
@@ -32,6 +32,21 @@ _EVERYWHERE: Any = (), ALL_COORDINATES
 # tests/test_callables.py.
 _BEYOND = 4096
 _NUMBERS = types.Float | types.Integer | types.Boolean | types.Complex
+
+
+def add(out: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int, divisor: float) -> int:
+    """Do what `loops.make_columns` wants, in the interpreter; a ValueError if the value is not shaped as `base`."""
+    row, own = out[k], floats(like(value, base))
+    with np.errstate(all="ignore"):
+        if count:
+            row += weight * own
+        else:
+            np.multiply(own, weight, out=row)
+        if divisor == 0.0:
+            return 0
+        responded = RESPONDED if row.any() else 0
+        row /= divisor
+    return responded
 
 
 @overload(add)

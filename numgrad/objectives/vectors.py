@@ -19,6 +19,9 @@ from .python import PythonObjective, PythonSweep, VectorizedObjective, Vectorize
 __all__: list[str] = []  # nothing here is public
 
 _COMPLEX128 = np.dtype(np.complex128)
+# Floats that a block of values holds: NumPy takes 3 us for the operations of a row, however short it is.
+# Fixed by test_dense_compiled in benchmarks/bench_jacobian.py, the row of the NumPy f.
+_BLOCK = 4096
 SHAPE_CHANGED = "f must return arrays of one shape and kind, but near x it returned another than at x"
 
 
@@ -86,19 +89,44 @@ def like(value: Any, base: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def add(out: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int, divisor: float) -> int:
-    """Do what `loops.make_columns` wants; a ValueError if the value is not shaped as `base`."""
-    row, own = out[k], floats(like(value, base))
-    with np.errstate(all="ignore"):
-        if count:
-            row += weight * own
-        else:
-            np.multiply(own, weight, out=row)
-        if divisor == 0.0:
-            return 0
-        responded = RESPONDED if row.any() else 0
-        row /= divisor
-    return responded
+class _Block:
+    """Values of f, of which NumPy makes several rows of a result at once; its `add` is a mover of `loops.make_columns`.
+
+    All rows are by one scheme, or a block is one row.
+    """
+
+    def __init__(self, data: Any, first: int, out: Floats) -> None:
+        base, _, offsets, _, scheme_index, *_ = data
+        terms, width = len(offsets[0]), out.shape[1]
+        length = max(1, _BLOCK // max(1, terms * width)) if len(scheme_index) == 1 else 1
+        self.out, self.first, self.done, self.flags = out, first, 0, 0
+        self.values, self.divisors = np.empty((terms, length, *base.shape), base.dtype), np.empty((length, 1))
+        self.rows, self.weights = self.values.view(np.float64).reshape(terms, length, width), list[float]()
+
+    def add(self, _: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int, divisor: float) -> int:
+        """Keep a value; a ValueError if it is not shaped as `base`."""
+        self.values[count, k - self.first] = like(value, base)
+        if count == len(self.weights):  # of the first row of a block
+            self.weights.append(weight)
+        if divisor != 0.0:
+            self.divisors[self.done] = divisor
+            self.done += 1
+            if self.done == len(self.divisors):
+                self.write()
+        return 0
+
+    def write(self) -> None:
+        """Write the rows of which all values are known."""
+        count, self.done = self.done, 0
+        with np.errstate(all="ignore"):
+            total = self.weights[0] * self.rows[0, :count]
+            for term, weight in enumerate(self.weights[1:], 1):
+                total += weight * self.rows[term, :count]
+            if total.any():
+                self.flags = RESPONDED
+            np.divide(total, self.divisors[:count], out=self.out[self.first : self.first + count])
+        self.first += count
+        self.weights.clear()
 
 
 class VectorObjective(PythonObjective):
@@ -130,15 +158,18 @@ class VectorSweep(PythonSweep):
 
     def _columns(self, evaluate: Any) -> tuple[Any, Any, Any, Any]:
         data, where, movers = self.fast_units()
-        row = np.empty_like(self.out[:1])
 
-        def add_apart(out: Any, k: int, *term: Any) -> int:  # an exception leaves no half of a row in `out`
-            flags = add(row, 0, *term)
-            if term[-1] != 0.0:
-                out[k] = row[0]
-            return flags
+        def columns(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+            block = _Block(data, start, out)
+            loop = make_columns(evaluate, loops.plain, (*movers[:2], block.add))
+            try:
+                flags = loop(state, data, args, where, start, stop, out)
+            finally:
+                if block.done:
+                    block.write()
+            return flags | block.flags
 
-        return make_columns(evaluate, loops.plain, (*movers[:2], add_apart)), data, where, self.out
+        return columns, data, where, self.out
 
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return one number that tells the outputs where x has moved by `offsets`."""
