@@ -128,6 +128,23 @@ def test_python_f_against_its_bare_calls(benchmark, promise, exact):
     )
 
 
+def test_python_f_by_forward_differences(benchmark, promise, exact):
+    x = point(1000)
+
+    def bare():
+        for _ in range(x.size + 1):
+            numpy_sum(x)
+
+    exact(benchmark(numerical_gradient, numpy_sum, x, scheme="forward"), 2 * x, 1.1e-4)
+    promise(
+        "Python f, forward differences, n = 1000, against its bare n + 1 calls: times as long",
+        bare,
+        lambda: numerical_gradient(numpy_sum, x, scheme="forward"),
+        inverse=True,
+        at_most=1.25,
+    )
+
+
 C_LOOP = r"""
 static double f(const double *x, long n) {
     double total = 0.0;

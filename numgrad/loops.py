@@ -166,37 +166,39 @@ def interpreted_central(state: Any, data: Any, args: Any, where: Any, start: int
     return lost | responded | (0 if left == stored or left != left else ARGUMENT_CHANGED)
 
 
-# A loop of its own too: the Hessian of a NumPy f of 6 us takes 1.3 times its bare calls by `make_directions` in Python.
-# Fixed by test_hessian_of_a_numpy_f in benchmarks/bench_hessian.py.
-def interpreted_pairs(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+# A loop of its own too: `make_directions` in Python takes 3 us more for each value of f of a gradient by 'forward', and
+# a Hessian by it 1.3 times the bare calls of a NumPy f of 6 us. Fixed by test_python_f_by_forward_differences in
+# benchmarks/bench_gradient.py, and by test_hessian_of_a_numpy_f in benchmarks/bench_hessian.py.
+def interpreted_directions(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
     """Do what the loop of `make_directions` does over directions of one or two members, in the interpreter.
 
-    ``f, as_number, base, rows, scheme_index, denominators = data``: `rows` has the offset and weight of each term that
-    counts. No flag tells of lost steps; that f has written to the last members is seen as in `interpreted_central`.
+    ``f, as_number, base, eps, rows, scheme_index, denominators, use_stored_distance = data``: `rows` has the offset and
+    weight of each term that counts. That f has written to the last members is seen as in `interpreted_central`.
     """
-    (x, point, origin), (f, as_number, base, rows, scheme_index, denominators) = state, data
-    (starts, members, lengths), flags, float64 = where, 0, np.float64
-    call, several = (lambda x: f(x, *args)) if args else f, len(scheme_index) > 1
-    row, known = scheme_index[0], point if point.__class__ is memoryview else origin
+    (x, point, origin), (f, as_number, base, eps, rows, index, denominators, is_stored) = state, data
+    (starts, members, lengths), flags, float64, several = where, 0, np.float64, len(index) > 1
+    call, known = (lambda x: f(x, *args)) if args else f, point if point.__class__ is memoryview else origin
+    row, along_i, along_j, each = index[0], lengths[0], lengths[0], len(lengths) > 1
     for k in range(start, stop):
-        if several:
-            row = scheme_index[k]
-        first, last = starts[k], starts[k + 1] - 1  # the same if it is alone: it then moves to the same place twice
-        i, j, along_i, along_j = members[first], members[last], lengths[first], lengths[last]
-        total, at_i, at_j = 0.0, known[i], known[j]
+        row = index[k] if several else row
+        first, last = (starts[k], starts[k + 1] - 1) if starts else (k, k)
+        i, j = (members[first], members[last]) if members else (first, last)  # one alone moves to the same place twice
+        along_i, along_j = (lengths[first], lengths[last]) if each else (along_i, along_j)
+        total, width, at_i, at_j = 0.0, 0.0, known[i], known[j]
         for offset, weight in rows[row]:
             value = base
             if offset != 0.0:
                 point[i], point[j] = at_i + offset * along_i, at_j + offset * along_j
-                value = call(x)
+                width += weight * (float(point[i]) - float(at_i)) if is_stored else 0.0
+                value, last_offset = call(x), offset
                 if value.__class__ is not float:
                     value = float(value) if value.__class__ is float64 else as_number(value)
-                last_offset = offset
             total += weight * value
         left_i, left_j, point[i], point[j] = point[i], point[j], at_i, at_j
-        if total != 0.0:
-            flags = RESPONDED
-        out[k] = total / denominators[row]
+        divisor = width if is_stored else denominators[row] * (1.0 if starts else abs(along_i))
+        lost = divisor == 0.0 or abs(at_i) * eps > abs(along_i)
+        flags |= (RESPONDED if total != 0.0 else 0) | (STEP_LOST if lost else 0)
+        out[k] = total / divisor if divisor != 0.0 else math.nan
     if start >= stop:
         return 0
     point[i], point[j] = at_i + last_offset * along_i, at_j + last_offset * along_j

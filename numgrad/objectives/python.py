@@ -155,9 +155,10 @@ class PythonSweep(Sweep):
             objective = PythonObjective(objective.f, imaginary_part)
         if make is not make_directions and make is not make_complex_step:
             return make(objective.evaluate, loops.plain), data, where, out
-        if make is make_directions and _are_pairs(where, out):
-            return loops.interpreted_pairs, _data_of_pairs(objective, data), tuple(map(fast, where)), out.data
         data, where, movers = self.fast_units()
+        if make is make_directions and out.ndim == 1 and (movers is MOVERS or _are_pairs(where)):
+            known = objective.f, objective.as_number, *_with_terms(data)
+            return loops.interpreted_directions, known, tuple(map(fast, where)), out.data
         loop = make_directions(objective.evaluate, loops.plain, movers)
         return loop, data, where, out.data if out.ndim == 1 else out
 
@@ -215,19 +216,19 @@ def _move_arrays(point: Any, origin: Any, where: Directions, k: int, offset: flo
     return 0
 
 
-def _are_pairs(where: Directions, out: Floats) -> bool:
+def _are_pairs(where: Directions) -> bool:
     """Tell whether each direction has one or two members, with lengths of their own."""
     count, members = len(where.starts) - 1, len(where.members)
-    fits = out.ndim == 1 and 0 < count <= members <= 2 * count and members == len(where.lengths)
+    fits = 0 < count <= members <= 2 * count and members == len(where.lengths)
     return fits and set(np.diff(where.starts).tolist()) <= {1, 2}
 
 
-def _data_of_pairs(objective: PythonObjective, data: Any) -> tuple[Any, ...]:
-    """Return what `numgrad.loops.interpreted_pairs` knows beside the point: of a scheme the terms that count."""
-    base, _, offsets, weights, index, denominators, _ = data
-    tables = zip(offsets.tolist(), weights.tolist(), strict=True)
+def _with_terms(data: Any) -> tuple[Any, ...]:
+    """Return the data of a scheme with the offset and weight of each term that counts in place of its tables."""
+    base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = map(fast, data)
+    tables = zip(offsets, weights, strict=True)
     rows = [[term for term in zip(*table, strict=True) if term[1]] for table in tables]
-    return objective.f, objective.as_number, base, rows, index.data, denominators.data
+    return base, eps, rows, scheme_index, denominators, use_stored_distance
 
 
 MOVERS = _move, _settle, loops.is_response
