@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import loops
 from ..arguments import NEEDS_COMPLEX, describe
-from ..loops import RESPONDED, Floats, Rule, make_columns, make_complex_step
+from ..loops import RESPONDED, STEP_LOST, Floats, Loop, Rule, make_complex_step
 from ..points import FLOAT64
 from .python import PythonObjective, PythonSweep, VectorizedObjective, VectorizedSweep
 
@@ -20,7 +20,7 @@ __all__: list[str] = []  # nothing here is public
 
 _COMPLEX128 = np.dtype(np.complex128)
 # Floats that a block of values holds: NumPy takes 3 us for the operations of a row, however short it is.
-# Fixed by test_dense_compiled in benchmarks/bench_jacobian.py, the row of the NumPy f.
+# Fixed by test_dense_compiled in benchmarks/bench_jacobian.py, in the row of the NumPy f.
 _BLOCK = 4096
 SHAPE_CHANGED = "f must return arrays of one shape and kind, but near x it returned another than at x"
 
@@ -89,44 +89,48 @@ def like(value: Any, base: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-class _Block:
-    """Values of f, of which NumPy makes several rows of a result at once; its `add` is a mover of `loops.make_columns`.
+def _interpreted_columns(evaluate: Any, movers: Any) -> Loop:
+    """Return the loop of `loops.make_columns` for the interpreter: NumPy makes the rows of a block at once."""
+    displace, restore = movers
 
-    All rows are by one scheme, or a block is one row.
-    """
+    def columns(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+        (x, point, origin), (base, eps, offsets, weights, scheme_index, denominators, is_stored) = state, data
+        several, flags = len(scheme_index) > 1, 0
+        length = 1 if several else max(1, _BLOCK // max(1, len(offsets[0]) * out.shape[1]))
+        values, divisors = np.empty((len(offsets[0]), length, *base.shape), base.dtype), np.empty(length)
+        for first in range(start, stop, length):
+            row, done = scheme_index[first if several else 0], 0
+            terms = [term for term in zip(offsets[row], weights[row], strict=True) if term[1]]
+            try:
+                for k in range(first, min(first + length, stop)):
+                    if k > start:  # what f wrote to it before, the rest would hide
+                        flags |= restore(point, origin, where, k, 0.0, eps)
+                    width, last = 0.0, 0.0
+                    for m, (offset, weight) in enumerate(terms):
+                        if offset:
+                            width, last = width + weight * displace(point, origin, where, k, offset), offset
+                        values[m, done] = like(evaluate(x, args), base) if offset else base
+                    flags |= restore(point, origin, where, k, last, eps)
+                    divisors[done] = width if is_stored else loops.unit_of(where, k, denominators[row])
+                    done += 1
+            finally:  # an exception leaves no half of a row
+                flags |= _write_sums(values[:, :done], terms, divisors[:done], out[first : first + done])
+        return flags
 
-    def __init__(self, data: Any, first: int, out: Floats) -> None:
-        base, _, offsets, _, scheme_index, *_ = data
-        terms, width = len(offsets[0]), out.shape[1]
-        length = max(1, _BLOCK // max(1, terms * width)) if len(scheme_index) == 1 else 1
-        self.out, self.first, self.done, self.flags = out, first, 0, 0
-        self.values, self.divisors = np.empty((terms, length, *base.shape), base.dtype), np.empty((length, 1))
-        self.rows, self.weights = self.values.view(np.float64).reshape(terms, length, width), list[float]()
+    return columns
 
-    def add(self, _: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int, divisor: float) -> int:
-        """Keep a value; a ValueError if it is not shaped as `base`."""
-        self.values[count, k - self.first] = like(value, base)
-        if count == len(self.weights):  # of the first row of a block
-            self.weights.append(weight)
-        if divisor != 0.0:
-            self.divisors[self.done] = divisor
-            self.done += 1
-            if self.done == len(self.divisors):
-                self.write()
+
+def _write_sums(values: NDArray[Any], terms: list[Any], divisors: Floats, out: Floats) -> int:
+    """Write the sums of the `values` of (offset, weight) terms, divided, to the rows of `out`, and return flags."""
+    if not len(out):
         return 0
-
-    def write(self) -> None:
-        """Write the rows of which all values are known."""
-        count, self.done = self.done, 0
-        with np.errstate(all="ignore"):
-            total = self.weights[0] * self.rows[0, :count]
-            for term, weight in enumerate(self.weights[1:], 1):
-                total += weight * self.rows[term, :count]
-            if total.any():
-                self.flags = RESPONDED
-            np.divide(total, self.divisors[:count], out=self.out[self.first : self.first + count])
-        self.first += count
-        self.weights.clear()
+    rows, lost = values.view(np.float64).reshape(len(values), *out.shape), divisors == 0.0
+    with np.errstate(all="ignore"):
+        total: Any = -0.0  # which changes no bit of a sum
+        for (_, weight), row in zip(terms, rows, strict=False):
+            total = total + weight * row
+        np.divide(total, np.where(lost, np.nan, divisors)[:, np.newaxis], out=out)
+    return (RESPONDED if total.any() else 0) | (STEP_LOST if lost.any() else 0)
 
 
 class VectorObjective(PythonObjective):
@@ -140,6 +144,10 @@ class VectorObjective(PythonObjective):
         """Return what f returns, for a loop that protects the memory and uses it at once."""
         return self.f(x, *args)
 
+    def evaluate_complex(self, x: Any, args: tuple[Any, ...]) -> NDArray[np.float64]:
+        """Return the imaginary parts of what f returns at a complex x."""
+        return imaginary_parts(self.f(x, *args))
+
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> VectorSweep:
         """Return the work of a `rule` whose data begin with f(x)."""
         super().sweep(x, args, rule, where, out)  # which raises what a complex step must
@@ -152,24 +160,10 @@ class VectorSweep(PythonSweep):
     def _units(self) -> tuple[Any, Any, Any, Any]:
         if self.rule.interpreted is not None:
             return super()._units()
-        if self.rule.make is make_complex_step:
-            return self._columns(lambda x, args: imaginary_parts(self.objective.f(x, *args)))
-        return self._columns(self.objective.evaluate)
-
-    def _columns(self, evaluate: Any) -> tuple[Any, Any, Any, Any]:
+        is_complex = self.rule.make is make_complex_step
+        evaluate = self.objective.evaluate_complex if is_complex else self.objective.evaluate
         data, where, movers = self.fast_units()
-
-        def columns(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-            block = _Block(data, start, out)
-            loop = make_columns(evaluate, loops.plain, (*movers[:2], block.add))
-            try:
-                flags = loop(state, data, args, where, start, stop, out)
-            finally:
-                if block.done:
-                    block.write()
-            return flags | block.flags
-
-        return columns, data, where, self.out
+        return _interpreted_columns(evaluate, movers[:2]), data, where, self.out
 
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return one number that tells the outputs where x has moved by `offsets`."""
