@@ -242,6 +242,7 @@ def _by_sweeps(
     if doubted.any():
         part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
     ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not part.numerical.any()
+    ignored = ignored and not sides.quotients(name, own, 1.0, scheme="forward").any()  # f may be even there
     driver.warn_of(0, math.nan, ignored, sides.x[name])
     return part
 

@@ -243,6 +243,12 @@ def test_copies_that_f_ignores_warn_here_too():
         assert check_gradient(lambda _: float((W**2).sum()), np.zeros((2, 3)), W.astype(int)).ok
 
 
+def test_an_f_that_is_even_at_a_copy_does_not_ignore_it(recwarn):
+    for f, point in ((lambda x: np.sum(x**2), [0, 0]), (lambda x: np.cos(x).sum(), [0.0]), (lambda x: x @ x, (0, 0.0))):
+        assert check_gradient(f, np.zeros(len(point)), point).ok
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("options", [{}, {"samples": 3, "rng": 0}, {"directions": 2, "rng": 0}], ids=str)
 @pytest.mark.parametrize("as_dict", [False, True])
 def test_an_f_that_reads_other_arrays_is_named(options, as_dict):
