@@ -361,7 +361,8 @@ def _compared_along(
     error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
     failed, kink = np.zeros((2, len(chosen)), np.bool_)
     values = claims, numerical, error, failed, kink
-    part = Comparison("direction", chosen.shape, chosen, *values, is_direction=True, is_small=sides.is_small)
+    is_small = bool(np.abs(claims).max() <= tolerances[1] <= _ATOL)
+    part = Comparison("direction", chosen.shape, chosen, *values, is_direction=True, is_small=is_small)
     is_doubted, wide = _doubted(part, tolerances), part.error >= part.size
     if wide.any():
         is_doubted |= wide & _is_hidden(sides.noise_of_all, h, part, tolerances)

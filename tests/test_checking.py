@@ -243,6 +243,25 @@ def test_copies_that_f_ignores_warn_here_too():
         assert check_gradient(lambda _: float((W**2).sum()), np.zeros((2, 3)), W.astype(int)).ok
 
 
+def test_directions_with_small_slopes_are_judged_though_an_element_exceeds_atol():
+    # A direction moves each coordinate by a part of its own size: rate constants of 1 and 1e7 make its slope small.
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        size, a = np.array([1.0, 1e4, 1e7]), rng.uniform(0.5, 2.0, 3)
+        x = size * rng.uniform(0.5, 2.0, 3)
+
+        def f(x, a=a, size=size):
+            return 1e-5 * float(np.sum(np.sin(a * x / size)))
+
+        right = 1e-5 * a * np.cos(a * x / size) / size
+        assert np.abs(right).max() > 1e-8
+        check = check_gradient(f, right, x, directions=4, rng=0)
+        assert check.ok
+        assert check.verdict == "passed"
+        for factor in (-1.0, 0.0, 1.001, 2.0):
+            assert not check_gradient(f, factor * right, x, directions=4, rng=0).ok, factor
+
+
 def test_an_f_that_is_even_at_a_copy_does_not_ignore_it(recwarn):
     for f, point in ((lambda x: np.sum(x**2), [0, 0]), (lambda x: np.cos(x).sum(), [0.0]), (lambda x: x @ x, (0, 0.0))):
         assert check_gradient(f, np.zeros(len(point)), point).ok
