@@ -216,29 +216,20 @@ class Ladder:
         slope, error, rows, bars = best
         failed, gap = self._fails(slope, error, rtol)
         lines, index = self.each, self.index
-        apart, near, saved, nearest = self._agrees(slope, gap, rows, rtol)
-        if (failed & saved).any():  # f is another from afar: what is known best of it nearer to x counts
-            relative = np.where(near & (self.noise < 0.5 * gap), bars / np.abs(self.slopes), np.inf)
-            inner = np.nan_to_num(relative, nan=np.inf).argmin(axis=0)
-            inner = np.where(failed & saved & (bars[inner, lines] < self.noise[nearest, lines]), inner, rows)
-            slope, error, rows = self.slopes[inner, lines], bars[inner, lines], inner
-            failed, gap = self._fails(slope, error, rtol)
-            apart, near, saved, nearest = self._agrees(slope, gap, rows, rtol)
-        saved &= failed
-        slope = np.where(saved, self.slopes[nearest, lines], slope)
-        error = np.where(saved, self.noise[nearest, lines], error)
+        apart, size = np.abs(self.lines.candidate - self.slopes), np.fmax(np.abs(self.lines.candidate), np.abs(slope))
+        near = (index < rows) & (self.noise < 0.5 * gap)
+        agrees = near & (apart <= np.fmax(self.noise, rtol * size))
+        # Where f is another from afar, what is known best of it nearer to x counts.
+        relative = np.nan_to_num(np.where(near, bars / np.abs(self.slopes), np.inf), nan=np.inf)
+        rows = np.where(failed & agrees.any(axis=0), relative.argmin(axis=0), rows)
+        slope, error = self.slopes[rows, lines], bars[rows, lines]
+        failed, gap = self._fails(slope, error, rtol)
+        near = (index < rows) & (self.noise < gap)
         denies = (near & (apart > np.fmax(self.noise, _STAYS * gap))) | ((index > rows) & (apart > _BARS * bars))
         doubtful = failed & (~denies.any(axis=0) | (gap <= _SURE * error)) & (gap < np.inf)
         error = np.where(doubtful, np.fmax(error, gap), error)
-        slope, error, failed, kink = self._kinks(slope, error, failed & ~saved & ~doubtful, rtol)
-        return Judged(slope, error, failed, kink, np.where(saved, nearest, rows) + _LOWEST)
-
-    def _agrees(self, slope: Floats, gap: Floats, rows: Indices, rtol: float) -> tuple[Floats, Flags, Flags, Indices]:
-        """Return the distances of claims from slopes, the quiet rungs nearer to x, whether one agrees, and which."""
-        apart, size = np.abs(self.lines.candidate - self.slopes), np.fmax(np.abs(self.lines.candidate), np.abs(slope))
-        near = (self.index < rows) & (self.noise < gap)
-        agrees = near & (self.noise < 0.5 * gap) & (apart <= np.fmax(self.noise, rtol * size))
-        return apart, near, agrees.any(axis=0), agrees.argmax(axis=0)
+        slope, error, failed, kink = self._kinks(slope, error, failed & ~doubtful, rtol)
+        return Judged(slope, error, failed, kink, rows + _LOWEST)
 
     def _kinks(self, slope: Floats, error: Floats, failed: Flags, rtol: float) -> tuple[Floats, Floats, Flags, Flags]:
         """Judge the lines whose jump stays as the step shrinks: between the one-sided slopes any claim passes."""
