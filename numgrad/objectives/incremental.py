@@ -139,7 +139,8 @@ class IncrementalObjective:
         Notes
         -----
         Beyond the first step, which may leave the domain, nothing is compared where `value` is not finite or a function
-        raises.
+        raises. An error beyond the tolerance that is another one at steps next to it is the rounding of terms that
+        cancel in `value`, and accuses nothing.
         """
         count = whole_number("samples", samples, 1)
         x = written_through(real_array(x), x)[0]
