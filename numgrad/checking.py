@@ -27,6 +27,9 @@ _MANY, _FEW = 16, 4
 # Coordinates of an array that climb the ladder at a time: 25 rungs take 16 numbers each, some 10 MB. More where all of
 # them share their evaluations of f. Fixed by test_a_check_of_a_sum_of_elements_takes_no_evaluations_a_coordinate.
 _BLOCK, _SHARED = 2**12, 2**15
+# The rung from which on a few coordinates tell that f is another at the first steps: x is in units far too large.
+# Fixed by test_small_units in tests/test_checking.py.
+_NEARER = -8
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py, and by test_directions_of_float16.
 _STORED = 64.0
@@ -242,6 +245,7 @@ def _by_sweeps(
     if doubted.any():
         part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
     ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not part.numerical.any()
+    ignored = ignored and not sides.quotients(name, own, 1.0, scheme="forward").any()  # f may be even there
     driver.warn_of(0, math.nan, ignored, sides.x[name])
     return part
 
@@ -261,18 +265,21 @@ def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Toler
     """Have the ladder decide where the candidate would fail, a few coordinates first.
 
     Unless it saves one of these, the others are wrong as well. It begins for the others where it ended for the few.
+    Where that is far below the first steps, and half of the claims are in doubt, f is another at these steps: then what
+    agrees with the slopes there is asked as well.
     """
     few = doubted if len(doubted) <= _MANY else doubted[:: len(doubted) // _FEW][:_FEW]
-    others, start, length = np.setdiff1d(doubted, few), None, _SHARED if sides.is_shared else _BLOCK
-    for again in (few, *np.split(others, range(length, len(others), length))):
-        if not len(again):
-            continue
-        found = _climbed(sides, part, again, tolerances[0], start)
-        _write(part, again, found)
-        if again is few and found.failed.all():
-            part.failed[others] = ~(part.difference <= part.error)[others]
-            break
-        start = int(np.median(found.rung)) if start is None else start
+    others, length = np.setdiff1d(doubted, few), _SHARED if sides.is_shared else _BLOCK
+    found = _climbed(sides, part, few, tolerances[0], None)
+    _write(part, few, found)
+    if found.failed.all():
+        part.failed[others] = ~(part.difference <= part.error)[others]
+    else:
+        start = int(np.median(found.rung))
+        if start <= _NEARER and 2 * len(doubted) >= len(part.chosen):
+            others = np.setdiff1d(np.arange(len(part.chosen)), few)
+        for again in np.split(others, range(length, len(others), length)) if len(others) else ():
+            _write(part, again, _climbed(sides, part, again, tolerances[0], start))
     if part.failed.any() and (floor := sides.moved_by_storing()):
         near = part.difference <= floor
         part.error[near & part.failed], part.failed[near] = floor, False
@@ -360,7 +367,8 @@ def _compared_along(
     error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
     failed, kink = np.zeros((2, len(chosen)), np.bool_)
     values = claims, numerical, error, failed, kink
-    part = Comparison("direction", chosen.shape, chosen, *values, is_direction=True, is_small=sides.is_small)
+    is_small = bool(np.abs(claims).max() <= tolerances[1] <= _ATOL)
+    part = Comparison("direction", chosen.shape, chosen, *values, is_direction=True, is_small=is_small)
     is_doubted, wide = _doubted(part, tolerances), part.error >= part.size
     if wide.any():
         is_doubted |= wide & _is_hidden(sides.noise_of_all, h, part, tolerances)

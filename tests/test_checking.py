@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
+from check_kinds import smooth
 from problems import compiled, interrupt_at, needs_jit, same_without_jit
 
 from numgrad import MultiLayerNet, assert_gradient, check_gradient, reference, simpleNet
@@ -241,6 +242,78 @@ def test_copies_that_f_ignores_warn_here_too():
     W = np.ones((2, 3))
     with pytest.warns(RuntimeWarning, match="f may ignore its argument"):
         assert check_gradient(lambda _: float((W**2).sum()), np.zeros((2, 3)), W.astype(int)).ok
+
+
+def test_directions_with_small_slopes_are_judged_though_an_element_exceeds_atol():
+    # A direction moves each coordinate by a part of its own size: rate constants of 1 and 1e7 make its slope small.
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        size, a = np.array([1.0, 1e4, 1e7]), rng.uniform(0.5, 2.0, 3)
+        x = size * rng.uniform(0.5, 2.0, 3)
+
+        def f(x, a=a, size=size):
+            return 1e-5 * float(np.sum(np.sin(a * x / size)))
+
+        right = 1e-5 * a * np.cos(a * x / size) / size
+        assert np.abs(right).max() > 1e-8
+        check = check_gradient(f, right, x, directions=4, rng=0)
+        assert check.ok
+        assert check.verdict == "passed"
+        for factor in (-1.0, 0.0, 1.001, 2.0):
+            assert not check_gradient(f, factor * right, x, directions=4, rng=0).ok, factor
+
+
+def lennard_jones(x):
+    """Return an energy in joule and its gradient by positions in metres."""
+    r = x.reshape(-1, 3)
+    i, j = np.triu_indices(len(r), 1)
+    d = r[i] - r[j]
+    s6 = (3.4e-10**2 / np.sum(d**2, axis=1)) ** 3
+    forces = (4 * 1.65e-21 * (6 * s6 - 12 * s6**2) / np.sum(d**2, axis=1))[:, np.newaxis] * d
+    gradient = np.zeros_like(r)
+    np.add.at(gradient, i, forces)
+    np.add.at(gradient, j, -forces)
+    return 4 * 1.65e-21 * float(np.sum(s6**2 - s6)), gradient.reshape(-1)
+
+
+def discharge(x):
+    """Return the misfit of a voltage that falls in microseconds, and its gradient by resistance and capacity."""
+    t, tau = np.linspace(0.1e-6, 5e-6, 30), x[0] * x[1]
+    model, data = np.exp(-t / tau), np.exp(-t / 0.8e-6)
+    slope = np.sum(2 * (model - data) * model * t / tau**2)
+    return float(np.sum((model - data) ** 2)), slope * x[::-1]
+
+
+def test_small_units():
+    # The first step is far longer than x, where f is constant, or next to a pole.
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        atoms = 1e-10 * (3.6 * np.repeat(np.arange(4), 3) + rng.uniform(0, 3, 12))
+        size = float(rng.choice([1e-4, 1e-5, 1e-6, 1e-8]))
+        for problem, x in ((lennard_jones, atoms), (discharge, np.array([1e-6 / size, size]))):
+            gradient = problem(x)[1]
+            assert check_gradient(lambda x, p=problem: p(x)[0], gradient, x).ok, (seed, problem)
+            for factor in (0.0, 0.9, 1.1, -1.0, 2.0):
+                for k in (0, len(x) - 1):
+                    wrong = gradient * np.where(np.arange(len(x)) == k, factor, 1.0)
+                    check = check_gradient(lambda x, p=problem: p(x)[0], wrong, x)
+                    assert not check.ok, (seed, problem, factor, k)
+
+
+@pytest.mark.parametrize("length", [1e-3, 1e-4, 1e-5, 1e-6, 1e-7])
+@pytest.mark.parametrize("directions", [None, 3])
+def test_a_factor_near_1_is_found_where_f_changes_over_short_lengths(length, directions):
+    for seed in range(6):
+        f, right, x = smooth(np.random.default_rng(seed), n=6, length=length)
+        assert check_gradient(f, right, x, directions=directions, rng=0).ok, seed
+        for factor in (0.99, 1.003, 1.01):
+            assert not check_gradient(f, factor * right, x, directions=directions, rng=0).ok, (seed, factor)
+
+
+def test_an_f_that_is_even_at_a_copy_does_not_ignore_it(recwarn):
+    for f, point in ((lambda x: np.sum(x**2), [0, 0]), (lambda x: np.cos(x).sum(), [0.0]), (lambda x: x @ x, (0, 0.0))):
+        assert check_gradient(f, np.zeros(len(point)), point).ok
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("options", [{}, {"samples": 3, "rng": 0}, {"directions": 2, "rng": 0}], ids=str)

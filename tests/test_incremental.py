@@ -387,3 +387,29 @@ def test_after_an_exception_no_part_of_a_sum_of_differences_is_left(chosen):
         numerical_gradient(f, x, 0.1, out=out, **options)
     right = numerical_gradient(lambda x: float(np.exp(x).sum()), x, 0.1, **options)
     assert (np.isnan(out) | (np.abs(out - right) < 1e-12)).all()
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_verify_allows_for_terms_that_cancel(factor):
+    # The values of one coordinate are far smaller than its two terms, by whose rounding the plain difference is off.
+    @jit
+    def difference(state, k):
+        x, h, a, factor = state
+        below = 4.0 * h * a[k - 1] * (x[k] - x[k - 1]) if k > 0 else 0.0
+        above = 4.0 * h * a[k] * (x[k + 1] - x[k]) if k < len(a) else 0.0
+        return factor * (below - above)
+
+    def verify(seed):
+        rng = np.random.default_rng(seed)
+        x, a = 10.0 ** rng.choice([-9.0, -6.0, 0.0]) * rng.standard_normal(20), rng.standard_normal(19)
+        f = IncrementalObjective(
+            lambda x, a: float(np.sum(a * np.diff(x) ** 2)), lambda x, h, a: (x, h, a, factor), difference
+        )
+        f.verify(x, (a,), samples=20)
+
+    for seed in range(60):
+        if factor == 1.0:
+            verify(seed)
+        else:
+            with pytest.raises(AssertionError, match="the incremental difference is wrong"):
+                verify(seed)

@@ -823,6 +823,20 @@ def test_verify_allows_for_the_rounding_of_any_block_and_of_rows_far_away(monkey
         silent.verify(W)
 
 
+@pytest.mark.parametrize("kind", [np.sin, np.cos, lambda z: np.abs(np.sin(z))])
+def test_verify_allows_for_the_rounding_of_pre_activations_of_many_periods(kind, monkeypatch):
+    # A step is longer than a period: its quotient does not tell the slope, which magnifies the rounding of z.
+    rng = np.random.default_rng(33)
+    W, x = rng.standard_normal((5, 3)), rng.standard_normal((8, 5))
+    for size in (1e5, 1e7, 1e8, 1e9, 1e12, 1e16):
+        LayerObjective(size * x, lambda z: kind(z).sum(axis=1)).verify(W)
+    monkeypatch.setattr(responses.Block, "power", lambda self, k: 2.0 * self.inputs)
+    monkeypatch.setattr(responses.Block, "both", lambda self, b, j, u: np.full((2, len(b)), 0.1))
+    for size in (1e5, 1e7):
+        with pytest.raises(AssertionError, match=r"is wrong for the step 0\.0001"):
+            LayerObjective(size * x, lambda z: kind(z).sum(axis=1)).verify(W)
+
+
 def test_an_objective_travels():
     x, W, *_ = problem(25)
     f = LayerObjective(x, module_rows)

@@ -24,7 +24,7 @@ from ..arguments import (
     widened,
 )
 from ..loops import RESPONDED, Floats, Indices, Rule, central_parts, make_central, members_of
-from ..points import EPS, check_argument_is_all, is_flat_float64, private_copy
+from ..points import check_argument_is_all, is_flat_float64, private_copy
 from ..threads import Sweep, Throughput
 from .responses import Block, Slopes, check_independent
 
@@ -332,6 +332,16 @@ class _Layer:
         return -1
 
 
+def _moved_by_rounding(near: Block, h: float) -> Floats:
+    """Return what 64 roundings of z change rows by, at z and a step beyond: a sum over samples, column by column."""
+    samples, columns = near.z.shape
+    b, j = np.tile(np.arange(samples), columns), np.repeat(np.arange(columns), samples)
+    places, rounding = (0.0 * near.size[b], h * near.size[b]), 64 * near.eps * near.rowmax[b]
+    changes = np.abs([near.values(b, j, u + rounding) - near.values(b, j, u) for u in places])
+    largest = changes.max(axis=0, where=np.isfinite(changes), initial=0.0)
+    return np.asarray(largest.reshape(columns, samples).sum(axis=1))
+
+
 class _LayerSweep(Sweep):
     """Groups of columns as units.
 
@@ -378,11 +388,12 @@ class _LayerSweep(Sweep):
     @underflowing
     def tolerance(self, h: float, slopes: Floats, values: Floats) -> Floats:
         """Return by how much plain differences of such values may be others: round-off, and 1e-9 of the largest."""
-        known = np.array([[b.eps, b.largest, b.rowmax.max(), b.size.max()] for b in map(self.block, self.blocks)])
-        (eps, rows, z, size), largest = known.max(axis=0), np.abs(slopes).max(where=np.isfinite(slopes), initial=0.0)
-        steepest = largest / max(size, EPS)  # of a pre-activation, whose rounding counts too
+        blocks, f = list(map(self.block, self.blocks)), self.objective.f
+        eps, rows = np.max([(b.eps, b.largest) for b in blocks], axis=0)
+        largest = np.abs(slopes).max(where=np.isfinite(slopes), initial=0.0)
         values = np.where(np.isfinite(values), np.maximum(rows, values), rows)
-        return np.asarray(64 * eps * (values + z * steepest) / h + 1e-9 * largest)
+        moved = np.max(sum(_moved_by_rounding(b, h) for b in blocks)) / len(f.x)
+        return np.asarray((64 * eps * values + moved) / h + 1e-9 * largest)
 
     def gather(self) -> None:
         """Write to the result what is not a view of it."""
