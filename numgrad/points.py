@@ -6,6 +6,7 @@ reads that array sees every step) or a *private* float64 copy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import suppress
 from itertools import repeat
@@ -21,9 +22,16 @@ __all__: list[str] = []  # nothing here is public
 # Compared by `is` first, which takes less time than `==`. Native float64 arrays nearly always have this very object.
 FLOAT64 = np.dtype(np.float64)
 EPS = float(np.finfo(np.float64).eps)
+SINGLE = float(np.finfo(np.float32).eps)
 # Elements up to which bytes are compared, in a fifth of the time; and those compared at a time, so that no temporary
 # grows with x. Fixed by test_warm_calls_allocate_the_result_and_one_copy_of_x in tests/test_gradient.py.
 _FEW, _BLOCK = 512, 8192
+# Binary digits of float32, and those that a count or a simple fraction has at most.
+# Fixed by test_steps_of_f_are_not_taken_for_float32 in tests/test_gradient.py.
+_SINGLE, _SIMPLE = 24, 16
+# Part of a unit of float32 by which a change of f may be off that is so many units. One of float64 is by chance once in
+# 500 times, and f is asked once more. Fixed by the former.
+_OFF = 1e-3
 # Part of 1 + |x| by which memory is displaced to see whether f reads it: far beyond round-off, and still near x.
 # Fixed by the tests of tests/test_other_memory.py.
 SHARE = 1e-3
@@ -260,6 +268,22 @@ def check_separate(f: Any, x: NDArray[Any], alone: Any, values: Callable[[NDArra
 def resolution(x: NDArray[Any]) -> float:
     """Return the relative spacing (machine epsilon) of the numbers that `x` can store, float64 for integers."""
     return EPS if x.dtype is FLOAT64 or x.dtype.kind not in "fc" else float(np.finfo(x.dtype).eps)
+
+
+def is_single(value: float, change: float = 0.0) -> bool:
+    """Tell whether a value has no more binary digits than float32, and a change is some units of its last ones."""
+    whole = math.frexp(value)[0] * 2.0**_SINGLE
+    # Of a value, or of one next to it, of half the unit; the distance of points as they are stored puts it off.
+    return whole.is_integer() and (not change or (4.0 * whole * (change / value) + _OFF) % 1.0 < 2.0 * _OFF)
+
+
+def are_single(values: NDArray[np.float64]) -> bool:
+    """Tell whether finite values have the digits of float32, and not all fewer, as counts and simple fractions have.
+
+    A value of f that does not round to float32 inside looks so once in 2**29 times, if it is no constant.
+    """
+    wholes, simple = (np.frexp(values)[0] * 2.0**digits for digits in (_SINGLE, _SIMPLE))
+    return bool((wholes == np.rint(wholes)).all() and (simple != np.rint(simple)).any() and np.isfinite(values).all())
 
 
 def is_narrow(x: NDArray[Any]) -> bool:
