@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -17,7 +18,7 @@ from .loops import RESPONDED, Floats, make_complex_step, make_directions
 from .magnitudes import SMALL, lengthen, of_few_digits, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, SINGLE, batch_of, check_argument_is_all, is_single, read_only, scales, smallest
+from .points import EPS, SINGLE, batch_of, check_argument_is_all, read_only, scales, seems_single, smallest
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, central_rule, is_one, limits, rule_at, sum_of_values
 
 __all__ = ["numerical_gradient"]
@@ -267,23 +268,17 @@ def by_automatic_steps(
         small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen])
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
-        if value and eps == EPS and len(out) and _is_single_inside(objective, at, plan, options, value, out):
-            out.fill(math.nan)
-            return by_automatic_steps(objective, at, plan, options, how, out, (value, SINGLE))
-        if len(small):
+        rounds = eps == EPS and seems_single(plan, value, out) and driver.is_perturbed(objective)
+        rounds = rounds and driver.is_single_inside(point, value, partial(values_near, objective, at), options)
+        if len(small) and not rounds:
             _lengthen(objective, at, plan, chosen, (scheme, bounds, workers), out, (value, eps))
-    except BaseException:
-        out[small] = math.nan  # nobody has looked whether they are good enough
+    except BaseException:  # nobody has looked whether they are good enough
+        out[... if eps == EPS and seems_single(plan, value, out) else small] = math.nan
         raise
+    if rounds:
+        out.fill(math.nan)
+        return by_automatic_steps(objective, at, plan, options, how, out, (value, SINGLE))
     return flags
-
-
-def _is_single_inside(objective: Any, at: Any, plan: Any, options: Any, value: float, out: Floats) -> bool:
-    """Tell whether f rounds to float32 inside: f(x), its change by the first coordinate, and where all move show it."""
-    *_, index, denominators, _ = plan[0].data
-    change = out.item(0) * plan[1].lengths.item(0) * denominators.item(index.item(0))
-    is_likely = is_single(value, change) and driver.is_perturbed(objective)
-    return is_likely and driver.is_single_inside(at[0], value, lambda moves: values_near(objective, at, moves), options)
 
 
 def _lengthen(

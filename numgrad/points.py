@@ -29,8 +29,8 @@ _FEW, _BLOCK = 512, 8192
 # Binary digits of float32, and those that a count or a simple fraction has at most.
 # Fixed by test_steps_of_f_are_not_taken_for_float32 in tests/test_gradient.py.
 _SINGLE, _SIMPLE = 24, 16
-# Part of a unit of float32 by which a change of f may be off that is so many units. One of float64 is by chance once in
-# 500 times, and f is asked once more. Fixed by the former.
+# Part of half a unit of float32 by which a change of f may be off, since the steps are not quite those to the points as
+# they are stored. One of float64 is so by chance once in 500 times. Fixed by the former.
 _OFF = 1e-3
 # Part of 1 + |x| by which memory is displaced to see whether f reads it: far beyond round-off, and still near x.
 # Fixed by the tests of tests/test_other_memory.py.
@@ -270,11 +270,22 @@ def resolution(x: NDArray[Any]) -> float:
     return EPS if x.dtype is FLOAT64 or x.dtype.kind not in "fc" else float(np.finfo(x.dtype).eps)
 
 
-def is_single(value: float, change: float = 0.0) -> bool:
-    """Tell whether a value has no more binary digits than float32, and a change is some units of its last ones."""
-    whole = math.frexp(value)[0] * 2.0**_SINGLE
-    # Of a value, or of one next to it, of half the unit; the distance of points as they are stored puts it off.
-    return whole.is_integer() and (not change or (4.0 * whole * (change / value) + _OFF) % 1.0 < 2.0 * _OFF)
+def is_single(number: float) -> bool:
+    """Tell whether a number has no more binary digits than float32."""
+    return (math.frexp(number)[0] * 2.0**_SINGLE).is_integer()
+
+
+def seems_single(plan: Any, value: float, out: NDArray[np.float64]) -> bool:
+    """Tell whether f(x) and its change by the first coordinate of a plan have the digits of float32.
+
+    The change, which the derivatives `out` tell, is then some units of the last digit, or half ones.
+    """
+    if not (value and is_single(value) and len(out)):
+        return False
+    *_, index, denominators, _ = plan[0].data
+    change = out.item(0) * plan[1].lengths.item(0) * denominators.item(index.item(0))
+    halves: float = change / value * math.frexp(value)[0] * 2.0 ** (_SINGLE + 1)
+    return (halves + _OFF) % 1.0 < 2.0 * _OFF  # False for NaN
 
 
 def are_single(values: NDArray[np.float64]) -> bool:

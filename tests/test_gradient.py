@@ -1096,6 +1096,23 @@ def test_an_automatic_step_allows_for_float32_inside_of_f(scheme, options):
         assert second == pytest.approx(-np.sin(t), abs=5e-2)
 
 
+@pytest.mark.parametrize("last", [4, 9])
+def test_what_was_broken_off_has_no_step_for_float64_where_f_has_float32_inside(last):
+    calls, x, out = [], np.array([2.0, 3.0]), np.empty(2)
+
+    def f(x):
+        calls.append(1)
+        if len(calls) == last:
+            raise KeyboardInterrupt
+        return float(in_float32(x))
+
+    with pytest.raises(KeyboardInterrupt):
+        numerical_gradient(f, x, "auto", out=out)
+    assert np.isnan(out).sum() == 1 + (last == 4)  # the first sweep is 2 to 5, the look 6, the second one 7 to 10
+    whole = numerical_gradient(lambda x: float(in_float32(x)), x, "auto")
+    assert np.array_equal(numerical_gradient(f, x, "auto", out=out, resume=True), whole)
+
+
 def test_steps_of_f_are_not_taken_for_float32():
     x = np.array([3.0, -0.25])
     for f in (np.floor, np.sign, lambda x: np.round(64.0 * x) / 64.0, lambda x: 1000.0 * (x > 2.9999)):
