@@ -262,7 +262,7 @@ class _Elementwise:
         See `_look_again` for automatic steps.
         """
         is_auto, terms = isinstance(h, str), self._by(plan)
-        is_likely = is_auto and self.eps == EPS and all(map(is_single, terms.values.reshape(-1).tolist()))
+        is_likely = is_auto and self.eps == EPS and all(map(is_single, terms.values.flat))
         if is_likely and driver.is_single_inside(self.x, terms.values, self.values_at, (None, self.bounds, None)):
             self.eps = SINGLE
         if is_auto and self.eps > EPS:  # once more, since what is returned has fewer digits
