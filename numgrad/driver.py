@@ -20,7 +20,7 @@ from .arguments import KNOWN_COMPILED, describe, is_compiled, needed, real_numbe
 from .bounds import Bounds, limits
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, resolution, scales
+from .points import EPS, SINGLE, are_single, is_narrow, resolution, scales, where_defined
 from .processes import Engine, distribute, joblib_engine
 from .threads import MOST_WORKERS, Report, Sweep, Throughput, available_cores
 
@@ -37,6 +37,9 @@ _LONG = 10**4
 _LINES = 1e-5, 3e-7
 # Relative difference of the two from which on f is not analytic, if both lines tell the same.
 _ALIKE = 1e-6
+# Relative to x, or to 1 where that is more: how far f is asked for float32 inside, the central step for that.
+# Fixed by test_an_automatic_step_allows_for_float32_inside_of_f in tests/test_gradient.py.
+_NEAR = SINGLE ** (1 / 3)
 _analytic = set["ref[Any]"]()  # functions that have shown it
 
 Function: TypeAlias = "Callable[..., Any]"
@@ -249,6 +252,33 @@ def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[
     return real_number(returned), max(EPS, resolution(np.asarray(returned)))
 
 
+def is_single_inside(x: Any, value: Any, values: Callable[[Floats], Floats], options: tuple[Any, Any, Any]) -> bool:
+    """Tell whether f rounds to float32 inside, though what it returns is float64.
+
+    One `value` more tells it, from where all coordinates at the array `x`, or the chosen ones, have moved within the
+    bounds; ``values(moves)`` returns a row for each of moves, the `options` are scheme, bounds and coordinates. Small
+    coordinates move farther, since terms that cancel next to 0 leave few digits too.
+    """
+    _, bounds, chosen = options
+    flat, step = _random_line(x, chosen)
+    with np.errstate(all="ignore"):  # next to the largest number
+        move = _within(flat + _NEAR * step / np.fmin(scales(x), 1.0), x, bounds) - flat
+    near = where_defined(lambda: values(move[np.newaxis]))
+    return near is not None and not is_narrow(x) and are_single(near) and bool((near != value).any())
+
+
+def _random_line(x: NDArray[Any], chosen: Any) -> tuple[Floats, Floats]:
+    """Return the flat point and a move of all its coordinates, or of the chosen ones, by half of each size or more."""
+    flat = x.view(np.ndarray).reshape(-1).astype(np.float64)
+    step, own = np.zeros(flat.size), np.arange(flat.size) if chosen is None else chosen
+    step[own] = scales(flat)[own] * np.random.default_rng(0).uniform(0.5, 1.0, len(own)) * (-1.0) ** np.arange(len(own))
+    return flat, step
+
+
+def _within(flat: Floats, x: NDArray[Any], bounds: Bounds | None) -> Floats:
+    return flat if bounds is None else np.clip(flat, *limits(x, bounds))
+
+
 def warn_of_digits(value: float, eps: float, h: Any, gradient: Floats) -> None:
     """Warn if one step h leaves fewer than three digits of the largest element of a derivative of such values of f."""
     if eps <= EPS or not isinstance(h, Real):
@@ -342,16 +372,12 @@ def check_analytic(
 
 def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bounds: Bounds | None) -> bool:
     """Tell whether f has shown on a random line that it is analytic; ValueError if it has shown that it is not."""
-    flat = x.view(np.ndarray).reshape(-1).astype(np.float64)
-    step, own = np.zeros(flat.size), np.arange(flat.size) if chosen is None else chosen
-    step[own] = scales(flat)[own] * np.random.default_rng(0).uniform(0.5, 1.0, len(own)) * (-1.0) ** np.arange(len(own))
+    flat, step = _random_line(x, chosen)
     found = []
     for length in _LINES:
         tiny = 1e-15 / length
         with np.errstate(all="ignore"):  # next to the largest number
-            ends = [flat + length * step, flat - length * step]
-            if bounds is not None:
-                ends = [np.clip(end, *limits(x, bounds)) for end in ends]
+            ends = [_within(end, x, bounds) for end in (flat + length * step, flat - length * step)]
             points = [*ends, flat + 1j * tiny * (ends[0] - ends[1])]
         try:
             above, below, aside = (

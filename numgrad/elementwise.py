@@ -15,7 +15,18 @@ from .containers import in_order
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .magnitudes import LONG, SMALL, least_magnitude, lengthen, of_few_digits, rounding_near
 from .objectives.vectors import imaginary_parts
-from .points import EPS, LOSS_EPS, check_argument_is_all, depends_on, is_narrow, private_copy, resolution, smallest
+from .points import (
+    EPS,
+    LOSS_EPS,
+    SINGLE,
+    check_argument_is_all,
+    depends_on,
+    is_narrow,
+    is_single,
+    private_copy,
+    resolution,
+    smallest,
+)
 from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at
 
 __all__ = ["numerical_diff"]
@@ -69,8 +80,9 @@ def numerical_diff(
         Step, in the unit of x, as for `numerical_gradient`. For a higher `order` the default stands for 'auto', since
         1e-4 would leave little but round-off of a third derivative; that takes ``eps**(1 / (accuracy + order))`` of
         each magnitude for a scheme of that order of accuracy, with the eps of what `f` returns; `f` is evaluated again
-        if that is found to have fewer digits than float64. Automatic steps of elements below 0.1 grow, as for
-        `numerical_gradient`; seven evaluations more show the rounding of f there. A step that is passed is taken.
+        if that is found to have the digits of float32 or fewer, whatever its type. Automatic steps of elements below
+        0.1 grow, as for `numerical_gradient`; seven evaluations more show the rounding of f there. A step that is
+        passed is taken.
     args : tuple, optional
         Further arguments of `f`.
     order : int, default 1
@@ -250,6 +262,9 @@ class _Elementwise:
         See `_look_again` for automatic steps.
         """
         is_auto, terms = isinstance(h, str), self._by(plan)
+        is_likely = is_auto and self.eps == EPS and all(map(is_single, terms.values.flat))
+        if is_likely and driver.is_single_inside(self.x, terms.values, self.values_at, (None, self.bounds, None)):
+            self.eps = SINGLE
         if is_auto and self.eps > EPS:  # once more, since what is returned has fewer digits
             plan = self._plan(h, self.eps)
             terms = self._by(plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -17,7 +18,7 @@ from .loops import RESPONDED, Floats, make_complex_step, make_directions
 from .magnitudes import SMALL, lengthen, of_few_digits, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, batch_of, check_argument_is_all, read_only, scales, smallest
+from .points import EPS, SINGLE, batch_of, check_argument_is_all, read_only, scales, seems_single, smallest
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, central_rule, is_one, limits, rule_at, sum_of_values
 
 __all__ = ["numerical_gradient"]
@@ -89,6 +90,8 @@ def numerical_gradient(
         fewer than four digits of the derivative by a coordinate below 0.1, it takes longer steps, up to that of the
         magnitude 1, until two results agree: four evaluations more as a rule; f may raise there. Where a step is below
         1e6 eps, six evaluations along a line show what is rounded inside an f that is small since terms cancel.
+        Where what a Python f returns has the digits of float32, and so have its changes, one evaluation tells whether
+        it computes in float32 inside; all derivatives are then taken again, by steps for that.
         With an array or 'auto' the divisor is the distance of the points as they are stored. For arrays in a container,
         one for all of them, or a dict with one for each: ``{"W": 1e-4, "layers[0]": 1e-3}``; so are `bounds`.
     args : tuple, optional
@@ -257,20 +260,24 @@ def by_automatic_steps(
     if plan[0].make is not make_directions or not point.size:
         return differentiate(objective, point, args, plan, out, workers, progress)
     value, eps = known or driver.eps_of_values(objective, point, args)
-    plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
-    plan, plain = plan if value != value else with_value(plan, value), np.asarray(point)
-    # The smallest one first, which takes less time than to ask each chosen coordinate.
-    small = ALL_COORDINATES  # at hand: to make an empty array takes 0.15 us, of 11 at two coordinates
+    plan = with_value(plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps), value)
+    # The smallest one first, which takes less time than to ask each chosen coordinate. An empty array is at hand: to
+    # make one takes 0.15 us, of 11 at two coordinates.
+    small, plain = ALL_COORDINATES, np.asarray(point)
     if smallest(np.abs(plain)) < SMALL and driver.is_perturbed(objective):
         small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen])
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
-        if len(small):
-            alone = scheme, bounds, 1 if callable(workers) else workers
-            _lengthen(objective, at, plan, chosen, alone, out, (value, eps))
-    except BaseException:
-        out[small] = math.nan  # nobody has looked whether they are good enough
+        rounds = eps == EPS and seems_single(plan, value, out) and driver.is_perturbed(objective)
+        rounds = rounds and driver.is_single_inside(point, value, partial(values_near, objective, at), options)
+        if len(small) and not rounds:
+            _lengthen(objective, at, plan, chosen, (scheme, bounds, workers), out, (value, eps))
+    except BaseException:  # nobody has looked whether they are good enough
+        out[... if eps == EPS and seems_single(plan, value, out) else small] = math.nan
         raise
+    if rounds:
+        out.fill(math.nan)
+        return by_automatic_steps(objective, at, plan, options, how, out, (value, SINGLE))
     return flags
 
 
@@ -287,7 +294,7 @@ def _lengthen(
         found, each, rows = np.full((3, len(out)), math.nan), np.ones(point.size), np.empty(missing.sum())
         each[places] = longer
         plan = with_value(rule_at(point, each.reshape(plain.shape), scheme, bounds, places[missing], eps), value)
-        differentiate(objective, point, args, plan, rows, workers)
+        differentiate(objective, point, args, plan, rows, 1 if callable(workers) else workers)
         found[:, missing] = rows, noise * plan[0].amplification() / np.abs(plan[1].lengths), np.abs(plan[1].lengths)
         return found[0], found[1], found[2]
 
@@ -297,9 +304,8 @@ def _lengthen(
 
 def with_value(plan: Any, value: float) -> Any:
     """Return a plan whose rule needs f(x) with that, if it is known."""
-    rule, where = plan
-    if rule.needs_value and value == value:
-        return rule._replace(data=(value, *rule.data[1:]), needs_value=False), where
+    if plan[0].needs_value and value == value:
+        plan = plan[0]._replace(data=(value, *plan[0].data[1:]), needs_value=False), plan[1]
     return plan
 
 
@@ -327,6 +333,7 @@ def _of_several(f: Any, x: Any, points_axis: int | None, resume: bool, options: 
     """Return gradients at several points, the rest of a gradient, or those of the arrays of a container."""
     if resume and options["out"] is None:
         raise ValueError("resume=True goes on with what is in out; pass the array of the gradient that was broken off")
+    driver.check_progress(options["progress"])
     if points_axis is not None:
         return _at_points(f, x, points_axis, resume, options)
     if resume:
@@ -350,7 +357,6 @@ def _resumed(f: Any, x: Any, options: dict[str, Any]) -> NDArray[np.float64]:
         if report is not None:
             report(done)
 
-    driver.check_progress(progress)
     with driver.reporting(progress, len(left)) as report:
         try:
             numerical_gradient(f, x, out=found, coordinates=chosen[left], progress=keep, **options)
@@ -403,7 +409,6 @@ def of_each_array(
     with driver.reporting(progress, len(chosen)) as report:
         whole.each(f, args, work)
     order = np.argsort(np.concatenate(places))
-
     return found, lambda parts: whole.like(parts) if coordinates is None else joined(parts)[order]
 
 
@@ -413,12 +418,9 @@ def _at_points(f: Any, x: Any, axis: Any, resume: bool, options: dict[str, Any])
     if options["coordinates"] is not None:
         raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
     points, axis, own = as_points(x, axis, options["h"], options["bounds"])
-    driver.check_progress(progress)
     result: NDArray[np.float64] = arguments.result_buffer(out, np.shape(x), x, args, f=f)
     rows = np.moveaxis(result.view(np.ndarray), axis, 0)
-    if not resume:
-        rows[...] = math.nan
-    left = np.flatnonzero(np.isnan(rows).reshape(len(rows), -1).any(axis=1)) if points.size else np.arange(0)
+    left = np.flatnonzero(np.isnan(rows).any(axis=tuple(range(1, rows.ndim))) | (not resume))
     found = np.full((len(left), *points.shape[1:]), math.nan)
     try:
         _write_at_points(f, x, points[left], found, options, progress, map(own, left))
@@ -439,25 +441,23 @@ def _write_at_points(
     objective.place(x, args)  # refuses what f would not see change
     workers = driver.as_workers(workers, objective)
     is_batch, is_python = isinstance(objective, VectorizedObjective), isinstance(objective, PythonObjective)
-    if len(points) and is_python and (is_batch or options["scheme"] == "complex"):
-        point = batch_of(points[0]) if is_batch else points[0].astype(np.complex128)
-        check_argument_is_all(f, x, lambda: f(point.copy(), *args))
     if not points.size:
         return
+    if is_python and (is_batch or options["scheme"] == "complex"):
+        point = batch_of(points[0]) if is_batch else points[0].astype(np.complex128)
+        check_argument_is_all(f, x, lambda: f(point.copy(), *args))
     is_default = is_one(h) and options["scheme"] == "central" and options["bounds"] is None
     with driver.reporting(progress, points.size) as report:
         if not is_default or not (objective.has_descent or is_python):
             for k, point in enumerate(points):
-                found[k] = numerical_gradient(f, point, **options | next(own))
-                if report is not None:
-                    report((k + 1) * point.size)
+                shown = driver.after(report, k * point.size)
+                found[k] = numerical_gradient(f, point, progress=shown, **options | next(own))
             flags = RESPONDED if found.any() else 0
         elif is_batch:
-            rows = found.reshape(len(found), -1)
-            flags = in_batches(objective, points, args, arguments.positive_step(h), rows, report)
+            step, rows = arguments.positive_step(h), found.reshape(len(found), -1)
+            flags = in_batches(objective, points, args, step, rows, report)
         else:
             place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
             flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, driver.after(report, 0))
     driver.warn_of_seen(objective, points[0], args, h, found)
-    if flags != RESPONDED:
-        driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found), points)
+    driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found), points)

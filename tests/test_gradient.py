@@ -1078,6 +1078,51 @@ def test_an_automatic_step_of_a_descent_and_of_batches_allows_for_the_digits_of_
     assert gradient == pytest.approx(np.array([2.0, 4.0]), abs=2e-2)
 
 
+@pytest.mark.parametrize("scheme", ["central", "forward", "backward", "central4", "central6"])
+@pytest.mark.parametrize("options", [{}, {"bounds": (0.0, 9.0)}, {"coordinates": [1, 0]}, {"workers": map}])
+def test_an_automatic_step_allows_for_float32_inside_of_f(scheme, options):
+    x, exact = np.array([2.0, 3.0]), np.array([2.0, 4.0])
+    chosen = options.get("coordinates", [0, 1])
+    found = numerical_gradient(lambda x: float(in_float32(x)), x, "auto", scheme=scheme, **options)
+    assert np.array_equal(found, numerical_gradient(in_float32, x, "auto", scheme=scheme, **options))
+    assert found == pytest.approx(exact[chosen], abs=0.5)  # round-off by the steps for float64 is 5 to 4e3
+
+    def sine(t):
+        return np.sin(np.asarray(t).astype(np.float32)).astype(np.float64)
+
+    for t in (1.0, np.linspace(0.3, 2.0, 5)):
+        assert numerical_diff(sine, t, "auto", scheme=scheme) == pytest.approx(np.cos(t), abs=1e-3)
+        second = numerical_diff(sine, t, scheme=scheme, order=2)
+        assert second == pytest.approx(-np.sin(t), abs=5e-2)
+
+
+@pytest.mark.parametrize("last", [4, 9])
+def test_what_was_broken_off_has_no_step_for_float64_where_f_has_float32_inside(last):
+    calls, x, out = [], np.array([2.0, 3.0]), np.empty(2)
+
+    def f(x):
+        calls.append(1)
+        if len(calls) == last:
+            raise KeyboardInterrupt
+        return float(in_float32(x))
+
+    with pytest.raises(KeyboardInterrupt):
+        numerical_gradient(f, x, "auto", out=out)
+    assert np.isnan(out).sum() == 1 + (last == 4)  # the first sweep is 2 to 5, the look 6, the second one 7 to 10
+    whole = numerical_gradient(lambda x: float(in_float32(x)), x, "auto")
+    assert np.array_equal(numerical_gradient(f, x, "auto", out=out, resume=True), whole)
+
+
+def test_steps_of_f_are_not_taken_for_float32():
+    x = np.array([3.0, -0.25])
+    for f in (np.floor, np.sign, lambda x: np.round(64.0 * x) / 64.0, lambda x: 1000.0 * (x > 2.9999)):
+        assert not numerical_gradient(lambda x, f=f: float(f(x).sum()), x + 1e-3, "auto").any()
+    calls = []
+    for f in (lambda x: x @ x, lambda x: x.sum(), lambda x: x.prod(), lambda x: 2.0):
+        numerical_gradient(lambda x, f=f: calls.append(1) or float(f(x)), x, "auto")
+    assert len(calls) == 4 * 5 + 1  # a constant is asked for once more
+
+
 @pytest.mark.parametrize("run", [numerical_gradient, gradient_descent])
 def test_few_digits_of_f_are_warned_of_once(run):
     with pytest.warns(RuntimeWarning, match=r"about 1 digits of the gradient are right: f returns float32") as caught:
