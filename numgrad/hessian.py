@@ -14,6 +14,7 @@ from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, both_with_labels, is_container, is_labelled
 from .curvature import SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes, steps_at, warn_of
+from .digits import see_digits, see_noise, warn_of_rounding
 from .driver import Progress, Workers
 from .gradient import noise_at, takes_containers
 from .loops import Floats
@@ -359,12 +360,13 @@ def _from_values(
         if pattern is None:
             matrix[np.diag_indices(n)] = diagonal
             matrix[pairs] = matrix.T[pairs] = mixed
-    problem.see_digits(found)
-    problem.warn_of_rounding(diagonal, mixed)
+    see_digits(problem, found)
     if pattern is None:
-        return hessian
-    problem.check(found, pairs)
-    return symmetric_matrix(diagonal, mixed, pairs)
+        see_noise(problem, matrix)
+    else:
+        problem.check(found, pairs)
+    warn_of_rounding(problem, diagonal, mixed)
+    return hessian if pattern is None else symmetric_matrix(diagonal, mixed, pairs)
 
 
 def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options: dict[str, Any]) -> Any:
