@@ -13,9 +13,9 @@ from . import driver
 from .bounds import Bounds, limits, storable
 from .digits import see_noise, shown_rounding, warn_of_rounding
 from .driver import Progress, Workers, differentiate
-from .gradient import noise_at, numerical_gradient, values_near
+from .gradient import noise_at, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
-from .magnitudes import SMALL, enough, least_magnitude, lengthen
+from .magnitudes import SMALL, enough, lengthen
 from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
 from .verification import check_pairs
@@ -25,8 +25,6 @@ __all__: list[str] = []  # nothing here is public
 # By which a longer step is made shorter, to see whether f bends within it.
 # Fixed by test_a_hessian_next_to_a_bound_where_f_is_a_root in tests/test_magnitudes.py.
 _SHORTER = 16.0
-# Unit of x: the step of gradients that an objective gives by its own way.
-STEP = 1e-4
 # Relative to the step of a second derivative in one variable: that of a Hessian from values. The 8 values of a mixed
 # derivative have 1.6 times the round-off of f, where four would have 0.5; twice the step makes up for it.
 # Fixed by test_hessian_error in benchmarks/bench_hessian.py.
@@ -227,23 +225,6 @@ class SecondDifferences:
 def mixed_of(found: Floats, n: int, pairs: tuple[Indices, Indices]) -> Floats:
     """Return twice the mixed differences of the pairs, by polarisation: what is left of that along both."""
     return found[n:] - found[pairs[0]] - found[pairs[1]]
-
-
-def is_cheap(f: Any) -> bool:
-    """Tell whether the gradient of f takes far less than 2n evaluations: an objective that the package has made."""
-    return hasattr(f.__class__, "_as_objective")
-
-
-def noise_of_slopes(f: Any, x: Any, args: tuple[Any, ...]) -> float:
-    """Return by how much the rounding of f puts off its gradient by its step; 0 where no coordinate is small."""
-    objective = driver.as_objective(f, args)
-    point, _ = objective.place(x, args)
-    return EPS * abs(objective.value(point, args)) / STEP if least_magnitude(point.view(np.ndarray)) < SMALL else 0.0
-
-
-def slopes(f: Any, workers: Workers, x: NDArray[Any], *args: Any) -> Floats:
-    """Return the gradient of f by the default step."""
-    return numerical_gradient(f, x, STEP, args=args, workers=workers)  # type: ignore[no-any-return]
 
 
 def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Workers, progress: Progress) -> Any:

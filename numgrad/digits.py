@@ -17,6 +17,8 @@ __all__: list[str] = []  # nothing here is public
 
 # Part of the largest derivative from which on the rounding of f is worth a warning, as for gradients.
 FEW_DIGITS = 1e-3
+# Relative spacing of the numbers of float32, and binary digits of those of float16.
+FLOAT32_EPS, _HALF = float(np.finfo(np.float32).eps), 11
 # Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
 # a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
 _FAINT = 1 / 32
@@ -33,16 +35,19 @@ _LINES = 2
 # Roundings of f that a second difference is at most which shows that f has its digits: a mixed one has twelve.
 # Fixed by test_evaluations_are_counted_exactly in tests/test_hessian.py.
 _ROUNDED = 64.0
+# Elements of a Hessian that are to be so small: one may be so by chance, where f rounds to a coarse unit.
+# Fixed by the former, and by test_noise_in_few_coordinates_is_warned_of in tests/test_digits.py.
+_EXACT = 4
 # Times that what second differences do not explain, a sample of noise, may be smaller than the noise.
 # Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
 _SMALLER = 4.0
 
 
 def is_of_float32(values: NDArray[Any]) -> bool:
-    """Tell whether finite numbers have the digits of float32, and not all of them those of float16."""
+    """Tell whether all finite numbers have the digits of float32, and not all those of float16."""
     numbers = values[np.isfinite(values)]
     with np.errstate(all="ignore"):
-        halves = np.ldexp(np.frexp(numbers)[0], 11)
+        halves = np.ldexp(np.frexp(numbers)[0], _HALF)
         return bool((numbers.astype(np.float32) == numbers).all() and (halves != np.rint(halves)).any())
 
 
@@ -73,7 +78,7 @@ def see_noise(problem: Any, hessian: Any, terms: int = 1) -> bool:
     """Take for the rounding of f, or of one of its terms, its noise next to x, if a Hessian shows that, and tell so.
 
     It shows noise where the second difference along a random line is not what it tells of that, by more than truncation
-    by an automatic step is. Where one of its elements is next to nothing, f has its digits, and no line is needed.
+    by an automatic step is. Where some of its elements are next to nothing, f has its digits: no line then.
     """
     size, steps = problem.plain.size, problem.steps
     if not (size and isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf):
@@ -82,7 +87,7 @@ def see_noise(problem: Any, hessian: Any, terms: int = 1) -> bool:
     with np.errstate(all="ignore"):
         if isinstance(hessian, np.ndarray):
             small = np.abs(hessian) * steps * steps[:, np.newaxis]
-            if ((small > 0.0) & (small <= least)).any():
+            if np.count_nonzero((small > 0.0) & (small <= least)) >= _EXACT:
                 return False
         rng = np.random.default_rng(0)
         parts = rng.uniform(0.5, 1.0, size) * (rng.choice([-1.0, 1.0], size) if is_inside else 1.0)
@@ -124,6 +129,22 @@ def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
         if isinstance(problem.h, str)
         else "pass h='auto'",
     )
+
+
+def warn_of_product(problem: Any, largest: float, square: float) -> None:
+    """Warn if the noise of f next to x leaves few digits of the largest element of a product, by a squared step."""
+    error = (where_defined(problem.shown_rounding) or 0.0) / square
+    if FEW_DIGITS * largest < error < math.inf:
+        sizes, cure = (error, largest), "pass longer steps h, or a gradient"
+        warn_of_few("product", "the rounding of f, eps |f| / h**2 =", sizes, cure)
+
+
+def warn_of_halves(apart: Any, hessian: Any) -> None:
+    """Warn if the derivatives of a gradient are so far `apart` from those across the diagonal that digits are few."""
+    error, largest = float(abs(apart).max()), float(abs(hessian).max())
+    if FEW_DIGITS * largest < error < math.inf:
+        rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
+        warn_of_few("Hessian", rounding, (error, largest), "compute it in float64, check it, or pass longer steps h")
 
 
 def warn_of_few(what: str, rounding: str, sizes: tuple[float, float], cure: str) -> None:

@@ -12,10 +12,11 @@ from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
 from .bounds import Bounds, ends_of_lines, limits, storable
 from .containers import is_labelled, with_labels
+from .digits import FLOAT32_EPS, is_of_float32
 from .driver import Progress, Workers
 from .gradient import takes_containers
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_central, make_complex_step
-from .magnitudes import SMALL, enough, least_magnitude, lengthen, rounding_near
+from .magnitudes import MOST_SHARE, SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
 from .points import EPS, is_narrow, is_plain, resolution, scales, where_defined
@@ -34,13 +35,9 @@ _LONGEST = 1e300
 # more than a thousandth: that of float16 loses 0.5 to 2% itself. Fixed by
 # test_automatic_steps_of_directions_are_not_warned_of in tests/test_sparsity.py.
 _NEAR_BEST = 0.25
-# Part of a derivative that the rounding of narrow points is taken for, where a longer step is judged by a shorter one:
-# with the 16 roundings by which two may differ, and twice that, it stays below the whole.
-# Fixed by test_points_of_few_digits_and_several_magnitudes in tests/test_magnitudes.py.
-MOST_SHARE = 1 / 2048
-# The same for float64 points and a scheme of order 1, whose steps are so short that the rounding of x + t v shows in a
-# derivative: more takes steps too long where f changes over the length of a tiny coordinate. Fixed by
-# test_one_sided_differences_along_lines_of_several_magnitudes in tests/test_magnitudes.py.
+# The same as `MOST_SHARE`, for float64 points and a scheme of order 1, whose steps are so short that the rounding of
+# x + t v shows in a derivative: more takes steps too long where f changes over the length of a tiny coordinate.
+# Fixed by test_one_sided_differences_along_lines_of_several_magnitudes in tests/test_magnitudes.py.
 _ONE_SIDED_SHARE = 2e-6
 
 
@@ -125,8 +122,21 @@ class Problem:
             raise TypeError(
                 "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
             )
-        if isinstance(self.h, str) and self.eps != EPS:
-            self.plan = self.plan_of(None)
+        if isinstance(self.h, str) and not self.is_complex:
+            self.eps = max(self.eps, self._spacing_inside())
+            self.plan = self.plan if self.eps == EPS else self.plan_of(None)
+
+    def _spacing_inside(self) -> float:
+        """Return the relative spacing to which f seems to round before it returns float64: that of float32, or EPS."""
+        if self.eps != EPS or not is_of_float32(floats(self.base)):
+            return EPS
+        # As far as a magnitude of 1 asks: where terms cancel in f, it has more digits there.
+        plain, workers, self.workers = np.asarray(self.point), self.workers, 1
+        move = np.abs(self.plan[1].lengths) * np.random.default_rng(0).uniform(0.5, 1.0, plain.size)
+        near = where_defined(lambda: self.moved(self.inside(move / np.minimum(scales(plain), 1.0))))
+        self.workers = workers
+        is_rounded = near is not None and (near != self.base.reshape(-1)).any() and is_of_float32(floats(near))
+        return FLOAT32_EPS if is_rounded else EPS
 
     def plan_of(self, chosen: Indices | None) -> tuple[Rule, Any]:
         """Return the plan of some coordinates, or of all."""
