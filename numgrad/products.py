@@ -85,18 +85,20 @@ class Product:
         point, _ = self.objective.place(x, args)
         own, whole = np.arange(x.size) if chosen is None else chosen, np.zeros(x.size)
         h = np.fmax(steps, math.ulp(0.0))  # a step that is lost makes NaN
-        few, rest = np.split(own, [_SEEN if chosen is None and not is_narrow(point) else 0])
+        count = _SEEN if chosen is None and not is_narrow(point) else 0
+        few, rest = own[:count], own[count:]
         if len(few):
             whole[few] = self._few_slopes(h[few], few, point, args)
-        found, plan = np.empty(len(rest)), schemes.rule_at(point, h.reshape(x.shape), "central", None, rest)
-        driver.differentiate(self.objective, point, args, plan, found, self.workers)
-        whole[rest] = found
+        if len(rest):
+            found, plan = np.empty(len(rest)), schemes.rule_at(point, h.reshape(x.shape), "central", None, rest)
+            driver.differentiate(self.objective, point, args, plan, found, self.workers)
+            whole[rest] = found
         return whole.reshape(x.shape)
 
     def _few_slopes(self, h: Floats, few: NDArray[np.intp], point: NDArray[Any], args: tuple[Any, ...]) -> Floats:
         """Return the gradient by a few coordinates, and keep the sums of f on both sides of each."""
         values, rule = np.empty((2, len(few))), schemes.sum_of_values(1.0)
-        where = Directions(np.arange(values.size + 1), np.tile(few, 2), np.concatenate([h, -h]))
+        where = Directions(np.arange(values.size + 1), np.concatenate([few, few]), np.concatenate([h, -h]))
         driver.differentiate(self.objective, point, args, (rule, where), values.reshape(-1), self.workers)
         self.sums.append(values[0] + values[1])
         at = point.view(np.ndarray).reshape(-1)[few]
