@@ -274,11 +274,11 @@ def hessian_vector_product(
         return direction
     power = math.frexp(float(np.abs(direction).max()))[1]  # so that no quotient below overflows
     product = Product(f, gradient, point, np.ldexp(direction, -power).reshape(-1), (objective, args, workers))
-    is_auto, derivative = isinstance(h, str), 2 if product.takes_values else 1
-    if derivative == 2 and is_auto:
+    is_auto, central = isinstance(h, str), schemes.as_scheme("central", 2 if product.takes_values else 1)
+    if product.takes_values and is_auto:
         value, eps = driver.eps_of_values(objective, objective.place(point, args)[0], args)
     for _ in range(2):
-        steps = steps_at(plain, h, schemes.as_scheme("central", derivative), eps)
+        steps = steps_at(plain, h, central, eps)
         found = product.by(steps)
         if not is_auto or product.spacing <= eps:
             break
@@ -286,10 +286,9 @@ def hessian_vector_product(
     noise, first, length = product.noise_of_values() if is_auto else 0.0, found.copy(), product.length
     if is_auto and least_magnitude(plain) < SMALL:
         product.lengthen(found, steps, product.noise(value, eps), eps)
-    largest, most = float(np.abs(found).max()), int(np.abs(found).argmax())
-    if found[most] == first[most] and noise > DOUBTFUL * largest * steps[most] * length:
-        problem = SecondDifferences(f, point, h, args, schemes.as_scheme("central", 2), None)
-        warn_of_product(problem, largest, steps[most] * length)
+    most = int(np.abs(found).argmax())
+    if found[most] == first[most] and noise > DOUBTFUL * abs(found[most]) * steps[most] * length:
+        warn_of_product(SecondDifferences(f, point, h, args, central, None), abs(found[most]), steps[most] * length)
     warn_of(objective, (point, args), (h, steps), private and not found.any())
     with np.errstate(all="ignore"):
         return np.ldexp(found, power).reshape(plain.shape)

@@ -15,6 +15,7 @@ from .bounds import ends_of_lines
 from .containers import in_order, is_labelled, relabelled
 from .driver import Progress, Workers
 from .elementwise import check_reads_argument, numerical_diff
+from .lines import along
 from .loops import Floats
 from .points import is_plain, private_copy, scales
 from .problem import Options, Problem
@@ -249,7 +250,7 @@ def directional_derivative(
     problem = Problem(at, x, Options(h, args, workers, progress=progress, scheme=scheme))
     problem.options = problem.options._replace(bounds=bounds)  # where they leave no room, v need not go
     base = problem.base
-    rows, flags = problem.along(vectors)
+    rows, flags = along(problem, vectors)
     problem.warn(flags, rows / (np.abs(vectors).max(initial=0.0) or 1.0))
     result = rows.view(base.dtype).reshape((len(vectors), *base.shape))
     if given.ndim == array.ndim:
