@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from . import driver
 from .bounds import Bounds, limits, storable
+from .digits import see_noise, shown_rounding, warn_of_rounding
 from .driver import Progress, Workers, differentiate
-from .gradient import noise_at, numerical_gradient, values_near
+from .gradient import noise_at, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
-from .magnitudes import SMALL, enough, least_magnitude, lengthen
-from .noise import coarse_unit, noise_of, spacings
+from .magnitudes import SMALL, enough, lengthen
 from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
 from .verification import check_pairs
@@ -25,23 +25,6 @@ __all__: list[str] = []  # nothing here is public
 # By which a longer step is made shorter, to see whether f bends within it.
 # Fixed by test_a_hessian_next_to_a_bound_where_f_is_a_root in tests/test_magnitudes.py.
 _SHORTER = 16.0
-# Part of the largest second derivative from which on the rounding of f is worth a warning, as for gradients.
-_FEW_DIGITS = 1e-3
-# Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
-# a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
-_FAINT = 1 / 32
-# Standard deviations of rounding, which is uniform, that the spacing of the floats is. No tuning.
-_SPACING = math.sqrt(12.0)
-# Spacings of x between the points of a line that shows the rounding of f, at least. No tuning: x is stored exactly.
-_LEAST = 4.0
-# Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth
-# of coordinates that then moves.
-# Fixed, as the next one, by test_no_pair_is_missing_in_few_digits in tests/test_hessian.py.
-_LOOKS = 3
-# Lines along which rounding is shown: the seven values of one may show a quarter of it.
-_LINES = 2
-# Unit of x: the step of gradients that an objective gives by its own way.
-STEP = 1e-4
 # Relative to the step of a second derivative in one variable: that of a Hessian from values. The 8 values of a mixed
 # derivative have 1.6 times the round-off of f, where four would have 0.5; twice the step makes up for it.
 # Fixed by test_hessian_error in benchmarks/bench_hessian.py.
@@ -208,46 +191,6 @@ class SecondDifferences:
                     return
             found[i] = seen
 
-    def warn_of_rounding(self, *derivatives: Floats) -> None:
-        """Warn if the rounding of f is more than a thousandth of the largest second derivative, or hides it."""
-        size = np.maximum(scales(self.plain), 1.0)
-        largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
-        with np.errstate(all="ignore"):
-            errors = self.noise / self.steps / self.steps
-            # An f of narrow numbers may compute in these, though it returns others.
-            times = resolution(self.plain) / self.eps
-            if times > 1.0 and (times * errors > _FEW_DIGITS * largest).any():
-                self.rounding = max(self.rounding, where_defined(self.shown_rounding) or 0.0)
-                errors = self.noise / self.steps / self.steps
-            # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
-            hidden = float(np.min(errors * size**2, initial=math.inf))
-        error = float(np.max(errors, initial=0.0))
-        if not _FEW_DIGITS * largest < error < math.inf:
-            return
-        if not largest and hidden < _FEW_DIGITS * abs(self.value) and not self._is_faint(size):
-            return
-        digits = max(0, round(-math.log10(error / largest))) if largest else 0
-        cure = "subtract from f what does not change, pass longer steps h, or a gradient"
-        driver.warn(
-            f"about {digits} digits of the Hessian are right: the rounding of f, "
-            f"{np.max(self.noise) / self.rounding:.0f} eps |f| / h**2 = {error:.1g}, is to be compared with "
-            f"{largest:.1g}; " + (cure if isinstance(self.h, str) else "pass h='auto'")
-        )
-
-    def _is_faint(self, size: Floats) -> bool:
-        """Tell whether rounding hides the curvature that f has if its slope is another one over this length."""
-        sides = np.random.default_rng(0).uniform(0.5, 1.0, self.plain.size)
-        sides *= np.where(np.arange(len(sides)) % 2 & self.inside.all(), -1.0, 1.0)
-        (found,) = values_near(self.objective, (self.point, self.args), (sides * self.steps)[np.newaxis])
-        with np.errstate(all="ignore"):
-            change, hidden = abs(found - self.value), np.max(self.noise * size / np.abs(self.steps))
-            return bool(hidden > _FAINT * change > _FAINT * 8.0 * self.eps * abs(self.value))
-
-    def see_digits(self, found: Floats) -> None:
-        """Take half the unit of which all values of f are multiples for its rounding, if that is larger."""
-        if isinstance(self.h, str) and 0.0 < self.rounding < math.inf:
-            self.rounding = max(self.rounding, 0.5 * coarse_unit(self, found))
-
     def relative_steps(self) -> Floats:
         """Return the steps, relative to the magnitudes of x; a longer automatic one is that of a larger magnitude."""
         relative: Floats = np.abs(self.steps) / scales(self.plain)
@@ -262,19 +205,14 @@ class SecondDifferences:
             check_pairs(self, found[:n], mixed_of(found, n, pairs), pairs)
 
     def shown_rounding(self) -> float:
-        """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved."""
-        middle, rng = 0.5 * self.steps, np.random.default_rng(0)
-        unit = spacings(np.abs(self.steps), _LEAST * resolution(self.plain) * scales(self.plain))
-        farthest = float(np.min(np.abs(middle) / unit))
+        """Return how far a value of f may be off, as its noise shows, which counts from now on."""
+        shown = shown_rounding(self)
+        self.rounding = max(self.rounding, shown)
+        return shown
 
-        def noise(line: Floats) -> float:
-            def values(places: list[float]) -> Floats:
-                return values_near(self.objective, (self.point, self.args), middle + np.multiply.outer(places, line))
-
-            return noise_of(values, values([0.0]).item(), _LOOKS, farthest)
-
-        with np.errstate(all="ignore"):
-            return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
+    def near(self, moves: Floats) -> Floats:
+        """Return f where the point has moved by each row."""
+        return values_near(self.objective, (self.point, self.args), moves)
 
     def values(self, moved: list[Indices], part: Any = 1.0) -> Floats:
         """Return f where some coordinates have moved by a part of their steps, or all by one of each."""
@@ -289,38 +227,23 @@ def mixed_of(found: Floats, n: int, pairs: tuple[Indices, Indices]) -> Floats:
     return found[n:] - found[pairs[0]] - found[pairs[1]]
 
 
-def is_cheap(f: Any) -> bool:
-    """Tell whether the gradient of f takes far less than 2n evaluations: an objective that the package has made."""
-    return hasattr(f.__class__, "_as_objective")
-
-
-def noise_of_slopes(f: Any, x: Any, args: tuple[Any, ...]) -> float:
-    """Return by how much the rounding of f puts off its gradient by its step; 0 where no coordinate is small."""
-    objective = driver.as_objective(f, args)
-    point, _ = objective.place(x, args)
-    return EPS * abs(objective.value(point, args)) / STEP if least_magnitude(point.view(np.ndarray)) < SMALL else 0.0
-
-
-def slopes(f: Any, workers: Workers, x: NDArray[Any], *args: Any) -> Floats:
-    """Return the gradient of f by the default step."""
-    return numerical_gradient(f, x, STEP, args=args, workers=workers)  # type: ignore[no-any-return]
-
-
 def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Workers, progress: Progress) -> Any:
     """Return the Hessian that an objective gives itself."""
     (args, out, scheme, bounds), central = options, as_scheme("central", 2)
     if out is not None or bounds is not None or as_scheme(scheme, 2) != central:
         raise ValueError(f"the Hessian of {f} is a csr_array by central differences: no out, scheme or bounds")
-    objective = driver.as_objective(f, args)
-    plain, _ = objective.place(x, args)
     driver.check_progress(progress)
-    workers, steps = driver.as_workers(workers, objective), steps_at(plain, h, central, EPS)
+    problem = SecondDifferences(f, x, h, args, central, None)
+    objective, plain, steps = problem.objective, problem.plain, problem.steps
+    workers = driver.as_workers(workers, objective)
     found = f._hessian(plain, steps, args, workers, progress)
     # Steps follow the magnitudes of x, and are known.
     if isinstance(h, str) and smallest(steps) < steps_at(np.array([SMALL]), h, central, EPS)[0]:
-        noise = 4.0 * noise_at(objective, (plain, args), objective.value(plain, args), EPS)
+        noise = 4.0 * noise_at(objective, (plain, args), problem.value, EPS)
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
     warn_of(objective, (plain, args), (h, steps), ignored=False)
+    if see_noise(problem, found, max(1, len(f))):
+        warn_of_rounding(problem, found.data)
     return found
 
 

@@ -13,25 +13,19 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, both_with_labels, is_container, is_labelled
-from .curvature import SecondDifferences, is_cheap, noise_of_slopes, own_hessian, slopes, steps_at, warn_of
+from .curvature import SecondDifferences, own_hessian, steps_at, warn_of
+from .digits import see_digits, see_noise, warn_of_halves, warn_of_product, warn_of_rounding
 from .driver import Progress, Workers
-from .gradient import noise_at, takes_containers
-from .loops import Floats
-from .magnitudes import SMALL, enough, least_magnitude, lengthen, rounding_near
+from .gradient import takes_containers
+from .magnitudes import SMALL, least_magnitude
 from .objectives.python import PythonObjective
-from .points import EPS, is_narrow, private_copy, resolution, scales
-from .problem import MOST_SHARE, Options, Problem
+from .points import EPS, private_copy
+from .problem import Options, Problem
+from .products import DOUBTFUL, Product, is_cheap, noise_of_slopes, slopes
 from .schemes import AnyScheme, Bounds, StepSize
 from .sparsity import symmetric_matrix, symmetric_pattern
 
 __all__ = ["hessian_vector_product", "numerical_hessian"]
-
-# Times its rounding that the element of a product is at least to which others are compared: less is no number.
-# Fixed by test_a_product_of_which_rounding_hides_a_part in tests/test_magnitudes.py.
-_CERTAIN = 8.0
-# Part by which the largest element may differ by longer steps. Fixed by
-# test_a_product_keeps_elements_that_are_known_beside_much_larger_ones in tests/test_hessian.py.
-_SAME = 0.01
 
 
 def numerical_hessian(
@@ -117,8 +111,9 @@ def numerical_hessian(
     -----
     RuntimeWarning
         If a step is lost where it is added to some coordinate; if `f` saw a private copy and does not respond to it; if
-        the rounding of `f` is more than a thousandth of the largest element, so that it has less than three digits, or
-        if all elements are zero and it may hide them.
+        the rounding of `f`, or its noise next to `x`, is more than a thousandth of the largest element, so that it has
+        less than three digits, or if all elements are zero and it may hide them; of 'auto' with a `gradient`, if what
+        it says on both sides of the diagonal differs by twice as much.
 
     Notes
     -----
@@ -128,9 +123,10 @@ def numerical_hessian(
     each pair would take. The truncation error is h**2 times some fourth derivatives, the round-off error about ``4 eps
     |f| / h**2``, and next to a bound 12 in place of 4, 53 for 'central4', or 192 for 'central6'. For a smooth f of
     which that is too much, 'central6' takes three times as many evaluations, and much longer steps. A pattern with p
-    pairs takes ``2 (n + p) + 3`` evaluations, a `gradient` ``2n + 1`` of itself. Where a pattern is in doubt, or x is
-    narrower than float64 and its digits would be too few, 15 to 70 evaluations more along two lines show the rounding
-    of f.
+    pairs takes ``2 (n + p) + 3`` evaluations, a `gradient` ``2n + 1`` of itself. Where less than four elements are
+    as small as rounding, two more along a random line show whether f has noise, if steps are automatic. Where that or a
+    pattern is in doubt, or x is narrower than float64 and its digits would be too few, 15 to 70 evaluations more along
+    two lines show the rounding of f.
 
     A coordinate x_i may be tiny where f is of the magnitude 1, and 'auto' would see round-off only. Where ``|x_i| <
     0.1`` and the second difference along it is below some 8000 times the rounding ``4 eps |f|``, it is taken again as
@@ -237,7 +233,8 @@ def hessian_vector_product(
     Warns
     -----
     RuntimeWarning
-        If `f` saw a private copy of `x` and does not respond to it.
+        If `f` saw a private copy of `x` and does not respond to it; if the noise of `f` next to `x` is more than a
+        thousandth of the largest element by automatic steps.
 
     Notes
     -----
@@ -248,7 +245,9 @@ def hessian_vector_product(
     With 'auto', elements whose rounding is more than some 1e-5 of the largest element with a `gradient`, or 1e-4
     without, are taken again by the steps of coordinates below 0.1 as if these were 1, and then 1/32, 1/1024 ..., until
     two results agree but for rounding: four gradients more as a rule, or four evaluations for each such element. If
-    there are such coordinates, seven gradients, or six evaluations of f, show the rounding of them next to x.
+    there are such coordinates, seven gradients, or six evaluations of f, show the rounding of them next to x. A
+    gradient that rounds to float32 is taken again by the steps for that; where values of f do not fit each other, 15 to
+    70 more show its noise.
 
     References
     ----------
@@ -274,18 +273,22 @@ def hessian_vector_product(
     if not direction.any():
         return direction
     power = math.frexp(float(np.abs(direction).max()))[1]  # so that no quotient below overflows
-    product = _Product(f, gradient, point, np.ldexp(direction, -power).reshape(-1), (objective, args, workers))
-    is_auto, derivative = isinstance(h, str), 2 if product.takes_values else 1
-    if derivative == 2 and is_auto:
+    product = Product(f, gradient, point, np.ldexp(direction, -power).reshape(-1), (objective, args, workers))
+    is_auto, central = isinstance(h, str), schemes.as_scheme("central", 2 if product.takes_values else 1)
+    if product.takes_values and is_auto:
         value, eps = driver.eps_of_values(objective, objective.place(point, args)[0], args)
     for _ in range(2):
-        steps = steps_at(plain, h, schemes.as_scheme("central", derivative), eps)
+        steps = steps_at(plain, h, central, eps)
         found = product.by(steps)
         if not is_auto or product.spacing <= eps:
             break
         eps = product.spacing  # once more, since what is returned has fewer digits
+    noise, first, length = product.noise_of_values() if is_auto else 0.0, found.copy(), product.length
     if is_auto and least_magnitude(plain) < SMALL:
         product.lengthen(found, steps, product.noise(value, eps), eps)
+    most = int(np.abs(found).argmax())
+    if found[most] == first[most] and noise > DOUBTFUL * abs(found[most]) * steps[most] * length:
+        warn_of_product(SecondDifferences(f, point, h, args, central, None), abs(found[most]), steps[most] * length)
     warn_of(objective, (point, args), (h, steps), private and not found.any())
     with np.errstate(all="ignore"):
         return np.ldexp(found, power).reshape(plain.shape)
@@ -359,12 +362,13 @@ def _from_values(
         if pattern is None:
             matrix[np.diag_indices(n)] = diagonal
             matrix[pairs] = matrix.T[pairs] = mixed
-    problem.see_digits(found)
-    problem.warn_of_rounding(diagonal, mixed)
+    see_digits(problem, found)
     if pattern is None:
-        return hessian
-    problem.check(found, pairs)
-    return symmetric_matrix(diagonal, mixed, pairs)
+        see_noise(problem, matrix)
+    else:
+        problem.check(found, pairs)
+    warn_of_rounding(problem, diagonal, mixed)
+    return hessian if pattern is None else symmetric_matrix(diagonal, mixed, pairs)
 
 
 def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options: dict[str, Any]) -> Any:
@@ -385,100 +389,6 @@ def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options
     found = found if pattern is not None else found.reshape(n, n)
     with np.errstate(all="ignore"):
         half = 0.5 * found
+        if isinstance(h, str):
+            warn_of_halves(half - half.T, found)
         return (half + half.T).tocsr() if pattern is not None else half + half.T
-
-
-class _Product:
-    """The product of a Hessian and a flat vector, by gradients at both ends of a line, or by values of f.
-
-    Attributes
-    ----------
-    takes_values : bool
-        Whether the gradients are differences of f by the steps of the line, and not a function that is given.
-    """
-
-    def __init__(self, f: Any, gradient: Any, point: NDArray[Any], v: Floats, how: tuple[Any, Any, Workers]) -> None:
-        self.f, self.point, self.v, (self.objective, self.args, self.workers) = f, point, v, how
-        self.is_cheap = gradient is None and is_cheap(f)
-        self.takes_values = gradient is None and not self.is_cheap
-        self.gradient = partial(slopes, f, self.workers) if gradient is None else gradient
-
-    def by(self, steps: Floats, chosen: NDArray[np.intp] | None = None) -> Floats:
-        """Return the product by these steps; of values those of the `chosen` elements, and 0 for the others."""
-        with np.errstate(all="ignore"):
-            self.length = 1.0 / float(np.max(np.abs(self.v) / steps))
-        gradient = partial(self._slopes, steps, chosen) if self.takes_values else self.gradient
-        move = self.length * self.v
-        self.ends, self.spacing = _gradients(gradient, self.point, self.args, np.stack([move, -move]))
-        with np.errstate(all="ignore"):
-            found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
-        return found
-
-    def _slopes(self, steps: Floats, chosen: NDArray[np.intp] | None, x: NDArray[Any], *args: Any) -> Floats:
-        """Return the gradient of f by these steps, or that of `chosen` coordinates; nothing warns."""
-        point, _ = self.objective.place(x, args)
-        own, whole = np.arange(x.size) if chosen is None else chosen, np.zeros(x.shape)
-        h = np.fmax(steps, math.ulp(0.0)).reshape(x.shape)  # a step that is lost makes NaN
-        found, plan = np.empty(len(own)), schemes.rule_at(point, h, "central", None, own)
-        driver.differentiate(self.objective, point, args, plan, found, self.workers)
-        whole.reshape(-1)[own] = found
-        return whole
-
-    def noise(self, value: float, eps: float) -> Any:
-        """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""
-        if self.takes_values:  # a compiled f wants the copy that it makes of a point
-            return noise_at(self.objective, (self.objective.place(self.point, self.args)[0], self.args), value, eps)
-        values, plain = partial(_gradients, self.gradient, self.point, self.args), self.point.view(np.ndarray)
-        here, _ = values(np.zeros((1, plain.size)))
-        least = noise_of_slopes(self.f, self.point, self.args) if self.is_cheap else 0.0
-        inside = rounding_near(plain, here, eps, lambda moves: values(moves)[0])
-        return np.fmax(inside, max(least, eps * float(np.abs(here).max())))
-
-    def rounding(self, found: Floats, noise: Any, eps: float, steps: Floats, most: float | None = None) -> Floats:
-        """Return how far rounding may put off each element: the `noise` of f, or that of gradients, and of points.
-
-        What the rounding of a point makes of f is not known, but its share of the whole move is.
-        """
-        plain, sizes = self.point.view(np.ndarray), np.abs(self.v)
-        with np.errstate(all="ignore"):
-            of_ends = noise / steps if self.takes_values else np.fmax(noise, eps * np.abs(self.ends).max())
-            share = resolution(plain) * scales(plain)[sizes > 0.0].sum() / sizes.sum() / self.length
-            most = (MOST_SHARE if is_narrow(plain) else 0.0) if most is None else most
-            return of_ends / self.length + min(share, most) * np.abs(found)  # type: ignore[no-any-return]
-
-    def lengthen(self, found: Floats, steps: Floats, noise: Any, eps: float) -> None:
-        """Take those elements again by longer steps of small coordinates that rounding hides beside the largest."""
-        plain, off = self.point.view(np.ndarray), self.rounding(found, noise, eps, steps)
-        hidden = self.rounding(np.full(found.shape, np.abs(found).max()), noise, eps, steps, np.inf)
-        first, most, times = found.copy(), int(np.abs(found).argmax()), enough(eps, 2, 2 if self.takes_values else 1)
-        with np.errstate(all="ignore"):
-            lost = ~((np.abs(found) - _CERTAIN * off).max() > times * hidden)
-            is_known = abs(first[most]) > times * np.broadcast_to(off, found.shape)[most]
-        small = scales(plain) < SMALL
-        lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
-
-        def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
-            own = schemes.stored_steps(plain, longer)
-            found = self.by(own, np.union1d(np.flatnonzero(missing), most))
-            # The largest element, if it is certain, is the same by steps on the length of which f changes.
-            if is_known and not abs(found[most] - first[most]) <= _CERTAIN * hidden[most] + _SAME * abs(first[most]):
-                found[:] = np.nan
-            return found, self.rounding(found, noise, eps, own), own + self.length
-
-        lengthen(found, plain, steps, off, again, lost)
-
-
-def _gradients(gradient: Any, x: NDArray[Any], args: tuple[Any, ...], moves: Floats) -> tuple[Floats, float]:
-    """Return the gradients at x and each row of moves, and the spacing of what is returned."""
-    spacings = [EPS]
-
-    def checked(returned: Any) -> Floats:
-        array = plain_numbers(returned, "what gradient returns")
-        if array.shape != x.shape:
-            raise ValueError(f"gradient must return an array of the shape of x, {x.shape}, got {describe(array)}")
-        spacings.append(resolution(array))
-        return private_copy(array).reshape(-1)
-
-    found, rule = np.empty(moves.shape), schemes.sum_of_values(1.0)._replace(columns=x.size)
-    driver.differentiate(PythonObjective(gradient, checked), x, args, (rule, schemes.along_rows(moves)), found)
-    return found, max(spacings)

@@ -13,12 +13,13 @@ from . import arguments, driver
 from .arguments import KNOWN_COMPILED, describe, is_compiled, plain_numbers
 from .bounds import ends_of_lines
 from .containers import in_order, is_labelled, relabelled
-from .curvature import is_cheap
 from .driver import Progress, Workers
 from .elementwise import check_reads_argument, numerical_diff
+from .lines import along
 from .loops import Floats
 from .points import is_plain, private_copy, scales
 from .problem import Options, Problem
+from .products import is_cheap
 from .schemes import AnyScheme, Bounds, StepSize, along_rows
 from .sparsity import as_pattern, scipy_sparse, sparse_jacobian
 
@@ -74,7 +75,8 @@ def numerical_jacobian(
         a Series or DataFrame with its labels.
     h : float, 'auto' or array_like, default 1e-4
         Step, in the unit of x, as for `numerical_gradient`. Automatic steps of a coordinate grow for each output of
-        which rounding leaves less than half of the digits, or that does not change with it.
+        which rounding leaves less than half of the digits, or that does not change with it. They are those of float32
+        for an `f` that rounds to it, whatever it returns, as one more evaluation tells.
     args : tuple, optional
         Further arguments of `f`.
     workers : int or map-like callable, default 1
@@ -192,7 +194,7 @@ def directional_derivative(
         Step, in the unit of x, as for `numerical_gradient`: the points are ``x + t v`` and ``x - t v`` with the largest
         t for which no coordinate moves by more than its step. So `h` does not depend on how long `v` is. 'auto' takes
         longer steps of coordinates below 0.1, up to those of the magnitude 1, where rounding hides what the first one
-        changes.
+        changes, and those of float32 for an `f` that rounds to it.
     args, workers, progress, scheme, bounds
         As for `numerical_jacobian`. Near bounds the scheme turns one-sided along `v`.
 
@@ -248,7 +250,7 @@ def directional_derivative(
     problem = Problem(at, x, Options(h, args, workers, progress=progress, scheme=scheme))
     problem.options = problem.options._replace(bounds=bounds)  # where they leave no room, v need not go
     base = problem.base
-    rows, flags = problem.along(vectors)
+    rows, flags = along(problem, vectors)
     problem.warn(flags, rows / (np.abs(vectors).max(initial=0.0) or 1.0))
     result = rows.view(base.dtype).reshape((len(vectors), *base.shape))
     if given.ndim == array.ndim:

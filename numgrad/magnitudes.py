@@ -19,6 +19,10 @@ SMALL = 0.1
 _RATIO = 32.0
 # Rungs below the magnitude 1: the last one is that of 1e-18, which is lost beside 1 anyway.
 _RUNGS = 12
+# Part of a derivative that the rounding of narrow points is taken for, where a longer step is judged by a shorter one:
+# with the 16 roundings by which two may differ, and twice that, it stays below the whole.
+# Fixed by test_points_of_few_digits_and_several_magnitudes in tests/test_magnitudes.py.
+MOST_SHARE = 1 / 2048
 # Spacings of f by which two rungs may differ: its values are sums of many terms.
 _SURE = 16.0
 # The same, where rungs differ by more than the last ones: then the form of f is as likely.

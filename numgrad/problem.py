@@ -1,4 +1,4 @@
-"""An f with several outputs at a point, and its derivatives by coordinates and along directions."""
+"""An f with several outputs at a point, and its derivatives by coordinates."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
-from .bounds import Bounds, ends_of_lines, limits, storable
+from .bounds import Bounds, limits, storable
 from .containers import is_labelled, with_labels
+from .digits import FLOAT32_EPS, is_of_float32
 from .driver import Progress, Workers
 from .gradient import takes_containers
-from .loops import RESPONDED, STEP_LOST, Directions, Floats, Indices, Rule, make_central, make_complex_step
-from .magnitudes import SMALL, enough, least_magnitude, lengthen, rounding_near
+from .loops import RESPONDED, Directions, Floats, Indices, Rule, make_central, make_complex_step
+from .magnitudes import SMALL, enough, lengthen, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
 from .points import EPS, is_narrow, is_plain, resolution, scales, where_defined
-from .schemes import SPARE_ROOM, AnyScheme, along_rows, as_scheme, central_rule, rule_at, steps_of, sum_of_values
+from .schemes import SPARE_ROOM, AnyScheme, along_rows, as_scheme, central_rule, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
 __all__: list[str] = []  # nothing here is public
@@ -28,20 +29,6 @@ __all__: list[str] = []  # nothing here is public
 _BATCH_BYTES = 2**26
 # Relative to x: how far an f goes that seems to ignore its argument, as where a pattern is sought.
 _NEARBY = 1e-3
-# The longest t of a line ``x + t v`` along a tiny v: with the offsets of any scheme it stays finite.
-_LONGEST = 1e300
-# Part of the automatic step of each coordinate from which on a step along a line is as good as can be, though it loses
-# more than a thousandth: that of float16 loses 0.5 to 2% itself. Fixed by
-# test_automatic_steps_of_directions_are_not_warned_of in tests/test_sparsity.py.
-_NEAR_BEST = 0.25
-# Part of a derivative that the rounding of narrow points is taken for, where a longer step is judged by a shorter one:
-# with the 16 roundings by which two may differ, and twice that, it stays below the whole.
-# Fixed by test_points_of_few_digits_and_several_magnitudes in tests/test_magnitudes.py.
-MOST_SHARE = 1 / 2048
-# The same for float64 points and a scheme of order 1, whose steps are so short that the rounding of x + t v shows in a
-# derivative: more takes steps too long where f changes over the length of a tiny coordinate. Fixed by
-# test_one_sided_differences_along_lines_of_several_magnitudes in tests/test_magnitudes.py.
-_ONE_SIDED_SHARE = 2e-6
 
 
 class Options(NamedTuple):
@@ -64,23 +51,6 @@ class Options(NamedTuple):
     vectorized: bool = False
     fills: bool | tuple[int, ...] = False
     resume: bool = False
-
-
-class _Lines(NamedTuple):
-    """Derivatives along lines ``x + t v``, a row each.
-
-    Attributes
-    ----------
-    rows, reach, per_value : ndarray of float64
-        The derivatives, how far t goes, and how far a value of f that is off by 1 puts them off.
-    flags : int
-        What the loop has seen.
-    """
-
-    rows: Floats
-    reach: Floats
-    per_value: Floats
-    flags: int = RESPONDED
 
 
 class Problem:
@@ -117,7 +87,6 @@ class Problem:
                 arguments.result_buffer(out, out.shape, x, options.args, out.dtype).fill(np.nan)
             raise
         self.base, self.is_flat = outputs(returned).copy(), is_plain(returned)
-        self.eps = max(EPS, resolution(np.asarray(returned)))
         self.width = floats(self.base).size
         self.is_complex = self.plan[0].make is make_complex_step
         self.is_automatic = isinstance(self.h, str) and not self.is_complex
@@ -125,8 +94,21 @@ class Problem:
             raise TypeError(
                 "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
             )
+        self.eps = self._spacing_of_values(max(EPS, resolution(np.asarray(returned))))
         if isinstance(self.h, str) and self.eps != EPS:
             self.plan = self.plan_of(None)
+
+    def _spacing_of_values(self, own: float) -> float:
+        """Return the relative spacing of values of f: their `own`, or that of float32 if f seems to round to that."""
+        if own != EPS or not self.is_automatic or not is_of_float32(floats(self.base)):
+            return own
+        # As far as a magnitude of 1 asks: where terms cancel in f, it has more digits there.
+        plain, workers, self.workers = np.asarray(self.point), self.workers, 1
+        move = np.abs(self.plan[1].lengths) * np.random.default_rng(0).uniform(0.5, 1.0, plain.size)
+        near = where_defined(lambda: self.moved(self.inside(move / np.minimum(scales(plain), 1.0))))
+        self.workers = workers
+        is_rounded = near is not None and (near != self.base.reshape(-1)).any() and is_of_float32(floats(near))
+        return FLOAT32_EPS if is_rounded else EPS
 
     def plan_of(self, chosen: Indices | None) -> tuple[Rule, Any]:
         """Return the plan of some coordinates, or of all."""
@@ -204,36 +186,6 @@ class Problem:
             raise
         self.warn(flags, rows)
 
-    def along(self, vectors: Floats) -> tuple[Floats, int]:
-        """Return the derivatives along vectors, a row each, and flags.
-
-        Where rounding hides what an automatic step relative to a small coordinate changes, it is longer.
-        """
-        steps, plain = np.abs(self.plan[1].lengths), np.asarray(self.point)
-        first = self._lines(vectors, steps)
-        moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
-        if not self.is_automatic or least_magnitude(moving) >= SMALL:
-            return first.rows, first.flags
-        with np.errstate(all="ignore"):
-            # The points are rounded too: what that makes of f is not known, but its share of the whole move is.
-            points = resolution(plain) * ((vectors != 0.0) @ scales(plain)) / np.abs(vectors).sum(axis=1)
-            noise = np.repeat(self.noise(), self.width // self.base.size) if self.base.size else np.empty(0)
-
-        def rounding(lines: _Lines, most: float) -> Floats:
-            with np.errstate(all="ignore"):
-                of_points = np.abs(lines.rows.T) * np.minimum(points / lines.reach, most)
-                return of_points.T + np.outer(lines.per_value, noise)  # type: ignore[no-any-return]
-
-        def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-            lines = self._lines(np.where(missing.any(axis=1, keepdims=True), vectors, 0.0), longer)
-            # The last length comes again where another coordinate limits t.
-            return lines.rows, rounding(lines, most), lines.reach[:, np.newaxis]
-
-        most = MOST_SHARE if is_narrow(plain) else _ONE_SIDED_SHARE if self.scheme.order == 1 else 0.0
-        lost = ~(np.abs(first.rows) > enough(self.eps, self.scheme.order) * rounding(first, np.inf))
-        lengthen(first.rows, moving, steps, rounding(first, most), again, lost)
-        return first.rows, first.flags
-
     def _lengthen_columns(self, found: Any, noise: Any) -> None:
         """Take again the columns of small coordinates with an entry that rounding hides, and keep what is better.
 
@@ -270,35 +222,6 @@ class Problem:
 
     def _sparse(self) -> Any:
         return sparse_jacobian(self, as_pattern(self.options.sparsity, (self.base.size, self.point.size)))
-
-    def _lines(self, vectors: Floats, steps: Floats) -> _Lines:
-        """Return the derivatives along vectors by steps; along zeros they are zero.
-
-        The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends.
-        """
-        plain, sizes, count = np.asarray(self.point), np.abs(vectors), len(vectors)
-        with np.errstate(all="ignore"):
-            longest = np.where(sizes > 0.0, np.minimum(steps / sizes, _LONGEST), np.inf).min(axis=1, initial=np.inf)
-        lines = _Lines(np.zeros((count, self.width)), np.full(count, np.inf), np.zeros(count))
-        if not (moving := np.isfinite(longest)).any():
-            return lines
-        v, sizes = vectors[moving], sizes[moving]
-        ends = None if self.options.bounds is None else ends_of_lines(self.point, v, self.options.bounds)
-        plan, where = rule_at(np.zeros(len(v)), longest[moving], self.scheme, ends)
-        base, _, offsets, weights, index, denominators, _ = plan.data
-        rule = plan._replace(data=(base, 0.0, offsets, weights, index, np.ones(len(denominators)), False))
-        found, reach = np.empty((len(v), self.width)), np.abs(where.lengths)
-        flags = self.differentiate((rule, along_rows(where.lengths[:, np.newaxis] * v)), found, self.options.progress)
-        with np.errstate(all="ignore"):
-            lines.rows[moving] = found / (denominators[index] * reach)[:, np.newaxis]
-            lines.reach[moving], lines.per_value[moving] = reach, plan.amplification() / reach
-            # Of points that are stored in fewer digits a thousandth goes sooner; of float16, of automatic steps too.
-            x, moves = np.abs(plain.astype(np.float64)).reshape(-1), reach[:, np.newaxis] * sizes
-            best = x * steps_of(np.ones(1, plain.dtype), "auto", self.scheme, self.eps)
-            kept = ~(x * (1e3 * resolution(plain)) > moves) & (sizes > 0.0)  # NaN loses nothing
-            is_best = np.all((moves >= _NEAR_BEST * best) | (sizes == 0.0), axis=-1)
-            is_kept = np.all(np.any(kept, axis=-1) | is_best | self.is_complex)
-        return lines._replace(flags=flags if is_kept else flags | STEP_LOST)
 
     def noise(self) -> Floats:
         """Return how far rounding puts off each output at the point: its spacing, or more that is seen next to it.

@@ -1,0 +1,178 @@
+"""How many digits second differences of f have: what rounding inside f leaves of them, and warnings of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import driver
+from .loops import Directions, Floats
+from .noise import coarse_unit, noise_of, spacings
+from .points import resolution, scales, where_defined
+
+__all__: list[str] = []  # nothing here is public
+
+# Part of the largest derivative from which on the rounding of f is worth a warning, as for gradients.
+FEW_DIGITS = 1e-3
+# Relative spacing of the numbers of float32, and binary digits of those of float32 and float16.
+FLOAT32_EPS, _SINGLE, _HALF = float(np.finfo(np.float32).eps), 24, 11
+# Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
+# a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
+_FAINT = 1 / 32
+# Standard deviations of rounding, which is uniform, that the spacing of the floats is. No tuning.
+_SPACING = math.sqrt(12.0)
+# Spacings of x between the points of a line that shows the rounding of f, at least. No tuning: x is stored exactly.
+_LEAST = 4.0
+# Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth
+# of coordinates that then moves.
+# Fixed, as the next one, by test_no_pair_is_missing_in_few_digits in tests/test_hessian.py.
+_LOOKS = 3
+# Lines along which rounding is shown: the seven values of one may show a quarter of it.
+_LINES = 2
+# Roundings of f that a second difference is at most which shows that f has its digits: a mixed one has twelve.
+# Fixed by test_evaluations_are_counted_exactly in tests/test_hessian.py.
+_ROUNDED = 64.0
+# Elements of a Hessian that are to be so small: one may be so by chance, where f rounds to a coarse unit.
+# Fixed by the former, and by test_noise_in_few_coordinates_is_warned_of in tests/test_digits.py.
+_EXACT = 4
+# The multiples of it are spread evenly over the parts of 1, in less time than random numbers are made. No tuning.
+_GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
+# Times that what second differences do not explain, a sample of noise, may be smaller than the noise.
+# Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
+_SMALLER = 4.0
+
+
+def is_of_float32(values: NDArray[Any]) -> bool:
+    """Tell whether all finite numbers have the digits of float32, and not all those of float16."""
+    # The first one alone, in a tenth of the time of an array of two, of most f.
+    if not values.size or math.ldexp(math.frexp(values.item(0))[0], _SINGLE) % 1.0:
+        return False
+    numbers = values[np.isfinite(values)]
+    with np.errstate(all="ignore"):
+        halves = np.ldexp(np.frexp(numbers)[0], _HALF)
+        return bool((numbers.astype(np.float32) == numbers).all() and (halves != np.rint(halves)).any())
+
+
+def shown_rounding(problem: Any) -> float:
+    """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved."""
+    middle, rng = 0.5 * problem.steps, np.random.default_rng(0)
+    unit = spacings(np.abs(problem.steps), _LEAST * resolution(problem.plain) * scales(problem.plain))
+    farthest = float(np.min(np.abs(middle) / unit))
+
+    def noise(line: Floats) -> float:
+        def values(places: list[float]) -> Floats:
+            found: Floats = problem.near(middle + np.multiply.outer(places, line))
+            return found
+
+        return noise_of(values, values([0.0]).item(), _LOOKS, farthest)
+
+    with np.errstate(all="ignore"):
+        return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
+
+
+def see_digits(problem: Any, found: Floats) -> None:
+    """Take half the unit of which all values of f are multiples for its rounding, if that is larger."""
+    if isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf:
+        problem.rounding = max(problem.rounding, 0.5 * coarse_unit(problem, found))
+
+
+def see_noise(problem: Any, hessian: Any, terms: int = 1) -> bool:
+    """Take for the rounding of f, or of one of its terms, its noise next to x, if a Hessian shows that, and tell so.
+
+    It shows noise where the second difference along a line is not what it tells of that, by more than truncation
+    by an automatic step is. Where some of its elements are next to nothing, f has its digits: no line then.
+    """
+    size, steps = problem.plain.size, problem.steps
+    if not (size and isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf):
+        return False
+    least, is_inside = _ROUNDED * problem.eps * abs(problem.value), problem.inside.all()
+    with np.errstate(all="ignore"):
+        if isinstance(hessian, np.ndarray):
+            small = np.abs(hessian) * steps * steps[:, np.newaxis]
+            if np.count_nonzero((small > 0.0) & (small <= least)) >= _EXACT:
+                return False
+        parts = 0.5 + 0.5 * np.modf(_GOLDEN * np.arange(size))[0]
+        if is_inside:
+            parts[1::2] *= -1.0
+        move, count = parts * steps, hessian.size if isinstance(hessian, np.ndarray) else hessian.nnz
+        line = Directions(np.array([0, size]), np.arange(size), move)
+        along = where_defined(lambda: problem.differences(line, np.array([is_inside]))[0][0])
+        rest = math.nan if along is None else abs(along - move @ (hessian @ move))
+        # As many differences, each off by the noise, are added up.
+        noise = _SMALLER * rest / math.sqrt(1.0 + 0.5 * count)
+        if not (rest > least and noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * abs(hessian).max()):
+            return False
+    problem.rounding = max(problem.rounding, (where_defined(problem.shown_rounding) or 0.0) / math.sqrt(terms))
+    return True
+
+
+def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
+    """Warn if the rounding of f is more than a thousandth of the largest second derivative, or hides it."""
+    size = np.maximum(scales(problem.plain), 1.0)
+    largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
+    with np.errstate(all="ignore"):
+        errors = _errors(problem)
+        # An f of narrow numbers may compute in these, though it returns others.
+        times = resolution(problem.plain) / problem.eps
+        if times > 1.0 and (times * errors > FEW_DIGITS * largest).any():
+            problem.rounding = max(problem.rounding, where_defined(problem.shown_rounding) or 0.0)
+            errors = _errors(problem)
+        # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
+        hidden = float(np.min(errors * size**2, initial=math.inf))
+    error = float(np.max(errors, initial=0.0))
+    if not FEW_DIGITS * largest < error < math.inf:
+        return
+    if not largest and hidden < FEW_DIGITS * abs(problem.value) and not _is_faint(problem, size):
+        return
+    warn_of_few(
+        "Hessian",
+        f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 =",
+        (error, largest),
+        "subtract from f what does not change, pass longer steps h, or a gradient"
+        if isinstance(problem.h, str)
+        else "pass h='auto'",
+    )
+
+
+def warn_of_product(problem: Any, largest: float, square: float) -> None:
+    """Warn if the noise of f next to x leaves few digits of the largest element of a product, by a squared step."""
+    error = (where_defined(problem.shown_rounding) or 0.0) / square
+    if FEW_DIGITS * largest < error < math.inf:
+        sizes, cure = (error, largest), "pass longer steps h, or a gradient"
+        warn_of_few("product", "the rounding of f, eps |f| / h**2 =", sizes, cure)
+
+
+def warn_of_halves(apart: Any, hessian: Any) -> None:
+    """Warn if the derivatives of a gradient are so far `apart` from those across the diagonal that digits are few."""
+    error, largest = float(abs(apart).max()), float(abs(hessian).max())
+    if FEW_DIGITS * largest < error < math.inf:
+        rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
+        warn_of_few("Hessian", rounding, (error, largest), "compute it in float64, check it, or pass longer steps h")
+
+
+def warn_of_few(what: str, rounding: str, sizes: tuple[float, float], cure: str) -> None:
+    """Warn of the digits that an error leaves of the largest element: both are `sizes`."""
+    error, largest = sizes
+    digits = max(0, round(-math.log10(error / largest))) if largest else 0
+    driver.warn(
+        f"about {digits} digits of the {what} are right: {rounding} {error:.1g}, is to be compared with {largest:.1g}; "
+        f"{cure}"
+    )
+
+
+def _errors(problem: Any) -> Floats:
+    """Return how far rounding puts off the second derivative by each coordinate."""
+    return problem.noise / problem.steps / problem.steps  # type: ignore[no-any-return]
+
+
+def _is_faint(problem: Any, size: Floats) -> bool:
+    """Tell whether rounding hides the curvature that f has if its slope is another one over this length."""
+    sides = np.random.default_rng(0).uniform(0.5, 1.0, problem.plain.size)
+    sides *= np.where(np.arange(len(sides)) % 2 & problem.inside.all(), -1.0, 1.0)
+    (found,) = problem.near((sides * problem.steps)[np.newaxis])
+    with np.errstate(all="ignore"):
+        change, hidden = abs(found - problem.value), np.max(problem.noise * size / np.abs(problem.steps))
+        return bool(hidden > _FAINT * change > _FAINT * 8.0 * problem.eps * abs(problem.value))

@@ -1,0 +1,179 @@
+"""Slopes of f, and the product of its Hessian and a vector from them or from values of f."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import driver, schemes
+from .arguments import describe, plain_numbers
+from .digits import FLOAT32_EPS, is_of_float32
+from .driver import Workers
+from .gradient import noise_at, numerical_gradient
+from .loops import Directions, Floats
+from .magnitudes import MOST_SHARE, SMALL, enough, least_magnitude, lengthen, rounding_near
+from .objectives.python import PythonObjective
+from .points import EPS, is_narrow, private_copy, resolution, scales
+
+__all__: list[str] = []  # nothing here is public
+
+# Unit of x: the step of gradients that an objective gives by its own way.
+STEP = 1e-4
+# Times its rounding that the element of a product is at least to which others are compared: less is no number.
+# Fixed by test_a_product_of_which_rounding_hides_a_part in tests/test_magnitudes.py.
+_CERTAIN = 8.0
+# Part by which the largest element may differ by longer steps. Fixed by
+# test_a_product_keeps_elements_that_are_known_beside_much_larger_ones in tests/test_hessian.py.
+_SAME = 0.01
+# Coordinates of which a product shows noise of f: more takes memory alone. And part of the largest element that it is
+# worth a look from: third derivatives make 1e-3 of an f that changes over the length of x.
+# Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
+_SEEN, DOUBTFUL = 4, 0.01
+
+
+def is_cheap(f: Any) -> bool:
+    """Tell whether the gradient of f takes far less than 2n evaluations: an objective that the package has made."""
+    return hasattr(f.__class__, "_as_objective")
+
+
+def noise_of_slopes(f: Any, x: Any, args: tuple[Any, ...]) -> float:
+    """Return by how much the rounding of f puts off its gradient by its step; 0 where no coordinate is small."""
+    objective = driver.as_objective(f, args)
+    point, _ = objective.place(x, args)
+    return EPS * abs(objective.value(point, args)) / STEP if least_magnitude(point.view(np.ndarray)) < SMALL else 0.0
+
+
+def slopes(f: Any, workers: Workers, x: NDArray[Any], *args: Any) -> Floats:
+    """Return the gradient of f by the default step."""
+    return numerical_gradient(f, x, STEP, args=args, workers=workers)  # type: ignore[no-any-return]
+
+
+class Product:
+    """The product of a Hessian and a flat vector, by gradients at both ends of a line, or by values of f.
+
+    Attributes
+    ----------
+    takes_values : bool
+        Whether the gradients are differences of f by the steps of the line, and not a function that is given.
+    """
+
+    def __init__(self, f: Any, gradient: Any, point: NDArray[Any], v: Floats, how: tuple[Any, Any, Workers]) -> None:
+        self.f, self.point, self.v, (self.objective, self.args, self.workers) = f, point, v, how
+        self.is_cheap = gradient is None and is_cheap(f)
+        self.takes_values = gradient is None and not self.is_cheap
+        self.gradient = partial(slopes, f, self.workers) if gradient is None else gradient
+        self.sums: list[Floats] = []
+
+    def by(self, steps: Floats, chosen: NDArray[np.intp] | None = None) -> Floats:
+        """Return the product by these steps; of values those of the `chosen` elements, and 0 for the others."""
+        with np.errstate(all="ignore"):
+            self.length = 1.0 / float(np.max(np.abs(self.v) / steps))
+        gradient = partial(self._slopes, steps, chosen) if self.takes_values else self.gradient
+        move = self.length * self.v
+        self.sums.clear()
+        self.ends, self.spacing = _gradients(gradient, self.point, self.args, np.stack([move, -move]))
+        with np.errstate(all="ignore"):
+            found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
+        return found
+
+    def _slopes(self, steps: Floats, chosen: NDArray[np.intp] | None, x: NDArray[Any], *args: Any) -> Floats:
+        """Return the gradient of f by these steps, or that of `chosen` coordinates; nothing warns."""
+        point, _ = self.objective.place(x, args)
+        own, whole = np.arange(x.size) if chosen is None else chosen, np.zeros(x.size)
+        h = np.fmax(steps, math.ulp(0.0))  # a step that is lost makes NaN
+        count = _SEEN if chosen is None and not is_narrow(point) else 0
+        few, rest = own[:count], own[count:]
+        if len(few):
+            whole[few] = self._few_slopes(h[few], few, point, args)
+        if len(rest):
+            found, plan = np.empty(len(rest)), schemes.rule_at(point, h.reshape(x.shape), "central", None, rest)
+            driver.differentiate(self.objective, point, args, plan, found, self.workers)
+            whole[rest] = found
+        return whole.reshape(x.shape)
+
+    def _few_slopes(self, h: Floats, few: NDArray[np.intp], point: NDArray[Any], args: tuple[Any, ...]) -> Floats:
+        """Return the gradient by a few coordinates, and keep the sums of f on both sides of each."""
+        values, rule = np.empty((2, len(few))), schemes.sum_of_values(1.0)
+        where = Directions(np.arange(values.size + 1), np.concatenate([few, few]), np.concatenate([h, -h]))
+        driver.differentiate(self.objective, point, args, (rule, where), values.reshape(-1), self.workers)
+        self.sums.append(values[0] + values[1])
+        at = point.view(np.ndarray).reshape(-1)[few]
+        with np.errstate(all="ignore"):
+            return (values[0] - values[1]) / ((at + h) - (at - h))  # type: ignore[no-any-return]
+
+    def noise_of_values(self) -> float:
+        """Return how far values of f may be off, as those show by which the product was taken; 0 where none were kept.
+
+        The slope along v changes the sums by coordinates alike, and third derivatives a little.
+        """
+        if not self.sums:
+            return 0.0
+        with np.errstate(all="ignore"):
+            changes, slope = self.sums[0] - self.sums[1], 2.0 * self.length * (self.v @ (self.ends[0] + self.ends[1]))
+            apart = float(np.ptp(np.append(changes, slope)))
+            return apart if apart > _CERTAIN**2 * EPS * np.abs(self.sums).max() else 0.0
+
+    def noise(self, value: float, eps: float) -> Any:
+        """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""
+        if self.takes_values:  # a compiled f wants the copy that it makes of a point
+            return noise_at(self.objective, (self.objective.place(self.point, self.args)[0], self.args), value, eps)
+        values, plain = partial(_gradients, self.gradient, self.point, self.args), self.point.view(np.ndarray)
+        here, _ = values(np.zeros((1, plain.size)))
+        least = noise_of_slopes(self.f, self.point, self.args) if self.is_cheap else 0.0
+        inside = rounding_near(plain, here, eps, lambda moves: values(moves)[0])
+        return np.fmax(inside, max(least, eps * float(np.abs(here).max())))
+
+    def rounding(self, found: Floats, noise: Any, eps: float, steps: Floats, most: float | None = None) -> Floats:
+        """Return how far rounding may put off each element: the `noise` of f, or that of gradients, and of points.
+
+        What the rounding of a point makes of f is not known, but its share of the whole move is.
+        """
+        plain, sizes = self.point.view(np.ndarray), np.abs(self.v)
+        with np.errstate(all="ignore"):
+            of_ends = noise / steps if self.takes_values else np.fmax(noise, eps * np.abs(self.ends).max())
+            share = resolution(plain) * scales(plain)[sizes > 0.0].sum() / sizes.sum() / self.length
+            most = (MOST_SHARE if is_narrow(plain) else 0.0) if most is None else most
+            return of_ends / self.length + min(share, most) * np.abs(found)  # type: ignore[no-any-return]
+
+    def lengthen(self, found: Floats, steps: Floats, noise: Any, eps: float) -> None:
+        """Take those elements again by longer steps of small coordinates that rounding hides beside the largest."""
+        plain, off = self.point.view(np.ndarray), self.rounding(found, noise, eps, steps)
+        hidden = self.rounding(np.full(found.shape, np.abs(found).max()), noise, eps, steps, np.inf)
+        first, most, times = found.copy(), int(np.abs(found).argmax()), enough(eps, 2, 2 if self.takes_values else 1)
+        with np.errstate(all="ignore"):
+            lost = ~((np.abs(found) - _CERTAIN * off).max() > times * hidden)
+            is_known = abs(first[most]) > times * np.broadcast_to(off, found.shape)[most]
+        small = scales(plain) < SMALL
+        lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
+
+        def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
+            own = schemes.stored_steps(plain, longer)
+            found = self.by(own, np.union1d(np.flatnonzero(missing), most))
+            # The largest element, if it is certain, is the same by steps on the length of which f changes.
+            if is_known and not abs(found[most] - first[most]) <= _CERTAIN * hidden[most] + _SAME * abs(first[most]):
+                found[:] = np.nan
+            return found, self.rounding(found, noise, eps, own), own + self.length
+
+        lengthen(found, plain, steps, off, again, lost)
+
+
+def _gradients(gradient: Any, x: NDArray[Any], args: tuple[Any, ...], moves: Floats) -> tuple[Floats, float]:
+    """Return the gradients at x and each row of moves, and the spacing of what is returned."""
+    spacings = [EPS]
+
+    def checked(returned: Any) -> Floats:
+        array = plain_numbers(returned, "what gradient returns")
+        if array.shape != x.shape:
+            raise ValueError(f"gradient must return an array of the shape of x, {x.shape}, got {describe(array)}")
+        spacings.append(resolution(array))
+        return private_copy(array).reshape(-1)
+
+    found, rule = np.empty(moves.shape), schemes.sum_of_values(1.0)._replace(columns=x.size)
+    driver.differentiate(PythonObjective(gradient, checked), x, args, (rule, schemes.along_rows(moves)), found)
+    # They may be rounded to float32 before they are returned: of points that differ, such numbers are no accident.
+    is_rounded = (found[0] != found[-1]).any() and is_of_float32(found)
+    return found, max(*spacings, FLOAT32_EPS if is_rounded else EPS)

@@ -1,0 +1,136 @@
+"""Digits that f loses inside: derivatives by automatic steps are right all the same, or what is left is warned of."""
+
+import warnings
+
+import numpy as np
+import pytest
+from problems import compiled
+
+from numgrad import (
+    SeparableObjective,
+    directional_derivative,
+    hessian_vector_product,
+    numerical_hessian,
+    numerical_jacobian,
+)
+
+A = np.random.default_rng(0).normal(size=(4, 4))
+NARROW = A.astype(np.float32)
+X, V = np.array([0.3, -1.2, 2.0, 0.7]), np.array([1.0, -0.5, 0.3, 2.0])
+
+
+def f(x):
+    return float(np.sum(np.sin(A @ x)))
+
+
+def gradient(x):
+    return A.T @ np.cos(A @ x)
+
+
+HESSIAN = -(A.T * np.sin(A @ X)) @ A
+
+
+def noise(x):
+    """Return a number from -1 to 1 that is another one at each point."""
+    bits = np.bitwise_xor.reduce(
+        np.frombuffer(np.asarray(x, float).tobytes(), np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    )
+    return np.random.default_rng(int(bits) >> 1).uniform(-1.0, 1.0)
+
+
+NOISY = {
+    "computed in float32": lambda x: float(np.sum(np.sin(NARROW @ x.astype(np.float32)))),
+    "a mean of float32": lambda x: float(np.mean(np.sin(NARROW @ x.astype(np.float32)).astype(float)[:3])) * 4.0 / 3.0,
+    "x in float32": lambda x: f(x.astype(np.float32).astype(float)),
+    "six decimals": lambda x: round(f(x), 6),
+    "noise of 1e-6": lambda x: f(x) * (1.0 + 1e-6 * noise(x)),
+    "noise of 1e-8": lambda x: f(x) * (1.0 + 1e-8 * noise(x)),
+}
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_noise_of_any_kind_is_warned_of(name):
+    with pytest.warns(RuntimeWarning, match=r"about 0 digits of the Hessian are right: the rounding of f, 4 eps"):
+        numerical_hessian(NOISY[name], X.copy())
+    with pytest.warns(RuntimeWarning, match=r"about [01] digits of the product are right: the rounding of f, eps"):
+        hessian_vector_product(NOISY[name], X.copy(), V)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_noise_in_few_coordinates_is_warned_of(n):
+    def g(x):
+        return float(np.float32(np.exp(x).sum() / 3.0)) / 3.0
+
+    x = np.array([0.3, 1.9, -0.4])[:n]
+    with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
+        numerical_hessian(g, x)
+    if n > 1:
+        with pytest.warns(RuntimeWarning, match="about 0 digits of the product are right"):
+            hessian_vector_product(g, x, np.ones(n))
+
+
+def test_noise_of_elements_is_warned_of(recwarn):
+    pytest.importorskip("scipy.sparse")
+    index = np.stack([np.arange(60), np.arange(60) + 1], axis=1)
+    x = np.random.default_rng(1).uniform(0.5, 2.0, 61)
+    smooth = SeparableObjective(compiled(lambda z: np.sin(z[0] * z[1]) + z[0] ** 2), index)
+    numerical_hessian(smooth, x)
+    assert not recwarn
+    with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
+        numerical_hessian(SeparableObjective(compiled(lambda z: np.float32(np.sin(z[0] * z[1])) / 3.0), index), x)
+
+
+ROUNDED = {
+    "at last": lambda x: gradient(x).astype(np.float32).astype(float),
+    "inside": lambda x: (NARROW.T @ np.cos(NARROW @ x.astype(np.float32))).astype(float),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_what_rounds_to_float32_takes_steps_for_that(name, recwarn):
+    rounded, calls = ROUNDED[name], []
+    exact = HESSIAN @ V
+
+    def counted(x):
+        calls.append(0)
+        return rounded(x)
+
+    assert np.abs(numerical_jacobian(counted, X.copy(), "auto") - HESSIAN).max() < 2e-4
+    assert len(calls) == 2 * 4 + 2
+    assert np.abs(directional_derivative(rounded, X.copy(), V, "auto") - exact).max() < 4e-4
+    assert np.abs(hessian_vector_product(None, X.copy(), V, gradient=rounded) - exact).max() < 4e-4
+    assert np.abs(numerical_hessian(None, X.copy(), gradient=rounded) - HESSIAN).max() < 2e-4
+    assert abs(directional_derivative(lambda x: float(np.float32(f(x))), X.copy(), V, "auto") - gradient(X) @ V) < 2e-4
+    assert not recwarn
+
+
+def test_a_gradient_that_is_not_symmetric_is_warned_of():
+    def mixed(x):
+        return A.T @ np.cos(NARROW @ x.astype(np.float32))
+
+    for options in ({}, {"sparsity": np.ones((4, 4))}):
+        if options:
+            pytest.importorskip("scipy.sparse")
+        with pytest.warns(RuntimeWarning, match="about 2 digits of the Hessian are right: half of what"):
+            numerical_hessian(None, X.copy(), gradient=mixed, **options)
+    numerical_hessian(None, X.copy(), 1e-2, gradient=gradient)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_smooth_functions_are_not_warned_of(seed):
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(1, 7, 2)
+    B, b, c = rng.normal(size=(m, n)), rng.normal(size=m), rng.normal(size=m) * 10.0 ** rng.uniform(-9, 9)
+    x, v = rng.normal(size=n), rng.normal(size=n)
+    x = np.round(x, 1) if seed % 3 == 0 else x
+    kinds = np.sin, np.exp, lambda z: z**4 + z**2, lambda z: 1.0 / (1.0 + z * z), lambda z: np.logaddexp(0.0, z)
+
+    def g(x):
+        return float(c @ kinds[seed % len(kinds)](B @ x + b))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        numerical_hessian(g, x)
+        hessian_vector_product(g, x, v)
+        directional_derivative(g, x, v, "auto")
+        numerical_jacobian(lambda x: np.sin(B @ x), x, "auto")
