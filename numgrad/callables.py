@@ -30,7 +30,7 @@ __all__ = ["Gradient", "Hessian", "Jacobian"]
 
 # The gradient at x for further arguments of f, or None where it is for others.
 Prepared: TypeAlias = "Callable[[Any, tuple[Any, ...]], Floats | None]"
-# What is called with flags, gradient and x where flags tell of more than a response.
+# What is called with flags, gradient, and x with args, where flags tell of more than a response.
 Warn: TypeAlias = "Callable[[int, Floats, Any], object]"
 
 # Elements of x up to which checks take a share of the time that counts. Up to as many a kernel copies x itself.
@@ -61,7 +61,7 @@ def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
         units = data, args, (), 0, size, gradient.data
         flags = run_in_place(memory, saved, interpreted_central, (x, memory.data, saved.data), units)
         if flags != RESPONDED:
-            warn(flags, gradient, x)
+            warn(flags, gradient, (x, args))
         if objective.seen is not None:
             driver.warn_of_seen(objective, x, args, h, gradient)
         return gradient
@@ -97,7 +97,7 @@ def _compiled(objective: Any, h: float, warn: Warn) -> Prepared:
         if flags != RESPONDED:
             if flags & ARGUMENT_CHANGED:
                 raise_argument_changed()
-            warn(flags, gradient, x)
+            warn(flags, gradient, (x, args))
         return gradient
 
     return gradient_at
@@ -231,10 +231,11 @@ class Gradient(_Derivative):
         f, args = _by_name(self.f, args, named)
         return numerical_gradient(f, x, args=args, **self.options)
 
-    def _warn(self, flags: int, gradient: Floats, x: Any) -> None:
+    def _warn(self, flags: int, gradient: Floats, at: tuple[Any, tuple[Any, ...]]) -> None:
         """Warn as the public function does; a compiled f has seen a private copy of x."""
-        ignored = driver.seems_ignored(self.objective, self.objective.has_descent, 1, flags, gradient)
-        driver.warn_of(flags, self.options["h"], ignored, x)
+        known = self.objective, self.objective.has_descent, 1, flags, gradient
+        ignored = driver.seems_ignored(*known, (*at, None))
+        driver.warn_of(flags, self.options["h"], ignored, at[0])
 
     def value_and_gradient(self, x: Any, *args: Any, **named: Any) -> tuple[float, Any]:
         """Return f(x) and the gradient at `x`, as `scipy.optimize.minimize` takes them with ``jac=True``.
@@ -267,7 +268,8 @@ class Gradient(_Derivative):
         elif driver.is_perturbed(objective):  # other objectives have differences of their own
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:
-            ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
+            known = objective, private, workers, flags, gradient, (point, args, bounds)
+            ignored = chosen is None and driver.seems_ignored(*known)
             driver.warn_of(flags, h, ignored, point)
         return value, gradient
 

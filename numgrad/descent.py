@@ -337,9 +337,9 @@ class _Descent:
         return flags | RESPONDED if not flags & RESPONDED and slopes.any() else flags
 
     def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
-        ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags)
-        cure = f"a smaller lr than {abs(self.lr):g} if the iterates grow"
-        driver.warn_of(flags, self.h, ignored, iterates, cure)
+        known = self.objective, self.private, self.workers, flags, None, (self.x, self.args, None)
+        ignored = self.x.size > 0 and driver.seems_ignored(*known)
+        driver.warn_of(flags, self.h, ignored, iterates, f"a smaller lr than {abs(self.lr):g} if the iterates grow")
         if flags & NOT_FINITE:
             driver.warn(
                 f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, or "

@@ -20,7 +20,7 @@ from .arguments import KNOWN_COMPILED, describe, is_compiled, needed, real_numbe
 from .bounds import Bounds, limits
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, SINGLE, are_single, is_narrow, resolution, scales, where_defined
+from .points import EPS, SINGLE, are_single, is_narrow, is_same_nearby, resolution, scales, where_defined
 from .processes import Engine, distribute, joblib_engine
 from .threads import MOST_WORKERS, Report, Sweep, Throughput, available_cores
 
@@ -31,6 +31,8 @@ __all__: list[str] = []  # nothing here is public
 _FEW_DIGITS = 1e-3
 # Units from which on a bar counts in thousands, which take as many letters.
 _LONG = 10**4
+# What draws a bar: tqdm.auto draws a widget in a notebook, and text elsewhere.
+_TQDM = "tqdm.auto", "progress=True draws with tqdm"
 # Relative to x: halves of the lines along which a gradient by the complex step is compared with a central difference.
 # The truncation error of the first is 1e-10 of f, if f changes over lengths like x itself; the second shows whether it
 # does. Fixed, as the next, by tests/test_schemes.py, the complex step.
@@ -205,7 +207,7 @@ def check_progress(progress: Progress) -> None:
     if not isinstance(progress, bool) and not callable(progress):
         raise TypeError(f"progress must be a bool or a callable, got {describe(progress)}")
     if progress is True:
-        _tqdm()
+        needed(*_TQDM)
 
 
 @contextmanager
@@ -219,7 +221,7 @@ def reporting(
     """
     if progress is True:
         count = total // size
-        with _tqdm()(total=count, unit=unit, unit_scale=count >= _LONG) as bar:
+        with needed(*_TQDM).tqdm(total=count, unit=unit, unit_scale=count >= _LONG) as bar:
 
             def show(done: int, note: str = "") -> None:
                 if note:
@@ -236,11 +238,6 @@ def reporting(
 def after(report: Report | None, before: int) -> Progress:
     """Return the progress of a part of the work, of which so many units are done before."""
     return False if report is None else lambda done, _: report(before + done)
-
-
-def _tqdm() -> Any:
-    # tqdm.auto draws a widget in a notebook, and text elsewhere.
-    return needed("tqdm.auto", "progress=True draws with tqdm").tqdm
 
 
 def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[float, float]:
@@ -302,15 +299,17 @@ def warn_of_seen(objective: Objective, x: Any, args: tuple[Any, ...], h: Any, gr
 
 
 def seems_ignored(
-    objective: Objective, is_private: bool, workers: Workers, flags: int, out: Floats | None = None
+    objective: Objective, is_private: bool, workers: Workers, flags: int, out: Floats | None = None, at: Any = None
 ) -> bool:
     """Tell whether nothing responded where an f that ignores its argument reads another array than is perturbed.
 
-    That is so for a private copy of x, and in other processes. Without `out` the flags tell all.
+    That is so for a private copy of x, and in other processes. Without `out` the flags tell all. An f that is even has
+    no differences either, but it is another one next to ``x, args, bounds = at``.
     """
-    if flags & RESPONDED or not (is_private or (callable(workers) and isinstance(objective, PythonObjective))):
+    is_copy = is_private or (callable(workers) and isinstance(objective, PythonObjective))
+    if flags & RESPONDED or not is_copy or (out is not None and (not out.size or out.any())):
         return False
-    return out is None or (out.size > 0 and not out.any())
+    return at is None or is_same_nearby(objective.value, at[:2], partial(_within, x=at[0], bounds=at[2]))
 
 
 def warn_of(flags: int, h: Any, ignored: bool, x: Any, cure: str = "") -> None:

@@ -323,8 +323,7 @@ class Problem(NamedTuple):
 
     def rule(self, base: float | None = None) -> Rule:
         """Return the rule of first derivatives; without `base`, f(x) is evaluated."""
-        eps, goals = self.eps, self.goals
-        data = math.nan if base is None else base, eps, goals.good(eps), goals.atol, self.reach
+        data = math.nan if base is None else base, self.eps, self.goals.good(self.eps), self.goals.atol, self.reach
         return Rule(make_estimates, data, base is None, COLUMNS, make_guarded_estimates)
 
     def run(self, rule: Rule, where: Any, count: int, progress: Progress = False) -> tuple[Floats, int]:
@@ -346,7 +345,9 @@ class Problem(NamedTuple):
 
     def warn_of(self, flags: int, values: Floats | None) -> None:
         """Warn of an argument that f seems to ignore, where the `values` are those for all coordinates."""
-        ignored = values is not None and driver.seems_ignored(self.objective, self.private, self.workers, flags, values)
+        at = self.point, self.args, [row.reshape(self.point.shape) for row in self.reach[:2]] or None
+        known = self.objective, self.private, self.workers, flags, values
+        ignored = values is not None and driver.seems_ignored(*known, at)
         driver.warn_of(flags, math.nan, ignored, self.point)
 
 

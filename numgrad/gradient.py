@@ -233,7 +233,8 @@ def numerical_gradient(
     elif objective.seen is not None and (flags & RESPONDED or not private):  # zeros of a copy: see below
         driver.warn_of_seen(objective, point, args, h, flat)
     if flags != RESPONDED:
-        ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient)
+        known = objective, private, workers, flags, gradient, (point, args, bounds)
+        ignored = chosen is None and driver.seems_ignored(*known)
         driver.warn_of(flags, h, ignored, point)
     return gradient
 
@@ -446,12 +447,12 @@ def _write_at_points(
     if is_python and (is_batch or options["scheme"] == "complex"):
         point = batch_of(points[0]) if is_batch else points[0].astype(np.complex128)
         check_argument_is_all(f, x, lambda: f(point.copy(), *args))
-    is_default = is_one(h) and options["scheme"] == "central" and options["bounds"] is None
+    at, is_default = (points[0], args, None), is_one(h) and options["scheme"] == "central" and options["bounds"] is None
     with driver.reporting(progress, points.size) as report:
         if not is_default or not (objective.has_descent or is_python):
             for k, point in enumerate(points):
-                shown = driver.after(report, k * point.size)
-                found[k] = numerical_gradient(f, point, progress=shown, **options | next(own))
+                each = {**options, "progress": driver.after(report, k * point.size)} | next(own)
+                found[k], at = numerical_gradient(f, point, **each), (point, args, each["bounds"])
             flags = RESPONDED if found.any() else 0
         elif is_batch:
             step, rows = arguments.positive_step(h), found.reshape(len(found), -1)
@@ -460,4 +461,4 @@ def _write_at_points(
             place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
             flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, driver.after(report, 0))
     driver.warn_of_seen(objective, points[0], args, h, found)
-    driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found), points)
+    driver.warn_of(flags, h, driver.seems_ignored(objective, True, workers, flags, found, at), points)

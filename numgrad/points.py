@@ -180,7 +180,7 @@ def held_in_place(memory: NDArray[Any]) -> Any:
     return ref(owner) if owner.__class__ is np.ndarray else None
 
 
-def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
+def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any], within: Any = lambda flat: flat) -> bool:
     """Tell whether `evaluate()` gives other bits where all numbers of `memory` are others; it is restored.
 
     Two evaluations, and one or two more where they differ, for an f that differs from itself says nothing, nor does one
@@ -190,7 +190,8 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
 
     def displaced(saved: list[NDArray[Any]]) -> bytes:
         with np.errstate(all="ignore"):  # next to the largest number
-            plain[...] = saved[0] + (SHARE * (1.0 + np.abs(saved[0]))).astype(plain.dtype)
+            moved = saved[0] + (SHARE * (1.0 + np.abs(saved[0]))).astype(plain.dtype)
+            plain[...] = within(moved.reshape(-1)).reshape(plain.shape)
         try:
             return np.asarray(evaluate()).tobytes()
         except Exception as error:  # noqa: BLE001, f need not be defined at a point that nobody asked for
@@ -201,6 +202,15 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any]) -> bool:
 
     before, moved = at_rest(), preserving([plain], displaced)[0]
     return bool(moved != before == at_rest() and moved == preserving([plain], displaced)[0])
+
+
+def is_same_nearby(value: Callable[..., Any], at: tuple[NDArray[Any], Any], within: Callable[[Any], Any]) -> bool:
+    """Tell whether f is the same where x has moved, as one that ignores it is, and one that is even at x is not.
+
+    ``x, args = at``, and `within` puts flat points between bounds. Where f is not defined, it is not the same.
+    """
+    copy, args = at[0].copy(), at[1]
+    return bool(where_defined(lambda: not depends_on(copy, lambda: value(copy, args), within)))
 
 
 def check_argument_is_all(

@@ -487,6 +487,37 @@ def test_an_f_that_ignores_a_private_copy_is_reported():
         assert caught[0].filename == __file__
 
 
+def test_an_f_that_is_even_at_x_is_not_said_to_ignore_it(route):
+    """All its differences are exactly zero, as at the least value of a sum of squares, but it is another one nearby."""
+    f, zeros = route("sum of squares"), np.zeros(3)
+    own = Gradient(f)
+    for once in (
+        lambda: numerical_gradient(f, [0.0, 0.0, 0.0]),
+        lambda: numerical_gradient(f, np.zeros(3, int), "auto"),
+        lambda: numerical_gradient(f, zeros, bounds=(-1.0, 1e-3)),
+        lambda: numerical_gradient(f, np.zeros((2, 3)), points_axis=0),
+        lambda: numerical_gradient(f, np.zeros((2, 3)), points_axis=0, bounds=(-1.0, 1e-3)),
+        lambda: [own(zeros) for _ in range(3)],
+        lambda: own.value_and_gradient([0.0, 0.0])[1],
+        lambda: estimate_gradient(f, [0, 0], bounds=(-1.0, 1e-3)).value,
+        lambda: gradient_descent(f, [0.0, 0.0], 0.1, 3),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert not np.any(once())
+
+
+def test_an_f_that_is_not_defined_at_x_or_nearby_is_not_said_to_ignore_it():
+    def defined_beside(x):
+        if x[0] == 0.0 or abs(x[0]) > 5e-4:
+            raise ZeroDivisionError
+        return float(x[0] ** -2)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert numerical_gradient(defined_beside, [0.0]).tolist() == [0.0]
+
+
 def test_coordinates_that_f_does_not_depend_on_are_no_news(route):
     f = compiled_once(first) if route("cubic") is COMPILED["cubic"] else first
     assert numerical_gradient(f, [1.0, 2.0], coordinates=[1]).tolist() == [0.0]
