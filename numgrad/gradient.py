@@ -261,15 +261,15 @@ def by_automatic_steps(
     if plan[0].make is not make_directions or not point.size:
         return differentiate(objective, point, args, plan, out, workers, progress)
     value, eps = known or driver.eps_of_values(objective, point, args)
-    plan = with_value(plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps), value)
+    plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
     # The smallest one first, which takes less time than to ask each chosen coordinate. An empty array is at hand: to
     # make one takes 0.15 us, of 11 at two coordinates.
-    small, plain = ALL_COORDINATES, np.asarray(point)
+    small, plain, plan = ALL_COORDINATES, np.asarray(point), plan if value != value else with_value(plan, value)
     if smallest(np.abs(plain)) < SMALL and driver.is_perturbed(objective):
         small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen])
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
-        rounds = eps == EPS and seems_single(plan, value, out) and driver.is_perturbed(objective)
+        rounds = value == value and eps == EPS and seems_single(plan, value, out) and driver.is_perturbed(objective)
         rounds = rounds and driver.is_single_inside(point, value, partial(values_near, objective, at), options)
         if len(small) and not rounds:
             _lengthen(objective, at, plan, chosen, (scheme, bounds, workers), out, (value, eps))
