@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import driver
 from .loops import Directions, Floats
@@ -17,8 +16,6 @@ __all__: list[str] = []  # nothing here is public
 
 # Part of the largest derivative from which on the rounding of f is worth a warning, as for gradients.
 FEW_DIGITS = 1e-3
-# Relative spacing of the numbers of float32, and binary digits of those of float32 and float16.
-FLOAT32_EPS, _SINGLE, _HALF = float(np.finfo(np.float32).eps), 24, 11
 # Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
 # a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
 _FAINT = 1 / 32
@@ -43,17 +40,6 @@ _GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 # Times that what second differences do not explain, a sample of noise, may be smaller than the noise.
 # Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
 _SMALLER = 4.0
-
-
-def is_of_float32(values: NDArray[Any]) -> bool:
-    """Tell whether all finite numbers have the digits of float32, and not all those of float16."""
-    # The first one alone, in a tenth of the time of an array of two, of most f.
-    if not values.size or math.ldexp(math.frexp(values.item(0))[0], _SINGLE) % 1.0:
-        return False
-    numbers = values[np.isfinite(values)]
-    with np.errstate(all="ignore"):
-        halves = np.ldexp(np.frexp(numbers)[0], _HALF)
-        return bool((numbers.astype(np.float32) == numbers).all() and (halves != np.rint(halves)).any())
 
 
 def shown_rounding(problem: Any) -> float:

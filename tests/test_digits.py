@@ -134,3 +134,16 @@ def test_smooth_functions_are_not_warned_of(seed):
         hessian_vector_product(g, x, v)
         directional_derivative(g, x, v, "auto")
         numerical_jacobian(lambda x: np.sin(B @ x), x, "auto")
+
+
+def test_nothing_is_asked_beyond_bounds():
+    outside = []
+
+    def g(x):
+        outside.extend(x[(x < 0.0) | (x > 1.0)])
+        return np.float32(np.sin([x @ x, x[0]])).astype(float)
+
+    for x in (np.array([0.0, 1.0, 0.3]), np.array([1.0, 1.0, 1.0])):
+        directional_derivative(g, x, np.sign(0.5 - x), "auto", bounds=(0.0, 1.0))
+        numerical_jacobian(g, x, "auto", bounds=(0.0, 1.0))
+    assert not outside
