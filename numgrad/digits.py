@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import driver
-from .loops import Directions, Floats
+from .loops import Floats, Indices
 from .noise import coarse_unit, noise_of, spacings
 from .points import resolution, scales, where_defined
 
@@ -35,8 +35,6 @@ _ROUNDED = 64.0
 # Elements of a Hessian that are to be so small: one may be so by chance, where f rounds to a coarse unit.
 # Fixed by the former, and by test_noise_in_few_coordinates_is_warned_of in tests/test_digits.py.
 _EXACT = 4
-# The multiples of it are spread evenly over the parts of 1, in less time than random numbers are made. No tuning.
-_GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 # Times that what second differences do not explain, a sample of noise, may be smaller than the noise.
 # Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
 _SMALLER = 4.0
@@ -65,39 +63,38 @@ def see_digits(problem: Any, found: Floats) -> None:
         problem.rounding = max(problem.rounding, 0.5 * coarse_unit(problem, found))
 
 
-def see_noise(problem: Any, hessian: Any, terms: int = 1) -> bool:
-    """Take for the rounding of f, or of one of its terms, its noise next to x, if a Hessian shows that, and tell so.
+def see_noise(problem: Any, alone: Floats, mixed: Floats, pairs: tuple[Indices, Indices], terms: int = 1) -> bool:
+    """Take for the rounding of f, or of one of its terms, its noise next to x, if differences show that, and tell so.
 
-    It shows noise where the second difference along a line is not what it tells of that, by more than truncation
-    by an automatic step is. Where some of its elements are next to nothing, f has its digits: no line then.
+    Those are the second differences by each coordinate, and twice the mixed ones. They show noise where they do not
+    explain that along a line, by more than truncation by an automatic step is. Where some are next to nothing, f has
+    its digits: no line then.
     """
-    size, steps = problem.plain.size, problem.steps
-    if not (size and isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf):
+    steps, (i, j) = problem.steps, pairs
+    if not (steps.size and isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf):
         return False
-    least, is_inside = _ROUNDED * problem.eps * abs(problem.value), problem.inside.all()
+    least = _ROUNDED * problem.eps * abs(problem.value)
+    if terms == 1 and _count_of_rounded(alone, least) + 2 * _count_of_rounded(mixed, 2.0 * least) >= _EXACT:
+        return False
+    if not (rest := problem.unexplained(alone, mixed, pairs)) > least:
+        return False
     with np.errstate(all="ignore"):
-        if isinstance(hessian, np.ndarray):
-            small = np.abs(hessian) * steps * steps[:, np.newaxis]
-            if np.count_nonzero((small > 0.0) & (small <= least)) >= _EXACT:
-                return False
-        parts = 0.5 + 0.5 * np.modf(_GOLDEN * np.arange(size))[0]
-        if is_inside:
-            parts[1::2] *= -1.0
-        move, count = parts * steps, hessian.size if isinstance(hessian, np.ndarray) else hessian.nnz
-        line = Directions(np.array([0, size]), np.arange(size), move)
-        along = where_defined(lambda: problem.differences(line, np.array([is_inside]))[0][0])
-        rest = math.nan if along is None else abs(along - move @ (hessian @ move))
+        derivatives = np.append(alone / steps / steps, mixed / (2.0 * steps[i]) / steps[j])
         # As many differences, each off by the noise, are added up.
-        noise = _SMALLER * rest / math.sqrt(1.0 + 0.5 * count)
-        if not (rest > least and noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * abs(hessian).max()):
+        noise = _SMALLER * rest / math.sqrt(1.0 + 0.5 * (len(alone) + 2 * len(mixed)))
+        if not noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * np.abs(derivatives).max():
             return False
     problem.rounding = max(problem.rounding, (where_defined(problem.shown_rounding) or 0.0) / math.sqrt(terms))
     return True
 
 
+def _count_of_rounded(differences: Floats, least: float) -> int:
+    sizes = np.abs(differences)
+    return np.count_nonzero((sizes <= least) & (sizes > 0.0))
+
+
 def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
     """Warn if the rounding of f is more than a thousandth of the largest second derivative, or hides it."""
-    size = np.maximum(scales(problem.plain), 1.0)
     largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
     with np.errstate(all="ignore"):
         errors = _errors(problem)
@@ -106,13 +103,13 @@ def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
         if times > 1.0 and (times * errors > FEW_DIGITS * largest).any():
             problem.rounding = max(problem.rounding, where_defined(problem.shown_rounding) or 0.0)
             errors = _errors(problem)
+        error = float(errors.max(initial=0.0))
+        if not FEW_DIGITS * largest < error < math.inf:
+            return
         # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
-        hidden = float(np.min(errors * size**2, initial=math.inf))
-    error = float(np.max(errors, initial=0.0))
-    if not FEW_DIGITS * largest < error < math.inf:
-        return
-    if not largest and hidden < FEW_DIGITS * abs(problem.value) and not _is_faint(problem, size):
-        return
+        size = np.maximum(scales(problem.plain), 1.0)
+        if not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value) and not _is_faint(problem, size):
+            return
     warn_of_few(
         "Hessian",
         f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 =",

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, both_with_labels, is_container, is_labelled
-from .curvature import SecondDifferences, own_hessian, steps_at, warn_of
+from .curvature import SecondDifferences, mixed_of, own_hessian, steps_at, warn_of
 from .digits import see_digits, see_noise, warn_of_halves, warn_of_product, warn_of_rounding
 from .driver import Progress, Workers
 from .gradient import takes_containers
@@ -341,7 +341,8 @@ def _from_values(
     """
     n = problem.point.size
     if pattern is None:
-        matrix, pairs = hessian.reshape(n, n), np.triu_indices(n, 1)
+        matrix, order = hessian.reshape(n, n), np.arange(n)
+        pairs = (order[:, np.newaxis] < order).nonzero()
         if resume:
             missing = np.isnan(matrix[pairs]) | np.isnan(matrix.T[pairs])
             pairs = pairs[0][missing], pairs[1][missing]
@@ -360,11 +361,11 @@ def _from_values(
     finally:
         diagonal, mixed = problem.derivatives(found, pairs)
         if pattern is None:
-            matrix[np.diag_indices(n)] = diagonal
+            matrix[order, order] = diagonal
             matrix[pairs] = matrix.T[pairs] = mixed
     see_digits(problem, found)
     if pattern is None:
-        see_noise(problem, matrix)
+        see_noise(problem, found[:n], mixed_of(found, n, pairs), pairs)
     else:
         problem.check(found, pairs)
     warn_of_rounding(problem, diagonal, mixed)

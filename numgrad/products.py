@@ -83,34 +83,38 @@ class Product:
 
     def by(self, steps: Floats, chosen: NDArray[np.intp] | None = None) -> Floats:
         """Return the product by these steps; of values those of the `chosen` elements, and 0 for the others."""
-        with np.errstate(all="ignore"):
-            self.length = 1.0 / float(np.max(np.abs(self.v) / steps))
-        gradient = partial(self._slopes, steps, chosen) if self.takes_values else self.gradient
-        move = self.length * self.v
+        gradient = self._slopes_by(steps, chosen) if self.takes_values else self.gradient
         self.sums.clear()
-        self.ends, self.spacing = _gradients(gradient, self.point, self.args, np.stack([move, -move]))
+        with np.errstate(all="ignore"):
+            self.length = 1.0 / float((np.abs(self.v) / steps).max())
+        move = self.length * self.v
+        self.ends, self.spacing = _gradients(gradient, self.point, self.args, np.array([move, -move]))
         with np.errstate(all="ignore"):
             found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
         return found
 
-    def _slopes(self, steps: Floats, chosen: NDArray[np.intp] | None, x: NDArray[Any], *args: Any) -> Floats:
-        """Return the gradient of f by these steps, or that of `chosen` coordinates; nothing warns.
+    def _slopes_by(self, steps: Floats, chosen: NDArray[np.intp] | None) -> Any:
+        """Return the function that gives the gradient of f by these steps, or that of `chosen` coordinates.
 
-        Of the first coordinates the sums of f on both sides are kept.
+        Nothing warns. The sums of f on both sides of the first coordinates are kept.
         """
-        point, _ = self.objective.place(x, args)
-        plain = point.view(np.ndarray).reshape(-1)
-        own, whole = np.arange(x.size) if chosen is None else chosen, np.zeros(x.size)
-        # A step that is lost makes NaN.
-        h, values = np.fmax(steps, math.ulp(0.0))[own], np.empty((2, len(own)))
-        where = Directions(np.arange(values.size + 1), np.concatenate([own, own]), np.concatenate([h, -h]))
-        driver.differentiate(self.objective, point, args, (_VALUE, where), values.reshape(-1), self.workers)
-        if chosen is None and not is_narrow(point):
-            self.sums.append(values[0, :_SEEN] + values[1, :_SEEN])
-        with np.errstate(all="ignore"):
-            above, below = ((plain[own] + move).astype(plain.dtype, copy=False) for move in (h, -h))
-            whole[own] = (values[0] - values[1]) / (above - below)
-        return whole.reshape(x.shape)
+        own = np.arange(steps.size) if chosen is None else chosen
+        h = np.fmax(steps, math.ulp(0.0))[own]  # a step that is lost makes NaN
+        where = Directions(np.arange(2 * own.size + 1), np.concatenate([own, own]), np.concatenate([h, -h]))
+
+        def slopes(x: NDArray[Any], *args: Any) -> Floats:
+            point, _ = self.objective.place(x, args)
+            plain, whole = point.view(np.ndarray).reshape(-1)[own], np.zeros(steps.size)
+            (above, below) = values = np.empty((2, own.size))
+            driver.differentiate(self.objective, point, args, (_VALUE, where), values.reshape(-1), self.workers)
+            with np.errstate(all="ignore"):
+                if chosen is None and not is_narrow(point):
+                    self.sums.append(above[:_SEEN] + below[:_SEEN])
+                width = (plain + h).astype(plain.dtype, copy=False) - (plain - h).astype(plain.dtype, copy=False)
+                whole[own] = (above - below) / width
+            return whole.reshape(x.shape)
+
+        return slopes
 
     def noise_of_values(self) -> float:
         """Return how far values of f may be off, as those show by which the product was taken; 0 where none were kept.
@@ -120,9 +124,10 @@ class Product:
         if not self.sums:
             return 0.0
         with np.errstate(all="ignore"):
-            changes, slope = self.sums[0] - self.sums[1], 2.0 * self.length * (self.v @ (self.ends[0] + self.ends[1]))
-            apart = float(np.ptp(np.append(changes, slope)))
-            return apart if apart > _CERTAIN**2 * EPS * np.abs(self.sums).max() else 0.0
+            slope = 2.0 * self.length * (self.v @ (self.ends[0] + self.ends[1])).item()
+            changes = [slope, *(self.sums[0] - self.sums[1]).tolist()]
+        apart, largest = max(changes) - min(changes), max(map(abs, self.sums[0].tolist()))
+        return apart if apart > _CERTAIN**2 * EPS * largest else 0.0
 
     def noise(self, value: float, eps: float) -> Any:
         """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""
