@@ -139,9 +139,12 @@ class SecondDifferences:
         self, alone: Indices, pairs: tuple[Indices, Indices], out: Floats | None = None, **how: Any
     ) -> tuple[Floats, int]:
         """Return the second differences along coordinates alone, and then along pairs of them, and flags."""
-        members = np.concatenate([alone, np.stack(pairs, 1).reshape(-1)])
+        members = np.empty(len(alone) + 2 * len(pairs[0]), np.intp)
+        members[: len(alone)], members[len(alone) :: 2], members[len(alone) + 1 :: 2] = alone, *pairs
         starts = np.concatenate([np.arange(len(alone)), np.arange(len(alone), len(members) + 1, 2)])
-        inside = np.concatenate([self.inside[alone], self.inside[pairs[0]] & self.inside[pairs[1]]])
+        inside = self.inside
+        if self.ends is not None:
+            inside = np.concatenate([inside[alone], inside[pairs[0]] & inside[pairs[1]]])
         return self.differences(Directions(starts, members, self.steps[members]), inside, out, **how)
 
     @property
@@ -213,7 +216,7 @@ class SecondDifferences:
 
         All coordinates move by half of their steps or more, so that an f which rounds them shows that.
         """
-        n, is_inside, (i, j) = self.plain.size, bool(self.inside.all()), pairs
+        n, is_inside, (i, j) = self.plain.size, self.ends is None or bool(self.inside.all()), pairs
         parts = 0.5 + 0.5 * (_GOLDEN * np.arange(n) % 1.0)
         if is_inside:
             parts[1::2] *= -1.0
