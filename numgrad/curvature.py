@@ -220,7 +220,8 @@ class SecondDifferences:
         parts = 0.5 + 0.5 * (_GOLDEN * np.arange(n) % 1.0)
         if is_inside:
             parts[1::2] *= -1.0
-        line = Directions(np.array([0, n]), np.arange(n), parts * self.steps)
+        with np.errstate(all="ignore"):  # of the smallest numbers
+            line = Directions(np.array([0, n]), np.arange(n), parts * self.steps)
         along = where_defined(lambda: self.differences(line, np.array([is_inside]))[0].item())
         with np.errstate(all="ignore"):
             known = parts**2 @ alone + (parts[i] * parts[j]) @ mixed

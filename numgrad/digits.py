@@ -42,9 +42,7 @@ _SMALLER = 4.0
 
 def shown_rounding(problem: Any) -> float:
     """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved."""
-    middle, rng = 0.5 * problem.steps, np.random.default_rng(0)
-    unit = spacings(np.abs(problem.steps), _LEAST * resolution(problem.plain) * scales(problem.plain))
-    farthest = float(np.min(np.abs(middle) / unit))
+    rng = np.random.default_rng(0)
 
     def noise(line: Floats) -> float:
         def values(places: list[float]) -> Floats:
@@ -54,6 +52,9 @@ def shown_rounding(problem: Any) -> float:
         return noise_of(values, values([0.0]).item(), _LOOKS, farthest)
 
     with np.errstate(all="ignore"):
+        middle, least = 0.5 * problem.steps, _LEAST * resolution(problem.plain) * scales(problem.plain)
+        unit = spacings(np.abs(problem.steps), least)
+        farthest = float(np.min(np.abs(middle) / unit))
         return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
 
 
@@ -90,7 +91,7 @@ def see_noise(problem: Any, alone: Floats, mixed: Floats, pairs: tuple[Indices, 
 
 def _count_of_rounded(differences: Floats, least: float) -> int:
     sizes = np.abs(differences)
-    return np.count_nonzero((sizes <= least) & (sizes > 0.0))
+    return int(np.count_nonzero((sizes <= least) & (sizes > 0.0)))
 
 
 def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
@@ -122,7 +123,8 @@ def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
 
 def warn_of_product(problem: Any, largest: float, square: float) -> None:
     """Warn if the noise of f next to x leaves few digits of the largest element of a product, by a squared step."""
-    error = (where_defined(problem.shown_rounding) or 0.0) / square
+    with np.errstate(all="ignore"):
+        largest, error = float(largest), float(np.divide(where_defined(problem.shown_rounding) or 0.0, square))
     if FEW_DIGITS * largest < error < math.inf:
         sizes, cure = (error, largest), "pass longer steps h, or a gradient"
         warn_of_few("product", "the rounding of f, eps |f| / h**2 =", sizes, cure)
@@ -130,7 +132,7 @@ def warn_of_product(problem: Any, largest: float, square: float) -> None:
 
 def warn_of_halves(apart: Any, hessian: Any) -> None:
     """Warn if the derivatives of a gradient are so far `apart` from those across the diagonal that digits are few."""
-    error, largest = float(abs(apart).max()), float(abs(hessian).max())
+    error, largest = (float(abs(each).max()) if each.shape[0] else 0.0 for each in (apart, hessian))
     if FEW_DIGITS * largest < error < math.inf:
         rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
         warn_of_few("Hessian", rounding, (error, largest), "compute it in float64, check it, or pass longer steps h")

@@ -287,8 +287,11 @@ def hessian_vector_product(
     if is_auto and least_magnitude(plain) < SMALL:
         product.lengthen(found, steps, product.noise(value, eps), eps)
     most = int(np.abs(found).argmax())
-    if found[most] == first[most] and noise > DOUBTFUL * abs(found[most]) * steps[most] * length:
-        warn_of_product(SecondDifferences(f, point, h, args, central, None), abs(found[most]), steps[most] * length)
+    with np.errstate(all="ignore"):
+        known, square = abs(found[most]), steps[most] * length
+        is_doubtful = found[most] == first[most] and noise > DOUBTFUL * known * square
+    if is_doubtful:
+        warn_of_product(SecondDifferences(f, point, h, args, central, None), known, square)
     warn_of(objective, (point, args), (h, steps), private and not found.any())
     with np.errstate(all="ignore"):
         return np.ldexp(found, power).reshape(plain.shape)
@@ -342,7 +345,7 @@ def _from_values(
     n = problem.point.size
     if pattern is None:
         matrix, order = hessian.reshape(n, n), np.arange(n)
-        pairs = (order[:, np.newaxis] < order).nonzero()
+        pairs: Any = (order[:, np.newaxis] < order).nonzero()
         if resume:
             missing = np.isnan(matrix[pairs]) | np.isnan(matrix.T[pairs])
             pairs = pairs[0][missing], pairs[1][missing]
