@@ -18,7 +18,7 @@ from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, lengthen
 from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
-from .verification import check_pairs
+from .sparsity import scipy_sparse
 
 __all__: list[str] = []  # nothing here is public
 
@@ -206,11 +206,6 @@ class SecondDifferences:
             relative[small] = np.minimum(relative[small], most)
         return relative
 
-    def check(self, found: Floats, pairs: tuple[Indices, Indices]) -> None:
-        """Raise a ValueError if f couples coordinates for which there is no pair."""
-        if n := self.point.size:
-            check_pairs(self, found[:n], mixed_of(found, n, pairs), pairs)
-
     def unexplained(self, alone: Floats, mixed: Floats, pairs: tuple[Indices, Indices]) -> float:
         """Return what second differences do not explain of that along a random line; NaN where f is not defined.
 
@@ -227,10 +222,13 @@ class SecondDifferences:
             known = parts**2 @ alone + (parts[i] * parts[j]) @ mixed
             return math.nan if along is None else float(abs(along - known))
 
-    def shown_rounding(self) -> float:
-        """Return how far a value of f may be off, as its noise shows, which counts from now on."""
-        shown = shown_rounding(self)
-        self.rounding = max(self.rounding, shown)
+    def shown_rounding(self, terms: int = 1) -> float:
+        """Return how far a value of f may be off, as its noise shows, and 0 where f is not defined.
+
+        That, or the part of one of its terms, counts from now on.
+        """
+        shown = where_defined(lambda: shown_rounding(self)) or 0.0
+        self.rounding = max(self.rounding, shown / math.sqrt(terms))
         return shown
 
     def near(self, moves: Floats) -> Floats:
@@ -266,11 +264,10 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
     warn_of(objective, (plain, args), (h, steps), ignored=False)
     with np.errstate(all="ignore"):
-        i, j = np.repeat(np.arange(plain.size), np.diff(found.indptr)), found.indices
-        above = np.flatnonzero(i < j)
-        i, j = i[above], j[above]
-        alone, mixed = found.diagonal() * steps * steps, found.data[above] * (2.0 * steps[i]) * steps[j]
-    if see_noise(problem, alone, mixed, (i, j), max(1, len(f))):
+        upper = scipy_sparse().triu(found, 1).tocoo()
+        pairs = i, j = upper.row, upper.col
+        alone, mixed = found.diagonal() * steps * steps, upper.data * (2.0 * steps[i]) * steps[j]
+    if see_noise(problem, alone, mixed, pairs, max(1, len(f))):
         warn_of_rounding(problem, found.data)
     return found
 

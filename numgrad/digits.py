@@ -10,7 +10,7 @@ import numpy as np
 from . import driver
 from .loops import Floats, Indices
 from .noise import coarse_unit, noise_of, spacings
-from .points import resolution, scales, where_defined
+from .points import resolution, scales
 
 __all__: list[str] = []  # nothing here is public
 
@@ -72,7 +72,7 @@ def see_noise(problem: Any, alone: Floats, mixed: Floats, pairs: tuple[Indices, 
     its digits: no line then.
     """
     steps, (i, j) = problem.steps, pairs
-    if not (steps.size and isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf):
+    if not (isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf):
         return False
     least = _ROUNDED * problem.eps * abs(problem.value)
     if terms == 1 and _count_of_rounded(alone, least) + 2 * _count_of_rounded(mixed, 2.0 * least) >= _EXACT:
@@ -85,7 +85,7 @@ def see_noise(problem: Any, alone: Floats, mixed: Floats, pairs: tuple[Indices, 
         noise = _SMALLER * rest / math.sqrt(1.0 + 0.5 * (len(alone) + 2 * len(mixed)))
         if not noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * np.abs(derivatives).max():
             return False
-    problem.rounding = max(problem.rounding, (where_defined(problem.shown_rounding) or 0.0) / math.sqrt(terms))
+    problem.shown_rounding(terms)
     return True
 
 
@@ -102,7 +102,7 @@ def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
         # An f of narrow numbers may compute in these, though it returns others.
         times = resolution(problem.plain) / problem.eps
         if times > 1.0 and (times * errors > FEW_DIGITS * largest).any():
-            problem.rounding = max(problem.rounding, where_defined(problem.shown_rounding) or 0.0)
+            problem.shown_rounding()
             errors = _errors(problem)
         error = float(errors.max(initial=0.0))
         if not FEW_DIGITS * largest < error < math.inf:
@@ -124,7 +124,7 @@ def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
 def warn_of_product(problem: Any, largest: float, square: float) -> None:
     """Warn if the noise of f next to x leaves few digits of the largest element of a product, by a squared step."""
     with np.errstate(all="ignore"):
-        largest, error = float(largest), float(np.divide(where_defined(problem.shown_rounding) or 0.0, square))
+        largest, error = float(largest), float(np.divide(problem.shown_rounding(), square))
     if FEW_DIGITS * largest < error < math.inf:
         sizes, cure = (error, largest), "pass longer steps h, or a gradient"
         warn_of_few("product", "the rounding of f, eps |f| / h**2 =", sizes, cure)

@@ -24,6 +24,7 @@ from .problem import Options, Problem
 from .products import DOUBTFUL, Product, is_cheap, noise_of_slopes, slopes
 from .schemes import AnyScheme, Bounds, StepSize
 from .sparsity import symmetric_matrix, symmetric_pattern
+from .verification import check_pairs
 
 __all__ = ["hessian_vector_product", "numerical_hessian"]
 
@@ -367,10 +368,9 @@ def _from_values(
             matrix[order, order] = diagonal
             matrix[pairs] = matrix.T[pairs] = mixed
     see_digits(problem, found)
-    if pattern is None:
-        see_noise(problem, found[:n], mixed_of(found, n, pairs), pairs)
-    else:
-        problem.check(found, pairs)
+    if n:
+        look = see_noise if pattern is None else check_pairs
+        look(problem, found[:n], mixed_of(found, n, pairs), pairs)
     warn_of_rounding(problem, diagonal, mixed)
     return hessian if pattern is None else symmetric_matrix(diagonal, mixed, pairs)
 
