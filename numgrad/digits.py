@@ -124,7 +124,7 @@ def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
 def warn_of_product(problem: Any, largest: float, square: float) -> None:
     """Warn if the noise of f next to x leaves few digits of the largest element of a product, by a squared step."""
     with np.errstate(all="ignore"):
-        largest, error = float(largest), float(np.divide(problem.shown_rounding(), square))
+        error = float(np.divide(problem.shown_rounding(), square))
     if FEW_DIGITS * largest < error < math.inf:
         sizes, cure = (error, largest), "pass longer steps h, or a gradient"
         warn_of_few("product", "the rounding of f, eps |f| / h**2 =", sizes, cure)

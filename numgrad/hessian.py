@@ -21,7 +21,7 @@ from .magnitudes import SMALL, least_magnitude
 from .objectives.python import PythonObjective
 from .points import EPS, private_copy
 from .problem import Options, Problem
-from .products import DOUBTFUL, Product, is_cheap, noise_of_slopes, slopes
+from .products import Product, is_cheap, noise_of_slopes, slopes
 from .schemes import AnyScheme, Bounds, StepSize
 from .sparsity import symmetric_matrix, symmetric_pattern
 from .verification import check_pairs
@@ -284,15 +284,11 @@ def hessian_vector_product(
         if not is_auto or product.spacing <= eps:
             break
         eps = product.spacing  # once more, since what is returned has fewer digits
-    noise, first, length = product.noise_of_values() if is_auto else 0.0, found.copy(), product.length
+    doubtful = product.doubtful(found, steps) if is_auto else None
     if is_auto and least_magnitude(plain) < SMALL:
         product.lengthen(found, steps, product.noise(value, eps), eps)
-    most = int(np.abs(found).argmax())
-    with np.errstate(all="ignore"):
-        known, square = abs(found[most]), steps[most] * length
-        is_doubtful = found[most] == first[most] and noise > DOUBTFUL * known * square
-    if is_doubtful:
-        warn_of_product(SecondDifferences(f, point, h, args, central, None), known, square)
+    if doubtful is not None and np.abs(found).max() == doubtful[0]:
+        warn_of_product(SecondDifferences(f, point, h, args, central, None), *doubtful)
     warn_of(objective, (point, args), (h, steps), private and not found.any())
     with np.errstate(all="ignore"):
         return np.ldexp(found, power).reshape(plain.shape)

@@ -95,14 +95,15 @@ class Problem:
             raise TypeError(
                 "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
             )
-        self.eps = max(EPS, resolution(np.asarray(returned)))
-        if self.eps == EPS and self.is_automatic and not is_narrow(self.point) and self._is_single_inside():
-            self.eps = SINGLE
+        own = max(EPS, resolution(np.asarray(returned)))
+        self.eps = SINGLE if own == EPS and self._is_single_inside() else own
         if isinstance(self.h, str) and self.eps != EPS:
             self.plan = self.plan_of(None)
 
     def _is_single_inside(self) -> bool:
-        """Tell whether f seems to round to float32, though its values are float64; NaN and infinity tell nothing."""
+        """Tell whether f seems to round to float32, for automatic steps; NaN and infinity tell nothing."""
+        if not self.is_automatic or is_narrow(self.point):
+            return False
         finite, workers = np.isfinite(floats(self.base)), self.workers
         values = floats(self.base)[finite]
         # The first one alone: it tells most f, in a tenth of the time.

@@ -34,7 +34,7 @@ _VALUE = schemes.sum_of_values(1.0)
 # Coordinates of which a product shows noise of f: more tell no more. And part of the largest element that it is
 # worth a look from: third derivatives make 1e-3 of an f that changes over the length of x.
 # Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
-_SEEN, DOUBTFUL = 4, 0.01
+_SEEN, _DOUBTFUL = 4, 0.01
 
 # The longest t of a line ``x + t v`` along a tiny v: with the offsets of any scheme it stays finite.
 _LONGEST = 1e300
@@ -116,18 +116,20 @@ class Product:
 
         return slopes
 
-    def noise_of_values(self) -> float:
-        """Return how far values of f may be off, as those show by which the product was taken; 0 where none were kept.
+    def doubtful(self, found: Floats, steps: Floats) -> tuple[float, float] | None:
+        """Return the largest element and its squared step, if the values by which it was taken show so much noise.
 
         The slope along v changes the sums by coordinates alike, and third derivatives a little.
         """
         if not self.sums:
-            return 0.0
+            return None
+        most = int(np.abs(found).argmax())
         with np.errstate(all="ignore"):
             slope = 2.0 * self.length * (self.v @ (self.ends[0] + self.ends[1])).item()
             changes = [slope, *(self.sums[0] - self.sums[1]).tolist()]
-        apart, largest = max(changes) - min(changes), max(map(abs, self.sums[0].tolist()))
-        return apart if apart > _CERTAIN**2 * EPS * largest else 0.0
+        largest, square = abs(found.item(most)), steps.item(most) * self.length
+        least = max(_CERTAIN**2 * EPS * max(map(abs, self.sums[0].tolist())), _DOUBTFUL * largest * square)
+        return (largest, square) if max(changes) - min(changes) > least else None
 
     def noise(self, value: float, eps: float) -> Any:
         """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""
