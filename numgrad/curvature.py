@@ -135,6 +135,12 @@ class SecondDifferences:
             mixed = mixed_of(found, n, pairs) / (2.0 * self.steps[i]) / self.steps[j]
             return found[:n] / self.steps / self.steps, mixed
 
+    def undone(self, diagonal: Floats, elements: Floats, pairs: tuple[Any, Any]) -> tuple[Floats, Floats, Any]:
+        """Return the second differences by each coordinate, and twice the mixed ones, that derivatives are made of."""
+        with np.errstate(all="ignore"):
+            i, j = (self.steps[each] for each in pairs)
+            return diagonal * self.steps * self.steps, elements * (2.0 * i) * j, pairs
+
     def _differences(
         self, alone: Indices, pairs: tuple[Indices, Indices], out: Floats | None = None, **how: Any
     ) -> tuple[Floats, int]:
@@ -263,11 +269,8 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
         noise = 4.0 * noise_at(objective, (plain, args), problem.value, EPS)
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
     warn_of(objective, (plain, args), (h, steps), ignored=False)
-    with np.errstate(all="ignore"):
-        upper = scipy_sparse().triu(found, 1).tocoo()
-        pairs = i, j = upper.row, upper.col
-        alone, mixed = found.diagonal() * steps * steps, upper.data * (2.0 * steps[i]) * steps[j]
-    if see_noise(problem, alone, mixed, pairs, max(1, len(f))):
+    upper = scipy_sparse().triu(found, 1).tocoo()
+    if see_noise(problem, *problem.undone(found.diagonal(), upper.data, (upper.row, upper.col)), max(1, len(f))):
         warn_of_rounding(problem, found.data)
     return found
 

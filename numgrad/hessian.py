@@ -340,17 +340,13 @@ def _from_values(
     coordinates than the pattern.
     """
     n = problem.point.size
-    if pattern is None:
-        matrix, order = hessian.reshape(n, n), np.arange(n)
-        pairs: Any = (order[:, np.newaxis] < order).nonzero()
-        if resume:
-            missing = np.isnan(matrix[pairs]) | np.isnan(matrix.T[pairs])
-            pairs = pairs[0][missing], pairs[1][missing]
-            if not (missing.any() or np.isnan(matrix.diagonal()).any()):
-                return hessian
-    else:
-        rows, columns = pattern.nonzero()
-        pairs = rows[rows < columns].astype(np.intp), columns[rows < columns].astype(np.intp)
+    matrix: Any = None if pattern is not None else hessian.reshape(n, n)
+    pairs = every = _pairs(pattern, n)
+    if resume:
+        missing = np.isnan(matrix[pairs]) | np.isnan(matrix.T[pairs])
+        pairs = pairs[0][missing], pairs[1][missing]
+        if not (missing.any() or np.isnan(matrix.diagonal()).any()):
+            return hessian
     found = np.full(n + len(pairs[0]), math.nan)
     try:
         problem.along(pairs, *how, found)
@@ -361,14 +357,26 @@ def _from_values(
     finally:
         diagonal, mixed = problem.derivatives(found, pairs)
         if pattern is None:
-            matrix[order, order] = diagonal
+            matrix.flat[:: n + 1] = diagonal
             matrix[pairs] = matrix.T[pairs] = mixed
     see_digits(problem, found)
     if n:
-        look = see_noise if pattern is None else check_pairs
-        look(problem, found[:n], mixed_of(found, n, pairs), pairs)
+        differences = found[:n], mixed_of(found, n, pairs), pairs
+        if resume:
+            differences = problem.undone(matrix.diagonal(), matrix[every], every)
+        (see_noise if pattern is None else check_pairs)(problem, *differences)
     warn_of_rounding(problem, diagonal, mixed)
     return hessian if pattern is None else symmetric_matrix(diagonal, mixed, pairs)
+
+
+def _pairs(pattern: Any, n: int) -> tuple[Any, Any]:
+    """Return the pairs of different coordinates that a pattern has, or all."""
+    if pattern is None:
+        order = np.arange(n)
+        rows, columns = (order[:, np.newaxis] < order).nonzero()
+        return rows, columns
+    rows, columns = pattern.nonzero()
+    return rows[rows < columns].astype(np.intp), columns[rows < columns].astype(np.intp)
 
 
 def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options: dict[str, Any]) -> Any:

@@ -195,3 +195,15 @@ def test_an_output_that_tells_nothing_hides_no_float32(other, order):
     x = np.array([1.3, 1.1])
     found = numerical_jacobian(lambda x: np.append(np.float32(np.cos(x)), other)[::order], x, "auto")[::order]
     assert found[:2] == pytest.approx(np.diag(-np.sin(x)), abs=2e-4)
+
+
+def test_a_hessian_that_is_resumed_is_judged_as_a_whole(recwarn):
+    out, calls = numerical_hessian(f, X.copy()), []
+    out[0, 1] = math.nan
+    numerical_hessian(lambda x: calls.append(0) or f(x), X.copy(), out=out, resume=True)
+    assert len(calls) == 1 + 2 * 4 + 2 + 2  # f(x), the coordinates, the pair, and a line
+    assert np.abs(out - HESSIAN).max() < 1e-6
+    assert not recwarn
+    out[0, 1] = math.nan
+    with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
+        numerical_hessian(NOISY["six decimals"], X.copy(), out=out, resume=True)
