@@ -18,7 +18,7 @@ from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, lengthen
 from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
-from .verification import check_pairs
+from .sparsity import scipy_sparse
 
 __all__: list[str] = []  # nothing here is public
 
@@ -31,12 +31,16 @@ _SHORTER = 16.0
 _LONGER = 2.0
 
 
+# Its multiples are spread evenly over the parts of 1, in less time than random numbers are made. No tuning.
+_GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
+
+
 def steps_at(x: NDArray[Any], h: Any, scheme: Any, eps: float) -> Floats:
     """Return the step of each coordinate of the plain array `x`, as the points are stored."""
     steps = steps_of(x, h, scheme, eps)
     if isinstance(h, str) and scheme.derivative == 2:
         steps *= _LONGER
-    return stored_steps(x, np.broadcast_to(steps, x.size))
+    return stored_steps(x, steps if steps.size == x.size else np.broadcast_to(steps, x.size))
 
 
 def within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, Floats]) -> tuple[Floats, NDArray[Any]]:
@@ -131,13 +135,22 @@ class SecondDifferences:
             mixed = mixed_of(found, n, pairs) / (2.0 * self.steps[i]) / self.steps[j]
             return found[:n] / self.steps / self.steps, mixed
 
+    def undone(self, diagonal: Floats, elements: Floats, pairs: tuple[Any, Any]) -> tuple[Floats, Floats, Any]:
+        """Return the second differences by each coordinate, and twice the mixed ones, that derivatives are made of."""
+        with np.errstate(all="ignore"):
+            i, j = (self.steps[each] for each in pairs)
+            return diagonal * self.steps * self.steps, elements * (2.0 * i) * j, pairs
+
     def _differences(
         self, alone: Indices, pairs: tuple[Indices, Indices], out: Floats | None = None, **how: Any
     ) -> tuple[Floats, int]:
         """Return the second differences along coordinates alone, and then along pairs of them, and flags."""
-        members = np.concatenate([alone, np.stack(pairs, 1).reshape(-1)])
+        members = np.empty(len(alone) + 2 * len(pairs[0]), np.intp)
+        members[: len(alone)], members[len(alone) :: 2], members[len(alone) + 1 :: 2] = alone, *pairs
         starts = np.concatenate([np.arange(len(alone)), np.arange(len(alone), len(members) + 1, 2)])
-        inside = np.concatenate([self.inside[alone], self.inside[pairs[0]] & self.inside[pairs[1]]])
+        inside = self.inside
+        if self.ends is not None:
+            inside = np.concatenate([inside[alone], inside[pairs[0]] & inside[pairs[1]]])
         return self.differences(Directions(starts, members, self.steps[members]), inside, out, **how)
 
     @property
@@ -199,15 +212,29 @@ class SecondDifferences:
             relative[small] = np.minimum(relative[small], most)
         return relative
 
-    def check(self, found: Floats, pairs: tuple[Indices, Indices]) -> None:
-        """Raise a ValueError if f couples coordinates for which there is no pair."""
-        if n := self.point.size:
-            check_pairs(self, found[:n], mixed_of(found, n, pairs), pairs)
+    def unexplained(self, alone: Floats, mixed: Floats, pairs: tuple[Indices, Indices]) -> float:
+        """Return what second differences do not explain of that along a random line; NaN where f is not defined.
 
-    def shown_rounding(self) -> float:
-        """Return how far a value of f may be off, as its noise shows, which counts from now on."""
-        shown = shown_rounding(self)
-        self.rounding = max(self.rounding, shown)
+        All coordinates move by half of their steps or more, so that an f which rounds them shows that.
+        """
+        n, is_inside, (i, j) = self.plain.size, self.ends is None or bool(self.inside.all()), pairs
+        parts = 0.5 + 0.5 * (_GOLDEN * np.arange(n) % 1.0)
+        if is_inside:
+            parts[1::2] *= -1.0
+        with np.errstate(all="ignore"):  # of the smallest numbers
+            line = Directions(np.array([0, n]), np.arange(n), parts * self.steps)
+        along = where_defined(lambda: self.differences(line, np.array([is_inside]))[0].item())
+        with np.errstate(all="ignore"):
+            known = parts**2 @ alone + (parts[i] * parts[j]) @ mixed
+            return math.nan if along is None else float(abs(along - known))
+
+    def shown_rounding(self, terms: int = 1) -> float:
+        """Return how far a value of f may be off, as its noise shows, and 0 where f is not defined.
+
+        That, or the part of one of its terms, counts from now on.
+        """
+        shown = where_defined(lambda: shown_rounding(self)) or 0.0
+        self.rounding = max(self.rounding, shown / math.sqrt(terms))
         return shown
 
     def near(self, moves: Floats) -> Floats:
@@ -242,7 +269,8 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
         noise = 4.0 * noise_at(objective, (plain, args), problem.value, EPS)
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
     warn_of(objective, (plain, args), (h, steps), ignored=False)
-    if see_noise(problem, found, max(1, len(f))):
+    upper = scipy_sparse().triu(found, 1).tocoo()
+    if see_noise(problem, *problem.undone(found.diagonal(), upper.data, (upper.row, upper.col)), max(1, len(f))):
         warn_of_rounding(problem, found.data)
     return found
 

@@ -6,19 +6,16 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import driver
-from .loops import Directions, Floats
+from .loops import Floats, Indices
 from .noise import coarse_unit, noise_of, spacings
-from .points import resolution, scales, where_defined
+from .points import resolution, scales
 
 __all__: list[str] = []  # nothing here is public
 
 # Part of the largest derivative from which on the rounding of f is worth a warning, as for gradients.
 FEW_DIGITS = 1e-3
-# Relative spacing of the numbers of float32, and binary digits of those of float32 and float16.
-FLOAT32_EPS, _SINGLE, _HALF = float(np.finfo(np.float32).eps), 24, 11
 # Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
 # a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
 _FAINT = 1 / 32
@@ -38,29 +35,14 @@ _ROUNDED = 64.0
 # Elements of a Hessian that are to be so small: one may be so by chance, where f rounds to a coarse unit.
 # Fixed by the former, and by test_noise_in_few_coordinates_is_warned_of in tests/test_digits.py.
 _EXACT = 4
-# The multiples of it are spread evenly over the parts of 1, in less time than random numbers are made. No tuning.
-_GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 # Times that what second differences do not explain, a sample of noise, may be smaller than the noise.
 # Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
 _SMALLER = 4.0
 
 
-def is_of_float32(values: NDArray[Any]) -> bool:
-    """Tell whether all finite numbers have the digits of float32, and not all those of float16."""
-    # The first one alone, in a tenth of the time of an array of two, of most f.
-    if not values.size or math.ldexp(math.frexp(values.item(0))[0], _SINGLE) % 1.0:
-        return False
-    numbers = values[np.isfinite(values)]
-    with np.errstate(all="ignore"):
-        halves = np.ldexp(np.frexp(numbers)[0], _HALF)
-        return bool((numbers.astype(np.float32) == numbers).all() and (halves != np.rint(halves)).any())
-
-
 def shown_rounding(problem: Any) -> float:
     """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved."""
-    middle, rng = 0.5 * problem.steps, np.random.default_rng(0)
-    unit = spacings(np.abs(problem.steps), _LEAST * resolution(problem.plain) * scales(problem.plain))
-    farthest = float(np.min(np.abs(middle) / unit))
+    rng = np.random.default_rng(0)
 
     def noise(line: Floats) -> float:
         def values(places: list[float]) -> Floats:
@@ -70,6 +52,9 @@ def shown_rounding(problem: Any) -> float:
         return noise_of(values, values([0.0]).item(), _LOOKS, farthest)
 
     with np.errstate(all="ignore"):
+        middle, least = 0.5 * problem.steps, _LEAST * resolution(problem.plain) * scales(problem.plain)
+        unit = spacings(np.abs(problem.steps), least)
+        farthest = float(np.min(np.abs(middle) / unit))
         return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
 
 
@@ -79,54 +64,53 @@ def see_digits(problem: Any, found: Floats) -> None:
         problem.rounding = max(problem.rounding, 0.5 * coarse_unit(problem, found))
 
 
-def see_noise(problem: Any, hessian: Any, terms: int = 1) -> bool:
-    """Take for the rounding of f, or of one of its terms, its noise next to x, if a Hessian shows that, and tell so.
+def see_noise(problem: Any, alone: Floats, mixed: Floats, pairs: tuple[Indices, Indices], terms: int = 1) -> bool:
+    """Take for the rounding of f, or of one of its terms, its noise next to x, if differences show that, and tell so.
 
-    It shows noise where the second difference along a line is not what it tells of that, by more than truncation
-    by an automatic step is. Where some of its elements are next to nothing, f has its digits: no line then.
+    Those are the second differences by each coordinate, and twice the mixed ones. They show noise where they do not
+    explain that along a line, by more than truncation by an automatic step is. Where some are next to nothing, f has
+    its digits: no line then.
     """
-    size, steps = problem.plain.size, problem.steps
-    if not (size and isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf):
+    steps, (i, j) = problem.steps, pairs
+    if not (isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf):
         return False
-    least, is_inside = _ROUNDED * problem.eps * abs(problem.value), problem.inside.all()
+    least = _ROUNDED * problem.eps * abs(problem.value)
+    if terms == 1 and _count_of_rounded(alone, least) + 2 * _count_of_rounded(mixed, 2.0 * least) >= _EXACT:
+        return False
+    if not (rest := problem.unexplained(alone, mixed, pairs)) > least:
+        return False
     with np.errstate(all="ignore"):
-        if isinstance(hessian, np.ndarray):
-            small = np.abs(hessian) * steps * steps[:, np.newaxis]
-            if np.count_nonzero((small > 0.0) & (small <= least)) >= _EXACT:
-                return False
-        parts = 0.5 + 0.5 * np.modf(_GOLDEN * np.arange(size))[0]
-        if is_inside:
-            parts[1::2] *= -1.0
-        move, count = parts * steps, hessian.size if isinstance(hessian, np.ndarray) else hessian.nnz
-        line = Directions(np.array([0, size]), np.arange(size), move)
-        along = where_defined(lambda: problem.differences(line, np.array([is_inside]))[0][0])
-        rest = math.nan if along is None else abs(along - move @ (hessian @ move))
+        derivatives = np.append(alone / steps / steps, mixed / (2.0 * steps[i]) / steps[j])
         # As many differences, each off by the noise, are added up.
-        noise = _SMALLER * rest / math.sqrt(1.0 + 0.5 * count)
-        if not (rest > least and noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * abs(hessian).max()):
+        noise = _SMALLER * rest / math.sqrt(1.0 + 0.5 * (len(alone) + 2 * len(mixed)))
+        if not noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * np.abs(derivatives).max():
             return False
-    problem.rounding = max(problem.rounding, (where_defined(problem.shown_rounding) or 0.0) / math.sqrt(terms))
+    problem.shown_rounding(terms)
     return True
+
+
+def _count_of_rounded(differences: Floats, least: float) -> int:
+    sizes = np.abs(differences)
+    return int(np.count_nonzero((sizes <= least) & (sizes > 0.0)))
 
 
 def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
     """Warn if the rounding of f is more than a thousandth of the largest second derivative, or hides it."""
-    size = np.maximum(scales(problem.plain), 1.0)
     largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
     with np.errstate(all="ignore"):
         errors = _errors(problem)
         # An f of narrow numbers may compute in these, though it returns others.
         times = resolution(problem.plain) / problem.eps
         if times > 1.0 and (times * errors > FEW_DIGITS * largest).any():
-            problem.rounding = max(problem.rounding, where_defined(problem.shown_rounding) or 0.0)
+            problem.shown_rounding()
             errors = _errors(problem)
+        error = float(errors.max(initial=0.0))
+        if not FEW_DIGITS * largest < error < math.inf:
+            return
         # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
-        hidden = float(np.min(errors * size**2, initial=math.inf))
-    error = float(np.max(errors, initial=0.0))
-    if not FEW_DIGITS * largest < error < math.inf:
-        return
-    if not largest and hidden < FEW_DIGITS * abs(problem.value) and not _is_faint(problem, size):
-        return
+        size = np.maximum(scales(problem.plain), 1.0)
+        if not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value) and not _is_faint(problem, size):
+            return
     warn_of_few(
         "Hessian",
         f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 =",
@@ -139,7 +123,8 @@ def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
 
 def warn_of_product(problem: Any, largest: float, square: float) -> None:
     """Warn if the noise of f next to x leaves few digits of the largest element of a product, by a squared step."""
-    error = (where_defined(problem.shown_rounding) or 0.0) / square
+    with np.errstate(all="ignore"):
+        error = float(np.divide(problem.shown_rounding(), square))
     if FEW_DIGITS * largest < error < math.inf:
         sizes, cure = (error, largest), "pass longer steps h, or a gradient"
         warn_of_few("product", "the rounding of f, eps |f| / h**2 =", sizes, cure)
@@ -147,7 +132,7 @@ def warn_of_product(problem: Any, largest: float, square: float) -> None:
 
 def warn_of_halves(apart: Any, hessian: Any) -> None:
     """Warn if the derivatives of a gradient are so far `apart` from those across the diagonal that digits are few."""
-    error, largest = float(abs(apart).max()), float(abs(hessian).max())
+    error, largest = (float(abs(each).max()) if each.shape[0] else 0.0 for each in (apart, hessian))
     if FEW_DIGITS * largest < error < math.inf:
         rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
         warn_of_few("Hessian", rounding, (error, largest), "compute it in float64, check it, or pass longer steps h")

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, both_with_labels, is_container, is_labelled
-from .curvature import SecondDifferences, own_hessian, steps_at, warn_of
+from .curvature import SecondDifferences, mixed_of, own_hessian, steps_at, warn_of
 from .digits import see_digits, see_noise, warn_of_halves, warn_of_product, warn_of_rounding
 from .driver import Progress, Workers
 from .gradient import takes_containers
@@ -21,9 +21,10 @@ from .magnitudes import SMALL, least_magnitude
 from .objectives.python import PythonObjective
 from .points import EPS, private_copy
 from .problem import Options, Problem
-from .products import DOUBTFUL, Product, is_cheap, noise_of_slopes, slopes
+from .products import Product, is_cheap, noise_of_slopes, slopes
 from .schemes import AnyScheme, Bounds, StepSize
 from .sparsity import symmetric_matrix, symmetric_pattern
+from .verification import check_pairs
 
 __all__ = ["hessian_vector_product", "numerical_hessian"]
 
@@ -283,12 +284,11 @@ def hessian_vector_product(
         if not is_auto or product.spacing <= eps:
             break
         eps = product.spacing  # once more, since what is returned has fewer digits
-    noise, first, length = product.noise_of_values() if is_auto else 0.0, found.copy(), product.length
+    doubtful = product.doubtful(found, steps) if is_auto else None
     if is_auto and least_magnitude(plain) < SMALL:
         product.lengthen(found, steps, product.noise(value, eps), eps)
-    most = int(np.abs(found).argmax())
-    if found[most] == first[most] and noise > DOUBTFUL * abs(found[most]) * steps[most] * length:
-        warn_of_product(SecondDifferences(f, point, h, args, central, None), abs(found[most]), steps[most] * length)
+    if doubtful is not None and np.abs(found).max() == doubtful[0]:
+        warn_of_product(SecondDifferences(f, point, h, args, central, None), *doubtful)
     warn_of(objective, (point, args), (h, steps), private and not found.any())
     with np.errstate(all="ignore"):
         return np.ldexp(found, power).reshape(plain.shape)
@@ -340,16 +340,13 @@ def _from_values(
     coordinates than the pattern.
     """
     n = problem.point.size
-    if pattern is None:
-        matrix, pairs = hessian.reshape(n, n), np.triu_indices(n, 1)
-        if resume:
-            missing = np.isnan(matrix[pairs]) | np.isnan(matrix.T[pairs])
-            pairs = pairs[0][missing], pairs[1][missing]
-            if not (missing.any() or np.isnan(matrix.diagonal()).any()):
-                return hessian
-    else:
-        rows, columns = pattern.nonzero()
-        pairs = rows[rows < columns].astype(np.intp), columns[rows < columns].astype(np.intp)
+    matrix: Any = None if pattern is not None else hessian.reshape(n, n)
+    pairs = every = _pairs(pattern, n)
+    if resume:
+        missing = np.isnan(matrix[pairs]) | np.isnan(matrix.T[pairs])
+        pairs = pairs[0][missing], pairs[1][missing]
+        if not (missing.any() or np.isnan(matrix.diagonal()).any()):
+            return hessian
     found = np.full(n + len(pairs[0]), math.nan)
     try:
         problem.along(pairs, *how, found)
@@ -360,15 +357,26 @@ def _from_values(
     finally:
         diagonal, mixed = problem.derivatives(found, pairs)
         if pattern is None:
-            matrix[np.diag_indices(n)] = diagonal
+            matrix.flat[:: n + 1] = diagonal
             matrix[pairs] = matrix.T[pairs] = mixed
     see_digits(problem, found)
-    if pattern is None:
-        see_noise(problem, matrix)
-    else:
-        problem.check(found, pairs)
+    if n:
+        differences = found[:n], mixed_of(found, n, pairs), pairs
+        if resume:
+            differences = problem.undone(matrix.diagonal(), matrix[every], every)
+        (see_noise if pattern is None else check_pairs)(problem, *differences)
     warn_of_rounding(problem, diagonal, mixed)
     return hessian if pattern is None else symmetric_matrix(diagonal, mixed, pairs)
+
+
+def _pairs(pattern: Any, n: int) -> tuple[Any, Any]:
+    """Return the pairs of different coordinates that a pattern has, or all."""
+    if pattern is None:
+        order = np.arange(n)
+        rows, columns = (order[:, np.newaxis] < order).nonzero()
+        return rows, columns
+    rows, columns = pattern.nonzero()
+    return rows[rows < columns].astype(np.intp), columns[rows < columns].astype(np.intp)
 
 
 def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options: dict[str, Any]) -> Any:

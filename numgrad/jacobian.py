@@ -15,11 +15,10 @@ from .bounds import ends_of_lines
 from .containers import in_order, is_labelled, relabelled
 from .driver import Progress, Workers
 from .elementwise import check_reads_argument, numerical_diff
-from .lines import along
 from .loops import Floats
 from .points import is_plain, private_copy, scales
 from .problem import Options, Problem
-from .products import is_cheap
+from .products import along, is_cheap
 from .schemes import AnyScheme, Bounds, StepSize, along_rows
 from .sparsity import as_pattern, scipy_sparse, sparse_jacobian
 
@@ -247,8 +246,8 @@ def directional_derivative(
     if bounds is not None:
         ends_of_lines(array, vectors, bounds)
     at: Any = partial(f) if is_cheap(f) else f  # an objective of one number has no loop of several outputs
-    problem = Problem(at, x, Options(h, args, workers, progress=progress, scheme=scheme))
-    problem.options = problem.options._replace(bounds=bounds)  # where they leave no room, v need not go
+    options = Options(h, args, workers, progress=progress, scheme=scheme, bounds=bounds)
+    problem = Problem(at, x, options, has_lines=True)
     base = problem.base
     rows, flags = along(problem, vectors)
     problem.warn(flags, rows / (np.abs(vectors).max(initial=0.0) or 1.0))

@@ -1,23 +1,23 @@
-"""Slopes of f, and the product of its Hessian and a vector from them or from values of f."""
+"""Products of derivatives and vectors: those of f along lines, and of its Hessian, from slopes or values of f."""
 
 from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import driver, schemes
 from .arguments import describe, plain_numbers
-from .digits import FLOAT32_EPS, is_of_float32
+from .bounds import ends_of_lines
 from .driver import Workers
 from .gradient import noise_at, numerical_gradient
-from .loops import Directions, Floats
+from .loops import RESPONDED, STEP_LOST, Directions, Floats
 from .magnitudes import MOST_SHARE, SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective
-from .points import EPS, is_narrow, private_copy, resolution, scales
+from .points import EPS, SINGLE, are_single, is_narrow, is_single, private_copy, resolution, scales
 
 __all__: list[str] = []  # nothing here is public
 
@@ -29,10 +29,23 @@ _CERTAIN = 8.0
 # Part by which the largest element may differ by longer steps. Fixed by
 # test_a_product_keeps_elements_that_are_known_beside_much_larger_ones in tests/test_hessian.py.
 _SAME = 0.01
-# Coordinates of which a product shows noise of f: more takes memory alone. And part of the largest element that it is
+# The rule of f at displaced points.
+_VALUE = schemes.sum_of_values(1.0)
+# Coordinates of which a product shows noise of f: more tell no more. And part of the largest element that it is
 # worth a look from: third derivatives make 1e-3 of an f that changes over the length of x.
 # Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
-_SEEN, DOUBTFUL = 4, 0.01
+_SEEN, _DOUBTFUL = 4, 0.01
+
+# The longest t of a line ``x + t v`` along a tiny v: with the offsets of any scheme it stays finite.
+_LONGEST = 1e300
+# Part of the automatic step of each coordinate from which on a step along a line is as good as can be, though it loses
+# more than a thousandth: that of float16 loses 0.5 to 2% itself. Fixed by
+# test_automatic_steps_of_directions_are_not_warned_of in tests/test_sparsity.py.
+_NEAR_BEST = 0.25
+# The same as `MOST_SHARE`, for float64 points and a scheme of order 1, whose steps are so short that the rounding of
+# x + t v shows in a derivative: more takes steps too long where f changes over the length of a tiny coordinate.
+# Fixed by test_one_sided_differences_along_lines_of_several_magnitudes in tests/test_magnitudes.py.
+_ONE_SIDED_SHARE = 2e-6
 
 
 def is_cheap(f: Any) -> bool:
@@ -70,52 +83,53 @@ class Product:
 
     def by(self, steps: Floats, chosen: NDArray[np.intp] | None = None) -> Floats:
         """Return the product by these steps; of values those of the `chosen` elements, and 0 for the others."""
-        with np.errstate(all="ignore"):
-            self.length = 1.0 / float(np.max(np.abs(self.v) / steps))
-        gradient = partial(self._slopes, steps, chosen) if self.takes_values else self.gradient
-        move = self.length * self.v
+        gradient = self._slopes_by(steps, chosen) if self.takes_values else self.gradient
         self.sums.clear()
-        self.ends, self.spacing = _gradients(gradient, self.point, self.args, np.stack([move, -move]))
+        with np.errstate(all="ignore"):
+            self.length = 1.0 / float((np.abs(self.v) / steps).max())
+        move = self.length * self.v
+        self.ends, self.spacing = _gradients(gradient, self.point, self.args, np.array([move, -move]))
         with np.errstate(all="ignore"):
             found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
         return found
 
-    def _slopes(self, steps: Floats, chosen: NDArray[np.intp] | None, x: NDArray[Any], *args: Any) -> Floats:
-        """Return the gradient of f by these steps, or that of `chosen` coordinates; nothing warns."""
-        point, _ = self.objective.place(x, args)
-        own, whole = np.arange(x.size) if chosen is None else chosen, np.zeros(x.size)
-        h = np.fmax(steps, math.ulp(0.0))  # a step that is lost makes NaN
-        count = _SEEN if chosen is None and not is_narrow(point) else 0
-        few, rest = own[:count], own[count:]
-        if len(few):
-            whole[few] = self._few_slopes(h[few], few, point, args)
-        if len(rest):
-            found, plan = np.empty(len(rest)), schemes.rule_at(point, h.reshape(x.shape), "central", None, rest)
-            driver.differentiate(self.objective, point, args, plan, found, self.workers)
-            whole[rest] = found
-        return whole.reshape(x.shape)
+    def _slopes_by(self, steps: Floats, chosen: NDArray[np.intp] | None) -> Any:
+        """Return the function that gives the gradient of f by these steps, or that of `chosen` coordinates.
 
-    def _few_slopes(self, h: Floats, few: NDArray[np.intp], point: NDArray[Any], args: tuple[Any, ...]) -> Floats:
-        """Return the gradient by a few coordinates, and keep the sums of f on both sides of each."""
-        values, rule = np.empty((2, len(few))), schemes.sum_of_values(1.0)
-        where = Directions(np.arange(values.size + 1), np.concatenate([few, few]), np.concatenate([h, -h]))
-        driver.differentiate(self.objective, point, args, (rule, where), values.reshape(-1), self.workers)
-        self.sums.append(values[0] + values[1])
-        at = point.view(np.ndarray).reshape(-1)[few]
-        with np.errstate(all="ignore"):
-            return (values[0] - values[1]) / ((at + h) - (at - h))  # type: ignore[no-any-return]
+        Nothing warns. The sums of f on both sides of the first coordinates are kept.
+        """
+        own = np.arange(steps.size) if chosen is None else chosen
+        h = np.fmax(steps, math.ulp(0.0))[own]  # a step that is lost makes NaN
+        where = Directions(np.arange(2 * own.size + 1), np.concatenate([own, own]), np.concatenate([h, -h]))
 
-    def noise_of_values(self) -> float:
-        """Return how far values of f may be off, as those show by which the product was taken; 0 where none were kept.
+        def slopes(x: NDArray[Any], *args: Any) -> Floats:
+            point, _ = self.objective.place(x, args)
+            plain, whole = point.view(np.ndarray).reshape(-1)[own], np.zeros(steps.size)
+            (above, below) = values = np.empty((2, own.size))
+            driver.differentiate(self.objective, point, args, (_VALUE, where), values.reshape(-1), self.workers)
+            with np.errstate(all="ignore"):
+                if chosen is None and not is_narrow(point):
+                    self.sums.append(above[:_SEEN] + below[:_SEEN])
+                width = (plain + h).astype(plain.dtype, copy=False) - (plain - h).astype(plain.dtype, copy=False)
+                whole[own] = (above - below) / width
+            return whole.reshape(x.shape)
+
+        return slopes
+
+    def doubtful(self, found: Floats, steps: Floats) -> tuple[float, float] | None:
+        """Return the largest element and its squared step, if the values by which it was taken show so much noise.
 
         The slope along v changes the sums by coordinates alike, and third derivatives a little.
         """
         if not self.sums:
-            return 0.0
+            return None
+        most = int(np.abs(found).argmax())
         with np.errstate(all="ignore"):
-            changes, slope = self.sums[0] - self.sums[1], 2.0 * self.length * (self.v @ (self.ends[0] + self.ends[1]))
-            apart = float(np.ptp(np.append(changes, slope)))
-            return apart if apart > _CERTAIN**2 * EPS * np.abs(self.sums).max() else 0.0
+            slope = 2.0 * self.length * (self.v @ (self.ends[0] + self.ends[1])).item()
+            changes = [slope, *(self.sums[0] - self.sums[1]).tolist()]
+        largest, square = abs(found.item(most)), steps.item(most) * self.length
+        least = max(_CERTAIN**2 * EPS * max(map(abs, self.sums[0].tolist())), _DOUBTFUL * largest * square)
+        return (largest, square) if max(changes) - min(changes) > least else None
 
     def noise(self, value: float, eps: float) -> Any:
         """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""
@@ -172,8 +186,88 @@ def _gradients(gradient: Any, x: NDArray[Any], args: tuple[Any, ...], moves: Flo
         spacings.append(resolution(array))
         return private_copy(array).reshape(-1)
 
-    found, rule = np.empty(moves.shape), schemes.sum_of_values(1.0)._replace(columns=x.size)
+    found, rule = np.empty(moves.shape), _VALUE._replace(columns=x.size)
     driver.differentiate(PythonObjective(gradient, checked), x, args, (rule, schemes.along_rows(moves)), found)
     # They may be rounded to float32 before they are returned: of points that differ, such numbers are no accident.
-    is_rounded = (found[0] != found[-1]).any() and is_of_float32(found)
-    return found, max(*spacings, FLOAT32_EPS if is_rounded else EPS)
+    is_rounded = is_single(found.item(0)) and (found[0] != found[-1]).any() and are_single(found)
+    return found, max(*spacings, SINGLE if is_rounded else EPS)
+
+
+class _Lines(NamedTuple):
+    """Derivatives along lines ``x + t v``, a row each.
+
+    Attributes
+    ----------
+    rows, reach, per_value : ndarray of float64
+        The derivatives, how far t goes, and how far a value of f that is off by 1 puts them off.
+    flags : int
+        What the loop has seen.
+    """
+
+    rows: Floats
+    reach: Floats
+    per_value: Floats
+    flags: int = RESPONDED
+
+
+def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
+    """Return the derivatives along vectors, a row each, and flags.
+
+    Where rounding hides what an automatic step relative to a small coordinate changes, it is longer.
+    """
+    steps, plain = np.abs(problem.plan[1].lengths), np.asarray(problem.point)
+    first = _lines(problem, vectors, steps)
+    moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
+    if not problem.is_automatic or least_magnitude(moving) >= SMALL:
+        return first.rows, first.flags
+    with np.errstate(all="ignore"):
+        # The points are rounded too: what that makes of f is not known, but its share of the whole move is.
+        points = resolution(plain) * ((vectors != 0.0) @ scales(plain)) / np.abs(vectors).sum(axis=1)
+        noise = np.repeat(problem.noise(), problem.width // problem.base.size) if problem.base.size else np.empty(0)
+
+    def rounding(lines: _Lines, most: float) -> Floats:
+        with np.errstate(all="ignore"):
+            of_points = np.abs(lines.rows.T) * np.minimum(points / lines.reach, most)
+            return of_points.T + np.outer(lines.per_value, noise)  # type: ignore[no-any-return]
+
+    def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+        lines = _lines(problem, np.where(missing.any(axis=1, keepdims=True), vectors, 0.0), longer)
+        # The last length comes again where another coordinate limits t.
+        return lines.rows, rounding(lines, most), lines.reach[:, np.newaxis]
+
+    most = MOST_SHARE if is_narrow(plain) else _ONE_SIDED_SHARE if problem.scheme.order == 1 else 0.0
+    lost = ~(np.abs(first.rows) > enough(problem.eps, problem.scheme.order) * rounding(first, np.inf))
+    lengthen(first.rows, moving, steps, rounding(first, most), again, lost)
+    return first.rows, first.flags
+
+
+def _lines(problem: Any, vectors: Floats, steps: Floats) -> _Lines:
+    """Return the derivatives along vectors by steps; along zeros they are zero.
+
+    The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends.
+    """
+    plain, sizes, count = np.asarray(problem.point), np.abs(vectors), len(vectors)
+    with np.errstate(all="ignore"):
+        longest = np.where(sizes > 0.0, np.minimum(steps / sizes, _LONGEST), np.inf).min(axis=1, initial=np.inf)
+    lines = _Lines(np.zeros((count, problem.width)), np.full(count, np.inf), np.zeros(count))
+    if not (moving := np.isfinite(longest)).any():
+        return lines
+    v, sizes = vectors[moving], sizes[moving]
+    ends = None if problem.options.bounds is None else ends_of_lines(problem.point, v, problem.options.bounds)
+    plan, where = schemes.rule_at(np.zeros(len(v)), longest[moving], problem.scheme, ends)
+    base, _, offsets, weights, index, denominators, _ = plan.data
+    rule = plan._replace(data=(base, 0.0, offsets, weights, index, np.ones(len(denominators)), False))
+    found, reach = np.empty((len(v), problem.width)), np.abs(where.lengths)
+    flags = problem.differentiate(
+        (rule, schemes.along_rows(where.lengths[:, np.newaxis] * v)), found, problem.options.progress
+    )
+    with np.errstate(all="ignore"):
+        lines.rows[moving] = found / (denominators[index] * reach)[:, np.newaxis]
+        lines.reach[moving], lines.per_value[moving] = reach, plan.amplification() / reach
+        # Of points that are stored in fewer digits a thousandth goes sooner; of float16, of automatic steps too.
+        x, moves = np.abs(plain.astype(np.float64)).reshape(-1), reach[:, np.newaxis] * sizes
+        best = x * schemes.steps_of(np.ones(1, plain.dtype), "auto", problem.scheme, problem.eps)
+        kept = ~(x * (1e3 * resolution(plain)) > moves) & (sizes > 0.0)  # NaN loses nothing
+        is_best = np.all((moves >= _NEAR_BEST * best) | (sizes == 0.0), axis=-1)
+        is_kept = np.all(np.any(kept, axis=-1) | is_best | problem.is_complex)
+    return lines._replace(flags=flags if is_kept else flags | STEP_LOST)

@@ -1,5 +1,6 @@
 """Digits that f loses inside: derivatives by automatic steps are right all the same, or what is left is warned of."""
 
+import math
 import warnings
 
 import numpy as np
@@ -134,3 +135,75 @@ def test_smooth_functions_are_not_warned_of(seed):
         hessian_vector_product(g, x, v)
         directional_derivative(g, x, v, "auto")
         numerical_jacobian(lambda x: np.sin(B @ x), x, "auto")
+
+
+def test_nothing_is_asked_beyond_bounds():
+    outside = []
+
+    def g(x):
+        outside.extend(x[(x < 0.0) | (x > 1.0)])
+        return np.float32(np.sin([x @ x, x[0]])).astype(float)
+
+    for x in (np.array([0.0, 1.0, 0.3]), np.array([1.0, 1.0, 1.0])):
+        directional_derivative(g, x, np.sign(0.5 - x), "auto", bounds=(0.0, 1.0))
+        numerical_jacobian(g, x, "auto", bounds=(0.0, 1.0))
+    assert not outside
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e-160, 1.0, 1e154, 1e300, 1e308])
+def test_nothing_is_raised_next_to_the_ends_of_the_numbers(size):
+    x, v = np.array([size, 1.0]), np.array([min(size, 1e300), 1.0])
+
+    def h(x):
+        return float((x[0] / size) ** 2 * x[1])
+
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        numerical_hessian(h, x)
+        assert hessian_vector_product(h, x, np.ones(2)).shape == (2,)
+        if size > 5e-324:  # whose multiples by parts of 1 are lost
+            hessian_vector_product(h, x, v)
+            hessian_vector_product(None, x, v, gradient=lambda x: np.array([x[0] / size * x[1], x[1]]))
+        pytest.importorskip("scipy.sparse")
+        numerical_hessian(h, x, sparsity=np.ones((2, 2)))
+
+
+def test_a_gradient_of_no_coordinate_has_no_hessian(recwarn):
+    assert numerical_hessian(None, np.empty(0), gradient=np.cos).shape == (0, 0)
+    pytest.importorskip("scipy.sparse")
+    assert numerical_hessian(None, np.empty(0), gradient=np.cos, sparsity=np.ones((0, 0))).shape == (0, 0)
+    assert not recwarn
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+def test_a_sparse_hessian_of_an_f_that_stores_x_in_float32_is_warned_of(missing):
+    pytest.importorskip("scipy.sparse")
+    x = np.random.default_rng(2).normal(size=8)
+    pattern = np.abs(np.subtract.outer(range(8), range(8))) <= 1
+
+    def h(x):
+        z = x.astype(np.float32).astype(float)
+        return float(np.sum(np.sin(z[1:] * z[:-1])) + missing * z[0] * z[7])
+
+    with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
+        numerical_hessian(h, x, sparsity=pattern)
+
+
+@pytest.mark.parametrize("other", [math.nan, math.inf])
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_output_that_tells_nothing_hides_no_float32(other, order):
+    x = np.array([1.3, 1.1])
+    found = numerical_jacobian(lambda x: np.append(np.float32(np.cos(x)), other)[::order], x, "auto")[::order]
+    assert found[:2] == pytest.approx(np.diag(-np.sin(x)), abs=2e-4)
+
+
+def test_a_hessian_that_is_resumed_is_judged_as_a_whole(recwarn):
+    out, calls = numerical_hessian(f, X.copy()), []
+    out[0, 1] = math.nan
+    numerical_hessian(lambda x: calls.append(0) or f(x), X.copy(), out=out, resume=True)
+    assert len(calls) == 1 + 2 * 4 + 2 + 2  # f(x), the coordinates, the pair, and a line
+    assert np.abs(out - HESSIAN).max() < 1e-6
+    assert not recwarn
+    out[0, 1] = math.nan
+    with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
+        numerical_hessian(NOISY["six decimals"], X.copy(), out=out, resume=True)
