@@ -182,12 +182,10 @@ def interpreted_directions(state: Any, data: Any, args: Any, where: Any, start: 
     firsts = starts[start:stop] if starts else range(start, stop)
     lasts = (end - 1 for end in starts[start + 1 : stop + 1]) if starts else firsts
     used = index[start:stop] if len(index) > 1 else repeat(index[0])
-    along_i = along_j = lengths[0]
-    each = len(lengths) > 1
+    along_i, along_j, each = lengths[0], lengths[0], len(lengths) > 1
     for k, first, last, row in zip(range(start, stop), firsts, lasts, used):  # noqa: B905
         i, j = (members[first], members[last]) if members else (first, last)  # one alone moves to the same place twice
-        if each:
-            along_i, along_j = lengths[first], lengths[last]
+        along_i, along_j = (lengths[first], lengths[last]) if each else (along_i, along_j)
         total, width, at_i, at_j = 0.0, 0.0, known[i], known[j]
         for offset, weight in rows[row]:
             value = base
@@ -199,17 +197,15 @@ def interpreted_directions(state: Any, data: Any, args: Any, where: Any, start: 
                 if value.__class__ is not float:
                     value = float(value) if value.__class__ is float64 else as_number(value)
             total += weight * value
-        left = left_i, left_j = point[i], point[j]
-        if left_i != to_i or left_j != to_j:  # f wrote there, or memory of few digits stores another number
+        left = point[i], point[j]
+        if left != (to_i, to_j):  # f wrote there, or memory of few digits stores another number
             point[i], point[j] = to_i, to_j
-            changed = any(a != b and a == a for a, b in zip(left, (point[i], point[j]), strict=True))
-            flags |= ARGUMENT_CHANGED if changed else 0
+            pairs = zip(left, (point[i], point[j]), strict=True)
+            flags |= ARGUMENT_CHANGED if any(a != b and a == a for a, b in pairs) else 0
         point[i], point[j] = at_i, at_j
         divisor = width if is_stored else denominators[row] * (1.0 if starts else abs(along_i))
-        if divisor == 0.0 or abs(at_i) * eps > abs(along_i):
-            flags |= STEP_LOST
-        if total != 0.0:
-            flags |= RESPONDED
+        flags |= STEP_LOST if divisor == 0.0 or abs(at_i) * eps > abs(along_i) else 0
+        flags |= RESPONDED if total != 0.0 else 0
         out[k] = total / divisor if divisor != 0.0 else math.nan
     return flags
 
