@@ -1494,3 +1494,17 @@ def test_elements_that_happen_to_be_tiny_keep_their_steps():
     calls.clear()
     assert check_gradient(lambda x: calls.append(1) or float(np.cos(x).sum()), -np.sin(x), x)
     assert len(calls) == 1 + 4 * 3 + 6
+
+
+@pytest.mark.parametrize("seed", [1004, 1048])
+def test_a_slope_next_to_x_counts_beside_one_from_afar(seed):
+    # From afar the ripples of f are gone, and rungs there agree with one another, and not with those next to x.
+    rng = np.random.default_rng(seed)
+    n, length = int(rng.choice([1, 3, 20])), 10.0 ** rng.uniform(-6, 1)
+    A, x = rng.standard_normal((4, n)), rng.standard_normal(n) * 10.0 ** rng.uniform(-3, 3)
+    phase = rng.standard_normal(4)
+    gradient = 2 * x + A.T @ np.cos(A @ x / length + phase)
+    assert check_gradient(lambda x: float(x @ x + length * np.sum(np.sin(A @ x / length + phase))), gradient, x).ok
+    for factor in (0.0, 1.01, 2.0):
+        claim = factor * gradient
+        assert not check_gradient(lambda x: float(x @ x + length * np.sum(np.sin(A @ x / length + phase))), claim, x).ok
