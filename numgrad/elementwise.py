@@ -32,7 +32,8 @@ from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at
 
 __all__ = ["numerical_diff"]
 
-# Values that are looked at one by one. Fixed by test_what_f_returns_is_looked_at_as_an_array.
+# Values that are looked at one by one, in a time that is nothing beside that of a call.
+# Fixed by test_what_f_returns_is_looked_at_as_an_array in tests/test_magnitudes.py.
 _FEW = 16
 
 

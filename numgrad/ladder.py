@@ -36,9 +36,9 @@ _APART, _BEND = 5.0, 3.0
 # a claim is farther off than truncation explains, which is a 75th of a bar or less. Fixed, as is that part, by
 # test_a_factor_near_1_is_found_where_f_changes_over_short_lengths.
 _WELL, _SMALL, _VAGUE, _FINE, _EXPLAINED = 0.1, 0.1, 0.02, 1e-3, 0.05
-# Bars by which two rungs must deny a claim, so that it is beyond doubt, and bars of the best known rung near x that those
-# of one yet nearer may be: test_a_slope_next_to_x_counts_beside_one_from_afar. And the part of the difference that noise
-# may be at the smallest step, where it is looked once more.
+# Bars by which two rungs must deny a claim, so that it is beyond doubt, and multiple of the best known one near x that
+# the bar of a rung yet nearer may be: test_a_slope_next_to_x_counts_beside_one_from_afar. And the part of a difference
+# that noise may be at the smallest step, where it is looked once more.
 _BARS, _DEEP = 4.0, 0.25
 # Bars beyond which a claim fails: within them, the kinks of a noisy f make one of some 500 right claims differ.
 _SURE = 2.0
