@@ -30,6 +30,11 @@ _BLOCK, _SHARED = 2**12, 2**15
 # The rung from which on a few coordinates tell that f is another at the first steps: x is in units far too large.
 # Fixed by test_small_units in tests/test_checking.py.
 _NEARER = -8
+# Part of its first step below which |x| is so small that the spacing at which noise is measured, 2**-24 of the step, is
+# more than a thousandth of it; part of |x| over which a slope is taken; what that is off at the first step where f is
+# another; and what noise, which half of the part tells, and the rounding by a short step leave of it.
+# Fixed by test_parameters_far_below_the_first_step in tests/test_checking.py.
+_TINY, _NEAR, _OTHER, _LEFT = 2.0**-14, 0.125, 0.5, 0.1
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py, and by test_directions_of_float16.
 _STORED = 64.0
@@ -93,7 +98,9 @@ def check_gradient(
         As for `numerical_gradient`; of a nested `x`, the bounds of each of its arrays, or a dict by their names.
     h : float or array_like, optional
         The first step, or for a nested `x` a dict of them by the names of its arrays. Default: the power of 2 next to
-        ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger.
+        ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger. Where a magnitude is below
+        2**-14 of its step, six evaluations, of up to 16 such coordinates of an array, tell whether f is another at a
+        step from x; the magnitude alone then counts.
     strict : bool, default False
         Whether a check fails, too, where some value could not be judged, since its error bar is wider, or where nothing
         could be. A difference within a smaller bar passes all the same.
@@ -159,6 +166,7 @@ def check_gradient(
         if samples is not None and (count := whole_number("samples", samples, 1)) < n:
             chosen = np.sort(rng.choice(n, count, replace=False))
         sides.evaluate(gradient)
+        _shorten_steps(sides)
         if sides.eps > EPS:
             tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
         sides.is_small = bool(np.abs(sides.whole).max(initial=0.0) <= tolerances[1] <= _ATOL)
@@ -183,6 +191,26 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
     check = check_gradient(f, gradient, x, **options)
     if not check.ok:
         raise AssertionError(str(check))
+
+
+def _shorten_steps(sides: Sides) -> None:
+    """Take the steps of |x| where that is far below the first ones, at which f is another: a few coordinates tell."""
+    size, short = np.abs(sides.flat), sides.steps_for(0.0)
+    tiny = (short > 0.0) & (short < sides.steps) & (size < _TINY * sides.steps)
+    for name, place in sides.places.items():
+        if not len(own := np.flatnonzero(tiny[place])):
+            continue
+        few = slice(None, None, 1 + len(own) // _MANY)
+        asked = own[few]
+        lengths = 0.5 * _NEAR * size, _NEAR * size, sides.steps
+        nearer, near, far = (sides.slopes(name, asked, h[place][asked])[0] for h in lengths)
+        changes = sides.rounding / short[place][asked] <= _LEFT * np.abs(near)
+        changes &= ~(np.abs(near - far) <= _OTHER * np.abs(near))
+        smooth = changes & (np.abs(nearer - near) <= _LEFT * np.abs(near))
+        found = changes if 2 * smooth.sum() > changes.sum() else smooth  # which noise is now and then
+        is_other = np.full(len(own), 2 * found.sum() > len(found))
+        is_other[few] = found
+        sides.steps[place][own[is_other]] = short[place][own[is_other]]
 
 
 def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, progress: Progress) -> list[Comparison]:

@@ -19,6 +19,7 @@ from .points import (
     EPS,
     LOSS_EPS,
     SINGLE,
+    are_single,
     check_argument_is_all,
     depends_on,
     is_narrow,
@@ -30,6 +31,10 @@ from .points import (
 from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at
 
 __all__ = ["numerical_diff"]
+
+# Values that are looked at one by one, in a time that is nothing beside that of a call.
+# Fixed by test_what_f_returns_is_looked_at_as_an_array in tests/test_magnitudes.py.
+_FEW = 16
 
 
 # Unit of x: the default step, the book's. An object of its own, so that the default can stand for 'auto' where the
@@ -262,7 +267,9 @@ class _Elementwise:
         See `_look_again` for automatic steps.
         """
         is_auto, terms = isinstance(h, str), self._by(plan)
-        is_likely = is_auto and self.eps == EPS and all(map(is_single, terms.values.flat))
+        # A few first: of a value of float64 one tells, and to look at all takes as long as an f of few operations.
+        is_likely = is_auto and self.eps == EPS and all(map(is_single, terms.values.flat[:_FEW]))
+        is_likely = is_likely and are_single(terms.values)
         if is_likely and driver.is_single_inside(self.x, terms.values, self.values_at, (None, self.bounds, None)):
             self.eps = SINGLE
         if is_auto and self.eps > EPS:  # once more, since what is returned has fewer digits

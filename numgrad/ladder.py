@@ -36,8 +36,9 @@ _APART, _BEND = 5.0, 3.0
 # a claim is farther off than truncation explains, which is a 75th of a bar or less. Fixed, as is that part, by
 # test_a_factor_near_1_is_found_where_f_changes_over_short_lengths.
 _WELL, _SMALL, _VAGUE, _FINE, _EXPLAINED = 0.1, 0.1, 0.02, 1e-3, 0.05
-# Bars by which two rungs must deny a claim, so that it is beyond doubt; and the part of the difference that noise may
-# be at the smallest step, where it is looked once more.
+# Bars by which two rungs must deny a claim, so that it is beyond doubt, and multiple of the best known one near x that
+# the bar of a rung yet nearer may be: test_a_slope_next_to_x_counts_beside_one_from_afar. And the part of a difference
+# that noise may be at the smallest step, where it is looked once more.
 _BARS, _DEEP = 4.0, 0.25
 # Bars beyond which a claim fails: within them, the kinks of a noisy f make one of some 500 right claims differ.
 _SURE = 2.0
@@ -219,9 +220,10 @@ class Ladder:
         apart, size = np.abs(self.lines.candidate - self.slopes), np.fmax(np.abs(self.lines.candidate), np.abs(slope))
         near = (index < rows) & (self.noise < 0.5 * gap)
         agrees = near & (apart <= np.fmax(self.noise, rtol * size))
-        # Where f is another from afar, what is known best of it nearer to x counts.
+        # Where f is another from afar, what is known of it nearer to x counts: the nearest of what is known about best.
         relative = np.nan_to_num(np.where(near, bars / np.abs(self.slopes), np.inf), nan=np.inf)
-        rows = np.where(failed & agrees.any(axis=0), relative.argmin(axis=0), rows)
+        known = relative <= _BARS * relative.min(axis=0)
+        rows = np.where(failed & agrees.any(axis=0), known.argmax(axis=0), rows)
         slope, error = self.slopes[rows, lines], bars[rows, lines]
         failed, gap = self._fails(slope, error, rtol)
         near = (index < rows) & (self.noise < gap)

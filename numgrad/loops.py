@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -173,38 +174,40 @@ def interpreted_directions(state: Any, data: Any, args: Any, where: Any, start: 
     """Do what the loop of `make_directions` does over directions of one or two members, in the interpreter.
 
     ``f, as_number, base, eps, rows, scheme_index, denominators, use_stored_distance = data``: `rows` has the offset and
-    weight of each term that counts. That f has written to the last members is seen as in `interpreted_central`.
+    weight of each term that counts.
     """
     (x, point, origin), (f, as_number, base, eps, rows, index, denominators, is_stored) = state, data
-    (starts, members, lengths), flags, float64, several = where, 0, np.float64, len(index) > 1
+    (starts, members, lengths), flags, float64 = where, 0, np.float64
     call, known = (lambda x: f(x, *args)) if args else f, point if point.__class__ is memoryview else origin
-    row, along_i, along_j, each = index[0], lengths[0], lengths[0], len(lengths) > 1
-    for k in range(start, stop):
-        row = index[k] if several else row
-        first, last = (starts[k], starts[k + 1] - 1) if starts else (k, k)
+    firsts = starts[start:stop] if starts else range(start, stop)
+    lasts = (end - 1 for end in starts[start + 1 : stop + 1]) if starts else firsts
+    used = index[start:stop] if len(index) > 1 else repeat(index[0])
+    along_i, along_j, each = lengths[0], lengths[0], len(lengths) > 1
+    for k, first, last, row in zip(range(start, stop), firsts, lasts, used):  # noqa: B905
         i, j = (members[first], members[last]) if members else (first, last)  # one alone moves to the same place twice
         along_i, along_j = (lengths[first], lengths[last]) if each else (along_i, along_j)
         total, width, at_i, at_j = 0.0, 0.0, known[i], known[j]
         for offset, weight in rows[row]:
             value = base
             if offset != 0.0:
-                point[i], point[j] = at_i + offset * along_i, at_j + offset * along_j
-                width += weight * (float(point[i]) - float(at_i)) if is_stored else 0.0
-                value, last_offset = call(x), offset
+                point[i], point[j] = to_i, to_j = at_i + offset * along_i, at_j + offset * along_j
+                if is_stored:
+                    width += weight * (float(point[i]) - float(at_i))
+                value = call(x)
                 if value.__class__ is not float:
                     value = float(value) if value.__class__ is float64 else as_number(value)
             total += weight * value
-        left_i, left_j, point[i], point[j] = point[i], point[j], at_i, at_j
+        left = point[i], point[j]
+        if left != (to_i, to_j):  # f wrote there, or memory of few digits stores another number
+            point[i], point[j] = to_i, to_j
+            pairs = zip(left, (point[i], point[j]), strict=True)
+            flags |= ARGUMENT_CHANGED if any(a != b and a == a for a, b in pairs) else 0
+        point[i], point[j] = at_i, at_j
         divisor = width if is_stored else denominators[row] * (1.0 if starts else abs(along_i))
-        lost = divisor == 0.0 or abs(at_i) * eps > abs(along_i)
-        flags |= (RESPONDED if total != 0.0 else 0) | (STEP_LOST if lost else 0)
+        flags |= STEP_LOST if divisor == 0.0 or abs(at_i) * eps > abs(along_i) else 0
+        flags |= RESPONDED if total != 0.0 else 0
         out[k] = total / divisor if divisor != 0.0 else math.nan
-    if start >= stop:
-        return 0
-    point[i], point[j] = at_i + last_offset * along_i, at_j + last_offset * along_j
-    stored_i, stored_j, point[i], point[j] = point[i], point[j], at_i, at_j
-    changed = (left_i != stored_i and left_i == left_i) or (left_j != stored_j and left_j == left_j)
-    return flags | ARGUMENT_CHANGED if changed else flags
+    return flags
 
 
 def move(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:

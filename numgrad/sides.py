@@ -93,7 +93,7 @@ class Sides:
         self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
         largest = float(np.abs(self.whole).max(initial=0.0))
         self.floor = self.eps * largest if math.isfinite(largest) else 0.0
-        self.steps = self._steps()
+        self.steps = self.steps_for(1.0)
 
     def known(self, name: str) -> tuple[Floats, Floats, Floats] | None:
         """Return gradient, error bars, and what part of these kinks at x make, where the kind of f has its own.
@@ -123,10 +123,10 @@ class Sides:
         plain = {name: private_copy(plain_numbers(given, "h")) for name, given in own.items()}
         return {name: steps_of(self.x[name], given, "central", EPS) for name, given in plain.items()}
 
-    def _steps(self) -> Floats:
-        """Return the steps: as for an f that changes over lengths of 1 or x, or what was asked for."""
+    def steps_for(self, length: float) -> Floats:
+        """Return the steps: as for an f that changes over that length or x, or what was asked for."""
         size = np.abs(self.flat)
-        usual = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(size), size, 1.0), 1.0)
+        usual = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(size), size, 1.0), length)
         # Powers of 2: where f stores x in fewer digits, x + h and x - h are rounded alike.
         steps = np.exp2(np.rint(np.log2(usual)))
         for name, given in self.given.items():

@@ -1463,3 +1463,48 @@ def test_an_element_that_is_off_by_a_sixth_fails_in_noise(noise):
         assert check_gradient(f, slopes, x), seed
         passed += bool(check_gradient(f, off * slopes, x))
     assert passed <= 1
+
+
+@pytest.mark.parametrize("capacity", [1e-10, 1e-12, 1e-14])
+@pytest.mark.parametrize("options", [{}, {"directions": 3, "rng": 0}])
+def test_parameters_far_below_the_first_step(capacity, options):
+    t = np.linspace(0.1, 5.0, 30)
+    x = np.array([1e-6 / capacity, capacity])
+
+    def charge(x):
+        return float(np.sum((np.exp(-1e-6 * t / (x[0] * x[1])) - np.exp(-t / 0.8)) ** 2))
+
+    decay, rate = np.exp(-t), 1e6
+    slope = np.sum(2 * (decay - np.exp(-t / 0.8)) * decay * t) * rate
+    gradient = slope * x[::-1]
+    assert check_gradient(charge, gradient, x, **options).verdict == "passed"
+    for factor in ([1, 0], [1, 1.001], [1, 2], [1, -1], [2, 2], [0, 0]):
+        assert check_gradient(charge, factor * gradient, x, **options).verdict == "failed"
+
+
+def test_elements_that_happen_to_be_tiny_keep_their_steps():
+    x, calls = np.array([0.3, 1e-11, -0.7]), []
+
+    def f(x):  # whose noise is no structure of the size of the element
+        calls.append(1)
+        return float(x @ x + x.sum()) * (1 + 1e-9 * (zlib.crc32(x.tobytes()) / 2**32))
+
+    assert check_gradient(f, 2 * x + 1, x).verdict == "passed"
+    assert check_gradient(f, (2 * x + 1) * [1, 2, 1], x).verdict == "failed"
+    calls.clear()
+    assert check_gradient(lambda x: calls.append(1) or float(np.cos(x).sum()), -np.sin(x), x)
+    assert len(calls) == 1 + 4 * 3 + 6
+
+
+@pytest.mark.parametrize("seed", [1004, 1048])
+def test_a_slope_next_to_x_counts_beside_one_from_afar(seed):
+    # From afar the ripples of f are gone, and rungs there agree with one another, and not with those next to x.
+    rng = np.random.default_rng(seed)
+    n, length = int(rng.choice([1, 3, 20])), 10.0 ** rng.uniform(-6, 1)
+    A, x = rng.standard_normal((4, n)), rng.standard_normal(n) * 10.0 ** rng.uniform(-3, 3)
+    phase = rng.standard_normal(4)
+    gradient = 2 * x + A.T @ np.cos(A @ x / length + phase)
+    assert check_gradient(lambda x: float(x @ x + length * np.sum(np.sin(A @ x / length + phase))), gradient, x).ok
+    for factor in (0.0, 1.01, 2.0):
+        claim = factor * gradient
+        assert not check_gradient(lambda x: float(x @ x + length * np.sum(np.sin(A @ x / length + phase))), claim, x).ok

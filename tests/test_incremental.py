@@ -413,3 +413,41 @@ def test_verify_allows_for_terms_that_cancel(factor):
         else:
             with pytest.raises(AssertionError, match="the incremental difference is wrong"):
                 verify(seed)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0, -1.0])
+def test_rounding_of_terms_that_cancel_verifies_nothing(factor):
+    @jit
+    def difference(state, k):
+        x, h, factor = state
+        return 4.0 * h * x[k] * factor
+
+    def rough(x, noise):
+        return float(noise * np.sum(np.sin(1e9 * x)) + x @ x)
+
+    def verify(noise):
+        f = IncrementalObjective(lambda x: rough(x, noise), lambda x, h: (x, h, factor), difference)
+        f.verify(np.random.default_rng(0).standard_normal(5))
+
+    for noise in (1e-9, 1e-3, 1e2):
+        if factor == 1.0 and noise < 1.0:
+            verify(noise)
+        else:
+            with pytest.raises(AssertionError, match=r"nothing is verified|the incremental difference is wrong"):
+                verify(noise)
+
+
+def test_verify_accuses_a_difference_at_the_end_of_its_domain():
+    def prepare(x, h):
+        if h > 1e-4:
+            raise ValueError("beyond the domain")
+        return x, h
+
+    @jit
+    def difference(state, k):
+        x, h = state
+        return 6.0 * h * x[k]
+
+    f = IncrementalObjective(lambda x: float(x @ x), prepare, difference)
+    with pytest.raises(AssertionError, match="the incremental difference is wrong"):
+        f.verify(np.array([3.0, 4.0]))

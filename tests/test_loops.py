@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from problems import needs_jit
 
-from numgrad import loops, reference
+from numgrad import loops, numerical_gradient, reference
 from numgrad.arguments import ALL_COORDINATES, imaginary_part, real_number
 from numgrad.loops import (
     ARGUMENT_CHANGED,
@@ -141,6 +141,19 @@ def test_loops_tell_that_f_wrote_where_the_restored_point_hides_it():
     where = Directions(NONE, np.array([1]), np.array([1e-4]))
     assert directions(x, where, linear(PAIR, PAIR, 2.0), f=writes_the_last, out=out) & ARGUMENT_CHANGED
     assert x.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_an_f_that_clips_one_coordinate_in_place_is_found_by_its_own_direction(dtype):
+    def clips(x):
+        np.minimum(x, 1.0, out=x)
+        return float(x @ x)
+
+    for x in ([1.0, 0.5, 0.25], [0.5, 1.0, 0.25], [0.5, 0.25, 1.0]):
+        x = np.array(x, dtype)
+        with pytest.raises(ValueError, match="f writes to its argument"):
+            numerical_gradient(clips, x, scheme="forward")
+        assert x.max() == 1.0
 
 
 def test_the_argument_keeps_its_shape_and_args_are_passed_on():

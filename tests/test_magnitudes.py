@@ -807,3 +807,11 @@ def test_a_coordinate_that_a_short_move_leaves_where_it_is():
     assert hessian_vector_product(None, x, v, gradient=lambda x: x - np.array([0.0, 1.0])) == exact
     assert hessian_vector_product(lambda x: 0.5 * x[0] ** 2 + 0.5 * (x[1] - 1.0) ** 2, x, v) == exact
     assert directional_derivative(lambda x: x - np.array([0.0, 1.0]), x, v, "auto") == exact
+
+
+def test_what_f_returns_is_looked_at_as_an_array():
+    x, calls = np.arange(1e5) - 5e4, []
+    for f, count in ((np.sin, 2), (np.sign, 4), (lambda x: 0.0 * x, 4), (lambda x: np.sin(np.float32(x)) + 0.0 * x, 5)):
+        calls.clear()
+        numerical_diff(lambda x, f=f: calls.append(1) or f(x), x + 0.25, "auto", scheme="forward")
+        assert len(calls) == count, f  # of what seems constant two more see whether f ignores x

@@ -21,7 +21,7 @@ from ..arguments import (
     whole_number,
 )
 from ..loops import RESPONDED, Decorator, Floats, Indices, Loop, Rule, central_parts, make_central, members_of, plain
-from ..points import EPS, is_flat_float64, is_unchanged, private_copy, resolution, written_through
+from ..points import EPS, is_flat_float64, is_unchanged, private_copy, resolution, where_defined, written_through
 from ..threads import Sweep, Throughput, cost_of
 from .captures import captured, check_types, kind_of
 from .compiled import Kernels, objective_of
@@ -140,7 +140,7 @@ class IncrementalObjective:
         -----
         Beyond the first step, which may leave the domain, nothing is compared where `value` is not finite or a function
         raises. An error beyond the tolerance that is another one at steps next to it is the rounding of terms that
-        cancel in `value`, and accuses nothing.
+        cancel in `value`, and accuses nothing; where it is more than a quarter of the difference, it shows nothing.
         """
         count = whole_number("samples", samples, 1)
         x = written_through(real_array(x), x)[0]
@@ -190,9 +190,10 @@ class _Comparison:
         lost = (8 * self.eps * sizes >= h) | (later & ~np.isfinite(plain))
         excess[lost | (found == plain) | (np.isnan(found) & np.isnan(plain))] = 0.0
         self.equal &= not excess.any()
-        self.visible |= bool((~lost & (change > RESOLVED * tolerance)).any())
         if len(wrong := np.flatnonzero(excess > 1.0)):
-            excess[wrong[self._are_rounded(h, chosen[wrong], (found - plain)[wrong])]] = 0.0
+            rounded = wrong[self._are_rounded(h, chosen[wrong], (found - plain)[wrong])]
+            excess[rounded], lost[rounded] = 0.0, (np.abs(plain) <= RESOLVED * np.abs(found - plain))[rounded]
+        self.visible |= bool((~lost & (change > RESOLVED * tolerance)).any())
         if excess.max(initial=0.0) > 1.0:
             self._raise_wrong(h, chosen, (found, plain, tolerance), int(excess.argmax()))
         return np.asarray(~lost & (np.abs(plain) > RESOLVED * tolerance))
@@ -209,7 +210,9 @@ class _Comparison:
     def _are_rounded(self, h: float, chosen: Indices, errors: Floats) -> NDArray[np.bool_]:
         """Tell which errors are rounding, as of terms that cancel in f: those at steps next to h are others."""
         with np.errstate(all="ignore"):
-            near = [self._differences(part * h, chosen, True) for part in NEAR]
+            near = where_defined(lambda: [self._differences(part * h, chosen, True) for part in NEAR])
+            if near is None:
+                return np.zeros(len(chosen), np.bool_)
             parts = np.array([found - (up - down) for found, up, down in near]) / errors
         return np.asarray((parts < SAME).any(axis=0) | (parts > 1.0 / SAME).any(axis=0))
 
