@@ -234,8 +234,7 @@ def numerical_gradient(
         driver.warn_of_seen(objective, point, args, h, flat)
     if flags != RESPONDED:
         known = objective, private, workers, flags, gradient, (point, args, bounds)
-        ignored = chosen is None and driver.seems_ignored(*known)
-        driver.warn_of(flags, h, ignored, point)
+        driver.warn_of(flags, h, chosen is None and driver.seems_ignored(*known), point)
     return gradient
 
 

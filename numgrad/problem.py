@@ -88,8 +88,7 @@ class Problem:
                 arguments.result_buffer(out, out.shape, x, options.args, out.dtype).fill(np.nan)
             raise
         self.base, self.is_flat = outputs(returned).copy(), is_plain(returned)
-        self.width = floats(self.base).size
-        self.is_complex = self.plan[0].make is make_complex_step
+        self.width, self.is_complex = floats(self.base).size, self.plan[0].make is make_complex_step
         self.is_automatic = isinstance(self.h, str) and not self.is_complex
         if self.is_complex and self.base.dtype.kind == "c":
             raise TypeError(
