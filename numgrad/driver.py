@@ -260,8 +260,8 @@ def is_single_inside(x: Any, value: Any, values: Callable[[Floats], Floats], opt
     flat, step = _random_line(x, chosen)
     with np.errstate(all="ignore"):  # next to the largest number
         move = _within(flat + _NEAR * step / np.fmin(scales(x), 1.0), x, bounds) - flat
-    near = where_defined(lambda: values(move[np.newaxis]))
-    return near is not None and not is_narrow(x) and are_single(near) and bool((near != value).any())
+    near = None if is_narrow(x) else where_defined(lambda: values(move[np.newaxis]))
+    return near is not None and are_single(near) and bool((near != value).any())
 
 
 def _random_line(x: NDArray[Any], chosen: Any) -> tuple[Floats, Floats]:

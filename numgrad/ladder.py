@@ -222,7 +222,7 @@ class Ladder:
         agrees = near & (apart <= np.fmax(self.noise, rtol * size))
         # Where f is another from afar, what is known of it nearer to x counts: the nearest of what is known about best.
         relative = np.nan_to_num(np.where(near, bars / np.abs(self.slopes), np.inf), nan=np.inf)
-        known = relative <= _BARS * relative.min(axis=0)
+        known = near & np.isfinite(self.slopes) & (relative <= _BARS * relative.min(axis=0))
         rows = np.where(failed & agrees.any(axis=0), known.argmax(axis=0), rows)
         slope, error = self.slopes[rows, lines], bars[rows, lines]
         failed, gap = self._fails(slope, error, rtol)
