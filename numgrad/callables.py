@@ -22,7 +22,7 @@ from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, mak
 from .objectives.python import PythonObjective, run_in_place
 from .points import FLOAT64, LOSS_EPS
 from .problem import Options, Problem
-from .schemes import AnyScheme, StepSize, is_one, rule_at
+from .schemes import AnyScheme, StepSize, is_one, lengths_of, rule_at
 from .sparsity import entries_of
 
 __all__ = ["Gradient", "Hessian", "Jacobian"]
@@ -234,7 +234,7 @@ class Gradient(_Derivative):
     def _warn(self, flags: int, gradient: Floats, at: tuple[Any, tuple[Any, ...]]) -> None:
         """Warn as the public function does; a compiled f has seen a private copy of x."""
         known = self.objective, self.objective.has_descent, 1, flags, gradient
-        ignored = driver.seems_ignored(*known, (*at, None))
+        ignored = driver.seems_ignored(*known, (*at, None, self.options["h"]))
         driver.warn_of(flags, self.options["h"], ignored, at[0])
 
     def value_and_gradient(self, x: Any, *args: Any, **named: Any) -> tuple[float, Any]:
@@ -268,7 +268,8 @@ class Gradient(_Derivative):
         elif driver.is_perturbed(objective):  # other objectives have differences of their own
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:
-            known = objective, private, workers, flags, gradient, (point, args, bounds)
+            at_x = None if scheme in ("forward", "backward") else (point, args, bounds, lengths_of(plan))
+            known = objective, private, workers, flags, gradient, at_x
             ignored = chosen is None and driver.seems_ignored(*known)
             driver.warn_of(flags, h, ignored, point)
         return value, gradient

@@ -18,7 +18,7 @@ from .driver import Progress, Workers
 from .gradient import by_automatic_steps, takes_containers
 from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_complex_step, make_descent
 from .points import EPS, is_flat_float64, native_copy, written_through
-from .schemes import AnyScheme, StepSize, rule_at
+from .schemes import AnyScheme, StepSize, lengths_of, rule_at
 from .threads import Report
 
 __all__ = ["descent_path", "gradient_ascent", "gradient_descent"]
@@ -337,8 +337,8 @@ class _Descent:
         return flags | RESPONDED if not flags & RESPONDED and slopes.any() else flags
 
     def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
-        known = self.objective, self.private, self.workers, flags, None, (self.x, self.args, None)
-        ignored = self.x.size > 0 and driver.seems_ignored(*known)
+        at = self.x, self.args, None, lengths_of(self.plan)
+        ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags, None, at)
         driver.warn_of(flags, self.h, ignored, iterates, f"a smaller lr than {abs(self.lr):g} if the iterates grow")
         if flags & NOT_FINITE:
             driver.warn(

@@ -304,12 +304,12 @@ def seems_ignored(
     """Tell whether nothing responded where an f that ignores its argument reads another array than is perturbed.
 
     That is so for a private copy of x, and in other processes. Without `out` the flags tell all. An f that is even has
-    no differences either, but it is another one next to ``x, args, bounds = at``.
+    no differences either, but it is another one a step beside x: ``x, args, bounds, steps = at``.
     """
     is_copy = is_private or (callable(workers) and isinstance(objective, PythonObjective))
     if flags & RESPONDED or not is_copy or (out is not None and (not out.size or out.any())):
         return False
-    return at is None or is_same_nearby(objective.value, at[:2], partial(_within, x=at[0], bounds=at[2]))
+    return at is None or is_same_nearby(objective.value, at[:2], lambda x: _within(x + at[3], at[0], at[2]))
 
 
 def warn_of(flags: int, h: Any, ignored: bool, x: Any, cure: str = "") -> None:

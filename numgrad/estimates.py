@@ -29,7 +29,7 @@ from .gradient import of_each_array
 from .loops import Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
-from .points import EPS, private_copy, resolution
+from .points import EPS, SHARE, private_copy, resolution
 from .schemes import Bounds, limits
 
 __all__ = ["Estimate", "estimate_derivative", "estimate_gradient"]
@@ -345,7 +345,7 @@ class Problem(NamedTuple):
 
     def warn_of(self, flags: int, values: Floats | None) -> None:
         """Warn of an argument that f seems to ignore, where the `values` are those for all coordinates."""
-        at = self.point, self.args, [row.reshape(self.point.shape) for row in self.reach[:2]] or None
+        at = self.point, self.args, [row.reshape(self.point.shape) for row in self.reach[:2]] or None, SHARE
         known = self.objective, self.private, self.workers, flags, values
         ignored = values is not None and driver.seems_ignored(*known, at)
         driver.warn_of(flags, math.nan, ignored, self.point)

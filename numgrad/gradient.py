@@ -10,7 +10,7 @@ from typing import Any, TypedDict, Unpack, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import arguments, driver
+from . import arguments, driver, schemes
 from .arguments import ALL_COORDINATES, describe
 from .containers import Container, in_order, is_container, is_labelled, joined, relabelled
 from .driver import Function, Progress, Workers, differentiate
@@ -233,8 +233,9 @@ def numerical_gradient(
     elif objective.seen is not None and (flags & RESPONDED or not private):  # zeros of a copy: see below
         driver.warn_of_seen(objective, point, args, h, flat)
     if flags != RESPONDED:
-        known = objective, private, workers, flags, gradient, (point, args, bounds)
-        driver.warn_of(flags, h, chosen is None and driver.seems_ignored(*known), point)
+        at = None if scheme in ("forward", "backward") else (point, args, bounds, schemes.lengths_of(plan))
+        ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient, at)
+        driver.warn_of(flags, h, ignored, point)
     return gradient
 
 
@@ -446,16 +447,17 @@ def _write_at_points(
     if is_python and (is_batch or options["scheme"] == "complex"):
         point = batch_of(points[0]) if is_batch else points[0].astype(np.complex128)
         check_argument_is_all(f, x, lambda: f(point.copy(), *args))
-    at, is_default = (points[0], args, None), is_one(h) and options["scheme"] == "central" and options["bounds"] is None
+    at: Any = (points[0], args, None, h) if is_one(h) and options["bounds"] is None else None
+    is_default = is_one(h) and options["scheme"] == "central" and options["bounds"] is None
     with driver.reporting(progress, points.size) as report:
         if not is_default or not (objective.has_descent or is_python):
             for k, point in enumerate(points):
                 each = {**options, "progress": driver.after(report, k * point.size)} | next(own)
-                found[k], at = numerical_gradient(f, point, **each), (point, args, each["bounds"])
+                found[k] = numerical_gradient(f, point, **each)
             flags = RESPONDED if found.any() else 0
         elif is_batch:
-            step, rows = arguments.positive_step(h), found.reshape(len(found), -1)
-            flags = in_batches(objective, points, args, step, rows, report)
+            rows = found.reshape(len(found), -1)
+            flags = in_batches(objective, points, args, arguments.positive_step(h), rows, report)
         else:
             place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
             flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, driver.after(report, 0))

@@ -180,7 +180,12 @@ def held_in_place(memory: NDArray[Any]) -> Any:
     return ref(owner) if owner.__class__ is np.ndarray else None
 
 
-def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any], within: Any = lambda flat: flat) -> bool:
+def displaced(x: Any) -> Any:
+    """Return numbers far beyond the round-off of `x`, and still near it."""
+    return x + SHARE * (1.0 + np.abs(x))
+
+
+def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any], move: Callable[[Any], Any] = displaced) -> bool:
     """Tell whether `evaluate()` gives other bits where all numbers of `memory` are others; it is restored.
 
     Two evaluations, and one or two more where they differ, for an f that differs from itself says nothing, nor does one
@@ -188,10 +193,9 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any], within: Any = 
     """
     plain = memory.view(np.ndarray)
 
-    def displaced(saved: list[NDArray[Any]]) -> bytes:
+    def moved(saved: list[NDArray[Any]]) -> bytes:
         with np.errstate(all="ignore"):  # next to the largest number
-            moved = saved[0] + (SHARE * (1.0 + np.abs(saved[0]))).astype(plain.dtype)
-            plain[...] = within(moved.reshape(-1)).reshape(plain.shape)
+            plain[...] = move(saved[0].reshape(-1)).reshape(plain.shape)
         try:
             return np.asarray(evaluate()).tobytes()
         except Exception as error:  # noqa: BLE001, f need not be defined at a point that nobody asked for
@@ -200,17 +204,17 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any], within: Any = 
     def at_rest() -> bytes:
         return np.asarray(evaluate()).tobytes()
 
-    before, moved = at_rest(), preserving([plain], displaced)[0]
-    return bool(moved != before == at_rest() and moved == preserving([plain], displaced)[0])
+    before, found = at_rest(), preserving([plain], moved)[0]
+    return bool(found != before == at_rest() and found == preserving([plain], moved)[0])
 
 
-def is_same_nearby(value: Callable[..., Any], at: tuple[NDArray[Any], Any], within: Callable[[Any], Any]) -> bool:
+def is_same_nearby(value: Callable[..., Any], at: tuple[NDArray[Any], Any], move: Callable[[Any], Any]) -> bool:
     """Tell whether f is the same where x has moved, as one that ignores it is, and one that is even at x is not.
 
-    ``x, args = at``, and `within` puts flat points between bounds. Where f is not defined, it is not the same.
+    ``x, args = at``, and `move` returns a flat point that has moved. Where f is not defined, it is not the same.
     """
     copy, args = at[0].copy(), at[1]
-    return bool(where_defined(lambda: not depends_on(copy, lambda: value(copy, args), within)))
+    return bool(where_defined(lambda: not depends_on(copy, lambda: value(copy, args), move)))
 
 
 def check_argument_is_all(

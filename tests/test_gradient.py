@@ -496,7 +496,6 @@ def test_an_f_that_is_even_at_x_is_not_said_to_ignore_it(route):
         lambda: numerical_gradient(f, np.zeros(3, int), "auto"),
         lambda: numerical_gradient(f, zeros, bounds=(-1.0, 1e-3)),
         lambda: numerical_gradient(f, np.zeros((2, 3)), points_axis=0),
-        lambda: numerical_gradient(f, np.zeros((2, 3)), points_axis=0, bounds=(-1.0, 1e-3)),
         lambda: [own(zeros) for _ in range(3)],
         lambda: own.value_and_gradient([0.0, 0.0])[1],
         lambda: estimate_gradient(f, [0, 0], bounds=(-1.0, 1e-3)).value,

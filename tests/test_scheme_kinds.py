@@ -29,9 +29,11 @@ def differenced(entry, scheme):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            # At a small x, f is evaluated elsewhere too, to see how it is rounded: here the first step alone counts.
+            # At a small x, f is evaluated elsewhere too, to see how it is rounded, and where f(x) has the digits of
+            # float32, to see whether it is inside: here the first step alone counts.
             first = [EPS ** (1.0 / (SCHEMES[scheme].order + 1)) * (abs(entry.x) or 1.0)]
-            value = numerical_gradient(f, [entry.x], "auto" if abs(entry.x) >= 0.1 else first, scheme=scheme)[0]
+            is_first = abs(entry.x) < 0.1 or float(np.float32(entry.f(entry.x))) == entry.f(entry.x)
+            value = numerical_gradient(f, [entry.x], first if is_first else "auto", scheme=scheme)[0]
         except (ArithmeticError, ValueError):  # of f itself, outside its domain
             value = math.nan
     return value, seen, caught
