@@ -20,9 +20,9 @@ from .hessian import hessian_vector_product, numerical_hessian
 from .jacobian import numerical_jacobian, usual_jacobian
 from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
 from .objectives.python import PythonObjective, run_in_place
-from .points import FLOAT64, LOSS_EPS
+from .points import FLOAT64, LOSS_EPS, lengths_of
 from .problem import Options, Problem
-from .schemes import AnyScheme, StepSize, is_one, lengths_of, rule_at
+from .schemes import AnyScheme, StepSize, is_one, rule_at
 from .sparsity import entries_of
 
 __all__ = ["Gradient", "Hessian", "Jacobian"]
@@ -268,8 +268,7 @@ class Gradient(_Derivative):
         elif driver.is_perturbed(objective):  # other objectives have differences of their own
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:
-            at_x = None if scheme in ("forward", "backward") else (point, args, bounds, lengths_of(plan))
-            known = objective, private, workers, flags, gradient, at_x
+            known = objective, private, workers, flags, gradient, (point, args, bounds, lengths_of(plan))
             ignored = chosen is None and driver.seems_ignored(*known)
             driver.warn_of(flags, h, ignored, point)
         return value, gradient

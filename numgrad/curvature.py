@@ -18,7 +18,7 @@ from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, lengthen
 from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
-from .sparsity import scipy_sparse
+from .sparsity import GOLDEN, scipy_sparse
 
 __all__: list[str] = []  # nothing here is public
 
@@ -29,10 +29,6 @@ _SHORTER = 16.0
 # derivative have 1.6 times the round-off of f, where four would have 0.5; twice the step makes up for it.
 # Fixed by test_hessian_error in benchmarks/bench_hessian.py.
 _LONGER = 2.0
-
-
-# Its multiples are spread evenly over the parts of 1, in less time than random numbers are made. No tuning.
-_GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
 def steps_at(x: NDArray[Any], h: Any, scheme: Any, eps: float) -> Floats:
@@ -218,7 +214,7 @@ class SecondDifferences:
         All coordinates move by half of their steps or more, so that an f which rounds them shows that.
         """
         n, is_inside, (i, j) = self.plain.size, self.ends is None or bool(self.inside.all()), pairs
-        parts = 0.5 + 0.5 * (_GOLDEN * np.arange(n) % 1.0)
+        parts = 0.5 + 0.5 * (GOLDEN * np.arange(n) % 1.0)
         if is_inside:
             parts[1::2] *= -1.0
         with np.errstate(all="ignore"):  # of the smallest numbers

@@ -17,8 +17,8 @@ from .containers import Container, in_order, is_container, is_labelled, of_label
 from .driver import Progress, Workers
 from .gradient import by_automatic_steps, takes_containers
 from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_complex_step, make_descent
-from .points import EPS, is_flat_float64, native_copy, written_through
-from .schemes import AnyScheme, StepSize, lengths_of, rule_at
+from .points import EPS, is_flat_float64, lengths_of, native_copy, written_through
+from .schemes import AnyScheme, StepSize, rule_at
 from .threads import Report
 
 __all__ = ["descent_path", "gradient_ascent", "gradient_descent"]

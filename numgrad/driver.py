@@ -252,9 +252,9 @@ def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[
 def is_single_inside(x: Any, value: Any, values: Callable[[Floats], Floats], options: tuple[Any, Any, Any]) -> bool:
     """Tell whether f rounds to float32 inside, though what it returns is float64.
 
-    One `value` more tells it, from where all coordinates at the array `x`, or the chosen ones, have moved within the
-    bounds; ``values(moves)`` returns a row for each of moves, the `options` are scheme, bounds and coordinates. Small
-    coordinates move farther, since terms that cancel next to 0 leave few digits too.
+    One more value of f tells it, where all coordinates of `x`, or the chosen ones, have moved within the bounds.
+    `value` is f(x), ``values(moves)`` returns a row for each of moves, and the `options` are scheme, bounds and
+    coordinates. Small coordinates move farther, since terms that cancel next to 0 leave few digits too.
     """
     _, bounds, chosen = options
     flat, step = _random_line(x, chosen)
@@ -304,7 +304,7 @@ def seems_ignored(
     """Tell whether nothing responded where an f that ignores its argument reads another array than is perturbed.
 
     That is so for a private copy of x, and in other processes. Without `out` the flags tell all. An f that is even has
-    no differences either, but it is another one a step beside x: ``x, args, bounds, steps = at``.
+    no differences to both sides either, but another value a step beside x: ``x, args, bounds, steps = at``.
     """
     is_copy = is_private or (callable(workers) and isinstance(objective, PythonObjective))
     if flags & RESPONDED or not is_copy or (out is not None and (not out.size or out.any())):

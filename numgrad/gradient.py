@@ -10,7 +10,7 @@ from typing import Any, TypedDict, Unpack, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import arguments, driver, schemes
+from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
 from .containers import Container, in_order, is_container, is_labelled, joined, relabelled
 from .driver import Function, Progress, Workers, differentiate
@@ -18,7 +18,7 @@ from .loops import RESPONDED, Floats, make_complex_step, make_directions
 from .magnitudes import SMALL, lengthen, of_few_digits, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, SINGLE, batch_of, check_argument_is_all, read_only, scales, seems_single, smallest
+from .points import EPS, SINGLE, batch_of, check_argument_is_all, lengths_of, read_only, scales, seems_single, smallest
 from .schemes import AnyScheme, Bounds, StepSize, along_rows, central_rule, is_one, limits, rule_at, sum_of_values
 
 __all__ = ["numerical_gradient"]
@@ -233,9 +233,8 @@ def numerical_gradient(
     elif objective.seen is not None and (flags & RESPONDED or not private):  # zeros of a copy: see below
         driver.warn_of_seen(objective, point, args, h, flat)
     if flags != RESPONDED:
-        at = None if scheme in ("forward", "backward") else (point, args, bounds, schemes.lengths_of(plan))
-        ignored = chosen is None and driver.seems_ignored(objective, private, workers, flags, gradient, at)
-        driver.warn_of(flags, h, ignored, point)
+        known = objective, private, workers, flags, gradient, (point, args, bounds, lengths_of(plan))
+        driver.warn_of(flags, h, chosen is None and driver.seems_ignored(*known), point)
     return gradient
 
 

@@ -208,6 +208,16 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any], move: Callable
     return bool(found != before == at_rest() and found == preserving([plain], moved)[0])
 
 
+def lengths_of(plan: Any) -> Any:
+    """Return how far a plan moves coordinates to both sides: a length for each, or one for all; 0 for one side."""
+    (_, data, *_), where = plan
+    if not isinstance(where, tuple):  # the default scheme
+        return data[0]
+    lengths: Any = where[2]
+    is_even = np.iscomplexobj(lengths) or not data[2][data[4][0]].sum()
+    return np.abs(lengths) if is_even else 0.0
+
+
 def is_same_nearby(value: Callable[..., Any], at: tuple[NDArray[Any], Any], move: Callable[[Any], Any]) -> bool:
     """Tell whether f is the same where x has moved, as one that ignores it is, and one that is even at x is not.
 

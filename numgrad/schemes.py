@@ -234,11 +234,6 @@ def sum_of_values(*signs: float) -> Rule:
     return Rule(make_directions, (math.nan, 0.0, each, each, np.zeros(1, np.intp), np.ones(1), False))
 
 
-def lengths_of(plan: tuple[Rule, Any]) -> Any:
-    """Return how far a plan moves coordinates: a length for each, or one for all."""
-    return plan[0].data[0] if plan[0].make is make_central else np.abs(plan[1].lengths)
-
-
 def along_rows(moves: Floats) -> Directions:
     """Return directions that move all coordinates, each by a row of `moves`."""
     count, n = moves.shape
