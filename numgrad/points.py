@@ -214,7 +214,7 @@ def lengths_of(plan: Any) -> Any:
     if not isinstance(where, tuple):  # the default scheme
         return data[0]
     lengths: Any = where[2]
-    is_even = np.iscomplexobj(lengths) or not data[2][data[4][0]].sum()
+    is_even = np.iscomplexobj(lengths) or not data[2][data[4]].sum(axis=1).any()
     return np.abs(lengths) if is_even else 0.0
 
 
