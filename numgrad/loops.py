@@ -177,7 +177,7 @@ def interpreted_directions(state: Any, data: Any, args: Any, where: Any, start: 
     weight of each term that counts.
     """
     (x, point, origin), (f, as_number, base, eps, rows, index, denominators, is_stored) = state, data
-    (starts, members, lengths), flags, float64 = where, 0, np.float64
+    (starts, members, lengths), flags, responded, float64 = where, 0, False, np.float64
     call, known = (lambda x: f(x, *args)) if args else f, point if point.__class__ is memoryview else origin
     firsts = starts[start:stop] if starts else range(start, stop)
     lasts = (end - 1 for end in starts[start + 1 : stop + 1]) if starts else firsts
@@ -197,17 +197,17 @@ def interpreted_directions(state: Any, data: Any, args: Any, where: Any, start: 
                 if value.__class__ is not float:
                     value = float(value) if value.__class__ is float64 else as_number(value)
             total += weight * value
-        left = point[i], point[j]
-        if left != (to_i, to_j):  # f wrote there, or memory of few digits stores another number
-            point[i], point[j] = to_i, to_j
+        if point[i] != to_i or point[j] != to_j:  # f wrote there, or memory of few digits stores another number
+            left, point[i], point[j] = (point[i], point[j]), to_i, to_j
             pairs = zip(left, (point[i], point[j]), strict=True)
             flags |= ARGUMENT_CHANGED if any(a != b and a == a for a, b in pairs) else 0
         point[i], point[j] = at_i, at_j
         divisor = width if is_stored else denominators[row] * (1.0 if starts else abs(along_i))
-        flags |= STEP_LOST if divisor == 0.0 or abs(at_i) * eps > abs(along_i) else 0
-        flags |= RESPONDED if total != 0.0 else 0
+        if divisor == 0.0 or abs(at_i) * eps > abs(along_i):
+            flags |= STEP_LOST
+        responded = total != 0.0 or responded
         out[k] = total / divisor if divisor != 0.0 else math.nan
-    return flags
+    return flags | RESPONDED if responded else flags
 
 
 def move(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:
