@@ -31,10 +31,10 @@ _BLOCK, _SHARED = 2**12, 2**15
 # Fixed by test_small_units in tests/test_checking.py.
 _NEARER = -8
 # Part of its first step below which |x| is so small that the spacing at which noise is measured, 2**-24 of the step, is
-# more than a thousandth of it; part of |x| over which a slope is taken; what that is off at the first step where f is
+# more than 2e-4 of it; part of |x| over which a slope is taken; what that is off at the first step where f is
 # another; and what noise, which half of the part tells, and the rounding by a short step leave of it.
-# Fixed by test_parameters_far_below_the_first_step in tests/test_checking.py.
-_TINY, _NEAR, _OTHER, _LEFT = 2.0**-14, 0.125, 0.5, 0.1
+# Fixed by test_parameters_far_below_the_first_step and the test before it in tests/test_checking.py.
+_TINY, _NEAR, _OTHER, _LEFT = 2.0**-12, 0.125, 0.5, 0.1
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py, and by test_directions_of_float16.
 _STORED = 64.0

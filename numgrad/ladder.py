@@ -31,11 +31,11 @@ DEVIATIONS = 5.0
 _APART, _BEND = 5.0, 3.0
 # The relative error at which a slope is known well enough, and part of the typical slope below which none need be; the
 # relative error above which longer steps are taken against noise. Next to 0.1 it takes one evaluation more a
-# coordinate, and of the claims with an element that is 10 to 20 % off a third as many pass. Fixed by
-# test_an_element_that_is_off_by_a_sixth_fails_in_noise. The relative error above which shorter steps are taken, where
-# a claim is farther off than truncation explains, which is a 75th of a bar or less. Fixed, as is that part, by
+# coordinate, and of the claims with an element that is 10 to 20 % off a third as many pass. Parts of a bar from which
+# on that is to be within the tolerance, for a claim is farther off than noise explains, two standard deviations of a
+# slope, or truncation, a 75th. Fixed by test_an_element_that_is_off_by_little_fails_in_noise, and by
 # test_a_factor_near_1_is_found_where_f_changes_over_short_lengths.
-_WELL, _SMALL, _VAGUE, _FINE, _EXPLAINED = 0.1, 0.1, 0.02, 1e-3, 0.05
+_WELL, _SMALL, _VAGUE, _UNLIKELY, _EXPLAINED = 0.1, 0.1, 0.02, 0.25, 0.05
 # Bars by which two rungs must deny a claim, so that it is beyond doubt, and multiple of the best known one near x that
 # the bar of a rung yet nearer may be: test_a_slope_next_to_x_counts_beside_one_from_afar. And the part of a difference
 # that noise may be at the smallest step, where it is looked once more.
@@ -170,7 +170,7 @@ class Ladder:
             if self.look_for_stairs(failed):
                 continue
             low, before = self.asked.argmax(axis=0), self.asked.sum()
-            down, denied = self._down(failed, gap, best[:2], low, bars)
+            down, denied = self._down((failed, gap, rtol), best[:2], low, bars)
             # Where it seems wrong for sure, f may have a finer structure: the smallest step that noise allows tells.
             quiet = (self.noise < _DEEP * gap) & self.allowed & (self.index + 1 < low)
             denied &= quiet.any(axis=0)
@@ -179,7 +179,7 @@ class Ladder:
             self.fill(low - 1, down)
             above = ~self.asked & self.allowed & (self.index > rows)
             noisy = (error <= 1.01 * self.noise[rows, self.each]) | (self.stairs == 2)
-            noisy &= self._is_vague(slope, error)
+            noisy &= self._is_vague(slope, error, gap, rtol)
             self.fill(above.argmax(axis=0), above.any(axis=0) & noisy & ~down & ~denied)
             if self.asked.sum() == before:
                 return self._verdict(rtol, best)
@@ -190,21 +190,21 @@ class Ladder:
         size = np.fmax(np.abs(self.lines.candidate), np.abs(slope))
         return ~(gap <= np.fmax(error, rtol * size)) & np.isfinite(error), gap
 
-    def _is_vague(self, slope: Floats, error: Floats) -> Flags:
+    def _is_vague(self, slope: Floats, error: Floats, gap: Floats, rtol: float) -> Flags:
         size = np.fmax(np.fmax(np.abs(self.lines.candidate), np.abs(slope)), _SMALL * self.lines.typical)
-        return error > _VAGUE * size
+        return np.asarray(error > np.where(gap > _UNLIKELY * error, rtol, _VAGUE) * size)
 
     def _down(
-        self, failed: Flags, gap: Floats, best: tuple[Floats, Floats], low: Indices, bars: Floats
+        self, seen: tuple[Flags, Floats, float], best: tuple[Floats, Floats], low: Indices, bars: Floats
     ) -> tuple[Flags, Flags]:
         """Tell which lines need the next smaller step, and which claims two rungs deny beyond doubt."""
-        lines, claim, (found, error) = self.each, self.lines.candidate, best
+        (failed, gap, rtol), lines, claim, (found, error) = seen, self.each, self.lines.candidate, best
         denied = failed.copy()
         for row in (low, low + 1):
             bar, slope = bars[row, lines], self.slopes[row, lines]
             denied &= (np.abs(claim - slope) > _BARS * bar) & (bar <= _WELL * np.abs(slope))
         slope, below = self.slopes[low, lines], np.maximum(low - 1, 0)
-        part = np.where(gap > _EXPLAINED * error, _FINE, _WELL)
+        part = np.where(gap > _EXPLAINED * error, rtol, _WELL)
         rough = (error > part * np.fmax(np.abs(claim), np.abs(found))) | ~np.isfinite(slope)
         jump, change = self.jumps[low, lines], self.jumps[low, lines] - self.jumps[low + 1, lines]
         is_kink = (low <= _LOW_ENOUGH - _LOWEST) & (np.abs(change) <= _SAME * np.abs(jump))
