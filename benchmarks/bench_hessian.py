@@ -5,6 +5,8 @@ corners that statsmodels takes for each pair make twice as many. numdifftools ex
 is that of a scheme of a higher order with a longer step, which takes two or three times the evaluations of 'central'.
 """
 
+import functools
+
 import numpy as np
 import pytest
 from numba import njit
@@ -48,11 +50,13 @@ EXACT = exact_hessian(X)
 BOUND = 60 * 2.0**-52 * numpy_f(X) / (2 * 2.0**-13 * 0.5) ** 2
 
 
+@functools.cache
 def statsmodels_route():
     numdiff = pytest.importorskip("statsmodels.tools.numdiff", reason="statsmodels is not installed")
     return lambda: numdiff.approx_hess3(X, numpy_f)
 
 
+@functools.cache
 def numdifftools_route():
     numdifftools = pytest.importorskip("numdifftools", reason="numdifftools is not installed: pip install '.[bench]'")
     hessian = numdifftools.Hessian(numpy_f)
@@ -61,6 +65,11 @@ def numdifftools_route():
 
 def largest_error(hessian):
     return float(np.max(np.abs(hessian - EXACT)))
+
+
+@functools.cache
+def error_of(peer):
+    return largest_error(peer())
 
 
 @pytest.mark.benchmark(group="Hessian, Rosenbrock, n = 50")
@@ -76,23 +85,22 @@ def test_hessian(benchmark, exact, f):
 )
 def test_compiled_hessian_against_the_peers(benchmark, promise, table, name, route, at_least):
     peer = route()
-    benchmark.pedantic(peer, rounds=3)
+    benchmark.pedantic(peer)  # once: the ratio below takes samples of its own
     promise(
         f"Hessian, compiled f, against {name} of a NumPy f",
         peer,
         lambda: numerical_hessian(compiled_f, X),
         at_least=at_least,
     )
-    error = largest_error(peer())
-    table("  its largest error, in numgrad's", error / largest_error(numerical_hessian(compiled_f, X)))
+    table("  its largest error, in numgrad's", error_of(peer) / largest_error(numerical_hessian(compiled_f, X)))
 
 
 def test_hessian_error(benchmark, promise, table):
     # The same formula as theirs on the diagonal, and less round-off beside it; one point of many is one draw.
-    route, ours = statsmodels_route(), numerical_hessian(compiled_f, X)
+    ours = numerical_hessian(compiled_f, X)
     table(
         "Hessian: error of statsmodels.approx_hess3, in numgrad's",
-        largest_error(route()) / largest_error(ours),
+        error_of(statsmodels_route()) / largest_error(ours),
         at_least=1,
     )
     peer = numdifftools_route()
@@ -102,7 +110,7 @@ def test_hessian_error(benchmark, promise, table):
 
     benchmark(smooth)
     promise("Hessian by 'central4', h = 1, against numdifftools.Hessian", peer, smooth, at_least=100)
-    table("  its largest error, in numgrad's", largest_error(peer()) / largest_error(smooth()), at_least=1)
+    table("  its largest error, in numgrad's", error_of(peer) / largest_error(smooth()), at_least=1)
 
 
 def test_hessian_of_a_numpy_f(benchmark, promise, table):

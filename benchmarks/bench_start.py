@@ -39,8 +39,8 @@ def test_import(benchmark, table, tmp_path):
     fresh = {"PYTHONPYCACHEPREFIX": str(tmp_path / "none"), "PYTHONDONTWRITEBYTECODE": "1"}
     assert float(run(IMPORT, **cached)) > 0
     benchmark.pedantic(run, (IMPORT,), cached, rounds=5)
-    rounds = 1 if benchmark.disabled else 9
     for what, environment, most in (("", cached, 30), (", its source compiled anew", fresh, None)):
+        rounds = 1 if benchmark.disabled else 9 if most else 3
         seconds = statistics.median(float(run(IMPORT, **environment)) for _ in range(rounds))
         table(f"import numgrad, beyond import numpy{what}", 1e3 * seconds, "ms", at_most=most)
 

@@ -21,8 +21,9 @@ def pytest_addoption(parser):
 
 # The files that take longest, most of it to compile. They begin first, so that no process is left with one at the end.
 SLOW = (
-    *("jacobian", "processes", "separable", "recompile", "compiled", "sparsity", "callables", "gradient", "schemes"),
-    *("checking", "hessian", "parallel", "check_kinds", "resume", "rows", "shared", "typing"),
+    *("gradient", "separable", "processes", "jacobian", "checking", "recompile", "compiled", "callables", "schemes"),
+    *("parallel", "sparsity", "magnitudes", "rows", "hessian", "check_kinds", "main", "descent", "shared", "examples"),
+    *("networks", "typing", "checks", "incremental", "resume"),
 )
 
 

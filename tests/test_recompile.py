@@ -32,7 +32,8 @@ def slopes_of(path):
     return path[-2] - path[-1]
 
 
-# What gives the gradient at X of a linear f, which is the same everywhere.
+# What gives the gradient at X of a linear f, which is the same everywhere. Several share a
+# compiled loop, and differ in how they call it.
 GRADIENTS = {
     "gradient": lambda f: numerical_gradient(f, X),
     "coordinates": lambda f: numerical_gradient(f, X, coordinates=[0, 1, 2]),
@@ -48,6 +49,9 @@ GRADIENTS = {
     "descent": lambda f: X - gradient_descent(f, X.copy(), 1.0, 1),
     "callback": lambda f: X - gradient_descent(f, X.copy(), 1.0, 1, callback=lambda *_: None),
     "path": lambda f: slopes_of(descent_path(f, X, 1.0, 2)),
+    "columns": lambda f: directional_derivative(f, X, np.eye(3)),
+    "points": lambda f: numerical_gradient(f, X[np.newaxis], points_axis=0)[0],
+    "prepared": lambda f: Gradient(f)(X),
 }
 
 
@@ -63,32 +67,19 @@ def is_gradient(found, expected):
     return np.allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
-# Those in a line share a compiled loop, and more or less how it is called.
-ALIKE = [
-    ("gradient", "coordinates", "threads", "progress", "callback"),
-    ("central4", "forward", "a scheme", "automatic steps", "bounds"),
-    ("an engine",),
-    ("estimate",),
-    ("descent", "path"),
-]
-
-
-def test_all_are_looked_at():
-    assert sorted(name for names in ALIKE for name in names) == sorted(GRADIENTS)
-
-
-@pytest.mark.parametrize("names", ALIKE, ids=", ".join)
-def test_a_recompiled_f_is_seen(names):
+def test_whatever_was_compiled_around_f_sees_that_it_was_recompiled():
     f, weights = linear()
-    for name in names:
-        assert is_gradient(GRADIENTS[name](f), [1.0, 1.0, 1.0]), name
-    weights[:] = [5.0, 6.0, 7.0]
-    for name in names:
-        assert is_gradient(GRADIENTS[name](f), [1.0, 1.0, 1.0]), name  # frozen, as numba does it
-    f.recompile()
-    assert f(np.ones(3)) == 18.0
-    for name in reversed(names):
-        assert is_gradient(GRADIENTS[name](f), [5.0, 6.0, 7.0]), name
+    for name, gradient in GRADIENTS.items():
+        assert is_gradient(gradient(f), [1.0, 1.0, 1.0]), name
+    # What was compiled first is asked before all others once, and after them once.
+    for values, names in (([5.0, 6.0, 7.0], list(GRADIENTS)), ([25.0, 3.0, 1.0], list(GRADIENTS)[::-1])):
+        frozen, weights[:] = weights.copy(), values
+        for name in names:
+            assert is_gradient(GRADIENTS[name](f), frozen), name  # as numba does it
+        f.recompile()
+        assert f(np.ones(3)) == sum(values)
+        for name in names:
+            assert is_gradient(GRADIENTS[name](f), values), name
 
 
 def test_an_f_that_was_recompiled_before_its_first_gradient_is_right():
@@ -205,25 +196,3 @@ def test_the_loops_of_an_f_that_arrives_again_are_compiled_once(monkeypatch):
     for _ in range(3):
         assert is_gradient(numerical_gradient(f, X, workers=map), [1.0, 1.0, 1.0])
     assert len(made) <= 2  # one here, one where it arrived
-
-
-# One of each kind of loop that is compiled around f.
-KINDS = {
-    "gradient": lambda f: numerical_gradient(f, X),
-    "columns": lambda f: directional_derivative(f, X, np.eye(3)),
-    "points": lambda f: numerical_gradient(f, X[np.newaxis], points_axis=0),
-    "descent": lambda f: gradient_descent(f, X.copy(), 1.0, 1) - X,
-    "estimate": lambda f: estimate_gradient(f, X).value,
-    "prepared": lambda f: Gradient(f)(X),
-}
-
-
-def test_whatever_was_compiled_around_f_sees_that_it_was_recompiled():
-    f, weights = linear()
-    before = {name: KINDS[name](f) for name in KINDS}
-    # What was compiled first is asked before all others once, and after them once.
-    for factor, names in ((5.0, list(KINDS)), (25.0, list(KINDS)[::-1])):
-        weights[:] = factor
-        f.recompile()
-        for name in names:
-            assert KINDS[name](f) == pytest.approx(factor * before[name], rel=1e-8)
