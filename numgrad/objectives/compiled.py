@@ -174,7 +174,7 @@ def _around(f: Any, make: Any) -> Kernel:
     number = imaginary_part if make is make_complex_step else real_number
     if captures.is_dispatcher(f) and hasattr(make, "compiled_once"):
         return guard(compiling.shared_loop(make, evaluation(f, number, INLINE)), make)
-    return guard(compiled(**PASTE)(make(evaluation(f, number), compiled(**INLINE))), make)
+    return guard(compiled(**PASTE)(make(evaluation(f, number), compiling.inlined)), make)
 
 
 def guard(loop: Kernel, make: Any) -> Kernel:

@@ -19,7 +19,7 @@ from ..loops import RESPONDED, Floats, Loop, Rule, make_central, make_complex_st
 from ..points import LOSS_EPS
 from ..threads import cost_of
 from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
-from .compiling import INLINE, PASTE, Kernel, compiled, entry_of
+from .compiling import INLINE, PASTE, Kernel, compiled, entry_of, inlined
 from .vectors import SHAPE_CHANGED, floats, imaginary_parts, like, mixed, outputs
 
 __all__: list[str] = []  # nothing here is public
@@ -190,7 +190,7 @@ def _around(f: Any, make: Any, fills: bool) -> Kernel:
     evaluate = filled if fills else imaginary if is_complex else returned
     if make is make_central:
         return guard(compiled(**PASTE)(_make_central(evaluate)), make)
-    loop = loops.make_columns(evaluate, compiled(**INLINE), (loops.move, loops.settle, add))
+    loop = loops.make_columns(evaluate, inlined, (loops.move, loops.settle, add))
     return guard(compiled(**PASTE)(loop), make)
 
 

@@ -75,6 +75,16 @@ def compiled(*, cache: bool = False, **options: Any) -> Callable[[Kernel], Kerne
     return decorate
 
 
+@functools.cache
+def _inlined_once(function: Kernel) -> Kernel:
+    return compiled(**INLINE)(function)
+
+
+def inlined(function: Kernel) -> Kernel:
+    """Return `function` compiled such that LLVM copies it into its callers, once for all f if it captures nothing."""
+    return compiled(**INLINE)(function) if function.__closure__ else _inlined_once(function)
+
+
 # Two threads inside parallel regions abort the process on numba's workqueue layer, whoever started the threads.
 _PARALLEL_LOCK = Lock()
 
@@ -195,7 +205,7 @@ def shared_loop(make: Any, evaluate: Any) -> Any:
 @functools.cache
 def _loop_of(make: Any) -> Any:
     """Return the loop for any f, with addresses in place of x and args: of both, and of a function of this address."""
-    return compiled(cache=True)(make(_call, compiled(**INLINE)))
+    return compiled(cache=True)(make(_call, inlined))
 
 
 def _function(context: Any) -> Any:
@@ -203,16 +213,22 @@ def _function(context: Any) -> Any:
     return context.call_conv.get_function_type(types.float64, (types.intp,))
 
 
+def _called_at(context: Any, builder: Any, address: Any, result: Any, kinds: Any, values: Any) -> Any:
+    """Call the function at an address, and return what it returns or raise what it raises."""
+    convention = context.call_conv
+    pointer = builder.inttoptr(address, convention.get_function_type(result, kinds).as_pointer())
+    status, value = convention.call_function(builder, pointer, result, kinds, values)
+    with builder.if_then(status.is_error, likely=False):
+        convention.return_status_propagate(builder, status)
+    return value
+
+
 @intrinsic
 def _call(_: Any, given: Any, function: Any) -> Any:
     """Call the function at an address."""
 
     def codegen(context: Any, builder: Any, _: Any, values: Any) -> Any:
-        pointer, convention = builder.inttoptr(values[1], _function(context).as_pointer()), context.call_conv
-        status, value = convention.call_function(builder, pointer, types.float64, (types.intp,), values[:1])
-        with builder.if_then(status.is_error, likely=False):
-            convention.return_status_propagate(builder, status)
-        return value
+        return _called_at(context, builder, values[1], types.float64, (types.intp,), values[:1])
 
     return types.float64(given, function), codegen
 
@@ -237,6 +253,12 @@ def _run(typing: Any, loop: Any, evaluate: Any, given: Any, rest: Any) -> Any:
         x, args = (builder.ptrtoint(pointer, address) for pointer in (held, function))
         point, origin, data, *units = (builder.extract_value(values[3], i) for i in range(len(rest)))
         moved = context.make_tuple(builder, state, (x, point, origin))
-        return context.get_function(loop, of_loop)(builder, [moved, data, args, *units])
+        # By its address too: numba would link the loop to the code of each f, and LLVM compile it again, for 1.4 s.
+        found = loop.dispatcher.overloads[of_loop.args]
+        there = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+        units = [moved, data, args, *units]
+        return _called_at(
+            context, builder, ir.Constant(address, there), of_loop.return_type, found.fndesc.argtypes, units
+        )
 
     return of_loop.return_type(loop, evaluate, given, rest), codegen
