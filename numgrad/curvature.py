@@ -229,7 +229,7 @@ class SecondDifferences:
 
         That, or the part of one of its terms, counts from now on.
         """
-        shown = where_defined(lambda: shown_rounding(self)) or 0.0
+        shown = where_defined(lambda: shown_rounding(self.plain, self.steps, self.near)) or 0.0
         self.rounding = max(self.rounding, shown / math.sqrt(terms))
         return shown
 

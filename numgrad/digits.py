@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import driver
 from .loops import Floats, Indices
+from .magnitudes import SMALL
 from .noise import coarse_unit, noise_of, spacings
-from .points import resolution, scales
+from .objectives.vectors import floats
+from .points import EPS, resolution, scales, where_defined
+from .schemes import along_rows
+from .sparsity import GOLDEN
 
 __all__: list[str] = []  # nothing here is public
 
-# Part of the largest derivative from which on the rounding of f is worth a warning, as for gradients.
-FEW_DIGITS = 1e-3
+# Part of the largest derivative from which on the rounding of f is worth a warning: "about 3 digits" are enough.
+# Fixed by test_no_three_digits_are_warned_of in tests/test_digits.py.
+FEW_DIGITS = 10.0**-2.5
 # Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
 # a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
 _FAINT = 1 / 32
@@ -38,23 +45,31 @@ _EXACT = 4
 # Times that what second differences do not explain, a sample of noise, may be smaller than the noise.
 # Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
 _SMALLER = 4.0
+# Part of a move by which noise is told from curvature, of which that makes a thousandth.
+# Fixed by test_what_tells_noise_takes_few_evaluations in tests/test_digits.py.
+_SHORT = 1 / 32
+# Relative to x: how far f is looked at, to see by how much it changes over its length where its slopes are next to 0.
+# Fixed by test_smooth_outputs_are_not_warned_of in tests/test_digits.py.
+_FAR = 1 / 16
 
 
-def shown_rounding(problem: Any) -> float:
-    """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved."""
+def shown_rounding(plain: NDArray[Any], steps: Floats, near: Callable[[Floats], Floats]) -> float:
+    """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved.
+
+    ``near(moves)`` is f where the plain array x has moved by each row; `steps` are how far coordinates move.
+    """
     rng = np.random.default_rng(0)
 
     def noise(line: Floats) -> float:
         def values(places: list[float]) -> Floats:
-            found: Floats = problem.near(middle + np.multiply.outer(places, line))
-            return found
+            return near(middle + np.multiply.outer(places, line))
 
         return noise_of(values, values([0.0]).item(), _LOOKS, farthest)
 
     with np.errstate(all="ignore"):
-        middle, least = 0.5 * problem.steps, _LEAST * resolution(problem.plain) * scales(problem.plain)
-        unit = spacings(np.abs(problem.steps), least)
-        farthest = float(np.min(np.abs(middle) / unit))
+        middle, least = 0.5 * steps, _LEAST * resolution(plain) * scales(plain)
+        unit = np.where(steps == 0.0, 0.0, spacings(np.abs(steps), least))
+        farthest = float(np.min(np.abs(middle[steps != 0.0] / unit[steps != 0.0])))
         return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
 
 
@@ -130,12 +145,83 @@ def warn_of_product(problem: Any, largest: float, square: float) -> None:
         warn_of_few("product", "the rounding of f, eps |f| / h**2 =", sizes, cure)
 
 
-def warn_of_halves(apart: Any, hessian: Any) -> None:
+def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> None:
+    """Warn if the noise of f next to x leaves few digits of a Jacobian by automatic steps.
+
+    Its product with a move should be what f changes by: that which has verified a pattern, or a short random one.
+    """
+    plain, steps = np.asarray(problem.point), np.abs(problem.plan[1].lengths)
+    is_large = scales(plain) >= SMALL  # longer steps of the others are judged where they are taken
+    if not (problem.is_automatic and problem.eps == EPS and problem.base.size and is_large.any()):
+        return
+    if (verified := getattr(problem, "verified", None)) is None:
+        parts = 0.5 + 0.5 * (GOLDEN * np.arange(steps.size) % 1.0)
+        parts[1::2] *= -1.0
+        move = problem.inside(np.where(is_large, parts * steps, 0.0))
+        entries = found = found.reshape(-1, steps.size)
+    elif is_large.all():
+        move, entries = verified[0], found.data
+    else:
+        return
+    with np.errstate(all="ignore"):
+        change, largest = found @ move, float(np.fmax.reduce(np.abs(entries), axis=None, initial=0.0))
+        rest = None if verified is None else floats(verified[1] - problem.base.reshape(-1) - change)
+        per_value = np.broadcast_to(problem.plan[0].amplification() / steps, is_large.shape)[is_large]
+    warn_of_noise(problem, what, (move, floats(change), rest), (largest, float(per_value.max())))
+
+
+def warn_of_noise(
+    problem: Any, what: str, line: tuple[Floats, Floats, Floats | None], sizes: tuple[float, float]
+) -> None:
+    """Warn if the noise of f next to x leaves few digits of the largest derivative.
+
+    The `line` is a move, by what derivatives tell that f changes, each float that it returns, and what is left of that
+    where it was looked, or None: curvature, or noise. Only where much is left by a short part of the move too, f is
+    asked for more, of the output of which most is left. The `sizes` are the largest derivative, and by how much a value
+    of f that is off by 1 puts one off.
+    """
+    (largest, per_value), (move, change, rest), base, plain = (
+        sizes,
+        line,
+        floats(problem.base),
+        np.asarray(problem.point),
+    )
+    with np.errstate(all="ignore"):
+        own = _ROUNDED * EPS * np.abs(base[np.isfinite(base)]).max(initial=0.0)
+        least = max(own, FEW_DIGITS / _SMALLER * largest / per_value)
+        # Next to nothing is left of a linear f, or of few digits that happen to change alike to both sides.
+        if rest is not None and own < np.abs(rest[np.isfinite(rest)]).max(initial=0.0) <= least:
+            return
+        relative = float(np.max(np.abs(move) / scales(plain)))
+        far, long = (problem.inside(max(1.0, size / relative) * move) for size in (_FAR, EPS ** (1 / 3)))
+        look, change = (_SHORT * move, _SHORT * change) if largest else (long, change)
+        problem.workers = 1
+        values = where_defined(lambda: problem.values(along_rows(look[np.newaxis])).view(np.float64)[0])
+        left = np.zeros(1) if values is None else np.nan_to_num(np.abs(values - base - change), posinf=0.0)
+    if not left.max() > least:
+        return
+    k = int(left.argmax())
+
+    def near(moves: Floats) -> Floats:
+        return problem.values(along_rows(moves)).view(np.float64)[:, k]  # type: ignore[no-any-return]
+
+    shown = 0.5 * (where_defined(lambda: shown_rounding(plain, long, near)) or 0.0)  # to either side
+    # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
+    with np.errstate(all="ignore"):
+        value = where_defined(lambda: near(far[np.newaxis]).item())
+        most = max(largest / per_value, 0.0 if value is None else abs(value - base.item(k)) * relative / _FAR)
+    if shown > max(own, FEW_DIGITS * most):
+        sizes = shown * per_value, largest
+        warn_of_few(what, "the noise of f next to x, over the step,", sizes, "pass longer steps h")
+
+
+def warn_of_halves(apart: Any, hessian: Any) -> bool:
     """Warn if the derivatives of a gradient are so far `apart` from those across the diagonal that digits are few."""
     error, largest = (float(abs(each).max()) if each.shape[0] else 0.0 for each in (apart, hessian))
-    if FEW_DIGITS * largest < error < math.inf:
+    if is_wide := FEW_DIGITS * largest < error < math.inf:
         rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
         warn_of_few("Hessian", rounding, (error, largest), "compute it in float64, check it, or pass longer steps h")
+    return is_wide
 
 
 def warn_of_few(what: str, rounding: str, sizes: tuple[float, float], cure: str) -> None:

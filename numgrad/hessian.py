@@ -14,7 +14,7 @@ from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, both_with_labels, is_container, is_labelled
 from .curvature import SecondDifferences, mixed_of, own_hessian, steps_at, warn_of
-from .digits import see_digits, see_noise, warn_of_halves, warn_of_product, warn_of_rounding
+from .digits import see_digits, see_noise, see_noise_of_outputs, warn_of_halves, warn_of_product, warn_of_rounding
 from .driver import Progress, Workers
 from .gradient import takes_containers
 from .magnitudes import SMALL, least_magnitude
@@ -397,6 +397,6 @@ def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options
     found = found if pattern is not None else found.reshape(n, n)
     with np.errstate(all="ignore"):
         half = 0.5 * found
-        if isinstance(h, str):
-            warn_of_halves(half - half.T, found)
+        if isinstance(h, str) and not warn_of_halves(half - half.T, found) and pattern is not None:
+            see_noise_of_outputs(problem, found, "Hessian")
         return (half + half.T).tocsr() if pattern is not None else half + half.T

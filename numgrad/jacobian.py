@@ -13,6 +13,7 @@ from . import arguments, driver
 from .arguments import KNOWN_COMPILED, describe, is_compiled, plain_numbers
 from .bounds import ends_of_lines
 from .containers import in_order, is_labelled, relabelled
+from .digits import see_noise_of_outputs
 from .driver import Progress, Workers
 from .elementwise import check_reads_argument, numerical_diff
 from .loops import Floats
@@ -154,7 +155,14 @@ def numerical_jacobian(
     if is_usual and args is _ARGS and workers is _WORKERS and scheme is _SCHEME:
         return usual_jacobian(f, x, h)
     options = Options(h, args, workers, out, sparsity, progress, scheme, bounds, vectorized, resume=resume)
-    return Problem(f, x, options).jacobian()
+    return jacobian_of(Problem(f, x, options))
+
+
+def jacobian_of(problem: Problem) -> Any:
+    """Return the Jacobian of a problem, and warn of the noise of f where steps are automatic."""
+    found = problem.jacobian()
+    see_noise_of_outputs(problem, found)
+    return found
 
 
 def usual_jacobian(f: Any, x: Any, h: Any) -> Any:
@@ -163,7 +171,7 @@ def usual_jacobian(f: Any, x: Any, h: Any) -> Any:
     vector = getattr(KNOWN_COMPILED.get(id(f)), "vectors", _NO_VECTORS).get(None) if is_known else None
     if vector is not None and (found := vector.again(x, h)) is not None:
         return found
-    return Problem(f, x, Options(h)).jacobian()
+    return jacobian_of(Problem(f, x, Options(h)))
 
 
 def directional_derivative(
