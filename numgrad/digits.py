@@ -1,4 +1,4 @@
-"""How many digits second differences of f have: what rounding inside f leaves of them, and warnings of it."""
+"""How many digits differences of f have: what its rounding and its noise leave of them, and warnings of that."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _count_of_rounded(differences: Floats, least: float) -> int:
 
 
 def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
-    """Warn if the rounding of f is more than a thousandth of the largest second derivative, or hides it."""
+    """Warn if the rounding of f leaves few digits of the largest second derivative, or hides it."""
     largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
     with np.errstate(all="ignore"):
         errors = _errors(problem)
@@ -150,18 +150,18 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
 
     Its product with a move should be what f changes by: that which has verified a pattern, or a short random one.
     """
+    if not (problem.is_automatic and problem.eps == EPS and problem.base.size and problem.point.size):
+        return
     plain, steps = np.asarray(problem.point), np.abs(problem.plan[1].lengths)
     is_large = scales(plain) >= SMALL  # longer steps of the others are judged where they are taken
-    if not (problem.is_automatic and problem.eps == EPS and problem.base.size and is_large.any()):
-        return
     if (verified := getattr(problem, "verified", None)) is None:
         parts = 0.5 + 0.5 * (GOLDEN * np.arange(steps.size) % 1.0)
         parts[1::2] *= -1.0
         move = problem.inside(np.where(is_large, parts * steps, 0.0))
         entries = found = found.reshape(-1, steps.size)
-    elif is_large.all():
-        move, entries = verified[0], found.data
     else:
+        move, entries = verified[0], found.data
+    if not is_large.any() or (verified is not None and not is_large.all()):
         return
     with np.errstate(all="ignore"):
         change, largest = found @ move, float(np.fmax.reduce(np.abs(entries), axis=None, initial=0.0))

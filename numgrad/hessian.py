@@ -112,9 +112,9 @@ def numerical_hessian(
     -----
     RuntimeWarning
         If a step is lost where it is added to some coordinate; if `f` saw a private copy and does not respond to it; if
-        the rounding of `f`, or its noise next to `x`, is more than a thousandth of the largest element, so that it has
-        less than three digits, or if all elements are zero and it may hide them; of 'auto' with a `gradient`, if what
-        it says on both sides of the diagonal differs by twice as much.
+        the rounding of `f`, or its noise next to `x`, leaves fewer than about three digits of the largest element, or
+        may hide all where all are zero; of 'auto' with a `gradient`, if half of what it says differently on both sides
+        of the diagonal does, or with a `sparsity` too its noise.
 
     Notes
     -----
@@ -234,8 +234,8 @@ def hessian_vector_product(
     Warns
     -----
     RuntimeWarning
-        If `f` saw a private copy of `x` and does not respond to it; if the noise of `f` next to `x` is more than a
-        thousandth of the largest element by automatic steps.
+        If `f` saw a private copy of `x` and does not respond to it; if the noise of `f` next to `x` leaves fewer than
+        about three digits of the largest element by automatic steps. Two values of a `gradient` do not show its noise.
 
     Notes
     -----
