@@ -170,9 +170,7 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
     warn_of_noise(problem, what, (move, floats(change), rest), (largest, float(per_value.max())))
 
 
-def warn_of_noise(
-    problem: Any, what: str, line: tuple[Floats, Floats, Floats | None], sizes: tuple[float, float]
-) -> None:
+def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], sizes: tuple[float, float]) -> None:
     """Warn if the noise of f next to x leaves few digits of the largest derivative.
 
     The `line` is a move, by what derivatives tell that f changes, each float that it returns, and what is left of that
@@ -180,39 +178,46 @@ def warn_of_noise(
     asked for more, of the output of which most is left. The `sizes` are the largest derivative, and by how much a value
     of f that is off by 1 puts one off.
     """
-    (largest, per_value), (move, change, rest), base, plain = (
-        sizes,
-        line,
-        floats(problem.base),
-        np.asarray(problem.point),
-    )
+    (move, _, _), (largest, per_value), base = line, sizes, floats(problem.base)
     with np.errstate(all="ignore"):
-        own = _ROUNDED * EPS * np.abs(base[np.isfinite(base)]).max(initial=0.0)
-        least = max(own, FEW_DIGITS / _SMALLER * largest / per_value)
-        # Next to nothing is left of a linear f, or of few digits that happen to change alike to both sides.
-        if rest is not None and own < np.abs(rest[np.isfinite(rest)]).max(initial=0.0) <= least:
+        own = _ROUNDED * EPS * float(np.nan_to_num(np.abs(base), posinf=0.0).max())
+        if (k := _doubtful_output(problem, line, own, FEW_DIGITS / _SMALLER * largest / per_value)) is None:
             return
-        relative = float(np.max(np.abs(move) / scales(plain)))
-        far, long = (problem.inside(max(1.0, size / relative) * move) for size in (_FAR, EPS ** (1 / 3)))
-        look, change = (_SHORT * move, _SHORT * change) if largest else (long, change)
-        problem.workers = 1
-        values = where_defined(lambda: problem.values(along_rows(look[np.newaxis])).view(np.float64)[0])
-        left = np.zeros(1) if values is None else np.nan_to_num(np.abs(values - base - change), posinf=0.0)
-    if not left.max() > least:
-        return
-    k = int(left.argmax())
 
     def near(moves: Floats) -> Floats:
         return problem.values(along_rows(moves)).view(np.float64)[:, k]  # type: ignore[no-any-return]
 
+    plain, long, far = np.asarray(problem.point), _as_long(problem, move), _as_long(problem, move, _FAR)
     shown = 0.5 * (where_defined(lambda: shown_rounding(plain, long, near)) or 0.0)  # to either side
     # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
     with np.errstate(all="ignore"):
         value = where_defined(lambda: near(far[np.newaxis]).item())
-        most = max(largest / per_value, 0.0 if value is None else abs(value - base.item(k)) * relative / _FAR)
-    if shown > max(own, FEW_DIGITS * most):
+        change = 0.0 if value is None else abs(value - base.item(k)) / np.max(np.abs(far)) * np.max(np.abs(move))
+    if shown > max(own, FEW_DIGITS * max(largest / per_value, change)):
         sizes = shown * per_value, largest
         warn_of_few(what, "the noise of f next to x, over the step,", sizes, "pass longer steps h")
+
+
+def _doubtful_output(problem: Any, line: tuple[Floats, Floats, Any], own: float, least: float) -> int | None:
+    """Return the float of what f returns of which derivatives explain the least, if more than `least` is left."""
+    move, change, rest = line
+    # Next to nothing is left of a linear f, or of few digits that happen to change alike to both sides.
+    if rest is not None and own < np.nan_to_num(np.abs(rest), posinf=0.0).max() <= least:
+        return None
+    part = _SHORT if least else 1.0
+    look, problem.workers = part * (move if least else _as_long(problem, move)), 1
+    found = where_defined(lambda: problem.values(along_rows(look[np.newaxis])).view(np.float64)[0])
+    if found is None:
+        return None
+    left = np.nan_to_num(np.abs(found - floats(problem.base) - part * change), posinf=0.0)
+    k = int(left.argmax())
+    return k if left.item(k) > max(own, least) else None
+
+
+def _as_long(problem: Any, move: Floats, least: float = EPS ** (1 / 3)) -> Floats:
+    """Return a move that is at least so long beside x, as far as bounds leave room for it."""
+    relative = float(np.max(np.abs(move) / scales(np.asarray(problem.point))))
+    return problem.inside(max(1.0, least / relative) * move)  # type: ignore[no-any-return]
 
 
 def warn_of_halves(apart: Any, hessian: Any) -> bool:

@@ -204,15 +204,12 @@ class _Lines(NamedTuple):
         The derivatives, how far t goes, and how far a value of f that is off by 1 puts them off.
     flags : int
         What the loop has seen.
-    line : tuple, optional
-        What `warn_of_noise` wants to know of the first line.
     """
 
     rows: Floats
     reach: Floats
     per_value: Floats
     flags: int = RESPONDED
-    line: Any = None
 
 
 def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
@@ -223,17 +220,10 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     steps, plain = np.abs(problem.plan[1].lengths), np.asarray(problem.point)
     moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
     is_final = not problem.is_automatic or least_magnitude(moving) >= SMALL
-    is_doubtful = is_final and problem.is_automatic and problem.eps == EPS
-    first = _lines(problem, vectors, steps, is_doubtful)
+    first = _lines(
+        problem, vectors, steps, is_final and problem.is_automatic and problem.eps == EPS and problem.width > 0
+    )
     if is_final:
-        if is_doubtful and first.line is not None:
-            k = int(np.isfinite(first.reach).argmax())
-            warn_of_noise(
-                problem,
-                "product",
-                first.line,
-                (float(np.abs(first.rows[k]).max(initial=0.0)), float(first.per_value[k])),
-            )
         return first.rows, first.flags
     with np.errstate(all="ignore"):
         # The points are rounded too: what that makes of f is not known, but its share of the whole move is.
@@ -256,10 +246,11 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     return first.rows, first.flags
 
 
-def _lines(problem: Any, vectors: Floats, steps: Floats, has_doubt: bool = False) -> _Lines:
+def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False) -> _Lines:
     """Return the derivatives along vectors by steps; along zeros they are zero.
 
-    The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends.
+    The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends. If it
+    may, it warns of noise along the first one.
     """
     plain, sizes, count = np.asarray(problem.point), np.abs(vectors), len(vectors)
     with np.errstate(all="ignore"):
@@ -271,9 +262,10 @@ def _lines(problem: Any, vectors: Floats, steps: Floats, has_doubt: bool = False
     ends = None if problem.options.bounds is None else ends_of_lines(problem.point, v, problem.options.bounds)
     plan, where = schemes.rule_at(np.zeros(len(v)), longest[moving], problem.scheme, ends)
     found, reach, lengths = np.empty((len(v), problem.width)), np.abs(where.lengths), where.lengths[:, np.newaxis] * v
-    flags, rest = _sums(problem, plan, lengths, found, has_doubt)
+    flags, rest = _sums(problem, plan, lengths, found, may_warn)
     with np.errstate(all="ignore"):
-        lines.rows[moving] = found / (plan.data[5][plan.data[4]] * reach)[:, np.newaxis]
+        divisors = plan.data[5][plan.data[4]] * reach
+        lines.rows[moving] = found / divisors[:, np.newaxis]
         lines.reach[moving], lines.per_value[moving] = reach, plan.amplification() / reach
         # Of points that are stored in fewer digits a thousandth goes sooner; of float16, of automatic steps too.
         x, moves = np.abs(plain.astype(np.float64)).reshape(-1), reach[:, np.newaxis] * sizes
@@ -281,18 +273,21 @@ def _lines(problem: Any, vectors: Floats, steps: Floats, has_doubt: bool = False
         kept = ~(x * (1e3 * resolution(plain)) > moves) & (sizes > 0.0)  # NaN loses nothing
         is_best = np.all((moves >= _NEAR_BEST * best) | (sizes == 0.0), axis=-1)
         is_kept = np.all(np.any(kept, axis=-1) | is_best | problem.is_complex)
-        line = lengths[0], found[0] / plan.data[5][plan.data[4][0]], rest
-    return lines._replace(flags=flags if is_kept else flags | STEP_LOST, line=line)
+    if may_warn:
+        change, per_value = found[0] / divisors[0] * reach[0], float(plan.amplification()[0] / reach[0])
+        largest = float(np.abs(change).max() / reach[0])
+        warn_of_noise(problem, "product", (lengths[0], change, rest), (largest, per_value))
+    return lines._replace(flags=flags if is_kept else flags | STEP_LOST)
 
 
-def _sums(problem: Any, plan: Rule, moves: Floats, found: Floats, has_doubt: bool) -> tuple[int, Floats | None]:
+def _sums(problem: Any, plan: Rule, moves: Floats, found: Floats, is_split: bool) -> tuple[int, Floats | None]:
     """Write the sums of f by a rule along moves; return flags, and what a difference does not explain of the first one.
 
     For that the two values of a difference to both sides are taken one by one.
     """
     _, _, offsets, weights, index, *_ = plan.data
     own, used = offsets[index[0]], index
-    if is_pair := has_doubt and own[weights[index[0]] != 0.0].tolist() == [1.0, -1.0]:
+    if is_pair := is_split and own[weights[index[0]] != 0.0].tolist() == [1.0, -1.0]:
         used, one = np.append(len(offsets), np.broadcast_to(index, len(moves))[1:]), np.eye(1, len(own), len(own) - 1)
         offsets, weights = np.vstack([offsets, one]), np.vstack([weights, one])
     rule = plan._replace(data=(math.nan, 0.0, offsets, weights, used, np.ones(len(offsets)), False))
