@@ -48,6 +48,9 @@ _SMALLER = 4.0
 # Part of a move by which noise is told from curvature, of which that makes a thousandth.
 # Fixed by test_what_tells_noise_takes_few_evaluations in tests/test_digits.py.
 _SHORT = 1 / 32
+# Relative to x: the length of the line that shows noise, at least: 16 steps of a difference to both sides, within one
+# of which six decimals may stay the same. Fixed by test_noise_of_outputs_is_warned_of in tests/test_digits.py.
+_LONG = 1e-4
 # Relative to x: how far f is looked at, to see by how much it changes over its length where its slopes are next to 0.
 # Fixed by test_smooth_outputs_are_not_warned_of in tests/test_digits.py.
 _FAR = 1 / 16
@@ -214,7 +217,7 @@ def _doubtful_output(problem: Any, line: tuple[Floats, Floats, Any], own: float,
     return k if left.item(k) > max(own, least) else None
 
 
-def _as_long(problem: Any, move: Floats, least: float = EPS ** (1 / 3)) -> Floats:
+def _as_long(problem: Any, move: Floats, least: float = _LONG) -> Floats:
     """Return a move that is at least so long beside x, as far as bounds leave room for it."""
     relative = float(np.max(np.abs(move) / scales(np.asarray(problem.point))))
     return problem.inside(max(1.0, least / relative) * move)  # type: ignore[no-any-return]
