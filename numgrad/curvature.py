@@ -25,6 +25,9 @@ __all__: list[str] = []  # nothing here is public
 # By which a longer step is made shorter, to see whether f bends within it.
 # Fixed by test_a_hessian_next_to_a_bound_where_f_is_a_root in tests/test_magnitudes.py.
 _SHORTER = 16.0
+# Times its rounding that an element is at least to which others of its row are compared.
+# Fixed by test_elements_that_cancel_at_small_coordinates in tests/test_separable.py.
+_CERTAIN = 16.0
 # Relative to the step of a second derivative in one variable: that of a Hessian from values. The 8 values of a mixed
 # derivative have 1.6 times the round-off of f, where four would have 0.5; twice the step makes up for it.
 # Fixed by test_hessian_error in benchmarks/bench_hessian.py.
@@ -229,7 +232,7 @@ class SecondDifferences:
 
         That, or the part of one of its terms, counts from now on.
         """
-        shown = where_defined(lambda: shown_rounding(self)) or 0.0
+        shown = where_defined(lambda: shown_rounding(self.plain, self.steps, self.near)) or 0.0
         self.rounding = max(self.rounding, shown / math.sqrt(terms))
         return shown
 
@@ -261,9 +264,12 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
     workers = driver.as_workers(workers, objective)
     found = f._hessian(plain, steps, args, workers, progress)
     # Steps follow the magnitudes of x, and are known.
-    if isinstance(h, str) and smallest(steps) < steps_at(np.array([SMALL]), h, central, EPS)[0]:
-        noise = 4.0 * noise_at(objective, (plain, args), problem.value, EPS)
+    least = steps_at(np.array([SMALL]), h, central, EPS)[0] if isinstance(h, str) else 0.0
+    if smallest(steps) < least:
+        noise = noise_at(objective, (plain, args), problem.value, EPS)
+        noise = 4.0 * max(noise, EPS * f._size_of_terms(plain.reshape(-1), args))
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
+        problem.steps = np.maximum(steps, least)  # noise is to be seen by steps that may be as long
     warn_of(objective, (plain, args), (h, steps), ignored=False)
     upper = scipy_sparse().triu(found, 1).tocoo()
     if see_noise(problem, *problem.undone(found.diagonal(), upper.data, (upper.row, upper.col)), max(1, len(f))):
@@ -276,8 +282,10 @@ def _lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Fl
     plain, steps = at_x
     with np.errstate(all="ignore"):
         at = np.repeat(np.arange(plain.size), np.diff(found.indptr)), found.indices
-        largest, own = abs(found).max(axis=0).toarray().reshape(-1), noise / steps / steps
-        rounding = noise / steps[at[0]] / steps[at[1]]
+        own, rounding = noise / steps / steps, noise / steps[at[0]] / steps[at[1]]
+        largest, sizes = np.zeros(plain.size), np.abs(found.data)
+        # An entry that rounding may have made tells nothing of its row, as one by a much smaller coordinate.
+        np.maximum.at(largest, at[0], np.where(sizes > _CERTAIN * rounding, sizes, 0.0))
     # Where the square of a step is 0, so is all that it divides.
     rows = (scales(plain) < SMALL) & ((largest <= enough(EPS, 2, 2) * own) | ~np.isfinite(own))
     lost = rows[at[0]] | rows[at[1]]

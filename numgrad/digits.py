@@ -1,21 +1,28 @@
-"""How many digits second differences of f have: what rounding inside f leaves of them, and warnings of it."""
+"""How many digits differences of f have: what its rounding and its noise leave of them, and warnings of that."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import driver
 from .loops import Floats, Indices
+from .magnitudes import SMALL
 from .noise import coarse_unit, noise_of, spacings
-from .points import resolution, scales
+from .objectives.vectors import floats
+from .points import EPS, resolution, scales, where_defined
+from .schemes import along_rows
+from .sparsity import GOLDEN
 
 __all__: list[str] = []  # nothing here is public
 
-# Part of the largest derivative from which on the rounding of f is worth a warning, as for gradients.
-FEW_DIGITS = 1e-3
+# Part of the largest derivative from which on the rounding of f is worth a warning: "about 3 digits" are enough.
+# Fixed by test_no_three_digits_are_warned_of in tests/test_digits.py.
+FEW_DIGITS = 10.0**-2.5
 # Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
 # a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
 _FAINT = 1 / 32
@@ -38,23 +45,34 @@ _EXACT = 4
 # Times that what second differences do not explain, a sample of noise, may be smaller than the noise.
 # Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
 _SMALLER = 4.0
+# Part of a move by which noise is told from curvature, of which that makes a thousandth.
+# Fixed by test_what_tells_noise_takes_few_evaluations in tests/test_digits.py.
+_SHORT = 1 / 32
+# Relative to x: the length of the line that shows noise, at least: 16 steps of a difference to both sides, within one
+# of which six decimals may stay the same. Fixed by test_noise_of_outputs_is_warned_of in tests/test_digits.py.
+_LONG = 1e-4
+# Relative to x: how far f is looked at, to see by how much it changes over its length where its slopes are next to 0.
+# Fixed by test_smooth_outputs_are_not_warned_of in tests/test_digits.py.
+_FAR = 1 / 16
 
 
-def shown_rounding(problem: Any) -> float:
-    """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved."""
+def shown_rounding(plain: NDArray[Any], steps: Floats, near: Callable[[Floats], Floats]) -> float:
+    """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved.
+
+    ``near(moves)`` is f where the plain array x has moved by each row; `steps` are how far coordinates move.
+    """
     rng = np.random.default_rng(0)
 
     def noise(line: Floats) -> float:
         def values(places: list[float]) -> Floats:
-            found: Floats = problem.near(middle + np.multiply.outer(places, line))
-            return found
+            return near(middle + np.multiply.outer(places, line))
 
         return noise_of(values, values([0.0]).item(), _LOOKS, farthest)
 
     with np.errstate(all="ignore"):
-        middle, least = 0.5 * problem.steps, _LEAST * resolution(problem.plain) * scales(problem.plain)
-        unit = spacings(np.abs(problem.steps), least)
-        farthest = float(np.min(np.abs(middle) / unit))
+        middle, least = 0.5 * steps, _LEAST * resolution(plain) * scales(plain)
+        unit = np.where(steps == 0.0, 0.0, spacings(np.abs(steps), least))
+        farthest = float(np.min(np.abs(middle[steps != 0.0] / unit[steps != 0.0])))
         return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
 
 
@@ -95,7 +113,7 @@ def _count_of_rounded(differences: Floats, least: float) -> int:
 
 
 def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
-    """Warn if the rounding of f is more than a thousandth of the largest second derivative, or hides it."""
+    """Warn if the rounding of f leaves few digits of the largest second derivative, or hides it."""
     largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
     with np.errstate(all="ignore"):
         errors = _errors(problem)
@@ -130,12 +148,88 @@ def warn_of_product(problem: Any, largest: float, square: float) -> None:
         warn_of_few("product", "the rounding of f, eps |f| / h**2 =", sizes, cure)
 
 
-def warn_of_halves(apart: Any, hessian: Any) -> None:
+def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> None:
+    """Warn if the noise of f next to x leaves few digits of a Jacobian by automatic steps.
+
+    Its product with a move should be what f changes by: that which has verified a pattern, or a short random one.
+    """
+    if not (problem.is_automatic and problem.eps == EPS and problem.base.size and problem.point.size):
+        return
+    plain, steps = np.asarray(problem.point), np.abs(problem.plan[1].lengths)
+    is_large = scales(plain) >= SMALL  # longer steps of the others are judged where they are taken
+    if (verified := getattr(problem, "verified", None)) is None:
+        parts = 0.5 + 0.5 * (GOLDEN * np.arange(steps.size) % 1.0)
+        parts[1::2] *= -1.0
+        move = problem.inside(np.where(is_large, parts * steps, 0.0))
+        entries = found = found.reshape(-1, steps.size)
+    else:
+        move, entries = verified[0], found.data
+    if not is_large.any() or (verified is not None and not is_large.all()):
+        return
+    with np.errstate(all="ignore"):
+        change, largest = found @ move, float(np.fmax.reduce(np.abs(entries), axis=None, initial=0.0))
+        rest = None if verified is None else floats(verified[1] - problem.base.reshape(-1) - change)
+        per_value = np.broadcast_to(problem.plan[0].amplification() / steps, is_large.shape)[is_large]
+    warn_of_noise(problem, what, (move, floats(change), rest), (largest, float(per_value.max())))
+
+
+def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], sizes: tuple[float, float]) -> None:
+    """Warn if the noise of f next to x leaves few digits of the largest derivative.
+
+    The `line` is a move, by what derivatives tell that f changes, each float that it returns, and what is left of that
+    where it was looked, or None: curvature, or noise. Only where much is left by a short part of the move too, f is
+    asked for more, of the output of which most is left. The `sizes` are the largest derivative, and by how much a value
+    of f that is off by 1 puts one off.
+    """
+    (move, _, _), (largest, per_value), base = line, sizes, floats(problem.base)
+    with np.errstate(all="ignore"):
+        own = _ROUNDED * EPS * float(np.nan_to_num(np.abs(base), posinf=0.0).max())
+        if (k := _doubtful_output(problem, line, own, FEW_DIGITS / _SMALLER * largest / per_value)) is None:
+            return
+
+    def near(moves: Floats) -> Floats:
+        return problem.values(along_rows(moves)).view(np.float64)[:, k]  # type: ignore[no-any-return]
+
+    plain, long, far = np.asarray(problem.point), _as_long(problem, move), _as_long(problem, move, _FAR)
+    shown = 0.5 * (where_defined(lambda: shown_rounding(plain, long, near)) or 0.0)  # to either side
+    # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
+    with np.errstate(all="ignore"):
+        value = where_defined(lambda: near(far[np.newaxis]).item())
+        change = 0.0 if value is None else abs(value - base.item(k)) / np.max(np.abs(far)) * np.max(np.abs(move))
+    if shown > max(own, FEW_DIGITS * max(largest / per_value, change)):
+        sizes = shown * per_value, largest
+        warn_of_few(what, "the noise of f next to x, over the step,", sizes, "pass longer steps h")
+
+
+def _doubtful_output(problem: Any, line: tuple[Floats, Floats, Any], own: float, least: float) -> int | None:
+    """Return the float of what f returns of which derivatives explain the least, if more than `least` is left."""
+    move, change, rest = line
+    # Next to nothing is left of a linear f, or of few digits that happen to change alike to both sides.
+    if rest is not None and own < np.nan_to_num(np.abs(rest), posinf=0.0).max() <= least:
+        return None
+    part = _SHORT if least else 1.0
+    look, problem.workers = part * (move if least else _as_long(problem, move)), 1
+    found = where_defined(lambda: problem.values(along_rows(look[np.newaxis])).view(np.float64)[0])
+    if found is None:
+        return None
+    left = np.nan_to_num(np.abs(found - floats(problem.base) - part * change), posinf=0.0)
+    k = int(left.argmax())
+    return k if left.item(k) > max(own, least) else None
+
+
+def _as_long(problem: Any, move: Floats, least: float = _LONG) -> Floats:
+    """Return a move that is at least so long beside x, as far as bounds leave room for it."""
+    relative = float(np.max(np.abs(move) / scales(np.asarray(problem.point))))
+    return problem.inside(max(1.0, least / relative) * move)  # type: ignore[no-any-return]
+
+
+def warn_of_halves(apart: Any, hessian: Any) -> bool:
     """Warn if the derivatives of a gradient are so far `apart` from those across the diagonal that digits are few."""
     error, largest = (float(abs(each).max()) if each.shape[0] else 0.0 for each in (apart, hessian))
-    if FEW_DIGITS * largest < error < math.inf:
+    if is_wide := FEW_DIGITS * largest < error < math.inf:
         rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
         warn_of_few("Hessian", rounding, (error, largest), "compute it in float64, check it, or pass longer steps h")
+    return is_wide
 
 
 def warn_of_few(what: str, rounding: str, sizes: tuple[float, float], cure: str) -> None:

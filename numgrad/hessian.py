@@ -14,7 +14,7 @@ from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, both_with_labels, is_container, is_labelled
 from .curvature import SecondDifferences, mixed_of, own_hessian, steps_at, warn_of
-from .digits import see_digits, see_noise, warn_of_halves, warn_of_product, warn_of_rounding
+from .digits import see_digits, see_noise, see_noise_of_outputs, warn_of_halves, warn_of_product, warn_of_rounding
 from .driver import Progress, Workers
 from .gradient import takes_containers
 from .magnitudes import SMALL, least_magnitude
@@ -112,9 +112,9 @@ def numerical_hessian(
     -----
     RuntimeWarning
         If a step is lost where it is added to some coordinate; if `f` saw a private copy and does not respond to it; if
-        the rounding of `f`, or its noise next to `x`, is more than a thousandth of the largest element, so that it has
-        less than three digits, or if all elements are zero and it may hide them; of 'auto' with a `gradient`, if what
-        it says on both sides of the diagonal differs by twice as much.
+        the rounding of `f`, or its noise next to `x`, leaves fewer than about three digits of the largest element, or
+        may hide all where all are zero; of 'auto' with a `gradient`, if half of what it says differently on both sides
+        of the diagonal does, or with a `sparsity` too its noise.
 
     Notes
     -----
@@ -234,8 +234,8 @@ def hessian_vector_product(
     Warns
     -----
     RuntimeWarning
-        If `f` saw a private copy of `x` and does not respond to it; if the noise of `f` next to `x` is more than a
-        thousandth of the largest element by automatic steps.
+        If `f` saw a private copy of `x` and does not respond to it; if the noise of `f` next to `x` leaves fewer than
+        about three digits of the largest element by automatic steps. Two values of a `gradient` do not show its noise.
 
     Notes
     -----
@@ -397,6 +397,6 @@ def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options
     found = found if pattern is not None else found.reshape(n, n)
     with np.errstate(all="ignore"):
         half = 0.5 * found
-        if isinstance(h, str):
-            warn_of_halves(half - half.T, found)
+        if isinstance(h, str) and not warn_of_halves(half - half.T, found) and pattern is not None:
+            see_noise_of_outputs(problem, found, "Hessian")
         return (half + half.T).tocsr() if pattern is not None else half + half.T

@@ -13,6 +13,7 @@ from . import arguments, driver
 from .arguments import KNOWN_COMPILED, describe, is_compiled, plain_numbers
 from .bounds import ends_of_lines
 from .containers import in_order, is_labelled, relabelled
+from .digits import see_noise_of_outputs
 from .driver import Progress, Workers
 from .elementwise import check_reads_argument, numerical_diff
 from .loops import Floats
@@ -122,14 +123,16 @@ def numerical_jacobian(
     Warns
     -----
     RuntimeWarning
-        As `numerical_gradient`.
+        As `numerical_gradient`; if the noise of `f` next to `x`, as that of a solver, leaves fewer than three digits of
+        the largest element by automatic steps.
 
     Notes
     -----
     ``(f(x + h e_i) - f(x - h e_i)) / (2 h)``, with a truncation error of ``h**2 / 6`` times the third derivative and
     a round-off error of about ``eps * |f| / h``. Exactly 2n evaluations for n coordinates, and one at `x`, which
     shows the shape; a compiled `f` of flat arrays shows it once. The real and imaginary parts of complex outputs are
-    differentiated each for itself.
+    differentiated each for itself. With 'auto' one more, a short way from `x`, tells whether f has noise, and 15 to 70
+    where that is in doubt.
 
     With a `sparsity` two evaluations for each colour: 6 for a tridiagonal Jacobian of any size. Two more, at `x` and
     along a random direction v, verify the pattern: f must change by J v. Where it does not, a few more tell a missing
@@ -154,7 +157,14 @@ def numerical_jacobian(
     if is_usual and args is _ARGS and workers is _WORKERS and scheme is _SCHEME:
         return usual_jacobian(f, x, h)
     options = Options(h, args, workers, out, sparsity, progress, scheme, bounds, vectorized, resume=resume)
-    return Problem(f, x, options).jacobian()
+    return jacobian_of(Problem(f, x, options))
+
+
+def jacobian_of(problem: Problem) -> Any:
+    """Return the Jacobian of a problem, and warn of the noise of f where steps are automatic."""
+    found = problem.jacobian()
+    see_noise_of_outputs(problem, found)
+    return found
 
 
 def usual_jacobian(f: Any, x: Any, h: Any) -> Any:
@@ -163,7 +173,7 @@ def usual_jacobian(f: Any, x: Any, h: Any) -> Any:
     vector = getattr(KNOWN_COMPILED.get(id(f)), "vectors", _NO_VECTORS).get(None) if is_known else None
     if vector is not None and (found := vector.again(x, h)) is not None:
         return found
-    return Problem(f, x, Options(h)).jacobian()
+    return jacobian_of(Problem(f, x, Options(h)))
 
 
 def directional_derivative(
@@ -213,7 +223,8 @@ def directional_derivative(
     Warns
     -----
     RuntimeWarning
-        As `numerical_jacobian`; of a lost step if it is lost in each coordinate that moves.
+        As `numerical_jacobian`, of the derivative along the first direction; of a lost step if it is lost in each
+        coordinate that moves.
 
     Notes
     -----
@@ -223,7 +234,9 @@ def directional_derivative(
     A coordinate may be tiny where f is of the magnitude 1. With 'auto', where that error is more than some 1e-5 of a
     derivative and `v` moves a coordinate below 0.1, its magnitude is taken as 1, and then as 1/32, 1/1024 ..., until
     two of the results agree but for rounding: four evaluations more as a rule. f may raise there, or not be finite.
-    Where t is below 1e6 eps, six more show what is rounded inside an f that is small since terms cancel.
+    Where t is below 1e6 eps, six more show what is rounded inside an f that is small since terms cancel. Where all
+    coordinates that move are 0.1 or more, the values of the first difference to both sides show noise by themselves;
+    where that is in doubt, and by other schemes, one more does, and 15 to 70 where that is in doubt.
 
     References
     ----------
@@ -406,7 +419,7 @@ def propagate(
 
     Notes
     -----
-    ``C' = J C J.T`` with the Jacobian J of `f` at `x`, by ``2n + 1`` evaluations and one for the value. Where ``f(x)``
+    ``C' = J C J.T`` with the Jacobian J of `f` at `x`, by ``2n + 2`` evaluations and one for the value. Where ``f(x)``
     has the shape of x and n is 20 or more, up to ``2 log2(n) + 2`` evaluations show first whether each value depends on
     its own coordinate alone; two more do then. Values that are NaN stay so by themselves if `f` is elementwise.
 

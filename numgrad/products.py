@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from . import driver, schemes
 from .arguments import describe, plain_numbers
 from .bounds import ends_of_lines
+from .digits import warn_of_noise
 from .driver import Workers
 from .gradient import noise_at, numerical_gradient
-from .loops import RESPONDED, STEP_LOST, Directions, Floats
+from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule
 from .magnitudes import MOST_SHARE, SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective
+from .objectives.vectors import floats
 from .points import EPS, SINGLE, are_single, is_narrow, is_single, private_copy, resolution, scales
 
 __all__: list[str] = []  # nothing here is public
@@ -216,9 +218,12 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     Where rounding hides what an automatic step relative to a small coordinate changes, it is longer.
     """
     steps, plain = np.abs(problem.plan[1].lengths), np.asarray(problem.point)
-    first = _lines(problem, vectors, steps)
     moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
-    if not problem.is_automatic or least_magnitude(moving) >= SMALL:
+    is_final = not problem.is_automatic or least_magnitude(moving) >= SMALL
+    first = _lines(
+        problem, vectors, steps, is_final and problem.is_automatic and problem.eps == EPS and problem.width > 0
+    )
+    if is_final:
         return first.rows, first.flags
     with np.errstate(all="ignore"):
         # The points are rounded too: what that makes of f is not known, but its share of the whole move is.
@@ -241,10 +246,11 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     return first.rows, first.flags
 
 
-def _lines(problem: Any, vectors: Floats, steps: Floats) -> _Lines:
+def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False) -> _Lines:
     """Return the derivatives along vectors by steps; along zeros they are zero.
 
-    The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends.
+    The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends. If it
+    may, it warns of noise along the first one.
     """
     plain, sizes, count = np.asarray(problem.point), np.abs(vectors), len(vectors)
     with np.errstate(all="ignore"):
@@ -255,14 +261,11 @@ def _lines(problem: Any, vectors: Floats, steps: Floats) -> _Lines:
     v, sizes = vectors[moving], sizes[moving]
     ends = None if problem.options.bounds is None else ends_of_lines(problem.point, v, problem.options.bounds)
     plan, where = schemes.rule_at(np.zeros(len(v)), longest[moving], problem.scheme, ends)
-    base, _, offsets, weights, index, denominators, _ = plan.data
-    rule = plan._replace(data=(base, 0.0, offsets, weights, index, np.ones(len(denominators)), False))
-    found, reach = np.empty((len(v), problem.width)), np.abs(where.lengths)
-    flags = problem.differentiate(
-        (rule, schemes.along_rows(where.lengths[:, np.newaxis] * v)), found, problem.options.progress
-    )
+    found, reach, lengths = np.empty((len(v), problem.width)), np.abs(where.lengths), where.lengths[:, np.newaxis] * v
+    flags, rest = _sums(problem, plan, lengths, found, may_warn)
     with np.errstate(all="ignore"):
-        lines.rows[moving] = found / (denominators[index] * reach)[:, np.newaxis]
+        divisors = plan.data[5][plan.data[4]] * reach
+        lines.rows[moving] = found / divisors[:, np.newaxis]
         lines.reach[moving], lines.per_value[moving] = reach, plan.amplification() / reach
         # Of points that are stored in fewer digits a thousandth goes sooner; of float16, of automatic steps too.
         x, moves = np.abs(plain.astype(np.float64)).reshape(-1), reach[:, np.newaxis] * sizes
@@ -270,4 +273,29 @@ def _lines(problem: Any, vectors: Floats, steps: Floats) -> _Lines:
         kept = ~(x * (1e3 * resolution(plain)) > moves) & (sizes > 0.0)  # NaN loses nothing
         is_best = np.all((moves >= _NEAR_BEST * best) | (sizes == 0.0), axis=-1)
         is_kept = np.all(np.any(kept, axis=-1) | is_best | problem.is_complex)
+    if may_warn:
+        change, per_value = found[0] / divisors[0] * reach[0], float(plan.amplification()[0] / reach[0])
+        largest = float(np.abs(change).max() / reach[0])
+        warn_of_noise(problem, "product", (lengths[0], change, rest), (largest, per_value))
     return lines._replace(flags=flags if is_kept else flags | STEP_LOST)
+
+
+def _sums(problem: Any, plan: Rule, moves: Floats, found: Floats, is_split: bool) -> tuple[int, Floats | None]:
+    """Write the sums of f by a rule along moves; return flags, and what a difference does not explain of the first one.
+
+    For that the two values of a difference to both sides are taken one by one.
+    """
+    _, _, offsets, weights, index, *_ = plan.data
+    own, used = offsets[index[0]], index
+    if is_pair := is_split and own[weights[index[0]] != 0.0].tolist() == [1.0, -1.0]:
+        used, one = np.append(len(offsets), np.broadcast_to(index, len(moves))[1:]), np.eye(1, len(own), len(own) - 1)
+        offsets, weights = np.vstack([offsets, one]), np.vstack([weights, one])
+    rule = plan._replace(data=(math.nan, 0.0, offsets, weights, used, np.ones(len(offsets)), False))
+    flags = problem.differentiate((rule, schemes.along_rows(moves)), found, problem.options.progress)
+    if not is_pair:
+        return flags, None
+    (values,) = problem.values(schemes.along_rows(-moves[:1])).view(np.float64)
+    with np.errstate(all="ignore"):
+        rest = 0.5 * (found[0] + values) - floats(problem.base)
+        found[0] -= values
+    return flags if found.any() else flags & ~RESPONDED, rest

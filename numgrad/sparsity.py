@@ -281,6 +281,7 @@ def sparse_jacobian(problem: Any, pattern: Pattern) -> Any:
     table = np.empty((len(plan[1].starts), problem.width))
     flags = problem.differentiate(plan, table[:-1], problem.options.progress)
     table.view(base.dtype)[-1] = forth = problem.moved(v)
+    problem.verified = v, forth
     with np.errstate(all="ignore"):
         index, limits = (pattern.starts, pattern.columns, groups), (SUSPICIOUS, FAINT * problem.eps)
         if not problem.objective.has_descent:  # the loops of Python say nothing of the members of a group

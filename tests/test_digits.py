@@ -81,6 +81,119 @@ def test_noise_of_elements_is_warned_of(recwarn):
         numerical_hessian(SeparableObjective(compiled(lambda z: np.float32(np.sin(z[0] * z[1])) / 3.0), index), x)
 
 
+def outputs(x):
+    return np.sin(A @ x) + (A @ x) ** 2
+
+
+# Noise of 1e-6 of outputs of the size 1: what solvers with that tolerance, and decimals, leave.
+NOISY_OUTPUTS = {
+    "noise of 1e-6": lambda x: outputs(x) + 1e-6 * np.array([noise(x + k) for k in range(4)]),
+    "noise of one output": lambda x: outputs(x) + 1e-6 * noise(x) * (np.arange(4) == 2),
+    "six decimals": lambda x: np.round(outputs(x), 6),
+    "a step of 1e-6 inside": lambda x: outputs(np.round(x, 6)),
+    "complex": lambda x: np.round(np.exp(1j * (A @ x)), 6),
+}
+
+
+@pytest.mark.parametrize("name", NOISY_OUTPUTS)
+@pytest.mark.parametrize("scheme", ["central", "forward", "central4"])
+def test_noise_of_outputs_is_warned_of(name, scheme):
+    g, few = NOISY_OUTPUTS[name], r"about [0-2] digits of the %s are right: the noise of f next to x"
+    x = X + 1e-7
+    if scheme == "central4":  # whose steps are so long that more noise is needed
+        g = lambda x: outputs(x) + 1e-3 * np.array([noise(x + k) for k in range(4)])  # noqa: E731
+    with pytest.warns(RuntimeWarning, match=few % "Jacobian"):
+        numerical_jacobian(g, x.copy(), "auto", scheme=scheme)
+    with pytest.warns(RuntimeWarning, match=few % "product"):
+        directional_derivative(g, x.copy(), np.stack([V, 2.0 * V]), "auto", scheme=scheme)
+    out = np.empty(g(x).shape + x.shape, g(x).dtype)
+    with pytest.warns(RuntimeWarning, match=few % "Jacobian"):
+        numerical_jacobian(g, x.copy(), "auto", scheme=scheme, out=out, bounds=(x - 1.0, x))
+    pytest.importorskip("scipy.sparse")
+    with pytest.warns(RuntimeWarning, match=few % "Jacobian"):
+        numerical_jacobian(g, x.copy(), "auto", scheme=scheme, sparsity=np.ones((4, 4)))
+
+
+def test_noise_of_a_compiled_f_and_of_one_number_is_warned_of():
+    g = compiled(lambda x: np.round(np.sin(x) + x**2, 6))
+    with pytest.warns(RuntimeWarning, match="digits of the Jacobian are right: the noise of f"):
+        numerical_jacobian(g, X.copy(), "auto")
+    for h in (g, NOISY["six decimals"]):
+        with pytest.warns(RuntimeWarning, match="digits of the product are right: the noise of f"):
+            directional_derivative(h, X.copy(), V, "auto")
+
+
+def test_the_noise_of_a_gradient_is_warned_of_where_each_element_has_its_own():
+    pytest.importorskip("scipy.sparse")
+    with pytest.warns(RuntimeWarning, match="digits of the Hessian are right: the noise of f"):
+        numerical_hessian(None, X.copy(), gradient=lambda x: np.round(np.sin(x), 6), sparsity=np.eye(4))
+
+
+SMOOTH = [
+    lambda z, x: np.sin(z),
+    lambda z, x: np.exp(z),
+    lambda z, x: z**4 - z**2,
+    lambda z, x: 1.0 / (1.0 + z * z),
+    lambda z, x: np.cos(x[0]) - 1.0,
+    lambda z, x: (z + 1e2) ** 3 - 1e6 - 3e4 * z,
+    lambda z, x: np.prod(x) - 1.0,
+    lambda z, x: 0.0 * z,
+]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_smooth_outputs_are_not_warned_of(seed, recwarn):
+    rng = np.random.default_rng(seed)
+    for _ in range(40):
+        n, m = rng.integers(1, 6, 2)
+        B, b, kinds = rng.normal(size=(m, n)), rng.normal(size=m), rng.integers(0, len(SMOOTH), m)
+        c, offset = 10.0 ** rng.uniform(-6, 6, m), rng.choice([0.0, 1.0, 1e3], m)
+        x = [rng.normal(size=n), np.round(rng.normal(size=n)), np.zeros(n), 1e2 * rng.normal(size=n)][rng.integers(4)]
+
+        def g(x, B=B, b=b, kinds=kinds, c=c, offset=offset):
+            each = zip(kinds, B @ x + b, strict=True)
+            return c * (offset + np.array([SMOOTH[k](np.clip(z, -30.0, 30.0), x) for k, z in each]))
+
+        numerical_jacobian(g, x.copy(), "auto")
+        directional_derivative(g, x.copy(), rng.normal(size=n), "auto")
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_what_tells_noise_takes_few_evaluations():
+    calls = []
+
+    def g(x):
+        calls.append(0)
+        return outputs(x)
+
+    for scheme, each in (("central", 2), ("forward", 1), ("central4", 4)):
+        calls.clear()
+        numerical_jacobian(g, X.copy(), "auto", scheme=scheme)
+        assert len(calls) == each * 4 + 2
+        calls.clear()
+        directional_derivative(g, X.copy(), np.stack([V, V]), "auto", scheme=scheme)
+        assert len(calls) == each * 2 + 1 + (scheme != "central")
+        calls.clear()
+        numerical_jacobian(g, X.copy(), 1e-4, scheme=scheme)
+        assert len(calls) == each * 4 + 1
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward", "backward"])
+def test_no_three_digits_are_warned_of(scheme):
+    rng, few = np.random.default_rng(0), 0
+    for size in 10.0 ** rng.uniform(0.0, 3.5, 40):
+        x = rng.normal(size=2)
+        exact = -np.outer(B := np.array([1.0, -0.5]), B) * math.sin(B @ x)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = numerical_hessian(lambda x, size=size, B=B: size + math.sin(B @ x), x, scheme=scheme)
+        error = np.abs(found - exact).max() / np.abs(exact).max()
+        assert error < (1e-3 if not caught else 1.0)
+        assert not any("about 3" in str(warning.message) for warning in caught)
+        few += bool(caught)
+    assert few or scheme == "central"
+
+
 ROUNDED = {
     "at last": lambda x: gradient(x).astype(np.float32).astype(float),
     "inside": lambda x: (NARROW.T @ np.cos(NARROW @ x.astype(np.float32))).astype(float),

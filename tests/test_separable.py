@@ -55,6 +55,11 @@ def fails(z):
     return z[0] ** 2
 
 
+@njit()
+def wave(z, weight):
+    return weight * (np.cos(z[0] * z[1]) + np.exp(z[0] - z[1]))
+
+
 def chain(n):
     return SeparableObjective(rosenbrock, np.stack([np.arange(n - 1), np.arange(1, n)], axis=1))
 
@@ -551,3 +556,25 @@ def test_what_an_objective_holds_is_no_place_for_a_result():
         with pytest.raises(ValueError, match=r"out must not share memory with what .* holds"):
             numerical_gradient(objective, point, out=own)
         assert np.array_equal(own, before)
+
+
+@needs_scipy
+@pytest.mark.parametrize("tiny", [0.02, 0.002, 1e-5, 1e-9])
+def test_elements_that_cancel_at_small_coordinates(tiny, recwarn):
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(4, 30))
+        index = np.array([rng.choice(n, 2, replace=False) for _ in range(2 * n)])
+        weights = np.repeat([1.0, -1.0], n) * rng.uniform(0.5, 1.5, 2 * n)
+        weights = (weights - (seed % 2) * weights.mean()) * 10.0 ** rng.choice([0, 3, 6])
+        x, exact = rng.normal(size=n) * rng.choice([1.0, tiny, tiny, 0.01 * tiny], n), np.zeros((n, n))
+        for (i, j), weight in zip(index, weights, strict=True):
+            (a, b), grown = x[[i, j]], math.exp(x[i] - x[j])
+            exact[i, i] += weight * (grown - b * b * math.cos(a * b))
+            exact[j, j] += weight * (grown - a * a * math.cos(a * b))
+            mixed = -weight * (math.sin(a * b) + a * b * math.cos(a * b) + grown)
+            exact[i, j] += mixed
+            exact[j, i] += mixed
+        found = numerical_hessian(SeparableObjective(wave, index, weights), x).toarray()
+        assert np.abs(found - exact).max() < 1e-4 * np.abs(exact).max()
+    assert [str(warning.message) for warning in recwarn] == []

@@ -11,7 +11,7 @@ import numpy as np
 from numba import config
 from numpy.typing import ArrayLike, NDArray
 
-from .. import driver
+from .. import driver, loops
 from ..arguments import (
     ALL_COORDINATES,
     arrays_in,
@@ -22,17 +22,7 @@ from ..arguments import (
     raise_compile_error,
     unmasked,
 )
-from ..loops import (
-    ARGUMENT_CHANGED,
-    RESPONDED,
-    STEP_LOST,
-    Floats,
-    Indices,
-    Rule,
-    make_central,
-    make_complex_step,
-    make_directions,
-)
+from ..loops import ARGUMENT_CHANGED, RESPONDED, STEP_LOST, Floats, Indices, Rule
 from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput, cost_of
 from . import elements
@@ -51,6 +41,10 @@ Members: TypeAlias = "NDArray[np.uint32 | np.uintp]"
 # have no more than _OVERLAP times as many sums as x has elements.
 # Fixed by test_blocks_are_few_where_they_overlap and benchmarks/bench_separable.py.
 _LEAST, _SOME, _BLOCK, _BLOCKS, _FEWEST, _OVERLAP = 256, 64, 1 << 16, 256, 4, 4
+
+# Elements whose values tell how large those are that may cancel in the sum.
+# Fixed by test_elements_that_cancel_at_small_coordinates in tests/test_separable.py.
+_SAMPLE = 64
 
 # In place of data that no element has.
 _NONE = np.empty(0)
@@ -160,10 +154,18 @@ class SeparableObjective:
         csr_array = needed("scipy.sparse", "the Hessian is a scipy.sparse.csr_array").csr_array
         indptr, indices, *where = self._layout(x.size).pattern
         data, own = np.empty(len(indices)), self._as_objective()
-        sweep = _Curvatures(own, x, args, Rule(make_central, (steps,)), where, data)
+        sweep = _Curvatures(own, x, args, Rule(loops.make_central, (steps,)), where, data)
         with driver.reporting(progress, len(self)) as report:
             driver.run(sweep, workers, report and (lambda done: report(done * len(self) // sweep.size)))
         return csr_array((data, indices.copy(), indptr.copy()), shape=(x.size, x.size))
+
+    def _size_of_terms(self, x: Floats, args: tuple[Any, ...]) -> float:
+        """Return the mean magnitude of the elements at the flat `x`, or of some of them."""
+        found = [0.0]
+        for e in range(0, len(self), 1 + len(self) // _SAMPLE):
+            z = x[self._members[self._starts[e] : self._starts[e + 1]]]
+            found.append(self.element(z, *(() if self.data is None else (self.data[e],)), *args))
+        return float(np.mean(np.abs(found)))
 
     def _layout(self, size: int) -> _Layout:
         """Return the layout for an x of so many elements, which is kept."""
@@ -295,9 +297,9 @@ class _Separable(Unperturbed):
 
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> Sweep:
         """Return the work of `rule`: that of the plain function, but for real differences of single coordinates."""
-        if rule.make is make_complex_step:
+        if rule.make is loops.make_complex_step:
             raise ValueError("a SeparableObjective has no complex step; use another scheme")
-        if rule.make is make_central or (rule.make is make_directions and not len(where.starts)):
+        if rule.make is loops.make_central or (rule.make is loops.make_directions and not len(where.starts)):
             return _Changes(self, x, args, rule, where, out)
         return PythonObjective(self.f).sweep(x, args, rule, where, out)
 
@@ -358,7 +360,7 @@ class _Changes(_SumsOfBlocks):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         x, objective, self.data = self.x, self.objective, self.rule.data
-        if self.rule.make is make_central:
+        if self.rule.make is loops.make_central:
             pair = np.array([[1.0, -1.0]])
             self.chosen, self.lengths = self.where, np.array([self.data[0]])
             self.data = math.nan, LOSS_EPS, pair, pair, np.zeros(1, np.intp), np.array([2.0]), False
