@@ -169,7 +169,7 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
     with np.errstate(all="ignore"):
         change, largest = found @ move, float(np.fmax.reduce(np.abs(entries), axis=None, initial=0.0))
         rest = None if verified is None else floats(verified[1] - problem.base.reshape(-1) - change)
-        per_value = np.broadcast_to(problem.plan[0].amplification() / steps, is_large.shape)[is_large]
+        per_value = np.where(is_large, problem.plan[0].amplification() / steps, 0.0)
     warn_of_noise(problem, what, (move, floats(change), rest), (largest, float(per_value.max())))
 
 
@@ -183,7 +183,7 @@ def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], siz
     """
     (move, _, _), (largest, per_value), base = line, sizes, floats(problem.base)
     with np.errstate(all="ignore"):
-        own = _ROUNDED * EPS * float(np.nan_to_num(np.abs(base), posinf=0.0).max())
+        own = _ROUNDED * EPS * _largest_finite(base)
         if (k := _doubtful_output(problem, line, own, FEW_DIGITS / _SMALLER * largest / per_value)) is None:
             return
 
@@ -205,16 +205,23 @@ def _doubtful_output(problem: Any, line: tuple[Floats, Floats, Any], own: float,
     """Return the float of what f returns of which derivatives explain the least, if more than `least` is left."""
     move, change, rest = line
     # Next to nothing is left of a linear f, or of few digits that happen to change alike to both sides.
-    if rest is not None and own < np.nan_to_num(np.abs(rest), posinf=0.0).max() <= least:
+    if rest is not None and own < _largest_finite(rest) <= least:
         return None
     part = _SHORT if least else 1.0
     look, problem.workers = part * (move if least else _as_long(problem, move)), 1
-    found = where_defined(lambda: problem.values(along_rows(look[np.newaxis])).view(np.float64)[0])
+    found = where_defined(lambda: floats(problem.moved(look)))
     if found is None:
         return None
-    left = np.nan_to_num(np.abs(found - floats(problem.base) - part * change), posinf=0.0)
-    k = int(left.argmax())
-    return k if left.item(k) > max(own, least) else None
+    left = found - floats(problem.base) - part * change
+    if not (largest := _largest_finite(left)) > max(own, least):
+        return None
+    return int((np.abs(left) == largest).argmax())
+
+
+def _largest_finite(values: Floats) -> float:
+    """Return the largest magnitude that is finite, or 0."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return largest if math.isfinite(largest) else float(np.nan_to_num(np.abs(values), posinf=0.0).max())
 
 
 def _as_long(problem: Any, move: Floats, least: float = _LONG) -> Floats:

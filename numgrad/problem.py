@@ -18,7 +18,18 @@ from .loops import RESPONDED, Directions, Floats, Indices, Rule, make_central, m
 from .magnitudes import SMALL, enough, lengthen, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
-from .points import EPS, SINGLE, are_single, is_narrow, is_plain, is_single, resolution, scales, where_defined
+from .points import (
+    EPS,
+    SINGLE,
+    are_single,
+    is_narrow,
+    is_plain,
+    is_single,
+    preserving,
+    resolution,
+    scales,
+    where_defined,
+)
 from .schemes import SPARE_ROOM, AnyScheme, along_rows, as_scheme, central_rule, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
@@ -150,10 +161,21 @@ class Problem:
 
     def moved(self, lengths: Floats, members: Indices = ALL_COORDINATES) -> NDArray[Any]:
         """Return f, as flat outputs, where all coordinates, or some, have moved together."""
-        if self.objective.has_descent and not len(members):  # it is called with copies anyway
-            point = np.asarray(self.point + lengths.reshape(self.point.shape))
-            return like(self.objective.returned(point, self.options.args), self.base).reshape(-1)
-        return self.values(Directions(np.array([0, len(lengths)]), members, lengths))[0]  # type: ignore[no-any-return]
+        objective, args, shape = self.objective, self.options.args, self.point.shape
+        if len(members):
+            return self.values(Directions(np.array([0, len(lengths)]), members, lengths))[0]  # type: ignore[no-any-return]
+        if objective.has_descent:  # it is called with copies anyway
+            point = np.asarray(self.point + lengths.reshape(shape))
+            return like(objective.returned(point, args), self.base).reshape(-1)
+        if objective.__class__ is not VectorObjective:
+            return self.values(along_rows(lengths[np.newaxis]))[0]  # type: ignore[no-any-return]
+        memory = self.point.view(np.ndarray)
+
+        def at(saved: list[NDArray[Any]]) -> NDArray[Any]:
+            memory[...] = saved[0] + lengths.reshape(shape)
+            return like(objective.evaluate(self.point, args), self.base).reshape(-1).copy()
+
+        return preserving([self.point], at)[0]  # type: ignore[no-any-return]
 
     def jacobian(self, noise: Any = None) -> Any:
         """Return what `numerical_jacobian` does, of outputs with this rounding if it is not that of their values."""

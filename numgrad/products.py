@@ -221,7 +221,10 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
     is_final = not problem.is_automatic or least_magnitude(moving) >= SMALL
     first = _lines(
-        problem, vectors, steps, is_final and problem.is_automatic and problem.eps == EPS and problem.width > 0
+        problem,
+        vectors,
+        steps,
+        is_final and problem.is_automatic and problem.eps == EPS and problem.width > 0 and not problem.options.progress,
     )
     if is_final:
         return first.rows, first.flags
@@ -286,16 +289,13 @@ def _sums(problem: Any, plan: Rule, moves: Floats, found: Floats, is_split: bool
     For that the two values of a difference to both sides are taken one by one.
     """
     _, _, offsets, weights, index, *_ = plan.data
-    own, used = offsets[index[0]], index
-    if is_pair := is_split and own[weights[index[0]] != 0.0].tolist() == [1.0, -1.0]:
-        used, one = np.append(len(offsets), np.broadcast_to(index, len(moves))[1:]), np.eye(1, len(own), len(own) - 1)
-        offsets, weights = np.vstack([offsets, one]), np.vstack([weights, one])
-    rule = plan._replace(data=(math.nan, 0.0, offsets, weights, used, np.ones(len(offsets)), False))
-    flags = problem.differentiate((rule, schemes.along_rows(moves)), found, problem.options.progress)
-    if not is_pair:
-        return flags, None
-    (values,) = problem.values(schemes.along_rows(-moves[:1])).view(np.float64)
-    with np.errstate(all="ignore"):
-        rest = 0.5 * (found[0] + values) - floats(problem.base)
-        found[0] -= values
-    return flags if found.any() else flags & ~RESPONDED, rest
+    flags, rest, first = 0, None, index[0]
+    if is_split and offsets[first][weights[first] != 0.0].tolist() == [1.0, -1.0]:
+        forth, back = (floats(problem.moved(sign * moves[0])) for sign in (1.0, -1.0))
+        with np.errstate(all="ignore"):
+            rest, found[0] = 0.5 * (forth + back) - floats(problem.base), forth - back
+        flags, moves, found, index = RESPONDED if found[0].any() else 0, moves[1:], found[1:], index[-len(moves) + 1 :]
+    if len(moves):
+        rule = plan._replace(data=(math.nan, 0.0, offsets, weights, index, np.ones(len(offsets)), False))
+        flags |= problem.differentiate((rule, schemes.along_rows(moves)), found, problem.options.progress)
+    return flags, rest
