@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from . import driver
+from .driver import FEW_DIGITS
 from .loops import Floats, Indices
 from .noise import coarse_unit, noise_of, spacings
 from .points import resolution, scales
 
 __all__: list[str] = []  # nothing here is public
 
-# Part of the largest derivative from which on the rounding of f is worth a warning, as for gradients.
-FEW_DIGITS = 1e-3
 # Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
 # a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
 _FAINT = 1 / 32
