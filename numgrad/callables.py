@@ -17,6 +17,7 @@ from .containers import Container, in_order, is_container, relabelled, renewed
 from .driver import Progress, Workers, differentiate
 from .gradient import by_automatic_steps, numerical_gradient, takes_containers, with_value
 from .hessian import hessian_vector_product, numerical_hessian
+from .inside import check_analytic
 from .jacobian import numerical_jacobian, usual_jacobian
 from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
 from .objectives.python import PythonObjective, run_in_place
@@ -264,7 +265,7 @@ class Gradient(_Derivative):
         else:
             flags = differentiate(objective, *at, plan, flat, *how)
         if plan[0].make is make_complex_step:
-            driver.check_analytic(f, point, args, chosen, bounds)
+            check_analytic(f, point, args, chosen, bounds)
         elif driver.is_perturbed(objective):  # other objectives have differences of their own
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:

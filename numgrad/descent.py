@@ -16,6 +16,7 @@ from .arguments import describe, finite_real, real_array, whole_number
 from .containers import Container, in_order, is_container, is_labelled, of_labelled, relabelled
 from .driver import Progress, Workers
 from .gradient import by_automatic_steps, takes_containers
+from .inside import check_analytic
 from .loops import NOT_FINITE, RESPONDED, Directions, Floats, Rule, make_central, make_complex_step, make_descent
 from .points import EPS, is_flat_float64, lengths_of, native_copy, written_through
 from .schemes import AnyScheme, StepSize, rule_at
@@ -323,15 +324,14 @@ class _Descent:
             self.point = self.objective.place(self.x, self.args)[0]
         if isinstance(self.plan[1], Directions):  # it may follow x
             self.plan = rule_at(self.point, self.h, self.scheme)
-        at, how = (self.point, self.args), (self.workers, progress)
+        at, how, options = (self.point, self.args), (self.workers, progress), (self.scheme, None, None)
         if isinstance(self.h, str):
-            known = math.nan, self.eps
-            flags = by_automatic_steps(self.objective, at, self.plan, (self.scheme, None, None), how, slopes, known)
+            flags = by_automatic_steps(self.objective, at, self.plan, options, how, slopes, (math.nan, self.eps))
         else:
             flags = driver.differentiate(self.objective, *at, self.plan, slopes, *how)
         # The first gradient shows whether f is analytic for a complex step, and has enough digits.
         if k == 0 and self.plan[0].make is make_complex_step:
-            driver.check_analytic(self.f, self.point, self.args)
+            check_analytic(self.f, self.point, self.args)
         elif k == 0:
             driver.warn_of_seen(self.objective, self.point, self.args, self.h, slopes)
         return flags | RESPONDED if not flags & RESPONDED and slopes.any() else flags

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
+from .driver import FEW_DIGITS
 from .loops import Floats, Indices
 from .magnitudes import SMALL
 from .noise import coarse_unit, noise_of, spacings
@@ -20,9 +21,6 @@ from .sparsity import GOLDEN
 
 __all__: list[str] = []  # nothing here is public
 
-# Part of the largest derivative from which on the rounding of f is worth a warning: "about 3 digits" are enough.
-# Fixed by test_no_three_digits_are_warned_of in tests/test_digits.py.
-FEW_DIGITS = 10.0**-2.5
 # Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
 # a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
 _FAINT = 1 / 32

@@ -6,12 +6,11 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from numbers import Real
 from types import FunctionType
 from typing import Any, Protocol, TypeAlias
-from weakref import ref
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,29 +19,20 @@ from .arguments import KNOWN_COMPILED, describe, is_compiled, needed, real_numbe
 from .bounds import Bounds, limits
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, SINGLE, are_single, is_narrow, is_same_nearby, resolution, scales, where_defined
+from .points import EPS, is_same_nearby, resolution
 from .processes import Engine, distribute, joblib_engine
 from .threads import MOST_WORKERS, Report, Sweep, Throughput, available_cores
 
 __all__: list[str] = []  # nothing here is public
 
-# Relative error of a gradient from which on it is worth a warning: three digits are what float32 has to give at best.
-# Fixed by test_few_digits_of_f_are_warned_of_once in tests/test_gradient.py.
-_FEW_DIGITS = 1e-3
+# Relative error of a derivative from which on it is worth a warning, by which "about 3 digits" are enough: they are
+# what float32 has to give at best. Fixed by test_few_digits_of_f_are_warned_of_once in tests/test_gradient.py, and by
+# test_no_three_digits_are_warned_of in tests/test_digits.py.
+FEW_DIGITS = 10.0**-2.5
 # Units from which on a bar counts in thousands, which take as many letters.
 _LONG = 10**4
 # What draws a bar: tqdm.auto draws a widget in a notebook, and text elsewhere.
 _TQDM = "tqdm.auto", "progress=True draws with tqdm"
-# Relative to x: halves of the lines along which a gradient by the complex step is compared with a central difference.
-# The truncation error of the first is 1e-10 of f, if f changes over lengths like x itself; the second shows whether it
-# does. Fixed, as the next, by tests/test_schemes.py, the complex step.
-_LINES = 1e-5, 3e-7
-# Relative difference of the two from which on f is not analytic, if both lines tell the same.
-_ALIKE = 1e-6
-# Relative to x, or to 1 where that is more: how far f is asked for float32 inside, the central step for that.
-# Fixed by test_an_automatic_step_allows_for_float32_inside_of_f in tests/test_gradient.py.
-_NEAR = SINGLE ** (1 / 3)
-_analytic = set["ref[Any]"]()  # functions that have shown it
 
 Function: TypeAlias = "Callable[..., Any]"
 Workers: TypeAlias = "int | Engine"
@@ -249,33 +239,6 @@ def eps_of_values(objective: Objective, x: Any, args: tuple[Any, ...]) -> tuple[
     return real_number(returned), max(EPS, resolution(np.asarray(returned)))
 
 
-def is_single_inside(x: Any, value: Any, values: Callable[[Floats], Floats], options: tuple[Any, Any, Any]) -> bool:
-    """Tell whether f rounds to float32 inside, though what it returns is float64.
-
-    One more value of f tells it, where all coordinates of `x`, or the chosen ones, have moved within the bounds.
-    `value` is f(x), ``values(moves)`` returns a row for each of moves, and the `options` are scheme, bounds and
-    coordinates. Small coordinates move farther, since terms that cancel next to 0 leave few digits too.
-    """
-    _, bounds, chosen = options
-    flat, step = _random_line(x, chosen)
-    with np.errstate(all="ignore"):  # next to the largest number
-        move = _within(flat + _NEAR * step / np.fmin(scales(x), 1.0), x, bounds) - flat
-    near = None if is_narrow(x) else where_defined(lambda: values(move[np.newaxis]))
-    return near is not None and are_single(near) and bool((near != value).any())
-
-
-def _random_line(x: NDArray[Any], chosen: Any) -> tuple[Floats, Floats]:
-    """Return the flat point and a move of all its coordinates, or of the chosen ones, by half of each size or more."""
-    flat = x.view(np.ndarray).reshape(-1).astype(np.float64)
-    step, own = np.zeros(flat.size), np.arange(flat.size) if chosen is None else chosen
-    step[own] = scales(flat)[own] * np.random.default_rng(0).uniform(0.5, 1.0, len(own)) * (-1.0) ** np.arange(len(own))
-    return flat, step
-
-
-def _within(flat: Floats, x: NDArray[Any], bounds: Bounds | None) -> Floats:
-    return flat if bounds is None else np.clip(flat, *limits(x, bounds))
-
-
 def warn_of_digits(value: float, eps: float, h: Any, gradient: Floats) -> None:
     """Warn if one step h leaves fewer than three digits of the largest element of a derivative of such values of f."""
     if eps <= EPS or not isinstance(h, Real):
@@ -283,7 +246,7 @@ def warn_of_digits(value: float, eps: float, h: Any, gradient: Floats) -> None:
     sizes = np.abs(np.asarray(gradient)).reshape(-1)
     finite, kind = sizes[np.isfinite(sizes)], "float16" if eps > 1e-5 else "float32"
     error, largest = eps * abs(value) / float(h), float(finite.max(initial=0.0))
-    if len(finite) and error > _FEW_DIGITS * largest:
+    if len(finite) and error > FEW_DIGITS * largest:
         digits = max(0, round(-math.log10(error / largest))) if largest else 0
         warn(
             f"about {digits} digits of the gradient are right: f returns {kind}, whose error eps |f| / h = "
@@ -309,7 +272,11 @@ def seems_ignored(
     is_copy = is_private or (callable(workers) and isinstance(objective, PythonObjective))
     if flags & RESPONDED or not is_copy or (out is not None and (not out.size or out.any())):
         return False
-    return at is None or is_same_nearby(objective.value, at[:2], lambda x: _within(x + at[3], at[0], at[2]))
+    if at is None:
+        return True
+    x, args, bounds, steps = at
+    ends = (-math.inf, math.inf) if bounds is None else limits(x, bounds)
+    return is_same_nearby(objective.value, (x, args), lambda flat: np.clip(flat + steps, *ends))
 
 
 def warn_of(flags: int, h: Any, ignored: bool, x: Any, cure: str = "") -> None:
@@ -341,58 +308,3 @@ def warn(message: str) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
         level, frame = level + 1, frame.f_back  # type: ignore[assignment]
     warnings.warn(message, RuntimeWarning, stacklevel=level)
-
-
-def check_analytic(
-    f: Callable[..., Any],
-    x: NDArray[Any],
-    args: tuple[Any, ...] = (),
-    chosen: Any = None,
-    bounds: Bounds | None = None,
-    call: Callable[..., Any] | None = None,
-) -> None:
-    """Raise a ValueError if the complex step along a random line is not the slope of the sum of what `f` returns.
-
-    One complex step, however small, and one central difference, within the bounds; another one nearer if they differ,
-    since `f` may be curved. Where `f` is not finite or raises, nothing is said. Asked once for each f, as far as f can
-    be remembered; `call` takes an array in place of an f that does not.
-    """
-    if not (x.size if chosen is None else len(chosen)):
-        return
-    try:  # in a third of the time that `suppress` takes
-        if ref(f) in _analytic:
-            return
-    except TypeError:  # no hash, or no weak references
-        pass
-    if _is_analytic(call or f, x, args, chosen, bounds):
-        with suppress(TypeError):
-            _analytic.add(ref(f, _analytic.discard))
-
-
-def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bounds: Bounds | None) -> bool:
-    """Tell whether f has shown on a random line that it is analytic; ValueError if it has shown that it is not."""
-    flat, step = _random_line(x, chosen)
-    found = []
-    for length in _LINES:
-        tiny = 1e-15 / length
-        with np.errstate(all="ignore"):  # next to the largest number
-            ends = [_within(end, x, bounds) for end in (flat + length * step, flat - length * step)]
-            points = [*ends, flat + 1j * tiny * (ends[0] - ends[1])]
-        try:
-            above, below, aside = (
-                np.asarray(f(point.reshape(x.shape).astype(np.complex128), *args)) for point in points
-            )
-        except Exception:  # noqa: BLE001, f need not be defined on both sides
-            return False
-        with np.errstate(all="ignore"):
-            change, expected = float((above - below).sum().real), float(aside.sum().imag / tiny)
-            noise = 64 * np.finfo(above.dtype).eps * float(np.abs(above).sum() + np.abs(below).sum())
-        if not abs(change - expected) > _ALIKE * max(abs(expected), abs(change)) + noise:
-            return bool(abs(change) > noise)
-        found.append((change / length, expected / length))
-    if abs(found[0][0] - found[1][0]) <= 0.1 * abs(np.subtract(*found[1])):
-        raise ValueError(
-            f"scheme='complex' needs an analytic f: along a random line its slope is {found[1][0]:.6g}, by the complex "
-            f"step {found[1][1]:.6g}; abs, conj, vdot and real parts are not analytic; use another scheme"
-        )
-    return False

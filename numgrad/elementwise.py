@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, NamedTuple, TypedDict, Unpack, overload
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
 from .containers import in_order
+from .driver import FEW_DIGITS
+from .inside import check_analytic, is_single_inside
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .magnitudes import LONG, SMALL, least_magnitude, lengthen, of_few_digits, rounding_near
 from .objectives.vectors import imaginary_parts
@@ -23,24 +26,23 @@ from .points import (
     check_argument_is_all,
     depends_on,
     is_narrow,
-    is_single,
     private_copy,
     resolution,
     smallest,
+    where_defined,
 )
-from .schemes import AnyScheme, Bounds, StepSize, limits, rule_at
+from .schemes import AnyScheme, Bounds, StepSize, as_scheme, limits, rule_at
 
 __all__ = ["numerical_diff"]
-
-# Values that are looked at one by one, in a time that is nothing beside that of a call.
-# Fixed by test_what_f_returns_is_looked_at_as_an_array in tests/test_magnitudes.py.
-_FEW = 16
-
 
 # Unit of x: the default step, the book's. An object of its own, so that the default can stand for 'auto' where the
 # order is higher, and a 1e-4 that is passed for itself. Fixed by
 # test_the_default_step_of_higher_orders_is_automatic in tests/test_schemes.py.
 BOOK_STEP = float("1e-4")
+# Order from which on one step leaves few digits, and steps, in automatic ones, from which it is extrapolated. Rounding
+# grows from one to the next 12 to 90 times, truncation halves: longer steps are better for exp, shorter ones for log.
+# Fixed by test_high_orders_have_digits_or_are_told in tests/test_magnitudes.py.
+_HIGH, _RUNGS = 5, 2.0 ** np.arange(2.0, -1.5, -0.5)
 # Part of the slope of f, over the length x or 1, from which on a higher derivative that is no more than its rounding is
 # worth a warning, and roundings of f that its change is to be: no constant has one.
 # Fixed by test_of_an_order_without_a_digit_is_warned in tests/test_magnitudes.py.
@@ -86,7 +88,8 @@ def numerical_diff(
         1e-4 would leave little but round-off of a third derivative; that takes ``eps**(1 / (accuracy + order))`` of
         each magnitude for a scheme of that order of accuracy, with the eps of what `f` returns; `f` is evaluated again
         if that is found to have the digits of float32 or fewer, whatever its type. Automatic steps of elements below
-        0.1 grow, as for `numerical_gradient`; seven evaluations more show the rounding of f there. A step that is
+        0.1 grow, as for `numerical_gradient`; seven evaluations more show the rounding of f there. From the fifth
+        order on, seven steps, from four times the automatic one to a half of it, are extrapolated to 0. A step that is
         passed is taken.
     args : tuple, optional
         Further arguments of `f`.
@@ -117,8 +120,8 @@ def numerical_diff(
     -----
     RuntimeWarning
         If `h` loses more than a thousandth of itself where it is added to some element of `x`; if by automatic steps
-        the rounding of f leaves no digit; if all results are zero for an `x` of integers, or one that is read-only,
-        which `f` may read in place of its argument.
+        the rounding of f leaves no digit, or from the fifth order on fewer than three; if all results are zero for an
+        `x` of integers, or one that is read-only, which `f` may read in place of its argument.
 
     Notes
     -----
@@ -132,7 +135,8 @@ def numerical_diff(
     References
     ----------
     Saitoh, K., *Deep Learning from Scratch*, O'Reilly, section 4.3.1. Fornberg, B., *Generation of finite difference
-    formulas on arbitrarily spaced grids*, Mathematics of Computation 51, 1988.
+    formulas on arbitrarily spaced grids*, Mathematics of Computation 51, 1988. Ridders, C. J. F., *Accurate computation
+    of F'(x) and F'(x) F''(x)*, Advances in Engineering Software 4, 1982.
 
     Examples
     --------
@@ -250,6 +254,7 @@ class _Elementwise:
     def __init__(self, f: Callable[[Any], Any], x: Floats, is_scalar: bool, options: tuple[Any, Any, int]) -> None:
         self.f, self.x, self.is_scalar, self.eps = f, x, is_scalar, EPS
         self.scheme, self.bounds, self.order = options
+        self.few = FEW_DIGITS if self.order >= _HIGH else 1.0  # part of a derivative that an error is not to exceed
 
     def values_at(self, moves: Floats) -> Floats:
         """Return f where the elements of x have moved by each row."""
@@ -267,10 +272,8 @@ class _Elementwise:
         See `_look_again` for automatic steps.
         """
         is_auto, terms = isinstance(h, str), self._by(plan)
-        # A few first: of a value of float64 one tells, and to look at all takes as long as an f of few operations.
-        is_likely = is_auto and self.eps == EPS and all(map(is_single, terms.values.flat[:_FEW]))
-        is_likely = is_likely and are_single(terms.values)
-        if is_likely and driver.is_single_inside(self.x, terms.values, self.values_at, (None, self.bounds, None)):
+        is_likely = is_auto and self.eps == EPS and are_single(terms.values)
+        if is_likely and is_single_inside(self.x, terms.values, self.values_at, self.bounds):
             self.eps = SINGLE
         if is_auto and self.eps > EPS:  # once more, since what is returned has fewer digits
             plan = self._plan(h, self.eps)
@@ -302,10 +305,8 @@ class _Elementwise:
             terms = weights * values
             if len(index) > 1:
                 terms[weights == 0.0] = 0.0  # also of a value that is not finite
-            if use_stored_distance:
-                divisors = (weights * ((flat + moves) - flat)).sum(axis=0)
-            else:
-                divisors = denominators[index] * lengths
+            stored = (weights * ((flat + moves) - flat)).sum(axis=0) if use_stored_distance else None
+            divisors = denominators[index] * lengths if stored is None else stored
             found = terms.sum(axis=0) / divisors
             for _ in range(self.order - 1):  # one at a time: a power of a small step would be 0
                 found /= lengths
@@ -316,25 +317,49 @@ class _Elementwise:
 
         `has_small` tells whether some element is small: longer steps may be better there.
         """
-        x, found, inside = self.x.reshape(-1), terms.found, None
+        x, first, inside = self.x.reshape(-1), terms.found, None
         if has_small and (self.order > 1 or smallest(terms.lengths) < LONG * self.eps):
             base = self.values_at(np.zeros((1, x.size)))
             ends = None if self.bounds is None else limits(self.x, self.bounds)
             inside = rounding_near(self.x, base, self.eps, self.values_at, ends)
-        rounding = self._rounding(terms, inside)
-        asked = [(terms, rounding)]
+        terms, rounding = self._extrapolated(terms, inside)
+        found, asked = terms.found, [(terms, rounding)]
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:  # noqa: ARG001
-            terms = self._by(self._plan(longer.reshape(self.x.shape)))
-            asked.append((terms, self._rounding(terms, inside)))
-            return terms.found, asked[-1][1], terms.lengths
+            terms, rounding = self._extrapolated(self._by(self._plan(longer.reshape(self.x.shape))), inside)
+            asked.append((terms, rounding))
+            return terms.found, rounding, terms.lengths
 
         if has_small and (lost := of_few_digits(found, x, rounding)).any():
             found = found.copy()
             lengthen(found, x, terms.lengths, rounding, again, lost)
-        if self.order > 1 or found is not terms.found:
+        if self.order > 1 or found is not first:
             self._warn_of_hidden(found, asked)
         return found
+
+    def _extrapolated(self, terms: _Differences, inside: Floats | None) -> tuple[_Differences, Floats]:
+        """Return derivatives and how far they may be off: by rounding, or of a high order by truncation too.
+
+        Ridders' tableau of several steps about those of `terms`, of all elements at once.
+        """
+        found, off = terms.found, self._rounding(terms, inside)
+        if self.order < _HIGH:
+            return terms, off
+        scheme, steps = as_scheme(self.scheme, self.order), terms.lengths.reshape(self.x.shape)  # type: Any, Floats
+        with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it
+            asked = map(lambda times: where_defined(lambda: self._by(self._plan(times * steps))), _RUNGS)
+            rows = [(by.found, 0.5 * self._rounding(by, inside), by.lengths) for by in asked if by is not None]
+            values, errors, lengths = np.array(rows or [(found, off, off)]).transpose(1, 0, 2)
+            ratio, least = lengths[:-1] / lengths[1:], np.full(off.shape, np.inf)
+            for k in range(len(ratio)):  # the powers of truncation differ by two if the scheme is symmetric
+                gain = ratio[k:] ** (scheme.order + (k if sum(scheme.offsets) else 2 * k))
+                values, before = (gain * values[1:] - values[:-1]) / (gain - 1.0), values
+                errors = (gain * errors[1:] + errors[:-1]) / (gain - 1.0)
+                sizes = np.nan_to_num(np.abs(values - before[1:]) + errors, nan=np.inf)
+                best = sizes.argmin(axis=0), np.arange(off.size)
+                size, value = sizes[best], values[best]
+                found, least = np.where(size < least, value, found), np.fmin(size, least)
+        return terms._replace(found=found), np.where(np.isfinite(least), least, off)
 
     def _rounding(self, terms: _Differences, inside: Floats | None) -> Floats:
         """Return by how much the rounding of f may put derivatives off, that `inside` f included."""
@@ -356,15 +381,17 @@ class _Elementwise:
         for terms, rounding in [asked[0], *reversed(asked[1:])]:
             hidden = np.where(terms.found == found, self._hides(terms, rounding), hidden)
         for i in np.flatnonzero(hidden)[:1]:
+            digits = round(-math.log10(hidden[i] / max(abs(found[i]), hidden[i])))
+            many, are = (f"about {digits} digits", "are") if digits else ("no digit", "is")
             driver.warn(
-                f"no digit of the derivative of order {self.order} is right near {self.x.item(i):.2g}: the rounding of "
-                f"f makes {hidden[i]:.1g} of it, and it is {found[i]:.1g}; pass longer steps h"
+                f"{many} of the derivative of order {self.order} {are} right near {self.x.item(i):.2g}: it is "
+                f"{found[i]:.1g}, and the rounding of f may put it off by {hidden[i]:.1g}; pass longer steps h"
             )
 
     def _hides(self, terms: _Differences, rounding: Floats) -> Floats:
         """Return the rounding of derivatives that are no more than it, and 0 for the others."""
         with np.errstate(all="ignore"):
-            if not (is_small := rounding > np.abs(terms.found)).any():  # as a rule
+            if not (is_small := rounding > self.few * np.abs(terms.found)).any():  # as a rule
                 return np.zeros(rounding.shape)
             # The derivative of an f that varies over the length x, or 1, is then no more than its rounding.
             length = np.fmax(np.abs(self.x.reshape(-1)), 1.0)
@@ -373,15 +400,15 @@ class _Elementwise:
             # How steep f is between the outermost of the points.
             slopes = np.ptp(terms.values, axis=0) / np.ptp(terms.moves, axis=0)
             is_seen = slopes * terms.lengths > _SEEN * self.eps * np.abs(terms.values).max(axis=0)
-            is_curved = is_seen & (rounding > _HIDDEN * slopes / length ** (self.order - 1))
-            return np.where((is_faint | is_curved) & is_small, rounding, 0.0)
+            is_curved = is_seen & (rounding > min(self.few, _HIDDEN) * slopes / length ** (self.order - 1))
+            return np.where(((is_faint & (self.order < _HIGH)) | is_curved) & is_small, rounding, 0.0)
 
 
 def _check_complex(f: Any, x: Any, point: Floats, args: tuple[Any, ...], bounds: Any) -> None:
     """Raise a ValueError if f reads the array `x` by another way, and warn if f is not analytic."""
     check_argument_is_all(f, x, lambda: f(point.astype(np.complex128), *args))
     is_scalar = not isinstance(x, np.ndarray) and not point.ndim
-    driver.check_analytic(f, point, args, None, bounds, (lambda z, *args: f(z.item(), *args)) if is_scalar else None)
+    check_analytic(f, point, args, None, bounds, (lambda z, *args: f(z.item(), *args)) if is_scalar else None)
 
 
 def _real_values(returned: Any, x: Floats) -> NDArray[np.float64]:

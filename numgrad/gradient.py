@@ -14,6 +14,7 @@ from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
 from .containers import Container, in_order, is_container, is_labelled, joined, relabelled
 from .driver import Function, Progress, Workers, differentiate
+from .inside import check_analytic, is_single_inside
 from .loops import RESPONDED, Floats, make_complex_step, make_directions
 from .magnitudes import SMALL, lengthen, of_few_digits, rounding_near
 from .many import as_points, in_batches, rule_at_points
@@ -229,7 +230,7 @@ def numerical_gradient(
     else:
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
     if plan[0].make is make_complex_step:
-        driver.check_analytic(f, point, args, chosen, bounds)
+        check_analytic(f, point, args, chosen, bounds)
     elif objective.seen is not None and (flags & RESPONDED or not private):  # zeros of a copy: see below
         driver.warn_of_seen(objective, point, args, h, flat)
     if flags != RESPONDED:
@@ -268,8 +269,8 @@ def by_automatic_steps(
         small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen])
     try:
         flags = differentiate(objective, point, args, plan, out, workers, progress)
-        rounds = value == value and eps == EPS and seems_single(plan, value, out) and driver.is_perturbed(objective)
-        rounds = rounds and driver.is_single_inside(point, value, partial(values_near, objective, at), options)
+        if rounds := eps == EPS and seems_single(plan, value, out) and driver.is_perturbed(objective):
+            rounds = is_single_inside(plain, np.array([value]), partial(values_near, objective, at), bounds, chosen)
         if len(small) and not rounds:
             _lengthen(objective, at, plan, chosen, (scheme, bounds, workers), out, (value, eps))
     except BaseException:  # nobody has looked whether they are good enough
@@ -436,27 +437,27 @@ def _write_at_points(
 
     `own` gives the options of each.
     """
-    h, args, workers = (options[name] for name in ("h", "args", "workers"))
+    h, args, workers, scheme, bounds = (options[name] for name in ("h", "args", "workers", "scheme", "bounds"))
     objective: Any = driver.as_objective(f, args, options["batch_bytes"] if options["vectorized"] else None)
     objective.place(x, args)  # refuses what f would not see change
     workers = driver.as_workers(workers, objective)
     is_batch, is_python = isinstance(objective, VectorizedObjective), isinstance(objective, PythonObjective)
     if not points.size:
         return
-    if is_python and (is_batch or options["scheme"] == "complex"):
+    if is_python and (is_batch or scheme == "complex"):
         point = batch_of(points[0]) if is_batch else points[0].astype(np.complex128)
         check_argument_is_all(f, x, lambda: f(point.copy(), *args))
-    at: Any = (points[0], args, None, h) if is_one(h) and options["bounds"] is None else None
-    is_default = is_one(h) and options["scheme"] == "central" and options["bounds"] is None
+    flags, at = 0, (points[0], args, None, h)
     with driver.reporting(progress, points.size) as report:
-        if not is_default or not (objective.has_descent or is_python):
+        if not (is_one(h) and scheme == "central" and bounds is None and (objective.has_descent or is_python)):
             for k, point in enumerate(points):
                 each = {**options, "progress": driver.after(report, k * point.size)} | next(own)
                 found[k] = numerical_gradient(f, point, **each)
-            flags = RESPONDED if found.any() else 0
+            at = point, args, each["bounds"], lengths_of(rule_at(point, each["h"], each["scheme"], each["bounds"]))
         elif is_batch:
-            rows = found.reshape(len(found), -1)
-            flags = in_batches(objective, points, args, arguments.positive_step(h), rows, report)
+            flags = in_batches(
+                objective, points, args, arguments.positive_step(h), found.reshape(len(found), -1), report
+            )
         else:
             place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
             flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, driver.after(report, 0))

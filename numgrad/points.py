@@ -29,8 +29,11 @@ _FEW, _BLOCK = 512, 8192
 # Binary digits of float32, and those that a count or a simple fraction has at most.
 # Fixed by test_steps_of_f_are_not_taken_for_float32 in tests/test_gradient.py.
 _SINGLE, _SIMPLE = 24, 16
-# Part of half a unit of float32 by which a change of f may be off, since the steps are not quite those to the points as
-# they are stored. One of float64 is so by chance once in 500 times. Fixed by the former.
+# Values that are looked at one by one, in a time that is nothing beside that of a call.
+# Fixed by test_what_f_returns_is_looked_at_as_an_array in tests/test_magnitudes.py.
+_FIRST = 16
+# Unit of the last of those digits: by how much a change of f may be off, since the steps are not quite those to the
+# points as they are stored. One of float64 is so by chance once in 500 times. Fixed by the former.
 _OFF = 1e-3
 # Part of 1 + |x| by which memory is displaced to see whether f reads it: far beyond round-off, and still near x.
 # Fixed by the tests of tests/test_other_memory.py.
@@ -300,25 +303,31 @@ def is_single(number: float) -> bool:
 
 
 def seems_single(plan: Any, value: float, out: NDArray[np.float64]) -> bool:
-    """Tell whether f(x) and its change by the first coordinate of a plan have the digits of float32.
+    """Tell whether the first change of f that is not 0 has few digits, as the derivatives `out` by a plan tell it.
 
-    The change, which the derivatives `out` tell, is then some units of the last digit, or half ones.
+    So has the change of an f that is rounded to float32, unless it has digits enough. `value` is f(x), or NaN.
     """
-    if not (value and is_single(value) and len(out)):
+    if not len(out) or not (value or out.any()):
         return False
+    k = 0 if abs(out.item(0)) > 0.0 else int((np.abs(out) > 0.0).argmax())  # no NaN, if there is another one
     *_, index, denominators, _ = plan[0].data
-    change = out.item(0) * plan[1].lengths.item(0) * denominators.item(index.item(0))
-    halves: float = change / value * math.frexp(value)[0] * 2.0 ** (_SINGLE + 1)
-    return (halves + _OFF) % 1.0 < 2.0 * _OFF  # False for NaN
+    index, lengths = (own.item(k if len(own) > 1 else 0) for own in (index, plan[1].lengths))
+    digits: float = math.frexp(out.item(k) * lengths * denominators.item(index))[0] * 2.0**_SIMPLE
+    return (digits + _OFF) % 1.0 < 2.0 * _OFF  # False for NaN
+
+
+def may_be_single(values: NDArray[np.float64]) -> bool:
+    """Tell whether values have no more digits than float32: of float64 one does so once in 2**29 times."""
+    # A few first, since to look at all takes as long as an f of few operations.
+    if not (values.size and all(map(is_single, values.flat[:_FIRST]))):
+        return False
+    wholes = np.frexp(values)[0] * 2.0**_SINGLE
+    return bool((wholes == np.rint(wholes)).all() and np.isfinite(values).all())
 
 
 def are_single(values: NDArray[np.float64]) -> bool:
-    """Tell whether finite values have the digits of float32, and not all fewer, as counts and simple fractions have.
-
-    A value of f that does not round to float32 inside looks so once in 2**29 times, if it is no constant.
-    """
-    wholes, simple = (np.frexp(values)[0] * 2.0**digits for digits in (_SINGLE, _SIMPLE))
-    return bool((wholes == np.rint(wholes)).all() and (simple != np.rint(simple)).any() and np.isfinite(values).all())
+    """Tell whether finite values have the digits of float32, and not all fewer, as counts and simple fractions have."""
+    return may_be_single(values) and bool(((np.frexp(values)[0] * 2.0**_SIMPLE) % 1.0).any())
 
 
 def is_narrow(x: NDArray[Any]) -> bool:

@@ -14,22 +14,12 @@ from .bounds import Bounds, limits, storable
 from .containers import is_labelled, with_labels
 from .driver import Progress, Workers
 from .gradient import takes_containers
+from .inside import check_analytic, is_single_inside
 from .loops import RESPONDED, Directions, Floats, Indices, Rule, make_central, make_complex_step
 from .magnitudes import SMALL, enough, lengthen, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
-from .points import (
-    EPS,
-    SINGLE,
-    are_single,
-    is_narrow,
-    is_plain,
-    is_single,
-    preserving,
-    resolution,
-    scales,
-    where_defined,
-)
+from .points import EPS, SINGLE, is_narrow, is_plain, lengths_of, preserving, resolution, scales
 from .schemes import SPARE_ROOM, AnyScheme, along_rows, as_scheme, central_rule, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
@@ -37,8 +27,6 @@ __all__: list[str] = []  # nothing here is public
 
 # Bytes of the points of a batch at most, as in `numerical_gradient`.
 _BATCH_BYTES = 2**26
-# Relative to x: how far an f goes that seems to ignore its argument, as where a pattern is sought.
-_NEARBY = 1e-3
 
 
 class Options(NamedTuple):
@@ -112,20 +100,14 @@ class Problem:
 
     def _is_single_inside(self) -> bool:
         """Tell whether f seems to round to float32, for automatic steps; NaN and infinity tell nothing."""
-        if not self.is_automatic or is_narrow(self.point):
+        if not self.is_automatic:
             return False
         finite, workers = np.isfinite(floats(self.base)), self.workers
-        values = floats(self.base)[finite]
-        # The first one alone: it tells most f, in a tenth of the time.
-        if not (values.size and is_single(values.item(0)) and are_single(values)):
-            return False
-
-        def near(moves: Floats) -> Floats:
-            return floats(self.moved(moves[0]))[finite]
-
         self.workers = 1  # one evaluation needs no other processes
-        options = self.scheme, self.options.bounds, None
-        found = driver.is_single_inside(np.asarray(self.point), values, near, options)
+        values = floats(self.base)[finite]
+        found = is_single_inside(
+            np.asarray(self.point), values, lambda moves: floats(self.moved(moves[0]))[finite], self.options.bounds
+        )
         self.workers = workers
         return found
 
@@ -150,7 +132,7 @@ class Problem:
             plan = Rule(rule.make, (self.base, *rule.data[1:]), False, rows.shape[1]), where
         flags = driver.differentiate(self.objective, self.point, args, plan, rows, self.workers, progress)
         if rule.make is make_complex_step:
-            driver.check_analytic(self.f, self.point, args, None, self.options.bounds, self._mixed)
+            check_analytic(self.f, self.point, args, None, self.options.bounds, self._mixed)
         return flags
 
     def values(self, where: Directions) -> NDArray[Any]:
@@ -290,13 +272,9 @@ class Problem:
         if self.eps > EPS and not self.is_complex:
             driver.warn_of_digits(float(np.abs(self.base).max(initial=0.0)), self.eps, self.options.h, rows)
         if flags != RESPONDED:
-            ignored = driver.seems_ignored(self.objective, self.private, self.workers, flags, rows) and self._is_same()
+            at = self.point, self.options.args, self.options.bounds, lengths_of(self.plan)
+            ignored = driver.seems_ignored(self.objective, self.private, self.workers, flags, rows, at)
             driver.warn_of(flags, self.options.h, ignored, self.point)
-
-    def _is_same(self) -> bool:
-        """Tell whether f is the same next to x, as it is not where it is even there and all its differences are 0."""
-        nearby = self.inside(_NEARBY * scales(np.asarray(self.point)))
-        return np.array_equal(where_defined(lambda: self.moved(nearby)), self.base.reshape(-1))
 
 
 def _objective(f: Any, x: Any, options: Options) -> Any:

@@ -496,6 +496,10 @@ def test_an_f_that_is_even_at_x_is_not_said_to_ignore_it(route):
         lambda: numerical_gradient(f, np.zeros(3, int), "auto"),
         lambda: numerical_gradient(f, zeros, bounds=(-1.0, 1e-3)),
         lambda: numerical_gradient(f, np.zeros((2, 3)), points_axis=0),
+        lambda: numerical_gradient(f, np.zeros((3, 2)), points_axis=1, bounds=(-1.0, 2.0)),
+        lambda: numerical_gradient(f, np.zeros((2, 3)), "auto", points_axis=0),
+        lambda: numerical_gradient(f, np.zeros((2, 3)), np.full((2, 3), 1e-3), points_axis=0),
+        lambda: numerical_gradient(f, np.zeros((2, 3)), points_axis=0, scheme="central4"),
         lambda: [own(zeros) for _ in range(3)],
         lambda: own.value_and_gradient([0.0, 0.0])[1],
         lambda: estimate_gradient(f, [0, 0], bounds=(-1.0, 1e-3)).value,
@@ -1124,6 +1128,38 @@ def test_an_automatic_step_allows_for_float32_inside_of_f(scheme, options):
         assert numerical_diff(sine, t, "auto", scheme=scheme) == pytest.approx(np.cos(t), abs=1e-3)
         second = numerical_diff(sine, t, scheme=scheme, order=2)
         assert second == pytest.approx(-np.sin(t), abs=5e-2)
+
+
+@compiled
+def sum_in_float32(x):
+    total = np.float32(0.0)
+    for i in range(x.size):
+        total += np.exp(np.float32(x[i])) * np.float32(i + 1)
+    return np.float64(total)
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0], [0.0, 0.0], [0.3, -0.7, 1.9], [2.5]])
+@pytest.mark.parametrize("scheme", ["central", "forward", "central4"])
+@pytest.mark.parametrize("f", [sum_in_float32, lambda x: float(sum_in_float32(x))], ids=["compiled", "Python"])
+def test_steps_allow_for_float32_inside_of_a_compiled_f_and_in_descents(f, scheme, x):
+    x = np.array(x)
+    exact = np.exp(x) * np.arange(1, len(x) + 1)
+    allowed = 2e-2 if scheme == "forward" else 2e-3
+    for _ in range(2):  # of a compiled f, the type of its values is known the second time
+        assert numerical_gradient(f, x, "auto", scheme=scheme) == pytest.approx(exact, rel=allowed)
+        first = numerical_gradient(f, x, "auto", scheme=scheme, coordinates=[len(x) - 1])
+        assert first == pytest.approx(exact[-1:], rel=allowed)
+        below = x - 0.01 * exact
+        steps = 0.01 * exact + 0.01 * np.exp(below) * np.arange(1, len(x) + 1)
+        assert x - gradient_descent(f, x.copy(), 0.01, 2, h="auto", scheme=scheme) == pytest.approx(steps, rel=allowed)
+
+
+def test_where_f_is_a_simple_number_float32_inside_is_seen_too():
+    def f(x):
+        return (x.astype(np.float32) ** 2).cumsum().astype(np.float64)
+
+    x = np.array([1.0, 2.0, 3.0])
+    assert numerical_jacobian(f, x, "auto") == pytest.approx(np.tril(np.tile(2.0 * x, (3, 1))), abs=1e-3)
 
 
 @pytest.mark.parametrize("last", [4, 9])

@@ -1,6 +1,7 @@
 """Derivatives at tiny coordinates where f is of the magnitude 1: no step is so short that rounding hides them."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -278,20 +279,67 @@ def test_higher_derivatives_of_an_elementwise_f(options, order, tiny):
 
 
 def test_of_an_order_without_a_digit_is_warned():
-    for scheme, order in (("forward", 15), ("backward", 14), ("central", 30), ("central6", 19)):
+    for scheme, order in (("forward", 15), ("backward", 14), ("central", 30), ("central6", 40)):
         with pytest.warns(RuntimeWarning, match=f"no digit of the derivative of order {order} is right near 1:"):
             numerical_diff(np.exp, 1.0, order=order, scheme=scheme)
     for order in (2, 3, 4, 6):  # of a straight line rounding is all there is, and it is little
         assert abs(numerical_diff(lambda x: 3.0 * x + 7.0, np.array([1.0, 5.0]), order=order)).max() < 0.2
 
 
+# Entire functions want long steps in high orders, those with a pole or a branch point near x short ones.
+OF_ANY_ORDER = {
+    "exp": (np.exp, lambda x, k: math.exp(x)),
+    "sin": (np.sin, lambda x, k: math.sin(x + k * math.pi / 2.0)),
+    "exp(-3 x)": (lambda x: np.exp(-3.0 * x), lambda x, k: (-3.0) ** k * math.exp(-3.0 * x)),
+    "log": (np.log, lambda x, k: (-1.0) ** (k - 1) * math.factorial(k - 1) / x**k),
+    "1 / x": (lambda x: 1.0 / x, lambda x, k: (-1.0) ** k * math.factorial(k) / x ** (k + 1)),
+    "x ** 5.5": (lambda x: x**5.5, lambda x, k: math.prod(5.5 - j for j in range(k)) * x ** (5.5 - k)),
+}
+
+
+@pytest.mark.parametrize("order", range(5, 13))
+@pytest.mark.parametrize("name", OF_ANY_ORDER)
+def test_high_orders_have_digits_or_are_told(name, order):
+    f, exact = OF_ANY_ORDER[name]
+    for scheme in ("central", "central4", "forward"):
+        for x in (0.4, 1.0, 2.3, np.array([0.7, 1.9, 40.0])):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                found = numerical_diff(f, x, "auto", order=order, scheme=scheme)
+            assert all(f"of the derivative of order {order}" in str(warning.message) for warning in caught)
+            for at, value in zip(np.atleast_1d(x).tolist(), np.atleast_1d(found).tolist(), strict=True):
+                # An f that varies over another length than x or 1 has derivatives that are nothing beside its slope.
+                size = max(abs(exact(at, order)), abs(exact(at, 1)) / max(at, 1.0) ** (order - 1))
+                assert caught or abs(value - exact(at, order)) <= 4e-3 * size, (scheme, at)
+            assert not caught or scheme == "forward" or order > 7 or np.min(x) < 1.0  # steps are relative to x
+
+
+def test_high_orders_of_what_has_none_are_no_news():
+    for f in (lambda x: 2.5 + 0.0 * x, lambda x: 3.0 * x - 7.0, lambda x: x**4 - x):
+        for x in (1.0, np.array([-2.0, 0.0, 1.3])):
+            for order in range(5, 13):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    assert np.abs(numerical_diff(f, x, order=order)).max() < 1e-3
+
+
+def test_high_orders_ask_f_beyond_its_domain_in_silence():
+    """Longer steps are tried too, of which those within the bounds and the domain count."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert numerical_diff(math.log, 1.0, order=6) == pytest.approx(-120.0, rel=1e-4)
+        within = numerical_diff(np.log, np.array([1.0, 3.0]), order=5, bounds=(0.9, 9.0))
+    assert within == pytest.approx(24.0 / np.array([1.0, 3.0]) ** 5, rel=1e-2)
+
+
 @pytest.mark.parametrize("x", [2e-2, -4e-4, 3e-7, 1e-12])
 @pytest.mark.parametrize(("scheme", "order"), [("forward", 3), ("forward", 5), ("backward", 3), ("central", 5)])
 def test_of_longer_steps_without_a_digit_is_warned(scheme, order, x):
     exact = np.cos(x) * (-1) ** (order // 2)
+    large = 3e5 if order < 5 else 3e9  # from the fifth on, the longest of several steps leave more
     for point in (x, np.array([2.0, x])):
         with pytest.warns(RuntimeWarning, match=f"no digit of the derivative of order {order} is right near"):
-            found = numerical_diff(lambda t: 3e5 + np.sin(t), point, order=order, scheme=scheme)
+            found = numerical_diff(lambda t: large + np.sin(t), point, order=order, scheme=scheme)
         assert abs(np.ravel(found)[-1] - exact) > 0.5
 
 
