@@ -18,7 +18,7 @@ from .driver import Progress, Workers, differentiate
 from .gradient import by_automatic_steps, numerical_gradient, takes_containers, with_value
 from .hessian import hessian_vector_product, numerical_hessian
 from .inside import check_analytic
-from .jacobian import numerical_jacobian, usual_jacobian
+from .jacobian import jacobian_of, numerical_jacobian, usual_jacobian
 from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
 from .objectives.python import PythonObjective, run_in_place
 from .points import FLOAT64, LOSS_EPS, lengths_of
@@ -345,12 +345,12 @@ class Jacobian(_Derivative):
         """Return the Jacobian at `x`, as `numerical_jacobian` does; arguments by name reach f too."""
         if not (args or named) and not self.given.keys() - {"h"}:
             return usual_jacobian(self.f, x, self.options["h"])
-        return self._problem(x, args, named).jacobian()
+        return jacobian_of(self._problem(x, args, named))
 
     def value_and_jacobian(self, x: Any, *args: Any, **named: Any) -> tuple[Any, Any]:
         """Return f(x), as an array of floats, and the Jacobian at `x`; f is evaluated once at `x` for both."""
         problem = self._problem(x, args, named)
-        return problem.base, problem.jacobian()
+        return problem.base, jacobian_of(problem)
 
     def _problem(self, x: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Problem:
         first = 1 if self.options["fills"] is False else 2  # x, and what f fills
@@ -365,7 +365,7 @@ class Jacobian(_Derivative):
         if self.options["vectorized"] or self.options["fills"] is not False:
             raise ValueError("by_parameters needs an f of one point; make a Jacobian without vectorized=True or fills")
         f, at = self.f, np.array(parameters, np.float64)
-        return Problem(lambda p: f(x, *p), at, Options(**self.options)).jacobian()
+        return jacobian_of(Problem(lambda p: f(x, *p), at, Options(**self.options)))
 
 
 class Hessian(_Derivative):

@@ -212,8 +212,14 @@ class Problem:
             entries, columns, noise = found, np.arange(len(steps)), noise[:, np.newaxis]
         else:
             entries, columns, noise = found.data, found.indices, np.repeat(noise, np.diff(found.indptr))
-        rounding = np.broadcast_to(noise * (self.plan[0].amplification() / steps)[columns], entries.shape)
-        lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
+
+        def rounding_by(lengths: Floats) -> NDArray[Any]:
+            with np.errstate(all="ignore"):  # next to the smallest numbers
+                return np.asarray(noise * (self.plan[0].amplification() / lengths)[columns])
+
+        rounding = np.broadcast_to(rounding_by(steps), entries.shape)
+        with np.errstate(all="ignore"):
+            lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
 
         def again(longer: Floats, missing: Any) -> tuple[Any, Floats, Floats]:
             hidden = np.isin(np.arange(len(steps)), columns[missing.any(axis=0) if is_dense else missing])
@@ -221,8 +227,7 @@ class Problem:
             self.plan = self.plan_of(None)
             found = self._dense(np.flatnonzero(hidden)) if is_dense else self._sparse().data
             lengths = np.abs(self.plan[1].lengths)
-            rounding = noise * (self.plan[0].amplification() / lengths)[columns]
-            return found, rounding, np.broadcast_to(lengths[columns], entries.shape)
+            return found, rounding_by(lengths), np.broadcast_to(lengths[columns], entries.shape)
 
         lengthen(entries, plain, steps, rounding, again, lost)
 
@@ -247,7 +252,8 @@ class Problem:
         base, shortest = self.base.reshape(-1), float(np.abs(self.plan[1].lengths).min(initial=np.inf))
         at = np.asarray(self.point), base, self.eps
         inside = rounding_near(*at, lambda moves: self.values(along_rows(moves)), ends, shortest)
-        return np.fmax(self.eps * np.abs(base), inside)  # type: ignore[no-any-return]
+        with np.errstate(all="ignore"):
+            return np.fmax(self.eps * np.abs(base), inside)  # type: ignore[no-any-return]
 
     def inside(self, lengths: Floats) -> Floats:
         """Return flat displacements within the bounds, turned round where there is no room, as x stores them."""

@@ -8,6 +8,7 @@ import pytest
 from problems import compiled
 
 from numgrad import (
+    Jacobian,
     SeparableObjective,
     directional_derivative,
     hessian_vector_product,
@@ -121,6 +122,13 @@ def test_noise_of_a_compiled_f_and_of_one_number_is_warned_of():
     for h in (g, NOISY["six decimals"]):
         with pytest.warns(RuntimeWarning, match="digits of the product are right: the noise of f"):
             directional_derivative(h, X.copy(), V, "auto")
+
+
+def test_noise_is_warned_of_by_callables():
+    jacobian = Jacobian(lambda x: np.round(np.sin(x) + x**2, 6), h="auto")
+    for call in (jacobian, jacobian.value_and_jacobian):
+        with pytest.warns(RuntimeWarning, match="digits of the Jacobian are right: the noise of f"):
+            call(X.copy())
 
 
 def test_the_noise_of_a_gradient_is_warned_of_where_each_element_has_its_own():

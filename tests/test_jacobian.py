@@ -659,3 +659,10 @@ def test_what_the_last_jacobian_has_left_is_no_other_answer(take):
     with pytest.raises(TypeError, match="scheme must be a name"):
         numerical_jacobian(f, first, scheme=np.array(["central"]))
     assert same_bits(take(f, first), reference.numerical_jacobian(with_a_switch, first))
+
+
+def test_numbers_at_the_ends_of_the_range_underflow_nowhere():
+    with np.errstate(all="raise"):
+        found = numerical_jacobian(lambda x: x, np.array([1e308, 1e-308, 0.0]), "auto")
+        np.testing.assert_allclose(found, np.eye(3), rtol=1e-9)
+        numerical_jacobian(lambda x: x * x, np.array([1e150, 1e-150, 0.0]), "auto")
