@@ -454,10 +454,10 @@ def _write_at_points(
                 each = {**options, "progress": driver.after(report, k * point.size)} | next(own)
                 found[k] = numerical_gradient(f, point, **each)
             at = point, args, each["bounds"], lengths_of(rule_at(point, each["h"], each["scheme"], each["bounds"]))
+            flags = 0 if is_python else RESPONDED  # others have warned at each point
         elif is_batch:
-            flags = in_batches(
-                objective, points, args, arguments.positive_step(h), found.reshape(len(found), -1), report
-            )
+            rows, step = found.reshape(len(found), -1), arguments.positive_step(h)
+            flags = in_batches(objective, points, args, step, rows, report)
         else:
             place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
             flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, driver.after(report, 0))
