@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
 from .containers import in_order
-from .driver import FEW_DIGITS
 from .inside import check_analytic, is_single_inside
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
 from .magnitudes import LONG, SMALL, least_magnitude, lengthen, of_few_digits, rounding_near
@@ -41,8 +40,9 @@ __all__ = ["numerical_diff"]
 BOOK_STEP = float("1e-4")
 # Order from which on one step leaves few digits, and steps, in automatic ones, from which it is extrapolated. Rounding
 # grows from one to the next 12 to 90 times, truncation halves: longer steps are better for exp, shorter ones for log.
-# Fixed by test_high_orders_have_digits_or_are_told in tests/test_magnitudes.py.
-_HIGH, _RUNGS = 5, 2.0 ** np.arange(2.0, -1.5, -0.5)
+# And the part of such a derivative from which on what it may be off by is worth a warning: that is less sure than
+# rounding. Fixed by test_high_orders_have_digits_or_are_told in tests/test_magnitudes.py.
+_HIGH, _RUNGS, _UNSURE = 5, 2.0 ** np.arange(2.0, -1.5, -0.5), 1e-3
 # Part of the slope of f, over the length x or 1, from which on a higher derivative that is no more than its rounding is
 # worth a warning, and roundings of f that its change is to be: no constant has one.
 # Fixed by test_of_an_order_without_a_digit_is_warned in tests/test_magnitudes.py.
@@ -254,7 +254,7 @@ class _Elementwise:
     def __init__(self, f: Callable[[Any], Any], x: Floats, is_scalar: bool, options: tuple[Any, Any, int]) -> None:
         self.f, self.x, self.is_scalar, self.eps = f, x, is_scalar, EPS
         self.scheme, self.bounds, self.order = options
-        self.few = FEW_DIGITS if self.order >= _HIGH else 1.0  # part of a derivative that an error is not to exceed
+        self.few = _UNSURE if self.order >= _HIGH else 1.0  # part of a derivative that an error is not to exceed
 
     def values_at(self, moves: Floats) -> Floats:
         """Return f where the elements of x have moved by each row."""
