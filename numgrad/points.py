@@ -309,10 +309,12 @@ def seems_single(plan: Any, value: float, out: NDArray[np.float64]) -> bool:
     """
     if not len(out) or not (value or out.any()):
         return False
-    k = 0 if abs(out.item(0)) > 0.0 else int((np.abs(out) > 0.0).argmax())  # no NaN, if there is another one
-    *_, index, denominators, _ = plan[0].data
-    index, lengths = (own.item(k if len(own) > 1 else 0) for own in (index, plan[1].lengths))
-    digits: float = math.frexp(out.item(k) * lengths * denominators.item(index))[0] * 2.0**_SIMPLE
+    (_, _, _, _, index, denominators, _), (_, _, lengths), k = plan[0].data, plan[1], 0
+    if not abs(change := out.item(0)) > 0.0:  # no NaN, if there is another one
+        k = int((np.abs(out) > 0.0).argmax())
+        change = out.item(k)
+    row, length = index.item(k if len(index) > 1 else 0), lengths.item(k if len(lengths) > 1 else 0)
+    digits: float = math.frexp(change * length * denominators.item(row))[0] * 2.0**_SIMPLE
     return (digits + _OFF) % 1.0 < 2.0 * _OFF  # False for NaN
 
 
