@@ -34,6 +34,9 @@ _DIGITS = 1e4
 LONG = 1e6
 # Part of a derivative by which two rungs may differ; it is the truncation error of the upper one.
 _AGREE = 1e-6
+# Roundings of the first derivative by which a longer step may tell another: beyond, f has a structure finer than it.
+# Fixed by test_a_structure_of_one_unit_far_below_1_has_its_second_derivatives in tests/test_magnitudes.py.
+_KNOWN = 64.0
 # Roundings of the values themselves, so that what is beyond is rounding inside f.
 _OWN = 8.0
 # Part of what f changes by that rounding is at most: more is the form of f, such as a kink or a root.
@@ -150,6 +153,7 @@ def lengthen(
     rounding: NDArray[Any],
     again: Callable[[NDArray[np.float64], NDArray[np.bool_]], tuple[Any, Any, Any]],
     lost: NDArray[np.bool_],
+    most: float = _KNOWN,
 ) -> None:
     """Write to the derivatives `found`, where they are `lost` in rounding, what longer steps tell that f allows.
 
@@ -159,8 +163,9 @@ def lengthen(
     The steps of the magnitude 1 come first. A result is good if the one by steps that are shorter by 32 is the same,
     but for the rounding of that one. It takes the place of what was found if that differs from it, or may be off by
     more. So does the best, if none is good, and the two differ by less than that; but not if the next ones differ by
-    more: then f has no length such as 1. Steps that bounds make as long as the last ones tell nothing. Nothing is taken
-    from where f raises.
+    more: then f has no length such as 1. Nor does what differs from first derivatives, which are not 0, by more than
+    `most` of their roundings; `most` is infinite where the rounding of points is not among these. Steps that bounds
+    make as long as the last ones tell nothing. Nothing is taken from where f raises.
     """
     if not lost.any():
         return
@@ -187,6 +192,7 @@ def lengthen(
             found[diverging], best[diverging] = first[diverging], np.asarray(rounding)[diverging]
             better = good & ((sure < _RATIO * best) | ~(np.abs(upper - found) <= 2.0 * sure))
             better |= missing & (differ < best)
+            better &= ~((np.abs(upper - first) > most * rounding) & (first != 0.0))
             found[better], best[better] = upper[better], differ[better]
             missing &= ~good
             if not missing.any() or _RATIO**-rung <= least_magnitude(x):

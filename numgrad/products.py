@@ -174,7 +174,7 @@ class Product:
                 found[:] = np.nan
             return found, self.rounding(found, noise, eps, own), own + self.length
 
-        lengthen(found, plain, steps, off, again, lost)
+        lengthen(found, plain, steps, off, again, lost, math.inf)
 
 
 def _gradients(gradient: Any, x: NDArray[Any], args: tuple[Any, ...], moves: Floats) -> tuple[Floats, float]:
@@ -245,7 +245,7 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
 
     most = MOST_SHARE if is_narrow(plain) else _ONE_SIDED_SHARE if problem.scheme.order == 1 else 0.0
     lost = ~(np.abs(first.rows) > enough(problem.eps, problem.scheme.order) * rounding(first, np.inf))
-    lengthen(first.rows, moving, steps, rounding(first, most), again, lost)
+    lengthen(first.rows, moving, steps, rounding(first, most), again, lost, math.inf)
     return first.rows, first.flags
 
 

@@ -863,3 +863,26 @@ def test_what_f_returns_is_looked_at_as_an_array():
         calls.clear()
         numerical_diff(lambda x, f=f: calls.append(1) or f(x), x + 0.25, "auto", scheme="forward")
         assert len(calls) == count, f  # of what seems constant two more see whether f ignores x
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1.0])
+def test_a_structure_of_one_unit_far_below_1_has_its_second_derivatives(unit):
+    # A cube of atoms, some coordinates of which are far smaller than its edge: over longer steps there are no forces.
+    places = np.indices((2, 2, 2)).reshape(3, -1).T * 1.15 + np.random.default_rng(3).normal(0.0, 0.05, (8, 3))
+    places[0], places[5, 1] = [1e-3, -3e-4, 1e-2], 2e-3
+    i, j = np.triu_indices(8, 1)
+
+    def forces(x):
+        apart = ((x[0::3] - x[0::3, np.newaxis]), (x[1::3] - x[1::3, np.newaxis]), (x[2::3] - x[2::3, np.newaxis]))
+        apart = np.stack(apart, axis=-1)[j, i] / unit
+        square = np.sum(apart**2, axis=1, keepdims=True)
+        each, total = 12.0 * (square**-4.0 - square**-7.0) * apart, np.zeros((8, 3))
+        np.add.at(total, i, each)
+        np.subtract.at(total, j, each)
+        return total.reshape(-1)
+
+    x = unit * places.reshape(-1)
+    # Central differences by steps of the edge have a truncation error of 1e-9.
+    expected = numerical_jacobian(forces, x, 6e-6 * unit)
+    for found in (numerical_jacobian(forces, x, "auto"), numerical_hessian(None, x, gradient=forces)):
+        assert np.abs(found - expected).max() < 1e-7 * np.abs(expected).max()
