@@ -43,6 +43,9 @@ BOOK_STEP = float("1e-4")
 # grows from one to the next 12 to 90 times, truncation halves: longer steps are better for exp, shorter ones for log.
 # Fixed by test_high_orders_have_digits_or_are_told in tests/test_magnitudes.py.
 _HIGH, _RUNGS = 5, 2.0 ** np.arange(2.0, -1.5, -0.5)
+# Ratio of two steps, which is 1.4 without bounds, from which on they are extrapolated.
+# Fixed by test_high_orders_within_narrow_bounds in tests/test_magnitudes.py.
+_APART = 1.1
 # Part of the slope of f, over the length x or 1, from which on a higher derivative that is no more than its rounding is
 # worth a warning, and roundings of f that its change is to be: no constant has one.
 # Fixed by test_of_an_order_without_a_digit_is_warned in tests/test_magnitudes.py.
@@ -283,7 +286,8 @@ class _Elementwise:
             found = self._look_again(terms, has_small)
         if self.eps > EPS and self.order == 1:
             driver.warn_of_digits(float(np.abs(terms.values).max(initial=0.0)), self.eps, h, found)
-        is_lost = bool((np.abs(self.x).reshape(-1) * plan[0].data[1] > terms.lengths).any())
+        with np.errstate(under="ignore"):
+            is_lost = bool((np.abs(self.x).reshape(-1) * plan[0].data[1] > terms.lengths).any())
         is_constant = not found.any() and bool((terms.values == terms.values[:1]).all())
         return found.reshape(self.x.shape)[()], is_lost, is_constant
 
@@ -346,16 +350,25 @@ class _Elementwise:
         if self.order < _HIGH:
             return terms, off
         scheme, steps = as_scheme(self.scheme, self.order), terms.lengths.reshape(self.x.shape)  # type: Any, Floats
-        with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it
-            asked = map(lambda times: where_defined(lambda: self._by(self._plan(times * steps))), _RUNGS)
-            rows = [(by.found, 0.5 * self._rounding(by, inside), by.lengths) for by in asked if by is not None]
+
+        def by_steps(times: float) -> _Differences | None:  # f need not be defined where nobody asked for it
+            return terms if times == 1.0 else where_defined(lambda: self._by(self._plan(times * steps)))
+
+        with np.errstate(all="ignore"):
+            rows = [
+                (by.found, 0.5 * self._rounding(by, inside), by.lengths)
+                for by in map(by_steps, _RUNGS)
+                if by is not None
+            ]
             values, errors, lengths = np.array(rows or [(found, off, off)]).transpose(1, 0, 2)
             ratio, least = lengths[:-1] / lengths[1:], np.full(off.shape, np.inf)
+            ratio[ratio < _APART] = np.nan  # of steps which bounds have cut to one length
             for k in range(len(ratio)):  # the powers of truncation differ by two if the scheme is symmetric
                 gain = ratio[k:] ** (scheme.order + (k if sum(scheme.offsets) else 2 * k))
                 values, before = (gain * values[1:] - values[:-1]) / (gain - 1.0), values
                 errors = (gain * errors[1:] + errors[:-1]) / (gain - 1.0)
-                sizes = np.nan_to_num(np.abs(values - before[1:]) + errors, nan=np.inf)
+                apart = np.maximum(np.abs(values - before[1:]), np.abs(values - before[:-1]))
+                sizes = np.nan_to_num(apart + errors, nan=np.inf)
                 best = sizes.argmin(axis=0), np.arange(off.size)
                 size, value = sizes[best], values[best]
                 found, least = np.where(size < least, value, found), np.fmin(size, least)
@@ -380,7 +393,7 @@ class _Elementwise:
         hidden = np.zeros(found.shape)
         for terms, rounding in [asked[0], *reversed(asked[1:])]:
             hidden = np.where(terms.found == found, self._hides(terms, rounding), hidden)
-        for i in np.flatnonzero(hidden)[:1]:
+        for i in np.flatnonzero((hidden > 0.0) & (hidden < math.inf))[:1]:
             digits = round(-math.log10(hidden[i] / max(abs(found[i]), hidden[i])))
             many, are = (f"about {digits} digits", "are") if digits else ("no digit", "is")
             driver.warn(
