@@ -296,10 +296,14 @@ def _lengthen(
         each[places] = longer
         plan = with_value(rule_at(point, each.reshape(plain.shape), scheme, bounds, places[missing], eps), value)
         differentiate(objective, point, args, plan, rows, 1 if callable(workers) else workers)
-        found[:, missing] = rows, noise * plan[0].amplification() / np.abs(plan[1].lengths), np.abs(plan[1].lengths)
+        found[:, missing] = rows, rounding_by(plan), np.abs(plan[1].lengths)
         return found[0], found[1], found[2]
 
-    flat, rounding = plain.reshape(-1)[places], noise * plan[0].amplification() / steps
+    def rounding_by(plan: Any) -> Floats:
+        with np.errstate(all="ignore"):  # next to the smallest and largest numbers
+            return np.asarray(noise * plan[0].amplification() / np.abs(plan[1].lengths))
+
+    flat, rounding = plain.reshape(-1)[places], rounding_by(plan)
     lengthen(out, flat, steps, rounding, again, of_few_digits(out, flat, rounding))
 
 
