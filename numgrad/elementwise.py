@@ -355,11 +355,8 @@ class _Elementwise:
             return terms if times == 1.0 else where_defined(lambda: self._by(self._plan(times * steps)))
 
         with np.errstate(all="ignore"):
-            rows = [
-                (by.found, 0.5 * self._rounding(by, inside), by.lengths)
-                for by in map(by_steps, _RUNGS)
-                if by is not None
-            ]
+            asked = filter(None, map(by_steps, _RUNGS))
+            rows = [(by.found, 0.5 * self._rounding(by, inside), by.lengths) for by in asked]
             values, errors, lengths = np.array(rows or [(found, off, off)]).transpose(1, 0, 2)
             ratio, least = lengths[:-1] / lengths[1:], np.full(off.shape, np.inf)
             ratio[ratio < _APART] = np.nan  # of steps which bounds have cut to one length
