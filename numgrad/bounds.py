@@ -91,8 +91,8 @@ def _numbers(low: Any, high: Any) -> tuple[Any, Any]:
 
 def storable(low: Floats, high: Floats, kind: Any) -> tuple[Floats, Floats]:
     """Return the outermost numbers of a narrow `kind` within the limits; what lies between is not rounded beyond."""
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         lowest, highest = low.astype(kind), high.astype(kind)
-    lowest = np.where(lowest < low, np.nextafter(lowest, kind(np.inf)), lowest)
-    highest = np.where(highest > high, np.nextafter(highest, kind(-np.inf)), highest)
+        lowest = np.where(lowest < low, np.nextafter(lowest, kind(np.inf)), lowest)
+        highest = np.where(highest > high, np.nextafter(highest, kind(-np.inf)), highest)
     return lowest.astype(np.float64), highest.astype(np.float64)

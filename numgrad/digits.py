@@ -165,7 +165,7 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
     if not is_large.any() or (verified is not None and not is_large.all()):
         return
     with np.errstate(all="ignore"):
-        change, largest = found @ move, float(np.fmax.reduce(np.abs(entries), axis=None, initial=0.0))
+        change, largest = found @ move, largest_finite(entries)
         rest = None if verified is None else floats(verified[1] - problem.base.reshape(-1) - change)
         per_value = np.where(is_large, problem.plan[0].amplification() / steps, 0.0)
     warn_of_noise(problem, what, (move, floats(change), rest), (largest, float(per_value.max())))
@@ -181,7 +181,7 @@ def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], siz
     """
     (move, _, _), (largest, per_value), base = line, sizes, floats(problem.base)
     with np.errstate(all="ignore"):
-        own = _ROUNDED * EPS * _largest_finite(base)
+        own = _ROUNDED * EPS * largest_finite(base)
         if (k := _doubtful_output(problem, line, own, FEW_DIGITS / _SMALLER * largest / per_value)) is None:
             return
 
@@ -189,21 +189,23 @@ def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], siz
         return problem.values(along_rows(moves)).view(np.float64)[:, k]  # type: ignore[no-any-return]
 
     plain, long, far = np.asarray(problem.point), _as_long(problem, move), _as_long(problem, move, _FAR)
-    shown = 0.5 * (where_defined(lambda: shown_rounding(plain, long, near)) or 0.0)  # to either side
+    shown = 0.5 * float(where_defined(lambda: shown_rounding(plain, long, near)) or 0.0)  # to either side
     # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
     with np.errstate(all="ignore"):
         value = where_defined(lambda: near(far[np.newaxis]).item())
-        change = 0.0 if value is None else abs(value - base.item(k)) / np.max(np.abs(far)) * np.max(np.abs(move))
-    if shown > max(own, FEW_DIGITS * max(largest / per_value, change)):
-        sizes = shown * per_value, largest
-        warn_of_few(what, "the noise of f next to x, over the step,", sizes, "pass longer steps h")
+        change = (
+            0.0 if value is None else abs(value - base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(move)
+        )
+        error = float(shown * per_value)
+    if shown > max(own, FEW_DIGITS * max(largest / per_value, change)) and error < math.inf:
+        warn_of_few(what, "the noise of f next to x, over the step,", (error, largest), "pass longer steps h")
 
 
 def _doubtful_output(problem: Any, line: tuple[Floats, Floats, Any], own: float, least: float) -> int | None:
     """Return the float of what f returns of which derivatives explain the least, if more than `least` is left."""
     move, change, rest = line
     # Next to nothing is left of a linear f, or of few digits that happen to change alike to both sides.
-    if rest is not None and own < _largest_finite(rest) <= least:
+    if rest is not None and own < largest_finite(rest) <= least:
         return None
     part = _SHORT if least else 1.0
     look, problem.workers = part * (move if least else _as_long(problem, move)), 1
@@ -211,12 +213,12 @@ def _doubtful_output(problem: Any, line: tuple[Floats, Floats, Any], own: float,
     if found is None:
         return None
     left = found - floats(problem.base) - part * change
-    if not (largest := _largest_finite(left)) > max(own, least):
+    if not (largest := largest_finite(left)) > max(own, least):
         return None
     return int((np.abs(left) == largest).argmax())
 
 
-def _largest_finite(values: Floats) -> float:
+def largest_finite(values: Floats) -> float:
     """Return the largest magnitude that is finite, or 0."""
     largest = float(np.abs(values).max(initial=0.0))
     return largest if math.isfinite(largest) else float(np.nan_to_num(np.abs(values), posinf=0.0).max())
@@ -224,8 +226,9 @@ def _largest_finite(values: Floats) -> float:
 
 def _as_long(problem: Any, move: Floats, least: float = _LONG) -> Floats:
     """Return a move that is at least so long beside x, as far as bounds leave room for it."""
-    relative = float(np.max(np.abs(move) / scales(np.asarray(problem.point))))
-    return problem.inside(max(1.0, least / relative) * move)  # type: ignore[no-any-return]
+    with np.errstate(all="ignore"):
+        relative = np.max(np.abs(move) / scales(np.asarray(problem.point)))
+        return problem.inside(np.fmax(1.0, least / relative) * move)  # type: ignore[no-any-return]
 
 
 def warn_of_halves(apart: Any, hessian: Any) -> bool:

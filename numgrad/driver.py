@@ -292,7 +292,8 @@ def warn_of(flags: int, h: Any, ignored: bool, x: Any, cure: str = "") -> None:
     if flags & STEP_LOST:
         step = f"h={h:g}" if isinstance(h, float) else "h"
         largest = np.abs(np.asarray(x)[np.isfinite(x)]).max(initial=0.0)
-        spacing = float(np.spacing(largest))
+        with np.errstate(over="ignore"):  # next to the largest number
+            spacing = float(np.spacing(largest))
         loss = "is below the spacing of the floats near some coordinate of x, and is lost in round-off there"
         if isinstance(h, float) and 1e-3 * h <= spacing < h:
             loss = f"loses up to {spacing / h / 2:.2%} of itself where x + h is rounded, near {largest:.2g}"

@@ -30,6 +30,7 @@ from .points import (
     smallest,
     where_defined,
 )
+from .ridders import extrapolated
 from .schemes import AnyScheme, Bounds, StepSize, as_scheme, limits, rule_at
 
 __all__ = ["numerical_diff"]
@@ -283,7 +284,8 @@ class _Elementwise:
             found = self._look_again(terms, has_small)
         if self.eps > EPS and self.order == 1:
             driver.warn_of_digits(float(np.abs(terms.values).max(initial=0.0)), self.eps, h, found)
-        is_lost = bool((np.abs(self.x).reshape(-1) * plan[0].data[1] > terms.lengths).any())
+        with np.errstate(under="ignore"):
+            is_lost = bool((np.abs(self.x).reshape(-1) * plan[0].data[1] > terms.lengths).any())
         is_constant = not found.any() and bool((terms.values == terms.values[:1]).all())
         return found.reshape(self.x.shape)[()], is_lost, is_constant
 
@@ -340,26 +342,23 @@ class _Elementwise:
     def _extrapolated(self, terms: _Differences, inside: Floats | None) -> tuple[_Differences, Floats]:
         """Return derivatives and how far they may be off: by rounding, or of a high order by truncation too.
 
-        Ridders' tableau of several steps about those of `terms`, of all elements at once.
+        These are extrapolated from several steps about those of `terms`.
         """
-        found, off = terms.found, self._rounding(terms, inside)
+        own = self._rounding(terms, inside)
         if self.order < _HIGH:
-            return terms, off
+            return terms, own
         scheme, steps = as_scheme(self.scheme, self.order), terms.lengths.reshape(self.x.shape)  # type: Any, Floats
-        with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it
-            asked = map(lambda times: where_defined(lambda: self._by(self._plan(times * steps))), _RUNGS)
-            rows = [(by.found, 0.5 * self._rounding(by, inside), by.lengths) for by in asked if by is not None]
-            values, errors, lengths = np.array(rows or [(found, off, off)]).transpose(1, 0, 2)
-            ratio, least = lengths[:-1] / lengths[1:], np.full(off.shape, np.inf)
-            for k in range(len(ratio)):  # the powers of truncation differ by two if the scheme is symmetric
-                gain = ratio[k:] ** (scheme.order + (k if sum(scheme.offsets) else 2 * k))
-                values, before = (gain * values[1:] - values[:-1]) / (gain - 1.0), values
-                errors = (gain * errors[1:] + errors[:-1]) / (gain - 1.0)
-                sizes = np.nan_to_num(np.abs(values - before[1:]) + errors, nan=np.inf)
-                best = sizes.argmin(axis=0), np.arange(off.size)
-                size, value = sizes[best], values[best]
-                found, least = np.where(size < least, value, found), np.fmin(size, least)
-        return terms._replace(found=found), np.where(np.isfinite(least), least, off)
+
+        def by_steps(times: float) -> _Differences | None:  # f need not be defined where nobody asked for it
+            return terms if times == 1.0 else where_defined(lambda: self._by(self._plan(times * steps)))
+
+        with np.errstate(all="ignore"):
+            asked = filter(None, map(by_steps, _RUNGS))
+            rows = [(by.found, 0.5 * self._rounding(by, inside), by.lengths) for by in asked]
+        # The powers of truncation differ by two if the scheme is symmetric.
+        found, off = extrapolated(np.array(rows), scheme.order, 1 if sum(scheme.offsets) else 2)
+        is_known = np.isfinite(off)
+        return terms._replace(found=np.where(is_known, found, terms.found)), np.where(is_known, off, own)
 
     def _rounding(self, terms: _Differences, inside: Floats | None) -> Floats:
         """Return by how much the rounding of f may put derivatives off, that `inside` f included."""
@@ -380,7 +379,7 @@ class _Elementwise:
         hidden = np.zeros(found.shape)
         for terms, rounding in [asked[0], *reversed(asked[1:])]:
             hidden = np.where(terms.found == found, self._hides(terms, rounding), hidden)
-        for i in np.flatnonzero(hidden)[:1]:
+        for i in np.flatnonzero((hidden > 0.0) & (hidden < math.inf))[:1]:
             digits = round(-math.log10(hidden[i] / max(abs(found[i]), hidden[i])))
             many, are = (f"about {digits} digits", "are") if digits else ("no digit", "is")
             driver.warn(

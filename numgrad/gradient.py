@@ -16,7 +16,7 @@ from .containers import Container, in_order, is_container, is_labelled, joined, 
 from .driver import Function, Progress, Workers, differentiate
 from .inside import check_analytic, is_single_inside
 from .loops import RESPONDED, Floats, make_complex_step, make_directions
-from .magnitudes import SMALL, lengthen, of_few_digits, rounding_near
+from .magnitudes import SMALL, lengthen, of_few_digits, rounding_by, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
 from .points import EPS, SINGLE, batch_of, check_argument_is_all, lengths_of, read_only, scales, seems_single, smallest
@@ -296,10 +296,10 @@ def _lengthen(
         each[places] = longer
         plan = with_value(rule_at(point, each.reshape(plain.shape), scheme, bounds, places[missing], eps), value)
         differentiate(objective, point, args, plan, rows, 1 if callable(workers) else workers)
-        found[:, missing] = rows, noise * plan[0].amplification() / np.abs(plan[1].lengths), np.abs(plan[1].lengths)
+        found[:, missing] = rows, rounding_by(plan, noise), np.abs(plan[1].lengths)
         return found[0], found[1], found[2]
 
-    flat, rounding = plain.reshape(-1)[places], noise * plan[0].amplification() / steps
+    flat, rounding = plain.reshape(-1)[places], rounding_by(plan, noise)
     lengthen(out, flat, steps, rounding, again, of_few_digits(out, flat, rounding))
 
 

@@ -43,7 +43,9 @@ def is_single_inside(
         return False
     flat, step = _random_line(x, chosen)
     with np.errstate(all="ignore"):  # next to the largest number
-        move = _within(flat + _NEAR * step / np.fmin(scales(x), 1.0), x, bounds) - flat
+        step *= _NEAR / np.fmin(scales(x), 1.0)
+        above, below = (_within(flat + move, x, bounds) - flat for move in (step, -step))
+        move = np.where(np.abs(above) < np.abs(below), below, above)  # where there is room
     near = where_defined(lambda: values(move[np.newaxis]))
     return near is not None and are_single(near) and bool((near != value).any())
 

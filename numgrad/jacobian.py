@@ -236,7 +236,7 @@ def directional_derivative(
     two of the results agree but for rounding: four evaluations more as a rule. f may raise there, or not be finite.
     Where t is below 1e6 eps, six more show what is rounded inside an f that is small since terms cancel. Where all
     coordinates that move are 0.1 or more, the values of the first difference to both sides show noise by themselves;
-    where that is in doubt, and by other schemes, one more does, and 15 to 70 where that is in doubt.
+    where that is in doubt, by other schemes, and with `progress`, one more does, and 15 to 70 where that is in doubt.
 
     References
     ----------
@@ -263,7 +263,9 @@ def directional_derivative(
     problem = Problem(at, x, options, has_lines=True)
     base = problem.base
     rows, flags = along(problem, vectors)
-    problem.warn(flags, rows / (np.abs(vectors).max(initial=0.0) or 1.0))
+    with np.errstate(all="ignore"):
+        relative = rows / (np.abs(vectors).max(initial=0.0) or 1.0)
+    problem.warn(flags, relative)
     result = rows.view(base.dtype).reshape((len(vectors), *base.shape))
     if given.ndim == array.ndim:
         result = result[0]

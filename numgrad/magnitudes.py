@@ -63,6 +63,12 @@ def enough(eps: float, order: int, derivative: int = 1) -> float:
     return float(eps ** (-0.5 * order / (order + derivative)))
 
 
+def rounding_by(plan: Any, noise: float) -> NDArray[np.float64]:
+    """Return how far values of f that are off by `noise` put the derivatives by a plan off."""
+    with np.errstate(all="ignore"):  # next to the smallest and largest numbers
+        return np.asarray(noise * plan[0].amplification() / np.abs(plan[1].lengths))
+
+
 def of_few_digits(found: NDArray[Any], x: NDArray[Any], rounding: NDArray[Any]) -> NDArray[np.bool_]:
     """Tell of which derivatives by small coordinates of the flat `x` rounding leaves fewer than four digits."""
     with np.errstate(all="ignore"):
@@ -132,7 +138,8 @@ def _line(x: NDArray[Any], unit: float, ends: Any) -> tuple[NDArray[np.float64],
         flat = x.reshape(-1)
         below, above = ((end - flat) * side for end, side in zip(ends, (-1.0, 1.0), strict=True))
         least = float(np.finfo(x.dtype).smallest_subnormal) if x.dtype.kind == "f" else 0.0
-        spare = np.where(np.isfinite(ends), 2.0 * (resolution(x) * np.abs(ends) + least), 0.0)
+        with np.errstate(under="ignore"):
+            spare = np.where(np.isfinite(ends), 2.0 * (resolution(x) * np.abs(ends) + least), 0.0)
         below, above = (np.fmax(room - less, 0.0) for room, less in zip((below, above), spare, strict=True))
         if (np.minimum(below, above)[small] < unit).any():
             move = np.where(above < below, -np.minimum(below, unit), np.minimum(above, unit)) * small
@@ -171,8 +178,7 @@ def lengthen(
         return
     agree = max(_AGREE, _RATIO * resolution(x) ** (2 / 3))  # of narrow points, whose rounding changes the lower step
     missing, best, first = lost.copy(), np.array(rounding), found.copy()
-    known: Any = np.nan
-    before: Any = np.inf
+    known, before = np.nan, np.inf  # type: Any, Any
 
     def measured(least: float) -> tuple[Any, Any]:
         nonlocal known
@@ -188,11 +194,11 @@ def lengthen(
             lower, allowed = measured(_RATIO**-rung)
             differ = np.abs(upper - lower)
             sure = np.where(differ > before, _LEAST_SURE, _SURE) * allowed + agree * np.abs(upper)
-            diverging, good = missing & (differ > np.fmax(before, sure)), missing & (differ <= sure)
+            like_first = ~((np.abs(upper - first) > most * rounding) & (first != 0.0))
+            diverging, good = missing & (differ > np.fmax(before, sure)), missing & (differ <= sure) & like_first
             found[diverging], best[diverging] = first[diverging], np.asarray(rounding)[diverging]
             better = good & ((sure < _RATIO * best) | ~(np.abs(upper - found) <= 2.0 * sure))
-            better |= missing & (differ < best)
-            better &= ~((np.abs(upper - first) > most * rounding) & (first != 0.0))
+            better |= missing & (differ < best) & like_first
             found[better], best[better] = upper[better], differ[better]
             missing &= ~good
             if not missing.any() or _RATIO**-rung <= least_magnitude(x):

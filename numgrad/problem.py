@@ -147,14 +147,16 @@ class Problem:
         if len(members):
             return self.values(Directions(np.array([0, len(lengths)]), members, lengths))[0]  # type: ignore[no-any-return]
         if objective.has_descent:  # it is called with copies anyway
-            point = np.asarray(self.point + lengths.reshape(shape))
+            with np.errstate(all="ignore"):  # next to the largest number
+                point = np.asarray(self.point + lengths.reshape(shape))
             return like(objective.returned(point, args), self.base).reshape(-1)
         if objective.__class__ is not VectorObjective:
             return self.values(along_rows(lengths[np.newaxis]))[0]  # type: ignore[no-any-return]
         memory = self.point.view(np.ndarray)
 
         def at(saved: list[NDArray[Any]]) -> NDArray[Any]:
-            memory[...] = saved[0] + lengths.reshape(shape)
+            with np.errstate(all="ignore"):
+                memory[...] = saved[0] + lengths.reshape(shape)
             return like(objective.evaluate(self.point, args), self.base).reshape(-1).copy()
 
         return preserving([self.point], at)[0]  # type: ignore[no-any-return]
@@ -263,10 +265,14 @@ class Problem:
         ends = limits(self.point, (-np.inf, np.inf) if self.options.bounds is None else self.options.bounds)
         if is_narrow(self.point):
             ends = storable(*ends, self.point.dtype.type)
-        low, high = ((1 - SPARE_ROOM) * (end - x) for end in ends)
-        moved, turned = np.clip(lengths, low, high), np.clip(-lengths, low, high)
-        moved = np.where(np.abs(moved) < np.minimum(0.5 * np.abs(lengths), np.abs(turned)), turned, moved)
-        return moved if not is_narrow(self.point) else (x + moved).astype(self.point.dtype).astype(np.float64) - x
+        with np.errstate(all="ignore"):  # next to the largest number
+            low, high = ((1 - SPARE_ROOM) * (end - x) for end in ends)
+            moved, turned = np.clip(lengths, low, high), np.clip(-lengths, low, high)
+            moved = np.where(np.abs(moved) < np.minimum(0.5 * np.abs(lengths), np.abs(turned)), turned, moved)
+            if not is_narrow(self.point):
+                return moved
+            stored = (x + moved).astype(self.point.dtype).astype(np.float64)
+            return np.where(np.isfinite(stored), stored - x, 0.0)
 
     def _mixed(self, x: NDArray[Any], *args: Any) -> Any:
         scratch = self.objective.scratch(True) if hasattr(self.objective, "scratch") else ()

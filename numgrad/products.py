@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import driver, schemes
 from .arguments import describe, plain_numbers
 from .bounds import ends_of_lines
-from .digits import warn_of_noise
+from .digits import largest_finite, warn_of_noise
 from .driver import Workers
 from .gradient import noise_at, numerical_gradient
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule
@@ -220,12 +220,7 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     steps, plain = np.abs(problem.plan[1].lengths), np.asarray(problem.point)
     moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
     is_final = not problem.is_automatic or least_magnitude(moving) >= SMALL
-    first = _lines(
-        problem,
-        vectors,
-        steps,
-        is_final and problem.is_automatic and problem.eps == EPS and problem.width > 0 and not problem.options.progress,
-    )
+    first = _lines(problem, vectors, steps, is_final and problem.is_automatic and problem.eps == EPS)
     if is_final:
         return first.rows, first.flags
     with np.errstate(all="ignore"):
@@ -244,7 +239,8 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
         return lines.rows, rounding(lines, most), lines.reach[:, np.newaxis]
 
     most = MOST_SHARE if is_narrow(plain) else _ONE_SIDED_SHARE if problem.scheme.order == 1 else 0.0
-    lost = ~(np.abs(first.rows) > enough(problem.eps, problem.scheme.order) * rounding(first, np.inf))
+    with np.errstate(all="ignore"):
+        lost = ~(np.abs(first.rows) > enough(problem.eps, problem.scheme.order) * rounding(first, np.inf))
     lengthen(first.rows, moving, steps, rounding(first, most), again, lost, math.inf)
     return first.rows, first.flags
 
@@ -264,8 +260,11 @@ def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False)
     v, sizes = vectors[moving], sizes[moving]
     ends = None if problem.options.bounds is None else ends_of_lines(problem.point, v, problem.options.bounds)
     plan, where = schemes.rule_at(np.zeros(len(v)), longest[moving], problem.scheme, ends)
-    found, reach, lengths = np.empty((len(v), problem.width)), np.abs(where.lengths), where.lengths[:, np.newaxis] * v
-    flags, rest = _sums(problem, plan, lengths, found, may_warn)
+    found, reach = np.empty((len(v), problem.width)), np.abs(where.lengths)
+    with np.errstate(all="ignore"):
+        lengths = where.lengths[:, np.newaxis] * v
+    may_warn = may_warn and problem.width > 0
+    flags, rest = _sums(problem, plan, lengths, found, may_warn and not problem.options.progress)
     with np.errstate(all="ignore"):
         divisors = plan.data[5][plan.data[4]] * reach
         lines.rows[moving] = found / divisors[:, np.newaxis]
@@ -276,10 +275,10 @@ def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False)
         kept = ~(x * (1e3 * resolution(plain)) > moves) & (sizes > 0.0)  # NaN loses nothing
         is_best = np.all((moves >= _NEAR_BEST * best) | (sizes == 0.0), axis=-1)
         is_kept = np.all(np.any(kept, axis=-1) | is_best | problem.is_complex)
+        first = lines.rows[moving.argmax()]
+        line, largest = (lengths[0], first * reach[0], rest), largest_finite(first)
     if may_warn:
-        change, per_value = found[0] / divisors[0] * reach[0], float(plan.amplification()[0] / reach[0])
-        largest = float(np.abs(change).max() / reach[0])
-        warn_of_noise(problem, "product", (lengths[0], change, rest), (largest, per_value))
+        warn_of_noise(problem, "product", line, (largest, float(lines.per_value[moving.argmax()])))
     return lines._replace(flags=flags if is_kept else flags | STEP_LOST)
 
 

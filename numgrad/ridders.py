@@ -22,9 +22,11 @@ import math
 from types import FunctionType
 from typing import Any
 
+import numpy as np
+
 from . import looks
 from .looks import ABOVE, BELOW, CLOSE, KNOWN_BEND, ROUGH_BEND, Numbers, Spot, look_near, quotient, roughness, tooth
-from .loops import Decorator
+from .loops import Decorator, Floats
 
 __all__: list[str] = []  # nothing here is public
 
@@ -37,6 +39,9 @@ Tableau = tuple[float, float, float, float, float, int, float, float]
 # tests/test_kinds.py or tests/test_estimates.py that is named, or by test_true_errors_at_random_points_of_each_kind for
 # several kinds.
 
+# Ratio of two steps from which on `extrapolated` takes both: bounds may have cut them to one length.
+# Fixed by test_high_orders_within_narrow_bounds in tests/test_magnitudes.py.
+_STEPS_APART = 1.1
 # Relative error, without unit, from which on other results must be better than this one. Fixed by "noise", "minima".
 FAIR = 1e-3
 # Part of the first step, 1 to it, below which the step that counts makes f worth a look farther away: no smooth f of
@@ -292,3 +297,24 @@ def linked(decorate: Decorator) -> Any:
     for function in (*near, *own, search, estimate):
         names[function.__name__] = decorate(FunctionType(function.__code__, names, function.__name__))
     return names["estimate"]
+
+
+def extrapolated(rows: Floats, power: int, further: int) -> tuple[Floats, Floats]:
+    """Return the extrapolations of several derivatives at once, and how far they may be off, infinity if not known.
+
+    ``rows[k]`` has the derivatives by one step of each, what rounding puts these off by, and the steps, which shrink.
+    Truncation begins with a `power` of the step; what follows has powers larger by `further` each.
+    """
+    with np.errstate(all="ignore"):
+        values, errors, lengths = rows.transpose(1, 0, 2)
+        ratio, found, least = lengths[:-1] / lengths[1:], values[0], np.full(values.shape[1], np.inf)
+        ratio[ratio < _STEPS_APART] = np.nan
+        for k in range(len(ratio)):
+            gain = ratio[k:] ** (power + further * k)
+            values, before = (gain * values[1:] - values[:-1]) / (gain - 1.0), values
+            errors = (gain * errors[1:] + errors[:-1]) / (gain - 1.0)
+            apart = np.maximum(np.abs(values - before[1:]), np.abs(values - before[:-1]))
+            sizes = np.nan_to_num(apart + errors, nan=np.inf)
+            best = sizes.argmin(axis=0), np.arange(len(least))
+            found, least = np.where(sizes[best] < least, values[best], found), np.fmin(sizes[best], least)
+    return found, least

@@ -277,7 +277,8 @@ def sparse_jacobian(problem: Any, pattern: Pattern) -> Any:
     steps, base = np.abs(problem.plan[1].lengths), problem.base.reshape(-1)
     if problem.plan[0].make is make_complex_step:
         steps = np.cbrt(problem.eps) * scales(np.asarray(problem.point))
-    v, entries = problem.inside(steps * pattern.direction), np.empty(len(pattern.columns), base.dtype)
+    with np.errstate(under="ignore"):
+        v, entries = problem.inside(steps * pattern.direction), np.empty(len(pattern.columns), base.dtype)
     table = np.empty((len(plan[1].starts), problem.width))
     flags = problem.differentiate(plan, table[:-1], problem.options.progress)
     table.view(base.dtype)[-1] = forth = problem.moved(v)
@@ -299,6 +300,7 @@ def _stored(problem: Any, offsets: Floats, weights: Floats, steps: Floats) -> Fl
     """Return the divisors of all columns by the points as they are stored; NaN where these coincide."""
     memory = np.asarray(problem.point).reshape(-1)
     x = memory.astype(np.promote_types(memory.dtype, np.float64))
-    moved = (x + offsets * steps).astype(memory.dtype).astype(x.dtype) - x
-    divisors = (weights * moved).sum(axis=0).astype(np.float64)
+    with np.errstate(all="ignore"):
+        moved = (x + offsets * steps).astype(memory.dtype).astype(x.dtype) - x
+        divisors = (weights * moved).sum(axis=0).astype(np.float64)
     return np.where(divisors == 0.0, np.nan, divisors)

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from numgrad import (
     SeparableObjective,
     directional_derivative,
     hessian_vector_product,
+    numerical_diff,
+    numerical_gradient,
     numerical_hessian,
     numerical_jacobian,
 )
@@ -288,6 +291,52 @@ def test_nothing_is_raised_next_to_the_ends_of_the_numbers(size):
             hessian_vector_product(None, x, v, gradient=lambda x: np.array([x[0] / size * x[1], x[1]]))
         pytest.importorskip("scipy.sparse")
         numerical_hessian(h, x, sparsity=np.ones((2, 2)))
+
+
+def silently(g, unit):
+    def h(x):
+        with np.errstate(all="ignore"):
+            return unit * g(x)
+
+    return h
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("unit", [1e-310, 1.0, 1e300])
+def test_no_jacobian_raises_next_to_the_ends_of_the_numbers(unit, kind):
+    for g in (np.sin, lambda x: np.append(x, np.nan), np.zeros_like, lambda x: np.float32(x**2).astype(float)):
+        for first in (np.finfo(kind).max, 5e-324 if kind is np.float64 else 0.0, 0.7):
+            x, h = np.array([first, 1.0], kind), silently(g, unit)
+            with np.errstate(all="raise"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                numerical_jacobian(h, x, "auto")
+                numerical_diff(silently(np.sin, unit), x, order=6)
+                for v in (np.ones(2), np.arange(6.0).reshape(3, 2)):
+                    directional_derivative(h, x, v, "auto")
+                numerical_gradient(silently(lambda x: float(np.sin(x).sum()), unit), x, "auto")
+                if kind is np.float64 and find_spec("scipy"):
+                    numerical_jacobian(h, x, "auto", sparsity=np.ones((len(h(x)), 2)))
+
+
+def test_noise_beside_an_output_without_a_value_is_warned_of():
+    def h(x):
+        return np.array([np.nan, np.inf, x[0] * (1.0 + 1e-6 * noise(x)), x[1]])
+
+    x = np.array([1.0, 2.0])
+    with np.errstate(invalid="ignore"):
+        with pytest.warns(RuntimeWarning, match=r"about [01] digits of the product .* is to be compared with 1;"):
+            directional_derivative(h, x, np.ones(2), "auto")
+        with pytest.warns(RuntimeWarning, match=r"about [01] digits of the Jacobian .* is to be compared with 1;"):
+            numerical_jacobian(h, x, "auto")
+
+
+def test_noise_along_a_line_is_warned_of_with_progress_too():
+    def h(x):
+        return np.array([x[0] * (1.0 + 1e-6 * noise(x)), x[1]])
+
+    for progress in (False, lambda *_: None):
+        with pytest.warns(RuntimeWarning, match=r"about [01] digits of the product are right"):
+            directional_derivative(h, np.array([1.0, 2.0]), np.ones(2), "auto", progress=progress)
 
 
 def test_a_gradient_of_no_coordinate_has_no_hessian(recwarn):

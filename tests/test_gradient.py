@@ -1162,6 +1162,21 @@ def test_where_f_is_a_simple_number_float32_inside_is_seen_too():
     assert numerical_jacobian(f, x, "auto") == pytest.approx(np.tril(np.tile(2.0 * x, (3, 1))), abs=1e-3)
 
 
+@pytest.mark.parametrize("low", [0.0, 1.0, 2.3])
+def test_float32_inside_is_seen_at_a_bound_too(low):
+    x, bounds = np.array([2.3]), (low, 2.3 if low < 2.3 else 9.0)
+
+    def f(x):
+        return np.float32(x) ** 2
+
+    for found in (
+        numerical_gradient(lambda x: float(f(x)[0]), x, "auto", bounds=bounds),
+        numerical_jacobian(lambda x: f(x).astype(float), x, "auto", bounds=bounds)[0],
+        directional_derivative(lambda x: f(x).astype(float), x, np.ones(1), "auto", bounds=bounds),
+    ):
+        assert found == pytest.approx(np.array([4.6]), rel=1e-3)  # 1e-2 by the step for float64
+
+
 @pytest.mark.parametrize("last", [4, 9])
 def test_what_was_broken_off_has_no_step_for_float64_where_f_has_float32_inside(last):
     calls, x, out = [], np.array([2.0, 3.0]), np.empty(2)

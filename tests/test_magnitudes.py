@@ -332,6 +332,30 @@ def test_high_orders_ask_f_beyond_its_domain_in_silence():
     assert within == pytest.approx(24.0 / np.array([1.0, 3.0]) ** 5, rel=1e-2)
 
 
+@pytest.mark.parametrize("order", [6, 8])
+@pytest.mark.parametrize("x", [0.3, 1.3, 4.0])
+def test_high_orders_within_narrow_bounds(x, order):
+    """Bounds cut several of the steps to one length, but for its last digit: of these nothing is extrapolated."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = numerical_diff(np.exp, x, order=order, bounds=(0.9 * x, 1.03 * x))
+    assert caught or found == pytest.approx(math.exp(x), rel=1e-2)
+
+
+def test_no_step_of_a_high_order_is_asked_twice():
+    asked = []
+    numerical_diff(lambda x: asked.append(x) or math.exp(x), 1.0, order=5)
+    assert len(asked) == 7 * 6  # the points of 7 steps; an odd order leaves out x itself
+
+
+def test_a_derivative_whose_rounding_overflows_is_returned():
+    x = np.array([0.3, 1.0, 2.0], np.float32)
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("ignore")
+        for unit in (1e300, 1e305):
+            numerical_diff(lambda x: unit * np.sin(x), x, order=6, bounds=(x - 1e-3 * (x + 1.0), x))  # noqa: B023
+
+
 @pytest.mark.parametrize("x", [2e-2, -4e-4, 3e-7, 1e-12])
 @pytest.mark.parametrize(("scheme", "order"), [("forward", 3), ("forward", 5), ("backward", 3), ("central", 5)])
 def test_of_longer_steps_without_a_digit_is_warned(scheme, order, x):
