@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import driver
+from .arguments import ALL_COORDINATES
 from .bounds import Bounds, limits, storable
-from .digits import see_noise, shown_rounding, warn_of_rounding
+from .digits import see_noise_of_terms, shown_rounding, warn_of_rounding
 from .driver import Progress, Workers, differentiate
 from .gradient import noise_at, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, lengthen
 from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
-from .sparsity import GOLDEN, scipy_sparse
+from .sparsity import GOLDEN
 
 __all__: list[str] = []  # nothing here is public
 
@@ -212,20 +213,25 @@ class SecondDifferences:
         return relative
 
     def unexplained(self, alone: Floats, mixed: Floats, pairs: tuple[Indices, Indices]) -> float:
-        """Return what second differences do not explain of that along a random line; NaN where f is not defined.
+        """Return what second differences do not explain of that along a random line; see `beyond`."""
+        i, j = pairs
+        return self.beyond(lambda parts: parts**2 @ alone + (parts[i] * parts[j]) @ mixed)
+
+    def beyond(self, expected: Callable[[Floats], Any]) -> float:
+        """Return how far that along a random line is from what is expected; NaN where f is not defined.
 
         All coordinates move by half of their steps or more, so that an f which rounds them shows that.
         """
-        n, is_inside, (i, j) = self.plain.size, self.ends is None or bool(self.inside.all()), pairs
-        parts = 0.5 + 0.5 * (GOLDEN * np.arange(n) % 1.0)
+        n, is_inside = self.plain.size, self.ends is None or bool(self.inside.all())
+        parts = GOLDEN * np.arange(n)
+        parts = 0.5 + 0.5 * (parts - np.floor(parts))
         if is_inside:
             parts[1::2] *= -1.0
         with np.errstate(all="ignore"):  # of the smallest numbers
-            line = Directions(np.array([0, n]), np.arange(n), parts * self.steps)
+            line = Directions(np.array([0, n]), ALL_COORDINATES, parts * self.steps)
         along = where_defined(lambda: self.differences(line, np.array([is_inside]))[0].item())
         with np.errstate(all="ignore"):
-            known = parts**2 @ alone + (parts[i] * parts[j]) @ mixed
-            return math.nan if along is None else float(abs(along - known))
+            return math.nan if along is None else float(abs(along - expected(parts)))
 
     def shown_rounding(self, terms: int = 1) -> float:
         """Return how far a value of f may be off, as its noise shows, and 0 where f is not defined.
@@ -271,8 +277,7 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
         problem.steps = np.maximum(steps, least)  # noise is to be seen by steps that may be as long
     warn_of(objective, (plain, args), (h, steps), ignored=False)
-    upper = scipy_sparse().triu(found, 1).tocoo()
-    if see_noise(problem, *problem.undone(found.diagonal(), upper.data, (upper.row, upper.col)), max(1, len(f))):
+    if see_noise_of_terms(problem, found, max(1, len(f))):
         warn_of_rounding(problem, found.data)
     return found
 
@@ -283,9 +288,10 @@ def _lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Fl
     with np.errstate(all="ignore"):
         at = np.repeat(np.arange(plain.size), np.diff(found.indptr)), found.indices
         own, rounding = noise / steps / steps, noise / steps[at[0]] / steps[at[1]]
-        largest, sizes = np.zeros(plain.size), np.abs(found.data)
         # An entry that rounding may have made tells nothing of its row, as one by a much smaller coordinate.
-        np.maximum.at(largest, at[0], np.where(sizes > _CERTAIN * rounding, sizes, 0.0))
+        certain = abs(found)
+        certain.data[~(certain.data > _CERTAIN * rounding)] = 0.0
+        largest = certain.max(axis=0).toarray().reshape(-1)
     # Where the square of a step is 0, so is all that it divides.
     rows = (scales(plain) < SMALL) & ((largest <= enough(EPS, 2, 2) * own) | ~np.isfinite(own))
     lost = rows[at[0]] | rows[at[1]]

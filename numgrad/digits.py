@@ -80,26 +80,48 @@ def see_digits(problem: Any, found: Floats) -> None:
         problem.rounding = max(problem.rounding, 0.5 * coarse_unit(problem, found))
 
 
-def see_noise(problem: Any, alone: Floats, mixed: Floats, pairs: tuple[Indices, Indices], terms: int = 1) -> bool:
-    """Take for the rounding of f, or of one of its terms, its noise next to x, if differences show that, and tell so.
+def see_noise(problem: Any, alone: Floats, mixed: Floats, pairs: tuple[Indices, Indices]) -> bool:
+    """Take for the rounding of f its noise next to x, if differences show that, and tell so.
 
     Those are the second differences by each coordinate, and twice the mixed ones. They show noise where they do not
     explain that along a line, by more than truncation by an automatic step is. Where some are next to nothing, f has
     its digits: no line then.
     """
-    steps, (i, j) = problem.steps, pairs
-    if not (isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf):
-        return False
     least = _ROUNDED * problem.eps * abs(problem.value)
-    if terms == 1 and _count_of_rounded(alone, least) + 2 * _count_of_rounded(mixed, 2.0 * least) >= _EXACT:
+    if not _may_have_noise(problem):
         return False
-    if not (rest := problem.unexplained(alone, mixed, pairs)) > least:
+    if _count_of_rounded(alone, least) + 2 * _count_of_rounded(mixed, 2.0 * least) >= _EXACT:
+        return False
+    steps, (i, j) = problem.steps, pairs
+    with np.errstate(all="ignore"):
+        largest = np.abs(np.append(alone / steps / steps, mixed / (2.0 * steps[i]) / steps[j])).max()
+    rest = problem.unexplained(alone, mixed, pairs)
+    return _is_noisy(problem, rest, float(largest), len(alone) + 2 * len(mixed))
+
+
+def see_noise_of_terms(problem: Any, hessian: Any, terms: int) -> bool:
+    """Do the same for a sum of so many terms with this sparse Hessian: the noise is that of one of its terms."""
+    if not _may_have_noise(problem):
+        return False
+    rest = problem.beyond(lambda parts: (move := parts * problem.steps) @ (hessian @ move))
+    largest = float(np.abs(hessian.data).max(initial=0.0))
+    return _is_noisy(problem, rest, largest, hessian.nnz, terms)
+
+
+def _may_have_noise(problem: Any) -> bool:
+    return isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf
+
+
+def _is_noisy(problem: Any, rest: float, largest: float, count: int, terms: int = 1) -> bool:
+    """Tell whether what a line leaves unexplained of so many differences is noise that leaves the largest few digits.
+
+    The rounding of f is that noise from now on, or that of one of its terms.
+    """
+    if not rest > _ROUNDED * problem.eps * abs(problem.value):
         return False
     with np.errstate(all="ignore"):
-        derivatives = np.append(alone / steps / steps, mixed / (2.0 * steps[i]) / steps[j])
-        # As many differences, each off by the noise, are added up.
-        noise = _SMALLER * rest / math.sqrt(1.0 + 0.5 * (len(alone) + 2 * len(mixed)))
-        if not noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * np.abs(derivatives).max():
+        noise = _SMALLER * rest / math.sqrt(1.0 + 0.5 * count)  # as many differences, each off by the noise, are added
+        if not noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * largest:
             return False
     problem.shown_rounding(terms)
     return True
