@@ -183,7 +183,7 @@ def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     low, high = (min(few), max(few)) if few else (chosen.min(), chosen.max())
     if not 0 <= low <= high < size:
         raise ValueError(f"coordinates must be in range({size}), got {low} to {high}")
-    # Of strides or read only, numba would compile the loops anew for it.
+    # numba would compile the loops again for an array with strides, or one that is read-only.
     return chosen if chosen.dtype is INDEX and chosen.flags.carray else np.array(chosen, np.intp)
 
 

@@ -33,7 +33,8 @@ _NEARER = -8
 # Part of its first step below which |x| is so small that the spacing at which noise is measured, 2**-24 of the step, is
 # more than 2e-4 of it; part of |x| over which a slope is taken; what that is off at the first step where f is
 # another; and what noise, which half of the part tells, and the rounding by a short step leave of it.
-# Fixed by test_parameters_far_below_the_first_step and the test before it in tests/test_checking.py.
+# Fixed by test_parameters_far_below_the_first_step and test_a_structure_of_one_unit_far_below_the_first_step in
+# tests/test_checking.py.
 _TINY, _NEAR, _OTHER, _LEFT = 2.0**-12, 0.125, 0.5, 0.1
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py, and by test_directions_of_float16.

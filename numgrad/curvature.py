@@ -19,7 +19,7 @@ from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, lengthen
 from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
-from .sparsity import GOLDEN
+from .sparsity import parts_of_steps
 
 __all__: list[str] = []  # nothing here is public
 
@@ -223,10 +223,7 @@ class SecondDifferences:
         All coordinates move by half of their steps or more, so that an f which rounds them shows that.
         """
         n, is_inside = self.plain.size, self.ends is None or bool(self.inside.all())
-        parts = GOLDEN * np.arange(n)
-        parts = 0.5 + 0.5 * (parts - np.floor(parts))
-        if is_inside:
-            parts[1::2] *= -1.0
+        parts = parts_of_steps(n, is_inside)
         with np.errstate(all="ignore"):  # of the smallest numbers
             line = Directions(np.array([0, n]), ALL_COORDINATES, parts * self.steps)
         along = where_defined(lambda: self.differences(line, np.array([is_inside]))[0].item())

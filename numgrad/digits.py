@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from . import driver
 from .driver import FEW_DIGITS
 from .loops import Floats, Indices
-from .magnitudes import SMALL
+from .magnitudes import SMALL, rounding_by
 from .noise import coarse_unit, noise_of, spacings
 from .objectives.vectors import floats
 from .points import EPS, resolution, scales, where_defined
 from .schemes import along_rows
-from .sparsity import GOLDEN
+from .sparsity import parts_of_steps
 
 __all__: list[str] = []  # nothing here is public
 
@@ -177,10 +177,8 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
         return
     plain, steps = np.asarray(problem.point), np.abs(problem.plan[1].lengths)
     is_large = scales(plain) >= SMALL  # longer steps of the others are judged where they are taken
-    if (verified := getattr(problem, "verified", None)) is None:
-        parts = 0.5 + 0.5 * (GOLDEN * np.arange(steps.size) % 1.0)
-        parts[1::2] *= -1.0
-        move = problem.inside(np.where(is_large, parts * steps, 0.0))
+    if (verified := problem.verified) is None:
+        move = problem.inside(np.where(is_large, parts_of_steps(steps.size, True) * steps, 0.0))
         entries = found = found.reshape(-1, steps.size)
     else:
         move, entries = verified[0], found.data
@@ -189,7 +187,7 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
     with np.errstate(all="ignore"):
         change, largest = found @ move, largest_finite(entries)
         rest = None if verified is None else floats(verified[1] - problem.base.reshape(-1) - change)
-        per_value = np.where(is_large, problem.plan[0].amplification() / steps, 0.0)
+        per_value = np.where(is_large, rounding_by(problem.plan, 1.0), 0.0)
     warn_of_noise(problem, what, (move, floats(change), rest), (largest, float(per_value.max())))
 
 
@@ -202,6 +200,7 @@ def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], siz
     of f that is off by 1 puts one off.
     """
     (move, _, _), (largest, per_value), base = line, sizes, floats(problem.base)
+    problem.workers = 1  # a few evaluations need no other processes
     with np.errstate(all="ignore"):
         own = _ROUNDED * EPS * largest_finite(base)
         if (k := _doubtful_output(problem, line, own, FEW_DIGITS / _SMALLER * largest / per_value)) is None:
@@ -214,10 +213,9 @@ def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], siz
     shown = 0.5 * float(where_defined(lambda: shown_rounding(plain, long, near)) or 0.0)  # to either side
     # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
     with np.errstate(all="ignore"):
-        value = where_defined(lambda: near(far[np.newaxis]).item())
-        change = (
-            0.0 if value is None else abs(value - base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(move)
-        )
+        value, change = where_defined(lambda: near(far[np.newaxis]).item()), 0.0
+        if value is not None:
+            change = abs(value - base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(move)
         error = float(shown * per_value)
     if shown > max(own, FEW_DIGITS * max(largest / per_value, change)) and error < math.inf:
         warn_of_few(what, "the noise of f next to x, over the step,", (error, largest), "pass longer steps h")
@@ -230,7 +228,7 @@ def _doubtful_output(problem: Any, line: tuple[Floats, Floats, Any], own: float,
     if rest is not None and own < largest_finite(rest) <= least:
         return None
     part = _SHORT if least else 1.0
-    look, problem.workers = part * (move if least else _as_long(problem, move)), 1
+    look = part * (move if least else _as_long(problem, move))
     found = where_defined(lambda: floats(problem.moved(look)))
     if found is None:
         return None
@@ -254,7 +252,7 @@ def _as_long(problem: Any, move: Floats, least: float = _LONG) -> Floats:
 
 
 def warn_of_halves(apart: Any, hessian: Any) -> bool:
-    """Warn if the derivatives of a gradient are so far `apart` from those across the diagonal that digits are few."""
+    """Tell, and warn, if derivatives of a gradient are so far `apart` from those across the diagonal that it shows."""
     error, largest = (float(abs(each).max()) if each.shape[0] else 0.0 for each in (apart, hessian))
     if is_wide := FEW_DIGITS * largest < error < math.inf:
         rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"

@@ -307,8 +307,9 @@ class _Elementwise:
             terms = weights * values
             if len(index) > 1:
                 terms[weights == 0.0] = 0.0  # also of a value that is not finite
-            stored = (weights * ((flat + moves) - flat)).sum(axis=0) if use_stored_distance else None
-            divisors = denominators[index] * lengths if stored is None else stored
+            divisors = denominators[index] * lengths
+            if use_stored_distance:
+                divisors = (weights * ((flat + moves) - flat)).sum(axis=0)
             found = terms.sum(axis=0) / divisors
             for _ in range(self.order - 1):  # one at a time: a power of a small step would be 0
                 found /= lengths

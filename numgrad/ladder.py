@@ -170,7 +170,7 @@ class Ladder:
             if self.look_for_stairs(failed):
                 continue
             low, before = self.asked.argmax(axis=0), self.asked.sum()
-            down, denied = self._down((failed, gap, rtol), best[:2], low, bars)
+            down, denied = self._down(failed, gap, rtol, best[:2], low, bars)
             # Where it seems wrong for sure, f may have a finer structure: the smallest step that noise allows tells.
             quiet = (self.noise < _DEEP * gap) & self.allowed & (self.index + 1 < low)
             denied &= quiet.any(axis=0)
@@ -195,10 +195,10 @@ class Ladder:
         return np.asarray(error > np.where(gap > _UNLIKELY * error, rtol, _VAGUE) * size)
 
     def _down(
-        self, seen: tuple[Flags, Floats, float], best: tuple[Floats, Floats], low: Indices, bars: Floats
+        self, failed: Flags, gap: Floats, rtol: float, best: tuple[Floats, Floats], low: Indices, bars: Floats
     ) -> tuple[Flags, Flags]:
         """Tell which lines need the next smaller step, and which claims two rungs deny beyond doubt."""
-        (failed, gap, rtol), lines, claim, (found, error) = seen, self.each, self.lines.candidate, best
+        lines, claim, (found, error) = self.each, self.lines.candidate, best
         denied = failed.copy()
         for row in (low, low + 1):
             bar, slope = bars[row, lines], self.slopes[row, lines]

@@ -16,7 +16,7 @@ from .driver import Progress, Workers
 from .gradient import takes_containers
 from .inside import check_analytic, is_single_inside
 from .loops import RESPONDED, Directions, Floats, Indices, Rule, make_central, make_complex_step
-from .magnitudes import SMALL, enough, lengthen, rounding_near
+from .magnitudes import SMALL, enough, lengthen, rounding_by, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
 from .points import EPS, SINGLE, is_narrow, is_plain, lengths_of, preserving, resolution, scales
@@ -62,6 +62,8 @@ class Problem:
         The relative spacing of the floats that f returns, of float64 at least.
     has_lines : bool
         Whether its derivatives are those along lines, so that no coordinate needs room for its own step.
+    verified : tuple or None
+        The move that has verified a sparsity pattern, and f there; None without a pattern.
     is_automatic : bool
         Whether steps are automatic, so that rounding may hide what those of small coordinates change.
     """
@@ -77,7 +79,7 @@ class Problem:
         self.workers = driver.as_workers(options.workers, self.objective)
         # The scheme itself and not its name: the loop of the default has but one output.
         self.scheme: Any = as_scheme(options.scheme)
-        self.eps = EPS
+        self.eps, self.verified = EPS, None  # type: Any, Any
         self.plan = self.plan_of(None)
         try:
             returned = self.objective.returned(self.point, options.args)
@@ -215,11 +217,11 @@ class Problem:
         else:
             entries, columns, noise = found.data, found.indices, np.repeat(noise, np.diff(found.indptr))
 
-        def rounding_by(lengths: Floats) -> NDArray[Any]:
+        def rounding_of_entries() -> NDArray[Any]:
             with np.errstate(all="ignore"):  # next to the smallest numbers
-                return np.asarray(noise * (self.plan[0].amplification() / lengths)[columns])
+                return np.asarray(noise * rounding_by(self.plan, 1.0)[columns])
 
-        rounding = np.broadcast_to(rounding_by(steps), entries.shape)
+        rounding = np.broadcast_to(rounding_of_entries(), entries.shape)
         with np.errstate(all="ignore"):
             lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
 
@@ -229,7 +231,7 @@ class Problem:
             self.plan = self.plan_of(None)
             found = self._dense(np.flatnonzero(hidden)) if is_dense else self._sparse().data
             lengths = np.abs(self.plan[1].lengths)
-            return found, rounding_by(lengths), np.broadcast_to(lengths[columns], entries.shape)
+            return found, rounding_of_entries(), np.broadcast_to(lengths[columns], entries.shape)
 
         lengthen(entries, plain, steps, rounding, again, lost)
 

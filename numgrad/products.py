@@ -293,7 +293,8 @@ def _sums(problem: Any, plan: Rule, moves: Floats, found: Floats, is_split: bool
         forth, back = (floats(problem.moved(sign * moves[0])) for sign in (1.0, -1.0))
         with np.errstate(all="ignore"):
             rest, found[0] = 0.5 * (forth + back) - floats(problem.base), forth - back
-        flags, moves, found, index = RESPONDED if found[0].any() else 0, moves[1:], found[1:], index[-len(moves) + 1 :]
+        flags = RESPONDED if found[0].any() else 0
+        moves, found, index = moves[1:], found[1:], index[1:] if len(index) > 1 else index
     if len(moves):
         rule = plan._replace(data=(math.nan, 0.0, offsets, weights, index, np.ones(len(offsets)), False))
         flags |= problem.differentiate((rule, schemes.along_rows(moves)), found, problem.options.progress)

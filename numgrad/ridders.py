@@ -4,7 +4,8 @@ To Ridders' tableau are added: a floor of round-off and of noise, a look at the 
 kink the central differences agree with each other and are wrong), the looks of `numgrad.looks` at f next to x,
 one-sided differences where f is not finite on one side, and a search for the first step.
 
-The functions are plain Python, and serve a Python f as they are. For a compiled f `linked` compiles copies of them.
+The functions are plain Python, and serve a Python f as they are; `extrapolated` alone is for arrays. For a compiled f
+`linked` compiles copies of the others.
 Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, out, k,
 evaluate, noise``: what f receives and its perturbed elements, the coordinate, its value, f(x), the relative spacing,
 the arguments of f, the limits of the coordinate, the row of the result whose last number counts the evaluations, f as a

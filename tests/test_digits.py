@@ -309,13 +309,14 @@ def test_no_jacobian_raises_next_to_the_ends_of_the_numbers(unit, kind):
             x, h = np.array([first, 1.0], kind), silently(g, unit)
             with np.errstate(all="raise"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                numerical_jacobian(h, x, "auto")
-                numerical_diff(silently(np.sin, unit), x, order=6)
+                size = len(h(x))
+                assert numerical_jacobian(h, x, "auto").shape == (size, 2)
+                assert numerical_diff(silently(np.sin, unit), x, order=6).shape == (2,)
                 for v in (np.ones(2), np.arange(6.0).reshape(3, 2)):
-                    directional_derivative(h, x, v, "auto")
-                numerical_gradient(silently(lambda x: float(np.sin(x).sum()), unit), x, "auto")
+                    assert directional_derivative(h, x, v, "auto").shape == (*v.shape[:-1], size)
+                assert numerical_gradient(silently(lambda x: float(np.sin(x).sum()), unit), x, "auto").shape == (2,)
                 if kind is np.float64 and find_spec("scipy"):
-                    numerical_jacobian(h, x, "auto", sparsity=np.ones((len(h(x)), 2)))
+                    assert numerical_jacobian(h, x, "auto", sparsity=np.ones((size, 2))).shape == (size, 2)
 
 
 def test_noise_beside_an_output_without_a_value_is_warned_of():

@@ -353,7 +353,8 @@ def test_a_derivative_whose_rounding_overflows_is_returned():
     with warnings.catch_warnings(), np.errstate(all="raise"):
         warnings.simplefilter("ignore")
         for unit in (1e300, 1e305):
-            numerical_diff(lambda x: unit * np.sin(x), x, order=6, bounds=(x - 1e-3 * (x + 1.0), x))  # noqa: B023
+            found = numerical_diff(lambda x: unit * np.sin(x), x, order=6, bounds=(x - 1e-3 * (x + 1.0), x))  # noqa: B023
+            assert found.shape == x.shape
 
 
 @pytest.mark.parametrize("x", [2e-2, -4e-4, 3e-7, 1e-12])
