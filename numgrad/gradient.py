@@ -15,7 +15,7 @@ from .arguments import ALL_COORDINATES, describe
 from .containers import Container, in_order, is_container, is_labelled, joined, relabelled
 from .driver import Function, Progress, Workers, differentiate
 from .inside import check_analytic, is_single_inside
-from .loops import RESPONDED, Floats, make_complex_step, make_directions
+from .loops import RESPONDED, Floats, make_directions
 from .magnitudes import SMALL, lengthen, of_few_digits, rounding_by, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
@@ -219,17 +219,20 @@ def numerical_gradient(
     chosen = None if coordinates is None else arguments.as_coordinates(coordinates, point.size)
     # The default without the call, which takes a twentieth of a gradient of two coordinates.
     is_default = h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None
-    where, shape = (ALL_COORDINATES, point.shape) if chosen is None else (chosen, chosen.shape)
-    plan = (central_rule(h), where) if is_default else rule_at(point, h, scheme, bounds, chosen)  # type: ignore[arg-type]
-    if out is None and len(shape) == 1:
-        gradient = flat = np.empty(shape)
+    if is_default:
+        plan = central_rule(h), ALL_COORDINATES if chosen is None else chosen  # type: ignore[arg-type]
     else:
-        gradient, flat = _memory(out, shape, x, args, f)
+        plan = rule_at(point, h, scheme, bounds, chosen)
+    like = point if chosen is None else chosen
+    if out is None and like.ndim == 1:
+        gradient = flat = np.empty(len(like))
+    else:
+        gradient, flat = _memory(out, like.shape, x, args, f)
     if not is_default and isinstance(h, str):
         flags = by_automatic_steps(objective, (point, args), plan, (scheme, bounds, chosen), (workers, progress), flat)
     else:
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
-    if plan[0].make is make_complex_step:
+    if scheme == "complex":
         check_analytic(f, point, args, chosen, bounds)
     elif objective.seen is not None and (flags & RESPONDED or not private):  # zeros of a copy: see below
         driver.warn_of_seen(objective, point, args, h, flat)
