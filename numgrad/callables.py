@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments, driver
-from .arguments import ALL_COORDINATES, KNOWN_COMPILED, check_callable, raise_argument_changed, raise_compile_error
+from .arguments import ALL_COORDINATES, check_callable, raise_argument_changed, raise_compile_error
 from .bounds import Bounds
 from .containers import Container, in_order, is_container, relabelled, renewed
 from .driver import Progress, Workers, differentiate
@@ -75,9 +75,9 @@ def _compiled(objective: Any, h: float, warn: Warn) -> Prepared:
 
     The loops of an f that was recompiled are others. Work that is not known to be short is cut into ranges elsewhere.
     """
-    kernels, key, units = objective.kernels, id(objective.f), ((h,), (), ALL_COORDINATES)
+    kernels, units = objective.kernels, ((h,), (), ALL_COORDINATES)
     bound: Any = None, None, None, -1, None
-    array, empty, known_objectives = np.ndarray, np.empty, KNOWN_COMPILED  # names that are found faster
+    array, empty = np.ndarray, np.empty  # names that are found faster
 
     def gradient_at(x: Any, args: tuple[Any, ...]) -> Floats | None:
         nonlocal bound
@@ -87,7 +87,7 @@ def _compiled(objective: Any, h: float, warn: Warn) -> Prepared:
         if kernels.loops is not loops or throughput.known is not known or kernels.arrays:
             bound = _bound(kernels, units)
             return None
-        if len(x) != size or known_objectives.get(key) is not objective:
+        if len(x) != size:
             return None
         gradient = empty(size)
         try:

@@ -219,11 +219,8 @@ def numerical_gradient(
     chosen = None if coordinates is None else arguments.as_coordinates(coordinates, point.size)
     # The default without the call, which takes a twentieth of a gradient of two coordinates.
     is_default = h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None
-    if is_default:
-        plan = central_rule(h), ALL_COORDINATES if chosen is None else chosen  # type: ignore[arg-type]
-    else:
-        plan = rule_at(point, h, scheme, bounds, chosen)
-    like = point if chosen is None else chosen
+    where, like = (ALL_COORDINATES, point) if chosen is None else (chosen, chosen)
+    plan = (central_rule(h), where) if is_default else rule_at(point, h, scheme, bounds, chosen)  # type: ignore[arg-type]
     if out is None and like.ndim == 1:
         gradient = flat = np.empty(len(like))
     else:
@@ -459,8 +456,8 @@ def _write_at_points(
             at = point, args, each["bounds"], lengths_of(rule_at(point, each["h"], each["scheme"], each["bounds"]))
             flags = 0 if is_python else RESPONDED  # others have warned at each point
         elif is_batch:
-            rows, step = found.reshape(len(found), -1), arguments.positive_step(h)
-            flags = in_batches(objective, points, args, step, rows, report)
+            rows = found.reshape(len(found), -1)
+            flags = in_batches(objective, points, args, arguments.positive_step(h), rows, report)
         else:
             place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
             flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, driver.after(report, 0))

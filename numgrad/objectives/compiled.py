@@ -233,7 +233,7 @@ def _called(function: Kernel, *arguments_of_it: Any) -> Any:
 def _is_usual(where: Any) -> bool:
     """Tell whether coordinates, or directions of one of them each, have the types that others have had."""
     if where.__class__ is tuple:
-        return where[0] is where[1] is ALL_COORDINATES and where[2].flags.carray  # type: ignore[no-any-return]
+        return where[0] is where[1] is ALL_COORDINATES and where[2].flags.carray
     return where.flags.carray  # type: ignore[no-any-return]
 
 
