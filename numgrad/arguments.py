@@ -168,8 +168,7 @@ def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     """
     try:
         # A list first: a gradient of one coordinate would show the time of each look.
-        is_array = isinstance(coordinates, list) or not isinstance(coordinates, np.ma.MaskedArray)
-        chosen = np.asarray(coordinates) if is_array else unmasked(coordinates, "coordinates")
+        chosen = np.asarray(coordinates) if isinstance(coordinates, list) else unmasked(coordinates, "coordinates")
     except ValueError:
         raise ValueError("coordinates must be a one-dimensional array of flat coordinates, got nested lists") from None
     if chosen.ndim != 1:
