@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments, driver
-from .arguments import ALL_COORDINATES, KNOWN_COMPILED, check_callable, raise_argument_changed, raise_compile_error
+from .arguments import ALL_COORDINATES, check_callable, raise_argument_changed, raise_compile_error
 from .bounds import Bounds
 from .containers import Container, in_order, is_container, relabelled, renewed
 from .driver import Progress, Workers, differentiate
@@ -41,14 +41,7 @@ _SMALL = 32
 _NO_COPY = np.empty(0)
 
 
-def _prepare(objective: Any, h: Any, warn: Warn) -> Prepared | None:
-    """Return the function of a step, or None for other kinds of objective and other steps."""
-    if h.__class__ is float and objective.__class__ is PythonObjective:
-        return _in_place(objective, h, warn)
-    return _compiled(objective, h, warn) if h.__class__ is float and hasattr(objective, "kernels") else None
-
-
-def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
+def _in_place(objective: PythonObjective, h: Any, warn: Warn) -> Prepared:
     """Return the function for a Python f: it does what `PythonObjective.at_once` does for a plain vector."""
     data = objective.f, objective.as_number, h, LOSS_EPS, False
 
@@ -70,14 +63,14 @@ def _in_place(objective: PythonObjective, h: float, warn: Warn) -> Prepared:
     return gradient_at
 
 
-def _compiled(objective: Any, h: float, warn: Warn) -> Prepared:
+def _compiled(objective: Any, h: Any, warn: Warn) -> Prepared:
     """Return the function for a compiled f: it calls the kernel, if that is known and no other memory is to be checked.
 
     The loops of an f that was recompiled are others. Work that is not known to be short is cut into ranges elsewhere.
     """
-    kernels, key, units = objective.kernels, id(objective.f), ((h,), (), ALL_COORDINATES)
+    kernels, units = objective.kernels, ((h,), (), ALL_COORDINATES)
     bound: Any = None, None, None, -1, None
-    array, empty, known_objectives = np.ndarray, np.empty, KNOWN_COMPILED  # names that are found faster
+    array, empty = np.ndarray, np.empty  # names that are found faster
 
     def gradient_at(x: Any, args: tuple[Any, ...]) -> Floats | None:
         nonlocal bound
@@ -87,7 +80,7 @@ def _compiled(objective: Any, h: float, warn: Warn) -> Prepared:
         if kernels.loops is not loops or throughput.known is not known or kernels.arrays:
             bound = _bound(kernels, units)
             return None
-        if len(x) != size or known_objectives.get(key) is not objective:
+        if len(x) != size:
             return None
         gradient = empty(size)
         try:
@@ -222,8 +215,12 @@ class Gradient(_Derivative):
     ) -> None:
         self._take(Gradient, numerical_gradient, locals())
         # What changes nothing of a call at one point; batch_bytes counts for a vectorized f alone.
-        is_usual = not self.given.keys() - {"h", "batch_bytes"}
-        self._prepared = _prepare(self.objective, h, self._warn) if is_usual else None
+        is_usual = h.__class__ is float and not self.given.keys() - {"h", "batch_bytes"}
+        self._prepared: Prepared | None = None
+        if is_usual and self.objective.__class__ is PythonObjective:
+            self._prepared = _in_place(self.objective, h, self._warn)
+        elif is_usual and hasattr(self.objective, "kernels"):
+            self._prepared = _compiled(self.objective, h, self._warn)
 
     def __call__(self, x: Any, *args: Any, **named: Any) -> Any:
         """Return the gradient at `x`, as `numerical_gradient` does; arguments by name reach f too."""

@@ -236,7 +236,8 @@ class _Descent:
     scheme: AnyScheme = "central"
 
     def __post_init__(self) -> None:
-        driver.check_progress(self.progress)
+        if self.progress is not False:
+            driver.check_progress(self.progress)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, got {describe(self.callback)}")
         self.lr, self.step_num = finite_real("lr", self.lr), whole_number("step_num", self.step_num, 0)
@@ -270,8 +271,6 @@ class _Descent:
             self.done = self.step_num
             rows = iterates if iterates.ndim == 2 else iterates.reshape(len(iterates), self.x.size)
             flags = self._in_one_loop(rule.data[0], where, rows)
-        elif self.progress is False:
-            flags = self._run(iterates, None)
         else:
             with self._reporting() as report:
                 flags = self._run(iterates, report)

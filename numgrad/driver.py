@@ -87,7 +87,8 @@ def as_objective(f: Any, args: Any, batch_bytes: int | None = None, bounds: Boun
         if not callable(f) or hasattr(f.__class__, "_as_objective"):
             raise TypeError(f"vectorized=True needs an f that takes a batch of points, got {describe(f)}")
         ends_at = None if bounds is None else partial(limits, bounds=bounds)
-        return VectorizedObjective(f, batch_bytes, as_objective(f, args).place if is_compiled(f) else None, ends_at)
+        is_python = f.__class__ is FunctionType or not is_compiled(f)  # to ask takes a hundredth of a small gradient
+        return VectorizedObjective(f, batch_bytes, None if is_python else as_objective(f, args).place, ends_at)
     if f.__class__ is FunctionType:
         return PythonObjective(f)
     # Asked of the class: an instance with a `__getattr__` of its own may answer to any name.

@@ -15,7 +15,7 @@ from .arguments import ALL_COORDINATES, describe
 from .containers import Container, in_order, is_container, is_labelled, joined, relabelled
 from .driver import Function, Progress, Workers, differentiate
 from .inside import check_analytic, is_single_inside
-from .loops import RESPONDED, Floats, make_complex_step, make_directions
+from .loops import RESPONDED, Floats, make_directions
 from .magnitudes import SMALL, lengthen, of_few_digits, rounding_by, rounding_near
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
@@ -219,17 +219,17 @@ def numerical_gradient(
     chosen = None if coordinates is None else arguments.as_coordinates(coordinates, point.size)
     # The default without the call, which takes a twentieth of a gradient of two coordinates.
     is_default = h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None
-    where, shape = (ALL_COORDINATES, point.shape) if chosen is None else (chosen, chosen.shape)
+    where, like = (ALL_COORDINATES, point) if chosen is None else (chosen, chosen)
     plan = (central_rule(h), where) if is_default else rule_at(point, h, scheme, bounds, chosen)  # type: ignore[arg-type]
-    if out is None and len(shape) == 1:
-        gradient = flat = np.empty(shape)
+    if out is None and like.ndim == 1:
+        gradient = flat = np.empty(len(like))
     else:
-        gradient, flat = _memory(out, shape, x, args, f)
+        gradient, flat = _memory(out, like.shape, x, args, f)
     if not is_default and isinstance(h, str):
         flags = by_automatic_steps(objective, (point, args), plan, (scheme, bounds, chosen), (workers, progress), flat)
     else:
         flags = differentiate(objective, point, args, plan, flat, workers, progress)
-    if plan[0].make is make_complex_step:
+    if scheme == "complex":
         check_analytic(f, point, args, chosen, bounds)
     elif objective.seen is not None and (flags & RESPONDED or not private):  # zeros of a copy: see below
         driver.warn_of_seen(objective, point, args, h, flat)
@@ -456,8 +456,8 @@ def _write_at_points(
             at = point, args, each["bounds"], lengths_of(rule_at(point, each["h"], each["scheme"], each["bounds"]))
             flags = 0 if is_python else RESPONDED  # others have warned at each point
         elif is_batch:
-            rows, step = found.reshape(len(found), -1), arguments.positive_step(h)
-            flags = in_batches(objective, points, args, step, rows, report)
+            rows = found.reshape(len(found), -1)
+            flags = in_batches(objective, points, args, arguments.positive_step(h), rows, report)
         else:
             place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
             flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, driver.after(report, 0))

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, MutableSequence, Sequence
-from contextlib import suppress
 from itertools import repeat
 from operator import setitem
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,11 +50,9 @@ _SMALLEST = 1e-307
 # Fixed by test_vectorized in benchmarks/bench_distribution.py.
 np.empty(2**21)
 
-# The memory that each f was last seen not to read by another way than its argument.
-_independent: WeakKeyDictionary[Callable[..., Any], ref[NDArray[Any]]] = WeakKeyDictionary()
-
-# Each vectorized f that was seen to give a point of a batch the same value in other company.
-_separate: WeakSet[Callable[..., Any]] = WeakSet()
+# What each f has shown, so that it need not be asked again: the memory that it was last seen not to read by another way
+# than its argument; of a vectorized one, that a point of a batch has the same value in other company.
+_shown: WeakKeyDictionary[Callable[..., Any], dict[str, Any]] = WeakKeyDictionary()
 
 # Part of the largest value of the batch by which that value may differ, or so many spacings of what f returns: a
 # product of matrices rounds otherwise in a batch of another size, where float32 is inside by 2e-5.
@@ -245,21 +242,20 @@ def check_argument_is_all(
     """
     if not isinstance(memory, np.ndarray) or memory.dtype.kind != "f" or not memory.size:
         return
-    with suppress(TypeError):  # no hash, or no weak references
-        if (known := _independent.get(f)) is not None and known() is memory:
-            return
+    shown = shown_by(f)
+    if "independent_of" in shown and shown["independent_of"]() is memory:
+        return
     if memory.flags.writeable and depends_on(memory, evaluate):
         raise ValueError(otherwise)
-    with suppress(TypeError):
-        _independent[f] = ref(memory)
+    shown["independent_of"] = ref(memory)
 
 
-def is_separate(f: Any) -> bool:
-    """Return whether a vectorized f was seen to take the points of a batch one by one."""
+def shown_by(f: Any) -> dict[str, Any]:
+    """Return what `f` has shown, to read and to write; what is written is lost if f cannot be remembered."""
     try:
-        return f in _separate
+        return _shown.setdefault(f, {})
     except TypeError:  # no hash, or no weak references
-        return False
+        return {}
 
 
 def check_separate(f: Any, x: NDArray[Any], alone: Any, values: Callable[[NDArray[Any]], Any], ends_at: Any) -> None:
@@ -268,7 +264,8 @@ def check_separate(f: Any, x: NDArray[Any], alone: Any, values: Callable[[NDArra
     `alone` is its value among copies of itself, `values` gives those of a batch, `ends_at(x)` the ends, flat, between
     which f is to be evaluated; it may be None.
     """
-    if is_separate(f):
+    shown = shown_by(f)
+    if "separate" in shown:
         return
     with np.errstate(all="ignore"):
         move = SHARE * (1.0 + np.abs(x))
@@ -288,8 +285,7 @@ def check_separate(f: Any, x: NDArray[Any], alone: Any, values: Callable[[NDArra
             "a vectorized f must take the points of a batch one by one, but the value of a point changes with the "
             "others; let f add up along the axes of a point only, such as axis=-1"
         )
-    with suppress(TypeError):
-        _separate.add(f)
+    shown["separate"] = True
 
 
 def resolution(x: NDArray[Any]) -> float:

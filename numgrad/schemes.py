@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments
 from .arguments import ALL_COORDINATES, LARGEST_STEP, describe, finite_real, plain_numbers, positive_step, whole_number
 from .bounds import Bounds as Bounds
-from .bounds import ends_of_numbers
+from .bounds import ends_of_numbers, storable
 from .bounds import limits as limits
-from .bounds import storable as storable
 from .loops import Directions, Floats, Indices, Rule, make_central, make_complex_step, make_directions
 from .points import EPS, is_narrow, largest, loss_eps, private_copy, resolution, scales, smallest
 

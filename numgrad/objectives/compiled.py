@@ -137,29 +137,18 @@ class Kernels:
 class Loops(dict[Any, tuple[Kernel, Throughput]]):
     """By factory, the loop compiled around a function, and how fast it was.
 
-    `entries` has what was called last for a small vector by a rule that is the same at each x.
+    `entries` has what runs a loop for a vector without a look at types, if its rules have data of the same types each.
     """
 
     def __init__(self, kernels: Kernels) -> None:
-        self.kernels, self.entries = kernels, dict[Any, tuple[Rule | None, Any, Any]]()
+        self.kernels, self.entries = kernels, dict[Any, Kernel]()
 
-    def runner(self, rule: Rule, where: Any, call: tuple[Any, ...], is_alike: bool) -> Kernel:
-        """Return what runs a call: what ran the last one, if `is_alike` tells that all but `where` has its types.
-
-        That is remembered, with what may be the same at the next x: a `where` for all coordinates, and a rule that
-        needs no value. Each rule of a factory has data of the same types.
-        """
-        make, (kernel, throughput) = rule[0], self[rule[0]]
-        if make is loops.make_directions or make is make_complex_step:
-            is_usual = where.starts is where.members is ALL_COORDINATES and where.lengths.flags.carray
-        else:
-            is_usual = make in (loops.make_central, make_descent) and where.flags.carray
-        if is_usual and not call[2][1]:  # no args
-            kernel = self.entries[make][2][2] if is_alike else compiling.entry_of(kernel, *call)
-            # The caller's own coordinates are not kept: they may change, and be large.
-            is_new = rule[2] or (where is not ALL_COORDINATES and where.__class__ is np.ndarray)
-            same = (None, None, ()) if is_new else (rule, where, call[2])
-            self.entries[make] = *same[:2], (call[0], same[2], kernel, throughput)
+    def enter(self, make: Any, call: tuple[Any, ...]) -> Kernel:
+        """Return what runs the loop of `make` for a vector, and keep it if that is always the same."""
+        kernel = self[make][0]
+        if make in _USUAL:
+            copy = _EMPTY_COMPLEX if make is make_complex_step else _EMPTY
+            kernel = self.entries[make] = compiling.entry_of(kernel, copy, *call)
         return kernel
 
     def __missing__(self, make: Any) -> tuple[Kernel, Throughput]:
@@ -209,6 +198,9 @@ def guard(loop: Kernel, make: Any) -> Kernel:
 # Fixed by "compiled, n = 2" in benchmarks/compare_versions.py.
 _SMALL = 32
 
+# Factories whose rules have data of the same types each.
+_USUAL = frozenset((loops.make_central, loops.make_directions, make_complex_step, make_descent))
+
 # In place of a copy that the kernel is to make.
 _EMPTY, _EMPTY_COMPLEX = np.empty(0), np.empty(0, np.complex128)
 
@@ -236,6 +228,13 @@ def _called(function: Kernel, *arguments_of_it: Any) -> Any:
     except Exception as error:
         arguments.raise_compile_error(error)
         raise
+
+
+def _is_usual(where: Any) -> bool:
+    """Tell whether coordinates, or directions of one of them each, have the types that others have had."""
+    if where.__class__ is tuple:
+        return where[0] is where[1] is ALL_COORDINATES and where[2].flags.carray
+    return where.flags.carray  # type: ignore[no-any-return]
 
 
 class CompiledObjective:
@@ -333,28 +332,21 @@ class CompiledObjective:
 
         A `CompiledSweep` would take 0.6 us more, a quarter of a gradient of two coordinates.
         """
-        made = self.kernels.loops
-        known: Any = made.entries.get(rule[0])
-        is_alike = known and not args and x.ndim == 1 and out.flags.carray
-        # The very same rule and `where` are of the same types as before.
-        is_known = is_alike and known[0] is rule and known[1] is where
-        copy, units, kernel, throughput = known[2] if is_known else (_EMPTY, (), *made[rule[0]])
-        (cost, most), count = throughput.known, len(out) if size is None else size
-        if count > most or cost != (cost_of(x, args) if args else x.size):
+        made, make = self.kernels.loops, rule[0]
+        kernel, throughput = made[make]
+        (cost, most), count, n = throughput.known, len(out) if size is None else size, x.size
+        if count > most or cost != (cost_of(x, args) if args else n):
             return -1
-        if not is_known or x.size > _SMALL:
-            make, data, needs_value, _, _ = rule
-            # A NamedTuple takes numba 0.5 us more a call than a plain tuple.
-            places = tuple(where) if where.__class__ is Directions else where
-            units = (self.value(x, args), *data[1:]) if needs_value else data, args, places
-            if x.size > _SMALL or x.ndim != 1:
-                return self._on_copy(kernel, x, units, count, out, make)
-            copy = _EMPTY_COMPLEX if make is make_complex_step else _EMPTY
-            is_chosen = where is not ALL_COORDINATES and where.__class__ is np.ndarray and where.flags.carray
-            is_known = is_alike and (is_chosen or make is make_descent)  # others each time, of the types that are known
-            kernel = known[2][2] if is_known else made.runner(rule, where, (copy, x, units, 0, count, out), is_alike)
+        # A NamedTuple takes numba 0.5 us more a call than a plain tuple.
+        places = tuple(where) if where.__class__ is Directions else where
+        units = (self.value(x, args), *rule[1][1:]) if rule[2] else rule[1], args, places
+        is_vector = x.ndim == 1
+        if is_vector and not args and out.flags.carray and (where is ALL_COORDINATES or _is_usual(places)):
+            kernel = made.entries.get(make) or made.enter(make, (x, units, 0, count, out))
+        if n > _SMALL or not is_vector:
+            return self._on_copy(kernel, x, units, count, out, make)
         try:  # what `run` does, without a call of Python
-            flags: int = kernel(copy, x, units, 0, count, out)
+            flags: int = kernel(_EMPTY_COMPLEX if make is make_complex_step else _EMPTY, x, units, 0, count, out)
         except Exception as error:
             arguments.raise_compile_error(error)
             raise

@@ -285,7 +285,7 @@ class VectorizedObjective(PythonObjective):
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> VectorizedSweep:
         """Return the work of `rule`, in batches."""
         self.check(x, args, rule)
-        if x.size and not rule.needs_value and (args or not points.is_separate(self.f)):
+        if x.size and not rule.needs_value and (args or "separate" not in points.shown_by(self.f)):
             # An f that sums along the wrong axis gives itself away by a batch that has the length of no axis of x.
             self.value(x, args)
         return VectorizedSweep(self, x, args, rule, where, out)
