@@ -106,11 +106,11 @@ class SecondDifferences:
         self, where: Directions, inside: NDArray[Any], out: Floats | None = None, **how: Any
     ) -> tuple[Floats, int]:
         """Return the second differences along directions, one-sided where one is not `inside` the bounds, and flags."""
-        *data, denominators, stored = self.rule.data
-        if len(denominators) > 1:
+        rule = self.rule
+        if self.ends is not None:
             # The last row of the table reaches to one side alone: that to which the steps point.
-            data[4] = np.where(inside, 0, len(denominators) - 1)
-        rule = self.rule._replace(data=(*data, denominators, stored))
+            *data, _, denominators, stored = rule.data
+            rule = rule._replace(data=(*data, np.where(inside, 0, len(denominators) - 1), denominators, stored))
         found = np.empty(len(where.starts) - 1) if out is None else out
         return found, differentiate(self.objective, self.point, self.args, (rule, where), found, **how)
 
@@ -274,8 +274,9 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
         problem.steps = np.maximum(steps, least)  # noise is to be seen by steps that may be as long
     warn_of(objective, (plain, args), (h, steps), ignored=False)
-    if see_noise_of_terms(problem, found, max(1, len(f))):
-        warn_of_rounding(problem, found.data)
+    largest = float(np.abs(found.data).max(initial=0.0))
+    if see_noise_of_terms(problem, found, largest, max(1, len(f))):
+        warn_of_rounding(problem, largest)
     return found
 
 

@@ -360,12 +360,16 @@ def _from_values(
             matrix.flat[:: n + 1] = diagonal
             matrix[pairs] = matrix.T[pairs] = mixed
     see_digits(problem, found)
-    if n:
-        differences = found[:n], mixed_of(found, n, pairs), pairs
-        if resume:
-            differences = problem.undone(matrix.diagonal(), matrix[every], every)
-        (see_noise if pattern is None else check_pairs)(problem, *differences)
-    warn_of_rounding(problem, diagonal, mixed)
+    differences = found[:n], mixed_of(found, n, pairs), pairs
+    if resume:
+        mixed = matrix[every]
+        differences = problem.undone(diagonal, mixed, every)
+    largest = max(float(np.abs(each).max(initial=0.0)) for each in (diagonal, mixed))
+    if pattern is None:
+        see_noise(problem, differences, largest)
+    elif n:
+        check_pairs(problem, *differences)
+    warn_of_rounding(problem, largest)
     return hessian if pattern is None else symmetric_matrix(diagonal, mixed, pairs)
 
 

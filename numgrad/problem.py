@@ -104,11 +104,13 @@ class Problem:
         """Tell whether f seems to round to float32, for automatic steps; NaN and infinity tell nothing."""
         if not self.is_automatic:
             return False
-        finite, workers = np.isfinite(floats(self.base)), self.workers
-        self.workers = 1  # one evaluation needs no other processes
-        values = floats(self.base)[finite]
+        values, workers = floats(self.base), self.workers
+        self.workers, finite = 1, np.isfinite(values)  # one evaluation needs no other processes
         found = is_single_inside(
-            np.asarray(self.point), values, lambda moves: floats(self.moved(moves[0]))[finite], self.options.bounds
+            np.asarray(self.point),
+            values[finite],
+            lambda moves: floats(self.moved(moves[0]))[finite],
+            self.options.bounds,
         )
         self.workers = workers
         return found
@@ -159,7 +161,9 @@ class Problem:
         def at(saved: list[NDArray[Any]]) -> NDArray[Any]:
             with np.errstate(all="ignore"):
                 memory[...] = saved[0] + lengths.reshape(shape)
-            return like(objective.evaluate(self.point, args), self.base).reshape(-1).copy()
+            found = like(objective.evaluate(self.point, args), self.base).reshape(-1).copy()
+            memory[...] = saved[0]  # to look where it differs takes longer
+            return found
 
         return preserving([self.point], at)[0]  # type: ignore[no-any-return]
 
