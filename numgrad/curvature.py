@@ -128,15 +128,19 @@ class SecondDifferences:
             chosen = pairs[0][again], pairs[1][again]
             found[n + again] = self._differences(np.empty(0, np.intp), chosen, workers=workers)[0]
 
-    def derivatives(self, found: Floats, pairs: tuple[Indices, Indices]) -> tuple[Floats, Floats]:
-        """Return the second derivatives by each coordinate, and the mixed ones of the pairs."""
-        n, (i, j) = self.point.size, pairs
+    def derivatives(self, found: Floats, pairs: tuple[Indices, Indices]) -> tuple[Floats, Floats, Any]:
+        """Return the second derivatives by each coordinate, the mixed ones of the pairs, and what these are made of.
+
+        That is the second differences by each coordinate, twice the mixed ones, and the pairs. The mixed ones are by
+        polarisation: what is left of that along both.
+        """
+        n, steps, (i, j) = self.point.size, self.steps, pairs
         with np.errstate(all="ignore"):
-            mixed = mixed_of(found, n, pairs) / (2.0 * self.steps[i]) / self.steps[j]
-            return found[:n] / self.steps / self.steps, mixed
+            alone, mixed = found[:n], found[n:] - found[i] - found[j]
+            return alone / steps / steps, mixed / (2.0 * steps[i]) / steps[j], (alone, mixed, pairs)
 
     def undone(self, diagonal: Floats, elements: Floats, pairs: tuple[Any, Any]) -> tuple[Floats, Floats, Any]:
-        """Return the second differences by each coordinate, and twice the mixed ones, that derivatives are made of."""
+        """Return what these second derivatives are made of."""
         with np.errstate(all="ignore"):
             i, j = (self.steps[each] for each in pairs)
             return diagonal * self.steps * self.steps, elements * (2.0 * i) * j, pairs
@@ -249,11 +253,6 @@ class SecondDifferences:
         where = Directions(np.cumsum([0, *map(len, moved)]), members, part * self.steps[members])
         differentiate(self.objective, self.point, self.args, (sum_of_values(1.0), where), found)
         return found
-
-
-def mixed_of(found: Floats, n: int, pairs: tuple[Indices, Indices]) -> Floats:
-    """Return twice the mixed differences of the pairs, by polarisation: what is left of that along both."""
-    return found[n:] - found[pairs[0]] - found[pairs[1]]
 
 
 def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Workers, progress: Progress) -> Any:

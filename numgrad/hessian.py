@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, both_with_labels, is_container, is_labelled
-from .curvature import SecondDifferences, mixed_of, own_hessian, steps_at, warn_of
+from .curvature import SecondDifferences, own_hessian, steps_at, warn_of
 from .digits import see_digits, see_noise, see_noise_of_outputs, warn_of_halves, warn_of_product, warn_of_rounding
 from .driver import Progress, Workers
 from .gradient import takes_containers
@@ -355,12 +355,11 @@ def _from_values(
         found[np.concatenate([small, small[pairs[0]] | small[pairs[1]]])] = math.nan
         raise
     finally:
-        diagonal, mixed = problem.derivatives(found, pairs)
+        diagonal, mixed, differences = problem.derivatives(found, pairs)
         if pattern is None:
             matrix.flat[:: n + 1] = diagonal
             matrix[pairs] = matrix.T[pairs] = mixed
     see_digits(problem, found)
-    differences = found[:n], mixed_of(found, n, pairs), pairs
     if resume:
         mixed = matrix[every]
         differences = problem.undone(diagonal, mixed, every)
