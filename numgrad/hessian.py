@@ -361,8 +361,7 @@ def _from_values(
             matrix[pairs] = matrix.T[pairs] = mixed
     see_digits(problem, found)
     if resume:
-        mixed = matrix[every]
-        differences = problem.undone(diagonal, mixed, every)
+        differences = problem.undone(diagonal, mixed := matrix[every], every)
     largest = max(float(np.abs(each).max(initial=0.0)) for each in (diagonal, mixed))
     if pattern is None:
         see_noise(problem, differences, largest)

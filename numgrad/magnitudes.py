@@ -176,8 +176,7 @@ def lengthen(
     def measured(least: float) -> tuple[Any, Any]:
         nonlocal known
         longer = steps * (np.where(sizes < SMALL, np.maximum(sizes, least), sizes) / sizes)
-        # f need not be defined where nobody asked for it.
-        nothing = np.full(found.shape, np.nan), rounding, known
+        nothing = np.full(found.shape, np.nan), rounding, known  # f need not be defined where nobody asked for it
         by_longer, allowed, length = where_defined(lambda: again(longer, missing)) or nothing
         by_longer, known = np.where((length == known) | ~np.isfinite(by_longer), np.nan, by_longer), length
         return by_longer, allowed
