@@ -48,7 +48,8 @@ _SAME, _ALIKE = 100.0, 16.0
 
 def least_magnitude(x: NDArray[Any]) -> float:
     """Return the smallest magnitude of a coordinate."""
-    return min(1.0, smallest(scales(x)))
+    least = smallest(np.abs(x))
+    return min(least, 1.0) if least >= SMALL else float(scales(x).min(initial=1.0))
 
 
 def enough(eps: float, order: int, derivative: int = 1) -> float:
