@@ -106,11 +106,11 @@ class SecondDifferences:
         self, where: Directions, inside: NDArray[Any], out: Floats | None = None, **how: Any
     ) -> tuple[Floats, int]:
         """Return the second differences along directions, one-sided where one is not `inside` the bounds, and flags."""
-        *data, denominators, stored = self.rule.data
-        if len(denominators) > 1:
+        rule = self.rule
+        if self.ends is not None:
             # The last row of the table reaches to one side alone: that to which the steps point.
-            data[4] = np.where(inside, 0, len(denominators) - 1)
-        rule = self.rule._replace(data=(*data, denominators, stored))
+            *data, _, denominators, stored = rule.data
+            rule = rule._replace(data=(*data, np.where(inside, 0, len(denominators) - 1), denominators, stored))
         found = np.empty(len(where.starts) - 1) if out is None else out
         return found, differentiate(self.objective, self.point, self.args, (rule, where), found, **how)
 
@@ -128,15 +128,19 @@ class SecondDifferences:
             chosen = pairs[0][again], pairs[1][again]
             found[n + again] = self._differences(np.empty(0, np.intp), chosen, workers=workers)[0]
 
-    def derivatives(self, found: Floats, pairs: tuple[Indices, Indices]) -> tuple[Floats, Floats]:
-        """Return the second derivatives by each coordinate, and the mixed ones of the pairs."""
-        n, (i, j) = self.point.size, pairs
+    def derivatives(self, found: Floats, pairs: tuple[Indices, Indices]) -> tuple[Floats, Floats, Any]:
+        """Return the second derivatives by each coordinate, the mixed ones of the pairs, and what these are made of.
+
+        That is the second differences by each coordinate, twice the mixed ones, and the pairs. The mixed ones are by
+        polarisation: what is left of that along both.
+        """
+        n, steps, (i, j) = self.point.size, self.steps, pairs
         with np.errstate(all="ignore"):
-            mixed = mixed_of(found, n, pairs) / (2.0 * self.steps[i]) / self.steps[j]
-            return found[:n] / self.steps / self.steps, mixed
+            alone, mixed = found[:n], found[n:] - found[i] - found[j]
+            return alone / steps / steps, mixed / (2.0 * steps[i]) / steps[j], (alone, mixed, pairs)
 
     def undone(self, diagonal: Floats, elements: Floats, pairs: tuple[Any, Any]) -> tuple[Floats, Floats, Any]:
-        """Return the second differences by each coordinate, and twice the mixed ones, that derivatives are made of."""
+        """Return what these second derivatives are made of."""
         with np.errstate(all="ignore"):
             i, j = (self.steps[each] for each in pairs)
             return diagonal * self.steps * self.steps, elements * (2.0 * i) * j, pairs
@@ -251,11 +255,6 @@ class SecondDifferences:
         return found
 
 
-def mixed_of(found: Floats, n: int, pairs: tuple[Indices, Indices]) -> Floats:
-    """Return twice the mixed differences of the pairs, by polarisation: what is left of that along both."""
-    return found[n:] - found[pairs[0]] - found[pairs[1]]
-
-
 def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Workers, progress: Progress) -> Any:
     """Return the Hessian that an objective gives itself."""
     (args, out, scheme, bounds), central = options, as_scheme("central", 2)
@@ -274,8 +273,9 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
         problem.steps = np.maximum(steps, least)  # noise is to be seen by steps that may be as long
     warn_of(objective, (plain, args), (h, steps), ignored=False)
-    if see_noise_of_terms(problem, found, max(1, len(f))):
-        warn_of_rounding(problem, found.data)
+    largest = float(np.abs(found.data).max(initial=0.0))
+    if see_noise_of_terms(problem, found, largest, max(1, len(f))):
+        warn_of_rounding(problem, largest)
     return found
 
 

@@ -76,35 +76,30 @@ def shown_rounding(plain: NDArray[Any], steps: Floats, near: Callable[[Floats], 
 
 def see_digits(problem: Any, found: Floats) -> None:
     """Take half the unit of which all values of f are multiples for its rounding, if that is larger."""
-    if isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf:
+    if _may_have_noise(problem):
         problem.rounding = max(problem.rounding, 0.5 * coarse_unit(problem, found))
 
 
-def see_noise(problem: Any, alone: Floats, mixed: Floats, pairs: tuple[Indices, Indices]) -> bool:
+def see_noise(problem: Any, differences: tuple[Floats, Floats, tuple[Indices, Indices]], largest: float) -> bool:
     """Take for the rounding of f its noise next to x, if differences show that, and tell so.
 
-    Those are the second differences by each coordinate, and twice the mixed ones. They show noise where they do not
-    explain that along a line, by more than truncation by an automatic step is. Where some are next to nothing, f has
-    its digits: no line then.
+    Those are the second differences by each coordinate, and twice the mixed ones of pairs; the `largest` derivative is
+    known. They show noise where they do not explain that along a line, by more than truncation by an automatic step is.
+    Where some are next to nothing, f has its digits: no line then.
     """
-    least = _ROUNDED * problem.eps * abs(problem.value)
-    if not _may_have_noise(problem):
+    alone, mixed, _ = differences
+    sizes = np.abs(np.concatenate([alone, 0.5 * mixed, 0.5 * mixed]))
+    is_rounded = (sizes > 0.0) & (sizes <= _ROUNDED * problem.eps * abs(problem.value))
+    if not _may_have_noise(problem) or np.count_nonzero(is_rounded) >= _EXACT:
         return False
-    if _count_of_rounded(alone, least) + 2 * _count_of_rounded(mixed, 2.0 * least) >= _EXACT:
-        return False
-    steps, (i, j) = problem.steps, pairs
-    with np.errstate(all="ignore"):
-        largest = np.abs(np.append(alone / steps / steps, mixed / (2.0 * steps[i]) / steps[j])).max()
-    rest = problem.unexplained(alone, mixed, pairs)
-    return _is_noisy(problem, rest, float(largest), len(alone) + 2 * len(mixed))
+    return _is_noisy(problem, problem.unexplained(*differences), largest, len(sizes))
 
 
-def see_noise_of_terms(problem: Any, hessian: Any, terms: int) -> bool:
+def see_noise_of_terms(problem: Any, hessian: Any, largest: float, terms: int) -> bool:
     """Do the same for a sum of so many terms with this sparse Hessian: the noise is that of one of its terms."""
     if not _may_have_noise(problem):
         return False
     rest = problem.beyond(lambda parts: (move := parts * problem.steps) @ (hessian @ move))
-    largest = float(np.abs(hessian.data).max(initial=0.0))
     return _is_noisy(problem, rest, largest, hessian.nnz, terms)
 
 
@@ -127,14 +122,8 @@ def _is_noisy(problem: Any, rest: float, largest: float, count: int, terms: int 
     return True
 
 
-def _count_of_rounded(differences: Floats, least: float) -> int:
-    sizes = np.abs(differences)
-    return int(np.count_nonzero((sizes <= least) & (sizes > 0.0)))
-
-
-def warn_of_rounding(problem: Any, *derivatives: Floats) -> None:
+def warn_of_rounding(problem: Any, largest: float) -> None:
     """Warn if the rounding of f leaves few digits of the largest second derivative, or hides it."""
-    largest = max(float(np.abs(found).max(initial=0.0)) for found in derivatives)
     with np.errstate(all="ignore"):
         errors = _errors(problem)
         # An f of narrow numbers may compute in these, though it returns others.
@@ -163,9 +152,9 @@ def warn_of_product(problem: Any, largest: float, square: float) -> None:
     """Warn if the noise of f next to x leaves few digits of the largest element of a product, by a squared step."""
     with np.errstate(all="ignore"):
         error = float(np.divide(problem.shown_rounding(), square))
-    if FEW_DIGITS * largest < error < math.inf:
-        sizes, cure = (error, largest), "pass longer steps h, or a gradient"
-        warn_of_few("product", "the rounding of f, eps |f| / h**2 =", sizes, cure)
+    warn_of_few(
+        "product", "the rounding of f, eps |f| / h**2 =", (error, largest), "pass longer steps h, or a gradient"
+    )
 
 
 def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> None:
@@ -217,7 +206,7 @@ def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], siz
         if value is not None:
             change = abs(value - base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(move)
         error = float(shown * per_value)
-    if shown > max(own, FEW_DIGITS * max(largest / per_value, change)) and error < math.inf:
+    if shown > max(own, FEW_DIGITS * change):
         warn_of_few(what, "the noise of f next to x, over the step,", (error, largest), "pass longer steps h")
 
 
@@ -254,20 +243,22 @@ def _as_long(problem: Any, move: Floats, least: float = _LONG) -> Floats:
 def warn_of_halves(apart: Any, hessian: Any) -> bool:
     """Tell, and warn, if derivatives of a gradient are so far `apart` from those across the diagonal that it shows."""
     error, largest = (float(abs(each).max()) if each.shape[0] else 0.0 for each in (apart, hessian))
-    if is_wide := FEW_DIGITS * largest < error < math.inf:
-        rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
-        warn_of_few("Hessian", rounding, (error, largest), "compute it in float64, check it, or pass longer steps h")
-    return is_wide
+    rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
+    cure = "compute it in float64, check it, or pass longer steps h"
+    return warn_of_few("Hessian", rounding, (error, largest), cure)
 
 
-def warn_of_few(what: str, rounding: str, sizes: tuple[float, float], cure: str) -> None:
-    """Warn of the digits that an error leaves of the largest element: both are `sizes`."""
+def warn_of_few(what: str, rounding: str, sizes: tuple[float, float], cure: str) -> bool:
+    """Tell, and warn, if an error leaves few digits of the largest element: both are `sizes`."""
     error, largest = sizes
+    if not FEW_DIGITS * largest < error < math.inf:
+        return False
     digits = max(0, round(-math.log10(error / largest))) if largest else 0
     driver.warn(
         f"about {digits} digits of the {what} are right: {rounding} {error:.1g}, is to be compared with {largest:.1g}; "
         f"{cure}"
     )
+    return True
 
 
 def _errors(problem: Any) -> Floats:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
 from .containers import Joined, both_with_labels, is_container, is_labelled
-from .curvature import SecondDifferences, mixed_of, own_hessian, steps_at, warn_of
+from .curvature import SecondDifferences, own_hessian, steps_at, warn_of
 from .digits import see_digits, see_noise, see_noise_of_outputs, warn_of_halves, warn_of_product, warn_of_rounding
 from .driver import Progress, Workers
 from .gradient import takes_containers
@@ -355,17 +355,19 @@ def _from_values(
         found[np.concatenate([small, small[pairs[0]] | small[pairs[1]]])] = math.nan
         raise
     finally:
-        diagonal, mixed = problem.derivatives(found, pairs)
+        diagonal, mixed, differences = problem.derivatives(found, pairs)
         if pattern is None:
             matrix.flat[:: n + 1] = diagonal
             matrix[pairs] = matrix.T[pairs] = mixed
     see_digits(problem, found)
-    if n:
-        differences = found[:n], mixed_of(found, n, pairs), pairs
-        if resume:
-            differences = problem.undone(matrix.diagonal(), matrix[every], every)
-        (see_noise if pattern is None else check_pairs)(problem, *differences)
-    warn_of_rounding(problem, diagonal, mixed)
+    if resume:
+        differences = problem.undone(diagonal, mixed := matrix[every], every)
+    largest = max(float(np.abs(each).max(initial=0.0)) for each in (diagonal, mixed))
+    if pattern is None:
+        see_noise(problem, differences, largest)
+    elif n:
+        check_pairs(problem, *differences)
+    warn_of_rounding(problem, largest)
     return hessian if pattern is None else symmetric_matrix(diagonal, mixed, pairs)
 
 

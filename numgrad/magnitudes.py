@@ -46,12 +46,6 @@ _FAINT = 1e-5
 _SAME, _ALIKE = 100.0, 16.0
 
 
-def _longer(x: NDArray[Any], steps: NDArray[Any], least: float) -> NDArray[np.float64]:
-    """Return steps relative to the coordinates of the plain array `x`, of small ones as if these were at least so."""
-    found = scales(x)
-    return steps * (np.where(found < SMALL, np.maximum(found, least), found) / found)
-
-
 def least_magnitude(x: NDArray[Any]) -> float:
     """Return the smallest magnitude of a coordinate."""
     least = smallest(np.abs(x))
@@ -178,13 +172,13 @@ def lengthen(
         return
     agree = max(_AGREE, _RATIO * resolution(x) ** (2 / 3))  # of narrow points, whose rounding changes the lower step
     missing, best, first = lost.copy(), np.array(rounding), found.copy()
-    known, before = np.nan, np.inf  # type: Any, Any
+    known, before, sizes = np.nan, np.inf, scales(x)  # type: Any, Any, Any
 
     def measured(least: float) -> tuple[Any, Any]:
         nonlocal known
-        # f need not be defined where nobody asked for it.
-        nothing = np.full(found.shape, np.nan), rounding, known
-        by_longer, allowed, length = where_defined(lambda: again(_longer(x, steps, least), missing)) or nothing
+        longer = steps * (np.where(sizes < SMALL, np.maximum(sizes, least), sizes) / sizes)
+        nothing = np.full(found.shape, np.nan), rounding, known  # f need not be defined where nobody asked for it
+        by_longer, allowed, length = where_defined(lambda: again(longer, missing)) or nothing
         by_longer, known = np.where((length == known) | ~np.isfinite(by_longer), np.nan, by_longer), length
         return by_longer, allowed
 

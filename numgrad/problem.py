@@ -104,12 +104,10 @@ class Problem:
         """Tell whether f seems to round to float32, for automatic steps; NaN and infinity tell nothing."""
         if not self.is_automatic:
             return False
-        finite, workers = np.isfinite(floats(self.base)), self.workers
-        self.workers = 1  # one evaluation needs no other processes
-        values = floats(self.base)[finite]
-        found = is_single_inside(
-            np.asarray(self.point), values, lambda moves: floats(self.moved(moves[0]))[finite], self.options.bounds
-        )
+        values, workers = floats(self.base), self.workers
+        self.workers, finite = 1, np.isfinite(values)  # one evaluation needs no other processes
+        at, bounds = np.asarray(self.point), self.options.bounds
+        found = is_single_inside(at, values[finite], lambda moves: floats(self.moved(moves[0]))[finite], bounds)
         self.workers = workers
         return found
 
@@ -146,20 +144,20 @@ class Problem:
     def moved(self, lengths: Floats, members: Indices = ALL_COORDINATES) -> NDArray[Any]:
         """Return f, as flat outputs, where all coordinates, or some, have moved together."""
         objective, args, shape = self.objective, self.options.args, self.point.shape
-        if len(members):
+        if len(members) or not (objective.has_descent or objective.__class__ is VectorObjective):
             return self.values(Directions(np.array([0, len(lengths)]), members, lengths))[0]  # type: ignore[no-any-return]
         if objective.has_descent:  # it is called with copies anyway
             with np.errstate(all="ignore"):  # next to the largest number
                 point = np.asarray(self.point + lengths.reshape(shape))
             return like(objective.returned(point, args), self.base).reshape(-1)
-        if objective.__class__ is not VectorObjective:
-            return self.values(along_rows(lengths[np.newaxis]))[0]  # type: ignore[no-any-return]
         memory = self.point.view(np.ndarray)
 
         def at(saved: list[NDArray[Any]]) -> NDArray[Any]:
             with np.errstate(all="ignore"):
                 memory[...] = saved[0] + lengths.reshape(shape)
-            return like(objective.evaluate(self.point, args), self.base).reshape(-1).copy()
+            found = like(objective.evaluate(self.point, args), self.base).reshape(-1).copy()
+            memory[...] = saved[0]  # to look where it differs takes longer
+            return found
 
         return preserving([self.point], at)[0]  # type: ignore[no-any-return]
 
@@ -229,18 +227,15 @@ class Problem:
             hidden = np.isin(np.arange(len(steps)), columns[missing.any(axis=0) if is_dense else missing])
             self.h = np.where(hidden, longer, steps).reshape(plain.shape)
             self.plan = self.plan_of(None)
-            found = self._dense(np.flatnonzero(hidden)) if is_dense else self._sparse().data
+            if is_dense:
+                rows, own = np.full((len(steps), self.width), math.nan), np.empty((hidden.sum(), self.width))
+                self.differentiate(self.plan_of(np.flatnonzero(hidden)), own)
+                rows[hidden] = own
+            found = rows.view(self.base.dtype).T if is_dense else self._sparse().data
             lengths = np.abs(self.plan[1].lengths)
             return found, rounding_of_entries(), np.broadcast_to(lengths[columns], entries.shape)
 
         lengthen(entries, plain, steps, rounding, again, lost)
-
-    def _dense(self, chosen: Indices) -> NDArray[Any]:
-        """Return the chosen columns of a Jacobian, and NaN for the others."""
-        rows, own = np.full((self.point.size, self.width), math.nan), np.empty((len(chosen), self.width))
-        self.differentiate(self.plan_of(chosen), own)
-        rows[chosen] = own
-        return rows.view(self.base.dtype).T
 
     def _sparse(self) -> Any:
         return sparse_jacobian(self, as_pattern(self.options.sparsity, (self.base.size, self.point.size)))

@@ -251,13 +251,13 @@ def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False)
     The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends. If it
     may, it warns of noise along the first one.
     """
-    plain, sizes, count = np.asarray(problem.point), np.abs(vectors), len(vectors)
+    sizes, count = np.abs(vectors), len(vectors)
     with np.errstate(all="ignore"):
         longest = np.where(sizes > 0.0, np.minimum(steps / sizes, _LONGEST), np.inf).min(axis=1, initial=np.inf)
     lines = _Lines(np.zeros((count, problem.width)), np.full(count, np.inf), np.zeros(count))
     if not (moving := np.isfinite(longest)).any():
         return lines
-    v, sizes = vectors[moving], sizes[moving]
+    v = vectors[moving]
     ends = None if problem.options.bounds is None else ends_of_lines(problem.point, v, problem.options.bounds)
     plan, where = schemes.rule_at(np.zeros(len(v)), longest[moving], problem.scheme, ends)
     found, reach = np.empty((len(v), problem.width)), np.abs(where.lengths)
@@ -269,17 +269,24 @@ def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False)
         divisors = plan.data[5][plan.data[4]] * reach
         lines.rows[moving] = found / divisors[:, np.newaxis]
         lines.reach[moving], lines.per_value[moving] = reach, plan.amplification() / reach
-        # Of points that are stored in fewer digits a thousandth goes sooner; of float16, of automatic steps too.
-        x, moves = np.abs(plain.astype(np.float64)).reshape(-1), reach[:, np.newaxis] * sizes
-        best = x * schemes.steps_of(np.ones(1, plain.dtype), "auto", problem.scheme, problem.eps)
-        kept = ~(x * (1e3 * resolution(plain)) > moves) & (sizes > 0.0)  # NaN loses nothing
-        is_best = np.all((moves >= _NEAR_BEST * best) | (sizes == 0.0), axis=-1)
-        is_kept = np.all(np.any(kept, axis=-1) | is_best | problem.is_complex)
-        first = lines.rows[moving.argmax()]
-        line, largest = (lengths[0], first * reach[0], rest), largest_finite(first)
+        k = moving.argmax()
+        line = lengths[0], lines.rows[k] * reach[0], rest
     if may_warn:
-        warn_of_noise(problem, "product", line, (largest, float(lines.per_value[moving.argmax()])))
-    return lines._replace(flags=flags if is_kept else flags | STEP_LOST)
+        warn_of_noise(problem, "product", line, (largest_finite(lines.rows[k]), lines.per_value.item(k)))
+    return lines._replace(flags=flags if _are_kept(problem, np.abs(lengths)) else flags | STEP_LOST)
+
+
+def _are_kept(problem: Any, moves: Floats) -> bool:
+    """Tell whether in each of the moves some coordinate moves as far as it should, or all as far as is best."""
+    plain = np.asarray(problem.point)
+    x = np.abs(plain.astype(np.float64)).reshape(-1)
+    with np.errstate(all="ignore"):
+        # Of points that are stored in fewer digits a thousandth goes sooner; of float16, of automatic steps too.
+        kept = (~(x * (1e3 * resolution(plain)) > moves) & (moves > 0.0)).any(axis=-1)  # NaN loses nothing
+        if problem.is_complex or kept.all():
+            return True
+        best = x * schemes.steps_of(np.ones(1, plain.dtype), "auto", problem.scheme, problem.eps)
+        return bool((kept | ((moves >= _NEAR_BEST * best) | (moves == 0.0)).all(axis=-1)).all())
 
 
 def _sums(problem: Any, plan: Rule, moves: Floats, found: Floats, is_split: bool) -> tuple[int, Floats | None]:

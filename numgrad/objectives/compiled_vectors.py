@@ -34,87 +34,77 @@ _BEYOND = 4096
 _NUMBERS = types.Float | types.Integer | types.Boolean | types.Complex
 
 
-def add(out: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int, divisor: float) -> int:
-    """Do what `loops.make_columns` wants, in the interpreter; a ValueError if the value is not shaped as `base`."""
-    row, own = out[k], floats(like(value, base))
-    with np.errstate(all="ignore"):
-        if count:
-            row += weight * own
-        else:
-            np.multiply(own, weight, out=row)
-        if divisor == 0.0:
-            return 0
-        responded = RESPONDED if row.any() else 0
-        row /= divisor
-    return responded
+def flat(value: Any, base: NDArray[Any]) -> Any:
+    """Return what f returned as numbers in a row; ValueError if it is not shaped as `base`."""
+    return floats(like(value, base))
 
 
-@overload(add)
-def add_form(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Callable[..., int]:  # noqa: ARG001
-    """Return the compiled `add` for a value of the numba type `value`; NumbaTypeError if it holds no numbers.
-
-    Of complex values of an f that is real at x, as in a complex step, it adds the imaginary parts.
-    """
-    kind = getattr(value, "dtype", value)
-    if not isinstance(kind, _NUMBERS):
+@overload(flat)
+def flat_form(value: Any, base: Any) -> Callable[..., Any]:  # noqa: ARG001
+    """Return the compiled `flat` for a value of this numba type; NumbaTypeError if it holds no numbers."""
+    if not isinstance(getattr(value, "dtype", value), _NUMBERS):
         raise NumbaTypeError(f"f must return an array of numbers, it returned {value}")
-    put = _put_imaginary if isinstance(kind, types.Complex) else _put
-    put = _put_pairs if isinstance(base.dtype, types.Complex) else put
     if isinstance(value, types.Array):
         is_flat = value.ndim == 1
 
-        def add_array(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Any:
+        def flat_array(value: Any, base: Any) -> Any:
             if value.shape != base.shape:
                 raise ValueError(SHAPE_CHANGED)
-            return put(out[k], weight, value if is_flat else value.ravel(), count, divisor)
+            return value if is_flat else value.ravel()
 
-        return add_array
+        return flat_array
     if isinstance(value, types.UniTuple | types.List | types.ListType):
 
-        def add_items(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Any:
+        def items(value: Any, base: Any) -> Any:
             if len(value) != base.size:
                 raise ValueError(SHAPE_CHANGED)
-            return put(out[k], weight, value, count, divisor)
+            return value
 
-        return add_items
+        return items
 
-    def add_number(out: Any, k: Any, weight: Any, value: Any, base: Any, count: Any, divisor: Any) -> Any:  # noqa: ARG001
-        return put(out[k], weight, (value,), count, divisor)
+    def number(value: Any, base: Any) -> Any:  # noqa: ARG001
+        return (value,)
 
-    return add_number
-
-
-def _make_put(part: Any) -> Any:
-    """Return what adds a float of each value to the floats of a row, divides them at the end, and returns flags."""
-
-    @compiled()
-    def put(row: Any, weight: float, values: Any, count: int, divisor: float) -> int:
-        responded = False
-        for j in range(len(values)):
-            total = weight * part(values[j]) + (row[j] if count else -0.0)  # which changes no bit of a sum
-            responded |= total != 0.0
-            row[j] = total if divisor == 0.0 else total / divisor
-        return RESPONDED if responded and divisor != 0.0 else 0
-
-    return put
+    return number
 
 
-_put, _put_imaginary = _make_put(compiled(**INLINE)(loops.plain)), _make_put(imaginary_part)
+def float_of(values: Any, j: int, base: NDArray[Any]) -> float:  # noqa: ARG001
+    """Return float j of such numbers, of which a complex one has two where f(x) is complex, else its imaginary part."""
+    return float(values[j])
 
 
-@compiled()
-def _put_pairs(row: Any, weight: float, values: Any, count: int, divisor: float) -> int:
-    """Do what `_put` does for complex numbers, which a row holds as pairs of floats."""
-    flags = 0
-    for j in range(len(values)):
-        value = complex(values[j])
-        flags |= _put(row[2 * j : 2 * j + 2], weight, (value.real, value.imag), count, divisor)
-    return flags
+@overload(float_of)
+def float_form(values: Any, j: Any, base: Any) -> Callable[..., Any]:  # noqa: ARG001
+    """Return the compiled `float_of` for values of this numba type."""
+    are_pairs, part = isinstance(base.dtype, types.Complex), imaginary_part  # type: bool, Any
+    if not isinstance(values.dtype, types.Complex):
+        part = compiled(**INLINE)(loops.plain)
+
+    def single(values: Any, j: Any, base: Any) -> Any:  # noqa: ARG001
+        return part(values[j])
+
+    def of_pair(values: Any, j: Any, base: Any) -> Any:  # noqa: ARG001
+        value = complex(values[j >> 1])
+        return value.imag if j & 1 else value.real
+
+    return of_pair if are_pairs else single
+
+
+@compiled(**INLINE)
+def _add(out: Any, k: int, weight: float, value: Any, base: NDArray[Any], count: int, divisor: float) -> int:
+    """Do what `loops.make_columns` wants of the third mover."""
+    row, values, responded = out[k], flat(value, base), False
+    for j in range(len(row)):
+        # To add -0.0 changes no bit. NumPy's floats would warn of infinities without the compiler.
+        total = weight * float_of(values, j, base) + (float(row[j]) if count else -0.0)
+        responded |= total != 0.0
+        row[j] = total if divisor == 0.0 else total / divisor
+    return RESPONDED if responded and divisor != 0.0 else 0
 
 
 @overload(imaginary_parts)
 def imaginary_form(value: Any) -> Callable[[Any], Any]:
-    """Return what leaves the imaginary parts of a numba type `value` to `add_form`; NumbaTypeError if it is real."""
+    """Return what leaves the imaginary parts of a numba type `value` to `float_form`; NumbaTypeError if it is real."""
     if not isinstance(getattr(value, "dtype", value), types.Complex):
         raise NumbaTypeError(f"{NEEDS_COMPLEX} it returned {value}")
 
@@ -122,26 +112,6 @@ def imaginary_form(value: Any) -> Callable[[Any], Any]:
         return value
 
     return complex_values
-
-
-@compiled(**INLINE)
-def _begin(row: Any, values: Any) -> None:
-    if values.shape != row.shape:
-        raise ValueError(SHAPE_CHANGED)
-    for j in range(row.size):
-        row[j] = values[j]
-
-
-@compiled(**INLINE)
-def _subtract(row: Any, values: Any, width: float) -> int:
-    if values.shape != row.shape:
-        raise ValueError(SHAPE_CHANGED)
-    responded = False
-    for j in range(row.size):
-        difference = float(row[j]) - float(values[j])  # NumPy's would warn of infinities without the compiler
-        responded |= difference != 0.0
-        row[j] = difference / width
-    return RESPONDED if responded else 0
 
 
 # A loop of its own: `make_columns` with `add` takes a tenth more of 2n evaluations of 0.3 us with 50 outputs each.
@@ -159,9 +129,17 @@ def _make_central(evaluate: Kernel) -> Loop:
             if abs(value) > h / LOSS_EPS:
                 flags |= loops.STEP_LOST
             point[i] = value + h
-            _begin(out[k], evaluate(x, args))
+            row = out[k]
+            values = flat(evaluate(x, args), row)
+            for j in range(len(row)):
+                row[j] = values[j]
             point[i] = value - h
-            flags |= _subtract(out[k], evaluate(x, args), 2 * h)
+            values, responded = flat(evaluate(x, args), row), False
+            for j in range(len(row)):
+                difference = float(row[j]) - float(values[j])  # NumPy's would warn of infinities without the compiler
+                responded |= difference != 0.0
+                row[j] = difference / (2 * h)
+            flags |= RESPONDED if responded else 0
             if point[i] != value - h and value == value:
                 flags |= loops.ARGUMENT_CHANGED
             point[i] = value
@@ -190,7 +168,7 @@ def _around(f: Any, make: Any, fills: bool) -> Kernel:
     evaluate = filled if fills else imaginary if is_complex else returned
     if make is make_central:
         return guard(compiled(**PASTE)(_make_central(evaluate)), make)
-    loop = loops.make_columns(evaluate, inlined, (loops.move, loops.settle, add))
+    loop = loops.make_columns(evaluate, inlined, (loops.move, loops.settle, _add))
     return guard(compiled(**PASTE)(loop), make)
 
 
@@ -259,10 +237,15 @@ class CompiledVector(CompiledObjective):
             return None
         if not throughput.is_short(size, size, 1):
             return None
-        rows, units = np.empty(shape), ((h,), *_EVERYWHERE)
+        copy, rows, units = x.copy(), np.empty(shape), ((h,), *_EVERYWHERE)
         try:
-            flags = self._on_copy(entry, x, units, size, rows, make_central)
+            if self.kept:
+                flags = self._on_copy(entry, x, units, size, rows, make_central)
+            else:  # three calls of Python less: 0.5 us of 3.4 at n = 2
+                flags = entry(copy, x, units, 0, size, rows)
         except Exception:  # noqa: BLE001, of another shape, or of f: it is met once more by the usual way
+            if not self.kept:
+                self.kept.append(copy)
             return None
         return rows.T if flags == RESPONDED else None
 
