@@ -169,8 +169,9 @@ def check_gradient(
         sides.evaluate(gradient)
         _shorten_steps(sides)
         if sides.eps > EPS:
-            tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, sides.floor)
-        sides.is_small = bool(np.abs(sides.whole).max(initial=0.0) <= tolerances[1] <= _ATOL)
+            floor = sides.eps * sides.largest if sides.largest < math.inf else 0.0
+            tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, floor)
+        sides.is_small = sides.largest <= tolerances[1] <= _ATOL
         if lines is None:
             parts = _along_coordinates(sides, chosen, tolerances, progress)
         else:
@@ -196,8 +197,12 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
 
 def _shorten_steps(sides: Sides) -> None:
     """Take the steps of |x| where that is far below the first ones, at which f is another: a few coordinates tell."""
-    size, short = np.abs(sides.flat), sides.steps_for(0.0)
-    tiny = (short > 0.0) & (short < sides.steps) & (size < _TINY * sides.steps)
+    size = np.abs(sides.flat)
+    tiny = size < _TINY * sides.steps
+    if not tiny.any():
+        return
+    short = sides.steps_for(0.0)
+    tiny &= (short > 0.0) & (short < sides.steps)
     for name, place in sides.places.items():
         if not len(own := np.flatnonzero(tiny[place])):
             continue
@@ -309,7 +314,8 @@ def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Toler
             others = np.setdiff1d(np.arange(len(part.chosen)), few)
         for again in np.split(others, range(length, len(others), length)) if len(others) else ():
             _write(part, again, _climbed(sides, part, again, tolerances[0], start))
-    if part.failed.any() and (floor := sides.moved_by_storing()):
+    least = float(np.fmin.reduce(part.difference[part.failed], initial=math.inf))
+    if least < math.inf and (floor := sides.moved_by_storing(least)):
         near = part.difference <= floor
         part.error[near & part.failed], part.failed[near] = floor, False
     return part
@@ -374,12 +380,12 @@ def _along_directions(
             _compared_along(sides, chosen, rng, tolerances, after(report, int(chosen[0])))
             for chosen in sides.blocks(count)
         ]
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in Comparison._fields[2:8]
-    }
-    if still := int((sides.room() == 0.0).sum()):
+    if still := int(np.count_nonzero(sides.room == 0.0)):
         sides.notes.append(f"{still} coordinates next to a bound do not move along directions; check coordinates")
-    return parts[0]._replace(shape=(count,), still=still, **columns)
+    columns: Any = zip(Comparison._fields[2:8], zip(*(part[2:8] for part in parts), strict=True), strict=True)
+    columns = {name: np.concatenate(values) for name, values in columns}
+    is_small = all(part.is_small for part in parts)
+    return parts[0]._replace(shape=(count,), is_small=is_small, still=still, **columns)
 
 
 def _compared_along(
@@ -387,7 +393,7 @@ def _compared_along(
 ) -> Comparison:
     """Compare the slopes along the directions of these numbers, whose largest component is 1."""
     # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
-    vectors = rng.standard_normal((len(chosen), sides.size)) * sides.steps * sides.room()
+    vectors = rng.standard_normal((len(chosen), sides.size)) * sides.steps * sides.room
     lengths = np.abs(vectors).max(axis=1, initial=0.0)
     lengths[lengths == 0.0] = 1.0
     vectors, h = vectors / lengths[:, np.newaxis], lengths / 12

@@ -128,7 +128,7 @@ class Ladder:
         height = np.where(moved, heights, np.inf).min(axis=0)
         self.noise[:, done] = np.fmax(self.noise, height / self.steps)[:, done]
         self.stairs[done] = 2
-        return bool(len(which) or done.any() or self.asked.sum() > before)
+        return bool(done.any() or self.asked.sum() > before)
 
     def _stays(self, rows: Indices, which: Indices) -> Flags:
         """Tell whether a step hardly longer than those of `rows` changes nothing on both sides."""

@@ -231,13 +231,12 @@ def report(
     """
     found = [_found(part, tolerances) for part in parts]
     arrays = {part.name: one.array for part, one in zip(parts, found, strict=True)}
-    unknown, explained, unjudged, subgradients = (sum(one.counts[k] for one in found) for k in range(4))
+    unknown, explained, unjudged, subgradients, large = (sum(one.counts[k] for one in found) for k in range(5))
     hints, checked = [hint for one in found for hint in one.hints], sum(one.array.checked for one in found)
     verdict = "passed" if all(one.array.ok for one in found) else "failed"
-    # Values that count exceed atol, or of a small gradient their own error bars.
     if verdict == "passed" and unknown > _UNJUDGED * checked:
         verdict = _NOISY
-    elif verdict == "passed" and not any((part.size > part.excuse(tolerances[1], part.error)).any() for part in parts):
+    elif verdict == "passed" and not large:
         verdict = _NOTHING
         hints.append(f"{_NOTHING}: {_why_nothing(total, checked, parts)}")
         arrays = {name: replace(part, max_relative_error=math.nan) for name, part in arrays.items()}
@@ -260,54 +259,50 @@ def _why_nothing(total: int, checked: int, parts: list[Comparison]) -> str:
 
 
 class _Found(NamedTuple):
-    """What is found of one comparison; `counts` are those unknown, explained, unjudged, and that are subgradients."""
+    """What is found of one comparison.
+
+    `counts` are those unknown, explained, unjudged, that are subgradients, and that are large: beyond atol, or of a
+    small gradient beyond their own error bars.
+    """
 
     array: ArrayCheck
     hints: list[str]
     # How bad its worst place is, by relative error among those that failed if some did and then by difference.
     place: tuple[tuple[float, float], Worst | None]
-    counts: list[int]
+    counts: tuple[int, ...]
 
 
 def _found(part: Comparison, tolerances: Tolerances) -> _Found:
     """Judge a comparison, in which it notes what has failed."""
-    errors = part.errors(tolerances)
-    beyond, hidden = errors > tolerances[0], _hidden(part)
+    errors, size = part.errors(tolerances), part.size
+    beyond = errors > tolerances[0]
+    # What error bars hide: values that do not exceed them, but for zeros: f was the same at all steps there.
+    hidden = (part.error >= size) & (size > 0.0) & ~part.kink
     part.failed[:] = beyond & (part.failed | ~np.isfinite(errors))
-    failed, hints, is_unknown = part.failed, list(causes(part)), _is_unknown(part, hidden, tolerances[1])
-    if is_unknown:
+    passed = ~part.failed
+    flags = beyond & passed & ~part.kink, hidden, part.kink & passed, size > part.excuse(tolerances[1], part.error)
+    explained, unjudged, subgradients, large, failed = (int(np.count_nonzero(flag)) for flag in (*flags, part.failed))
+    hints = list(causes(part))
+    # The bars of an array as a whole may hide it: larger values speak for many that are hidden, atol for small ones.
+    is_unknown = unjudged > _UNJUDGED * size.size and not part.judged and bool((size > tolerances[1]).any())
+    if is_unknown := is_unknown and bool(np.linalg.norm(part.error[hidden]) > np.linalg.norm(size)):
         hints.append(f"{_NOISY}: {_ADVICE}")
     if part.name and not part.is_direction:
         hints = [f"{part.name}: {hint}" for hint in hints]
-    flags = beyond & ~failed & ~part.kink, hidden, part.kink & ~failed
-    counts = [failed.size * is_unknown, *(int(flag.sum()) for flag in flags)]
-    counts[2] += part.still
+    counts = size.size * is_unknown, explained, unjudged + part.still, subgradients, large
     largest = float(errors.max()) if errors.size else math.nan
-    array = ArrayCheck(not (failed.any() or part.wrong), int(failed.sum()), failed.size, math.prod(part.shape), largest)
+    array = ArrayCheck(not (failed or part.wrong), failed, size.size, math.prod(part.shape), largest)
     return _Found(array, hints, _worst(part, errors), counts)
-
-
-def _hidden(part: Comparison) -> Flags:
-    """Return what error bars hide: values that do not exceed them, but for zeros: f was the same at all steps there."""
-    return np.asarray((part.error >= part.size) & (part.size > 0.0) & ~part.kink)
-
-
-def _is_unknown(part: Comparison, hidden: Flags, atol: float) -> bool:
-    """Tell whether the bars of an array as a whole hide it: larger values may speak for many that are hidden."""
-    # What is small but not zero, atol excuses; zeros may be those of a staircase.
-    size = part.size
-    many = hidden.sum() > _UNJUDGED * hidden.size and ((size > atol) | (hidden & (size == 0.0))).any()
-    return bool(many and not part.judged and np.linalg.norm(part.error[hidden]) > np.linalg.norm(size))
 
 
 def _worst(part: Comparison, errors: Floats) -> tuple[tuple[float, float], Worst | None]:
     if not errors.size:
         return (-1.0, -1.0), None
-    order, difference = errors + np.where(part.failed, 1e300, 0.0), part.difference
-    k = int(np.lexsort((difference, order))[-1])
+    order, difference = errors + 1e300 * part.failed, part.difference
+    k = np.lexsort((difference, order)).item(-1)
     index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
-    place = Worst(part.name, index, float(part.candidate[k]), float(part.numerical[k]), float(part.error[k]))
-    return (float(order[k]), float(difference[k])), place
+    place = Worst(part.name, index, part.candidate.item(k), part.numerical.item(k), part.error.item(k))
+    return (order.item(k), difference.item(k)), place
 
 
 def causes(part: Comparison) -> Iterator[str]:

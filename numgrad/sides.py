@@ -52,11 +52,12 @@ class Sides:
     """Both sides of a check: f at a point of arrays by name, and a candidate by the same, both after `evaluate`.
 
     Before it, what is asked for is checked. The name of a single array is ''. Numbers by coordinate are flat arrays of
-    all arrays of the point, of which `places` names the slices: the point `flat`, the candidate `whole`, the first,
-    least and largest `steps`, and the bounds `ends`. `eps` is the coarsest precision among the point, the
-    candidate and the value of f; `floor` is the round-off of the largest candidate in it, `rounding` what an error bar
-    allows f for at least; `is_small` tells that atol excuses the whole candidate, and `is_shared` that the quotients of
-    all coordinates, each with a step of its own, take a few evaluations of f together.
+    all arrays of the point, of which `places` names the slices: the point `flat`, its magnitudes `sizes`, 0 where it
+    is not finite, the candidate `whole`, the first, least and largest `steps`, and the bounds `ends`. `eps` is the
+    coarsest precision among the point, the candidate and the value of f; `largest` is the largest magnitude of the
+    candidate, `rounding` what an error bar allows f for at least; `is_small` tells that atol excuses the whole
+    candidate, and `is_shared` that the quotients of all coordinates, each with a step of its own, take a few
+    evaluations of f together.
     """
 
     def __init__(self, f: Callable[..., Any], x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]) -> None:
@@ -76,6 +77,7 @@ class Sides:
         self.is_planned = any(part is not None for part in plan)
         self.size, self.counts = whole.size, [array.size for array in self.x.values()]
         self.flat = containers.joined(np.asarray(array, np.float64) for array in self.x.values())
+        self.sizes = np.where(np.isfinite(self.flat), np.abs(self.flat), 0.0)
         self.given = self._given(plan[0])
         self.bounds, self.ends = whole.own(plan[1], "bounds"), self._ends(plan[1])
 
@@ -91,8 +93,7 @@ class Sides:
         self.value, own = real_number(returned), resolution(np.asarray(returned))
         self.eps = max([own, *map(resolution, self.x.values()), *map(resolution, parts)])
         self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
-        largest = float(np.abs(self.whole).max(initial=0.0))
-        self.floor = self.eps * largest if math.isfinite(largest) else 0.0
+        self.largest = float(np.abs(self.whole).max(initial=0.0))
         self.steps = self.steps_for(1.0)
 
     def known(self, name: str) -> tuple[Floats, Floats, Floats] | None:
@@ -125,10 +126,8 @@ class Sides:
 
     def steps_for(self, length: float) -> Floats:
         """Return the steps: as for an f that changes over that length or x, or what was asked for."""
-        size = np.abs(self.flat)
-        usual = np.cbrt(self.eps) * np.fmax(np.where(np.isfinite(size), size, 1.0), length)
         # Powers of 2: where f stores x in fewer digits, x + h and x - h are rounded alike.
-        steps = np.exp2(np.rint(np.log2(usual)))
+        steps = np.exp2(np.rint(np.log2(np.cbrt(self.eps) * np.fmax(self.sizes, length))))
         for name, given in self.given.items():
             steps[self.places[name]] = given
         steps = np.where(steps < self.least / 16.0, self.least, steps)  # those that are lost in the rounding of x
@@ -144,7 +143,7 @@ class Sides:
     def least(self) -> Floats:
         """The smallest step of each coordinate: four of the spacings of what x stores; 0 where no step moves it."""
         eps = np.repeat([resolution(array) for array in self.x.values()], self.counts)
-        return np.asarray(4.0 * eps * np.where(np.isfinite(self.flat), np.abs(self.flat), 0.0))
+        return np.asarray(4.0 * eps * self.sizes)
 
     @cached_property
     def farthest(self) -> Floats:
@@ -155,8 +154,9 @@ class Sides:
         reach = np.fmin(_FARTHEST * np.fmax(np.abs(self.flat), 1.0), _OF_ARRAY * scales)
         return np.asarray(np.clip(reach, 4.0 * self.steps, self.widest))
 
+    @cached_property
     def room(self) -> Floats:
-        """Return 1 for each coordinate that may move along a direction, and 0 next to a bound."""
+        """1 for each coordinate that may move along a direction, and 0 next to a bound."""
         return np.asarray(~(np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat) < _ROOM * self.steps), FLOAT64)
 
     @cached_property
@@ -244,20 +244,23 @@ class Sides:
         jumps = not is_quiet(self.noise, self.value)
         return max(self.noise, self._noise_along(steps, self._signs[2], _LOOKS, jumps))
 
-    def moved_by_storing(self) -> float:
+    def moved_by_storing(self, least: float) -> float:
         """Return by how much slopes differ if f rounds all of x to fewer bits, as a net that casts its weights, else 0.
 
         The slopes of f are then those at the rounded x, where f has the value that it has at x. A coordinate that would
-        be rounded beyond a bound stays.
+        be rounded beyond a bound stays. It is not asked where that is below the `least` difference in question.
         """
         low, high = self.ends
         parts, powers = np.frexp(self.flat)
         for bits in _BITS:
+            floor = math.ldexp(self.largest, 1 - bits)
+            if not least <= floor < math.inf:
+                break
             stored = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits)
             is_free = (low <= stored) & (stored <= high) & np.isfinite(stored)
             moves = np.where(is_free, stored - self.flat, 0.0)
             if moves.any() and self._values_on(moves, [1.0])[0] == self.value:
-                return float(np.ldexp(np.abs(self.whole).max(), 1 - bits))
+                return floor
         return 0.0
 
     @cached_property
