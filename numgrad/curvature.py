@@ -263,18 +263,24 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
     driver.check_progress(progress)
     problem = SecondDifferences(f, x, h, args, central, None)
     objective, plain, steps = problem.objective, problem.plain, problem.steps
-    workers = driver.as_workers(workers, objective)
+    workers, (some, read) = driver.as_workers(workers, objective), f._some()
     found = f._hessian(plain, steps, args, workers, progress)
     # Steps follow the magnitudes of x, and are known.
     least = steps_at(np.array([SMALL]), h, central, EPS)[0] if isinstance(h, str) else 0.0
     if smallest(steps) < least:
         noise = noise_at(objective, (plain, args), problem.value, EPS)
-        noise = 4.0 * max(noise, EPS * f._size_of_terms(plain.reshape(-1), args))
+        noise = 4.0 * max(noise, EPS * some._size_of_terms(plain.reshape(-1)[read], args))
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
         problem.steps = np.maximum(steps, least)  # noise is to be seen by steps that may be as long
     warn_of(objective, (plain, args), (h, steps), ignored=False)
-    largest = float(np.abs(found.data).max(initial=0.0))
-    if see_noise_of_terms(problem, found, largest, max(1, len(f))):
+    largest = max(float(found.data.max(initial=0.0)), -float(found.data.min(initial=0.0)))
+    of_some, looked_at = found, problem
+    if some is not f:
+        looked_at = SecondDifferences(some, plain.reshape(-1)[read], h, args, central, None)
+        looked_at.steps = problem.steps[read]
+        of_some = some._hessian(looked_at.plain, looked_at.steps, args, 1, False)
+    if see_noise_of_terms(looked_at, of_some, largest, max(1, len(some))):
+        problem.rounding = looked_at.rounding
         warn_of_rounding(problem, largest)
     return found
 

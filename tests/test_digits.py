@@ -76,13 +76,16 @@ def test_noise_in_few_coordinates_is_warned_of(n):
 
 def test_noise_of_elements_is_warned_of(recwarn):
     pytest.importorskip("scipy.sparse")
-    index = np.stack([np.arange(60), np.arange(60) + 1], axis=1)
-    x = np.random.default_rng(1).uniform(0.5, 2.0, 61)
-    smooth = SeparableObjective(compiled(lambda z: np.sin(z[0] * z[1]) + z[0] ** 2), index)
-    numerical_hessian(smooth, x)
-    assert not recwarn
-    with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
-        numerical_hessian(SeparableObjective(compiled(lambda z: np.float32(np.sin(z[0] * z[1])) / 3.0), index), x)
+    exact = compiled(lambda z, scale: np.sin(scale * z[0] * z[1]) + z[0] ** 2)
+    rounded = compiled(lambda z, scale: np.float32(np.sin(scale * z[0] * z[1])) / 3.0)
+    rng = np.random.default_rng(1)
+    for n in (60, 3000):  # so many that some are looked at, of one length or of several
+        index, x = np.stack([np.arange(n), np.arange(n) + 1], axis=1), rng.uniform(0.5, 2.0, n + 1)
+        rows = index if n == 60 else [row[: 2 + k % 2] for k, row in enumerate(np.c_[index, index[:, ::-1]])]
+        numerical_hessian(SeparableObjective(exact, rows, rng.uniform(0.5, 1.0, n)), x)
+        assert not recwarn
+        with pytest.warns(RuntimeWarning, match="about [01] digits of the Hessian are right"):
+            numerical_hessian(SeparableObjective(rounded, rows, rng.uniform(0.5, 1.0, n)), x)
 
 
 def outputs(x):

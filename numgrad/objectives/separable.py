@@ -42,9 +42,10 @@ Members: TypeAlias = "NDArray[np.uint32 | np.uintp]"
 # Fixed by test_blocks_are_few_where_they_overlap and benchmarks/bench_separable.py.
 _LEAST, _SOME, _BLOCK, _BLOCKS, _FEWEST, _OVERLAP = 256, 64, 1 << 16, 256, 4, 4
 
-# Elements whose values tell how large those are that may cancel in the sum.
-# Fixed by test_elements_that_cancel_at_small_coordinates in tests/test_separable.py.
-_SAMPLE = 64
+# Elements, at most, that show how large those are which may cancel in the sum, and the noise of all.
+# Fixed by test_elements_that_cancel_at_small_coordinates in tests/test_separable.py, test_noise_of_elements_is_warned_of
+# in tests/test_digits.py, and test_hessian in benchmarks/bench_separable.py.
+_SAMPLE = 128
 
 # In place of data that no element has.
 _NONE = np.empty(0)
@@ -159,10 +160,22 @@ class SeparableObjective:
             driver.run(sweep, workers, report and (lambda done: report(done * len(self) // sweep.size)))
         return csr_array((data, indices.copy(), indptr.copy()), shape=(x.size, x.size))
 
+    def _some(self) -> tuple[SeparableObjective, Any]:
+        """Return the sum of some elements, and the coordinates of x that it reads, in order."""
+        if len(self) <= _SAMPLE:
+            return self, slice(None)
+        chosen = np.arange(0, len(self), 1 + len(self) // _SAMPLE)
+        rows = [self._members[self._starts[e] : self._starts[e + 1]] for e in chosen]
+        read, members = np.unique(np.concatenate(rows), return_inverse=True)
+        index, data = np.split(members, np.cumsum(list(map(len, rows)))[:-1]), self.data
+        some = SeparableObjective(self.element, index, None if data is None else data[chosen])
+        some._size, some._repeats = self._size, self._repeats  # nothing is compiled anew
+        return some, read
+
     def _size_of_terms(self, x: Floats, args: tuple[Any, ...]) -> float:
-        """Return the mean magnitude of the elements at the flat `x`, or of some of them."""
+        """Return the mean magnitude of the elements at the flat `x`."""
         found = [0.0]
-        for e in range(0, len(self), 1 + len(self) // _SAMPLE):
+        for e in range(len(self)):
             z = x[self._members[self._starts[e] : self._starts[e + 1]]]
             found.append(self.element(z, *(() if self.data is None else (self.data[e],)), *args))
         return float(np.mean(np.abs(found)))
