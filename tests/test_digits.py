@@ -79,7 +79,7 @@ def test_noise_of_elements_is_warned_of(recwarn):
     exact = compiled(lambda z, scale: np.sin(scale * z[0] * z[1]) + z[0] ** 2)
     rounded = compiled(lambda z, scale: np.float32(np.sin(scale * z[0] * z[1])) / 3.0)
     rng = np.random.default_rng(1)
-    for n in (60, 3000):  # so many that some are looked at, of one length or of several
+    for n in (60, 3000):  # so many that some are looked at, of several lengths in turn
         index, x = np.stack([np.arange(n), np.arange(n) + 1], axis=1), rng.uniform(0.5, 2.0, n + 1)
         rows = index if n == 60 else [row[: 2 + k % 2] for k, row in enumerate(np.c_[index, index[:, ::-1]])]
         numerical_hessian(SeparableObjective(exact, rows, rng.uniform(0.5, 1.0, n)), x)

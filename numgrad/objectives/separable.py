@@ -42,9 +42,9 @@ Members: TypeAlias = "NDArray[np.uint32 | np.uintp]"
 # Fixed by test_blocks_are_few_where_they_overlap and benchmarks/bench_separable.py.
 _LEAST, _SOME, _BLOCK, _BLOCKS, _FEWEST, _OVERLAP = 256, 64, 1 << 16, 256, 4, 4
 
-# Elements, at most, that show how large those are which may cancel in the sum, and the noise of all.
-# Fixed by test_elements_that_cancel_at_small_coordinates in tests/test_separable.py, test_noise_of_elements_is_warned_of
-# in tests/test_digits.py, and test_hessian in benchmarks/bench_separable.py.
+# Elements, at most, that show how large those are which may cancel in the sum, and the noise of all. Fixed by
+# test_elements_that_cancel_at_small_coordinates in tests/test_separable.py, test_noise_of_elements_is_warned_of in
+# tests/test_digits.py, and test_hessian in benchmarks/bench_separable.py.
 _SAMPLE = 128
 
 # In place of data that no element has.
@@ -161,10 +161,10 @@ class SeparableObjective:
         return csr_array((data, indices.copy(), indptr.copy()), shape=(x.size, x.size))
 
     def _some(self) -> tuple[SeparableObjective, Any]:
-        """Return the sum of some elements, and the coordinates of x that it reads, in order."""
+        """Return the sum of some random elements, and the coordinates of x that it reads, in order."""
         if len(self) <= _SAMPLE:
             return self, slice(None)
-        chosen = np.arange(0, len(self), 1 + len(self) // _SAMPLE)
+        chosen = np.random.default_rng(0).choice(len(self), _SAMPLE, replace=False)
         rows = [self._members[self._starts[e] : self._starts[e + 1]] for e in chosen]
         read, members = np.unique(np.concatenate(rows), return_inverse=True)
         index, data = np.split(members, np.cumsum(list(map(len, rows)))[:-1]), self.data
