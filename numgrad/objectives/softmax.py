@@ -34,11 +34,12 @@ of two ways, chosen for each feature i by ``max_b |u|``:
   whose coefficients are at most a, a / 6 and a / 120. The sum over the batch is a matrix product for each power of u.
   The last one needs single precision only: it counts for 5e-12. If no u is beyond `SHORT`, two terms suffice, and the
   second one counts for 1.5e-8. What is left out is below 2e-17 and 7e-17 of the sum of magnitudes.
-- by the *logarithm*, beyond: its change itself, from logits in place of probabilities, which may underflow. With ``q_j`` the logarithm of the sum of the other exponentials, ``m = z_j - q_j``
-  the log-odds of class j, and the logistic function ``g(v) = 1 / (1 + exp(-v))``, the probability of class j becomes
-  ``g(m +- u)``. The one of another label becomes ``w g(-m -+ u)``, where ``w = exp(z_c - q_j)`` is its share among the
-  others. Since ``g(v) - g(v') = g(v) g(-v') (1 - exp(v' - v))``, the change for ``u > 0`` is, with no difference of
-  probabilities, ``log(1 + g(m + u) g(u - m) (1 - exp(-2 u)) / (g(m - u) + d))`` for ``j == c``, and otherwise
+- by the *logarithm*, beyond: its change itself, from logits in place of probabilities, which may underflow. With
+  ``q_j`` the logarithm of the sum of the other exponentials, ``m = z_j - q_j`` the log-odds of class j, and the
+  logistic function ``g(v) = 1 / (1 + exp(-v))``, the probability of class j becomes ``g(m +- u)``. The one of another
+  label becomes ``w g(-m -+ u)``, where ``w = exp(z_c - q_j)`` is its share among the others. Since
+  ``g(v) - g(v') = g(v) g(-v') (1 - exp(v' - v))``, the change for ``u > 0`` is, with no difference of probabilities,
+  ``log(1 + g(m + u) g(u - m) (1 - exp(-2 u)) / (g(m - u) + d))`` for ``j == c``, and otherwise
   ``-log(1 + w g(m + u) g(u - m) (1 - exp(-2 u)) / (w g(-m - u) + d))``.
 
 Where a logit is NaN or infinite, upwards, before or after the step, the loss is NaN, and so is the difference.
@@ -244,7 +245,7 @@ def difference(state: Any, k: int) -> float:
 
 def beyond_series(x: Floats, h: float) -> NDArray[np.bool_]:
     """Tell which features of the samples `x` have steps for which the series does not suffice; also if one is NaN."""
-    return ~(h * np.maximum(x.max(axis=0), -x.min(axis=0)) <= SERIES)
+    return np.asarray(~(h * np.maximum(x.max(axis=0), -x.min(axis=0)) <= SERIES))
 
 
 def series(logits: Floats, labels: Indices, *, short: bool = False) -> list[Floats]:
