@@ -206,8 +206,9 @@ def others(logits: Floats, labels: Indices, shift: Floats, rest: Floats, share: 
         for j in range(classes):
             shift[b, j] = second if j == top else logits[b, top]
             power = below if j == top else total - np.exp(logits[b, j] - logits[b, top])
-            rest[b, j], label = -np.inf if power == 0.0 else np.log(power), logits[b, labels[b]]
-            share[b, j] = np.exp(label - shift[b, j] - rest[b, j]) if label > -np.inf else 0.0
+            rest[b, j], label, share[b, j] = -np.inf if power == 0.0 else np.log(power), logits[b, labels[b]], 0.0
+            if j != labels[b] and label > -np.inf:  # it is one of the others
+                share[b, j] = np.exp(label - shift[b, j] - rest[b, j])
 
 
 @compiled(**INLINE)
