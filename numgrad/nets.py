@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -283,8 +284,16 @@ class simpleNet:  # noqa: N801, the book's name
         [[ 0.21924757  0.14356243 -0.36281   ]
          [ 0.32887136  0.21534364 -0.544215  ]]
         """
-        if self._has_other_loss():  # which reads W from the net
+        if {"loss", "predict"} & vars(self).keys():  # what was set on this very net may read its W
             return numerical_gradient(lambda _: self.loss(x, t), self.W, h, workers=workers)
+        if self._has_other_loss():
+            net, weights = copy.copy(self), plain(self.W, "W")
+
+            def loss(W: Floats) -> float:  # noqa: N803
+                net.W = W
+                return net.loss(x, t)
+
+            return numerical_gradient(loss, weights, h, workers=workers)
         objective = self._objective(x, t, np.ascontiguousarray)
         return numerical_gradient(objective, self.W, h, workers=workers)
 
