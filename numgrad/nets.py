@@ -12,16 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import (
-    FLOAT64,
     describe,
     finite_real,
-    plain_numbers,
     random_generator,
-    real_array,
     underflowing,
     whole_number,
 )
-from .functions import labels_of, losses_of, relu, sigmoid, softmax
+from .functions import labels_of, losses_of, relu, sigmoid, slopes_of, softmax
 from .gradient import numerical_gradient
 from .loops import Floats
 from .objectives.networks import (
@@ -171,14 +168,11 @@ class simpleNet:  # noqa: N801, the book's name
         >>> simpleNet((4, 3)).predict(np.ones((5, 4))).shape
         (5, 3)
         """
-        rows, weights = self._operands(x)
-        if not (rows.dtype is FLOAT64 is weights.dtype):  # sums of small integers and of float16 would overflow
-            rows, weights = plain(rows), plain(weights)
-        return _dot(rows, weights)
+        return _dot(*self._operands(x))
 
-    def _operands(self, x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _operands(self, x: ArrayLike) -> tuple[Floats, Floats]:
         """Return `x` as one sample or a batch of samples that fit `W`, and `W`."""
-        rows, weights = plain_numbers(x, "x"), plain_numbers(self.W, "W")
+        rows, weights = plain(x), plain(self.W, "W")
         if weights.ndim != 2 or 0 in weights.shape:
             raise ValueError(f"W must have the shape (features, classes) and not be empty, got {weights.shape}")
         if not 1 <= rows.ndim <= 2 or rows.shape[-1] != len(weights):
@@ -209,10 +203,9 @@ class simpleNet:  # noqa: N801, the book's name
         ValueError
             If shapes do not fit, the batch is empty, a label is not in ``range(classes)``, or a row is no label.
         """
-        logits = self.predict(x)
+        logits = plain(self.predict(x))
         labels = labels_of(t, logits, checks_range=False)
         rows = logits.reshape(-1, logits.shape[-1])
-        rows = rows if rows.dtype is FLOAT64 else rows.astype(FLOAT64)
         if labels.ndim == 2:
             return float(losses_of(rows, labels).mean())
         loss = float(_softmax().softmax_cross_entropy(rows, labels))
@@ -294,14 +287,14 @@ class simpleNet:  # noqa: N801, the book's name
         if {"loss", "predict"} & vars(self).keys():  # what was set on this very net may read its W
             return numerical_gradient(lambda _: self.loss(x, t), self.W, h, workers=workers)
         if self._has_other_loss():
-            net, weights = copy.copy(self), np.asarray(real_array(self.W, "W"), dtype=FLOAT64)
+            net, weights = copy.copy(self), plain(self.W, "W")
 
             def loss(W: Floats) -> float:  # noqa: N803
                 net.W = W
                 return net.loss(x, t)
 
             return numerical_gradient(loss, weights, h, workers=workers)
-        objective = self._objective(x, t, lambda x: np.asarray(x, dtype=FLOAT64, order="C"))
+        objective = self._objective(x, t, np.ascontiguousarray)
         return numerical_gradient(objective, self.W, h, workers=workers)
 
     def accuracy(self, x: ArrayLike, t: ArrayLike) -> float:
@@ -555,9 +548,7 @@ class MultiLayerNet(HasParams):
         """
         layers, values, labels = self._prepared(x, t)
         refuse_tied(self.params, self._depth)
-        p = softmax(values[-1])
-        shares = -(labels if labels.ndim == 2 else np.eye(p.shape[1])[labels]) / (p + 1e-7) / len(p)
-        delta = p * (shares - np.sum(shares * p, axis=1, keepdims=True))
+        delta = slopes_of(values[-1], labels)
         slopes: Params = {}
         for k in range(self._depth, 0, -1):
             weights = layers[k - 1][0]

@@ -55,19 +55,13 @@ class Task(NamedTuple):
     stop: int
 
 
-class _Job:
-    """A sweep where it arrived, which perturbs a point of its own."""
-
-    def __init__(self, key: str, sweep: Any) -> None:
-        self.key, self.sweep = key, sweep
-        self.is_received = False  # it was sent to this process, which cannot see the file
-
-
 # The base is threading.local, from its C module, so that importing numgrad does not import threading.
 class _JobCache(_local):
     """The last job of a thread. Where f takes derivatives itself, by an engine in this thread, it becomes another."""
 
-    job = _Job("", None)
+    # Key, the sweep where it arrived, which perturbs a point of its own, and whether it was sent to this process, which
+    # cannot see the file.
+    job: tuple[str, Any, bool] = "", None, False
 
 
 _cache = _JobCache()
@@ -81,8 +75,8 @@ def work(task: Task) -> tuple[int, bytes | None, bytes | BaseException | None]:
     packed, raised = None, None
     try:
         # Before the range, so that the random numbers of f are those of the parent's own fingerprint.
-        values = None if task.number else list(fingerprint(job.sweep))
-        done = _run(task, job)
+        values = None if task.number else list(fingerprint(job[0]))
+        done = _run(task, *job)
         if done is None:
             return task.number, None, None
         flags, rows, raised = done
@@ -97,13 +91,14 @@ def work(task: Task) -> tuple[int, bytes | None, bytes | BaseException | None]:
     return task.number, packed, raised if is_here else _packed_exception(raised)
 
 
-def _fetch(task: Task) -> _Job | None:
-    """Return the job of a task, which stays in the cache, or None if it was not to be had."""
+def _fetch(task: Task) -> tuple[Any, bool] | None:
+    """Return the sweep of a task, which stays in the cache, and whether it was sent; None if it was not to be had."""
     global _received
     key, payload = _received
     if task.payload is not None:  # not read again: another thread may receive another sweep meanwhile
         key, payload = _received = task.key, task.payload
-    if _cache.job.key != task.key:
+    known, sweep, is_received = _cache.job
+    if known != task.key:
         if key != task.key:
             try:
                 payload = Path(task.file).read_bytes()
@@ -112,28 +107,27 @@ def _fetch(task: Task) -> _Job | None:
                     raise
                 return None
         # Unpickled once for each thread, since each perturbs a point of its own.
-        _cache.job = _Job(task.key, pickle.loads(payload))  # noqa: S301, made by `processes.distribute`
-    _cache.job.is_received |= key == task.key
-    return _cache.job
+        sweep, is_received = pickle.loads(payload), False  # noqa: S301, made by `processes.distribute`
+    _cache.job = task.key, sweep, is_received or key == task.key
+    return sweep, _cache.job[2]
 
 
 def forget(key: str) -> None:
     """Let go of the job of this thread that has a key: f and its data are not needed any more."""
-    if _cache.job.key == key:
+    if _cache.job[0] == key:
         _cache.job = _JobCache.job
 
 
-def _run(task: Task, job: _Job) -> tuple[int, NDArray[np.float64], BaseException | None] | None:
+def _run(task: Task, sweep: Any, is_received: bool) -> tuple[int, NDArray[np.float64], BaseException | None] | None:
     """Run the range of a task, unit by unit where f may be slow, until it takes long; return rows and what f raised.
 
     Return None if the result is not wanted any more.
     """
-    sweep = job.sweep
     state, flags, raised, began = sweep.thread_state(), 0, None, perf_counter()
     length = 1 if sweep.one_by_one else max(1, task.stop - task.start)
     start = task.start
     while start < task.stop and (start == task.start or perf_counter() - began < _KEEP_AFTER):
-        if not (job.is_received or os.access(task.file, os.F_OK)):  # `exists` hides what a signal handler raises
+        if not (is_received or os.access(task.file, os.F_OK)):  # `exists` hides what a signal handler raises
             return None
         try:
             flags |= sweep.run_range(state, start, start + length)
@@ -273,8 +267,8 @@ def _moves(sweep: Any) -> Iterator[NDArray[Any]]:
     """Give displacements of x, flat: of all coordinates of the sweep, and of its first unit, which it makes itself."""
     x = np.asarray(sweep.x, np.float64).reshape(-1)
     directions, members, far = _reach(sweep, x)
-    # From half the reach to all of it, spread by the golden ratio: where all move alike, a change of f may cancel.
-    shares = 0.5 + 0.5 * ((0.618 * np.arange(len(members))) % 1.0)
+    # From half the reach to all of it: where all move alike, a change of f may cancel.
+    shares = np.random.default_rng(0).uniform(0.5, 1.0, len(members))
     for lengths in (shares * far, np.where(directions == 0, far, 0.0)):
         if lengths.any():
             offsets = np.zeros(x.size, lengths.dtype)

@@ -25,6 +25,7 @@ from .. import (
 from ..arguments import describe, is_compiled, raise_argument_changed, real_array, real_number
 from ..containers import flat_of
 from ..display import DURATIONS, with_unit
+from ..functions import slopes_of
 from ..points import is_unchanged, native_copy
 
 if TYPE_CHECKING:
@@ -81,10 +82,8 @@ class Layer:
         return self.x.T @ p / len(self.x)
 
     def exact(self, _: int = 0) -> Floats:
-        """Return the gradient of the loss with its offset, which weighs each sample by p_label / (p_label + 1e-7)."""
-        p = reference.softmax(self.x @ self.net.W)
-        label = p[np.arange(len(p)), self.t][:, None]
-        return self.x.T @ ((p - self.one_hot) * label / (label + 1e-7)) / len(p)
+        """Return the gradient of the loss with its offset."""
+        return self.x.T @ slopes_of(self.x @ self.net.W, self.t)
 
     def routes(self, h: float, workers: int, peers: bool) -> Iterator[Route]:
         """Yield the routes of this package, of peers, and of backpropagation."""
