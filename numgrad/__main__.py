@@ -6,6 +6,7 @@ import _thread
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -19,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from . import __version__, check_gradient, display
-from .arguments import positive_step, whole_number
 from .commands import demo, profiling, subjects
 from .threads import available_cores
 
@@ -206,12 +206,18 @@ def _point(text: str) -> Any:
 
 def _positive(text: str) -> int:
     """Return a whole number of at least 1."""
-    return whole_number("it", int(text), 1)
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
 
 
 def _positive_real(text: str) -> float:
     """Return a number that is positive and stays finite when doubled."""
-    return positive_step(float(text))
+    number = float(text)
+    if not 0.0 < 2.0 * number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be finite and positive, got {text}")
+    return number
 
 
 def _shape(text: str) -> tuple[int, int]:
@@ -224,13 +230,13 @@ def _net(text: str) -> tuple[int, ...]:
     """Return the sizes of a net's layers, three at least, which hyphens separate."""
     sizes = tuple(map(_positive, text.split("-")))
     if len(sizes) < 3:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"must name three sizes or more, such as 784-50-10, got {text}")
     return sizes
 
 
 # What argparse calls the types in its errors.
 _positive.__name__, _positive_real.__name__, _shape.__name__ = "positive integer", "positive number", "shape"
-_net.__name__ = "net (three sizes or more)"
+_net.__name__ = "net"
 
 # What runs each command, and its line in the help.
 _COMMANDS = {

@@ -177,6 +177,15 @@ def test_what_is_slower_beyond_the_spread_is_found(old, new, word):
     assert profiling.verdict(row_of(old), row_of(new)) == word
 
 
+def test_a_profile_is_a_table_with_the_slowest_first():
+    rows = [row_of((1.0, 2.0, 3.0), f"<b>{k}") for k in range(25)] + [row_of((7.0,) * 3, "slow")]
+    html = profiling.Profile(profiling.facts(), rows)._repr_html_()
+    assert "<b>" not in html
+    assert html.index("slow") < html.index("&lt;b&gt;0")
+    assert html.count("<tr>") == 21
+    assert "... and 6 more" in html
+
+
 def test_the_picture_of_a_function_has_a_line_for_each_derivative():
     ax = pytest.importorskip("matplotlib.figure").Figure().add_subplot()
     profiling.plot_profile([row_of((1.0,)), row_of((2.0,))._replace(subject="Hessian of m:f")], ax)

@@ -114,6 +114,11 @@ class Profile(NamedTuple):
         rows = [row._asdict() | {"quartiles": row.quartiles, "projected": row.projected} for row in self.rows]
         return json.dumps(self.facts | {"measurements": rows}, indent=1).encode() + b"\n"
 
+    def _repr_html_(self) -> str:
+        rows = sorted(self.rows, key=lambda row: -row.seconds)
+        cells = [(row.subject, *row.cells()) for row in rows]
+        return display.table(("of", *_HEAD), cells, caption=f"{self.facts['machine']}, {self.facts['date']}")
+
 
 def measure(
     route: Route, layer: Subject, repeat: int = 5, budget: float = 10.0, baseline: float | None = None
