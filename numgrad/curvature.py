@@ -17,9 +17,8 @@ from .driver import Progress, Workers, differentiate
 from .gradient import noise_at, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, lengthen
-from .points import EPS, is_narrow, largest, private_copy, resolution, scales, smallest, where_defined
+from .points import EPS, is_narrow, largest, parts_of_steps, private_copy, resolution, scales, smallest, where_defined
 from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
-from .sparsity import parts_of_steps
 
 __all__: list[str] = []  # nothing here is public
 

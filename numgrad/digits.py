@@ -15,9 +15,8 @@ from .loops import Floats, Indices
 from .magnitudes import SMALL, rounding_by
 from .noise import coarse_unit, noise_of, spacings
 from .objectives.vectors import floats
-from .points import EPS, resolution, scales, where_defined
+from .points import EPS, parts_of_steps, resolution, scales, where_defined
 from .schemes import along_rows
-from .sparsity import parts_of_steps
 
 __all__: list[str] = []  # nothing here is public
 

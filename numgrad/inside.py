@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
-from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bounds import Bounds, limits
 from .loops import Floats
-from .points import SINGLE, are_single, is_narrow, may_be_single, scales, where_defined
+from .points import SINGLE, are_single, is_narrow, may_be_single, scales, shown_by, where_defined
 
 __all__: list[str] = []  # nothing here is public
 
@@ -25,7 +23,6 @@ _ALIKE = 1e-6
 # Relative to x, or to 1 where that is more: how far f is asked for float32 inside, the central step for that.
 # Fixed by test_an_automatic_step_allows_for_float32_inside_of_f in tests/test_gradient.py.
 _NEAR = SINGLE ** (1 / 3)
-_analytic = set["ref[Any]"]()  # functions that have shown it
 
 
 def is_single_inside(
@@ -78,14 +75,9 @@ def check_analytic(
     """
     if not (x.size if chosen is None else len(chosen)):
         return
-    try:  # in a third of the time that `suppress` takes
-        if ref(f) in _analytic:
-            return
-    except TypeError:  # no hash, or no weak references
-        pass
-    if _is_analytic(call or f, x, args, chosen, bounds):
-        with suppress(TypeError):
-            _analytic.add(ref(f, _analytic.discard))
+    shown = shown_by(f)
+    if "analytic" not in shown and _is_analytic(call or f, x, args, chosen, bounds):
+        shown["analytic"] = True
 
 
 def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bounds: Bounds | None) -> bool:

@@ -43,6 +43,8 @@ LOSS_EPS = 1e3 * EPS
 # Unit of x: the smallest scale, whose steps are subnormal, but of many digits.
 # Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
 _SMALLEST = 1e-307
+# Multiples of it, modulo 1, lie apart from each other, however many there are. No tuning.
+GOLDEN = (5.0**0.5 - 1.0) / 2.0
 
 # glibc gives memory back to the system beyond twice the largest block that was ever freed, and each page of it that is
 # asked for again takes 0.1 to 4 us. After one block of 16 MB, which nobody writes to, it keeps up to 32 MB, as after a
@@ -51,7 +53,8 @@ _SMALLEST = 1e-307
 np.empty(2**21)
 
 # What each f has shown, so that it need not be asked again: the memory that it was last seen not to read by another way
-# than its argument; of a vectorized one, that a point of a batch has the same value in other company.
+# than its argument; of a vectorized one, that a point of a batch has the same value in other company; of one that takes
+# the complex step, that it is analytic.
 _shown: WeakKeyDictionary[Callable[..., Any], dict[str, Any]] = WeakKeyDictionary()
 
 # Part of the largest value of the batch by which that value may differ, or so many spacings of what f returns: a
@@ -216,6 +219,15 @@ def lengths_of(plan: Any) -> Any:
     lengths: Any = where[2]
     is_even = np.iscomplexobj(lengths) or not data[2][data[4]].sum(axis=1).any()
     return np.abs(lengths) if is_even else 0.0
+
+
+def parts_of_steps(count: int, both_ways: bool = False) -> NDArray[np.float64]:
+    """Return so many numbers from 0.5 to 1 that lie apart from each other; every other one is negative, if asked."""
+    places = GOLDEN * np.arange(count)
+    parts: NDArray[np.float64] = 0.5 + 0.5 * (places - np.floor(places))
+    if both_ways:
+        parts[1::2] *= -1.0
+    return parts
 
 
 def is_same_nearby(value: Callable[..., Any], at: tuple[NDArray[Any], Any], move: Callable[[Any], Any]) -> bool:

@@ -273,8 +273,8 @@ def _moves(sweep: Any) -> Iterator[NDArray[Any]]:
     """Give displacements of x, flat: of all coordinates of the sweep, and of its first unit, which it makes itself."""
     x = np.asarray(sweep.x, np.float64).reshape(-1)
     directions, members, far = _reach(sweep, x)
-    # From half the reach to all of it, spread by the golden ratio: where all move alike, a change of f may cancel.
-    shares = 0.5 + 0.5 * ((0.618 * np.arange(len(members))) % 1.0)
+    # From half the reach to all of it: where all move alike, a change of f may cancel.
+    shares = np.random.default_rng(0).uniform(0.5, 1.0, len(members))
     for lengths in (shares * far, np.where(directions == 0, far, 0.0)):
         if lengths.any():
             offsets = np.zeros(x.size, lengths.dtype)

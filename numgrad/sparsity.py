@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .arguments import describe, needed, refuse_masks
 from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
-from .points import is_narrow, scales
+from .points import GOLDEN, is_narrow, scales
 from .verification import FAINT, SUSPICIOUS, check
 
 __all__: list[str] = []  # nothing here is public
@@ -20,8 +20,6 @@ __all__: list[str] = []  # nothing here is public
 # time of some 20 evaluations. Fixed by test_the_colours_of_a_pattern_are_found_once in tests/test_sparsity.py.
 _MOST_KNOWN = 4
 _known: tuple[Pattern, ...] = ()
-# Multiples of it, modulo 1, lie apart from each other, however many there are. No tuning.
-_GOLDEN = (5.0**0.5 - 1.0) / 2.0
 # Colours that one pass over the columns gives: the bits of a number that stays an integer without a sign.
 _BITS = 62
 # Columns, more than any pattern has: a list does not tell how many it has.
@@ -93,15 +91,6 @@ def _fill(pattern: Any, table: Any, divisors: Any, v: Any, base: Any, limits: An
     return deviates
 
 
-def parts_of_steps(count: int, both_ways: bool) -> Floats:
-    """Return so many numbers from 0.5 to 1 that lie apart from each other; every other one is negative, if asked."""
-    places = _GOLDEN * np.arange(count)
-    parts: Floats = 0.5 + 0.5 * (places - np.floor(places))
-    if both_ways:
-        parts[1::2] *= -1.0
-    return parts
-
-
 class Pattern:
     """The entries of a Jacobian by rows, and the colours of its columns: those of one colour share no row.
 
@@ -134,7 +123,7 @@ class Pattern:
     def direction(self) -> Floats:
         """Lengths between 0.25 and 1 to random sides, by the golden ratio apart from each other in a colour."""
         rng, own = np.random.default_rng(0), np.repeat(np.arange(self.count), np.diff(self.bounds))
-        places = rng.random(self.count)[own] + _GOLDEN * (np.arange(len(own)) - self.bounds[own])
+        places = rng.random(self.count)[own] + GOLDEN * (np.arange(len(own)) - self.bounds[own])
         direction = np.empty(len(own))
         direction[self.members] = (0.25 + 0.75 * (places % 1.0)) * rng.choice([-1.0, 1.0], len(own))
         return direction

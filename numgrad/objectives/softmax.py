@@ -24,9 +24,9 @@ For ``j == c``, ``p_j (exp(u) S- - exp(-u) S+) = 2 p_j (1 - p_j) s``, and
 
 Then ``f(W + h e_ij) - f(W - h e_ij) = -(2 / B) sum_b atanh r_b``, for any h, with nothing that cancels. With
 ``a = A / D`` and ``e = E / D``, for which ``|a| <= 1`` and ``0 <= e <= (1 + 2 d) / 2``, the change is evaluated in one
-of three regimes, chosen for each feature i by ``max_b |u|``:
+of two ways, chosen for each feature i by ``max_b |u|``:
 
-- 0, *series*, up to `SERIES`: with ``s = u + u**3 / 6 + ...`` and ``C = s**2 - s**4 / 4 + ...``,
+- by a *series*, up to `SERIES`: with ``s = u + u**3 / 6 + ...`` and ``C = s**2 - s**4 / 4 + ...``,
 
       atanh r = a u + (a / 6 + a1) u**3 + (a / 120 + a1 / 2 + a2) u**5 + ...,
       a1 = a**3 / 3 - a e,   a2 = a (e / 4 + e**2 - a**2 e + a**4 / 5),
@@ -34,13 +34,12 @@ of three regimes, chosen for each feature i by ``max_b |u|``:
   whose coefficients are at most a, a / 6 and a / 120. The sum over the batch is a matrix product for each power of u.
   The last one needs single precision only: it counts for 5e-12. If no u is beyond `SHORT`, two terms suffice, and the
   second one counts for 1.5e-8. What is left out is below 2e-17 and 7e-17 of the sum of magnitudes.
-- 1, *rational*, up to `RATIONAL`: ``r = a s / (1 + e C)`` and `atanh`, with ``C = 2 s**2 / (1 + sqrt(1 + s**2))``.
-- 2, *logarithmic*, beyond, and for ``|r| >= 1/2``: the change of the logarithm itself, from logits in place of
-  probabilities, which may underflow. With ``q_j`` the logarithm of the sum of the other exponentials, ``m = z_j - q_j``
-  the log-odds of class j, and the logistic function ``g(v) = 1 / (1 + exp(-v))``, the probability of class j becomes
-  ``g(m +- u)``. The one of another label becomes ``w g(-m -+ u)``, where ``w = exp(z_c - q_j)`` is its share among the
-  others. Since ``g(v) - g(v') = g(v) g(-v') (1 - exp(v' - v))``, the change for ``u > 0`` is, with no difference of
-  probabilities, ``log(1 + g(m + u) g(u - m) (1 - exp(-2 u)) / (g(m - u) + d))`` for ``j == c``, and otherwise
+- by the *logarithm*, beyond: its change itself, from logits in place of probabilities, which may underflow. With
+  ``q_j`` the logarithm of the sum of the other exponentials, ``m = z_j - q_j`` the log-odds of class j, and the
+  logistic function ``g(v) = 1 / (1 + exp(-v))``, the probability of class j becomes ``g(m +- u)``. The one of another
+  label becomes ``w g(-m -+ u)``, where ``w = exp(z_c - q_j)`` is its share among the others. Since
+  ``g(v) - g(v') = g(v) g(-v') (1 - exp(v' - v))``, the change for ``u > 0`` is, with no difference of probabilities,
+  ``log(1 + g(m + u) g(u - m) (1 - exp(-2 u)) / (g(m - u) + d))`` for ``j == c``, and otherwise
   ``-log(1 + w g(m + u) g(u - m) (1 - exp(-2 u)) / (w g(-m - u) + d))``.
 
 Where a logit is NaN or infinite, upwards, before or after the step, the loss is NaN, and so is the difference.
@@ -72,9 +71,6 @@ SHORT = 3e-4
 # Unit of a logit: the largest step of the series of three terms. The next one is below u**6 / 1000, here 2e-17.
 # Fixed by test_both_sides_of_the_bounds_agree_with_50_digits.
 SERIES = 5e-3
-# Unit of a logit: the largest step whose s**2 is known to be finite: 1e260 here, and too large for a float from 356 on.
-# Fixed by test_both_sides_of_the_bounds_agree_with_50_digits.
-RATIONAL = 300.0
 # Weights whose differences are made at a time: 1 MiB of single precision, and Ctrl-C within a second.
 # Fixed by test_prepare_and_the_result_are_all_that_grows.
 TILE = 2**18
@@ -163,13 +159,14 @@ def narrow(table: Floats, factor: float, singles: NDArray[np.float32]) -> float:
 
 
 @compiled(cache=True)
-def coefficients(powers: Floats, labels: Indices, a: Floats, e: Floats, cubic: Floats, quintic: Floats) -> None:
-    """Write a, e and the series' coefficients of ``u**3`` and ``u**5``, all of shape (batch, classes).
+def coefficients(powers: Floats, labels: Indices, a: Floats, cubic: Floats, quintic: Floats) -> None:
+    """Write the series' coefficients of ``u``, ``u**3`` and ``u**5``, all of shape (batch, classes).
 
-    `powers` are the exponentials of the logits less the largest one of the row. Where nobody needs them, `e` and
-    `quintic` have one row, which all samples share.
+    `powers` are the exponentials of the logits less the largest one of the row. Where nobody needs it, `quintic` has
+    one row, which all samples share.
     """
     batch, classes = powers.shape
+    e = np.empty(classes)
     for b in range(batch):
         c, top, rest = labels[b], powers[b].argmax(), 0.0
         for j in range(classes):  # the normaliser is 1 + rest, and 1 - p_top is rest / (1 + rest) without cancellation
@@ -177,16 +174,16 @@ def coefficients(powers: Floats, labels: Indices, a: Floats, e: Floats, cubic: F
                 rest += powers[b, j]
         normaliser = powers[b, top] + rest  # the power is 1 there, or NaN for an infinite logit
         p_label = powers[b, c] / normaliser
-        weight, offset, row = p_label / (p_label + OFFSET), OFFSET / (p_label + OFFSET), b if len(e) > 1 else 0
+        weight, offset, row = p_label / (p_label + OFFSET), OFFSET / (p_label + OFFSET), b if len(quintic) > 1 else 0
         for j in range(classes):
             p = powers[b, j] / normaliser
-            a[b, j], e[row, j] = -weight * p, p * (0.5 * weight + offset * (1 - p))
+            a[b, j], e[j] = -weight * p, p * (0.5 * weight + offset * (1 - p))
         p_top = powers[b, top] / normaliser
-        e[row, top] = p_top * (0.5 * weight + offset * (rest / normaliser))
+        e[top] = p_top * (0.5 * weight + offset * (rest / normaliser))
         a[b, c] = p_label * (rest / normaliser if c == top else 1 - p_label) / (p_label + OFFSET)
-        e[row, c] = a[b, c] * (0.5 + OFFSET)
+        e[c] = a[b, c] * (0.5 + OFFSET)
         for j in range(classes):
-            slope, curvature = a[b, j], e[row, j]
+            slope, curvature = a[b, j], e[j]
             square = slope * slope
             first = square / 3 - curvature
             second = curvature / 4 + curvature * curvature - square * curvature + square * square / 5
@@ -194,8 +191,8 @@ def coefficients(powers: Floats, labels: Indices, a: Floats, e: Floats, cubic: F
 
 
 @compiled(cache=True)
-def others(logits: Floats, z: Floats, shift: Floats, rest: Floats) -> None:
-    """Write the logits, the largest of the other logits, and ``q`` less that, all of shape (batch, classes)."""
+def others(logits: Floats, labels: Indices, shift: Floats, rest: Floats, share: Floats) -> None:
+    """Write the largest of the other logits, ``q`` less that, and ``w``, all of shape (batch, classes)."""
     batch, classes = logits.shape
     for b in range(batch):
         top, second, total, below = logits[b].argmax(), -np.inf, 0.0, 0.0
@@ -207,9 +204,10 @@ def others(logits: Floats, z: Floats, shift: Floats, rest: Floats) -> None:
             if j != top and logits[b, j] > -np.inf:
                 below += np.exp(logits[b, j] - second)
         for j in range(classes):
-            z[b, j], shift[b, j] = logits[b, j], second if j == top else logits[b, top]
+            shift[b, j] = second if j == top else logits[b, top]
             power = below if j == top else total - np.exp(logits[b, j] - logits[b, top])
-            rest[b, j] = -np.inf if power == 0.0 else np.log(power)
+            rest[b, j], label = -np.inf if power == 0.0 else np.log(power), logits[b, labels[b]]
+            share[b, j] = np.exp(label - shift[b, j] - rest[b, j]) if label > -np.inf else 0.0
 
 
 @compiled(**INLINE)
@@ -221,8 +219,8 @@ def logistic(v: float) -> float:
 
 # Said, or numba would take the flags of the caller, which let it reorder sums.
 @compiled(fastmath=False, **INLINE)
-def half_logarithm(u: float, logit: float, label: float, shift: float, rest: float, is_label: bool) -> float:
-    """Return half of ``log(y+ + d) - log(y- + d)`` for a step u of `logit`; `label` is the logit of the label."""
+def half_logarithm(u: float, logit: float, shift: float, rest: float, share: float, is_label: bool) -> float:
+    """Return half of ``log(y+ + d) - log(y- + d)`` for a step u of `logit`; `share` is that of the label."""
     size = abs(u)
     if not logit + size < math.inf:
         return math.nan
@@ -231,50 +229,40 @@ def half_logarithm(u: float, logit: float, label: float, shift: float, rest: flo
     change = -math.expm1(-2.0 * size) * logistic(high) * logistic(-low)
     if is_label:
         return math.copysign(0.5 * math.log1p(change / (logistic(low) + OFFSET)), u)
-    share = math.exp(label - shift - rest) if label > -math.inf else 0.0
     return math.copysign(0.5 * math.log1p(share * change / (share * logistic(-high) + OFFSET)), -u)
 
 
 @compiled(**INLINE)
 def difference(state: Any, k: int) -> float:
-    """Return ``f(W + h e_ij) - f(W - h e_ij)`` for the flat coordinate ``k = i * classes + j``, by regime 1 or 2."""
-    h, x, regimes, a, e, z, shift, rest, labels = state
+    """Return ``f(W + h e_ij) - f(W - h e_ij)`` for the flat coordinate ``k = i * classes + j``, by the logarithm."""
+    h, x, z, shift, rest, share, labels = state
     batch, classes = z.shape
     i, j, total = k // classes, k % classes, 0.0
-    largest = 0.5 if regimes[i] <= 1 else 0.0  # near 1 atanh would magnify the rounding of r
     for b in range(batch):
-        u = h * x[b, i]
-        s = math.sinh(u) if largest else 0.0
-        r = a[b, j] * s / (1 + 2 * e[b, j] * s * s / (1 + math.sqrt(1 + s * s)))
-        if abs(r) < largest:
-            total += math.atanh(r)
-        else:
-            total += half_logarithm(u, z[b, j], z[b, labels[b]], shift[b, j], rest[b, j], j == labels[b])
+        total += half_logarithm(h * x[b, i], z[b, j], shift[b, j], rest[b, j], share[b, j], j == labels[b])
     return float(-2 / batch * total)
 
 
-def regimes_of(x: Floats, h: float) -> Indices:
-    """Return the regime of each feature of the samples `x`."""
-    u = h * np.maximum(x.max(axis=0), -x.min(axis=0))
-    return np.select([u <= SERIES, u <= RATIONAL], [0, 1], 2)
+def beyond_series(x: Floats, h: float) -> NDArray[np.bool_]:
+    """Tell which features of the samples `x` have steps for which the series does not suffice; also if one is NaN."""
+    return np.asarray(~(h * np.maximum(x.max(axis=0), -x.min(axis=0)) <= SERIES))
 
 
 def series(logits: Floats, labels: Indices, *, short: bool = False) -> list[Floats]:
-    """Return what `coefficients` writes, a and the cubic one only if `short`, and then the logits are overwritten."""
+    """Return what `coefficients` writes, not the last one if `short`, and then the logits are overwritten."""
     powers = logits if short else np.empty(logits.shape)
     shift(logits, powers)
     np.exp(powers, out=powers)
-    some = 1 if short else len(logits), logits.shape[1]
-    tables = [np.empty(logits.shape), np.empty(some), np.empty(logits.shape), np.empty(some)]
+    tables = [np.empty(logits.shape), np.empty(logits.shape), np.empty((1 if short else len(logits), logits.shape[1]))]
     coefficients(powers, labels, *tables)
     return tables
 
 
-def exact_state(x: Floats, labels: Indices, z: Floats, h: float, tables: list[Floats]) -> Any:
+def exact_state(x: Floats, labels: Indices, z: Floats, h: float) -> Any:
     """Return the state of `difference`."""
     far = [np.empty(z.shape) for _ in range(3)]
-    others(z, *far)
-    return h, x, regimes_of(x, h), *tables[:2], *far, labels
+    others(z, labels, *far)
+    return h, x, z, *far, labels
 
 
 def single(table: Floats, factor: float) -> tuple[NDArray[np.float32], Floats | None]:
@@ -291,12 +279,12 @@ class _Step:
 
     def __init__(self, f: SoftmaxObjective, term: tuple[float, float], z: Floats, tables: list[Floats]) -> None:
         # No numbers of NumPy, which would warn where they overflow.
-        (self.x, labels, _), (a, _, cubic, quintic), (self.factor, h) = f._data, tables, map(float, term)
+        (self.x, labels, _), (a, cubic, quintic), (self.factor, h) = f._data, tables, map(float, term)
         self.h, self.cubes, weight = h, f._cubes, -self.factor / len(z)
         self.linear, self.is_short = a * weight, h * f._largest <= SHORT
         if not self.is_short:
-            self.regimes = regimes_of(self.x, h)
-            self.exact = exact_state(self.x, labels, z, h, tables) if self.regimes.any() else None
+            self.far = beyond_series(self.x, h)
+            self.exact = exact_state(self.x, labels, z, h) if self.far.any() else None
             self.cubic = cubic * (weight / h)
             self.last, self.scale = single(quintic, weight / h * SERIES**5)
         else:
@@ -318,7 +306,7 @@ class _Step:
                 powers = (cubes * (u * u / SERIES**3)).astype(np.float32)
             product = np.dot(powers.T, self.last)
             out += product if self.scale is None else product * self.scale
-            rest, columns = () if self.is_short else np.flatnonzero(self.regimes[features]), np.arange(out.shape[1])
+            rest, columns = () if self.is_short else np.flatnonzero(self.far[features]), np.arange(out.shape[1])
             length = max(1, EXACT // (len(self.x) * len(columns)))
             for own in np.split(rest, range(length, len(rest), length)) if len(rest) else ():
                 coordinates = np.add.outer((first + own) * len(columns), columns).reshape(-1)
@@ -394,7 +382,7 @@ class SoftmaxObjective(IncrementalObjective):
 
         @underflowing
         def prepare(W: Floats, h: float) -> Any:  # noqa: N803
-            return exact_state(x, labels, z := logits(W), h, series(z, labels))
+            return exact_state(x, labels, logits(W), h)
 
         # And not by IncrementalObjective, whose looks at the three take a small layer 3 % of a gradient.
         self.value, self.prepare, self.difference, self._throughput = value, prepare, difference, Throughput()

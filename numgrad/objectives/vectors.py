@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .. import loops
 from ..arguments import NEEDS_COMPLEX, describe
 from ..loops import RESPONDED, STEP_LOST, Floats, Loop, Rule, make_complex_step
-from ..points import FLOAT64
+from ..points import FLOAT64, parts_of_steps
 from .python import PythonObjective, PythonSweep, VectorizedObjective, VectorizedSweep
 
 __all__: list[str] = []  # nothing here is public
@@ -176,7 +176,7 @@ def mixed(values: Any, as_complex: bool = False) -> Any:
     """Return the sum of the finite outputs, or of their floats, with weights from 0.5 to 1."""
     row = outputs(values).reshape(-1) if as_complex else floats(outputs(values))
     row = np.where(np.isfinite(row), row, 0.0)
-    return (row @ (0.5 + 0.5 * ((0.618 * np.arange(row.size)) % 1.0))).item()
+    return (row @ parts_of_steps(row.size)).item()
 
 
 class BatchObjective(VectorizedObjective):
