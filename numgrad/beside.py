@@ -103,18 +103,18 @@ def noise_of_slopes(
 
     Those that are `judged` were taken by other steps, which were chosen by what rounding leaves.
     """
-    move, lengths, per_value = np.zeros(at.x.size), np.abs(plan[1].lengths), rounding_by(plan, 1.0)
-    places, first = np.arange(move.size), slice(None)  # type: Any, Any
-    if chosen is not None:
-        places, first = np.unique(chosen, return_index=True)
-    lengths, per_value = (np.broadcast_to(each, slopes.shape) for each in (lengths, per_value))
+    lengths, per_value = np.abs(plan[1].lengths), rounding_by(plan, 1.0)  # type: Any, Floats
     if judged is not None:
         lengths, per_value = (np.where(judged, 0.0, each) for each in (lengths, per_value))
-    move[places] = parts_of_steps(len(places), True) * lengths[first]
+    if chosen is not None:  # once each
+        (places, first), n = np.unique(chosen, return_index=True), at.x.size
+        lengths = np.bincount(places, np.broadcast_to(lengths, slopes.shape)[first], n)
+        slopes = np.bincount(places, slopes[first], n)
+    move = parts_of_steps(at.x.size, True) * lengths
     if not (move := at.inside(move)).any():
         return 0.0, 0.0
     with np.errstate(all="ignore"):
-        change, largest = np.array([slopes[first] @ move[places]]), largest_finite(slopes)
+        change, largest = np.array([slopes @ move]), largest_finite(slopes)
     return noise_beside(at, (move, change, None), (largest, float(per_value.max()))), largest
 
 
