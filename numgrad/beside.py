@@ -13,7 +13,7 @@ from .bounds import moved_within
 from .loops import Floats
 from .magnitudes import rounding_by
 from .noise import noise_of, spacings
-from .points import EPS, FEW_DIGITS, parts_of_steps, resolution, scales, where_defined
+from .points import EPS, FEW_DIGITS, FLOAT64, parts_of_steps, resolution, scales, where_defined
 
 __all__: list[str] = []  # nothing here is public
 
@@ -103,13 +103,13 @@ def noise_of_slopes(
 
     Those that are `judged` were taken by other steps, which were chosen by what rounding leaves.
     """
-    lengths, per_value = np.abs(plan[1].lengths), rounding_by(plan, 1.0)  # type: Any, Floats
+    lengths, per_value = np.abs(plan[1].lengths), rounding_by(plan, 1.0)
     if judged is not None:
         lengths, per_value = (np.where(judged, 0.0, each) for each in (lengths, per_value))
     if chosen is not None:  # once each
         (places, first), n = np.unique(chosen, return_index=True), at.x.size
-        lengths = np.bincount(places, np.broadcast_to(lengths, slopes.shape)[first], n)
-        slopes = np.bincount(places, slopes[first], n)
+        lengths = np.bincount(places, np.broadcast_to(lengths, slopes.shape)[first], n).astype(FLOAT64)
+        slopes = np.bincount(places, slopes[first], n).astype(FLOAT64)
     move = parts_of_steps(at.x.size, True) * lengths
     if not (move := at.inside(move)).any():
         return 0.0, 0.0
