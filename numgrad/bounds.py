@@ -11,11 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arguments import describe, plain_numbers
 from .loops import Floats
-from .points import FLOAT64, largest, private_copy
+from .points import FLOAT64, is_narrow, largest, private_copy
 
 __all__: list[str] = []  # nothing here is public
 
 Bounds: TypeAlias = "tuple[ArrayLike, ArrayLike] | Mapping[str, Any]"  # a mapping: for each array of x
+
+# Relative: what a step that was shortened for bounds leaves for the rounding of x + h.
+SPARE_ROOM = 1e-9
 
 
 def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
@@ -66,6 +69,24 @@ def ends_of_numbers(x: NDArray[Any]) -> tuple[Floats, Floats] | None:
     most = sys.float_info.max if x.dtype is FLOAT64 or x.dtype.kind != "f" else float(np.finfo(x.dtype).max)
     is_near = 0.01 * most < largest(np.abs(x)) <= most
     return limits(x, (-most, most)) if is_near else None
+
+
+def moved_within(point: Any, lengths: Floats, bounds: Any) -> Floats:
+    """Return flat displacements within the bounds, turned round where there is no room, as the point stores them."""
+    if bounds is None and not is_narrow(point):
+        return lengths
+    x = np.asarray(point).reshape(-1).astype(np.float64)
+    ends = limits(point, (-np.inf, np.inf) if bounds is None else bounds)
+    if is_narrow(point):
+        ends = storable(*ends, point.dtype.type)
+    with np.errstate(all="ignore"):  # next to the largest number
+        low, high = ((1 - SPARE_ROOM) * (end - x) for end in ends)
+        moved, turned = np.clip(lengths, low, high), np.clip(-lengths, low, high)
+        moved = np.where(np.abs(moved) < np.minimum(0.5 * np.abs(lengths), np.abs(turned)), turned, moved)
+        if not is_narrow(point):
+            return moved
+        stored = (x + moved).astype(point.dtype).astype(np.float64)
+        return np.where(np.isfinite(stored), stored - x, 0.0)
 
 
 def _readings(bounds: Any, x: NDArray[Any]) -> list[tuple[Any, Any]]:

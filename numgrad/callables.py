@@ -15,11 +15,12 @@ from .arguments import ALL_COORDINATES, check_callable, raise_argument_changed, 
 from .bounds import Bounds
 from .containers import Container, in_order, is_container, relabelled, renewed
 from .driver import Progress, Workers, differentiate
-from .gradient import by_automatic_steps, numerical_gradient, takes_containers, with_value
+from .gradient import by_automatic_steps, numerical_gradient, takes_containers
 from .hessian import hessian_vector_product, numerical_hessian
 from .inside import check_analytic
 from .jacobian import jacobian_of, numerical_jacobian, usual_jacobian
 from .loops import ARGUMENT_CHANGED, RESPONDED, Floats, interpreted_central, make_central, make_complex_step
+from .magnitudes import with_value
 from .objectives.python import PythonObjective, run_in_place
 from .points import FLOAT64, LOSS_EPS, lengths_of
 from .problem import Options, Problem
@@ -257,8 +258,9 @@ class Gradient(_Derivative):
         gradient = np.empty(point.shape if chosen is None else chosen.shape)
         flat, workers = gradient.reshape(-1), driver.as_workers(self.options["workers"], objective)
         at, how = (point, args), (workers, self.options["progress"])
+        quiet = *how, True  # no evaluation more than the scheme needs
         if isinstance(h, str):
-            flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), how, flat, (value, eps))
+            flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), quiet, flat, (value, eps))
         else:
             flags = differentiate(objective, *at, plan, flat, *how)
         if plan[0].make is make_complex_step:

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES
-from .bounds import Bounds, limits, storable
-from .digits import see_noise_of_terms, shown_rounding, warn_of_rounding
+from .beside import shown_rounding
+from .bounds import SPARE_ROOM, Bounds, limits, storable
+from .digits import see_noise_of_terms, warn_of_rounding
 from .driver import Progress, Workers, differentiate
 from .gradient import noise_at, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, lengthen
 from .points import EPS, is_narrow, largest, parts_of_steps, private_copy, resolution, scales, smallest, where_defined
-from .schemes import SPARE_ROOM, Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
+from .schemes import Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
 

@@ -325,7 +325,8 @@ class _Descent:
             self.plan = rule_at(self.point, self.h, self.scheme)
         at, how, options = (self.point, self.args), (self.workers, progress), (self.scheme, None, None)
         if isinstance(self.h, str):
-            flags = by_automatic_steps(self.objective, at, self.plan, options, how, slopes, (math.nan, self.eps))
+            quiet = *how, True  # a descent asks no more than it needs
+            flags = by_automatic_steps(self.objective, at, self.plan, options, quiet, slopes, (math.nan, self.eps))
         else:
             flags = driver.differentiate(self.objective, *at, self.plan, slopes, *how)
         # The first gradient shows whether f is analytic for a complex step, and has enough digits.

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import driver
-from .driver import FEW_DIGITS
+from .beside import ROUNDED, SMALLER, Beside, largest_finite, noise_beside
+from .driver import warn_of_few
 from .loops import Floats, Indices
-from .magnitudes import SMALL, rounding_by
-from .noise import coarse_unit, noise_of, spacings
+from .magnitudes import rounding_by
+from .noise import coarse_unit
 from .objectives.vectors import floats
-from .points import EPS, parts_of_steps, resolution, scales, where_defined
+from .points import EPS, FEW_DIGITS, parts_of_steps, resolution, scales
 from .schemes import along_rows
 
 __all__: list[str] = []  # nothing here is public
@@ -23,54 +22,12 @@ __all__: list[str] = []  # nothing here is public
 # Part of what f changes by, over the length x or 1, from which on curvature that is no more than its rounding is worth
 # a warning though none is seen. Fixed by test_zeros_under_a_large_constant in tests/test_magnitudes.py.
 _FAINT = 1 / 32
-# Standard deviations of rounding, which is uniform, that the spacing of the floats is. No tuning.
-_SPACING = math.sqrt(12.0)
-# Spacings of x between the points of a line that shows the rounding of f, at least. No tuning: x is stored exactly.
-_LEAST = 4.0
-# Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth
-# of coordinates that then moves.
-# Fixed, as the next one, by test_no_pair_is_missing_in_few_digits in tests/test_hessian.py.
-_LOOKS = 3
-# Lines along which rounding is shown: the seven values of one may show a quarter of it.
-_LINES = 2
-# Roundings of f that a second difference is at most which shows that f has its digits: a mixed one has twelve.
-# Fixed by test_evaluations_are_counted_exactly in tests/test_hessian.py.
-_ROUNDED = 64.0
 # Elements of a Hessian that are to be so small: one may be so by chance, where f rounds to a coarse unit.
 # Fixed by the former, and by test_noise_in_few_coordinates_is_warned_of in tests/test_digits.py.
 _EXACT = 4
-# Times that what second differences do not explain, a sample of noise, may be smaller than the noise.
-# Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
-_SMALLER = 4.0
-# Part of a move by which noise is told from curvature, of which that makes a thousandth.
-# Fixed by test_what_tells_noise_takes_few_evaluations in tests/test_digits.py.
-_SHORT = 1 / 32
-# Relative to x: the length of the line that shows noise, at least: 16 steps of a difference to both sides, within one
-# of which six decimals may stay the same. Fixed by test_noise_of_outputs_is_warned_of in tests/test_digits.py.
-_LONG = 1e-4
-# Relative to x: how far f is looked at, to see by how much it changes over its length where its slopes are next to 0.
-# Fixed by test_smooth_outputs_are_not_warned_of in tests/test_digits.py.
-_FAR = 1 / 16
-
-
-def shown_rounding(plain: NDArray[Any], steps: Floats, near: Callable[[Floats], Floats]) -> float:
-    """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved.
-
-    ``near(moves)`` is f where the plain array x has moved by each row; `steps` are how far coordinates move.
-    """
-    rng = np.random.default_rng(0)
-
-    def noise(line: Floats) -> float:
-        def values(places: list[float]) -> Floats:
-            return near(middle + np.multiply.outer(places, line))
-
-        return noise_of(values, values([0.0]).item(), _LOOKS, farthest)
-
-    with np.errstate(all="ignore"):
-        middle, least = 0.5 * steps, _LEAST * resolution(plain) * scales(plain)
-        unit = np.where(steps == 0.0, 0.0, spacings(np.abs(steps), least))
-        farthest = float(np.min(np.abs(middle[steps != 0.0] / unit[steps != 0.0])))
-        return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
+# Decimal digits that f(x) has more of, if all other values have: rounded to decimals, values that are the same but for
+# their last bits would look like digits. Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
+_DECIMALS = 12
 
 
 def see_digits(problem: Any, found: Floats) -> None:
@@ -88,8 +45,9 @@ def see_noise(problem: Any, differences: tuple[Floats, Floats, tuple[Indices, In
     """
     alone, mixed, _ = differences
     sizes = np.abs(np.concatenate([alone, 0.5 * mixed, 0.5 * mixed]))
-    is_rounded = (sizes > 0.0) & (sizes <= _ROUNDED * problem.eps * abs(problem.value))
-    if not _may_have_noise(problem) or np.count_nonzero(is_rounded) >= _EXACT:
+    is_rounded = (sizes > 0.0) & (sizes <= ROUNDED * problem.eps * abs(problem.value))
+    has_digits = np.count_nonzero(is_rounded) >= _EXACT and float(f"{problem.value:.{_DECIMALS}g}") != problem.value
+    if has_digits or not _may_have_noise(problem):
         return False
     return _is_noisy(problem, problem.unexplained(*differences), largest, len(sizes))
 
@@ -111,10 +69,10 @@ def _is_noisy(problem: Any, rest: float, largest: float, count: int, terms: int 
 
     The rounding of f is that noise from now on, or that of one of its terms.
     """
-    if not rest > _ROUNDED * problem.eps * abs(problem.value):
+    if not rest > ROUNDED * problem.eps * abs(problem.value):
         return False
     with np.errstate(all="ignore"):
-        noise = _SMALLER * rest / math.sqrt(1.0 + 0.5 * count)  # as many differences, each off by the noise, are added
+        noise = SMALLER * rest / math.sqrt(1.0 + 0.5 * count)  # as many differences, each off by the noise, are added
         if not noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * largest:
             return False
     problem.shown_rounding(terms)
@@ -163,80 +121,32 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
     """
     if not (problem.is_automatic and problem.eps == EPS and problem.base.size and problem.point.size):
         return
-    plain, steps = np.asarray(problem.point), np.abs(problem.plan[1].lengths)
-    is_large = scales(plain) >= SMALL  # longer steps of the others are judged where they are taken
+    steps, counts = np.abs(problem.plan[1].lengths), ~problem.judged
     if (verified := problem.verified) is None:
-        move = problem.inside(np.where(is_large, parts_of_steps(steps.size, True) * steps, 0.0))
+        move = problem.inside(np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0))
         entries = found = found.reshape(-1, steps.size)
     else:
         move, entries = verified[0], found.data
-    if not is_large.any() or (verified is not None and not is_large.all()):
+    if not counts.any() or (verified is not None and not counts.all()):
         return
     with np.errstate(all="ignore"):
         change, largest = found @ move, largest_finite(entries)
         rest = None if verified is None else floats(verified[1] - problem.base.reshape(-1) - change)
-        per_value = np.where(is_large, rounding_by(problem.plan, 1.0), 0.0)
+        per_value = np.where(counts, rounding_by(problem.plan, 1.0), 0.0)
     warn_of_noise(problem, what, (move, floats(change), rest), (largest, float(per_value.max())))
 
 
 def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], sizes: tuple[float, float]) -> None:
-    """Warn if the noise of f next to x leaves few digits of the largest derivative.
-
-    The `line` is a move, by what derivatives tell that f changes, each float that it returns, and what is left of that
-    where it was looked, or None: curvature, or noise. Only where much is left by a short part of the move too, f is
-    asked for more, of the output of which most is left. The `sizes` are the largest derivative, and by how much a value
-    of f that is off by 1 puts one off.
-    """
-    (move, _, _), (largest, per_value), base = line, sizes, floats(problem.base)
+    """Warn if the noise of f next to x leaves few digits of the largest derivative. See `noise_beside`."""
     problem.workers = 1  # a few evaluations need no other processes
-    with np.errstate(all="ignore"):
-        own = _ROUNDED * EPS * largest_finite(base)
-        if (k := _doubtful_output(problem, line, own, FEW_DIGITS / _SMALLER * largest / per_value)) is None:
-            return
 
     def near(moves: Floats) -> Floats:
-        return problem.values(along_rows(moves)).view(np.float64)[:, k]  # type: ignore[no-any-return]
+        if len(moves) == 1:
+            return floats(problem.moved(moves[0]))[np.newaxis]
+        return problem.values(along_rows(moves)).view(np.float64)  # type: ignore[no-any-return]
 
-    plain, long, far = np.asarray(problem.point), _as_long(problem, move), _as_long(problem, move, _FAR)
-    shown = 0.5 * float(where_defined(lambda: shown_rounding(plain, long, near)) or 0.0)  # to either side
-    # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
-    with np.errstate(all="ignore"):
-        value, change = where_defined(lambda: near(far[np.newaxis]).item()), 0.0
-        if value is not None:
-            change = abs(value - base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(move)
-        error = float(shown * per_value)
-    if shown > max(own, FEW_DIGITS * change):
-        warn_of_few(what, "the noise of f next to x, over the step,", (error, largest), "pass longer steps h")
-
-
-def _doubtful_output(problem: Any, line: tuple[Floats, Floats, Any], own: float, least: float) -> int | None:
-    """Return the float of what f returns of which derivatives explain the least, if more than `least` is left."""
-    move, change, rest = line
-    # Next to nothing is left of a linear f, or of few digits that happen to change alike to both sides.
-    if rest is not None and own < largest_finite(rest) <= least:
-        return None
-    part = _SHORT if least else 1.0
-    look = part * (move if least else _as_long(problem, move))
-    found = where_defined(lambda: floats(problem.moved(look)))
-    if found is None:
-        return None
-    left = found - floats(problem.base) - part * change
-    if not (largest := largest_finite(left)) > max(own, least):
-        return None
-    return int((np.abs(left) == largest).argmax())
-
-
-def largest_finite(values: Floats) -> float:
-    """Return the largest magnitude that is finite, or 0."""
-    largest = float(np.abs(values).max(initial=0.0))
-    return largest if math.isfinite(largest) else float(np.nan_to_num(np.abs(values), posinf=0.0).max())
-
-
-def _as_long(problem: Any, move: Floats, least: float = _LONG) -> Floats:
-    """Return a move that is at least so long beside x, as far as bounds leave room for it."""
-    with np.errstate(all="ignore"):
-        relative = np.max(np.abs(move) / scales(np.asarray(problem.point)))
-        return problem.inside(np.fmax(1.0, least / relative) * move)  # type: ignore[no-any-return]
+    at = Beside(np.asarray(problem.point), floats(problem.base), near, problem.inside)
+    driver.warn_of_noise(what, noise_beside(at, line, sizes), sizes[0])
 
 
 def warn_of_halves(apart: Any, hessian: Any) -> bool:
@@ -245,19 +155,6 @@ def warn_of_halves(apart: Any, hessian: Any) -> bool:
     rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
     cure = "compute it in float64, check it, or pass longer steps h"
     return warn_of_few("Hessian", rounding, (error, largest), cure)
-
-
-def warn_of_few(what: str, rounding: str, sizes: tuple[float, float], cure: str) -> bool:
-    """Tell, and warn, if an error leaves few digits of the largest element: both are `sizes`."""
-    error, largest = sizes
-    if not FEW_DIGITS * largest < error < math.inf:
-        return False
-    digits = max(0, round(-math.log10(error / largest))) if largest else 0
-    driver.warn(
-        f"about {digits} digits of the {what} are right: {rounding} {error:.1g}, is to be compared with {largest:.1g}; "
-        f"{cure}"
-    )
-    return True
 
 
 def _errors(problem: Any) -> Floats:

@@ -19,16 +19,11 @@ from .arguments import KNOWN_COMPILED, describe, is_compiled, needed, real_numbe
 from .bounds import Bounds, limits
 from .loops import RESPONDED, STEP_LOST, Floats, Rule
 from .objectives.python import PythonObjective, VectorizedObjective
-from .points import EPS, is_same_nearby, resolution
+from .points import EPS, FEW_DIGITS, is_same_nearby, resolution
 from .processes import Engine, distribute, joblib_engine
 from .threads import MOST_WORKERS, Report, Sweep, Throughput, available_cores
 
 __all__: list[str] = []  # nothing here is public
-
-# Relative error of a derivative from which on it is worth a warning, by which "about 3 digits" are enough: they are
-# what float32 has to give at best. Fixed by test_few_digits_of_f_are_warned_of_once in tests/test_gradient.py, and by
-# test_no_three_digits_are_warned_of in tests/test_digits.py.
-FEW_DIGITS = 10.0**-2.5
 # Units from which on a bar counts in thousands, which take as many letters.
 _LONG = 10**4
 # What draws a bar: tqdm.auto draws a widget in a notebook, and text elsewhere.
@@ -107,6 +102,11 @@ def as_objective(f: Any, args: Any, batch_bytes: int | None = None, bounds: Boun
 def is_perturbed(objective: Any) -> bool:
     """Tell whether f is evaluated next to x: not one that gives its differences itself."""
     return objective.has_descent or isinstance(objective, PythonObjective) or hasattr(objective.f, "_hessian")
+
+
+def is_due(objective: Any) -> bool:
+    """Tell whether f is to be looked at for noise: a compiled one at its first call, and after 2, 4, 8 ... of these."""
+    return isinstance(objective, PythonObjective) or (hasattr(objective, "kernels") and objective.kernels.is_due())
 
 
 def as_workers(workers: Workers, objective: Objective) -> Workers:
@@ -253,6 +253,24 @@ def warn_of_digits(value: float, eps: float, h: Any, gradient: Floats) -> None:
             f"about {digits} digits of the gradient are right: f returns {kind}, whose error eps |f| / h = "
             f"{error:.1g} is to be compared with {largest:.1g}; pass h='auto', or compute f in float64"
         )
+
+
+def warn_of_few(what: str, rounding: str, sizes: tuple[float, float], cure: str) -> bool:
+    """Tell, and warn, if an error leaves few digits of the largest element: both are `sizes`."""
+    error, largest = sizes
+    if not FEW_DIGITS * largest < error < math.inf:
+        return False
+    digits = max(0, round(-math.log10(error / largest))) if largest else 0
+    warn(
+        f"about {digits} digits of the {what} are right: {rounding} {error:.1g}, is to be compared with {largest:.1g}; "
+        f"{cure}"
+    )
+    return True
+
+
+def warn_of_noise(what: str, error: float, largest: float) -> None:
+    """Warn if the noise of f next to x leaves few digits of the largest derivative."""
+    warn_of_few(what, "the noise of f next to x, over the step,", (error, largest), "pass longer steps h")
 
 
 def warn_of_seen(objective: Objective, x: Any, args: tuple[Any, ...], h: Any, gradient: Floats) -> None:

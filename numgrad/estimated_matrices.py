@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES, describe, is_compiled, real_number
+from .bounds import SPARE_ROOM, Bounds
 from .containers import Joined, in_order, is_container, is_labelled, with_labels
 from .driver import Progress, Workers
 from .estimate_loops import COLUMNS, make_second_estimates
@@ -19,7 +20,6 @@ from .gradient import takes_containers
 from .loops import Directions, Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
-from .schemes import SPARE_ROOM, Bounds
 
 __all__ = ["estimate_hessian", "estimate_jacobian"]
 

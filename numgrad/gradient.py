@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
+from .beside import beside_point, noise_of_slopes
 from .containers import Container, in_order, is_container, is_labelled, joined, relabelled
 from .driver import Function, Progress, Workers, differentiate
 from .inside import check_analytic, is_single_inside
 from .loops import RESPONDED, Floats, make_directions
-from .magnitudes import SMALL, lengthen, of_few_digits, rounding_by, rounding_near
+from .magnitudes import SMALL, lengthen, of_few_digits, rounding_by, rounding_near, with_value
 from .many import as_points, in_batches, rule_at_points
 from .objectives.python import PythonObjective, VectorizedObjective
 from .points import EPS, SINGLE, batch_of, check_argument_is_all, lengths_of, read_only, scales, seems_single, smallest
@@ -92,7 +93,9 @@ def numerical_gradient(
         magnitude 1, until two results agree: four evaluations more as a rule; f may raise there. Where a step is below
         1e6 eps, six evaluations along a line show what is rounded inside an f that is small since terms cancel.
         Where what a Python f returns has the digits of float32, and so have its changes, one evaluation tells whether
-        it computes in float32 inside; all derivatives are then taken again, by steps for that.
+        it computes in float32 inside; all derivatives are then taken again, by steps for that. One evaluation more, of
+        a compiled f at its calls number 1, 2, 4, 8 and so on, tells whether f has noise, as solvers and decimals leave
+        it; some forty tell how much then, and a warning, if fewer than three digits are right.
         With an array or 'auto' the divisor is the distance of the points as they are stored. For arrays in a container,
         one for all of them, or a dict with one for each: ``{"W": 1e-4, "layers[0]": 1e-3}``; so are `bounds`.
     args : tuple, optional
@@ -251,20 +254,21 @@ def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: Any, f: An
 
 
 def by_automatic_steps(
-    objective: Any, at: tuple[Any, Any], plan: Any, options: Any, how: tuple[Any, Any], out: Floats, known: Any = ()
+    objective: Any, at: tuple[Any, Any], plan: Any, options: Any, how: Any, out: Floats, known: Any = ()
 ) -> int:
     """Do the `plan` of automatic steps, with longer ones where rounding hides derivatives by small coordinates.
 
-    The `options` are scheme, bounds and coordinates. Known may be f(x), or NaN, and the spacing of what f returns.
+    The `options` are scheme, bounds and coordinates; `how` is workers, progress, and True where nobody is to be warned
+    of the noise of f. Known may be f(x), or NaN, and the spacing of what f returns.
     """
-    (point, args), (scheme, bounds, chosen), (workers, progress) = at, options, how
+    (point, args), (scheme, bounds, chosen), (workers, progress, *is_quiet) = at, options, how
     if plan[0].make is not make_directions or not point.size:
         return differentiate(objective, point, args, plan, out, workers, progress)
     value, eps = known or driver.eps_of_values(objective, point, args)
     plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
     # The smallest one first, which takes less time than to ask each chosen coordinate. An empty array is at hand: to
     # make one takes 0.15 us, of 11 at two coordinates.
-    small, plain, plan = ALL_COORDINATES, np.asarray(point), plan if value != value else with_value(plan, value)
+    small, judged, plain, plan = ALL_COORDINATES, None, np.asarray(point), with_value(plan, value)
     if smallest(np.abs(plain)) < SMALL and driver.is_perturbed(objective):
         small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen])
     try:
@@ -272,20 +276,23 @@ def by_automatic_steps(
         if rounds := eps == EPS and seems_single(plan, value, out) and driver.is_perturbed(objective):
             rounds = is_single_inside(plain, np.array([value]), partial(values_near, objective, at), bounds, chosen)
         if len(small) and not rounds:
-            _lengthen(objective, at, plan, chosen, (scheme, bounds, workers), out, (value, eps))
+            judged = _lengthen(objective, at, plan, chosen, (scheme, bounds, workers), out, (value, eps))
     except BaseException:  # nobody has looked whether they are good enough
         out[... if eps == EPS and seems_single(plan, value, out) else small] = math.nan
         raise
     if rounds:
         out.fill(math.nan)
         return by_automatic_steps(objective, at, plan, options, how, out, (value, SINGLE))
+    if not is_quiet and eps == EPS and driver.is_due(objective):
+        near = beside_point(objective, at, value, partial(values_near, objective, at), bounds)
+        driver.warn_of_noise("gradient", *noise_of_slopes(near, out, plan, chosen, judged))
     return flags
 
 
 def _lengthen(
     objective: Any, at: tuple[Any, Any], plan: Any, chosen: Any, how: Any, out: Floats, known: tuple[float, float]
-) -> None:
-    """Write what longer steps tell of derivatives that rounding hides, of all or of those by the chosen coordinates."""
+) -> NDArray[np.bool_]:
+    """Write what longer steps tell of derivatives that rounding hides, all or the chosen ones, and tell which are."""
     (point, args), (scheme, bounds, workers), (value, eps) = at, how, known
     places = np.arange(point.size) if chosen is None else chosen
     plain, ends, steps = np.asarray(point), None if bounds is None else limits(point, bounds), np.abs(plan[1].lengths)
@@ -300,19 +307,10 @@ def _lengthen(
         return found[0], found[1], found[2]
 
     flat, rounding = plain.reshape(-1)[places], rounding_by(plan, noise)
-    lengthen(out, flat, steps, rounding, again, of_few_digits(out, flat, rounding))
+    return lengthen(out, flat, steps, rounding, again, of_few_digits(out, flat, rounding))
 
 
-def with_value(plan: Any, value: float) -> Any:
-    """Return a plan whose rule needs f(x) with that, if it is known."""
-    if plan[0].needs_value and value == value:
-        plan = plan[0]._replace(data=(value, *plan[0].data[1:]), needs_value=False), plan[1]
-    return plan
-
-
-def noise_at(
-    objective: Any, at: tuple[Any, Any], value: float, eps: float, ends: Any = None, shortest: float = 0.0
-) -> float:
+def noise_at(objective: Any, at: Any, value: float, eps: float, ends: Any = None, shortest: float = 0.0) -> float:
     """Return how far rounding puts off the value of f at the point: its spacing, or more that is seen next to it.
 
     That of one term of a sum of elements, which are moved alone. See `rounding_near`.
@@ -325,8 +323,10 @@ def noise_at(
 
 def values_near(objective: Any, at: tuple[Any, Any], moves: Floats) -> Floats:
     """Return f where the point has moved by each row."""
-    found = np.empty(len(moves))
-    differentiate(objective, *at, (sum_of_values(1.0), along_rows(moves)), found)
+    rule, found = sum_of_values(1.0), np.empty(len(moves))
+    if len(moves) == 1 and not hasattr(objective.f, "_hessian"):  # in a third of the time
+        return np.array([objective.sweep(*at, rule, ALL_COORDINATES, found).value_at(moves[0])])
+    differentiate(objective, *at, (rule, along_rows(moves)), found)
     return found
 
 

@@ -63,6 +63,13 @@ def rounding_by(plan: Any, noise: float) -> NDArray[np.float64]:
         return np.asarray(noise * plan[0].amplification() / np.abs(plan[1].lengths))
 
 
+def with_value(plan: Any, value: float) -> Any:
+    """Return a plan whose rule needs f(x) with that, if it is known."""
+    if plan[0].needs_value and value == value:
+        plan = plan[0]._replace(data=(value, *plan[0].data[1:]), needs_value=False), plan[1]
+    return plan
+
+
 def of_few_digits(found: NDArray[Any], x: NDArray[Any], rounding: NDArray[Any]) -> NDArray[np.bool_]:
     """Tell of which derivatives by small coordinates of the flat `x` rounding leaves fewer than four digits."""
     with np.errstate(all="ignore"):
@@ -155,11 +162,11 @@ def lengthen(
     again: Callable[[NDArray[np.float64], NDArray[np.bool_]], tuple[Any, Any, Any]],
     lost: NDArray[np.bool_],
     most: float = _KNOWN,
-) -> None:
+) -> NDArray[np.bool_]:
     """Write to the derivatives `found`, where they are `lost` in rounding, what longer steps tell that f allows.
 
-    ``again(steps, missing)`` returns derivatives, their rounding, and the lengths of their steps, by other steps of the
-    coordinates of the plain array `x`, or NaN.
+    It tells which are others now. ``again(steps, missing)`` returns derivatives, their rounding, and the lengths of
+    their steps, by other steps of the coordinates of the plain array `x`, or NaN.
 
     The steps of the magnitude 1 come first. A result is good if the one by steps that are shorter by 32 is the same,
     but for the rounding of that one. It takes the place of what was found if that differs from it, or may be off by
@@ -169,7 +176,7 @@ def lengthen(
     make as long as the last ones tell nothing. Nothing is taken from where f raises.
     """
     if not lost.any():
-        return
+        return lost
     agree = max(_AGREE, _RATIO * resolution(x) ** (2 / 3))  # of narrow points, whose rounding changes the lower step
     missing, best, first = lost.copy(), np.array(rounding), found.copy()
     known, before, sizes = np.nan, np.inf, scales(x)  # type: Any, Any, Any
@@ -196,5 +203,6 @@ def lengthen(
             found[better], best[better] = upper[better], differ[better]
             missing &= ~good
             if not missing.any() or _RATIO**-rung <= least_magnitude(x):
-                return
+                break
             upper, before = np.where(np.isnan(lower), upper, lower), np.where(np.isnan(differ), before, differ)
+    return np.asarray(found != first)

@@ -22,6 +22,10 @@ __all__: list[str] = []  # nothing here is public
 FLOAT64 = np.dtype(np.float64)
 EPS = float(np.finfo(np.float64).eps)
 SINGLE = float(np.finfo(np.float32).eps)
+# Relative error of a derivative from which on it is worth a warning, by which "about 3 digits" are enough: they are
+# what float32 has to give at best. Fixed by test_few_digits_of_f_are_warned_of_once in tests/test_gradient.py, and by
+# test_no_three_digits_are_warned_of in tests/test_digits.py.
+FEW_DIGITS = 10.0**-2.5
 # Elements up to which bytes are compared, in a fifth of the time; and those compared at a time, so that no temporary
 # grows with x. Fixed by test_warm_calls_allocate_the_result_and_one_copy_of_x in tests/test_gradient.py.
 _FEW, _BLOCK = 512, 8192

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
-from .bounds import Bounds, limits, storable
+from .bounds import Bounds, limits, moved_within
 from .containers import is_labelled, with_labels
 from .driver import Progress, Workers
 from .gradient import takes_containers
@@ -19,8 +19,8 @@ from .loops import RESPONDED, Directions, Floats, Indices, Rule, make_central, m
 from .magnitudes import SMALL, enough, lengthen, rounding_by, rounding_near
 from .objectives.python import PythonObjective, VectorizedObjective
 from .objectives.vectors import BatchObjective, VectorObjective, floats, like, mixed, outputs
-from .points import EPS, SINGLE, is_narrow, is_plain, lengths_of, preserving, resolution, scales
-from .schemes import SPARE_ROOM, AnyScheme, along_rows, as_scheme, central_rule, rule_at, sum_of_values
+from .points import EPS, SINGLE, is_plain, lengths_of, preserving, resolution, scales
+from .schemes import AnyScheme, along_rows, as_scheme, central_rule, rule_at, sum_of_values
 from .sparsity import as_pattern, sparse_jacobian
 
 __all__: list[str] = []  # nothing here is public
@@ -64,6 +64,8 @@ class Problem:
         Whether its derivatives are those along lines, so that no coordinate needs room for its own step.
     verified : tuple or None
         The move that has verified a sparsity pattern, and f there; None without a pattern.
+    judged : ndarray of bool
+        The coordinates by which derivatives are those by longer steps, of which rounding has told the best.
     is_automatic : bool
         Whether steps are automatic, so that rounding may hide what those of small coordinates change.
     """
@@ -79,7 +81,7 @@ class Problem:
         self.workers = driver.as_workers(options.workers, self.objective)
         # The scheme itself and not its name: the loop of the default has but one output.
         self.scheme: Any = as_scheme(options.scheme)
-        self.eps, self.verified = EPS, None  # type: Any, Any
+        self.eps, self.verified, self.judged = EPS, None, np.zeros(self.point.size, np.bool_)  # type: Any, Any, Any
         self.plan = self.plan_of(None)
         try:
             returned = self.objective.returned(self.point, options.args)
@@ -235,7 +237,8 @@ class Problem:
             lengths = np.abs(self.plan[1].lengths)
             return found, rounding_of_entries(), np.broadcast_to(lengths[columns], entries.shape)
 
-        lengthen(entries, plain, steps, rounding, again, lost)
+        replaced = lengthen(entries, plain, steps, rounding, again, lost)
+        self.judged[columns[replaced.any(axis=0) if is_dense else replaced]] = True
 
     def _sparse(self) -> Any:
         return sparse_jacobian(self, as_pattern(self.options.sparsity, (self.base.size, self.point.size)))
@@ -256,20 +259,7 @@ class Problem:
 
     def inside(self, lengths: Floats) -> Floats:
         """Return flat displacements within the bounds, turned round where there is no room, as x stores them."""
-        if self.options.bounds is None and not is_narrow(self.point):
-            return lengths
-        x = np.asarray(self.point).reshape(-1).astype(np.float64)
-        ends = limits(self.point, (-np.inf, np.inf) if self.options.bounds is None else self.options.bounds)
-        if is_narrow(self.point):
-            ends = storable(*ends, self.point.dtype.type)
-        with np.errstate(all="ignore"):  # next to the largest number
-            low, high = ((1 - SPARE_ROOM) * (end - x) for end in ends)
-            moved, turned = np.clip(lengths, low, high), np.clip(-lengths, low, high)
-            moved = np.where(np.abs(moved) < np.minimum(0.5 * np.abs(lengths), np.abs(turned)), turned, moved)
-            if not is_narrow(self.point):
-                return moved
-            stored = (x + moved).astype(self.point.dtype).astype(np.float64)
-            return np.where(np.isfinite(stored), stored - x, 0.0)
+        return moved_within(self.point, lengths, self.options.bounds)
 
     def _mixed(self, x: NDArray[Any], *args: Any) -> Any:
         scratch = self.objective.scratch(True) if hasattr(self.objective, "scratch") else ()

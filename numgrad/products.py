@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from . import driver, schemes
 from .arguments import describe, plain_numbers
+from .beside import largest_finite
 from .bounds import ends_of_lines
-from .digits import largest_finite, warn_of_noise
+from .digits import warn_of_noise
 from .driver import Workers
 from .gradient import noise_at, numerical_gradient
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments
 from .arguments import ALL_COORDINATES, LARGEST_STEP, describe, finite_real, plain_numbers, positive_step, whole_number
+from .bounds import SPARE_ROOM, ends_of_numbers, storable
 from .bounds import Bounds as Bounds
-from .bounds import ends_of_numbers, storable
 from .bounds import limits as limits
 from .loops import Directions, Floats, Indices, Rule, make_central, make_complex_step, make_directions
 from .points import EPS, is_narrow, largest, loss_eps, private_copy, resolution, scales, smallest
@@ -38,8 +38,6 @@ _COMPLEX_STEP = 1e-20
 # Unit of x, and relative to it: the least complex step, where that of 1e-20 is subnormal, and has few digits.
 # Fixed by test_automatic_steps_at_the_ends_of_the_numbers in tests/test_schemes.py.
 _LEAST_COMPLEX, _NEAR_COMPLEX = 1e-295, 1e-8
-# Relative: what a step that was shortened for bounds leaves for the rounding of x + h.
-SPARE_ROOM = 1e-9
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from . import containers, driver
 from .arguments import FLOAT64, describe, plain_numbers, real_array, real_number
 from .bounds import storable
 from .driver import Progress, Workers, differentiate
-from .gradient import with_value
 from .loops import Directions, Floats, Indices
+from .magnitudes import with_value
 from .noise import is_quiet, noise_of, spacings
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, preserving, private_copy, resolution, where_defined

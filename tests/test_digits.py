@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from problems import compiled
+from problems import compiled, needs_jit
 
 from numgrad import (
     Jacobian,
@@ -119,6 +119,37 @@ def test_noise_of_outputs_is_warned_of(name, scheme):
     pytest.importorskip("scipy.sparse")
     with pytest.warns(RuntimeWarning, match=few % "Jacobian"):
         numerical_jacobian(g, x.copy(), "auto", scheme=scheme, sparsity=np.ones((4, 4)))
+
+
+def test_noise_of_a_gradient_is_warned_of(recwarn):
+    def total(x):
+        return float(outputs(x).sum())
+
+    exact = (np.cos(A @ X) + 2.0 * (A @ X)) @ A
+    few = r"about [0-2] digits of the gradient are right: the noise of f next to x"
+    for size in (1.0, 0.05, 1e-3):  # in which longer steps may be better
+        x = size * X + 1e-7 * size
+        for h, options in (("auto", {}), ("auto", {"scheme": "forward"}), ("auto", {"coordinates": [2, 0, 2]})):
+            numerical_gradient(total, x.copy(), h, **options)
+            assert not recwarn
+            with pytest.warns(RuntimeWarning, match=few):
+                numerical_gradient(lambda x: total(x) + 1e-5 * noise(x), x.copy(), h, **options)
+        with pytest.warns(RuntimeWarning, match=few):
+            numerical_gradient(lambda x: total(x) + 1e-5 * noise(x), x.copy(), "auto", bounds=(x - 1.0, x))
+        with pytest.warns(RuntimeWarning, match=few):
+            numerical_gradient(lambda p: total(p["x"]) + 1e-5 * noise(p["x"]), {"x": x.copy()}, "auto")
+    with pytest.warns(RuntimeWarning, match=few):
+        assert np.abs(numerical_gradient(lambda x: round(total(x), 5), X.copy(), "auto") - exact).max() > 0.01
+
+
+@needs_jit
+def test_a_compiled_f_is_looked_at_for_noise_at_some_calls():
+    f = compiled(lambda x: np.round(np.sin(x[0]) + x[1] ** 2, 6))
+    for call in range(1, 10):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            numerical_gradient(f, np.array([0.3, 0.7]), "auto")
+        assert len(caught) == (call in (1, 2, 4, 8))
 
 
 def test_noise_of_a_compiled_f_and_of_one_number_is_warned_of():

@@ -113,10 +113,15 @@ class Kernels:
 
     def recompile(self) -> None:
         """Forget the loops, and what was captured."""
-        self.threads, self.loops = True, Loops(self)
+        self.threads, self.loops, self.calls = True, Loops(self), 0
         self.arrays, self.kinds = list[tuple[str, NDArray[Any]]](), dict[Hashable, bool]()
         # By kind: the spacing of what the function returns, for types take 3 us; and where it is not that of float64.
         self.eps, self.few = dict[Hashable, float](), dict[Hashable, tuple[float, float]]()
+
+    def is_due(self) -> bool:
+        """Count a call, and tell whether it is the first, the second, the fourth and so on."""
+        self.calls += 1
+        return not self.calls & (self.calls - 1)
 
     def meet(self, kind: Hashable, args: tuple[Any, ...] = ()) -> None:
         """Look at what numba will compile for a kind of arguments: the function, and those among `args`.
