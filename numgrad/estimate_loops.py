@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import ALL_COORDINATES, describe
+from .looks import Numbers
 from .loops import RESPONDED, Decorator, compiled_once, plain
 from .objectives.vectors import SHAPE_CHANGED, outputs
 from .ridders import LEVELS, estimate, linked
@@ -33,7 +34,11 @@ _SAME = 0.01
 @compiled_once
 def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
     """Return the loop over the coordinates, with the conventions of `numgrad.loops`."""
-    estimate_one = estimate if decorate is plain else linked(decorate)
+    return _loop_of(evaluate, estimate if decorate is plain else linked(decorate))
+
+
+def _loop_of(evaluate: Any, estimate_one: Any) -> Any:
+    """Return the loop over the coordinates, in which a function like `estimate` does one of them."""
 
     def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
         """Write the four numbers of `estimate`, and its evaluations, for the coordinate ``where[k]``, or k, to row k.
@@ -51,18 +56,19 @@ def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
                 low, high, first = limits[0][i], limits[1][i], limits[2][i]
             out[k, 4] = 0.0
             place = (x, point, i, float(origin[i]), base, eps, args, low, high, out, k, evaluate)
-            out[k, 0], out[k, 1], out[k, 2], out[k, 3], _ = estimate_one(place, first, (good, atol), work)
+            slope, error, step, rough = estimate_one(place, first, (good, atol), work)
             point[i] = origin[i]  # in all digits of a longdouble
-            if out[k, 1] == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
-                out[k, 1] = eps * abs(out[k, 0]) if out[k, 0] != 0.0 else eps / out[k, 2]
-            if out[k, 0] != 0.0:
+            if slope != 0.0:
                 responded = RESPONDED
+            if error == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
+                error = eps * abs(slope) if slope != 0.0 else eps / step
+            out[k, 0], out[k, 1], out[k, 2], out[k, 3] = slope, error, step, rough
         return responded
 
     return estimates
 
 
-def make_guarded_estimates(evaluate: Any, decorate: Decorator) -> Any:
+def make_guarded_estimates(evaluate: Any, _: Decorator) -> Any:
     """Return the loop of `make_estimates` for a Python f, whose exceptions count as NaN where they are no wonder.
 
     That is beyond a step that worked, or where f was given a number that it may not accept. Where no derivative is
@@ -82,20 +88,15 @@ def make_guarded_estimates(evaluate: Any, decorate: Decorator) -> Any:
         works = True
         return result
 
-    loop = make_estimates(guarded, decorate)
-
-    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+    def guarded_estimate(place: Any, first: float, goals: Any, work: Any) -> Numbers:
         nonlocal works, caught
-        flags = 0
-        with np.errstate(all="ignore"):  # the looks far from x overflow
-            for k in range(start, stop):
-                works, caught = False, None
-                flags |= loop(state, data, args, where, k, k + 1, out)
-                if caught is not None and math.isnan(out[k, 0]):
-                    raise caught
-        return flags
+        works, caught = False, None
+        found = estimate(place, first, goals, work)
+        if caught is not None and math.isnan(found[0]):
+            raise caught
+        return found
 
-    return estimates
+    return np.errstate(all="ignore")(_loop_of(guarded, guarded_estimate))  # the looks far from x overflow
 
 
 class _Record:

@@ -285,8 +285,7 @@ class Goals(NamedTuple):
 
     def estimate(self, rows: Floats, shape: tuple[int, ...], further: int) -> Estimate[Any]:
         """Return the rows of a loop of `numgrad.estimate_loops` as an Estimate, with `further` evaluations, of f(x)."""
-        value, error, step, _, evaluations = rows.reshape(-1, COLUMNS).T.copy()
-        value, error, step = value.reshape(shape), error.reshape(shape), step.reshape(shape)
+        value, error, step, _, evaluations = rows.reshape(-1, COLUMNS).T.copy().reshape(COLUMNS, *shape)
         return Estimate(value, error, step, int(evaluations.sum()) + further, self.has_converged(value, error))
 
     def has_converged(self, value: Any, error: Any) -> Any:
@@ -388,12 +387,12 @@ def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None)
 
 def _of_one(f: Any) -> driver.Objective:
     """Return the objective whose array has one element, the argument of the compiled `f`; it is kept with `f`."""
-    from .objectives.compiled import CompiledObjective
-    from .objectives.compiling import compiled, when_recompiled
-
     # Each CompiledObjective has loops of its own: without this, each call would compile them again.
     objective: driver.Objective | None = getattr(f, "_numgrad_of_one", None)
     if objective is None:
+        from .objectives.compiled import CompiledObjective
+        from .objectives.compiling import compiled, when_recompiled
+
         of_one: Any = compiled()(lambda x, *args: f(x[0], *args))
         when_recompiled(f, of_one)
         objective = f._numgrad_of_one = CompiledObjective(of_one)

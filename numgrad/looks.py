@@ -77,19 +77,21 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
     x, point, i, value, base, eps, args, low, high, out, k, evaluate, noise = spot
     plus = minus = base
     above = below = value
+    count = 0.0
     if side >= 0:
         point[i] = value + h
         above, plus = float(point[i]), math.nan
         if above <= high:
             plus = evaluate(x, args)
-            out[k, 4] += 1.0
+            count += 1.0
     if side <= 0:
         point[i] = value - h
         below, minus = float(point[i]), math.nan
         if below >= low:
             minus = evaluate(x, args)
-            out[k, 4] += 1.0
+            count += 1.0
     point[i] = value
+    out[k, 4] += count
     if not (math.isfinite(plus) and math.isfinite(minus)):
         return math.nan, 0.0, 0.0, BELOW if math.isfinite(plus) else ABOVE
     # The step is lost in the rounding of x + h: there is no distance to divide by.
