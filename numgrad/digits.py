@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from . import driver
 from .driver import FEW_DIGITS
+from .inside import coarse_unit, noise_of, spacings
 from .loops import Floats, Indices
 from .magnitudes import SMALL, rounding_by
-from .noise import coarse_unit, noise_of, spacings
 from .objectives.vectors import floats
 from .points import EPS, resolution, scales, where_defined
 from .schemes import along_rows

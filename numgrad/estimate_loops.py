@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import ALL_COORDINATES, describe
+from .arguments import describe
 from .looks import Numbers
 from .loops import RESPONDED, Decorator, compiled_once, plain
 from .objectives.vectors import SHAPE_CHANGED, outputs
@@ -218,22 +218,19 @@ def make_second_estimates(evaluate: Any, decorate: Decorator) -> Any:
         ``base, eps, good, atol, rooms = data``: as for first derivatives; and how far each coordinate may go. Where no
         step works it writes NaN, for the first derivatives have raised what f raises at x.
         """
-        line, row = _Line(evaluate, state), np.empty((1, COLUMNS))
-        loop, flags = make_guarded_estimates(line.mean, decorate), 0
-        *own, rooms = data
+        line, flags, (*own, rooms) = _Line(evaluate, state), 0, data
+        loop, where_in_line = make_guarded_estimates(line.mean, decorate), [0] * stop
         for k in range(start, stop):
             chosen = slice(where.starts[k], where.starts[k + 1])
             line.begin(where.members[chosen].tolist(), where.lengths[chosen].tolist(), rooms)
             room = min((room / unit) ** 2 for _, _, unit, room in line.members)
-            curve, limits = (line.x, line, [0.0]), np.array([[0.0], [room], [0.0]])
+            curve, limits = (line.x, line, [0.0]), ([0.0], [room], [0.0])
             try:
-                flags |= loop(curve, (*own, limits), args, ALL_COORDINATES, 0, 1, row.data)
+                flags |= loop(curve, (*own, limits), args, where_in_line, k, k + 1, out)
             except Exception:  # noqa: BLE001, f may raise what it likes
-                row[0] = math.nan, math.inf, math.nan, math.nan, 0.0
-            row[0, 1] = max(row[0, 1], 2.0 * own[1] * line.size_at(row[0, 2]) / (row[0, 2] or 1.0))
-            row[0, COLUMNS - 1] = len(line.sizes)
-            for column in range(COLUMNS):
-                out[k, column] = row[0, column]
+                out[k, 0], out[k, 1], out[k, 2], out[k, 3] = math.nan, math.inf, math.nan, math.nan
+            out[k, 1] = max(out[k, 1], 2.0 * own[1] * line.size_at(out[k, 2]) / (out[k, 2] or 1.0))
+            out[k, 4] = len(line.sizes)
         return flags & RESPONDED
 
     return estimates

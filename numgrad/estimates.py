@@ -295,10 +295,6 @@ class Goals(NamedTuple):
         with np.errstate(all="ignore"):  # a part of a tiny value
             return error <= np.maximum((self.rtol or _CONVERGED) * abs(value), self.atol)
 
-    def good(self, eps: float) -> float:
-        """Return the relative error at which no other first step is tried; f is taken in float64 at most."""
-        return self.rtol or _GOOD * max(eps, EPS)
-
 
 class Problem(NamedTuple):
     """An f near the point where its derivatives are estimated, and what is asked of the estimates.
@@ -315,14 +311,14 @@ class Problem(NamedTuple):
     reach: Floats
     workers: Workers = 1
 
-    @property
-    def eps(self) -> float:
-        """The relative spacing of the numbers that the point stores."""
-        return EPS if self.private else resolution(self.point)
+    def data(self, base: Any, limits: Floats) -> tuple[Any, ...]:
+        """Return what the loops of `numgrad.estimate_loops` take: f is known in float64 at most."""
+        eps = resolution(self.point)
+        return base, eps, self.goals.rtol or _GOOD * max(eps, EPS), self.goals.atol, limits
 
     def rule(self, base: float | None = None) -> Rule:
         """Return the rule of first derivatives; without `base`, f(x) is evaluated."""
-        data = math.nan if base is None else base, self.eps, self.goals.good(self.eps), self.goals.atol, self.reach
+        data = self.data(math.nan if base is None else base, self.reach)
         return Rule(make_estimates, data, base is None, COLUMNS, make_guarded_estimates)
 
     def run(self, rule: Rule, where: Any, count: int, progress: Progress = False) -> tuple[Floats, int]:
@@ -337,8 +333,8 @@ class Problem(NamedTuple):
             raise TypeError(
                 "f must return real numbers, it returned complex ones; estimate its real and imaginary parts"
             )
-        data = base, self.eps, self.goals.good(self.eps), self.goals.atol, self.reach
-        rule = Rule(make_estimates_of_outputs, data, False, base.size * COLUMNS, make_estimates_of_outputs)
+        columns, data = base.size * COLUMNS, self.data(base, self.reach)
+        rule = Rule(make_estimates_of_outputs, data, False, columns, make_estimates_of_outputs)
         rows, flags = self.run(rule, ALL_COORDINATES, self.point.size if base.size else 0, progress)
         return rows.reshape(self.point.size, base.size, COLUMNS).transpose(1, 0, 2), base.shape, flags
 

@@ -1,9 +1,11 @@
-"""What values next to x tell of the inside of f: whether it rounds to float32 there, and whether it is analytic."""
+"""What values next to x tell of the inside of f: whether it is analytic, how it rounds, and the noise along a line."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 from weakref import ref
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from .bounds import Bounds, limits
 from .loops import Floats
-from .points import SINGLE, are_single, is_narrow, may_be_single, scales, where_defined
+from .points import EPS, SINGLE, are_single, is_narrow, may_be_single, resolution, scales, where_defined
 
 __all__: list[str] = []  # nothing here is public
 
@@ -26,6 +28,44 @@ _ALIKE = 1e-6
 # Fixed by test_an_automatic_step_allows_for_float32_inside_of_f in tests/test_gradient.py.
 _NEAR = SINGLE ** (1 / 3)
 _analytic = set["ref[Any]"]()  # functions that have shown it
+
+# The constants of noise are without unit, and fixed by the kinds of tests/test_check_kinds.py.
+# Power of 2, of the first step: the spacing at which the noise of f is measured; it grows by 4 so many times at most.
+_SPACING, _GROWTHS = -24, 18
+# Part of the third differences, for a noise of 1, that the fifth ones of a smooth f are at most.
+_ROUGH = 0.1
+# Multiple by which noise may rise from one look to the next, 16 times farther: the stairs of more coordinates make 4 of
+# it, a structure of f some 4,000. Fixed by test_what_f_does_far_from_x_is_no_noise in tests/test_checking.py.
+_RISE = 32.0
+# Part of f up to which a stair is that of its own rounding, 16 eps, and not of x. Fixed by the former, and tests/fuzz.
+_OWN = 2.0**-48
+# Spacings of a second look, which tells a kink at x from noise, and the part of the third differences across x that
+# those beside x are at most where there seems to be one. Fixed by test_a_kink_is_no_noise in tests/test_checking.py.
+_LONGER, _STRAIGHT = 16.0, 0.1
+# Halvings of the distance in which f begins to change: three parts of what is left stay within the room at bounds.
+# Fixed by test_a_kink_is_no_noise.
+_HALVINGS = 8
+# A place is so many times as far as the one before, on the line through which f is up to a multiple of what it was off
+# the line before: of a bend that is 256. Fixed by test_a_penalty_beside_few_digits in tests/test_checking.py.
+_FARTHER, _LEAVES = 16.0, 512.0
+# Part of what f is off its line that one of 50 jumps makes, and part that tells the first of them: no simple fraction.
+_JUMPS, _PART = 0.02, 0.42
+# Part of f that a jump is at most which is one of few digits: 8 bits, those of bfloat16; a larger one belongs to f.
+# Fixed, as the next, by test_a_jump_beside_x_is_no_noise in tests/test_checking.py.
+_DIGITS = 2.0**-7
+# Multiple of the distance of a first jump at which others are sought, which is that many times as wide each time, and
+# part of the jump that a difference tells one by. Fixed by the former, and by test_a_penalty_beside_few_digits.
+_WIDER, _WIDEST, _AS_LARGE = 4.0, 16.0, 0.5
+# Part of its change that an f without jumps is off the line where it is another: no jump is sought there.
+_BENT = 0.1
+# Units of the last place of f up to which its noise may be that of rounding alone, so that jumps may lie farther away.
+_OWN_UNITS = 64.0
+# Part of a step in the values of f that counts as a standard deviation: a uniform error has 0.29.
+_OF_QUANTUM = 0.3
+# Roundings of float64 from which on the unit of all values is that of fewer digits; the unit of float32 is 2**28. And
+# the multiple of what f changes by with a spacing of x that this unit is at least: f may have the unit of x itself.
+# Fixed by test_digits_that_f_loses_inside_are_warned_of and the tests next to it in tests/test_hessian.py.
+_COARSE, _OF_X = 2.0**16, 64.0
 
 
 def is_single_inside(
@@ -115,3 +155,186 @@ def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bo
             f"step {found[1][1]:.6g}; abs, conj, vdot and real parts are not analytic; use another scheme"
         )
     return False
+
+
+def noise_of(
+    ask: Callable[[list[float]], Floats],
+    base: float,
+    growths: int = 0,
+    farthest: float = math.inf,
+    jumps: bool = True,
+) -> float:
+    """Return the standard deviation of f, from a table of differences of 7 values along a line.
+
+    ``ask(ts)`` is f for each t spacings. Values that stay equal over some spacings are stairs, whose height
+    counts; then it looks farther away so many times, while that does not look smooth, for more coordinates to climb
+    theirs; beside the rounding of f, what is far larger there is what f does so far from x. A kink is no noise: not at
+    x, where f is straight on both sides, and not where equal values end and grow with the distance. It looks no farther
+    than `farthest`; where that is next to x, no noise is known. Where `jumps`, it looks on for those of an f that is
+    smooth next to x: the teeth of few digits plus something smooth.
+    """
+    values_at = _asked_once(ask)
+    end, change = _first_change(values_at, base, farthest)
+    if change == 0.0:
+        return 0.0
+    values = _values(values_at, base, spacing := abs(end) / 3.0)
+    noise, _ = _level(values)
+    if spacing == 1.0:
+        looks = jumps and is_quiet(noise, base)
+        end, change = _first_jump(values_at, values, farthest) if looks else (0.0, 0.0)
+    if change == 0.0:
+        again = farthest >= 3.0 * _LONGER and _is_kinked(values)
+        return _without_kink(noise, _level(_values(values_at, base, _LONGER))[0]) if again else noise
+    if spacing > 1.0 and _grows(values_at, base, end, change):
+        return 0.0
+    spacing = abs(end) / 3.0
+    noise = max(noise, _OF_QUANTUM * 0.25 * abs(change))  # which hid a quarter of the change
+    for _ in range(growths):
+        spacing *= 16.0
+        if 3.0 * spacing > farthest:
+            break
+        further, is_smooth = _level(_values(values_at, base, spacing))
+        if is_smooth or (further > _RISE * noise and abs(change) <= _OWN * abs(base)):
+            break
+        noise = max(noise, further)
+    return noise
+
+
+def _asked_once(ask: Callable[[list[float]], Floats]) -> Callable[[list[float]], Floats]:
+    """Return what asks for f at no place twice."""
+    known: dict[float, float] = {}
+
+    def values_at(places: list[float]) -> Floats:
+        if new := [place for place in places if place not in known]:
+            known.update(zip(new, ask(new).tolist(), strict=True))
+        return np.array([known[place] for place in places])
+
+    return values_at
+
+
+def is_quiet(noise: float, base: float) -> bool:
+    """Tell whether the noise of f may be that of its rounding."""
+    return noise <= _OWN_UNITS * EPS * abs(base)
+
+
+def _first_change(values_at: Callable[[list[float]], Floats], base: float, farthest: float) -> tuple[float, float]:
+    """Return the first of the places 3, -3, 12, 48 ..., or else of -12, -48 ..., where f changes, and by how much."""
+    above = [3.0 * 4.0**k for k in range(_GROWTHS + 1) if 3.0 * 4.0**k <= farthest]
+    below = [-place for place in above]
+    for place in above[:1] + below[:1] + above[1:] + below[1:]:
+        if (change := float(values_at([place])[0]) - base) != 0.0:
+            return place, change
+    return 0.0, 0.0
+
+
+def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, farthest: float) -> tuple[float, float]:
+    """Return a place up to which f has jumped off its line, as few digits do, and by how much, or zeros.
+
+    It has the values at -3 ... 3. A kink leaves the line as well: of a jump, halving the distance takes nothing.
+    """
+    below, base, above = (float(value) for value in values[::3])
+    place, change, least = 3.0, above - base, _FARTHER * EPS * abs(base)
+    known = max(abs(below - 2.0 * base + above), least)
+    most = min(farthest, 3.0 * 4.0**_GROWTHS)
+    ends = [end for k in range(1, _GROWTHS) if (end := 3.0 * _FARTHER**k) <= most]
+    # Two at a time: a sweep of one evaluation takes several times as long as a simple f.
+    groups = (ends[k : k + 2] for k in range(0, len(ends), 2))
+    for end, value in chain.from_iterable(zip(group, values_at(group).tolist(), strict=True) for group in groups):
+        slope, change = change / place, value - base
+        rest = abs(change - slope * end)
+        if not rest <= _LEAVES * known:
+            low, high, below, above = place, end, 0.0, rest
+            while above - below > _JUMPS * rest and high - low > 1e-3 * end:
+                middle = 0.5 * (low + high)
+                off = abs(float(values_at([middle])[0]) - base - slope * middle)
+                if off > _PART * rest:
+                    high, above = middle, off
+                else:
+                    low, below = middle, off
+            jump = above - below
+            if _JUMPS * rest < jump <= _DIGITS * abs(base) and _recurs(values_at, high, jump, farthest):
+                return high, jump
+        if rest > max(_BENT * abs(change), 32.0 * least):
+            break
+        place, known = end, max(rest, least)
+    return 0.0, 0.0
+
+
+def _recurs(values_at: Callable[[list[float]], Floats], place: float, jump: float, farthest: float) -> bool:
+    """Tell whether f jumps again beyond `place` or below x: the digits of f do again and again, a jump of f is one."""
+    farthest = min(farthest, 3.0 * 4.0**_GROWTHS)
+    spacing = min(_WIDER * place, (farthest - place) / 6.0)
+    while 0.0 < 6.0 * spacing <= farthest:
+        for first, step in ((place, spacing), (-spacing, -spacing)):
+            differences = np.diff(values_at([first + k * step for k in range(6)]), 3)
+            if (np.abs(differences) > _AS_LARGE * jump).any():
+                return True
+        spacing *= _WIDEST
+    return False
+
+
+def _grows(values_at: Callable[[list[float]], Floats], base: float, end: float, change: float) -> bool:
+    """Tell whether f, which stays the same up to some place between a quarter of `end` and `end`, has a slope there."""
+    if float(values_at([(1.0 + 0.5**_HALVINGS) * end])[0]) - base == change:
+        return False
+    low, high = 0.25 * end, end
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if float(values_at([middle])[0]) == base else (low, middle)
+    changes = np.diff(values_at([high + k * (high - low) for k in range(4)]))
+    return bool(np.abs(changes).min() > 0.5 * np.abs(changes).max() and abs(np.sign(changes).sum()) == len(changes))
+
+
+def _is_kinked(values: Floats) -> bool:
+    """Tell whether third differences on either side of x are far smaller than those across x."""
+    below, *across, above = np.abs(np.diff(values, 3))
+    return bool(max(below, above) < _STRAIGHT * min(across))
+
+
+def _without_kink(near: float, far: float) -> float:
+    """Return the noise of which both have as much, and not what grows with the spacing, as a kink at x does."""
+    if not 0.5 * _LONGER * near <= far <= 1.5 * _LONGER * near:
+        return near
+    return math.sqrt(max(0.0, (_LONGER * near - far) * (_LONGER * near + far) / (_LONGER**2 - 1.0)))
+
+
+def _values(values_at: Callable[[list[float]], Floats], base: float, spacing: float) -> Floats:
+    below, above = np.split(values_at([j * spacing for j in (-3, -2, -1, 1, 2, 3)]), 2)
+    return np.concatenate([below, [base], above])
+
+
+def _level(values: Floats) -> tuple[float, bool]:
+    """Return the standard deviation of f by third, fourth and fifth differences, and whether f looks smooth."""
+    size = float(np.abs(values).max()) or 1.0  # the squares of what f returns may overflow
+    tables = [(np.diff(values / size, order), math.comb(2 * order, order)) for order in (3, 4, 5)]
+    levels = [size * math.sqrt(float(np.square(table).mean()) / count) for table, count in tables]
+    levels = [level if math.isfinite(level) else 0.0 for level in levels]
+    return sorted(levels)[1], levels[2] <= _ROUGH * levels[0]
+
+
+def spacings(steps: Floats, least: Floats) -> Floats:
+    """Return powers of 2, which x stores exactly, at which to measure noise, for first and for storable steps."""
+    return np.exp2(np.ceil(np.log2(np.fmax(np.ldexp(steps, _SPACING), least))))
+
+
+def coarse_unit(problem: Any, found: Floats) -> float:
+    """Return the unit of which all values of f are multiples, if that is coarse, and else 0.
+
+    They are where f rounds inside, to float32 say, whatever it returns. One value more, from where no coordinate has
+    few digits, tells that from terms which happen to be exact, and so does what the spacing of x makes of f.
+    """
+    coarse, value, plain = math.ldexp(1.0, math.frexp(_COARSE * problem.rounding)[1]), problem.value, problem.plain
+    # The value alone first, of which a float64 has many digits as a rule.
+    if not value or value % coarse != 0.0:
+        return 0.0
+    part = np.random.default_rng(0).uniform(0.5, 1.0, plain.size)
+    near = where_defined(lambda: problem.values([np.arange(plain.size)], part)[0])
+    rest = found[np.isfinite(found)]
+    is_constant = near == value and not rest.any()  # which tells nothing
+    if near is None or near % coarse != 0.0 or (rest % coarse).any() or is_constant:
+        return 0.0
+    with np.errstate(all="ignore"):
+        of_x = abs(near - value) * np.max(resolution(plain) * scales(plain) / np.abs(part * problem.steps))
+    ratios = (number.as_integer_ratio() for number in [value, near, *rest] if number)
+    unit = min((whole & -whole) / of for whole, of in ratios)
+    return unit if unit > _OF_X * of_x else 0.0

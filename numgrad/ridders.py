@@ -296,10 +296,9 @@ def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) 
 def linked(decorate: Decorator) -> Any:
     """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
     names = vars(looks) | globals()
-    near = quotient, tooth, look_near, roughness, looks.third_difference, looks.residual, looks.jump_between, looks.edge
-    own = looks.explain, looks.hidden_slope, refine, foresee, tableau, begin, retreat, is_better, next_first, look_far
-    for function in (*near, *own, search, estimate):
-        names[function.__name__] = decorate(FunctionType(function.__code__, names, function.__name__))
+    for name, function in list(names.items()):
+        if isinstance(function, FunctionType) and function not in (linked, extrapolated):
+            names[name] = decorate(FunctionType(function.__code__, names, name))
     return names["estimate"]
 
 

@@ -16,8 +16,8 @@ from .arguments import FLOAT64, describe, plain_numbers, real_array, real_number
 from .bounds import storable
 from .driver import Progress, Workers, differentiate
 from .gradient import with_value
+from .inside import is_quiet, noise_of, spacings
 from .loops import Directions, Floats, Indices
-from .noise import is_quiet, noise_of, spacings
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, preserving, private_copy, resolution, where_defined
 from .schemes import SchemeName, along_rows, rule_at, steps_of, sum_of_values

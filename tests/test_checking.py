@@ -14,7 +14,7 @@ from check_kinds import smooth
 from problems import compiled, interrupt_at, needs_jit, same_without_jit
 
 from numgrad import MultiLayerNet, assert_gradient, check_gradient, reference, simpleNet
-from numgrad.noise import noise_of
+from numgrad.inside import noise_of
 from numgrad.sides import Sides
 
 BATCH = 20
