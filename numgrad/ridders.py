@@ -6,10 +6,10 @@ one-sided differences where f is not finite on one side, and a search for the fi
 
 The functions are plain Python, and serve a Python f as they are; `extrapolated` alone is for arrays. For a compiled f
 `linked` compiles copies of the others.
-Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, out, k,
+Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, evaluations,
 evaluate, noise``: what f receives and its perturbed elements, the coordinate, its value, f(x), the relative spacing,
-the arguments of f, the limits of the coordinate, the row of the result whose last number counts the evaluations, f as a
-function of x and args, and the noise of f as far as it is known. A `place` is a spot without the noise.
+the arguments of f, the limits of the coordinate, a list whose one number counts the evaluations, f as a function of x
+and args, and the noise of f as far as it is known. A `place` is a spot without the noise.
 
 References
 ----------
