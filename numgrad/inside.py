@@ -64,7 +64,7 @@ _OWN_UNITS = 64.0
 _OF_QUANTUM = 0.3
 # Roundings of float64 from which on the unit of all values is that of fewer digits; the unit of float32 is 2**28. And
 # the multiple of what f changes by with a spacing of x that this unit is at least: f may have the unit of x itself.
-# Fixed by test_digits_that_f_loses_inside_are_warned_of and the tests next to it in tests/test_hessian.py.
+# Fixed by test_a_unit_of_all_values_that_hides_curvature_is_warned_of in tests/test_digits.py.
 _COARSE, _OF_X = 2.0**16, 64.0
 
 
