@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import ALL_COORDINATES, describe
+from .arguments import describe
+from .looks import Numbers
 from .loops import RESPONDED, Decorator, compiled_once, plain
 from .objectives.vectors import SHAPE_CHANGED, outputs
 from .ridders import LEVELS, estimate, linked
@@ -33,7 +34,23 @@ _SAME = 0.01
 @compiled_once
 def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
     """Return the loop over the coordinates, with the conventions of `numgrad.loops`."""
-    estimate_one = estimate if decorate is plain else linked(decorate)
+    if decorate is plain:
+        return _loop_of(evaluate, estimate, _new_counter)
+    return _loop_of(evaluate, linked(decorate), decorate(_own_counter))
+
+
+def _new_counter(out: Any, k: int) -> Any:  # noqa: ARG001
+    """Return what counts the evaluations of a Python f: a list is indexed in a fifth of the time of a memoryview."""
+    return [0.0]
+
+
+def _own_counter(out: Any, k: int) -> Any:
+    """Return what counts those of a compiled f: the row itself, since a list, which is counted, would take 1.14."""
+    return out[k, 4:]
+
+
+def _loop_of(evaluate: Any, estimate_one: Any, counter: Any) -> Any:
+    """Return the loop over the coordinates, in which a function like `estimate` does one of them."""
 
     def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
         """Write the four numbers of `estimate`, and its evaluations, for the coordinate ``where[k]``, or k, to row k.
@@ -49,20 +66,22 @@ def make_estimates(evaluate: Any, decorate: Decorator) -> Any:
             i = where[k] if len(where) else k
             if len(limits):
                 low, high, first = limits[0][i], limits[1][i], limits[2][i]
-            out[k, 4] = 0.0
-            place = (x, point, i, float(origin[i]), base, eps, args, low, high, out, k, evaluate)
-            out[k, 0], out[k, 1], out[k, 2], out[k, 3], _ = estimate_one(place, first, (good, atol), work)
+            evaluations = counter(out, k)
+            evaluations[0] = 0.0
+            place = (x, point, i, float(origin[i]), base, eps, args, low, high, evaluations, evaluate)
+            slope, error, step, rough = estimate_one(place, first, (good, atol), work)
             point[i] = origin[i]  # in all digits of a longdouble
-            if out[k, 1] == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
-                out[k, 1] = eps * abs(out[k, 0]) if out[k, 0] != 0.0 else eps / out[k, 2]
-            if out[k, 0] != 0.0:
+            if slope != 0.0:
                 responded = RESPONDED
+            if error == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
+                error = eps * abs(slope) if slope != 0.0 else eps / step
+            out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4] = slope, error, step, rough, evaluations[0]
         return responded
 
     return estimates
 
 
-def make_guarded_estimates(evaluate: Any, decorate: Decorator) -> Any:
+def make_guarded_estimates(evaluate: Any, _: Decorator) -> Any:
     """Return the loop of `make_estimates` for a Python f, whose exceptions count as NaN where they are no wonder.
 
     That is beyond a step that worked, or where f was given a number that it may not accept. Where no derivative is
@@ -82,18 +101,19 @@ def make_guarded_estimates(evaluate: Any, decorate: Decorator) -> Any:
         works = True
         return result
 
-    loop = make_estimates(guarded, decorate)
-
-    def estimates(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+    def guarded_estimate(place: Any, first: float, goals: Any, work: Any) -> Numbers:
         nonlocal works, caught
-        flags = 0
+        works, caught = False, None
+        found = estimate(place, first, goals, work)
+        if caught is not None and math.isnan(found[0]):
+            raise caught
+        return found
+
+    loop = _loop_of(guarded, guarded_estimate, _new_counter)
+
+    def estimates(*units: Any) -> int:
         with np.errstate(all="ignore"):  # the looks far from x overflow
-            for k in range(start, stop):
-                works, caught = False, None
-                flags |= loop(state, data, args, where, k, k + 1, out)
-                if caught is not None and math.isnan(out[k, 0]):
-                    raise caught
-        return flags
+            return loop(*units)  # type: ignore[no-any-return]
 
     return estimates
 
@@ -217,22 +237,19 @@ def make_second_estimates(evaluate: Any, decorate: Decorator) -> Any:
         ``base, eps, good, atol, rooms = data``: as for first derivatives; and how far each coordinate may go. Where no
         step works it writes NaN, for the first derivatives have raised what f raises at x.
         """
-        line, row = _Line(evaluate, state), np.empty((1, COLUMNS))
-        loop, flags = make_guarded_estimates(line.mean, decorate), 0
-        *own, rooms = data
+        line, flags, (*own, rooms) = _Line(evaluate, state), 0, data
+        loop, where_in_line = make_guarded_estimates(line.mean, decorate), [0] * stop
         for k in range(start, stop):
             chosen = slice(where.starts[k], where.starts[k + 1])
             line.begin(where.members[chosen].tolist(), where.lengths[chosen].tolist(), rooms)
             room = min((room / unit) ** 2 for _, _, unit, room in line.members)
-            curve, limits = (line.x, line, [0.0]), np.array([[0.0], [room], [0.0]])
+            curve, limits = (line.x, line, [0.0]), ([0.0], [room], [0.0])
             try:
-                flags |= loop(curve, (*own, limits), args, ALL_COORDINATES, 0, 1, row.data)
+                flags |= loop(curve, (*own, limits), args, where_in_line, k, k + 1, out)
             except Exception:  # noqa: BLE001, f may raise what it likes
-                row[0] = math.nan, math.inf, math.nan, math.nan, 0.0
-            row[0, 1] = max(row[0, 1], 2.0 * own[1] * line.size_at(row[0, 2]) / (row[0, 2] or 1.0))
-            row[0, COLUMNS - 1] = len(line.sizes)
-            for column in range(COLUMNS):
-                out[k, column] = row[0, column]
+                out[k, 0], out[k, 1], out[k, 2], out[k, 3] = math.nan, math.inf, math.nan, math.nan
+            out[k, 1] = max(out[k, 1], 2.0 * own[1] * line.size_at(out[k, 2]) / (out[k, 2] or 1.0))
+            out[k, 4] = len(line.sizes)
         return flags & RESPONDED
 
     return estimates

@@ -189,8 +189,7 @@ def estimate_hessian(
     base = real_number(problem.objective.returned(problem.point, args))
     with np.errstate(all="ignore"):  # squares of units may overflow
         lines = _Lines(problem.point.view(np.ndarray), problem.reach, rows)
-        data = base, problem.eps, problem.goals.good(problem.eps), problem.goals.atol, lines.rooms
-        rule = Rule(make_second_estimates, data, False, COLUMNS, make_second_estimates)
+        rule = Rule(make_second_estimates, problem.data(base, lines.rooms), False, COLUMNS, make_second_estimates)
         along, more = problem.run(rule, lines.directions(), len(lines.first), progress)
         value, error, step = lines.matrices(along)
     problem.warn_of(flags | more, along[:, 0])

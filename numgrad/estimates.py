@@ -285,8 +285,7 @@ class Goals(NamedTuple):
 
     def estimate(self, rows: Floats, shape: tuple[int, ...], further: int) -> Estimate[Any]:
         """Return the rows of a loop of `numgrad.estimate_loops` as an Estimate, with `further` evaluations, of f(x)."""
-        value, error, step, _, evaluations = rows.reshape(-1, COLUMNS).T.copy()
-        value, error, step = value.reshape(shape), error.reshape(shape), step.reshape(shape)
+        value, error, step, _, evaluations = rows.reshape(-1, COLUMNS).T.copy().reshape(COLUMNS, *shape)
         return Estimate(value, error, step, int(evaluations.sum()) + further, self.has_converged(value, error))
 
     def has_converged(self, value: Any, error: Any) -> Any:
@@ -295,10 +294,6 @@ class Goals(NamedTuple):
             return error <= max((self.rtol or _CONVERGED) * abs(value), self.atol)
         with np.errstate(all="ignore"):  # a part of a tiny value
             return error <= np.maximum((self.rtol or _CONVERGED) * abs(value), self.atol)
-
-    def good(self, eps: float) -> float:
-        """Return the relative error at which no other first step is tried; f is taken in float64 at most."""
-        return self.rtol or _GOOD * max(eps, EPS)
 
 
 class Problem(NamedTuple):
@@ -316,14 +311,14 @@ class Problem(NamedTuple):
     reach: Floats
     workers: Workers = 1
 
-    @property
-    def eps(self) -> float:
-        """The relative spacing of the numbers that the point stores."""
-        return EPS if self.private else resolution(self.point)
+    def data(self, base: Any, limits: Floats) -> tuple[Any, ...]:
+        """Return what the loops of `numgrad.estimate_loops` take: f is known in float64 at most."""
+        eps = resolution(self.point)
+        return base, eps, self.goals.rtol or _GOOD * max(eps, EPS), self.goals.atol, limits
 
     def rule(self, base: float | None = None) -> Rule:
         """Return the rule of first derivatives; without `base`, f(x) is evaluated."""
-        data = math.nan if base is None else base, self.eps, self.goals.good(self.eps), self.goals.atol, self.reach
+        data = self.data(math.nan if base is None else base, self.reach)
         return Rule(make_estimates, data, base is None, COLUMNS, make_guarded_estimates)
 
     def run(self, rule: Rule, where: Any, count: int, progress: Progress = False) -> tuple[Floats, int]:
@@ -338,8 +333,8 @@ class Problem(NamedTuple):
             raise TypeError(
                 "f must return real numbers, it returned complex ones; estimate its real and imaginary parts"
             )
-        data = base, self.eps, self.goals.good(self.eps), self.goals.atol, self.reach
-        rule = Rule(make_estimates_of_outputs, data, False, base.size * COLUMNS, make_estimates_of_outputs)
+        columns, data = base.size * COLUMNS, self.data(base, self.reach)
+        rule = Rule(make_estimates_of_outputs, data, False, columns, make_estimates_of_outputs)
         rows, flags = self.run(rule, ALL_COORDINATES, self.point.size if base.size else 0, progress)
         return rows.reshape(self.point.size, base.size, COLUMNS).transpose(1, 0, 2), base.shape, flags
 
@@ -388,12 +383,12 @@ def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None)
 
 def _of_one(f: Any) -> driver.Objective:
     """Return the objective whose array has one element, the argument of the compiled `f`; it is kept with `f`."""
-    from .objectives.compiled import CompiledObjective
-    from .objectives.compiling import compiled, when_recompiled
-
     # Each CompiledObjective has loops of its own: without this, each call would compile them again.
     objective: driver.Objective | None = getattr(f, "_numgrad_of_one", None)
     if objective is None:
+        from .objectives.compiled import CompiledObjective
+        from .objectives.compiling import compiled, when_recompiled
+
         of_one: Any = compiled()(lambda x, *args: f(x[0], *args))
         when_recompiled(f, of_one)
         objective = f._numgrad_of_one = CompiledObjective(of_one)

@@ -6,10 +6,10 @@ one-sided differences where f is not finite on one side, and a search for the fi
 
 The functions are plain Python, and serve a Python f as they are; `extrapolated` alone is for arrays. For a compiled f
 `linked` compiles copies of the others.
-Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, out, k,
+Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, evaluations,
 evaluate, noise``: what f receives and its perturbed elements, the coordinate, its value, f(x), the relative spacing,
-the arguments of f, the limits of the coordinate, the row of the result whose last number counts the evaluations, f as a
-function of x and args, and the noise of f as far as it is known. A `place` is a spot without the noise.
+the arguments of f, the limits of the coordinate, a list whose one number counts the evaluations, f as a function of x
+and args, and the noise of f as far as it is known. A `place` is a spot without the noise.
 
 References
 ----------
@@ -32,7 +32,7 @@ from .loops import Decorator, Floats
 __all__: list[str] = []  # nothing here is public
 
 Start = tuple[float, float, int, int, bool]
-Found = tuple[Numbers, Numbers, tuple[float, float, int, float], float]
+Found = tuple[Numbers, tuple[float, float, int, float], float]
 Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
 Tableau = tuple[float, float, float, float, float, int, float, float]
 
@@ -65,8 +65,8 @@ _ATTEMPTS = 9
 _STALLED = 3
 # Unit: x. Below it there is a look whether the slope holds at a length of 1. Fixed by "cancellation".
 _SMALL = 1e-3
-# What is found before anything is: slope, error, step, round-off, and whether f is bent.
-_NOTHING: Numbers = (math.nan, math.inf, 0.0, math.inf, 0.0)
+# What is found before anything is: slope, error, step, round-off, half the second derivative, first step, and side.
+_NOTHING: Numbers = (math.nan, math.inf, 0.0, math.inf, 0.0, 0.0, 0.0)
 # A direction: no further first step. Else 1 is to larger ones, -1 to smaller ones, 0 neither yet.
 _DONE = 2
 
@@ -183,15 +183,16 @@ def is_better(best: Numbers, new_slope: float, new_error: float, direction: int)
 
 
 def next_first(
-    steps: Numbers, direction: int, is_new: bool, best: Numbers, new: Numbers, goals: Numbers
+    eps: float, steps: Numbers, direction: int, is_new: bool, best: Numbers, new: Numbers, goals: Numbers
 ) -> tuple[float, int]:
     """Return the first step to try next, and the direction.
 
-    ``steps = first, scale``; `is_new` tells whether the last tableau was the best, ``new = error, round_off`` of it;
-    ``goals = relative error, absolute error, eps, nearer``, the last the first step that a look nearby asks for, or 0.
-    Where round-off rules, a larger step, so that it would be 450 eps of the slope, else a smaller one; but not back.
+    ``steps = first, scale``; `is_new` tells whether the last tableau was the best, ``new = error, round_off,
+    nearer`` of it, the last the first step that a look nearby asks for, or 0; ``goals = relative error, absolute
+    error``. Where round-off rules, a larger step, so that it would be 450 eps of the slope, else a smaller one; but not
+    back.
     """
-    (first, scale), (new_error, round_off), (good, atol, eps, nearer) = steps, new, goals
+    (first, scale), (new_error, round_off, nearer), (good, atol) = steps, new, goals
     slope, error = abs(best[0]), best[1]
     if nearer > 0.0:
         return nearer, -1
@@ -206,35 +207,35 @@ def next_first(
     return (_FIRST if first < _FIRST < first * growth else first * growth), 1
 
 
-def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -> Numbers:
-    """Return what was found, ``best = slope, error, step, round_off, is_bent``, or what a step for 1 finds.
+def look_far(place: Spot, noise: float, steps: Numbers, side: int, best: Numbers, work: Work) -> Numbers:
+    """Return what was found, ``slope, error, step, round_off = best[:4]``, or what a step for 1 finds.
 
     Where both are certain and differ, the more certain slope, with the difference as its error: t + log(1 + t t)
     is t next to 0, and one cannot tell that from t.
     """
-    (first, scale), slope, error = steps, best[0], best[1]
-    is_bent = best[4] > 0.0 and spot[-1] == 0.0  # next to x already
+    (first, scale), (slope, error, step, round_off), bend = steps, best[:4], abs(best[4]) * best[5]
+    is_bent = bend > 64.0 * round_off and noise == 0.0  # next to x already
     if error == math.inf or scale >= _SMALL or first >= _FIRST or is_bent:
-        return best
-    new_slope, new_error, h, rough = tableau(spot, _FIRST, side, work)[:4]
+        return best[:4]
+    new_slope, new_error, h, rough = tableau(place + (noise,), _FIRST, side, work)[:4]  # noqa: RUF005
     apart = abs(new_slope - slope)
     if apart > error + new_error:
         if new_error > FAIR * abs(new_slope):
-            return best
-        return (new_slope, apart, h, rough, 0.0) if new_error < error else (slope, apart, best[2], best[3], 0.0)
-    return (new_slope, new_error, h, rough, 0.0) if new_error < error else best
+            return best[:4]
+        return (new_slope, apart, h, rough) if new_error < error else (slope, apart, step, round_off)
+    return (new_slope, new_error, h, rough) if new_error < error else best[:4]
 
 
 # Longer than other functions: its branches share nearly all that they know.
 def search(place: Spot, start: Start, noise: float, goals: tuple[float, float], work: Work) -> Found:
-    """Return the best of the tableaus by some first steps, the line next to x, the last steps, and the noise of f.
+    """Return the best of the tableaus by some first steps, the last steps, and the noise of f.
 
     ``start = first, scale, side, direction, is_free``, the last for a first step of our own. The best is ``slope,
-    error, step, round_off, is_bent``, the line is what `residual` takes, and the steps are those of the start, and the
-    first step of all.
+    error, step, round_off, bend, first, side``, where `bend` is half the second derivative. The steps are those of the
+    start, and the first step of all.
     """
     first, scale, side, direction, is_free = start
-    best, line, origin, least, is_rough = _NOTHING, _NOTHING, first, 0.0, False
+    best, origin, least, is_rough = _NOTHING, first, 0.0, False
     for _ in range(_ATTEMPTS):
         if direction == _DONE:
             break
@@ -261,42 +262,43 @@ def search(place: Spot, start: Start, noise: float, goals: tuple[float, float], 
                 noise, is_rough = quantum, direction > 0
                 continue
         if is_new:
-            best = slope, error, h, rough, 1.0 if abs(bend) * first > 64.0 * rough else 0.0
-            line = slope, error, bend if abs(bend) * h > 8.0 * rough else 0.0, float(side), ROUGH_BEND
-        goal = goals[0], goals[1], place[5], nearer
-        first, direction = next_first((first, scale), direction, is_new, best, (error, rough), goal)
+            best = slope, error, h, rough, bend, first, float(side)
+        new = error, rough, nearer
+        first, direction = next_first(place[5], (first, scale), direction, is_new, best, new, goals)
         direction = _DONE if is_rough else direction  # noise that grows with the distance remains as large beside it
-    return best, line, (first, scale, side, origin), noise
+    return best, (first, scale, side, origin), noise
 
 
 def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
-    """Return the derivative, its error, the step, the round-off there, and a flag, for a first step or 0."""
+    """Return the derivative, its error, the step, and the round-off there, for a first step or 0."""
     is_free = first == 0.0
     scale = max(abs(place[3]), _LEAST) if place[3] != 0.0 else 1.0
     first, side, direction = begin(place, _FIRST * scale if is_free else first)
-    best, line, steps, noise = search(place, (first, scale, side, direction, is_free), 0.0, goals, work)
-    near, jump, origin, (first, scale, side, _) = _NOTHING, 0.0, steps[3], steps
+    start = first, scale, side, direction, is_free
+    best, (first, scale, side, origin), noise = search(place, start, 0.0, goals, work)
+    near, jump = _NOTHING, 0.0
     if noise == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
-        jump = tooth(place + (0.0,), best[2], origin, line)  # noqa: RUF005
+        slope, error, step, rough, bend, _, of = best
+        line = slope, error, bend if abs(bend) * step > 8.0 * rough else 0.0, of, ROUGH_BEND
+        jump = tooth(place + (0.0,), step, origin, line)  # noqa: RUF005
     if jump > 0.0:
         near, start = best, (origin, scale, side, 0, is_free)
-        best, _, (first, scale, side, _), noise = search(place, start, jump, goals, work)
-    best = look_far(place + (noise,), (first, scale if is_free else 1.0), side, best, work)  # noqa: RUF005
+        best, (first, scale, side, _), noise = search(place, start, jump, goals, work)
+    found = look_far(place, noise, (first, scale if is_free else 1.0), side, best, work)
     # Where both agree, or the saw has few teeth, some jumps may have been met, beside which the slope next to x is
     # right: within the difference.
-    apart = abs(best[0] - near[0])
-    if near[1] < math.inf and not (apart > best[1] + near[1] and apart * origin > looks.TEETH * jump):
-        return near[0], max(near[1], apart), near[2], near[3], 0.0
-    return best
+    apart = abs(found[0] - near[0])
+    if near[1] < math.inf and not (apart > found[1] + near[1] and apart * origin > looks.TEETH * jump):
+        return near[0], max(near[1], apart), near[2], near[3]
+    return found
 
 
 def linked(decorate: Decorator) -> Any:
     """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
     names = vars(looks) | globals()
-    near = quotient, tooth, look_near, roughness, looks.third_difference, looks.residual, looks.jump_between, looks.edge
-    own = looks.explain, looks.hidden_slope, refine, foresee, tableau, begin, retreat, is_better, next_first, look_far
-    for function in (*near, *own, search, estimate):
-        names[function.__name__] = decorate(FunctionType(function.__code__, names, function.__name__))
+    for name, function in list(names.items()):
+        if isinstance(function, FunctionType) and function not in (linked, extrapolated):
+            names[name] = decorate(FunctionType(function.__code__, names, name))
     return names["estimate"]
 
 

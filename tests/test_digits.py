@@ -413,3 +413,9 @@ def test_a_hessian_that_is_resumed_is_judged_as_a_whole(recwarn):
     out[0, 1] = math.nan
     with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
         numerical_hessian(NOISY["six decimals"], X.copy(), out=out, resume=True)
+
+
+@pytest.mark.parametrize("bits", [18, 24])
+def test_a_unit_of_all_values_that_hides_curvature_is_warned_of(bits):
+    with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
+        numerical_hessian(lambda x: round((10.0 + math.cos(x[0])) * 2.0**bits) / 2.0**bits, np.array([0.01]))
