@@ -303,15 +303,14 @@ def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Toler
     agrees with the slopes there is asked as well.
     """
     few = doubted if len(doubted) <= _MANY else doubted[:: len(doubted) // _FEW][:_FEW]
-    others, length = np.setdiff1d(doubted, few), _SHARED if sides.is_shared else _BLOCK
     found = _climbed(sides, part, few, tolerances[0], None)
     _write(part, few, found)
     if found.failed.all():
-        part.failed[others] = ~(part.difference <= part.error)[others]
+        part.failed[doubted] = ~(part.difference <= part.error)[doubted]
     else:
-        start = int(np.median(found.rung))
-        if start <= _NEARER and 2 * len(doubted) >= len(part.chosen):
-            others = np.setdiff1d(np.arange(len(part.chosen)), few)
+        start, length = int(np.median(found.rung)), _SHARED if sides.is_shared else _BLOCK
+        is_another = start <= _NEARER and 2 * len(doubted) >= len(part.chosen)
+        others = np.setdiff1d(np.arange(len(part.chosen)) if is_another else doubted, few)
         for again in np.split(others, range(length, len(others), length)) if len(others) else ():
             _write(part, again, _climbed(sides, part, again, tolerances[0], start))
     least = float(np.fmin.reduce(part.difference[part.failed], initial=math.inf))

@@ -222,7 +222,7 @@ class Ladder:
         near = (index < rows) & (self.noise < 0.5 * gap)
         agrees = near & (apart <= np.fmax(self.noise, rtol * size))
         # Where f is another from afar, what is known of it nearer to x counts: the nearest of what is known about best.
-        relative = np.nan_to_num(np.where(near, bars / np.abs(self.slopes), np.inf), nan=np.inf)
+        relative = np.fmin(np.where(near, bars / np.abs(self.slopes), np.inf), np.inf)  # which is no NaN
         known = near & np.isfinite(self.slopes) & (relative <= _BARS * relative.min(axis=0))
         rows = np.where(failed & agrees.any(axis=0), known.argmax(axis=0), rows)
         slope, error = self.slopes[rows, lines], bars[rows, lines]
@@ -237,7 +237,7 @@ class Ladder:
     def _kinks(self, slope: Floats, error: Floats, failed: Flags, rtol: float) -> tuple[Floats, Floats, Flags, Flags]:
         """Judge the lines whose jump stays as the step shrinks: between the one-sided slopes any claim passes."""
         jumps, lines = np.abs(self.jumps), self.each
-        apart = np.abs(np.diff(self.jumps, axis=0))
+        apart = np.abs(self.jumps[1:] - self.jumps[:-1])
         largest = np.fmax.reduce(jumps, axis=0, initial=0.0)
         low = (np.isfinite(jumps) & (self.noise < 0.5 * _QUIET * largest)).argmax(axis=0)
         low = np.minimum(low, len(self.index) - 2)
