@@ -257,8 +257,8 @@ class Gradient(_Derivative):
         plan = with_value(plan, value)
         gradient = np.empty(point.shape if chosen is None else chosen.shape)
         flat, workers = gradient.reshape(-1), driver.as_workers(self.options["workers"], objective)
-        at, how = (point, args), (workers, self.options["progress"])
-        quiet = *how, True  # no evaluation more than the scheme needs
+        # Quiet, for no evaluation more than the scheme needs.
+        at, how, quiet = (point, args), (workers, self.options["progress"]), (workers, self.options["progress"], True)
         if isinstance(h, str):
             flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), quiet, flat, (value, eps))
         else:
@@ -269,8 +269,7 @@ class Gradient(_Derivative):
             driver.warn_of_digits(value, eps, h, flat)
         if flags != RESPONDED:
             known = objective, private, workers, flags, gradient, (point, args, bounds, lengths_of(plan))
-            ignored = chosen is None and driver.seems_ignored(*known)
-            driver.warn_of(flags, h, ignored, point)
+            driver.warn_of(flags, h, chosen is None and driver.seems_ignored(*known), point)
         return value, gradient
 
     def _of_container(self, x: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[float, Any]:

@@ -16,8 +16,8 @@ from .ladder import DEVIATIONS, Flags, Judged, Ladder, Lines
 from .loops import Floats, Indices
 from .points import EPS
 from .reports import Comparison, GradientCheck, Tolerances, report
-from .schemes import Bounds
-from .sides import ROUND_OFF, Sides, moves, rms
+from .schemes import Bounds, along_rows
+from .sides import ROUND_OFF, Sides, rms
 
 __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
@@ -171,7 +171,6 @@ def check_gradient(
         if sides.eps > EPS:
             floor = sides.eps * sides.largest if sides.largest < math.inf else 0.0
             tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, floor)
-        sides.is_small = sides.largest <= tolerances[1] <= _ATOL
         if lines is None:
             parts = _along_coordinates(sides, chosen, tolerances, progress)
         else:
@@ -208,8 +207,8 @@ def _shorten_steps(sides: Sides) -> None:
             continue
         few = slice(None, None, 1 + len(own) // _MANY)
         asked = own[few]
-        lengths = 0.5 * _NEAR * size, _NEAR * size, sides.steps
-        nearer, near, far = (sides.slopes(name, asked, h[place][asked])[0] for h in lengths)
+        lengths = np.concatenate([h[place][asked] for h in (0.5 * _NEAR * size, _NEAR * size, sides.steps)])
+        nearer, near, far = sides.slopes(name, np.tile(asked, 3), lengths)[0].reshape(3, -1)
         changes = sides.rounding / short[place][asked] <= _LEFT * np.abs(near)
         changes &= ~(np.abs(near - far) <= _OTHER * np.abs(near))
         smooth = changes & (np.abs(nearer - near) <= _LEFT * np.abs(near))
@@ -236,10 +235,11 @@ def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, pr
     return parts
 
 
-def _compared(sides: Sides, name: str, own: Indices, numerical: Floats, error: Floats) -> Comparison:
-    """Return some claims for one array beside numerical values, none of which has failed so far."""
+def _compared(sides: Sides, name: str, own: Indices, found: tuple[Floats, Floats], atol: float) -> Comparison:
+    """Return some claims for one array beside numerical values and their errors, none of which has failed so far."""
     claims, (failed, kink) = sides.whole[sides.places[name]][own].astype(np.float64), np.zeros((2, len(own)), np.bool_)
-    return Comparison(name, sides.x[name].shape, own, claims, numerical, error, failed, kink)
+    is_small = sides.largest <= atol <= _ATOL
+    return Comparison(name, sides.x[name].shape, own, claims, *found, failed, kink, is_small=is_small)
 
 
 def _by_bars(
@@ -247,7 +247,7 @@ def _by_bars(
 ) -> Comparison:
     """Compare coordinates of one array with a gradient whose error bars are known."""
     numerical, error, kinks = (values.reshape(-1)[own] for values in known)
-    part = _compared(sides, name, own, numerical, error)._replace(is_small=sides.is_small)
+    part = _compared(sides, name, own, (numerical, error), tolerances[1])
     beyond = part.errors(tolerances) > tolerances[0]
     # A candidate in the middle, as by a slope of 1/2 at a ReLU's zero, is at a kink too: its wide bar is no noise.
     kink = (beyond | (error > tolerances[0] * part.size)) & (kinks > 0.5 * error)
@@ -267,7 +267,7 @@ def _by_sweeps(
     steps = sides.steps[sides.places[name]][own]
     error = np.fmax(3.0 * np.abs(near - far), sides.rounding / steps)
     error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
-    part = _compared(sides, name, own, near, error)._replace(is_small=sides.is_small)
+    part = _compared(sides, name, own, (near, error), tolerances[1])
     # Where f ends between h and 2h, smaller steps tell.
     doubted = _doubted(part, tolerances) | (np.isinf(error) & np.isfinite(near))
     if (alone := doubted & short).any():  # neither smaller steps nor longer ones
@@ -279,7 +279,7 @@ def _by_sweeps(
     if doubted.any():
         part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
     ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not part.numerical.any()
-    ignored = ignored and not sides.quotients(name, own, 1.0, scheme="forward").any()  # f may be even there
+    ignored = ignored and not sides.one_sided(name, own, steps).any()  # f may be even there
     driver.warn_of(0, math.nan, ignored, sides.x[name])
     return part
 
@@ -303,15 +303,14 @@ def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Toler
     agrees with the slopes there is asked as well.
     """
     few = doubted if len(doubted) <= _MANY else doubted[:: len(doubted) // _FEW][:_FEW]
-    others, length = np.setdiff1d(doubted, few), _SHARED if sides.is_shared else _BLOCK
     found = _climbed(sides, part, few, tolerances[0], None)
     _write(part, few, found)
     if found.failed.all():
-        part.failed[others] = ~(part.difference <= part.error)[others]
+        part.failed[doubted] = ~(part.difference <= part.error)[doubted]
     else:
-        start = int(np.median(found.rung))
-        if start <= _NEARER and 2 * len(doubted) >= len(part.chosen):
-            others = np.setdiff1d(np.arange(len(part.chosen)), few)
+        start, length = int(np.median(found.rung)), _SHARED if sides.is_shared else _BLOCK
+        is_another = start <= _NEARER and 2 * len(doubted) >= len(part.chosen)
+        others = np.setdiff1d(np.arange(len(part.chosen)) if is_another else doubted, few)
         for again in np.split(others, range(length, len(others), length)) if len(others) else ():
             _write(part, again, _climbed(sides, part, again, tolerances[0], start))
     least = float(np.fmin.reduce(part.difference[part.failed], initial=math.inf))
@@ -398,7 +397,8 @@ def _compared_along(
     lengths[lengths == 0.0] = 1.0
     vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
     claims = (vectors @ sides.whole).astype(np.float64)
-    numerical = sides.values(moves(sides.untied(vectors), h), (1.0, -1.0), progress=progress) / (2.0 * h)
+    moves = along_rows(sides.untied(vectors) * h[:, np.newaxis])
+    numerical = sides.values(moves, (1.0, -1.0), progress=progress) / (2.0 * h)
     error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
     failed, kink = np.zeros((2, len(chosen)), np.bool_)
     values = claims, numerical, error, failed, kink

@@ -269,7 +269,7 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
     least = steps_at(np.array([SMALL]), h, central, EPS)[0] if isinstance(h, str) else 0.0
     if smallest(steps) < least:
         noise = noise_at(objective, (plain, args), problem.value, EPS)
-        noise = 4.0 * max(noise, EPS * some._size_of_terms(plain.reshape(-1)[read], args))
+        noise = 4.0 * max(noise, EPS * _size_of_terms(some, plain.reshape(-1)[read], args))
         _lengthen_own(found, (plain, steps), lambda longer: f._hessian(plain, longer, args, workers, False), noise)
         problem.steps = np.maximum(steps, least)  # noise is to be seen by steps that may be as long
     warn_of(objective, (plain, args), (h, steps), ignored=False)
@@ -283,6 +283,15 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
         problem.rounding = looked_at.rounding
         warn_of_rounding(problem, largest)
     return found
+
+
+def _size_of_terms(f: Any, x: Floats, args: tuple[Any, ...]) -> float:
+    """Return the mean magnitude of the elements of a sum at the flat `x`."""
+    found = [0.0]
+    for e in range(len(f)):
+        z = x[f._members[f._starts[e] : f._starts[e + 1]]]
+        found.append(f.element(z, *(() if f.data is None else (f.data[e],)), *args))
+    return float(np.mean(np.abs(found)))
 
 
 def _lengthen_own(found: Any, at_x: tuple[Floats, Floats], hessian: Callable[[Floats], Any], noise: float) -> None:

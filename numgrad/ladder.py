@@ -75,33 +75,38 @@ class Judged(NamedTuple):
 
 
 class Ladder:
-    """Slopes and jumps of lines by rungs, a row each; ``ask(which, steps)`` returns both, and is asked once a rung."""
+    """Slopes and jumps of lines by rungs, a row each; ``ask(which, steps)`` returns both, of some rungs together."""
 
     def __init__(self, lines: Lines, ask: Callable[[Indices, Floats], tuple[Floats, Floats]], noise: float) -> None:
         self.lines, self.ask = lines, ask
-        self.rungs = np.arange(_LOWEST, _HIGHEST + 1)
-        self.index, self.each = np.arange(len(self.rungs))[:, np.newaxis], np.arange(len(lines.step))
-        self.steps = lines.step * 4.0 ** self.rungs[:, np.newaxis]
+        self.index, self.each = np.arange(_HIGHEST - _LOWEST + 1)[:, np.newaxis], np.arange(len(lines.step))
+        self.steps = lines.step * 4.0 ** (self.index + _LOWEST)
         self.noise = DEVIATIONS * noise / self.steps
         self.slopes, self.jumps = np.full((2, *self.steps.shape), np.nan)
         self.asked = np.zeros(self.steps.shape, np.bool_)
         self.allowed = (self.steps <= lines.farthest) & (self.steps >= lines.nearest)
         # 1 where f has stairs, 2 where their height is known, -1 where it has none.
         self.stairs = np.zeros(len(self.each), np.intp)
+        # Where the smallest step that noise allows was asked: those below it tell no more.
+        self.looked = np.zeros(len(self.each), np.bool_)
 
     def first(self) -> Indices:
         """Return the row of each line where noise leaves a tenth of its slope, or the last but one."""
         least = np.fmax(np.abs(self.lines.candidate), _SMALL * self.lines.typical)
         top = np.where(self.allowed, self.index, 0).max(axis=0) - 1
-        quiet = (self.noise <= _WELL * least) & (self.rungs >= 0)[:, np.newaxis]
+        quiet = (self.noise <= _WELL * least) & (self.index >= -_LOWEST)
         return np.asarray(np.where(quiet.any(axis=0), np.minimum(quiet.argmax(axis=0), top), top), np.intp)
 
-    def fill(self, rows: Indices, which: Flags) -> None:
-        """Ask for one row of each of the lines that are flagged."""
-        wanted = which & (self.index == rows) & ~self.asked
-        if wanted.any():
+    def fill(self, *pairs: tuple[Indices, Flags | bool]) -> bool:
+        """Ask for one row of each of the lines that are flagged, of all pairs at once, and tell whether any was new."""
+        wanted = np.zeros(self.asked.shape, np.bool_)
+        for rows, which in pairs:
+            wanted |= which & (self.index == rows)
+        wanted &= ~self.asked
+        if is_new := bool(wanted.any()):
             self.asked |= wanted
             self.slopes[wanted], self.jumps[wanted] = self.ask(wanted.nonzero()[1], self.steps[wanted])
+        return is_new
 
     def look_for_stairs(self, failed: Flags) -> bool:
         """Look whether f has stairs, as where it stores x in fewer digits, and tell whether that changed anything.
@@ -111,24 +116,24 @@ class Ladder:
         """
         if not ((self.stairs == 1) | (failed & (self.stairs == 0))).any():  # those without a slope are among these
             return False
-        index, lines, before = self.index, self.each, self.asked.sum()
+        index, lines = self.index, self.each
         heights = np.where(self.asked, self.steps * (np.abs(self.slopes) + 0.5 * np.abs(self.jumps)), 0.0)
         moved, low = heights > 0.0, self.asked.argmax(axis=0)
         first, is_flat = moved.argmax(axis=0), ~moved.any(axis=0)
         above = np.minimum(index[-1] - self.asked[::-1].argmax(axis=0) + 1, index[-1])
-        self.fill(above, failed & is_flat & self.allowed[above, lines])
+        is_new = self.fill((above, failed & is_flat & self.allowed[above, lines]))
         which = np.flatnonzero(failed & ~is_flat & (self.stairs == 0))
         if len(which):
             self.stairs[which] = np.where(self._stays(first[which], which), 1, -1)
         last = np.where(self.asked & (index < first), index, -1).max(axis=0)  # of the flat ones
         below = np.where(last < 0, low - 1, (last + first) // 2)
         more = (last < first - 1) & (below >= 0) & self.allowed[below, lines]
-        self.fill(below, more & (self.stairs == 1))
+        is_new |= self.fill((below, more & (self.stairs == 1)))
         done = ~more & (self.stairs == 1)
         height = np.where(moved, heights, np.inf).min(axis=0)
         self.noise[:, done] = np.fmax(self.noise, height / self.steps)[:, done]
         self.stairs[done] = 2
-        return bool(done.any() or self.asked.sum() > before)
+        return is_new or bool(done.any())
 
     def _stays(self, rows: Indices, which: Indices) -> Flags:
         """Tell whether a step hardly longer than those of `rows` changes nothing on both sides."""
@@ -161,27 +166,23 @@ class Ladder:
     def judge(self, rtol: float, start: int | None = None) -> Judged:
         """Walk until each claim is known to be right or wrong, or noise or the largest step ends it."""
         rows = self.first() if start is None else np.full(len(self.each), start - _LOWEST, np.intp)
-        everywhere = np.ones(len(self.each), np.bool_)
-        self.fill(rows, everywhere)
-        self.fill(rows + 1, everywhere)
-        for _ in range(len(self.rungs)):
+        self.fill((rows, True), (rows + 1, True))
+        for _ in range(len(self.index)):
             slope, error, rows, bars = best = self.best()
             failed, gap = self._fails(slope, error, rtol)
             if self.look_for_stairs(failed):
                 continue
-            low, before = self.asked.argmax(axis=0), self.asked.sum()
+            low = self.asked.argmax(axis=0)
             down, denied = self._down(failed, gap, rtol, best[:2], low, bars)
             # Where it seems wrong for sure, f may have a finer structure: the smallest step that noise allows tells.
             quiet = (self.noise < _DEEP * gap) & self.allowed & (self.index + 1 < low)
             denied &= quiet.any(axis=0)
-            self.fill(quiet.argmax(axis=0), denied)
-            self.fill(quiet.argmax(axis=0) + 1, denied)
-            self.fill(low - 1, down)
+            deep = quiet.argmax(axis=0)
             above = ~self.asked & self.allowed & (self.index > rows)
             noisy = (error <= 1.01 * self.noise[rows, self.each]) | (self.stairs == 2)
-            noisy &= self._is_vague(slope, error, gap, rtol)
-            self.fill(above.argmax(axis=0), above.any(axis=0) & noisy & ~down & ~denied)
-            if self.asked.sum() == before:
+            noisy &= self._is_vague(slope, error, gap, rtol) & above.any(axis=0) & ~down & ~denied
+            self.looked |= denied
+            if not self.fill((deep, denied), (deep + 1, denied), (low - 1, down), (above.argmax(axis=0), noisy)):
                 return self._verdict(rtol, best)
         return self._verdict(rtol, self.best())
 
@@ -209,7 +210,7 @@ class Ladder:
         jump, change = self.jumps[low, lines], self.jumps[low, lines] - self.jumps[low + 1, lines]
         is_kink = (low <= _LOW_ENOUGH - _LOWEST) & (np.abs(change) <= _SAME * np.abs(jump))
         rough &= ~failed & ~is_kink & (self.noise[below, lines] < 0.5 * error)
-        wrong = failed & ~denied & (self.noise[below, lines] < gap)
+        wrong = failed & ~denied & ~self.looked & (self.noise[below, lines] < gap)
         return (rough | wrong) & self.allowed[below, lines] & (low > 0), denied
 
     def _verdict(self, rtol: float, best: tuple[Floats, Floats, Indices, Floats]) -> Judged:
@@ -221,7 +222,7 @@ class Ladder:
         near = (index < rows) & (self.noise < 0.5 * gap)
         agrees = near & (apart <= np.fmax(self.noise, rtol * size))
         # Where f is another from afar, what is known of it nearer to x counts: the nearest of what is known about best.
-        relative = np.nan_to_num(np.where(near, bars / np.abs(self.slopes), np.inf), nan=np.inf)
+        relative = np.fmin(np.where(near, bars / np.abs(self.slopes), np.inf), np.inf)  # which is no NaN
         known = near & np.isfinite(self.slopes) & (relative <= _BARS * relative.min(axis=0))
         rows = np.where(failed & agrees.any(axis=0), known.argmax(axis=0), rows)
         slope, error = self.slopes[rows, lines], bars[rows, lines]
@@ -236,10 +237,10 @@ class Ladder:
     def _kinks(self, slope: Floats, error: Floats, failed: Flags, rtol: float) -> tuple[Floats, Floats, Flags, Flags]:
         """Judge the lines whose jump stays as the step shrinks: between the one-sided slopes any claim passes."""
         jumps, lines = np.abs(self.jumps), self.each
-        apart = np.abs(np.diff(self.jumps, axis=0))
+        apart = np.abs(self.jumps[1:] - self.jumps[:-1])
         largest = np.fmax.reduce(jumps, axis=0, initial=0.0)
         low = (np.isfinite(jumps) & (self.noise < 0.5 * _QUIET * largest)).argmax(axis=0)
-        low = np.minimum(low, len(self.rungs) - 2)
+        low = np.minimum(low, len(self.index) - 2)
         middle, half = self.slopes[low, lines], 0.5 * jumps[low, lines]
         kink = (apart[low, lines] <= 2.0 * _SAME * half) & (2.0 * half > _JUMP * (np.abs(middle) + half))
         kink &= self.noise[low, lines] < _QUIET * half

@@ -154,6 +154,11 @@ def _divided(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
     return weights / np.abs(weights).max()  # type: ignore[no-any-return]
 
 
+def _longer(steps: NDArray[np.float64], sizes: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """Return steps relative to the sizes of coordinates, of small ones as if these were at least so."""
+    return steps * (np.where(sizes < SMALL, np.maximum(sizes, least), sizes) / sizes)
+
+
 def lengthen(
     found: NDArray[Any],
     x: NDArray[Any],
@@ -183,11 +188,10 @@ def lengthen(
 
     def measured(least: float) -> tuple[Any, Any]:
         nonlocal known
-        longer = steps * (np.where(sizes < SMALL, np.maximum(sizes, least), sizes) / sizes)
         nothing = np.full(found.shape, np.nan), rounding, known  # f need not be defined where nobody asked for it
-        by_longer, allowed, length = where_defined(lambda: again(longer, missing)) or nothing
-        by_longer, known = np.where((length == known) | ~np.isfinite(by_longer), np.nan, by_longer), length
-        return by_longer, allowed
+        by_longer, allowed, length = where_defined(lambda: again(_longer(steps, sizes, least), missing)) or nothing
+        is_same, known = length == known, length
+        return np.where(is_same | ~np.isfinite(by_longer), np.nan, by_longer), allowed
 
     with np.errstate(all="ignore"):
         upper, _ = measured(1.0)

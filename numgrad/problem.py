@@ -234,8 +234,7 @@ class Problem:
                 self.differentiate(self.plan_of(np.flatnonzero(hidden)), own)
                 rows[hidden] = own
             found = rows.view(self.base.dtype).T if is_dense else self._sparse().data
-            lengths = np.abs(self.plan[1].lengths)
-            return found, rounding_of_entries(), np.broadcast_to(lengths[columns], entries.shape)
+            return found, rounding_of_entries(), np.broadcast_to(np.abs(self.plan[1].lengths)[columns], entries.shape)
 
         replaced = lengthen(entries, plain, steps, rounding, again, lost)
         self.judged[columns[replaced.any(axis=0) if is_dense else replaced]] = True

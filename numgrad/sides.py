@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import containers, driver
-from .arguments import FLOAT64, describe, plain_numbers, real_array, real_number
+from .arguments import ALL_COORDINATES, FLOAT64, describe, plain_numbers, real_array, real_number
 from .bounds import storable
 from .driver import Progress, Workers, differentiate
-from .loops import Directions, Floats, Indices
+from .loops import Directions, Floats, Indices, Rule, make_directions
 from .magnitudes import with_value
 from .noise import is_quiet, noise_of, spacings
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, preserving, private_copy, resolution, where_defined
-from .schemes import SchemeName, along_rows, rule_at, steps_of, sum_of_values
+from .schemes import along_rows, rule_at, steps_of, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
 
@@ -45,6 +45,8 @@ _NUMBERS = 10**6
 # Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth of
 # coordinates that then moves. Fixed by "x in float32, directions" of tests/check_kinds.py.
 _LOOKS = 3
+# Offsets and weights of f(x), and of f at a step above x and below.
+_ONE_SIDED = np.array([[0.0, 1.0], [0.0, -1.0]]), np.array([[-1.0, 1.0], [1.0, -1.0]])
 _BITS = (8, 11, 24)  # of bfloat16, float16 and float32
 
 
@@ -55,15 +57,13 @@ class Sides:
     all arrays of the point, of which `places` names the slices: the point `flat`, its magnitudes `sizes`, 0 where it
     is not finite, the candidate `whole`, the first, least and largest `steps`, and the bounds `ends`. `eps` is the
     coarsest precision among the point, the candidate and the value of f; `largest` is the largest magnitude of the
-    candidate, `rounding` what an error bar allows f for at least; `is_small` tells that atol excuses the whole
-    candidate, and `is_shared` that the quotients of all coordinates, each with a step of its own, take a few
-    evaluations of f together.
+    candidate, `rounding` what an error bar allows f for at least; `is_shared` tells that the
+    quotients of all coordinates, each with a step of its own, take a few evaluations of f together.
     """
 
     def __init__(self, f: Callable[..., Any], x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]) -> None:
         self.f, self.args, self.objective = f, args, driver.as_objective(f, args)
         self.workers: Workers = 1
-        self.is_small = False
         is_python = isinstance(self.objective, PythonObjective)
         self.is_tree = containers.is_tree(x) or (containers.is_labelled(x) and is_python)
         if self.is_tree and not is_python:
@@ -84,7 +84,8 @@ class Sides:
     def evaluate(self, gradient: Any) -> None:
         """Take the candidate, and find the value of f, its precision, and the steps."""
         if callable(gradient):
-            gradient = self._called(gradient)
+            point = containers.renewed(self.point) if self.is_tree else self.point
+            gradient = self.whole_x.protected(partial(gradient, point, *self.args), "the gradient of f")
         self.notes = _shared(gradient, self.x) if self.is_tree else []
         parts = list(_parts_of(gradient, self.whole_x.given, iter(self.x.values())))
         self.whole = np.concatenate([part.reshape(-1) for part in parts] or [np.empty(0)])
@@ -104,15 +105,10 @@ class Sides:
         slopes = None if self.is_planned else getattr(self.objective, "slopes", None)
         return None if slopes is None else slopes(self.point, self.args, name)
 
-    def _called(self, gradient: Callable[..., Any]) -> Any:
-        """Return what a function returns at the point; ValueError if it writes to it."""
-        point = containers.renewed(self.point) if self.is_tree else self.point
-        return self.whole_x.protected(lambda: gradient(point, *self.args), "the gradient of f")
-
     def _ends(self, bounds: Any) -> tuple[Any, Any]:
         """Return the outermost numbers within the bounds that x stores: what lies between stays between."""
         if (ends := self.whole_x.limits(bounds)) is None:
-            return -math.inf, math.inf
+            return np.full(self.size, -math.inf), np.full(self.size, math.inf)
         for name, place in self.places.items():
             if is_narrow(self.x[name]):
                 ends[0][place], ends[1][place] = storable(ends[0][place], ends[1][place], self.x[name].dtype.type)
@@ -182,17 +178,26 @@ class Sides:
             return PythonObjective(containers.OfOneArray(self.f, self.whole_x, name, self.args)), self.x[name], ()
         return PythonObjective(self.of_all), containers.joined(self.views.values()), self.args
 
-    def quotients(
-        self, name: str, own: Indices, factor: Any, progress: Progress = False, scheme: SchemeName = "central"
-    ) -> Floats:
+    def quotients(self, name: str, own: Indices, factor: float, progress: Progress = False) -> Floats:
         """Return the quotients of some coordinates of one array, for `factor` times their steps."""
-        objective, memory, args = self.objective_of(name, self.objective if scheme == "central" else self.plain)
+        objective, memory, args = self.objective_of(name, self.objective)
         h: Any = (factor * self.steps[self.places[name]]).reshape(self.x[name].shape)
         if not driver.is_perturbed(objective):
             h = float(np.median(h)) if h.size else 1.0
         out = np.empty(len(own))
-        plan = with_value(rule_at(memory, h, scheme, self.bounds[name], own), self.value)
+        plan = with_value(rule_at(memory, h, "central", self.bounds[name], own), self.value)
         differentiate(objective, memory, args, plan, out, self.workers, progress)
+        return out
+
+    def one_sided(self, name: str, own: Indices, steps: Floats) -> Floats:
+        """Return quotients of some coordinates of one array, by signed steps; next to a bound, those within it."""
+        objective, memory, args = self.objective_of(name, self.plain)
+        x, low, high = (numbers[self.places[name]][own] for numbers in (self.flat, *self.ends))
+        most, out = np.finfo(self.x[name].dtype).max, np.empty(len(own))
+        is_below = np.where(steps < 0.0, x + steps >= np.fmax(low, -most), x + steps > np.fmin(high, most))
+        rule = Rule(make_directions, (self.value, 0.0, *_ONE_SIDED, is_below.astype(np.intp), np.ones(2), True))
+        plan = rule, Directions(ALL_COORDINATES, own, np.abs(steps))
+        differentiate(objective, memory, args, plan, out, self.workers)
         return out
 
     def blocks(self, count: int) -> list[Indices]:
@@ -210,16 +215,17 @@ class Sides:
 
     def slopes(self, name: str, own: Indices, steps: Floats) -> tuple[Floats, Floats]:
         """Return slopes and jumps of some coordinates of one array; next to a bound both sides are that within it."""
-        factor = np.ones(self.x[name].size)
-        factor[own] = steps / self.steps[self.places[name]][own]
-        asked = (partial(self.quotients, name, factor=factor, scheme=side) for side in ("forward", "backward"))
-        above, below = (_where_defined(ask, own) for ask in asked)
+        both, h, units = np.concatenate([own, own]), np.concatenate([steps, -steps]), np.arange(2 * len(own))
+        # Where coordinates share their evaluations, each moves once a sweep.
+        sweeps = np.split(units, np.flatnonzero(np.diff(both) <= 0) + 1) if self.is_shared else [units]
+        above, below = _where_defined(lambda k: self.one_sided(name, both[k], h[k]), sweeps).reshape(2, -1)
         return 0.5 * above + 0.5 * below, above - below  # their sum may overflow
 
     def along(self, vectors: Floats, steps: Floats) -> tuple[Floats, Floats]:
         """Return slopes and jumps of f along vectors over all arrays."""
-        asked = (lambda own, h=h: self.values(moves(vectors[own], h[own])) for h in (steps, -steps))
-        above, below = (_where_defined(ask, np.arange(len(steps))) for ask in asked)
+        both = np.concatenate([vectors, -vectors]) * np.concatenate([steps, steps])[:, np.newaxis]
+        blocks = self.blocks(len(both))
+        above, below = _where_defined(lambda k: self.values(along_rows(both[k])), blocks).reshape(2, -1)
         return (above - below) / (2.0 * steps), (above - 2.0 * self.value + below) / steps
 
     @cached_property
@@ -240,9 +246,8 @@ class Sides:
     @cached_property
     def noise_of_all(self) -> float:
         """The same where all coordinates move: it has the noise of an f that stores all of x in fewer digits."""
-        steps = spacings(0.0 * self.least, self.least)
-        jumps = not is_quiet(self.noise, self.value)
-        return max(self.noise, self._noise_along(steps, self._signs[2], _LOOKS, jumps))
+        shortest, jumps = spacings(0.0 * self.least, self.least), not is_quiet(self.noise, self.value)
+        return max(self.noise, self._noise_along(shortest, self._signs[2], _LOOKS, jumps))
 
     def moved_by_storing(self, least: float) -> float:
         """Return by how much slopes differ if f rounds all of x to fewer bits, as a net that casts its weights, else 0.
@@ -250,14 +255,13 @@ class Sides:
         The slopes of f are then those at the rounded x, where f has the value that it has at x. A coordinate that would
         be rounded beyond a bound stays. It is not asked where that is below the `least` difference in question.
         """
-        low, high = self.ends
         parts, powers = np.frexp(self.flat)
         for bits in _BITS:
             floor = math.ldexp(self.largest, 1 - bits)
             if not least <= floor < math.inf:
                 break
             stored = np.ldexp(np.rint(np.ldexp(parts, bits)), powers - bits)
-            is_free = (low <= stored) & (stored <= high) & np.isfinite(stored)
+            is_free = (self.ends[0] <= stored) & (stored <= self.ends[1]) & np.isfinite(stored)
             moves = np.where(is_free, stored - self.flat, 0.0)
             if moves.any() and self._values_on(moves, [1.0])[0] == self.value:
                 return floor
@@ -279,11 +283,8 @@ class Sides:
     def _values_on(self, line: Floats, places: list[float], way: Any = 0.0) -> Floats:
         """Return f at some places on a line through x, or through a point that way from x; NaN where f raises."""
         at = np.array(places)
-
-        def ask(own: Indices) -> Floats:
-            return self.values(along_rows(way + np.multiply.outer(at[own], line)))
-
-        return np.concatenate([_where_defined(ask, block) for block in self.blocks(len(at))])
+        blocks = self.blocks(len(at))
+        return _where_defined(lambda k: self.values(along_rows(way + np.multiply.outer(at[k], line))), blocks)
 
     def untied(self, vectors: Floats) -> Floats:
         """Return flat vectors with the components of elements that share memory added up, in each of these."""
@@ -294,18 +295,14 @@ class Sides:
         return np.array([np.bincount(same, row)[same] for row in np.atleast_2d(vectors)]).reshape(vectors.shape)
 
 
-def _where_defined(ask: Callable[[Indices], Floats], own: Indices) -> Floats:
-    """Return what is asked of some lines, NaN for each of those where f raises."""
-    if (found := where_defined(lambda: ask(own))) is not None:
-        return np.asarray(found)
-    return np.concatenate(
-        [_where_defined(ask, own[k : k + 1]) for k in range(len(own))] if len(own) > 1 else [[math.nan]]
-    )
-
-
-def moves(vectors: Floats, steps: Floats) -> Directions:
-    """Return directions along vectors, of these lengths."""
-    return along_rows(vectors * steps[:, np.newaxis])
+def _where_defined(ask: Callable[[Indices], Floats], blocks: list[Indices]) -> Floats:
+    """Return what is asked of blocks of lines, NaN for each line where f raises."""
+    found = list[Any]()
+    for own in blocks:
+        if (values := where_defined(partial(ask, own))) is None:
+            values = _where_defined(ask, np.split(own, len(own))) if len(own) > 1 else [math.nan]
+        found.append(values)
+    return np.concatenate(found)
 
 
 def _addresses(array: NDArray[Any]) -> NDArray[np.int64]:

@@ -1533,3 +1533,17 @@ def test_a_slope_next_to_x_counts_beside_one_from_afar(seed):
     for factor in (0.0, 1.01, 2.0):
         claim = factor * gradient
         assert not check_gradient(lambda x: float(x @ x + length * np.sum(np.sin(A @ x / length + phase))), claim, x).ok
+
+
+def test_a_check_that_fails_asks_both_sides_of_its_steps_at_once():
+    x, calls, sweeps, ask = np.random.default_rng(0).uniform(-1, 1, 50), [], [], Sides.one_sided
+
+    def f(x):
+        calls.append(None)
+        return np.sum(x**2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sides, "one_sided", lambda *given: (sweeps.append(None), ask(*given))[1])
+        assert not check_gradient(f, -2 * x, x)
+    assert len(sweeps) == 4
+    assert len(calls) <= 270

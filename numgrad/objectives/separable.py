@@ -172,14 +172,6 @@ class SeparableObjective:
         some._size, some._repeats = self._size, self._repeats  # nothing is compiled anew
         return some, read
 
-    def _size_of_terms(self, x: Floats, args: tuple[Any, ...]) -> float:
-        """Return the mean magnitude of the elements at the flat `x`."""
-        found = [0.0]
-        for e in range(len(self)):
-            z = x[self._members[self._starts[e] : self._starts[e + 1]]]
-            found.append(self.element(z, *(() if self.data is None else (self.data[e],)), *args))
-        return float(np.mean(np.abs(found)))
-
     def _layout(self, size: int) -> _Layout:
         """Return the layout for an x of so many elements, which is kept."""
         if self._known is None or self._known.size != size:
