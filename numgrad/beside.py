@@ -110,7 +110,8 @@ def noise_of_slopes(
         (places, first), n = np.unique(chosen, return_index=True), at.x.size
         lengths = np.bincount(places, np.broadcast_to(lengths, slopes.shape)[first], n).astype(FLOAT64)
         slopes = np.bincount(places, slopes[first], n).astype(FLOAT64)
-    move = parts_of_steps(at.x.size, True) * lengths
+    with np.errstate(all="ignore"):  # next to the smallest numbers
+        move = parts_of_steps(at.x.size, True) * lengths
     if not (move := at.inside(move)).any():
         return 0.0, 0.0
     with np.errstate(all="ignore"):

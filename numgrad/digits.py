@@ -123,7 +123,8 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
         return
     steps, counts = np.abs(problem.plan[1].lengths), ~problem.judged
     if (verified := problem.verified) is None:
-        move = problem.inside(np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0))
+        with np.errstate(all="ignore"):  # next to the smallest numbers
+            move = problem.inside(np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0))
         entries = found = found.reshape(-1, steps.size)
     else:
         move, entries = verified[0], found.data

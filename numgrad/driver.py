@@ -106,7 +106,7 @@ def is_perturbed(objective: Any) -> bool:
 
 def is_due(objective: Any) -> bool:
     """Tell whether f is to be looked at for noise: a compiled one at its first call, and after 2, 4, 8 ... of these."""
-    return isinstance(objective, PythonObjective) or (hasattr(objective, "kernels") and objective.kernels.is_due())
+    return isinstance(objective, PythonObjective) or (objective.has_descent and objective.kernels.is_due())
 
 
 def as_workers(workers: Workers, objective: Objective) -> Workers:
@@ -260,7 +260,7 @@ def warn_of_few(what: str, rounding: str, sizes: tuple[float, float], cure: str)
     error, largest = sizes
     if not FEW_DIGITS * largest < error < math.inf:
         return False
-    digits = max(0, round(-math.log10(error / largest))) if largest else 0
+    digits = max(0, round(math.log10(largest) - math.log10(error))) if largest else 0
     warn(
         f"about {digits} digits of the {what} are right: {rounding} {error:.1g}, is to be compared with {largest:.1g}; "
         f"{cure}"

@@ -102,8 +102,8 @@ def rounding_near(
     pairs: list[NDArray[Any]] = []
     seen: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
     for rung in range(_RUNGS if move.any() else 0):
-        moves = np.multiply.outer(_RATIO**-rung * sides, move)
         with np.errstate(all="ignore"):  # f need not be defined where nobody asked for it
+            moves = np.multiply.outer(_RATIO**-rung * sides, move)
             pair = where_defined(lambda moves=moves: values(moves))  # type: ignore[misc]
             pairs.append(np.full((2, size), np.nan) if pair is None else pair.reshape(2, size))
             if rung:

@@ -370,8 +370,9 @@ def _fit(
     steps, index = np.array(np.broadcast_to(steps, values.shape)), np.full(len(values), -1, np.intp)
     for shortened in (False, True):
         if shortened:
-            cramped, room = index < 0, np.maximum(highest - values, values - lowest) / np.abs(offsets).max()
-            steps[cramped] = np.minimum(steps, room * (1 - SPARE_ROOM))[cramped]
+            with np.errstate(under="ignore"):
+                room = np.maximum(highest - values, values - lowest) / np.abs(offsets).max() * (1 - SPARE_ROOM)
+            steps = np.where(index < 0, np.minimum(steps, room), steps)
             steps[steps == 0.0] = np.nan  # no room: no point fits
         for row, own in enumerate(offsets):
             with np.errstate(over="ignore"):

@@ -358,6 +358,25 @@ def test_a_derivative_whose_rounding_overflows_is_returned():
             assert found.shape == x.shape
 
 
+@pytest.mark.parametrize("size", [1e-320, 1e-300, 1e-200, 1.0, 1e200, 1e305])
+@pytest.mark.parametrize("noise", [0.0, 1e-6])
+def test_nothing_raises_next_to_the_ends_of_the_numbers_in_noise(size, noise):
+    calls = []
+
+    def f(x):
+        calls.append(1)
+        with np.errstate(all="ignore"):
+            return float(np.tanh(x / size).sum()) + noise * math.sin(1e3 * len(calls))
+
+    with np.errstate(all="ignore"):
+        x, low, high = (size * np.array(part) for part in ([0.3, -1.2], [0.2, -1.3], [0.3, -1.1]))
+    for run in (numerical_gradient, lambda f, *rest, **options: numerical_jacobian(lambda x: [f(x)], *rest, **options)):
+        for options in ({}, {"scheme": "forward"}, {"bounds": (low, high)}):
+            with warnings.catch_warnings(), np.errstate(all="raise"):
+                warnings.simplefilter("ignore")
+                assert run(f, x.copy(), "auto", **options).size == 2
+
+
 @pytest.mark.parametrize("x", [2e-2, -4e-4, 3e-7, 1e-12])
 @pytest.mark.parametrize(("scheme", "order"), [("forward", 3), ("forward", 5), ("backward", 3), ("central", 5)])
 def test_of_longer_steps_without_a_digit_is_warned(scheme, order, x):
