@@ -275,7 +275,7 @@ def own_hessian(f: Any, x: Any, h: Any, options: tuple[Any, ...], workers: Worke
     warn_of(objective, (plain, args), (h, steps), ignored=False)
     largest = max(float(found.data.max(initial=0.0)), -float(found.data.min(initial=0.0)))
     of_some, looked_at = found, problem
-    if some is not f:
+    if some is not f and isinstance(h, str):  # noise is looked for where steps are automatic
         looked_at = SecondDifferences(some, plain.reshape(-1)[read], h, args, central, None)
         looked_at.steps = problem.steps[read]
         of_some = some._hessian(looked_at.plain, looked_at.steps, args, 1, False)

@@ -242,7 +242,12 @@ def unit_of(where: Any, k: int, denominator: float) -> float:
     return denominator if len(starts) else denominator * abs(lengths[k if len(lengths) > 1 else 0])
 
 
-def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (move, settle)) -> Loop:
+def is_response(total: Any) -> bool:
+    """Tell whether a weighted sum of values of f is not zero."""
+    return total != 0.0  # type: ignore[no-any-return]
+
+
+def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (move, settle, is_response)) -> Loop:
     """Return the loop of any linear scheme over any `Directions`, whose members the `movers` displace and restore.
 
     ``base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data``: f(x), for o_m = 0; the
@@ -250,7 +255,7 @@ def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (m
     the length of a single coordinate, and 1 for several. For a single one ``d h_k`` may be ``sum_m w_m (x_m - x)``
     with the numbers x_m as they are stored.
     """
-    displace, restore, unit = map(decorate, (*movers, unit_of))
+    displace, restore, responds, unit = map(decorate, (*movers, unit_of))
 
     def directions(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
         """Write ``sum_m w_m f(x + o_m d_k) / (d h_k)`` for the direction d_k."""
@@ -269,7 +274,7 @@ def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (m
                     width += weight * displace(point, origin, where, k, offset)
                     total += weight * evaluate(x, args)
             flags |= restore(point, origin, where, k, offset, eps)
-            if total != 0.0:
+            if responds(total):
                 flags |= RESPONDED
             divisor = width if use_stored_distance else unit(where, k, denominators[row])
             if divisor == 0.0:

@@ -372,7 +372,8 @@ def _fit(
         if shortened:
             with np.errstate(under="ignore"):
                 room = np.maximum(highest - values, values - lowest) / np.abs(offsets).max() * (1 - SPARE_ROOM)
-            steps = np.where(index < 0, np.minimum(steps, room), steps)
+            cramped = index < 0
+            steps[cramped] = np.minimum(steps, room)[cramped]  # of longdouble too
             steps[steps == 0.0] = np.nan  # no room: no point fits
         for row, own in enumerate(offsets):
             with np.errstate(over="ignore"):

@@ -86,6 +86,8 @@ def test_noise_of_elements_is_warned_of(recwarn):
         assert not recwarn
         with pytest.warns(RuntimeWarning, match="about [01] digits of the Hessian are right"):
             numerical_hessian(SeparableObjective(rounded, rows, rng.uniform(0.5, 1.0, n)), x)
+        steps = numerical_hessian(SeparableObjective(exact, rows, np.ones(n)), x, np.full(n + 1, 1e-3))
+        assert steps.shape == (n + 1, n + 1)  # a step of each coordinate, of which some elements read but a few
 
 
 def outputs(x):

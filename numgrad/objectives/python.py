@@ -231,8 +231,8 @@ def _with_terms(data: Any) -> tuple[Any, ...]:
     return base, eps, rows, scheme_index, denominators, use_stored_distance
 
 
-MOVERS = _move, _settle
-ARRAY_MOVERS = _move_arrays, lambda p, o, w, k, *_: _move_arrays(p, o, w, k, 0.0)
+MOVERS = _move, _settle, loops.is_response
+ARRAY_MOVERS = _move_arrays, lambda p, o, w, k, *_: _move_arrays(p, o, w, k, 0.0), lambda total: False  # noqa: ARG005
 
 
 def fast(value: Any) -> Any:

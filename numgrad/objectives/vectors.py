@@ -163,7 +163,7 @@ class VectorSweep(PythonSweep):
         is_complex = self.rule.make is make_complex_step
         evaluate = self.objective.evaluate_complex if is_complex else self.objective.evaluate
         data, where, movers = self.fast_units()
-        return _interpreted_columns(evaluate, movers), data, where, self.out
+        return _interpreted_columns(evaluate, movers[:2]), data, where, self.out
 
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return one number that tells the outputs where x has moved by `offsets`."""
