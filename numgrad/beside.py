@@ -60,7 +60,7 @@ class Beside(NamedTuple):
 def beside_point(
     objective: Any, at: tuple[Any, Any], value: float, values: Callable[[Floats], Floats], bounds: Any
 ) -> Beside:
-    """Return the same of an f with one value, which may be NaN if it is not known: ``values(moves)`` are some of it."""
+    """Return a `Beside` of an f with one value, NaN if it is not known; ``values(moves)`` has a number for each."""
     point, value = at[0], value if value == value else objective.value(*at)
 
     def near(moves: Floats) -> Floats:
@@ -99,9 +99,10 @@ def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[floa
 def noise_of_slopes(
     at: Beside, slopes: Floats, plan: Any, chosen: Any, judged: NDArray[np.bool_] | None
 ) -> tuple[float, float]:
-    """Return the same for an f with one value, of its slopes by a plan, all or the chosen ones, and the largest slope.
+    """Return what `noise_beside` returns, for the slopes of an f with one value by a plan, and the largest slope.
 
-    Those that are `judged` were taken by other steps, which were chosen by what rounding leaves.
+    The slopes are those of all coordinates, or of the chosen ones. Those that are `judged` are by longer steps, which
+    `magnitudes.lengthen` has chosen.
     """
     lengths, per_value = np.abs(plan[1].lengths), rounding_by(plan, 1.0)
     if judged is not None:

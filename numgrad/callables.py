@@ -257,10 +257,9 @@ class Gradient(_Derivative):
         plan = with_value(plan, value)
         gradient = np.empty(point.shape if chosen is None else chosen.shape)
         flat, workers = gradient.reshape(-1), driver.as_workers(self.options["workers"], objective)
-        # Quiet, for no evaluation more than the scheme needs.
-        at, how, quiet = (point, args), (workers, self.options["progress"]), (workers, self.options["progress"], True)
-        if isinstance(h, str):
-            flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), quiet, flat, (value, eps))
+        at, how = (point, args), (workers, self.options["progress"])
+        if isinstance(h, str):  # no evaluation more than the scheme needs: no look at noise
+            flags = by_automatic_steps(objective, at, plan, (scheme, bounds, chosen), (*how, True), flat, (value, eps))
         else:
             flags = differentiate(objective, *at, plan, flat, *how)
         if plan[0].make is make_complex_step:

@@ -324,7 +324,7 @@ def noise_at(objective: Any, at: Any, value: float, eps: float, ends: Any = None
 def values_near(objective: Any, at: tuple[Any, Any], moves: Floats) -> Floats:
     """Return f where the point has moved by each row."""
     rule, found = sum_of_values(1.0), np.empty(len(moves))
-    if len(moves) == 1 and not hasattr(objective.f, "_hessian"):  # in a third of the time
+    if len(moves) == 1 and not hasattr(objective.f, "_hessian"):  # the usual kinds: a third of the time
         return np.array([objective.sweep(*at, rule, ALL_COORDINATES, found).value_at(moves[0])])
     differentiate(objective, *at, (rule, along_rows(moves)), found)
     return found
