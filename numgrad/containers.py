@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .arguments import raise_argument_changed, real_array
 from .bounds import limits
-from .points import SHARE, preserving, read_only, where_defined, written_through
+from .points import SHARE, preserving, read_only, watched, where_defined, written_through
 
 __all__ = ["labels"]
 
@@ -268,7 +268,7 @@ class Container:
 
     def protected(self, work: Callable[[], Any], it: str = "f") -> Any:
         """Return what `work` returns; all arrays are restored after any exit; ValueError if `it` has written to any."""
-        found, unchanged = preserving(list(self.arrays.values()), lambda _: work())
+        found, unchanged = watched(list(self.arrays.values()), work)
         if not unchanged:
             raise_argument_changed(it)
         return found
@@ -385,7 +385,7 @@ class Joined(Container):
 
     def run(self, work: Callable[[], Any]) -> Any:
         """Return what `work` returns; the arrays are restored after any exit."""
-        return preserving(list(self.arrays.values()), lambda _: work())[0]
+        return preserving(list(self.arrays.values()), lambda _: work())
 
     def has_unread_copies(self, f: Any, hessian: Any, args: tuple[Any, ...], ends: Any) -> bool:
         """Tell whether f, as `of` gives it, does not respond to an array of which it gets a copy: all zeros may be so.
@@ -431,7 +431,7 @@ class OfFlat:
         """Return what f returns for a point that is written to its arrays, or what `gather` makes of it."""
         for place, part in zip(self.x.places.values(), self.plain, strict=True):
             part[...] = flat[place].reshape(part.shape)
-        found, unchanged = preserving(self.plain, lambda _: self.f(renewed(self.x.like(self.parts)), *args))
+        found, unchanged = watched(self.plain, lambda: self.f(renewed(self.x.like(self.parts)), *args))
         if not unchanged:
             raise_argument_changed()
         return found if self.gather is None else self.gather(found)

@@ -160,25 +160,28 @@ def is_unchanged(memory: NDArray[Any], saved: NDArray[Any]) -> bool:
     return all(np.array_equal(now, then) or np.array_equal(now, then, equal_nan=True) for now, then in pairs)
 
 
-def preserving(memory: Sequence[NDArray[Any]], work: Callable[[list[NDArray[Any]]], Any]) -> tuple[Any, bool]:
-    """Return what `work` returns, given copies of the memory, and whether it left the memory as it was.
-
-    The memory is restored after any exit.
-    """
+def preserving(memory: Sequence[NDArray[Any]], work: Callable[[list[NDArray[Any]]], Any]) -> Any:
+    """Return what `work` returns, given copies of the memory, which is restored after any exit."""
     plain = [array.view(np.ndarray) for array in memory]
     saved, held = list(map(native_copy, plain)), list(map(held_in_place, plain))
     # Made before the try: in `finally`, a Ctrl-C could be raised at the call that makes it.
     restore: Any = map(setitem, plain, repeat(...), saved)  # type: ignore[arg-type]
     try:
         result = work(saved)
-        unchanged = all(map(is_unchanged, plain, saved))
     finally:
         list(restore)  # one call of C, in which no Ctrl-C can come between
         for given, view in zip(memory, plain, strict=True):
             if given.shape != view.shape:  # f may have set it, which changes no value of it
                 given.shape = view.shape
     del held
-    return result, unchanged
+    return result
+
+
+def watched(memory: Sequence[NDArray[Any]], evaluate: Callable[[], Any]) -> tuple[Any, bool]:
+    """Return what `evaluate` returns, and whether it left the memory as it was; it is restored after any exit."""
+    plain = [array.view(np.ndarray) for array in memory]
+    found: tuple[Any, bool] = preserving(memory, lambda saved: (evaluate(), all(map(is_unchanged, plain, saved))))
+    return found
 
 
 def held_in_place(memory: NDArray[Any]) -> Any:
@@ -211,8 +214,8 @@ def depends_on(memory: NDArray[Any], evaluate: Callable[[], Any], move: Callable
     def at_rest() -> bytes:
         return np.asarray(evaluate()).tobytes()
 
-    before, found = at_rest(), preserving([plain], moved)[0]
-    return bool(found != before == at_rest() and found == preserving([plain], moved)[0])
+    before, found = at_rest(), preserving([plain], moved)
+    return bool(found != before == at_rest() and found == preserving([plain], moved))
 
 
 def lengths_of(plan: Any) -> Any:
@@ -354,6 +357,8 @@ def loss_eps(x: NDArray[Any], use_stored_distance: bool = False) -> float:
 
     Where the distance of the points as they are stored is the divisor, only a step that vanishes does.
     """
+    if x.dtype is FLOAT64 and not use_stored_distance:
+        return LOSS_EPS
     return resolution(x) if use_stored_distance or is_narrow(x) else LOSS_EPS
 
 

@@ -157,11 +157,9 @@ class Problem:
         def at(saved: list[NDArray[Any]]) -> NDArray[Any]:
             with np.errstate(all="ignore"):
                 memory[...] = saved[0] + lengths.reshape(shape)
-            found = like(objective.evaluate(self.point, args), self.base).reshape(-1).copy()
-            memory[...] = saved[0]  # to look where it differs takes longer
-            return found
+            return like(objective.evaluate(self.point, args), self.base).reshape(-1).copy()
 
-        return preserving([self.point], at)[0]  # type: ignore[no-any-return]
+        return preserving([self.point], at)  # type: ignore[no-any-return]
 
     def jacobian(self, noise: Any = None) -> Any:
         """Return what `numerical_jacobian` does, of outputs with this rounding if it is not that of their values."""

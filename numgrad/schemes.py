@@ -189,16 +189,16 @@ def rule_at(
     where = ALL_COORDINATES if coordinates is None else coordinates
     if h.__class__ is not float and h.__class__ is not str and is_one(h):  # by its class: `is_one` takes 0.3 us
         h = positive_step(h)
-    # The default first: a gradient of two coordinates would show the time of the checks below.
-    if h.__class__ is float and scheme.__class__ is str and scheme == "central" and bounds is None and derivative == 1:
-        return central_rule(h), where
+    # One step without bounds first: its rule is the same at every x, and a gradient of two coordinates would show the
+    # time of the checks below. The cache asks a name for less than a scheme.
+    if h.__class__ is float and bounds is None and derivative == 1:
+        if scheme.__class__ is str and scheme == "central":
+            return central_rule(h), where
+        rule, everywhere = _plan_for_all(scheme if scheme.__class__ is str else as_scheme(scheme), h, loss_eps(x))
+        return rule, everywhere if coordinates is None else everywhere._replace(members=coordinates)
     if x.__class__ is not np.ndarray:
         x = x.view(np.ndarray)  # a matrix has two dimensions whatever happens, a quantity does not add up with numbers
-    # One step without bounds is next: its rule is the same at every x, and is taken from a cache.
     known = as_scheme(scheme, derivative)
-    if h.__class__ is float and bounds is None and derivative == 1:
-        rule, everywhere = _plan_for_all(known, h, loss_eps(x))
-        return rule, everywhere if coordinates is None else everywhere._replace(members=coordinates)
     # Where each coordinate has a step of its own, the divisor is the distance of the points as they are stored.
     stored = derivative == 1 and h.__class__ is not float
     each = steps_of(x, h, known, eps)
@@ -238,11 +238,12 @@ def along_rows(moves: Floats) -> Directions:
 
 
 @functools.lru_cache(maxsize=64)
-def _plan_for_all(scheme: Scheme | str, h: float, eps: float) -> tuple[Rule, Directions]:
+def _plan_for_all(scheme: AnyScheme, h: float, eps: float) -> tuple[Rule, Directions]:
     """Return the rule of a scheme with one step for all coordinates, and the directions of all of these."""
-    lengths = np.array([positive_step(h)]) * (1 if isinstance(scheme, Scheme) else 1j)
-    _check_reach(scheme, np.abs(lengths))
-    return linear_rule(scheme, 1, False, eps), Directions(ALL_COORDINATES, ALL_COORDINATES, lengths)
+    known = as_scheme(scheme)
+    lengths = np.array([positive_step(h)]) * (1 if isinstance(known, Scheme) else 1j)
+    _check_reach(known, np.abs(lengths))
+    return linear_rule(known, 1, False, eps), Directions(ALL_COORDINATES, ALL_COORDINATES, lengths)
 
 
 @functools.lru_cache(maxsize=64)

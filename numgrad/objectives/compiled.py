@@ -235,13 +235,6 @@ def _called(function: Kernel, *arguments_of_it: Any) -> Any:
         raise
 
 
-def _is_usual(where: Any) -> bool:
-    """Tell whether coordinates, or directions of one of them each, have the types that others have had."""
-    if where.__class__ is tuple:
-        return where[0] is where[1] is ALL_COORDINATES and where[2].flags.carray
-    return where.flags.carray  # type: ignore[no-any-return]
-
-
 class CompiledObjective:
     """A function that the user compiled with `numba.njit`: the whole loop is compiled around it.
 
@@ -342,11 +335,15 @@ class CompiledObjective:
         (cost, most), count, n = throughput.known, len(out) if size is None else size, x.size
         if count > most or cost != (cost_of(x, args) if args else n):
             return -1
-        # A NamedTuple takes numba 0.5 us more a call than a plain tuple.
-        places = tuple(where) if where.__class__ is Directions else where
+        places, is_vector = where, x.ndim == 1
+        # Coordinates, or directions of one of them each, have the types that others have had.
+        if where.__class__ is Directions:  # a NamedTuple takes numba 0.5 us more a call than a plain tuple
+            starts, members, lengths = places = tuple(where)
+            is_usual = starts is members is ALL_COORDINATES and lengths.flags.carray
+        else:
+            is_usual = where is ALL_COORDINATES or where.flags.carray
         units = (self.value(x, args), *rule[1][1:]) if rule[2] else rule[1], args, places
-        is_vector = x.ndim == 1
-        if is_vector and not args and out.flags.carray and (where is ALL_COORDINATES or _is_usual(places)):
+        if is_usual and is_vector and not args and out.flags.carray:
             kernel = made.entries.get(make) or made.enter(make, (x, units, 0, count, out))
         if n > _SMALL or not is_vector:
             return self._on_copy(kernel, x, units, count, out, make)

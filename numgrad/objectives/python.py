@@ -70,7 +70,7 @@ class PythonObjective:
 
     def returned(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return what f returned; ValueError if f writes to its argument."""
-        found, unchanged = points.preserving([x], lambda _: self.f(x, *args))
+        found, unchanged = points.watched([x], lambda: self.f(x, *args))
         if not unchanged:
             raise_argument_changed()
         return found
@@ -184,7 +184,7 @@ class PythonSweep(Sweep):
             memory[...] = (saved[0].reshape(-1) + offsets).reshape(memory.shape)
             return self.objective.evaluate(self.x, self.args)
 
-        return points.preserving([self.x], moved)[0]  # type: ignore[no-any-return]
+        return points.preserving([self.x], moved)  # type: ignore[no-any-return]
 
 
 def _move(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:
