@@ -340,8 +340,8 @@ class VectorizedSweep(PythonSweep):
         moved = [values + offset * steps for offset, _ in terms if offset]
         batch = np.empty((len(moved), len(units), x.size))
         batch[...] = x.reshape(-1)
-        for k, place in enumerate(moved):
-            batch[k, rows, members] = place
+        for points_of_term, place in zip(batch, moved, strict=True):
+            points_of_term[rows, members] = place
         found = self.rows_of(batch.reshape(-1, *x.shape)).reshape(len(moved), len(units), -1)
         results, places = iter(found), iter(moved)
         total, width = self.zero, 0.0  # type: Any, Any
