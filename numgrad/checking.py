@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from numpy.typing import ArrayLike
 from . import driver
 from .arguments import as_coordinates, finite_real, random_generator, whole_number
 from .driver import Progress, Workers, after
-from .ladder import DEVIATIONS, Flags, Judged, Ladder, Lines
+from .ladder import DEVIATIONS, Flags, Ladder, Lines, settle
 from .loops import Floats, Indices
 from .points import EPS
 from .reports import Comparison, GradientCheck, Tolerances, report
 from .schemes import Bounds, along_rows
 from .sides import ROUND_OFF, Sides, rms
+from .threads import Report
 
 __all__ = ["GradientCheck", "assert_gradient", "check_gradient"]
 
@@ -120,8 +122,9 @@ def check_gradient(
     Notes
     -----
     The error bar is three times the difference between the quotients for h and 2h, or ``8 eps |f| / h`` if that is
-    larger: four evaluations a coordinate. Where the candidate would fail, the noise of f is measured once, and a ladder
-    of steps, each 4 times the one below, is climbed: down while f has kinks, or a structure finer than the step, up
+    larger: four evaluations a coordinate. A candidate that would fail does so where a step 1024 times as long, and one
+    as small as rounding allows, have the same slope. Else the noise of f is measured once, and a ladder of steps, each
+    4 times the one below, is climbed: down while f has kinks, or a structure finer than the step, up
     while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink of f a candidate
     between the slopes on both sides passes, as a subgradient; of a layer or net, what one slope at the kink of several
     samples gives does, too. Where noise leaves bars wider than rtol, values of f along the candidate, and along what is
@@ -269,7 +272,7 @@ def _by_sweeps(
     error[~(np.isfinite(near) & np.isfinite(far))] = math.inf
     part = _compared(sides, name, own, (near, error), tolerances[1])
     # Where f ends between h and 2h, smaller steps tell.
-    doubted = _doubted(part, tolerances) | (np.isinf(error) & np.isfinite(near))
+    doubted = part.doubted(tolerances) | (np.isinf(error) & np.isfinite(near))
     if (alone := doubted & short).any():  # neither smaller steps nor longer ones
         error[alone] = np.fmax(error, DEVIATIONS * sides.noise / steps)[alone]
         part.failed[alone], doubted = (part.difference > error)[alone], doubted & ~short
@@ -284,35 +287,29 @@ def _by_sweeps(
     return part
 
 
-def _doubted(part: Comparison, tolerances: Tolerances) -> Flags:
-    """Tell which claims must be asked of the ladder; of a small gradient those that small error bars do not explain."""
-    beyond = part.errors(tolerances) > tolerances[0]
-    return beyond & ~(part.difference <= np.fmin(part.error, tolerances[1])) if part.is_small else beyond
-
-
 def _is_hidden(noise: float, steps: Floats, part: Comparison, tolerances: Tolerances) -> Flags:
     """Tell where equal values may hide a slope in the stairs of f, for which the ladder takes longer steps."""
     return np.asarray(np.fmax(DEVIATIONS * noise / steps, part.error) > tolerances[1])
 
 
 def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Tolerances) -> Comparison:
-    """Have the ladder decide where the candidate would fail, a few coordinates first.
+    """Decide on the claims that would fail, a few coordinates first.
 
-    Unless it saves one of these, the others are wrong as well. It begins for the others where it ended for the few.
-    Where that is far below the first steps, and half of the claims are in doubt, f is another at these steps: then what
-    agrees with the slopes there is asked as well.
+    Unless one of these passes, the others are wrong as well. The ladder begins for the others where it ended for the
+    few. Where that is far below the first steps, and half of the claims are in doubt, f is another at these steps: then
+    what agrees with the slopes there is asked as well.
     """
     few = doubted if len(doubted) <= _MANY else doubted[:: len(doubted) // _FEW][:_FEW]
-    found = _climbed(sides, part, few, tolerances[0], None)
-    _write(part, few, found)
-    if found.failed.all():
+    lines = partial(_lines, sides, part)
+    start = settle(part, few, lines, (sides.rounding, tolerances[0]))
+    if part.failed[few].all():
         part.failed[doubted] = ~(part.difference <= part.error)[doubted]
     else:
-        start, length = int(np.median(found.rung)), _SHARED if sides.is_shared else _BLOCK
         is_another = start <= _NEARER and 2 * len(doubted) >= len(part.chosen)
         others = np.setdiff1d(np.arange(len(part.chosen)) if is_another else doubted, few)
+        length = _SHARED if sides.is_shared else _BLOCK
         for again in np.split(others, range(length, len(others), length)) if len(others) else ():
-            _write(part, again, _climbed(sides, part, again, tolerances[0], start))
+            settle(part, again, lines, (sides.rounding, tolerances[0]), start)
     least = float(np.fmin.reduce(part.difference[part.failed], initial=math.inf))
     if least < math.inf and (floor := sides.moved_by_storing(least)):
         near = part.difference <= floor
@@ -320,15 +317,12 @@ def _decided(sides: Sides, part: Comparison, doubted: Indices, tolerances: Toler
     return part
 
 
-def _write(part: Comparison, at: Indices, found: Judged) -> None:
-    part.numerical[at], part.error[at], part.failed[at], part.kink[at] = found[:4]
-
-
-def _climbed(sides: Sides, part: Comparison, again: Indices, rtol: float, start: int | None) -> Judged:
-    own, place = part.chosen[again], sides.places[part.name]
+def _lines(sides: Sides, part: Comparison, at: Indices) -> Lines:
+    """Return some coordinates of an array as lines."""
+    own, place = part.chosen[at], sides.places[part.name]
     steps, least, farthest = (numbers[place][own] for numbers in (sides.steps, sides.least, sides.farthest))
-    lines = Lines(part.candidate[again], steps, least, farthest, 0.25 * least, rms(sides.whole[place]))
-    return Ladder(lines, lambda which, h: sides.slopes(part.name, own[which], h), sides.noise).judge(rtol, start)
+    how = (lambda which, h: sides.slopes(part.name, own[which], h)), lambda: sides.noise
+    return Lines(part.candidate[at], steps, least, farthest, 0.25 * least, rms(sides.whole[place]), *how)
 
 
 def _joined(sides: Sides, part: Comparison, tolerances: Tolerances) -> Comparison:
@@ -351,23 +345,23 @@ def _joined(sides: Sides, part: Comparison, tolerances: Tolerances) -> Compariso
     vectors = vectors[np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)]
     vectors /= np.abs(vectors).max(axis=1, initial=0.0)[:, np.newaxis]
     steps = 1.0 / np.abs(vectors / sides.steps).max(axis=1, initial=0.0)
-    found, claims = _climbed_along(sides, vectors, steps, tolerances[0])
+    lines = _lines_along(sides, vectors, steps)
+    found, claims = Ladder(lines).judge(tolerances[0]), lines.candidate
     judged = bool((found.error < 0.5 * np.fmax(np.abs(claims), np.abs(found.slope))).any())
     wrong = tuple(zip(claims[found.failed].tolist(), found.slope[found.failed].tolist(), strict=True))
     return part._replace(judged=judged, wrong=wrong)
 
 
-def _climbed_along(sides: Sides, vectors: Floats, steps: Floats, rtol: float) -> tuple[Judged, Floats]:
-    """Judge the slopes along vectors, and return what is claimed of them."""
+def _lines_along(sides: Sides, vectors: Floats, steps: Floats) -> Lines:
+    """Return vectors over all arrays as lines."""
     claims, moved = (vectors @ sides.whole).astype(np.float64), sides.untied(vectors)
     farthest = 1.0 / np.fmax(np.abs(moved / sides.farthest).max(axis=1, initial=0.0), 1e-300)
     # Of float16 that is a quarter of x, and more than the second rung.
     nearest = np.fmin(_STORED * sides.least.max(initial=0.0), 4.0 * steps)
     rounding = 0.25 * np.abs(moved) @ sides.least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
     farthest = np.fmin(np.fmax(farthest, 4.0 * steps), sides.reach(moved))
-    lines = Lines(claims, steps, nearest, farthest, rounding, rms(claims))
-    ladder = Ladder(lines, lambda which, h: sides.along(moved[which], h), sides.noise_of_all)
-    return ladder.judge(rtol), claims
+    how = (lambda which, h: sides.along(moved[which], h)), lambda: sides.noise_of_all
+    return Lines(claims, steps, nearest, farthest, rounding, rms(claims), *how)
 
 
 def _along_directions(
@@ -375,10 +369,7 @@ def _along_directions(
 ) -> Comparison:
     """Compare the slopes along random directions, so few at a time that memory does not grow with their number."""
     with driver.reporting(progress, count) as report:
-        parts = [
-            _compared_along(sides, chosen, rng, tolerances, after(report, int(chosen[0])))
-            for chosen in sides.blocks(count)
-        ]
+        parts = [_compared_along(sides, chosen, rng, tolerances, report) for chosen in sides.blocks(count)]
     if still := int(np.count_nonzero(sides.room == 0.0)):
         sides.notes.append(f"{still} coordinates next to a bound do not move along directions; check coordinates")
     columns: Any = zip(Comparison._fields[2:8], zip(*(part[2:8] for part in parts), strict=True), strict=True)
@@ -388,7 +379,7 @@ def _along_directions(
 
 
 def _compared_along(
-    sides: Sides, chosen: Indices, rng: np.random.Generator, tolerances: Tolerances, progress: Progress
+    sides: Sides, chosen: Indices, rng: np.random.Generator, tolerances: Tolerances, report: Report | None
 ) -> Comparison:
     """Compare the slopes along the directions of these numbers, whose largest component is 1."""
     # Each coordinate moves by a part of its own step; the farthest by a twelfth: truncation goes unseen here.
@@ -398,17 +389,17 @@ def _compared_along(
     vectors, h = vectors / lengths[:, np.newaxis], lengths / 12
     claims = (vectors @ sides.whole).astype(np.float64)
     moves = along_rows(sides.untied(vectors) * h[:, np.newaxis])
-    numerical = sides.values(moves, (1.0, -1.0), progress=progress) / (2.0 * h)
+    numerical = sides.values(moves, (1.0, -1.0), progress=after(report, int(chosen[0]))) / (2.0 * h)
     error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
     failed, kink = np.zeros((2, len(chosen)), np.bool_)
     values = claims, numerical, error, failed, kink
     is_small = bool(np.abs(claims).max() <= tolerances[1] <= _ATOL)
     part = Comparison("direction", chosen.shape, chosen, *values, is_direction=True, is_small=is_small)
-    is_doubted, wide = _doubted(part, tolerances), part.error >= part.size
+    is_doubted, wide = part.doubted(tolerances), part.error >= part.size
     if wide.any():
         is_doubted |= wide & _is_hidden(sides.noise_of_all, h, part, tolerances)
     if len(doubted := np.flatnonzero(is_doubted)):
-        _write(part, doubted, _climbed_along(sides, vectors[doubted], h[doubted], tolerances[0])[0])
+        settle(part, doubted, lambda at: _lines_along(sides, vectors[at], h[at]), (sides.rounding, tolerances[0]))
         _pass_kinks(sides, part, vectors, tolerances[0])
     return part
 

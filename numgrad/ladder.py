@@ -9,7 +9,7 @@ jump of a kink stays.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,14 @@ _APART, _BEND = 5.0, 3.0
 # slope, or truncation, a 75th. Fixed by test_an_element_that_is_off_by_little_fails_in_noise, and by
 # test_a_factor_near_1_is_found_where_f_changes_over_short_lengths.
 _WELL, _SMALL, _VAGUE, _UNLIKELY, _EXPLAINED = 0.1, 0.1, 0.02, 0.25, 0.05
-# Bars by which two rungs must deny a claim, so that it is beyond doubt, and multiple of the best known one near x that
-# the bar of a rung yet nearer may be: test_a_slope_next_to_x_counts_beside_one_from_afar. And the part of a difference
-# that noise may be at the smallest step, where it is looked once more.
-_BARS, _DEEP = 4.0, 0.25
+# Bars by which a higher rung must deny a claim, and multiple of the best known one near x that the bar of a rung yet
+# nearer may be: test_a_slope_next_to_x_counts_beside_one_from_afar.
+_BARS = 4.0
+# Part of a slope, and of its distance from the claim, up to which slopes by other steps are the same; and the multiple
+# of the first step that tells whether f has stairs of few digits beside something smooth.
+# The part that an error bar is below, if f is so smooth that asking these steps is worth while.
+# Fixed by "kinks near" and "x of any scale", and by test_a_penalty_beside_few_digits in tests/test_checking.py.
+_ALIKE, _LONGER, _CLEAR = 0.25, 4.0**5, 1e-3
 # Bars beyond which a claim fails: within them, the kinks of a noisy f make one of some 500 right claims differ.
 _SURE = 2.0
 # Part of a difference that a smaller step must confirm: what kinks make is smaller there.
@@ -54,7 +58,10 @@ _FURTHER, _FLAT = 2.0**-14, 0.25
 
 
 class Lines(NamedTuple):
-    """What is judged, line by line: claims, first, least and largest steps, round-off of x; and the typical slope."""
+    """What is judged, line by line: claims, first, least and largest steps, round-off of x; and the typical slope.
+
+    ``ask(which, steps)`` returns slopes and jumps of some lines, and ``noise()`` the standard deviation of f.
+    """
 
     candidate: Floats
     step: Floats
@@ -62,6 +69,8 @@ class Lines(NamedTuple):
     farthest: Floats
     rounding: Floats
     typical: float
+    ask: Callable[[Indices, Floats], tuple[Floats, Floats]]
+    noise: Callable[[], float]
 
 
 class Judged(NamedTuple):
@@ -74,21 +83,45 @@ class Judged(NamedTuple):
     rung: Indices
 
 
-class Ladder:
-    """Slopes and jumps of lines by rungs, a row each; ``ask(which, steps)`` returns both, of some rungs together."""
+def are_denied(lines: Lines, known: tuple[Floats, Floats], rounding: float) -> Flags:
+    """Tell which claims the known slopes, with their bars, deny, and the same slopes by far longer and smaller steps.
 
-    def __init__(self, lines: Lines, ask: Callable[[Indices, Floats], tuple[Floats, Floats]], noise: float) -> None:
-        self.lines, self.ask = lines, ask
+    At the smaller one the rounding of f and of x is still small. Then neither noise, nor stairs, nor a kink, nor a fine
+    structure explains by what the claim is off: no ladder is needed.
+    """
+    slope, error = known
+    size = np.fmin(np.abs(slope), np.abs(lines.candidate - slope))
+    nearest = np.fmax(np.fmax(lines.nearest, rounding / size) / _VAGUE, 4.0**_LOWEST * lines.step)
+    longer, denied = _LONGER * lines.step, np.zeros(len(size), np.bool_)
+    sure = np.flatnonzero((error < _CLEAR * size) & (nearest < 0.25 * lines.step) & (longer <= lines.farthest))
+
+    def is_alike(which: Indices, steps: Floats) -> tuple[Flags, Floats]:
+        slopes, jumps = lines.ask(which, steps)
+        return np.abs(slopes - slope[which]) <= _ALIKE * size[which], np.abs(jumps)
+
+    # One line first, which tells of noise and kinks.
+    if len(sure) and is_alike(sure[:1], nearest[sure[:1]])[0].all():
+        alike, jumps = is_alike(np.tile(sure, 2), np.concatenate([nearest[sure], longer[sure]]))
+        jumps = jumps[: len(sure)] * np.fmax(
+            1.0, lines.rounding[sure] / nearest[sure]
+        )  # x is another, as it is rounded
+        denied[sure] = alike.reshape(2, -1).all(axis=0) & (jumps <= _ALIKE * size[sure])
+    return denied
+
+
+class Ladder:
+    """Slopes and jumps of lines by rungs, a row each."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines, self.ask = lines, lines.ask
         self.index, self.each = np.arange(_HIGHEST - _LOWEST + 1)[:, np.newaxis], np.arange(len(lines.step))
         self.steps = lines.step * 4.0 ** (self.index + _LOWEST)
-        self.noise = DEVIATIONS * noise / self.steps
+        self.noise = DEVIATIONS * lines.noise() / self.steps
         self.slopes, self.jumps = np.full((2, *self.steps.shape), np.nan)
         self.asked = np.zeros(self.steps.shape, np.bool_)
         self.allowed = (self.steps <= lines.farthest) & (self.steps >= lines.nearest)
         # 1 where f has stairs, 2 where their height is known, -1 where it has none.
         self.stairs = np.zeros(len(self.each), np.intp)
-        # Where the smallest step that noise allows was asked: those below it tell no more.
-        self.looked = np.zeros(len(self.each), np.bool_)
 
     def first(self) -> Indices:
         """Return the row of each line where noise leaves a tenth of its slope, or the last but one."""
@@ -168,21 +201,16 @@ class Ladder:
         rows = self.first() if start is None else np.full(len(self.each), start - _LOWEST, np.intp)
         self.fill((rows, True), (rows + 1, True))
         for _ in range(len(self.index)):
-            slope, error, rows, bars = best = self.best()
+            slope, error, rows, _ = best = self.best()
             failed, gap = self._fails(slope, error, rtol)
             if self.look_for_stairs(failed):
                 continue
             low = self.asked.argmax(axis=0)
-            down, denied = self._down(failed, gap, rtol, best[:2], low, bars)
-            # Where it seems wrong for sure, f may have a finer structure: the smallest step that noise allows tells.
-            quiet = (self.noise < _DEEP * gap) & self.allowed & (self.index + 1 < low)
-            denied &= quiet.any(axis=0)
-            deep = quiet.argmax(axis=0)
+            down = self._down(failed, gap, rtol, best[:2], low)
             above = ~self.asked & self.allowed & (self.index > rows)
             noisy = (error <= 1.01 * self.noise[rows, self.each]) | (self.stairs == 2)
-            noisy &= self._is_vague(slope, error, gap, rtol) & above.any(axis=0) & ~down & ~denied
-            self.looked |= denied
-            if not self.fill((deep, denied), (deep + 1, denied), (low - 1, down), (above.argmax(axis=0), noisy)):
+            noisy &= self._is_vague(slope, error, gap, rtol) & above.any(axis=0) & ~down
+            if not self.fill((low - 1, down), (above.argmax(axis=0), noisy)):
                 return self._verdict(rtol, best)
         return self._verdict(rtol, self.best())
 
@@ -195,23 +223,17 @@ class Ladder:
         size = np.fmax(np.fmax(np.abs(self.lines.candidate), np.abs(slope)), _SMALL * self.lines.typical)
         return np.asarray(error > np.where(gap > _UNLIKELY * error, rtol, _VAGUE) * size)
 
-    def _down(
-        self, failed: Flags, gap: Floats, rtol: float, best: tuple[Floats, Floats], low: Indices, bars: Floats
-    ) -> tuple[Flags, Flags]:
-        """Tell which lines need the next smaller step, and which claims two rungs deny beyond doubt."""
+    def _down(self, failed: Flags, gap: Floats, rtol: float, best: tuple[Floats, Floats], low: Indices) -> Flags:
+        """Tell which lines need the next smaller step."""
         lines, claim, (found, error) = self.each, self.lines.candidate, best
-        denied = failed.copy()
-        for row in (low, low + 1):
-            bar, slope = bars[row, lines], self.slopes[row, lines]
-            denied &= (np.abs(claim - slope) > _BARS * bar) & (bar <= _WELL * np.abs(slope))
         slope, below = self.slopes[low, lines], np.maximum(low - 1, 0)
         part = np.where(gap > _EXPLAINED * error, rtol, _WELL)
         rough = (error > part * np.fmax(np.abs(claim), np.abs(found))) | ~np.isfinite(slope)
         jump, change = self.jumps[low, lines], self.jumps[low, lines] - self.jumps[low + 1, lines]
         is_kink = (low <= _LOW_ENOUGH - _LOWEST) & (np.abs(change) <= _SAME * np.abs(jump))
         rough &= ~failed & ~is_kink & (self.noise[below, lines] < 0.5 * error)
-        wrong = failed & ~denied & ~self.looked & (self.noise[below, lines] < gap)
-        return (rough | wrong) & self.allowed[below, lines] & (low > 0), denied
+        wrong = failed & (self.noise[below, lines] < gap)
+        return np.asarray((rough | wrong) & self.allowed[below, lines] & (low > 0))
 
     def _verdict(self, rtol: float, best: tuple[Floats, Floats, Indices, Floats]) -> Judged:
         """Return what is found: only what another step denies as well has failed."""
@@ -253,3 +275,20 @@ class Ladder:
         outside = np.abs(self.lines.candidate - middle) > half + spare
         failed = np.where(kink, outside, failed)
         return np.where(kink, middle, slope), np.where(kink, half, error), failed, kink
+
+
+def settle(
+    part: Any, at: Indices, lines: Callable[[Indices], Lines], limits: tuple[float, float], start: int | None = None
+) -> int:
+    """Write to a comparison what is found of some claims, and return the middle one of the rungs that tell it.
+
+    The limits are the rounding of f, and rtol. Without a rung to start from, far longer and smaller steps come first.
+    """
+    if start is None:
+        part.failed[at] = are_denied(lines(at), (part.numerical[at], part.error[at]), limits[0])
+        at = at[~part.failed[at]]
+    if not len(at):
+        return 0
+    found = Ladder(lines(at)).judge(limits[1], start)
+    part.numerical[at], part.error[at], part.failed[at], part.kink[at] = found[:4]
+    return int(np.median(found.rung))

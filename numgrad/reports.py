@@ -221,6 +221,11 @@ class Comparison(NamedTuple):
         errors[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
         return errors
 
+    def doubted(self, tolerances: Tolerances) -> Flags:
+        """Tell which claims differ; of a small gradient those that small error bars do not explain."""
+        beyond = self.errors(tolerances) > tolerances[0]
+        return beyond & ~(self.difference <= np.fmin(self.error, tolerances[1])) if self.is_small else beyond
+
 
 def report(
     total: int, parts: list[Comparison], tolerances: Tolerances, notes: list[str], strict: bool
