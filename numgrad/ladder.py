@@ -102,9 +102,8 @@ def are_denied(lines: Lines, known: tuple[Floats, Floats], rounding: float) -> F
     # One line first, which tells of noise and kinks.
     if len(sure) and is_alike(sure[:1], nearest[sure[:1]])[0].all():
         alike, jumps = is_alike(np.tile(sure, 2), np.concatenate([nearest[sure], longer[sure]]))
-        jumps = jumps[: len(sure)] * np.fmax(
-            1.0, lines.rounding[sure] / nearest[sure]
-        )  # x is another, as it is rounded
+        # Where the rounding of x is more than the step, a kink is that of another x.
+        jumps = jumps[: len(sure)] * np.fmax(1.0, lines.rounding[sure] / nearest[sure])
         denied[sure] = alike.reshape(2, -1).all(axis=0) & (jumps <= _ALIKE * size[sure])
     return denied
 
