@@ -74,7 +74,7 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
     on which f is not finite, as beyond the limits, or 0. The round-off is that of f, its noise, and that of what f
     computes from x first, eps x times the steepest slope.
     """
-    x, point, i, value, base, eps, args, low, high, evaluations, evaluate, noise = spot
+    x, point, i, value, base, eps, args, low, high, known, evaluate = spot
     plus = minus = base
     above = below = value
     if side >= 0:
@@ -82,13 +82,13 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
         above, plus = float(point[i]), math.nan
         if above <= high:
             plus = evaluate(x, args)
-            evaluations[0] += 1.0
+            known[0] += 1.0
     if side <= 0:
         point[i] = value - h
         below, minus = float(point[i]), math.nan
         if below >= low:
             minus = evaluate(x, args)
-            evaluations[0] += 1.0
+            known[0] += 1.0
     point[i] = value
     if not (math.isfinite(plus) and math.isfinite(minus)):
         return math.nan, 0.0, 0.0, BELOW if math.isfinite(plus) else ABOVE
@@ -98,7 +98,7 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
     slope, jump = (plus - minus) / (above - below), 0.0
     if side == 0 and base == base and below < value < above:  # not NaN; of infinity nothing is asked
         jump = (plus - base) / (above - value) - (base - minus) / (value - below)
-    rough = eps * max(abs(plus), abs(minus)) + eps * abs(value) * (abs(slope) + 0.5 * abs(jump)) + noise
+    rough = eps * max(abs(plus), abs(minus)) + eps * abs(value) * (abs(slope) + 0.5 * abs(jump)) + known[1]
     return slope, jump, rough / h, 0
 
 
