@@ -90,7 +90,7 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
             minus = evaluate(x, args)
             known[0] += 1.0
     point[i] = value
-    if not (math.isfinite(plus) and math.isfinite(minus)):
+    if plus - plus != minus - minus:  # NaN of what is not finite
         return math.nan, 0.0, 0.0, BELOW if math.isfinite(plus) else ABOVE
     # The step is lost in the rounding of x + h: there is no distance to divide by.
     if above == below:

@@ -213,9 +213,10 @@ def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -
     Where both are certain and differ, the more certain slope, with the difference as its error: t + log(1 + t t)
     is t next to 0, and one cannot tell that from t.
     """
-    (first, scale), (slope, error, step, round_off), bend = steps, best[:4], abs(best[4]) * best[5]
-    is_bent = bend > 64.0 * round_off and spot[9][1] == 0.0  # next to x already
-    if error == math.inf or scale >= _SMALL or first >= _FIRST or is_bent:
+    (first, scale), (slope, error, step, round_off) = steps, best[:4]
+    if error == math.inf or scale >= _SMALL or first >= _FIRST:
+        return best[:4]
+    if abs(best[4]) * best[5] > 64.0 * round_off and spot[9][1] == 0.0:  # it is bent next to x already
         return best[:4]
     new_slope, new_error, h, rough = tableau(spot, _FIRST, side, work)[:4]
     apart = abs(new_slope - slope)
@@ -273,21 +274,22 @@ def estimate(spot: Spot, first: float, goals: tuple[float, float], work: Work) -
     is_free = first == 0.0
     scale = max(abs(spot[3]), _LEAST) if spot[3] != 0.0 else 1.0
     first, side, direction = begin(spot, _FIRST * scale if is_free else first)
-    start = first, scale, side, direction, is_free
-    best, (first, scale, side, origin) = search(spot, start, goals, work)
-    near, jump = _NOTHING, 0.0
-    if spot[9][1] == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
-        slope, error, step, rough, bend, _, of = best
-        line = slope, error, bend if abs(bend) * step > 8.0 * rough else 0.0, of, ROUGH_BEND
-        jump = tooth(spot, step, origin, line)
-    if jump > 0.0:
-        near, start, spot[9][1] = best, (origin, scale, side, 0, is_free), jump
-        best, (first, scale, side, _) = search(spot, start, goals, work)
+    start, best, near, teeth, jump = (first, scale, side, direction, is_free), _NOTHING, _NOTHING, 0.0, math.inf
+    while jump > 0.0:  # once more where f has teeth, whose jumps are noise then
+        best, (first, scale, side, origin) = search(spot, start, goals, work)
+        jump = 0.0
+        if spot[9][1] == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
+            slope, error, step, rough, bend, _, of = best
+            line = slope, error, bend if abs(bend) * step > 8.0 * rough else 0.0, of, ROUGH_BEND
+            jump = tooth(spot, step, origin, line)
+        if jump > 0.0:
+            near, start, spot[9][1] = best, (origin, scale, side, 0, is_free), jump
+            teeth = looks.TEETH * jump / origin
     found = look_far(spot, (first, scale if is_free else 1.0), side, best, work)
     # Where both agree, or the saw has few teeth, some jumps may have been met, beside which the slope next to x is
     # right: within the difference.
     apart = abs(found[0] - near[0])
-    if near[1] < math.inf and not (apart > found[1] + near[1] and apart * origin > looks.TEETH * jump):
+    if near[1] < math.inf and not (apart > found[1] + near[1] and apart > teeth):
         return near[0], max(near[1], apart), near[2], near[3]
     return found
 
