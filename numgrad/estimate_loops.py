@@ -57,6 +57,7 @@ def _loop_of(evaluate: Any, estimate_one: Any, zeros: Any, borrowed: Any) -> Any
         base, eps, good, atol, limits = data
         memory = zeros(LEVELS), zeros(LEVELS), zeros(2)
         slopes, jumps, known = borrowed(memory)
+        goals, work = (good, atol), (slopes, jumps)
         low, high, first, responded = -math.inf, math.inf, 0.0, 0
         for k in range(start, stop):
             i = where[k] if len(where) else k
@@ -64,7 +65,7 @@ def _loop_of(evaluate: Any, estimate_one: Any, zeros: Any, borrowed: Any) -> Any
                 low, high, first = limits[0][i], limits[1][i], limits[2][i]
             known[0] = known[1] = 0.0
             spot = (x, point, i, float(origin[i]), base, eps, args, low, high, known, evaluate)
-            slope, error, step, rough = estimate_one(spot, first, (good, atol), (slopes, jumps))
+            slope, error, step, rough = estimate_one(spot, first, goals, work)
             point[i] = origin[i]  # in all digits of a longdouble
             if slope != 0.0:
                 responded = RESPONDED

@@ -158,7 +158,7 @@ def look_near(spot: Spot, first: float, found: Numbers, foreseen: float) -> tupl
     `foreseen` the quotient. One value will do; where it surprises, nearer ones tell whether f is rough (the surprise is
     as large there), has steps, or has another slope.
     """
-    h, off = (_NEAR if found[3] >= 0.0 else -_NEAR) * first, 0.0
+    off = 0.0
     if found[3] == 0.0:
         near, _, rough, _ = quotient(spot, CLOSE * first, ABOVE)
         off = abs(near - foreseen)
@@ -166,6 +166,7 @@ def look_near(spot: Spot, first: float, found: Numbers, foreseen: float) -> tupl
             return 0.0, 0.0, 0.0
         if near == 0.0 or not off > 2.0 * rough + 3.0 * found[1]:
             off = 0.0
+    h = (_NEAR if found[3] >= 0.0 else -_NEAR) * first
     rest, expected, flat = residual(spot, h, found)
     if rest <= expected and not flat and abs(found[0]) < abs(found[2] * h):  # at an extremum steps of f are wide
         h *= _NEARER[0]

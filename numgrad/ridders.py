@@ -80,11 +80,11 @@ def refine(work: Work, j: int, current: float, jump: float, round_off: float, po
     slopes, jumps = work
     slope, error, factor, jump_factor = math.nan, math.inf, power, 2.0
     for q in range(j):
-        further = current + (current - slopes[q]) / (factor - 1.0)
+        before = slopes[q]
+        further = current + (current - before) / (factor - 1.0)
         further_jump = jump + (jump - jumps[q]) / (jump_factor - 1.0)
-        new_error = max(abs(further - current), abs(further - slopes[q]), round_off)
+        new_error = max(abs(further - current), abs(further - before), round_off, 0.5 * abs(further_jump))
         slopes[q], jumps[q], current, jump = current, jump, further, further_jump
-        new_error = max(new_error, 0.5 * abs(jump))
         if new_error <= error:
             slope, error = current, new_error
         factor, jump_factor = factor * power, jump_factor * 4.0
@@ -98,13 +98,14 @@ def foresee(work: Work, slope: float, part: float) -> float:
     That is Newton's interpolation through its steps: of the even quotients, and of the odd jumps.
     """
     slopes, jumps = work
-    square = part * part
-    even = slopes[1] - slopes[0] + (1.0 - 0.25 * square) * (slope - slopes[1])
+    square, first, second = part * part, slopes[0], slopes[1]  # type: float, float, float
+    even = second - first + (1.0 - 0.25 * square) * (slope - second)
+    odd, third, fourth = jumps[1], jumps[2], jumps[3]  # type: float, float, float
     # Where a row has steps beyond a kink, what is to be small is not.
-    last = 7.0 / 720.0 * jumps[2] + 31.0 / 207360.0 * (16.0 - square) * jumps[3]
-    last *= 4.0 - square if abs(jumps[3]) <= abs(jumps[2]) <= abs(jumps[1]) else 0.0
-    odd = jumps[0] + (1.0 - square) * (jumps[1] / 6.0 + last)
-    return float(slopes[0] + (1.0 - square) * even + 0.5 * part * odd)
+    last = 7.0 / 720.0 * third + 31.0 / 207360.0 * (16.0 - square) * fourth
+    last *= 4.0 - square if abs(fourth) <= abs(third) <= abs(odd) else 0.0
+    odd = jumps[0] + (1.0 - square) * (odd / 6.0 + last)
+    return first + (1.0 - square) * even + 0.5 * part * odd
 
 
 def tableau(spot: Spot, first: float, side: int, work: Work) -> Tableau:
