@@ -152,19 +152,20 @@ def make_estimates_of_outputs(evaluate: Any, decorate: Decorator) -> Any:
 
         ``base, ... = data``: f(x), and what the loop of one output takes.
         """
-        record, flags, row = _Record(evaluate, state, data[0]), 0, np.empty((1, COLUMNS))
-        loop, bases = make_guarded_estimates(record.one_output, decorate), data[0].reshape(-1).tolist()
+        record, flags, bases = _Record(evaluate, state, data[0]), 0, data[0].reshape(-1).tolist()
+        loop = make_guarded_estimates(record.one_output, decorate)
+        rows = np.asarray(out).reshape(-1, len(bases), COLUMNS)
         for k in range(start, stop):
             record.coordinate = int(where[k]) if len(where) else k
             place = np.array([record.coordinate])
             record.seen.clear()
             for record.output, base in enumerate(bases):
-                flags |= loop(state, (base, *data[1:]), args, place, 0, 1, row.data)
+                own = rows[k, record.output : record.output + 1].data
+                flags |= loop(state, (base, *data[1:]), args, place, 0, 1, own)
                 if record.wrong is not None:
                     raise record.wrong
-                row[0, COLUMNS - 1] = len(record.seen) if record.output == len(bases) - 1 else 0.0
-                for column in range(COLUMNS):
-                    out[k, record.output * COLUMNS + column] = row[0, column]
+            rows[k, :, -1] = 0.0
+            rows[k, -1, -1] = len(record.seen)
         return flags
 
     return estimates

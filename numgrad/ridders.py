@@ -32,7 +32,6 @@ from .loops import Decorator, Floats
 __all__: list[str] = []  # nothing here is public
 
 Start = tuple[float, float, int, int, bool]
-Found = tuple[Numbers, tuple[float, float, int, float]]
 Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
 Tableau = tuple[float, float, float, float, float, int, float, float]
 
@@ -229,7 +228,7 @@ def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -
 
 
 # Longer than other functions: its branches share nearly all that they know.
-def search(spot: Spot, start: Start, goals: tuple[float, float], work: Work) -> Found:
+def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Numbers, tuple[float, float, int, float]]:
     """Return the best of the tableaus by some first steps, and the last steps; keep the noise of f.
 
     ``start = first, scale, side, direction, is_free``, the last for a first step of our own. The best is ``slope,
@@ -299,7 +298,7 @@ def linked(decorate: Decorator) -> Any:
     """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
     names = vars(looks) | globals()
     for name, function in list(names.items()):
-        if isinstance(function, FunctionType) and function not in (linked, extrapolated):
+        if isinstance(function, FunctionType):
             names[name] = decorate(FunctionType(function.__code__, names, name))
     return names["estimate"]
 
