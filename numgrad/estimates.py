@@ -26,7 +26,7 @@ from .display import MOST_ROWS, concise, table
 from .driver import Progress, Workers, differentiate
 from .estimate_loops import COLUMNS, make_estimates, make_estimates_of_outputs, make_guarded_estimates
 from .gradient import of_each_array
-from .loops import Floats, Rule
+from .loops import RESPONDED, Floats, Rule
 from .objectives.python import PythonObjective
 from .objectives.vectors import VectorObjective
 from .points import EPS, SHARE, private_copy, resolution
@@ -340,10 +340,10 @@ class Problem(NamedTuple):
 
     def warn_of(self, flags: int, values: Floats | None) -> None:
         """Warn of an argument that f seems to ignore, where the `values` are those for all coordinates."""
-        at = self.point, self.args, [row.reshape(self.point.shape) for row in self.reach[:2]] or None, SHARE
-        known = self.objective, self.private, self.workers, flags, values
-        ignored = values is not None and driver.seems_ignored(*known, at)
-        driver.warn_of(flags, math.nan, ignored, self.point)
+        if values is not None and not flags & RESPONDED:
+            at = self.point, self.args, [row.reshape(self.point.shape) for row in self.reach[:2]] or None, SHARE
+            ignored = driver.seems_ignored(self.objective, self.private, self.workers, flags, values, at)
+            driver.warn_of(flags, math.nan, ignored, self.point)
 
 
 def problem_of(objective: driver.Objective, place: Callable[..., Any], x: Any, options: dict[str, Any]) -> Problem:

@@ -74,7 +74,7 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
     on which f is not finite, as beyond the limits, or 0. The round-off is that of f, its noise, and that of what f
     computes from x first, eps x times the steepest slope.
     """
-    x, point, i, value, base, eps, args, low, high, evaluations, evaluate, noise = spot
+    x, point, i, value, base, eps, args, low, high, known, evaluate = spot
     plus = minus = base
     above = below = value
     if side >= 0:
@@ -82,15 +82,15 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
         above, plus = float(point[i]), math.nan
         if above <= high:
             plus = evaluate(x, args)
-            evaluations[0] += 1.0
+            known[0] += 1.0
     if side <= 0:
         point[i] = value - h
         below, minus = float(point[i]), math.nan
         if below >= low:
             minus = evaluate(x, args)
-            evaluations[0] += 1.0
+            known[0] += 1.0
     point[i] = value
-    if not (math.isfinite(plus) and math.isfinite(minus)):
+    if plus - plus != minus - minus:  # NaN of what is not finite
         return math.nan, 0.0, 0.0, BELOW if math.isfinite(plus) else ABOVE
     # The step is lost in the rounding of x + h: there is no distance to divide by.
     if above == below:
@@ -98,7 +98,7 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
     slope, jump = (plus - minus) / (above - below), 0.0
     if side == 0 and base == base and below < value < above:  # not NaN; of infinity nothing is asked
         jump = (plus - base) / (above - value) - (base - minus) / (value - below)
-    rough = eps * max(abs(plus), abs(minus)) + eps * abs(value) * (abs(slope) + 0.5 * abs(jump)) + noise
+    rough = eps * max(abs(plus), abs(minus)) + eps * abs(value) * (abs(slope) + 0.5 * abs(jump)) + known[1]
     return slope, jump, rough / h, 0
 
 
@@ -158,7 +158,7 @@ def look_near(spot: Spot, first: float, found: Numbers, foreseen: float) -> tupl
     `foreseen` the quotient. One value will do; where it surprises, nearer ones tell whether f is rough (the surprise is
     as large there), has steps, or has another slope.
     """
-    h, off = (_NEAR if found[3] >= 0.0 else -_NEAR) * first, 0.0
+    off = 0.0
     if found[3] == 0.0:
         near, _, rough, _ = quotient(spot, CLOSE * first, ABOVE)
         off = abs(near - foreseen)
@@ -166,6 +166,7 @@ def look_near(spot: Spot, first: float, found: Numbers, foreseen: float) -> tupl
             return 0.0, 0.0, 0.0
         if near == 0.0 or not off > 2.0 * rough + 3.0 * found[1]:
             off = 0.0
+    h = (_NEAR if found[3] >= 0.0 else -_NEAR) * first
     rest, expected, flat = residual(spot, h, found)
     if rest <= expected and not flat and abs(found[0]) < abs(found[2] * h):  # at an extremum steps of f are wide
         h *= _NEARER[0]

@@ -6,10 +6,10 @@ one-sided differences where f is not finite on one side, and a search for the fi
 
 The functions are plain Python, and serve a Python f as they are; `extrapolated` alone is for arrays. For a compiled f
 `linked` compiles copies of the others.
-Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, evaluations,
-evaluate, noise``: what f receives and its perturbed elements, the coordinate, its value, f(x), the relative spacing,
-the arguments of f, the limits of the coordinate, a list whose one number counts the evaluations, f as a function of x
-and args, and the noise of f as far as it is known. A `place` is a spot without the noise.
+Everything that concerns one coordinate travels as ``spot = x, point, i, value, base, eps, args, low, high, known,
+evaluate``: what f receives and its perturbed elements, the coordinate, its value, f(x), the relative spacing, the
+arguments of f, the limits of the coordinate, the number of evaluations and the noise of f as far as they are known, and
+f as a function of x and args.
 
 References
 ----------
@@ -32,7 +32,6 @@ from .loops import Decorator, Floats
 __all__: list[str] = []  # nothing here is public
 
 Start = tuple[float, float, int, int, bool]
-Found = tuple[Numbers, tuple[float, float, int, float], float]
 Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
 Tableau = tuple[float, float, float, float, float, int, float, float]
 
@@ -80,11 +79,11 @@ def refine(work: Work, j: int, current: float, jump: float, round_off: float, po
     slopes, jumps = work
     slope, error, factor, jump_factor = math.nan, math.inf, power, 2.0
     for q in range(j):
-        further = current + (current - slopes[q]) / (factor - 1.0)
+        before = slopes[q]
+        further = current + (current - before) / (factor - 1.0)
         further_jump = jump + (jump - jumps[q]) / (jump_factor - 1.0)
-        new_error = max(abs(further - current), abs(further - slopes[q]), round_off)
+        new_error = max(abs(further - current), abs(further - before), round_off, 0.5 * abs(further_jump))
         slopes[q], jumps[q], current, jump = current, jump, further, further_jump
-        new_error = max(new_error, 0.5 * abs(jump))
         if new_error <= error:
             slope, error = current, new_error
         factor, jump_factor = factor * power, jump_factor * 4.0
@@ -98,13 +97,14 @@ def foresee(work: Work, slope: float, part: float) -> float:
     That is Newton's interpolation through its steps: of the even quotients, and of the odd jumps.
     """
     slopes, jumps = work
-    square = part * part
-    even = slopes[1] - slopes[0] + (1.0 - 0.25 * square) * (slope - slopes[1])
+    square, first, second = part * part, slopes[0], slopes[1]  # type: float, float, float
+    even = second - first + (1.0 - 0.25 * square) * (slope - second)
+    odd, third, fourth = jumps[1], jumps[2], jumps[3]  # type: float, float, float
     # Where a row has steps beyond a kink, what is to be small is not.
-    last = 7.0 / 720.0 * jumps[2] + 31.0 / 207360.0 * (16.0 - square) * jumps[3]
-    last *= 4.0 - square if abs(jumps[3]) <= abs(jumps[2]) <= abs(jumps[1]) else 0.0
-    odd = jumps[0] + (1.0 - square) * (jumps[1] / 6.0 + last)
-    return float(slopes[0] + (1.0 - square) * even + 0.5 * part * odd)
+    last = 7.0 / 720.0 * third + 31.0 / 207360.0 * (16.0 - square) * fourth
+    last *= 4.0 - square if abs(fourth) <= abs(third) <= abs(odd) else 0.0
+    odd = jumps[0] + (1.0 - square) * (odd / 6.0 + last)
+    return first + (1.0 - square) * even + 0.5 * part * odd
 
 
 def tableau(spot: Spot, first: float, side: int, work: Work) -> Tableau:
@@ -117,7 +117,7 @@ def tableau(spot: Spot, first: float, side: int, work: Work) -> Tableau:
     slope, error, step, round_off, side_lost, last, quantum = math.nan, math.inf, first, 0.0, 0, math.nan, 0.0
     before, h, stalled = 0.0, first, 0
     for j in range(LEVELS):
-        h = first / 2.0**j
+        h = 0.5 * h if j > 0 else first
         current, jump, rough, side_lost = quotient(spot, h, side)
         # The same values for the first time: f has steps, the smallest difference seen is a few of their heights.
         if current == 0.0 and before != 0.0:
@@ -140,16 +140,16 @@ def tableau(spot: Spot, first: float, side: int, work: Work) -> Tableau:
         bend = (0.5 * work[1][0] + work[1][1] / 12.0 if side == 0 else work[0][0] - slope) / least
     if error == math.inf and quantum > 0.0:
         slope, error, step, round_off = before, quantum / h, 2.0 * h, quantum / h
-    error = max(error, 2.0 * spot[-1] / step) if error < math.inf else error
+    error = max(error, 2.0 * spot[9][1] / step) if error < math.inf else error
     return slope, error, step, round_off, bend, side_lost, quantum, least
 
 
-def begin(place: Spot, first: float) -> tuple[float, int, int]:
+def begin(spot: Spot, first: float) -> tuple[float, int, int]:
     """Return the first step, the side and the direction to begin with, for a step that may be too long for the limits.
 
     Where one limit is near, the differences are one-sided.
     """
-    value, base, low, high = place[3], place[4], place[7], place[8]
+    value, base, low, high = spot[3], spot[4], spot[7], spot[8]
     below, above = value - low, high - value
     side, direction = 0, _DONE if math.isinf(base) else 0
     if first > below or first > above:
@@ -207,17 +207,18 @@ def next_first(
     return (_FIRST if first < _FIRST < first * growth else first * growth), 1
 
 
-def look_far(place: Spot, noise: float, steps: Numbers, side: int, best: Numbers, work: Work) -> Numbers:
+def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -> Numbers:
     """Return what was found, ``slope, error, step, round_off = best[:4]``, or what a step for 1 finds.
 
     Where both are certain and differ, the more certain slope, with the difference as its error: t + log(1 + t t)
     is t next to 0, and one cannot tell that from t.
     """
-    (first, scale), (slope, error, step, round_off), bend = steps, best[:4], abs(best[4]) * best[5]
-    is_bent = bend > 64.0 * round_off and noise == 0.0  # next to x already
-    if error == math.inf or scale >= _SMALL or first >= _FIRST or is_bent:
+    (first, scale), (slope, error, step, round_off) = steps, best[:4]
+    if error == math.inf or scale >= _SMALL or first >= _FIRST:
         return best[:4]
-    new_slope, new_error, h, rough = tableau(place + (noise,), _FIRST, side, work)[:4]  # noqa: RUF005
+    if abs(best[4]) * best[5] > 64.0 * round_off and spot[9][1] == 0.0:  # it is bent next to x already
+        return best[:4]
+    new_slope, new_error, h, rough = tableau(spot, _FIRST, side, work)[:4]
     apart = abs(new_slope - slope)
     if apart > error + new_error:
         if new_error > FAIR * abs(new_slope):
@@ -227,28 +228,27 @@ def look_far(place: Spot, noise: float, steps: Numbers, side: int, best: Numbers
 
 
 # Longer than other functions: its branches share nearly all that they know.
-def search(place: Spot, start: Start, noise: float, goals: tuple[float, float], work: Work) -> Found:
-    """Return the best of the tableaus by some first steps, the last steps, and the noise of f.
+def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Numbers, tuple[float, float, int, float]]:
+    """Return the best of the tableaus by some first steps, and the last steps; keep the noise of f.
 
     ``start = first, scale, side, direction, is_free``, the last for a first step of our own. The best is ``slope,
     error, step, round_off, bend, first, side``, where `bend` is half the second derivative. The steps are those of the
     start, and the first step of all.
     """
-    first, scale, side, direction, is_free = start
+    (first, scale, side, direction, is_free), known = start, spot[9]
     best, origin, least, is_rough = _NOTHING, first, 0.0, False
     for _ in range(_ATTEMPTS):
         if direction == _DONE:
             break
-        spot = place + (noise,)  # noqa: RUF005, numba has no star here
         slope, error, h, rough, bend, side_lost, quantum, last = tableau(spot, first, side, work)
         if error == math.inf:
             first, side, direction = retreat(spot, (first, scale), side_lost, side, direction)
             continue
         if is_free and direction == 0 and scale < 1.0 and abs(slope) <= error <= 64.0 * rough:
             # Not a digit: x says nothing of the length on which f changes.
-            first, scale, origin, noise, best = _FIRST, 1.0, _FIRST, max(noise, quantum), _NOTHING
+            first, scale, origin, known[1], best = _FIRST, 1.0, _FIRST, max(known[1], quantum), _NOTHING
             continue
-        nearer, is_known = 0.0, noise > 0.0 or direction > 0
+        nearer, is_known = 0.0, known[1] > 0.0 or direction > 0
         if not is_known and quantum == 0.0:
             found = slope, error, bend, float(side), KNOWN_BEND if side == 0 else ROUGH_BEND
             quantum, nearer, least = look_near(spot, first, found, foresee(work, slope, CLOSE * first / last))
@@ -258,37 +258,38 @@ def search(place: Spot, start: Start, noise: float, goals: tuple[float, float], 
         is_new = is_better(best, slope, error, direction)
         if is_new and nearer == 0.0 and not is_rough:
             quantum = quantum if quantum > 0.0 and not is_known else roughness(spot, first, side)
-            if quantum > 2.0 * noise:
-                noise, is_rough = quantum, direction > 0
+            if quantum > 2.0 * known[1]:
+                known[1], is_rough = quantum, direction > 0
                 continue
         if is_new:
             best = slope, error, h, rough, bend, first, float(side)
         new = error, rough, nearer
-        first, direction = next_first(place[5], (first, scale), direction, is_new, best, new, goals)
+        first, direction = next_first(spot[5], (first, scale), direction, is_new, best, new, goals)
         direction = _DONE if is_rough else direction  # noise that grows with the distance remains as large beside it
-    return best, (first, scale, side, origin), noise
+    return best, (first, scale, side, origin)
 
 
-def estimate(place: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
+def estimate(spot: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
     """Return the derivative, its error, the step, and the round-off there, for a first step or 0."""
     is_free = first == 0.0
-    scale = max(abs(place[3]), _LEAST) if place[3] != 0.0 else 1.0
-    first, side, direction = begin(place, _FIRST * scale if is_free else first)
-    start = first, scale, side, direction, is_free
-    best, (first, scale, side, origin), noise = search(place, start, 0.0, goals, work)
-    near, jump = _NOTHING, 0.0
-    if noise == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
-        slope, error, step, rough, bend, _, of = best
-        line = slope, error, bend if abs(bend) * step > 8.0 * rough else 0.0, of, ROUGH_BEND
-        jump = tooth(place + (0.0,), step, origin, line)  # noqa: RUF005
-    if jump > 0.0:
-        near, start = best, (origin, scale, side, 0, is_free)
-        best, (first, scale, side, _), noise = search(place, start, jump, goals, work)
-    found = look_far(place, noise, (first, scale if is_free else 1.0), side, best, work)
+    scale = max(abs(spot[3]), _LEAST) if spot[3] != 0.0 else 1.0
+    first, side, direction = begin(spot, _FIRST * scale if is_free else first)
+    start, best, near, teeth, jump = (first, scale, side, direction, is_free), _NOTHING, _NOTHING, 0.0, math.inf
+    while jump > 0.0:  # once more where f has teeth, whose jumps are noise then
+        best, (first, scale, side, origin) = search(spot, start, goals, work)
+        jump = 0.0
+        if spot[9][1] == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
+            slope, error, step, rough, bend, _, of = best
+            line = slope, error, bend if abs(bend) * step > 8.0 * rough else 0.0, of, ROUGH_BEND
+            jump = tooth(spot, step, origin, line)
+        if jump > 0.0:
+            near, start, spot[9][1] = best, (origin, scale, side, 0, is_free), jump
+            teeth = looks.TEETH * jump / origin
+    found = look_far(spot, (first, scale if is_free else 1.0), side, best, work)
     # Where both agree, or the saw has few teeth, some jumps may have been met, beside which the slope next to x is
     # right: within the difference.
     apart = abs(found[0] - near[0])
-    if near[1] < math.inf and not (apart > found[1] + near[1] and apart * origin > looks.TEETH * jump):
+    if near[1] < math.inf and not (apart > found[1] + near[1] and apart > teeth):
         return near[0], max(near[1], apart), near[2], near[3]
     return found
 
@@ -297,7 +298,7 @@ def linked(decorate: Decorator) -> Any:
     """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
     names = vars(looks) | globals()
     for name, function in list(names.items()):
-        if isinstance(function, FunctionType) and function not in (linked, extrapolated):
+        if isinstance(function, FunctionType):
             names[name] = decorate(FunctionType(function.__code__, names, name))
     return names["estimate"]
 
