@@ -122,10 +122,10 @@ def check_gradient(
     Notes
     -----
     The error bar is three times the difference between the quotients for h and 2h, or ``8 eps |f| / h`` if that is
-    larger: four evaluations a coordinate. A candidate that would fail does so where a step 1024 times as long, and one
-    as small as rounding allows, have the same slope. Else the noise of f is measured once, and a ladder of steps, each
-    4 times the one below, is climbed: down while f has kinks, or a structure finer than the step, up
-    while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink of f a candidate
+    larger: four evaluations a coordinate. A candidate that would fail does so where a step as small as rounding allows
+    has the same slope, and the largest one does not have what is claimed. Else the noise of f is measured once, and a
+    ladder of steps, each 4 times the one below, is climbed: down while f has kinks, or a structure finer than the step,
+    up while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink a candidate
     between the slopes on both sides passes, as a subgradient; of a layer or net, what one slope at the kink of several
     samples gives does, too. Where noise leaves bars wider than rtol, values of f along the candidate, and along what is
     left of the difference, judge the array as a whole. Where f stores x in fewer digits, as a net that casts its

@@ -39,11 +39,12 @@ _WELL, _SMALL, _VAGUE, _UNLIKELY, _EXPLAINED = 0.1, 0.1, 0.02, 0.25, 0.05
 # Bars by which a higher rung must deny a claim, and multiple of the best known one near x that the bar of a rung yet
 # nearer may be: test_a_slope_next_to_x_counts_beside_one_from_afar.
 _BARS = 4.0
-# Part of a slope, and of its distance from the claim, up to which slopes by other steps are the same; and the multiple
-# of the first step that tells whether f has stairs of few digits beside something smooth.
-# The part that an error bar is below, if f is so smooth that asking these steps is worth while.
-# Fixed by "kinks near" and "x of any scale", and by test_a_penalty_beside_few_digits in tests/test_checking.py.
-_ALIKE, _LONGER, _CLEAR = 0.25, 4.0**5, 1e-3
+# Part of a slope, and of its distance from the claim, up to which the slope by a far smaller step is the same; and the
+# part that an error bar is below, if f is so smooth that asking these steps is worth while. The largest step is to be
+# so many times the first one, to tell the stairs of few digits beside something smooth; and the part of the distance
+# from the claim that it must leave. Fixed by "kinks near" and "x of any scale", and by test_a_penalty_beside_few_digits
+# in tests/test_checking.py.
+_ALIKE, _CLEAR, _FAR, _EXPLAINS = 0.25, 1e-3, 4.0**5, 0.5
 # Bars beyond which a claim fails: within them, the kinks of a noisy f make one of some 500 right claims differ.
 _SURE = 2.0
 # Part of a difference that a smaller step must confirm: what kinks make is smaller there.
@@ -84,27 +85,29 @@ class Judged(NamedTuple):
 
 
 def are_denied(lines: Lines, known: tuple[Floats, Floats], rounding: float) -> Flags:
-    """Tell which claims the known slopes, with their bars, deny, and the same slopes by far longer and smaller steps.
+    """Tell which claims the known slopes, with their bars, deny, and the same slopes by far smaller steps.
 
-    At the smaller one the rounding of f and of x is still small. Then neither noise, nor stairs, nor a kink, nor a fine
-    structure explains by what the claim is off: no ladder is needed.
+    At these the rounding of f and of x is still small: neither noise, nor a kink, nor a fine structure explains by what
+    the claim is off, and no ladder is needed. By the largest steps no slope must be what is claimed: that of few digits
+    beside something smooth is.
     """
-    slope, error = known
-    size = np.fmin(np.abs(slope), np.abs(lines.candidate - slope))
+    (slope, error), claim = known, lines.candidate
+    size = np.fmin(np.abs(slope), np.abs(claim - slope))
     nearest = np.fmax(np.fmax(lines.nearest, rounding / size) / _VAGUE, 4.0**_LOWEST * lines.step)
-    longer, denied = _LONGER * lines.step, np.zeros(len(size), np.bool_)
-    sure = np.flatnonzero((error < _CLEAR * size) & (nearest < 0.25 * lines.step) & (longer <= lines.farthest))
+    denied, is_far = np.zeros(len(size), np.bool_), _FAR * lines.step <= lines.farthest
+    sure = np.flatnonzero((error < _CLEAR * size) & (nearest < 0.25 * lines.step) & is_far)
 
-    def is_alike(which: Indices, steps: Floats) -> tuple[Flags, Floats]:
-        slopes, jumps = lines.ask(which, steps)
-        return np.abs(slopes - slope[which]) <= _ALIKE * size[which], np.abs(jumps)
+    def is_alike(which: Indices) -> Flags:
+        slopes, jumps = lines.ask(which, nearest[which])
+        # Where the rounding of x is more than the step, a kink is that of another x.
+        jumps = np.abs(jumps) * np.fmax(1.0, lines.rounding[which] / nearest[which])
+        return np.fmax(np.abs(slopes - slope[which]), jumps) <= _ALIKE * size[which]
 
     # One line first, which tells of noise and kinks.
-    if len(sure) and is_alike(sure[:1], nearest[sure[:1]])[0].all():
-        alike, jumps = is_alike(np.tile(sure, 2), np.concatenate([nearest[sure], longer[sure]]))
-        # Where the rounding of x is more than the step, a kink is that of another x.
-        jumps = jumps[: len(sure)] * np.fmax(1.0, lines.rounding[sure] / nearest[sure])
-        denied[sure] = alike.reshape(2, -1).all(axis=0) & (jumps <= _ALIKE * size[sure])
+    if len(sure) and is_alike(sure[:1]).all():
+        far = lines.ask(sure, lines.farthest[sure])[0]
+        if (np.abs(far - claim[sure]) > _EXPLAINS * np.abs(slope - claim)[sure]).all():
+            denied[sure] = is_alike(sure)
     return denied
 
 
