@@ -85,12 +85,12 @@ def noise_of_derivatives(at: Beside, found: NDArray[Any], move: Floats, per_valu
         return 0.0, 0.0
     with np.errstate(all="ignore"):
         change, largest = (found @ move).view(FLOAT64), largest_finite(found)
-        if not np.isfinite(change).all():
+        if not math.isfinite(change.sum()):
             known = np.isfinite(found)
             lost = (known.any(axis=1, keepdims=True) & ~known).any(axis=0)
             move, change = np.where(lost, 0.0, move), (np.where(lost, 0.0, found) @ move).view(FLOAT64)
     error = noise_beside(at, (move, change, None), (largest, per_value), found)
-    if error or not largest:
+    if error or not largest or found.all():
         return error, largest
     still, outputs = np.where(found.any(axis=0), 0.0, move), change == 0.0
     if still.any():
@@ -212,6 +212,13 @@ def noise_of_elements(
     Those that are not what the `terms` of their differences tell are by longer steps. An output is how far a value puts
     a derivative off; f(x) is what the terms tell of it.
     """
+    if x.size == 1 and terms.found.item() == found.item() != 0.0:  # in a fifth of the time, as a rule
+        value, start, slope = terms.values.item(0), terms.moves.item(0), found.item()
+        move = 0.5 * _SHORT * max(terms.moves.item(-1), start, key=abs)
+        near = where_defined(lambda: values(np.array([[move]])).item())
+        least = max(ROUNDED * EPS * abs(value), FEW_DIGITS / SMALLER * abs(slope) * terms.lengths.item())
+        if near is not None and abs(near - value - slope * (move - start)) <= least:
+            return 0.0, abs(slope)
     with np.errstate(all="ignore"):
         per_value = np.abs(terms.weights).sum(axis=0) / terms.divisors
         base = per_value * (terms.values[0] - found * terms.moves[0])
