@@ -24,8 +24,10 @@ _LEAST = 4.0
 # Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth
 # of coordinates that then moves. Fixed by test_no_pair_is_missing_in_few_digits in tests/test_hessian.py.
 _LOOKS = 3
-# Lines along which rounding is shown: the seven values of one may show a quarter of it. Fixed by the former.
-_LINES = 2
+# Parts of spacings along lines on which rounding is shown: the seven values of one may show a quarter of it, or none
+# where spacings change f by multiples of its unit. Fixed by the former, and by
+# test_noise_by_small_coordinates_beside_large_ones_is_warned_of in tests/test_digits.py.
+_LINES = 1.0, 0.75
 # Roundings of f that a difference is at most which shows that f has its digits: a mixed one has twelve.
 # Fixed by test_evaluations_are_counted_exactly in tests/test_hessian.py.
 ROUNDED = 64.0
@@ -41,6 +43,10 @@ _LONG = 1e-4
 # Relative to x: how far f is looked at, to see by how much it changes over its length where its slopes are next to 0.
 # Fixed by test_smooth_outputs_are_not_warned_of in tests/test_digits.py.
 _FAR = 1 / 16
+# Places up to there at which f is asked whether it stays the same over a part of a step, and values at which it does so
+# if it changes by steps again and again. Fixed by test_zeros_of_an_f_that_changes_by_steps_are_warned_of and
+# test_zeros_that_are_right_are_not_warned_of in tests/test_digits.py.
+_PLACES, _APART, _LEVELS = 16, 1 / 16, 12
 
 
 class Beside(NamedTuple):
@@ -69,31 +75,111 @@ def beside_point(
     return Beside(np.asarray(point), np.array([value]), near, lambda moves: moved_within(point, moves, bounds))
 
 
-def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[float, float]) -> float:
+def noise_of_derivatives(at: Beside, found: NDArray[Any], move: Floats, per_value: Any) -> tuple[float, float]:
+    """Return how far noise puts derivatives off, a row for each output, or 0, and the largest one. See `noise_beside`.
+
+    Where one is not finite, the others of that output are looked at without its coordinate. Those by some coordinates,
+    or of some outputs, may be 0 since f changes by steps.
+    """
+    if not (move := at.inside(move)).any():
+        return 0.0, 0.0
+    with np.errstate(all="ignore"):
+        change, largest = (found @ move).view(FLOAT64), largest_finite(found)
+        if not math.isfinite(change.sum()):
+            known = np.isfinite(found)
+            lost = (known.any(axis=1, keepdims=True) & ~known).any(axis=0)
+            move, change = np.where(lost, 0.0, move), (np.where(lost, 0.0, found) @ move).view(FLOAT64)
+    error = noise_beside(at, (move, change, None), (largest, per_value), found)
+    if error or not largest or found.all():
+        return error, largest
+    still, outputs = np.where(found.any(axis=0), 0.0, move), change == 0.0
+    if still.any():
+        move, outputs = still, np.ones(change.shape, np.bool_)
+    return (_stairs(at, move, outputs, per_value) if outputs.any() else 0.0), largest
+
+
+def noise_beside(
+    at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[float, Any], found: NDArray[Any] | None = None
+) -> float:
     """Return how far noise puts the largest derivative off, or 0 where derivatives explain by how much f changes.
 
     The `line` is a move, by what derivatives tell that f changes, each float that it returns, and what is left of that
     where it was looked, or None: curvature, or noise. Only where much is left by a short part of the move too, f is
     asked for more, of the output of which most is left. The `sizes` are the largest derivative, and by how much a value
-    of f that is off by 1 puts one off.
+    of f that is off by 1 puts one off, or those by each coordinate, of which derivatives are `found`.
     """
-    (move, _, _), (largest, per_value) = line, sizes
+    (move, change, _), (largest, per_value) = line, sizes
+    if not largest:
+        return _stairs(at, move, change == 0.0, per_value)
     with np.errstate(all="ignore"):
-        own = ROUNDED * EPS * largest_finite(at.base)
-        if (k := _doubtful_output(at, line, own, FEW_DIGITS / SMALLER * largest / per_value)) is None:
+        own, least = ROUNDED * EPS * largest_finite(at.base), FEW_DIGITS / SMALLER * largest / float(np.max(per_value))
+        if (k := _doubtful_output(at, line, own, least)) is None:
             return 0.0
 
     def near(moves: Floats) -> Floats:
         return at.near(moves)[:, k]
 
-    long, far = at.longer(move, _LONG), at.longer(move, _FAR)
+    long = at.longer(move, _LONG)
     shown = 0.5 * float(where_defined(lambda: shown_rounding(at.x, long, near)) or 0.0)  # to either side
-    # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
     with np.errstate(all="ignore"):
-        value, change = where_defined(lambda: near(far[np.newaxis]).item()), 0.0
-        if value is not None:
-            change = abs(value - at.base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(move)
-        return shown * per_value if shown > max(own, FEW_DIGITS * change) else 0.0
+        # Only those coordinates move of which noise hides the derivatives: another one may change f by far more.
+        hidden = np.where(shown * per_value > FEW_DIGITS * largest, move, 0.0)
+        if not (shown > own and hidden.any()):
+            return 0.0
+        if found is not None and (hidden != move).any() and not _is_hidden(at, found, hidden, (k, own, least, largest)):
+            return 0.0
+        # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
+        far, over_length = at.longer(hidden, _FAR), 0.0
+        if (value := where_defined(lambda: near(far[np.newaxis]).item())) is not None:
+            over_length = abs(value - at.base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(hidden)
+        return shown * float(np.max(per_value)) if shown > FEW_DIGITS * over_length else 0.0
+
+
+def _is_hidden(at: Beside, found: NDArray[Any], move: Floats, limits: tuple[int, float, float, float]) -> bool:
+    """Tell whether derivatives do not explain by how much f changes along a move, as where others move too.
+
+    Or derivatives are 0 by coordinates that change the output where they are farther than noise reaches.
+    """
+    k, own, least, largest = limits
+    if _doubtful_output(at, (move, (found @ move).view(FLOAT64), None), own, least) is not None:
+        return True
+    still = np.where(found.any(axis=0), 0.0, move)
+    far = at.inside(np.sign(still) * _FAR * np.fmax(scales(at.x), 1.0))
+    value = where_defined(lambda: at.near(far[np.newaxis]).item(k)) if still.any() else None
+    return value is not None and abs(value - at.base.item(k)) > max(own, FEW_DIGITS * largest * largest_finite(far))
+
+
+def _stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any) -> float:
+    """Return how far derivatives that are 0 are off, of some outputs, where f changes by steps along the move, or 0.
+
+    Then it stays the same over a part of a step, at several values. Other zeros are right: those of an f that is
+    constant, even, or one step.
+    """
+    with np.errstate(all="ignore"):
+        far, own = at.longer(move, _FAR), ROUNDED * EPS * largest_finite(at.base)
+        length = largest_finite(move) / largest_finite(far)
+        apart = _APART * length
+
+        def near(parts: Any, line: Floats = far) -> Any:
+            return where_defined(lambda: at.near(np.multiply.outer(parts, line)))
+
+        if (found := near([1.0])) is None:
+            return 0.0
+        changes = np.where(outputs, np.abs(found[0] - at.base), 0.0)
+        k = int((changes == (change := largest_finite(changes))).argmax())
+        # One place first: an f that is even has another value there.
+        if not change > own or (beside := near([1.0 - apart])) is None or beside[0, k] != found[0, k]:
+            return 0.0
+        places = np.arange(1, _PLACES + 1) / _PLACES
+        parts = np.concatenate([places, places - apart])
+        for line in (far, at.inside(np.abs(far))):  # along one of which coordinates may make up for each other
+            if (found := near(parts, line)) is not None:
+                first, second = np.split(found[:, k], 2)
+                levels = np.unique(np.append(first[first == second], at.base[k]))
+                # A smooth f that changes so from place to place would not stay the same: rounding hides less.
+                if len(levels) >= _LEVELS and np.diff(levels).min() * _PLACES * apart > own:
+                    return change * length * float(np.min(np.where(move != 0.0, per_value, math.inf)))
+    return 0.0
 
 
 def noise_of_slopes(
@@ -109,15 +195,37 @@ def noise_of_slopes(
         lengths, per_value = (np.where(judged, 0.0, each) for each in (lengths, per_value))
     if chosen is not None:  # once each
         (places, first), n = np.unique(chosen, return_index=True), at.x.size
-        lengths = np.bincount(places, np.broadcast_to(lengths, slopes.shape)[first], n).astype(FLOAT64)
-        slopes = np.bincount(places, slopes[first], n).astype(FLOAT64)
+        slopes, lengths, per_value = (
+            np.bincount(places, np.broadcast_to(each, slopes.shape)[first], n).astype(FLOAT64)
+            for each in (slopes, lengths, per_value)
+        )
     with np.errstate(all="ignore"):  # next to the smallest numbers
         move = parts_of_steps(at.x.size, True) * lengths
-    if not (move := at.inside(move)).any():
-        return 0.0, 0.0
+    return noise_of_derivatives(at, slopes[np.newaxis], move, per_value)
+
+
+def noise_of_elements(
+    x: Floats, terms: Any, found: Floats, values: Callable[[Floats], Floats], bounds: Any
+) -> tuple[float, float]:
+    """Return what `noise_beside` returns for the derivatives `found` of an elementwise f, and the largest one.
+
+    Those that are not what the `terms` of their differences tell are by longer steps. An output is how far a value puts
+    a derivative off; f(x) is what the terms tell of it.
+    """
+    if x.size == 1 and terms.found.item() == found.item() != 0.0:  # in a fifth of the time, as a rule
+        value, start, slope = terms.values.item(0), terms.moves.item(0), found.item()
+        move = 0.5 * _SHORT * max(terms.moves.item(-1), start, key=abs)
+        near = where_defined(lambda: values(np.array([[move]])).item())
+        least = max(ROUNDED * EPS * abs(value), FEW_DIGITS / SMALLER * abs(slope) * terms.lengths.item())
+        if near is not None and abs(near - value - slope * (move - start)) <= least:
+            return 0.0, abs(slope)
     with np.errstate(all="ignore"):
-        change, largest = np.array([slopes @ move]), largest_finite(slopes)
-    return noise_beside(at, (move, change, None), (largest, float(per_value.max()))), largest
+        per_value = np.abs(terms.weights).sum(axis=0) / terms.divisors
+        base = per_value * (terms.values[0] - found * terms.moves[0])
+        at = Beside(x, base, lambda moves: per_value * values(moves), lambda moves: moved_within(x, moves, bounds))
+        move = at.inside(parts_of_steps(x.size, True) * np.where(found == terms.found, terms.lengths, 0.0))
+        change, largest = per_value * found * move, largest_finite(found)
+    return (noise_beside(at, (move, change, None), (largest, 1.0)) if move.any() else 0.0), largest
 
 
 def _doubtful_output(at: Beside, line: tuple[Floats, Floats, Any], own: float, least: float) -> int | None:
@@ -154,7 +262,7 @@ def shown_rounding(plain: NDArray[Any], steps: Floats, near: Callable[[Floats], 
         middle, least = 0.5 * steps, _LEAST * resolution(plain) * scales(plain)
         unit = np.where(steps == 0.0, 0.0, spacings(np.abs(steps), least))
         farthest = float(np.min(np.abs(middle[steps != 0.0] / unit[steps != 0.0])))
-        return _SPACING * max(noise(rng.choice([-1.0, 1.0], unit.size) * unit) for _ in range(_LINES))
+        return _SPACING * max(noise(rng.choice([-part, part], unit.size) * unit) for part in _LINES)
 
 
 def largest_finite(values: Floats) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import driver
-from .beside import ROUNDED, SMALLER, Beside, largest_finite, noise_beside
+from .beside import ROUNDED, SMALLER, Beside, largest_finite, noise_beside, noise_of_derivatives
 from .driver import warn_of_few
 from .loops import Floats, Indices
 from .magnitudes import SMALL, rounding_by
@@ -121,25 +121,26 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
     """
     if not (problem.is_automatic and problem.eps == EPS and problem.base.size and problem.point.size):
         return
-    steps, counts = np.abs(problem.plan[1].lengths), ~problem.judged
-    if (verified := problem.verified) is None:
-        with np.errstate(all="ignore"):  # next to the smallest numbers
-            move = problem.inside(np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0))
-        entries = found = found.reshape(-1, steps.size)
-    else:
-        move, entries = verified[0], found.data
-    # With a pattern, longer steps have verified it as well: then nothing tells the noise without more evaluations.
-    if not counts.any() or (verified is not None and not (scales(problem.point) >= SMALL).all()):
-        return
-    with np.errstate(all="ignore"):
-        change, largest = found @ move, largest_finite(entries)
-        rest = None if verified is None else floats(verified[1] - problem.base.reshape(-1) - change)
+    steps, counts, verified = np.abs(problem.plan[1].lengths), ~problem.judged, problem.verified
+    with np.errstate(all="ignore"):  # next to the smallest numbers
         per_value = np.where(counts, rounding_by(problem.plan, 1.0), 0.0)
-    warn_of_noise(problem, what, (move, floats(change), rest), (largest, float(per_value.max())))
+        if verified is None:
+            move = np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0)
+            sizes = noise_of_derivatives(_beside(problem), found.reshape(-1, steps.size), move, per_value)
+            driver.warn_of_noise(what, *sizes)
+        # Longer steps have verified the pattern as well: then nothing tells the noise without more evaluations.
+        elif counts.any() and (scales(problem.point) >= SMALL).all():
+            change, largest = found @ verified[0], largest_finite(found.data)
+            rest = floats(verified[1] - problem.base.reshape(-1) - change)
+            warn_of_noise(problem, what, (verified[0], floats(change), rest), (largest, per_value))
 
 
-def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], sizes: tuple[float, float]) -> None:
+def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], sizes: tuple[float, Any]) -> None:
     """Warn if the noise of f next to x leaves few digits of the largest derivative. See `noise_beside`."""
+    driver.warn_of_noise(what, noise_beside(_beside(problem), line, sizes), sizes[0])
+
+
+def _beside(problem: Any) -> Beside:
     problem.workers = 1  # a few evaluations need no other processes
 
     def near(moves: Floats) -> Floats:
@@ -147,8 +148,7 @@ def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], siz
             return floats(problem.moved(moves[0]))[np.newaxis]
         return problem.values(along_rows(moves)).view(np.float64)  # type: ignore[no-any-return]
 
-    at = Beside(np.asarray(problem.point), floats(problem.base), near, problem.inside)
-    driver.warn_of_noise(what, noise_beside(at, line, sizes), sizes[0])
+    return Beside(np.asarray(problem.point), floats(problem.base), near, problem.inside)
 
 
 def warn_of_halves(apart: Any, hessian: Any) -> bool:

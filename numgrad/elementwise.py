@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
+from .beside import noise_of_elements
 from .containers import in_order
 from .inside import check_analytic, is_single_inside
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
@@ -89,9 +90,10 @@ def numerical_diff(
         1e-4 would leave little but round-off of a third derivative; that takes ``eps**(1 / (accuracy + order))`` of
         each magnitude for a scheme of that order of accuracy, with the eps of what `f` returns; `f` is evaluated again
         if that is found to have the digits of float32 or fewer, whatever its type. Automatic steps of elements below
-        0.1 grow, as for `numerical_gradient`; seven evaluations more show the rounding of f there. From the fifth
-        order on, seven steps, from four times the automatic one to a half of it, are extrapolated to 0. A step that is
-        passed is taken.
+        0.1 grow, as for `numerical_gradient`; seven evaluations more show the rounding of f there. For the first
+        derivative of one number, not of an array, one evaluation more tells whether f has noise; some forty tell how
+        much then, and a warning. From the fifth order on, seven steps, from four times the automatic one to a half of
+        it, are extrapolated to 0. A step that is passed is taken.
     args : tuple, optional
         Further arguments of `f`.
     order : int, default 1
@@ -282,6 +284,9 @@ class _Elementwise:
         found, has_small = terms.found, is_auto and least_magnitude(self.x) < SMALL
         if has_small or (is_auto and self.order > 1):
             found = self._look_again(terms, has_small)
+        if is_auto and self.eps == EPS and self.order == 1 and self.x.size == 1:
+            noise = noise_of_elements(self.x, terms, found, self.values_at, self.bounds)
+            driver.warn_of_noise("derivative", *noise)
         if self.eps > EPS and self.order == 1:
             driver.warn_of_digits(float(np.abs(terms.values).max(initial=0.0)), self.eps, h, found)
         with np.errstate(under="ignore"):

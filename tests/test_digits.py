@@ -1,6 +1,8 @@
 """Digits that f loses inside: derivatives by automatic steps are right all the same, or what is left is warned of."""
 
+import itertools
 import math
+import re
 import warnings
 from importlib.util import find_spec
 
@@ -142,6 +144,145 @@ def test_noise_of_a_gradient_is_warned_of(recwarn):
             numerical_gradient(lambda p: total(p["x"]) + 1e-5 * noise(p["x"]), {"x": x.copy()}, "auto")
     with pytest.warns(RuntimeWarning, match=few):
         assert np.abs(numerical_gradient(lambda x: round(total(x), 5), X.copy(), "auto") - exact).max() > 0.01
+
+
+def test_noise_by_small_coordinates_beside_large_ones_is_warned_of(recwarn):
+    slopes, few, wrong = np.array([1.0, 0.7, -0.4]), "about [0-2] digits of the gradient are right: the noise of f", 0
+    for unit, small, seed in itertools.product((1e-3, 1.0, 1e3), (1e-4, 1e-5, 1e-7), range(8)):
+        x = unit * np.random.default_rng(seed).uniform(0.5, 2.0, 3) * np.array([small, 1.0, 1.0])
+        decimals = 4 - round(math.log10(small * unit))  # by which the small one is still seen
+
+        def total(x, size=x[1]):
+            return 3.0 + float(slopes @ x + x[1] * x[2] / size)
+
+        def rounded(x, decimals=decimals, total=total):
+            return round(total(x), decimals)
+
+        numerical_gradient(total, x.copy(), "auto")
+        assert not recwarn
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = numerical_gradient(rounded, x.copy(), "auto")
+        if abs(found[0] - 1.0) > 0.02 and 10.0**-decimals > 1e-10 * unit:  # longer steps may tell it all the same
+            wrong += 1
+            assert [bool(re.match(few, str(warning.message))) for warning in caught] == [True]
+    assert wrong >= 20
+
+
+def test_a_large_coordinate_accuses_no_small_one(recwarn):
+    """The rounding of the terms of others is no noise where these do not move, and f may ignore a coordinate."""
+    for f in (
+        lambda x: x[1] * x[1] - 1.0 + x[0],
+        lambda x: float((x[1] ** 3 - 1.0) * 1e3 + x[0]),
+        lambda x: round(math.sin(x[1]), 9),
+        lambda x: math.cos(1e9 * x[0] - 1.0) + math.cos(x[1] - 1.0) - 2.0,
+        lambda x: float(np.sum((x / np.array([1e-9, 1e-9])) ** 2)),
+    ):
+        numerical_gradient(f, np.array([1e-9, 1.0]), "auto")
+        numerical_jacobian(lambda x, f=f: np.array([f(x), x[1]]), np.array([1e-9, 1.0]), "auto")
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("other", [math.nan, math.inf, -math.inf])
+def test_noise_beside_a_derivative_that_is_not_finite_is_warned_of(other, recwarn):
+    def total(x):
+        return x[0] - x[2] * x[0] + (other if x[1] > 2.0 else 0.0)
+
+    x, few = np.array([1.0, 2.0, 3.0]), r"about [01] digits of the %s are right: the noise of f"
+    for noisy in (lambda x: total(x) + 1e-5 * noise(x), lambda x: round(total(x) + 0.1 * x[0] ** 2, 6)):
+        for options in ({}, {"coordinates": [1, 2, 0]}):
+            with pytest.warns(RuntimeWarning, match=few % "gradient"):
+                numerical_gradient(noisy, x.copy(), "auto", **options)
+        with pytest.warns(RuntimeWarning, match=few % "Jacobian"):
+            numerical_jacobian(lambda x, f=noisy: np.array([f(x), x[0]]), x.copy(), "auto")
+        with pytest.warns(RuntimeWarning, match=few % "Jacobian"):
+            numerical_jacobian(lambda x, f=noisy: np.array([f(x), 1j * x[0], other]), x.copy(), "auto")
+    assert not np.isfinite(numerical_gradient(total, x.copy(), "auto")[1])
+    numerical_jacobian(lambda x: np.array([total(x), x[0], other]), x.copy(), "auto")
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+STAIRS = {
+    "float16": lambda z: z.astype(np.float16).astype(float),
+    "three decimals": lambda z: np.round(z, 3),
+    "an integer": lambda z: (1000.0 * z).astype(int) / 1000.0,
+    "a table": lambda z: np.sin(np.linspace(-4.0, 4.0, 8001))[np.clip((z + 4.0) * 1000.0, 0, 8000).astype(int)],
+}
+
+
+@pytest.mark.parametrize("name", STAIRS)
+def test_zeros_of_an_f_that_changes_by_steps_are_warned_of(name):
+    stairs, rng, few = STAIRS[name], np.random.default_rng(5), "about [01] digits of the %s are right: the noise of f"
+    for n in (1, 2, 3, 5):
+        x, B = rng.uniform(0.6, 1.5, n) + 1e-5, rng.normal(size=(3, n)) / n
+
+        def inside(x, B=B):
+            return float(np.sin(B @ stairs(x)).sum())
+
+        def at_last(x, B=B):
+            return stairs(np.array([np.sin(B @ x).sum()])).item()
+
+        for f in (inside, at_last):
+            with pytest.warns(RuntimeWarning, match=few % "gradient"):
+                numerical_gradient(f, x.copy(), "auto")
+            with pytest.warns(RuntimeWarning, match=few % "product"):
+                directional_derivative(f, x.copy(), rng.uniform(0.5, 1.0, n), "auto")
+        with pytest.warns(RuntimeWarning, match=few % "gradient"):  # by one coordinate of some
+            numerical_gradient(lambda x: float(x[-1]) + stairs(x[:1]).item() + np.sin(x[-1]), np.append(x, 0.7), "auto")
+        with pytest.warns(RuntimeWarning, match=few % "Jacobian"):  # by one output of some
+            numerical_jacobian(lambda x, f=at_last: np.append(x, f(x)), x.copy(), "auto")
+
+
+ZEROS = {
+    "constant": lambda x: 3.0,
+    "of one coordinate": lambda x: float(np.exp(x[0])),
+    "even": lambda x: float(np.cos(x - X).sum()),
+    "even by one": lambda x: float(np.cos(x[0] - X[0]) + x[1:].sum()),
+    "even beside a constant": lambda x: 1e5 + float(((x - X) ** 2).sum()),
+    "a step": lambda x: float(x[0] > 0.3001),
+    "a few steps": lambda x: float(np.floor(x).sum()),
+    "a unit that is dead": lambda x: float(np.maximum(x - X - 0.001, 0.0).sum()) + x[0],
+    "units that are dead": lambda x: float((np.maximum(x - X - 0.001, 0.0) ** 2).sum()),
+    "clipped": lambda x: float(np.clip(10.0 * x, -1.0, 1.0).sum()),
+    "the largest": lambda x: float(x.max()),
+    "saturated": lambda x: float(1.0 / (1.0 + np.exp(-36.0 - x.sum()))),
+    "saturated beside others": lambda x: float(np.tanh(60.0 * x).sum() + x[0]),
+    "not defined there": lambda x: 0.0 if abs(x[0] - 0.3) < 1e-3 else math.nan,
+}
+
+
+@pytest.mark.parametrize("name", ZEROS)
+def test_zeros_that_are_right_are_not_warned_of(name, recwarn):
+    f, calls = ZEROS[name], []
+    numerical_gradient(lambda x: calls.append(0) or f(x), X.copy(), "auto")
+    assert len(calls) <= 2 * 4 + 2 + 2 or "step" in name
+    numerical_jacobian(lambda x: np.array([f(x), x[1]]), X.copy(), "auto")
+    directional_derivative(f, X.copy(), V, "auto")
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward"])
+def test_noise_of_the_derivative_of_one_number_is_warned_of(scheme, recwarn):
+    few, wrong = r"about [0-2] digits of the derivative are right: the noise of f next to x", 0
+
+    def smooth(x):
+        return np.sin(3.0 * x) + x**2
+
+    for x in (0.3, 2.0, 0.01, 0.05, np.array([0.7]), 12.0):
+        for f in (lambda x: smooth(x) + 1e-5 * noise(np.ravel(x)), lambda x: np.round(smooth(x), 5)):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                found = numerical_diff(f, x, "auto", scheme=scheme)
+            if abs(found - 3.0 * np.cos(3.0 * x) - 2.0 * x) > 0.1 * abs(3.0 * np.cos(3.0 * x) + 2.0 * x):
+                wrong += 1
+                assert [bool(re.match(few, str(warning.message))) for warning in caught] == [True]
+        numerical_diff(smooth, x, "auto", scheme=scheme)
+    assert wrong >= 5
+    calls = []
+    for x in (0.3, np.pi / 6.0, 2.0):
+        numerical_diff(lambda x: calls.append(0) or float(smooth(x)), x, "auto", scheme=scheme)
+    assert len(calls) == 3 * (2 + 1)
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 @needs_jit
