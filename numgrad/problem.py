@@ -227,15 +227,20 @@ class Problem:
             hidden = np.isin(np.arange(len(steps)), columns[missing.any(axis=0) if is_dense else missing])
             self.h = np.where(hidden, longer, steps).reshape(plain.shape)
             self.plan = self.plan_of(None)
-            if is_dense:
-                rows, own = np.full((len(steps), self.width), math.nan), np.empty((hidden.sum(), self.width))
-                self.differentiate(self.plan_of(np.flatnonzero(hidden)), own)
-                rows[hidden] = own
-            found = rows.view(self.base.dtype).T if is_dense else self._sparse().data
+            found = self._columns(hidden) if is_dense else self._sparse().data
             return found, rounding_of_entries(), np.broadcast_to(np.abs(self.plan[1].lengths)[columns], entries.shape)
 
+        given = self.h, self.plan
         replaced = lengthen(entries, plain, steps, rounding, again, lost)
+        self.h, self.plan = given  # of the entries that were not replaced
         self.judged[columns[replaced.any(axis=0) if is_dense else replaced]] = True
+
+    def _columns(self, chosen: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return some columns of a dense Jacobian, and NaN for the others."""
+        rows, own = np.full((len(chosen), self.width), math.nan), np.empty((chosen.sum(), self.width))
+        self.differentiate(self.plan_of(np.flatnonzero(chosen)), own)
+        rows[chosen] = own
+        return rows.view(self.base.dtype).T
 
     def _sparse(self) -> Any:
         return sparse_jacobian(self, as_pattern(self.options.sparsity, (self.base.size, self.point.size)))

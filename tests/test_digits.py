@@ -146,8 +146,13 @@ def test_noise_of_a_gradient_is_warned_of(recwarn):
         assert np.abs(numerical_gradient(lambda x: round(total(x), 5), X.copy(), "auto") - exact).max() > 0.01
 
 
-def test_noise_by_small_coordinates_beside_large_ones_is_warned_of(recwarn):
-    slopes, few, wrong = np.array([1.0, 0.7, -0.4]), "about [0-2] digits of the gradient are right: the noise of f", 0
+def jacobian_of_two(f, x, h):
+    return numerical_jacobian(lambda x: np.array([f(x), x[2]]), x, h)[0]
+
+
+@pytest.mark.parametrize("differentiate", [numerical_gradient, jacobian_of_two])
+def test_noise_by_small_coordinates_beside_large_ones_is_warned_of(differentiate, recwarn):
+    slopes, few, wrong = np.array([1.0, 0.7, -0.4]), "about [0-2] digits of the .* are right: the noise of f", 0
     for unit, small, seed in itertools.product((1e-3, 1.0, 1e3), (1e-4, 1e-5, 1e-7), range(8)):
         x = unit * np.random.default_rng(seed).uniform(0.5, 2.0, 3) * np.array([small, 1.0, 1.0])
         decimals = 4 - round(math.log10(small * unit))  # by which the small one is still seen
@@ -158,11 +163,11 @@ def test_noise_by_small_coordinates_beside_large_ones_is_warned_of(recwarn):
         def rounded(x, decimals=decimals, total=total):
             return round(total(x), decimals)
 
-        numerical_gradient(total, x.copy(), "auto")
+        differentiate(total, x.copy(), "auto")
         assert not recwarn
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = numerical_gradient(rounded, x.copy(), "auto")
+            found = differentiate(rounded, x.copy(), "auto")
         if abs(found[0] - 1.0) > 0.02 and 10.0**-decimals > 1e-10 * unit:  # longer steps may tell it all the same
             wrong += 1
             assert [bool(re.match(few, str(warning.message))) for warning in caught] == [True]
