@@ -39,12 +39,13 @@ _WELL, _SMALL, _VAGUE, _UNLIKELY, _EXPLAINED = 0.1, 0.1, 0.02, 0.25, 0.05
 # Bars by which a higher rung must deny a claim, and multiple of the best known one near x that the bar of a rung yet
 # nearer may be: test_a_slope_next_to_x_counts_beside_one_from_afar.
 _BARS = 4.0
-# Part of a slope, and of its distance from the claim, up to which the slope by a far smaller step is the same; and the
-# part that an error bar is below, if f is so smooth that asking these steps is worth while. The largest step is to be
-# so many times the first one, to tell the stairs of few digits beside something smooth; and the part of the distance
-# from the claim that it must leave. Fixed by "kinks near" and "x of any scale", and by test_a_penalty_beside_few_digits
-# in tests/test_checking.py.
-_ALIKE, _CLEAR, _FAR, _EXPLAINS = 0.25, 1e-3, 4.0**5, 0.5
+# Part of a slope, and of its distance from the claim, up to which the slopes by other steps are the same; and part of
+# both that an error bar is to be below, for these steps to be worth while. Fixed by "kinks near" and "x of any scale".
+_ALIKE, _CLEAR = 0.25, 1e-3
+# Multiples of the first step: what the largest step is at least, to leave a stair of few digits, and how small the long
+# steps become, each by the factor between; and the part of the distance from the claim that a slope by them must leave.
+# Fixed by test_a_penalty_beside_few_digits and test_a_bent_penalty_beside_few_digits in tests/test_checking.py.
+_FAR, _NEAR, _NEARER, _EXPLAINS = 4.0**5, 16.0, 8.0, 0.5
 # Bars beyond which a claim fails: within them, the kinks of a noisy f make one of some 500 right claims differ.
 _SURE = 2.0
 # Part of a difference that a smaller step must confirm: what kinks make is smaller there.
@@ -85,14 +86,16 @@ class Judged(NamedTuple):
 
 
 def are_denied(lines: Lines, known: tuple[Floats, Floats], rounding: float) -> Flags:
-    """Tell which claims the known slopes, with their bars, deny, and the same slopes by far smaller steps.
+    """Tell which claims are wrong beyond doubt, beside the known slopes and their bars: then no ladder is needed.
 
-    At these the rounding of f and of x is still small: neither noise, nor a kink, nor a fine structure explains by what
-    the claim is off, and no ladder is needed. By the largest steps no slope must be what is claimed: that of few digits
-    beside something smooth is.
+    The slopes must be the same by steps so small that the rounding of f and of x just leaves them digits: no noise, no
+    kink and no fine structure explains by what a claim is off. Few digits beside something smooth do, whose slope long
+    steps show: from the largest down to those by which slopes are the same, none may come half way to its claim. If one
+    does, no claim is denied.
     """
     (slope, error), claim = known, lines.candidate
-    size = np.fmin(np.abs(slope), np.abs(claim - slope))
+    away = np.abs(claim - slope)
+    size = np.fmin(np.abs(slope), away)
     nearest = np.fmax(np.fmax(lines.nearest, rounding / size) / _VAGUE, 4.0**_LOWEST * lines.step)
     denied, is_far = np.zeros(len(size), np.bool_), _FAR * lines.step <= lines.farthest
     sure = np.flatnonzero((error < _CLEAR * size) & (nearest < 0.25 * lines.step) & is_far)
@@ -102,12 +105,17 @@ def are_denied(lines: Lines, known: tuple[Floats, Floats], rounding: float) -> F
         jumps = np.abs(jumps) * np.fmax(1.0, lines.rounding[which] / nearest[which])
         return np.fmax(np.abs(slopes - slope[which]), jumps) <= _ALIKE * size[which]
 
-    one = sure[:1]  # first, which tells of noise and kinks
-    if len(sure) and is_alike(one, *lines.ask(one, nearest[one])).all():
-        found = lines.ask(np.tile(sure, 2), np.concatenate([nearest[sure], lines.farthest[sure]]))
-        (near, far), (jumps, _) = (each.reshape(2, -1) for each in found)
-        if (np.abs(far - claim[sure]) > _EXPLAINS * np.abs(slope - claim)[sure]).all():
+    one, steps = sure[:1], lines.farthest[sure]  # one line first, which tells of noise and kinks
+    if not (len(sure) and is_alike(one, *lines.ask(one, nearest[one])).all()):
+        return denied
+    found = lines.ask(np.tile(sure, 2), np.concatenate([nearest[sure], steps]))
+    (near, far), (jumps, _) = (each.reshape(2, -1) for each in found)
+    while (np.abs(far - claim[sure]) > _EXPLAINS * away[sure]).all():
+        steps = steps / _NEARER
+        if (np.abs(far - slope[sure]) <= _ALIKE * size[sure]).all() or (steps < _NEAR * lines.step[sure]).all():
             denied[sure] = is_alike(sure, near, jumps)
+            break
+        far = lines.ask(sure, steps)[0]
     return denied
 
 
@@ -284,7 +292,8 @@ def settle(
 ) -> int:
     """Write to a comparison what is found of some claims, and return the middle one of the rungs that tell it.
 
-    The limits are the rounding of f, and rtol. Without a rung to start from, far longer and smaller steps come first.
+    The limits are the rounding of f, and rtol. Without a rung to start from, far longer and smaller steps come first;
+    where they deny all claims, no rung tells it, and 0 is returned.
     """
     if start is None:
         part.failed[at] = are_denied(lines(at), (part.numerical[at], part.error[at]), limits[0])

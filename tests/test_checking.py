@@ -1068,6 +1068,28 @@ def test_a_penalty_beside_few_digits(rounded, directions):
             assert not check_gradient(f, wrong, w, directions=directions, rng=0), seed
 
 
+BENT = {
+    "sin": (lambda w: np.sin(8.0 * w), lambda w: 8.0 * np.cos(8.0 * w)),
+    "log": (lambda w: np.log1p(100.0 * w * w), lambda w: 200.0 * w / (1.0 + 100.0 * w * w)),
+}
+
+
+@pytest.mark.parametrize("bent", BENT)
+def test_a_bent_penalty_beside_few_digits(bent):
+    """By the largest steps the penalty has another slope than at x: shorter ones show that of the few digits."""
+    penalty, slope = BENT[bent]
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        data, w = rng.normal(size=(6, 3)), rng.uniform(0.3, 1.2, 3) * rng.choice([-1, 1], 3)
+
+        def f(w, data=data):
+            return float(np.tanh(data @ w.astype(np.float16).astype(float)).sum() + penalty(w).sum())
+
+        right = (1.0 - np.tanh(data @ w) ** 2) @ data + slope(w)
+        assert check_gradient(f, right, w), seed
+        assert not check_gradient(f, -right, w), seed
+
+
 @pytest.mark.parametrize("bounds", [None, (0.0, math.inf)])
 def test_noise_is_measured_where_arrays_share_memory(bounds):
     for n in range(1, 9):
