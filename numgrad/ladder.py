@@ -97,17 +97,17 @@ def are_denied(lines: Lines, known: tuple[Floats, Floats], rounding: float) -> F
     denied, is_far = np.zeros(len(size), np.bool_), _FAR * lines.step <= lines.farthest
     sure = np.flatnonzero((error < _CLEAR * size) & (nearest < 0.25 * lines.step) & is_far)
 
-    def is_alike(which: Indices) -> Flags:
-        slopes, jumps = lines.ask(which, nearest[which])
+    def is_alike(which: Indices, slopes: Floats, jumps: Floats) -> Flags:
         # Where the rounding of x is more than the step, a kink is that of another x.
         jumps = np.abs(jumps) * np.fmax(1.0, lines.rounding[which] / nearest[which])
         return np.fmax(np.abs(slopes - slope[which]), jumps) <= _ALIKE * size[which]
 
     # One line first, which tells of noise and kinks.
-    if len(sure) and is_alike(sure[:1]).all():
-        far = lines.ask(sure, lines.farthest[sure])[0]
+    if len(sure) and is_alike(sure[:1], *lines.ask(sure[:1], nearest[sure[:1]])).all():
+        steps = np.concatenate([lines.farthest[sure], nearest[sure]])
+        (far, slopes), (_, jumps) = np.reshape(lines.ask(np.tile(sure, 2), steps), (2, 2, -1))
         if (np.abs(far - claim[sure]) > _EXPLAINS * np.abs(slope - claim)[sure]).all():
-            denied[sure] = is_alike(sure)
+            denied[sure] = is_alike(sure, slopes, jumps)
     return denied
 
 
