@@ -18,6 +18,9 @@ from ..threads import Sweep
 
 __all__: list[str] = []  # nothing here is public
 
+# Elements below which memory is compared here at once, in a third of the time of a call of `is_unchanged`.
+# Fixed by "Python function_2, n = 2" in benchmarks/compare_versions.py.
+_FEW = 100
 # Copies of one point in a batch, of which f must make the same but for rounding, where it writes to its batch: by how
 # much, relative to it. Fixed by test_a_vectorized_f_that_writes_to_some_points_is_found in tests/test_arguments.py.
 _ALIKE, _SAME = 5, 1e-6
@@ -105,7 +108,7 @@ def run_in_place(memory: NDArray[Any], saved: NDArray[Any], loop: Loop, state: A
     held = ref(owner) if owner.__class__ is np.ndarray else None  # see `points.held_in_place`
     try:
         flags = loop(state, *units)
-        unchanged = is_unchanged(memory, saved)
+        unchanged = (memory.size < _FEW and memory.tobytes() == saved.tobytes()) or is_unchanged(memory, saved)
     finally:
         # An assignment, not a call: CPython raises a pending Ctrl-C at calls and jumps, so none can come between.
         memory[...] = saved
@@ -226,8 +229,7 @@ def _are_pairs(where: Directions) -> bool:
 def _with_terms(data: Any) -> tuple[Any, ...]:
     """Return the data of a scheme with the offset and weight of each term that counts in place of its tables."""
     base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data
-    tables = zip(offsets, weights, strict=True)
-    rows = [[term for term in zip(*table, strict=True) if term[1]] for table in tables]
+    rows = [[term for term in zip(*table, strict=True) if term[1]] for table in zip(offsets, weights, strict=True)]
     return base, eps, rows, scheme_index, denominators, use_stored_distance
 
 
