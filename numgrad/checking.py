@@ -15,7 +15,7 @@ from .arguments import as_coordinates, finite_real, random_generator, whole_numb
 from .driver import Progress, Workers, after
 from .ladder import DEVIATIONS, Flags, Ladder, Lines, settle
 from .loops import Floats, Indices
-from .points import EPS
+from .points import EPS, largest
 from .reports import Comparison, GradientCheck, Tolerances, report
 from .schemes import Bounds, along_rows
 from .sides import ROUND_OFF, Sides, rms
@@ -156,7 +156,7 @@ def check_gradient(
     tolerances = finite_real("rtol", rtol), finite_real("atol", atol)
     if min(tolerances) < 0.0:
         raise ValueError(f"rtol and atol must not be negative, got {rtol} and {atol}")
-    if sum(way is not None for way in (samples, directions, coordinates)) > 1:
+    if (samples is not None) + (directions is not None) + (coordinates is not None) > 1:
         raise ValueError("samples, directions and coordinates are two ways to check; pass one of them")
     driver.check_progress(progress)
     # A check compares whatever f and the candidate hold: what overflows fails, and raises nothing on its way there.
@@ -164,9 +164,10 @@ def check_gradient(
         sides = Sides(f, x, args, (h, bounds))
         sides.objective_of(None, sides.objective)  # a compiled f knows from then on whether it starts threads
         sides.workers = driver.as_workers(workers, sides.objective)
-        n, rng = sides.size, random_generator(rng)
-        lines = None if directions is None else whole_number("directions", directions, 1)
+        n, lines = sides.size, None if directions is None else whole_number("directions", directions, 1)
         chosen = np.arange(n) if coordinates is None else np.unique(as_coordinates(coordinates, n))
+        if rng is not None or samples is not None or lines is not None:  # to make one takes as long as 3 evaluations
+            rng = random_generator(rng)
         if samples is not None and (count := whole_number("samples", samples, 1)) < n:
             chosen = np.sort(rng.choice(n, count, replace=False))
         sides.evaluate(gradient)
@@ -199,9 +200,9 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
 
 def _shorten_steps(sides: Sides) -> None:
     """Take the steps of |x| where that is far below the first ones, at which f is another: a few coordinates tell."""
-    size = np.abs(sides.flat)
+    size = sides.sizes
     tiny = size < _TINY * sides.steps
-    if not tiny.any():
+    if not np.count_nonzero(tiny):
         return
     short = sides.steps_for(0.0)
     tiny &= (short > 0.0) & (short < sides.steps)
@@ -223,7 +224,7 @@ def _shorten_steps(sides: Sides) -> None:
 
 def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, progress: Progress) -> list[Comparison]:
     """Compare coordinates, array by array."""
-    parts, done = list[Comparison](), 0
+    parts, done = [], 0
     with driver.reporting(progress, 2 * len(chosen)) as report:
         for name, place in sides.places.items():
             own = chosen[(place.start <= chosen) & (chosen < place.stop)] - place.start
@@ -370,12 +371,15 @@ def _along_directions(
     """Compare the slopes along random directions, so few at a time that memory does not grow with their number."""
     with driver.reporting(progress, count) as report:
         parts = [_compared_along(sides, chosen, rng, tolerances, report) for chosen in sides.blocks(count)]
+    whole = parts[0]
+    if len(parts) > 1:
+        columns: Any = map(np.concatenate, zip(*(part[2:8] for part in parts), strict=True))
+        columns = dict(zip(Comparison._fields[2:8], columns, strict=True))
+        whole = whole._replace(shape=(count,), is_small=all(part.is_small for part in parts), **columns)
     if still := int(np.count_nonzero(sides.room == 0.0)):
         sides.notes.append(f"{still} coordinates next to a bound do not move along directions; check coordinates")
-    columns: Any = zip(Comparison._fields[2:8], zip(*(part[2:8] for part in parts), strict=True), strict=True)
-    columns = {name: np.concatenate(values) for name, values in columns}
-    is_small = all(part.is_small for part in parts)
-    return parts[0]._replace(shape=(count,), is_small=is_small, still=still, **columns)
+        whole = whole._replace(still=still)
+    return whole
 
 
 def _compared_along(
@@ -393,12 +397,12 @@ def _compared_along(
     error = sides.rounding / h + ROUND_OFF * sides.eps * np.abs(numerical)
     failed, kink = np.zeros((2, len(chosen)), np.bool_)
     values = claims, numerical, error, failed, kink
-    is_small = bool(np.abs(claims).max() <= tolerances[1] <= _ATOL)
+    is_small = largest(np.abs(claims)) <= tolerances[1] <= _ATOL
     part = Comparison("direction", chosen.shape, chosen, *values, is_direction=True, is_small=is_small)
     is_doubted, wide = part.doubted(tolerances), part.error >= part.size
-    if wide.any():
+    if np.count_nonzero(wide):
         is_doubted |= wide & _is_hidden(sides.noise_of_all, h, part, tolerances)
-    if len(doubted := np.flatnonzero(is_doubted)):
+    if len(doubted := is_doubted.nonzero()[0]):
         settle(part, doubted, lambda at: _lines_along(sides, vectors[at], h[at]), (sides.rounding, tolerances[0]))
         _pass_kinks(sides, part, vectors, tolerances[0])
     return part

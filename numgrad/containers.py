@@ -27,12 +27,7 @@ def is_tree(value: Any) -> bool:
     """Tell whether something holds arrays or is a named tuple, and is none itself: a list of numbers is one array."""
     if isinstance(value, Mapping) or (isinstance(value, tuple) and hasattr(value, "_fields")):
         return True
-    return isinstance(value, list | tuple) and any(is_tree(part) or is_array(part) for part in value)
-
-
-def is_array(value: Any) -> bool:
-    """Tell whether something is an array of one axis at least, of NumPy or another library."""
-    return bool(getattr(value, "ndim", 0))
+    return isinstance(value, list | tuple) and any(is_tree(part) or getattr(part, "ndim", 0) for part in value)
 
 
 def is_labelled(value: Any) -> bool:
@@ -96,7 +91,7 @@ def named(path: tuple[Any, ...]) -> str:
 
 def by_name(tree: Any, label: str = "x") -> dict[str, tuple[str, Any]]:
     """Return label and array of each leaf by its name; ValueError if two leaves have one."""
-    found = dict[str, tuple[str, Any]]()
+    found: dict[str, tuple[str, Any]] = {}
     for path, part in leaves(tree):
         if (name := named(path)) in found:
             raise ValueError(f"{label} must have another name for each array, got two by the name {name}; rename one")
@@ -129,7 +124,7 @@ def in_order(x: Any, **others: Any) -> None:
 
 def joined(parts: Iterable[Any]) -> NDArray[Any]:
     """Return all elements of some arrays, in C order, as float64 at least."""
-    return np.concatenate([np.empty(0), *map(np.ravel, parts)])
+    return np.concatenate([np.empty(0), *(np.asarray(part).reshape(-1) for part in parts)])
 
 
 def flat_of(value: Any) -> NDArray[Any]:
@@ -176,7 +171,7 @@ def labels(x: Any) -> list[str]:
      [6. 6. 6.]
      [6. 6. 0.]]
     """
-    found = list[str]()
+    found: list[str] = []
     for name, (label, part) in by_name(x).items():
         keys: Any = (", ".join(map(str, place)) for place in np.ndindex(np.shape(part)))
         if is_labelled(part):
@@ -206,8 +201,8 @@ class Container:
     """
 
     def __init__(self, given: Any, name: str = "x") -> None:
-        self.arrays, self.places = dict[str, NDArray[Any]](), dict[str, slice]()
-        self.given, self.given_as, self.copies, self.size = given, dict[str, Any](), set[str](), 0
+        self.given, self.size, self.copies = given, 0, set()
+        self.arrays, self.places, self.given_as = {}, {}, {}
         for key, (label, part) in by_name(given, name).items():
             source = part.to_numpy() if is_labelled(part) else part
             memory, is_copy = written_through(real_array(source, label), source, label)
@@ -243,7 +238,7 @@ class Container:
     def own(self, value: Any, what: str) -> dict[str, Any]:
         """Return what an argument says for each array: one for all, or a dict by the names of the arrays."""
         own = value if isinstance(value, Mapping) else dict.fromkeys(self.arrays, value)
-        if set(own) != set(self.arrays):
+        if own.keys() != self.arrays.keys():
             raise ValueError(f"{what} must be one for all arrays, or have the keys {[*self.arrays]}, got {[*own]}")
         for name, part in self.given_as.items():
             in_order(part, **{f"{what}[{name!r}]" if own is value else what: own[name]})
@@ -372,7 +367,7 @@ class Joined(Container):
 
     def gradients(self, found: Any) -> NDArray[Any]:
         """Return what a gradient returns for each array by its name, in the order of x."""
-        returned, parts = by_name(found, "gradient"), list[NDArray[Any]]()
+        returned, parts = by_name(found, "gradient"), []
         if set(returned) != set(self.arrays):
             raise ValueError(f"gradient must return the keys of x, {list(self.arrays)}, it returned {list(returned)}")
         for name, own in self.arrays.items():

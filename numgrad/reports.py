@@ -236,7 +236,8 @@ def report(
     """
     found = [_found(part, tolerances) for part in parts]
     arrays = {part.name: one.array for part, one in zip(parts, found, strict=True)}
-    unknown, explained, unjudged, subgradients, large = (sum(one.counts[k] for one in found) for k in range(5))
+    counts = zip((0,) * 5, *(one.counts for one in found), strict=True)
+    unknown, explained, unjudged, subgradients, large = map(sum, counts)
     hints, checked = [hint for one in found for hint in one.hints], sum(one.array.checked for one in found)
     verdict = "passed" if all(one.array.ok for one in found) else "failed"
     if verdict == "passed" and unknown > _UNJUDGED * checked:
@@ -247,7 +248,7 @@ def report(
         arrays = {name: replace(part, max_relative_error=math.nan) for name, part in arrays.items()}
     ok = verdict in {"passed", _NOTHING} and not (strict and (verdict == _NOTHING or unjudged))
     largest = max((part.max_relative_error for part in arrays.values() if part.checked), default=math.nan)
-    worst = max((one.place for one in found), key=lambda place: place[0], default=((0.0, 0.0), None))[1]
+    worst = max((one.place for one in found), key=lambda place: place[0], default=(None, None))[1]
     numbers, texts = (checked, total, explained, *tolerances), tuple(dict.fromkeys(hints + notes))
     return GradientCheck(ok, largest, worst, *numbers, arrays, texts, verdict, subgradients, unjudged, tuple(parts))
 
@@ -281,13 +282,14 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
     """Judge a comparison, in which it notes what has failed."""
     errors, size = part.errors(tolerances), part.size
     beyond = errors > tolerances[0]
-    # What error bars hide: values that do not exceed them, but for zeros: f was the same at all steps there.
-    hidden = (part.error >= size) & (size > 0.0) & ~part.kink
     part.failed[:] = beyond & (part.failed | ~np.isfinite(errors))
-    passed = ~part.failed
-    flags = beyond & passed & ~part.kink, hidden, part.kink & passed, size > part.excuse(tolerances[1], part.error)
-    explained, unjudged, subgradients, large, failed = (int(np.count_nonzero(flag)) for flag in (*flags, part.failed))
-    hints = list(causes(part))
+    passed, is_smooth = ~part.failed, ~part.kink
+    # What error bars hide: values that do not exceed them, but for zeros: f was the same at all steps there.
+    hidden = (part.error >= size) & (size > 0.0) & is_smooth
+    is_large = size > part.excuse(tolerances[1], part.error)
+    flags = beyond & passed & is_smooth, hidden, part.kink & passed, is_large, part.failed
+    explained, unjudged, subgradients, large, failed = map(int, map(np.count_nonzero, flags))
+    hints = list(causes(part)) if failed or part.wrong else []
     # The bars of an array as a whole may hide it: larger values speak for many that are hidden, atol for small ones.
     is_unknown = unjudged > _UNJUDGED * size.size and not part.judged and bool((size > tolerances[1]).any())
     if is_unknown := is_unknown and bool(np.linalg.norm(part.error[hidden]) > np.linalg.norm(size)):
@@ -295,19 +297,15 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
     if part.name and not part.is_direction:
         hints = [f"{part.name}: {hint}" for hint in hints]
     counts = size.size * is_unknown, explained, unjudged + part.still, subgradients, large
-    largest = float(errors.max()) if errors.size else math.nan
+    rank, worst, largest = (-1.0, -1.0), None, math.nan
+    if errors.size:
+        order, difference = errors + 1e300 * part.failed, part.difference
+        k = np.lexsort((difference, order)).item(-1)
+        index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
+        worst = Worst(part.name, index, part.candidate.item(k), part.numerical.item(k), part.error.item(k))
+        rank, largest = (order.item(k), difference.item(k)), errors.item(errors.argmax())
     array = ArrayCheck(not (failed or part.wrong), failed, size.size, math.prod(part.shape), largest)
-    return _Found(array, hints, _worst(part, errors), counts)
-
-
-def _worst(part: Comparison, errors: Floats) -> tuple[tuple[float, float], Worst | None]:
-    if not errors.size:
-        return (-1.0, -1.0), None
-    order, difference = errors + 1e300 * part.failed, part.difference
-    k = np.lexsort((difference, order)).item(-1)
-    index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
-    place = Worst(part.name, index, part.candidate.item(k), part.numerical.item(k), part.error.item(k))
-    return (order.item(k), difference.item(k)), place
+    return _Found(array, hints, (rank, worst), counts)
 
 
 def causes(part: Comparison) -> Iterator[str]:

@@ -19,7 +19,7 @@ from .loops import Directions, Floats, Indices, Rule, make_directions
 from .magnitudes import with_value
 from .noise import is_quiet, noise_of, spacings
 from .objectives.python import PythonObjective
-from .points import EPS, is_narrow, preserving, private_copy, resolution, where_defined
+from .points import EPS, is_narrow, largest, preserving, private_copy, resolution, where_defined
 from .schemes import along_rows, rule_at, steps_of, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
@@ -55,10 +55,11 @@ class Sides:
 
     Before it, what is asked for is checked. The name of a single array is ''. Numbers by coordinate are flat arrays of
     all arrays of the point, of which `places` names the slices: the point `flat`, its magnitudes `sizes`, 0 where it
-    is not finite, the candidate `whole`, the first, least and largest `steps`, and the bounds `ends`. `eps` is the
-    coarsest precision among the point, the candidate and the value of f; `largest` is the largest magnitude of the
-    candidate, `rounding` what an error bar allows f for at least; `is_shared` tells that the
-    quotients of all coordinates, each with a step of its own, take a few evaluations of f together.
+    is not finite, the candidate `whole`, the first, least and largest `steps`, and the bounds `ends`, two infinite
+    numbers where there are none. `eps` is the coarsest precision among the point, the candidate and the value of f;
+    `largest` is the largest magnitude of the candidate, `rounding` what an error bar allows f for at least;
+    `is_shared` tells that the quotients of all coordinates, each with a step of its own, take a few evaluations of f
+    together.
     """
 
     def __init__(self, f: Callable[..., Any], x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]) -> None:
@@ -73,12 +74,12 @@ class Sides:
         self.point: Any = whole.like(self.x.values()) if self.is_tree else self.x[""]
         self.of_all = containers.OfFlat(whole, list(self.x.values()), f)
         self.plain = self.objective if driver.is_perturbed(self.objective) else PythonObjective(f)
-        self.is_shared = hasattr(getattr(self.objective, "f", None), "_hessian") and not is_python
-        self.is_planned = any(part is not None for part in plan)
+        self.is_shared = not is_python and hasattr(getattr(self.objective, "f", None), "_hessian")
+        self.is_planned = plan[0] is not None or plan[1] is not None
         self.size, self.counts = whole.size, [array.size for array in self.x.values()]
-        self.flat = containers.joined(np.asarray(array, np.float64) for array in self.x.values())
+        self.flat = np.asarray(containers.joined(self.x.values()), np.float64)
         self.sizes = np.where(np.isfinite(self.flat), np.abs(self.flat), 0.0)
-        self.given = self._given(plan[0])
+        self.given = {} if plan[0] is None else self._given(plan[0])
         self.bounds, self.ends = whole.own(plan[1], "bounds"), self._ends(plan[1])
 
     def evaluate(self, gradient: Any) -> None:
@@ -88,13 +89,13 @@ class Sides:
             gradient = self.whole_x.protected(partial(gradient, point, *self.args), "the gradient of f")
         self.notes = _shared(gradient, self.x) if self.is_tree else []
         parts = list(_parts_of(gradient, self.whole_x.given, iter(self.x.values())))
-        self.whole = np.concatenate([part.reshape(-1) for part in parts] or [np.empty(0)])
+        self.whole = containers.joined(parts)
         objective, memory, args = self.objective_of(None, self.objective)
         returned = objective.returned(memory, args)
         self.value, own = real_number(returned), resolution(np.asarray(returned))
         self.eps = max([own, *map(resolution, self.x.values()), *map(resolution, parts)])
         self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
-        self.largest = float(np.abs(self.whole).max(initial=0.0))
+        self.largest = float(max(largest(np.abs(self.whole)), 0.0))
         self.steps = self.steps_for(1.0)
 
     def known(self, name: str) -> tuple[Floats, Floats, Floats] | None:
@@ -107,8 +108,8 @@ class Sides:
 
     def _ends(self, bounds: Any) -> tuple[Any, Any]:
         """Return the outermost numbers within the bounds that x stores: what lies between stays between."""
-        if (ends := self.whole_x.limits(bounds)) is None:
-            return np.full(self.size, -math.inf), np.full(self.size, math.inf)
+        if bounds is None or (ends := self.whole_x.limits(bounds)) is None:
+            return -math.inf, math.inf
         for name, place in self.places.items():
             if is_narrow(self.x[name]):
                 ends[0][place], ends[1][place] = storable(ends[0][place], ends[1][place], self.x[name].dtype.type)
@@ -125,14 +126,14 @@ class Sides:
         # Powers of 2: where f stores x in fewer digits, x + h and x - h are rounded alike.
         steps = np.exp2(np.rint(np.log2(np.cbrt(self.eps) * np.fmax(self.sizes, length))))
         for name, given in self.given.items():
-            steps[self.places[name]] = given
-        steps = np.where(steps < self.least / 16.0, self.least, steps)  # those that are lost in the rounding of x
-        return np.fmin(steps, self.widest)
+            least = self.least[self.places[name]]
+            steps[self.places[name]] = np.where(given < least / 16.0, least, given)  # not lost in the rounding of x
+        return np.asarray(np.fmin(steps, self.widest))
 
     @cached_property
     def widest(self) -> Floats:
         """The largest step of each coordinate for which bounds leave room, twice as long and on one side alone."""
-        widest = _OF_BOUNDS * np.subtract(*reversed(self.ends))
+        widest = _OF_BOUNDS * (self.ends[1] - self.ends[0])
         return np.where(widest > 0.0, widest, math.inf)
 
     @cached_property
@@ -153,6 +154,8 @@ class Sides:
     @cached_property
     def room(self) -> Floats:
         """1 for each coordinate that may move along a direction, and 0 next to a bound."""
+        if isinstance(self.ends[0], float):  # there are none
+            return np.ones(self.size)
         return np.asarray(~(np.fmin(self.flat - self.ends[0], self.ends[1] - self.flat) < _ROOM * self.steps), FLOAT64)
 
     @cached_property
@@ -192,7 +195,7 @@ class Sides:
     def one_sided(self, name: str, own: Indices, steps: Floats) -> Floats:
         """Return quotients of some coordinates of one array, by signed steps; next to a bound, those within it."""
         objective, memory, args = self.objective_of(name, self.plain)
-        x, low, high = (numbers[self.places[name]][own] for numbers in (self.flat, *self.ends))
+        x, low, high = (np.broadcast_to(end, self.size)[self.places[name]][own] for end in (self.flat, *self.ends))
         most, out = np.finfo(self.x[name].dtype).max, np.empty(len(own))
         is_below = np.where(steps < 0.0, x + steps >= np.fmax(low, -most), x + steps > np.fmin(high, most))
         rule = Rule(make_directions, (self.value, 0.0, *_ONE_SIDED, is_below.astype(np.intp), np.ones(2), True))
@@ -240,14 +243,14 @@ class Sides:
             self.notes.append(note)
         steps = spacings(self.steps, self.least)
         # Jumps are sought along one line: a search takes some ten evaluations.
-        along = [self._noise_along(steps, signs, jumps=k == 0) for k, signs in enumerate(self._signs[:2])]
+        along = [self._noise_along(steps, k, jumps=k == 0) for k in range(2)]
         return max(self.least_noise, random, *along)
 
     @cached_property
     def noise_of_all(self) -> float:
         """The same where all coordinates move: it has the noise of an f that stores all of x in fewer digits."""
         shortest, jumps = spacings(0.0 * self.least, self.least), not is_quiet(self.noise, self.value)
-        return max(self.noise, self._noise_along(shortest, self._signs[2], _LOOKS, jumps))
+        return max(self.noise, self._noise_along(shortest, 2, _LOOKS, jumps))
 
     def moved_by_storing(self, least: float) -> float:
         """Return by how much slopes differ if f rounds all of x to fewer bits, as a net that casts its weights, else 0.
@@ -267,15 +270,13 @@ class Sides:
                 return floor
         return 0.0
 
-    @cached_property
-    def _signs(self) -> Floats:
-        return np.random.default_rng(0).choice([-1.0, 1.0], (3, self.size))
-
-    def _noise_along(self, steps: Floats, signs: Floats, growths: int = 0, jumps: bool = True) -> float:
+    def _noise_along(self, steps: Floats, k: int, growths: int = 0, jumps: bool = True) -> float:
+        """Return the noise along the line number k, on which each coordinate moves by its step to one side."""
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (3, self.size))[k]
         line, way = self.untied(signs * steps), self.centre
         line = np.where(line == 0.0, steps, line)  # signs of elements that share memory may cancel
         # A coordinate that bounds nearly fix would end the line at once: it stays where it is.
-        line[0.5 * np.subtract(*reversed(self.ends)) < _ROOM * self.steps] = 0.0
+        line[0.5 * (self.ends[1] - self.ends[0]) < _ROOM * self.steps] = 0.0
         base = self._values_on(way, [1.0])[0] if way.any() else self.value
         farthest = self.reach(line[np.newaxis], way)[0]
         return noise_of(lambda places: self._values_on(line, places, way), base, growths, farthest, jumps)
@@ -297,7 +298,7 @@ class Sides:
 
 def _where_defined(ask: Callable[[Indices], Floats], blocks: list[Indices]) -> Floats:
     """Return what is asked of blocks of lines, NaN for each line where f raises."""
-    found = list[Any]()
+    found = []
     for own in blocks:
         if (values := where_defined(partial(ask, own))) is None:
             values = _where_defined(ask, np.split(own, len(own))) if len(own) > 1 else [math.nan]
@@ -346,7 +347,7 @@ def _shared(gradient: Any, x: dict[str, NDArray[Any]]) -> list[str]:
 
 
 def _part(part: Any, shape: tuple[int, ...], label: str) -> NDArray[Any]:
-    if isinstance(part, tuple) and any(map(containers.is_array, part)):
+    if isinstance(part, tuple) and any(getattr(one, "ndim", 0) for one in part):
         raise TypeError(
             f"{label} must be one array of shape {shape}, got a tuple of {len(part)}, as of a value and a gradient; "
             f"pass the part that is the gradient"

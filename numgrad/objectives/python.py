@@ -18,13 +18,9 @@ from ..threads import Sweep
 
 __all__: list[str] = []  # nothing here is public
 
-# Classes of numbers that have the digits of float64, for which nobody need look.
-_WIDE = frozenset((float, int, np.float64))
 # Elements below which memory is compared here at once, in a third of the time of a call of `is_unchanged`.
 # Fixed by "Python function_2, n = 2" in benchmarks/compare_versions.py.
 _FEW = 100
-
-
 # Copies of one point in a batch, of which f must make the same but for rounding, where it writes to its batch: by how
 # much, relative to it. Fixed by test_a_vectorized_f_that_writes_to_some_points_is_found in tests/test_arguments.py.
 _ALIKE, _SAME = 5, 1e-6
@@ -46,9 +42,8 @@ class PythonObjective:
     def as_number(self, value: Any) -> Any:
         """Return what the loops add for a value of f that is no plain float."""
         number = self._as_number(value)
-        is_asked = value.__class__ not in _WIDE and self.seen is None
         # Asked of the type first: to make an array of a value may compute it again.
-        if is_asked and getattr(getattr(value, "dtype", None), "itemsize", 8) < 8:
+        if self.seen is None and getattr(getattr(value, "dtype", None), "itemsize", 8) < 8:
             array = np.asarray(value)
             if points.is_narrow(array) and np.all(number == number):
                 self.seen = number, points.resolution(array)
@@ -62,7 +57,10 @@ class PythonObjective:
 
     def evaluate(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return f(x) as a number, for a loop that protects the memory."""
-        return self.as_number(self.f(x, *args))
+        value = self.f(x, *args)
+        # Where the class tells all, in a half of the time of `as_number`.
+        is_plain = value.__class__ is float or value.__class__ is np.float64
+        return float(value) if is_plain and self._as_number is real_number else self.as_number(value)
 
     def value(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return f(x) as a number; ValueError if f writes to its argument."""
@@ -137,39 +135,42 @@ class PythonSweep(Sweep):
         # A view, which stays writable and of this shape, whatever f does to x; a subclass may do more than assign.
         memory = state[...] if state.__class__ is np.ndarray else state.view(np.ndarray)
         saved = native_copy(memory)
-        loop, data, where, out = self._units()
+        loop, data, where, out = self._units(start, stop)
         point, origin = cells(memory), numbers(saved)  # type: Any, Any
         if where.__class__ is Directions:  # of several members
             point, origin = memory.reshape(-1) if memory.flags.c_contiguous else memory.flat, saved.reshape(-1)
         return run_in_place(memory, saved, loop, (state, point, origin), (data, self.args, where, start, stop, out))
 
-    def _units(self) -> tuple[Loop, Any, Any, Any]:
-        """Return the loop, its data, where, and the rows of the result, as what the interpreter indexes fast."""
+    def _units(self, start: int, stop: int) -> tuple[Loop, Any, Any, Any]:
+        """Return the loop, its data, where, and the rows of the result, as what is indexed fast from start to stop."""
         (make, data), objective, where, out = self.rule[:2], self.objective, self.where, self.out
         if make is make_central:
             data = objective.f, objective.as_number, data[0], points.loss_eps(self.x), points.is_narrow(self.x)
             return loops.interpreted_central, data, where, out.data
-        if self.rule.interpreted is not None:
-            return self.rule.interpreted(objective.evaluate, loops.plain), data, where, out.data
+        if make is not make_directions and make is not make_complex_step:
+            return (self.rule.interpreted or make)(objective.evaluate, loops.plain), data, where, out.data
         if make is make_complex_step:
             objective = PythonObjective(objective.f, imaginary_part)
-        if make is not make_directions and make is not make_complex_step:
-            return make(objective.evaluate, loops.plain), data, where, out
-        data, where, movers = self.fast_units()
-        if make is make_directions and out.ndim == 1 and (movers is MOVERS or _are_pairs(where)):
+        data, where, movers = self.fast_units(start, stop)
+        if make is make_directions and out.ndim == 1 and (movers is MOVERS or _are_pairs(self.where)):
             known = objective.f, objective.as_number, *_with_terms(data)
-            return loops.interpreted_directions, known, tuple(map(fast, where)), out.data
+            return loops.interpreted_directions, known, tuple(map(fast, self.where)), out.data
         loop = make_directions(objective.evaluate, loops.plain, movers)
         return loop, data, where, out.data if out.ndim == 1 else out
 
-    def fast_units(self) -> tuple[Any, Any, Any]:
+    def fast_units(self, start: int, stop: int) -> tuple[Any, Any, Any]:
         """Return the data of a scheme, where, and the movers, of single coordinates as what is indexed fast."""
-        data, where, make = self.rule.data, self.where, self.rule.make
-        if len(where.starts):
-            return data, where, ARRAY_MOVERS
-        base, eps, *tables, use_stored_distance = data
-        is_stored = use_stored_distance or (make is make_directions and points.is_narrow(self.x))
-        return (base, eps, *map(fast, tables), is_stored), tuple(map(fast, where)), MOVERS
+        (base, eps, *tables, is_stored), (starts, members, lengths) = self.rule.data, self.where
+        tables = map(fast, tables)
+        if len(starts):
+            shape = len(starts) - 1, self.x.size
+            if len(members) == len(lengths) == math.prod(shape):
+                rows = members.reshape(shape)[start:stop] == np.arange(self.x.size)
+                # Where all coordinates move in their order, a row of lengths is enough, in a third of the time.
+                members, lengths = (None, lengths.reshape(shape)) if rows.all() else (members, lengths)
+            return (base, eps, *tables, is_stored), Directions(starts.tolist(), members, lengths), ARRAY_MOVERS
+        is_stored = is_stored or (self.rule.make is make_directions and points.is_narrow(self.x))
+        return (base, eps, *tables, is_stored), tuple(map(fast, self.where)), MOVERS
 
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return f where x has moved by `offsets`; of a complex step, Re f and what Im f is to the longest offset."""
@@ -207,9 +208,12 @@ def _settle(point: Any, origin: Any, where: Any, k: int, offset: float, eps: flo
     return flags | loops.STEP_LOST if eps and abs(value) * eps > abs(length) else flags
 
 
-def _move_arrays(point: Any, origin: Any, where: Directions, k: int, offset: float, _: float = 0.0) -> int:
+def _move_arrays(point: Any, origin: Any, where: Any, k: int, offset: float, _: float = 0.0) -> int:
     """Do what `numgrad.loops.move` and, with the offset 0, `settle` do, for several members; no distance, no flags."""
     starts, members, lengths = where
+    if members is None:
+        point[:] = origin + offset * lengths[k] if offset else origin
+        return 0
     units = slice(starts[k], starts[k + 1])
     chosen: Any = members[units] if len(members) else units
     point[chosen] = origin[chosen] + offset * (lengths[0] if len(lengths) == 1 else lengths[units])
@@ -218,16 +222,14 @@ def _move_arrays(point: Any, origin: Any, where: Directions, k: int, offset: flo
 
 def _are_pairs(where: Directions) -> bool:
     """Tell whether each direction has one or two members, with lengths of their own."""
-    count, members = len(where.starts) - 1, len(where.members)
-    fits = 0 < count <= members <= 2 * count and members == len(where.lengths)
+    fits = len(where.members) == len(where.lengths) < 2 * len(where.starts)
     return fits and set(np.diff(where.starts).tolist()) <= {1, 2}
 
 
 def _with_terms(data: Any) -> tuple[Any, ...]:
     """Return the data of a scheme with the offset and weight of each term that counts in place of its tables."""
-    base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = map(fast, data)
-    tables = zip(offsets, weights, strict=True)
-    rows = [[term for term in zip(*table, strict=True) if term[1]] for table in tables]
+    base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data
+    rows = [[term for term in zip(*table, strict=True) if term[1]] for table in zip(offsets, weights, strict=True)]
     return base, eps, rows, scheme_index, denominators, use_stored_distance
 
 
@@ -235,10 +237,8 @@ MOVERS = _move, _settle, loops.is_response
 ARRAY_MOVERS = _move_arrays, lambda p, o, w, k, *_: _move_arrays(p, o, w, k, 0.0), lambda total: False  # noqa: ARG005
 
 
-def fast(value: Any) -> Any:
+def fast(value: NDArray[Any]) -> Any:
     """Return what the interpreter indexes fastest in place of an array."""
-    if not isinstance(value, np.ndarray):
-        return value
     return value.data if value.ndim == 1 and value.dtype.kind in "fi" else value.tolist()
 
 
@@ -315,11 +315,10 @@ class VectorizedSweep(PythonSweep):
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the units start <= k < stop on copies of the point, those of one scheme after another."""
+        data, where = self.rule.data, self.where
         if self.rule.make is make_central:
-            data: Any = math.nan, points.loss_eps(state), *_CENTRAL, False
-            where: Any = Directions(ALL_COORDINATES, self.where, np.array(self.rule.data))
-        else:
-            data, where = self.rule.data, self.where
+            where = Directions(ALL_COORDINATES, where, np.array(data))
+            data = math.nan, points.loss_eps(state), *_CENTRAL, False
         at_x, eps, offsets, weights, index, denominators, use_stored_distance = data
         base = at_x if at_x.__class__ is float else at_x.reshape(-1).view(np.float64)
         units, flags = np.arange(start, stop), 0

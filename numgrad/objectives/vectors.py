@@ -122,8 +122,6 @@ def _interpreted_columns(evaluate: Any, movers: Any) -> Loop:
 
 def _write_sums(values: NDArray[Any], terms: list[Any], divisors: Floats, out: Floats) -> int:
     """Write the sums of the `values` of (offset, weight) terms, divided, to the rows of `out`, and return flags."""
-    if not len(out):
-        return 0
     rows, lost = values.view(np.float64).reshape(len(values), *out.shape), divisors == 0.0
     with np.errstate(all="ignore"):
         total: Any = -0.0  # which changes no bit of a sum
@@ -144,10 +142,6 @@ class VectorObjective(PythonObjective):
         """Return what f returns, for a loop that protects the memory and uses it at once."""
         return self.f(x, *args)
 
-    def evaluate_complex(self, x: Any, args: tuple[Any, ...]) -> NDArray[np.float64]:
-        """Return the imaginary parts of what f returns at a complex x."""
-        return imaginary_parts(self.f(x, *args))
-
     def sweep(self, x: Any, args: tuple[Any, ...], rule: Rule, where: Any, out: Floats) -> VectorSweep:
         """Return the work of a `rule` whose data begin with f(x)."""
         super().sweep(x, args, rule, where, out)  # which raises what a complex step must
@@ -157,12 +151,13 @@ class VectorObjective(PythonObjective):
 class VectorSweep(PythonSweep):
     """Units of work for a Python callable that returns an array: a row of outputs each."""
 
-    def _units(self) -> tuple[Any, Any, Any, Any]:
+    def _units(self, start: int, stop: int) -> tuple[Any, Any, Any, Any]:
         if self.rule.interpreted is not None:
-            return super()._units()
-        is_complex = self.rule.make is make_complex_step
-        evaluate = self.objective.evaluate_complex if is_complex else self.objective.evaluate
-        data, where, movers = self.fast_units()
+            return super()._units(start, stop)
+        evaluate = self.objective.evaluate
+        if self.rule.make is make_complex_step:
+            evaluate = PythonObjective(self.objective.f, imaginary_parts).evaluate
+        data, where, movers = self.fast_units(start, stop)
         return _interpreted_columns(evaluate, movers[:2]), data, where, self.out
 
     def value_at(self, offsets: NDArray[Any]) -> float:
