@@ -96,7 +96,9 @@ def are_denied(lines: Lines, known: tuple[Floats, Floats], rounding: float) -> F
     (slope, error), claim = known, lines.candidate
     away = np.abs(claim - slope)
     size = np.fmin(np.abs(slope), away)
-    nearest = np.fmax(np.fmax(lines.nearest, rounding / size) / _VAGUE, 4.0**_LOWEST * lines.step)
+    # Where points are rounded by a part of the step, slopes are off by that part.
+    of_points, of_values = lines.nearest * np.abs(slope) / size, rounding / size
+    nearest = np.fmax(np.fmax(of_points, of_values) / _VAGUE, 4.0**_LOWEST * lines.step)
     denied, is_far = np.zeros(len(size), np.bool_), _FAR * lines.step <= lines.farthest
     sure = np.flatnonzero((error < _CLEAR * size) & (nearest < 0.25 * lines.step) & is_far)
 

@@ -1090,6 +1090,20 @@ def test_a_bent_penalty_beside_few_digits(bent):
         assert not check_gradient(f, -right, w), seed
 
 
+def test_the_rounding_of_points_denies_no_claim_that_is_off_by_truncation():
+    """Near a minimum f bends within the first step: smaller ones tell, as far as x has digits for them."""
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        k, x = 10.0 ** rng.uniform(0, 3), 1.0 + 10.0 ** rng.uniform(-7, -4) * rng.standard_normal(20)
+        right = 2.0 * (x - 1.0) + 3.0 * k * (x - 1.0) ** 2
+
+        def f(x, k=k):
+            return float(np.sum((x - 1.0) ** 2 + k * (x - 1.0) ** 3))
+
+        assert check_gradient(f, right, x, directions=3, rng=seed), seed
+        assert not check_gradient(f, 1.001 * right, x, directions=3, rng=seed), seed
+
+
 @pytest.mark.parametrize("bounds", [None, (0.0, math.inf)])
 def test_noise_is_measured_where_arrays_share_memory(bounds):
     for n in range(1, 9):
