@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES
-from .beside import shown_rounding
+from .beside import Beside, beside_point, shown_rounding
 from .bounds import SPARE_ROOM, Bounds, limits, storable
 from .digits import see_noise_of_terms, warn_of_rounding
 from .driver import Progress, Workers, differentiate
@@ -239,9 +240,15 @@ class SecondDifferences:
 
         That, or the part of one of its terms, counts from now on.
         """
-        shown = where_defined(lambda: shown_rounding(self.plain, self.steps, self.near)) or 0.0
+        shown = shown_rounding(self.beside, self.steps)
         self.rounding = max(self.rounding, shown / math.sqrt(terms))
         return shown
+
+    @property
+    def beside(self) -> Beside:
+        """This f, where it is looked at for noise."""
+        at = self.point, self.args
+        return beside_point(self.objective, at, self.value, partial(values_near, self.objective, at), self.ends)
 
     def near(self, moves: Floats) -> Floats:
         """Return f where the point has moved by each row."""
