@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,13 +61,21 @@ class Beside(NamedTuple):
     near: Callable[[Floats], Floats]
     inside: Callable[[Floats], Floats]
 
+    def values(self, *moves: Floats) -> Any:
+        """Return f where x has moved by each of these, a row for each, or None where it is not defined."""
+        return where_defined(lambda: self.near(np.array(moves)))
+
+    def change(self, move: Floats, k: int) -> float:
+        """Return by how much the output k changes by a move, or 0 where it is not defined."""
+        return 0.0 if (found := self.values(move)) is None else abs(found.item(k) - self.base.item(k))
+
     def longer(self, move: Floats, least: float) -> Floats:
         """Return a move that is at least so long, relative to x, as far as bounds leave room for it."""
         with np.errstate(all="ignore"):
             return self.inside(np.fmax(1.0, least / np.max(np.abs(move) / scales(self.x))) * move)
 
     def far(self, move: Floats) -> Floats:
-        """Return a move of the same coordinates to where f may be another one, were they of the magnitude 1 at least."""
+        """Return a move of the same coordinates to where f may be another one, if they are of the magnitude 1."""
         return self.inside(np.sign(move) * _FAR * np.fmax(scales(self.x), 1.0))
 
 
@@ -114,9 +123,7 @@ def _still(found: Any, move: Floats) -> Floats:
     return np.where(abs(found).sum(axis=0) != 0.0, 0.0, move)
 
 
-def noise_beside(
-    at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[float, Any], found: Any = None
-) -> float:
+def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[float, Any], found: Any = None) -> float:
     """Return how far noise puts the largest derivative off, or 0 where derivatives explain by how much f changes.
 
     The `line` is a move, by what derivatives tell that f changes, each float that it returns, and what is left of that
@@ -128,35 +135,26 @@ def noise_beside(
     if not largest:
         return stairs(at, move, change == 0.0, per_value)
     with np.errstate(all="ignore"):
-        own, least = ROUNDED * EPS * largest_finite(at.base), FEW_DIGITS / SMALLER * largest / float(np.max(per_value))
-        if (k := _doubtful_output(at, line, own, least)) is None:
+        own, most = ROUNDED * EPS * largest_finite(at.base), float(np.max(per_value))
+        limits = own, FEW_DIGITS / SMALLER * largest / most
+        if (k := _doubtful_output(at, line, limits)) is None:
             return 0.0
         shown = 0.5 * shown_rounding(at, at.longer(move, _LONG), k)  # to either side
         # Only those coordinates move of which noise hides the derivatives: another one may change f by far more.
         hidden = np.where(shown * per_value > FEW_DIGITS * largest, move, 0.0)
         if not (shown > own and hidden.any()):
             return 0.0
-        if found is not None and (hidden != move).any() and not _is_hidden(at, found, hidden, (k, own, least, largest)):
-            return 0.0
+        if (hidden != move).any() and _doubtful_output(
+            at, (hidden, (found @ hidden).view(FLOAT64), None), limits
+        ) is None:
+            # Or derivatives are 0 by coordinates that change the output where they are farther than noise reaches.
+            far = at.far(_still(found, hidden))
+            if not at.change(far, k) > max(own, FEW_DIGITS * largest * largest_finite(far)):
+                return 0.0
         # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
-        far, over_length = at.longer(hidden, _FAR), 0.0
-        if (value := where_defined(lambda: at.near(far[np.newaxis]).item(k))) is not None:
-            over_length = abs(value - at.base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(hidden)
-        return shown * float(np.max(per_value)) if shown > FEW_DIGITS * over_length else 0.0
-
-
-def _is_hidden(at: Beside, found: Any, move: Floats, limits: tuple[int, float, float, float]) -> bool:
-    """Tell whether derivatives do not explain by how much f changes along a move, as where others move too.
-
-    Or derivatives are 0 by coordinates that change the output where they are farther than noise reaches.
-    """
-    k, own, least, largest = limits
-    if _doubtful_output(at, (move, (found @ move).view(FLOAT64), None), own, least) is not None:
-        return True
-    still = _still(found, move)
-    far = at.far(still)
-    value = where_defined(lambda: at.near(far[np.newaxis]).item(k)) if still.any() else None
-    return value is not None and abs(value - at.base.item(k)) > max(own, FEW_DIGITS * largest * largest_finite(far))
+        far = at.longer(hidden, _FAR)
+        over_length = at.change(far, k) / (largest_finite(far) or 1.0) * largest_finite(hidden)
+        return shown * most if shown > FEW_DIGITS * over_length else 0.0
 
 
 def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any) -> float:
@@ -168,15 +166,13 @@ def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any)
     with np.errstate(all="ignore"):
         for far in (at.longer(move, _FAR), at.far(move)):
             length = largest_finite(move) / largest_finite(far)
-            # One place first: an f that is even has another value there.
-            parts = np.array([1.0, 1.0 - _APART * length])
-            if (found := where_defined(lambda far=far, parts=parts: at.near(parts[:1, np.newaxis] * far)[0])) is None:
+            if (found := at.values(far)) is None:
                 return 0.0
-            changes = np.where(outputs, np.abs(found - at.base), 0.0)
+            changes = np.where(outputs, np.abs(found[0] - at.base), 0.0)
             k = int((changes == (change := largest_finite(changes))).argmax())
             if change > ROUNDED * EPS * largest_finite(at.base):
-                beside = where_defined(lambda far=far, parts=parts: at.near(parts[1:, np.newaxis] * far)[0])
-                if beside is None or beside[k] != found[k]:
+                # One place first: an f that is even has another value there.
+                if (beside := at.values((1.0 - _APART * length) * far)) is None or beside[0, k] != found[0, k]:
                     return 0.0
                 if _has_levels(at, far, k, _APART * length):
                     return change * length * float(np.min(np.where(move != 0.0, per_value, math.inf)))
@@ -185,14 +181,13 @@ def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any)
 
 def _has_levels(at: Beside, far: Floats, k: int, apart: float) -> bool:
     """Tell whether the output k stays the same over a part of the way far from x, at several values."""
-    places = np.arange(1, _PLACES + 1) / _PLACES
-    parts = np.concatenate([places, places - apart])
+    places, own = np.arange(1, _PLACES + 1) / _PLACES, ROUNDED * EPS * largest_finite(at.base)
     for line in (far, at.inside(np.abs(far))):  # along one of which coordinates may make up for each other
-        if (found := where_defined(lambda line=line: at.near(np.multiply.outer(parts, line))[:, k])) is not None:
-            first, second = np.split(found, 2)
+        found = at.values(*np.multiply.outer(np.append(places, places - apart), line))
+        if found is not None:
+            first, second = np.split(found[:, k], 2)
             levels = np.unique(np.append(first[first == second], at.base[k]))
             # A smooth f that changes so from place to place would not stay the same: rounding hides less.
-            own = ROUNDED * EPS * largest_finite(at.base)
             if len(levels) >= _LEVELS and np.diff(levels).min() * _PLACES * apart > own:
                 return True
     return False
@@ -220,15 +215,14 @@ def noise_of_slopes(
     return noise_of_derivatives(at, slopes[np.newaxis], move, per_value)
 
 
-def noise_of_elements(
+def noise_of_number(
     x: Floats, terms: Any, found: Floats, values: Callable[[Floats], Floats], bounds: Any
 ) -> tuple[float, float]:
-    """Return what `noise_beside` returns for the derivatives `found` of an elementwise f, and the largest one.
+    """Return what `noise_of_derivatives` returns for the derivative `found` of one number x, by these differences.
 
-    Those that are not what the `terms` of their differences tell are by longer steps. An output is how far a value puts
-    a derivative off; f(x) is what the terms tell of it.
+    One that is not what the `terms` of a difference tell is by a longer step. What f(x) is they tell too.
     """
-    if x.size == 1 and terms.found.item() == found.item() != 0.0:  # in a fifth of the time, as a rule
+    if terms.found.item() == found.item() != 0.0:  # in a fifth of the time, as a rule
         value, start, slope = terms.values.item(0), terms.moves.item(0), found.item()
         move = 0.5 * _SHORT * max(terms.moves.item(-1), start, key=abs)
         near = where_defined(lambda: values(np.array([[move]])).item())
@@ -237,26 +231,24 @@ def noise_of_elements(
             return 0.0, abs(slope)
     with np.errstate(all="ignore"):
         per_value = np.abs(terms.weights).sum(axis=0) / terms.divisors
-        base = per_value * (terms.values[0] - found * terms.moves[0])
-        at = Beside(x, base, lambda moves: per_value * values(moves), lambda moves: moved_within(x, moves, bounds))
-        move = at.inside(parts_of_steps(x.size, True) * np.where(found == terms.found, terms.lengths, 0.0))
-        change, largest = per_value * found * move, largest_finite(found)
-    return (noise_beside(at, (move, change, None), (largest, 1.0)) if move.any() else 0.0), largest
+        at = Beside(x, terms.values[0] - found * terms.moves[0], values, lambda moves: moved_within(x, moves, bounds))
+        move = parts_of_steps(1) * np.where(found == terms.found, terms.lengths, 0.0)
+    return noise_of_derivatives(at, found[np.newaxis], move, per_value)
 
 
-def _doubtful_output(at: Beside, line: tuple[Floats, Floats, Any], own: float, least: float) -> int | None:
-    """Return the float of what f returns of which derivatives explain the least, if more than `least` is left."""
-    move, change, rest = line
+def _doubtful_output(at: Beside, line: tuple[Floats, Floats, Any], limits: tuple[float, float]) -> int | None:
+    """Return the float of what f returns of which derivatives explain the least, if more than the limits is left.
+
+    These are the rounding of f, and what would leave a derivative few digits.
+    """
+    (move, change, rest), (own, least) = line, limits
     # Next to nothing is left of a linear f, or of few digits that happen to change alike to both sides.
     if rest is not None and own < largest_finite(rest) <= least:
         return None
-    part = _SHORT if least else 1.0
-    look = part * (move if least else at.longer(move, _LONG))
-    found = where_defined(lambda: at.near(look[np.newaxis])[0])
-    if found is None:
+    if (found := at.values(_SHORT * move)) is None:
         return None
-    left = found - at.base - part * change
-    if not (largest := largest_finite(left)) > max(own, least):
+    left = found[0] - at.base - _SHORT * change
+    if not (largest := largest_finite(left)) > max(limits):
         return None
     return int((np.abs(left) == largest).argmax())
 
@@ -270,7 +262,7 @@ def shown_rounding(at: Beside, move: Floats, k: int = 0) -> float:
     times, most = 1.0, _FAR * float(np.fmax(scales(at.x), 1.0).max(initial=0.0))
     while move.any():
         line = at.inside(times * move)
-        if shown := where_defined(lambda line=line: _noise_along(at, line, k)) or 0.0:
+        if shown := where_defined(partial(_noise_along, at, line, k)):
             return float(shown)
         times *= _FARTHER
         if not times * largest_finite(move) <= most:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES
-from .beside import Beside, beside_point, shown_rounding
+from .beside import beside_point, shown_rounding
 from .bounds import SPARE_ROOM, Bounds, limits, storable
 from .digits import see_noise_of_terms, warn_of_rounding
 from .driver import Progress, Workers, differentiate
@@ -94,6 +94,8 @@ class SecondDifferences:
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
         self.rounding = self.eps * abs(self.value)  # how far a value of f may be off
+        at = self.point, args
+        self.beside = beside_point(self.objective, at, self.value, partial(values_near, self.objective, at), self.ends)
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 
@@ -243,16 +245,6 @@ class SecondDifferences:
         shown = shown_rounding(self.beside, self.steps)
         self.rounding = max(self.rounding, shown / math.sqrt(terms))
         return shown
-
-    @property
-    def beside(self) -> Beside:
-        """This f, where it is looked at for noise."""
-        at = self.point, self.args
-        return beside_point(self.objective, at, self.value, partial(values_near, self.objective, at), self.ends)
-
-    def near(self, moves: Floats) -> Floats:
-        """Return f where the point has moved by each row."""
-        return values_near(self.objective, (self.point, self.args), moves)
 
     def values(self, moved: list[Indices], part: Any = 1.0) -> Floats:
         """Return f where some coordinates have moved by a part of their steps, or all by one of each."""

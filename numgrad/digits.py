@@ -25,9 +25,6 @@ _FAINT = 1 / 32
 # Elements of a Hessian that are to be so small: one may be so by chance, where f rounds to a coarse unit.
 # Fixed by the former, and by test_noise_in_few_coordinates_is_warned_of in tests/test_digits.py.
 _EXACT = 4
-# Decimal digits that f(x) has more of, if all other values have: rounded to decimals, values that are the same but for
-# their last bits would look like digits. Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
-_DECIMALS = 12
 
 
 def see_digits(problem: Any, found: Floats) -> None:
@@ -46,8 +43,7 @@ def see_noise(problem: Any, differences: tuple[Floats, Floats, tuple[Indices, In
     alone, mixed, _ = differences
     sizes = np.abs(np.concatenate([alone, 0.5 * mixed, 0.5 * mixed]))
     is_rounded = (sizes > 0.0) & (sizes <= ROUNDED * problem.eps * abs(problem.value))
-    has_digits = np.count_nonzero(is_rounded) >= _EXACT and float(f"{problem.value:.{_DECIMALS}g}") != problem.value
-    if has_digits or not _may_have_noise(problem):
+    if np.count_nonzero(is_rounded) >= _EXACT or not _may_have_noise(problem):
         return False
     return _is_noisy(problem, problem.unexplained(*differences), largest, len(sizes))
 
@@ -174,7 +170,7 @@ def _is_faint(problem: Any, size: Floats) -> bool:
     """Tell whether rounding hides the curvature that f has if its slope is another one over this length."""
     sides = np.random.default_rng(0).uniform(0.5, 1.0, problem.plain.size)
     sides *= np.where(np.arange(len(sides)) % 2 & problem.inside.all(), -1.0, 1.0)
-    (found,) = problem.near((sides * problem.steps)[np.newaxis])
+    found = problem.beside.near((sides * problem.steps)[np.newaxis]).item()
     with np.errstate(all="ignore"):
         if found == problem.value and stairs(problem.beside, problem.steps, np.array([True]), 1.0):
             return bool(problem.shown_rounding())  # its digits are so few that no step changes it

@@ -399,8 +399,8 @@ def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options
     found = found if pattern is not None else found.reshape(n, n)
     with np.errstate(all="ignore"):
         half = 0.5 * found
-        if isinstance(h, str) and not warn_of_halves(half - half.T, found):
-            # Of a full matrix the halves tell noise, but of zeros.
-            if pattern is not None or not found.any(axis=0).all():
-                see_noise_of_outputs(problem, found, "Hessian")
+        # Of a full matrix the halves tell noise, but not of zeros.
+        is_full = pattern is None and found.any(axis=0).all()
+        if isinstance(h, str) and not warn_of_halves(half - half.T, found) and not is_full:
+            see_noise_of_outputs(problem, found, "Hessian")
         return (half + half.T).tocsr() if pattern is not None else half + half.T
