@@ -61,9 +61,9 @@ class Beside(NamedTuple):
     near: Callable[[Floats], Floats]
     inside: Callable[[Floats], Floats]
 
-    def values(self, *moves: Floats) -> Any:
-        """Return f where x has moved by each of these, a row for each, or None where it is not defined."""
-        return where_defined(lambda: self.near(np.array(moves)))
+    def values(self, moves: Floats) -> Any:
+        """Return f where x has moved by each row, or by one, or None where it is not defined."""
+        return where_defined(lambda: self.near(moves.reshape(-1, self.x.size)))
 
     def change(self, move: Floats, k: int) -> float:
         """Return by how much the output k changes by a move, or 0 where it is not defined."""
@@ -183,7 +183,7 @@ def _has_levels(at: Beside, far: Floats, k: int, apart: float) -> bool:
     """Tell whether the output k stays the same over a part of the way far from x, at several values."""
     places, own = np.arange(1, _PLACES + 1) / _PLACES, ROUNDED * EPS * largest_finite(at.base)
     for line in (far, at.inside(np.abs(far))):  # along one of which coordinates may make up for each other
-        found = at.values(*np.multiply.outer(np.append(places, places - apart), line))
+        found = at.values(np.multiply.outer(np.append(places, places - apart), line))
         if found is not None:
             first, second = np.split(found[:, k], 2)
             levels = np.unique(np.append(first[first == second], at.base[k]))
@@ -204,15 +204,17 @@ def noise_of_slopes(
     lengths, per_value = np.abs(plan[1].lengths), rounding_by(plan, 1.0)
     if judged is not None:
         lengths, per_value = (np.where(judged, 0.0, each) for each in (lengths, per_value))
-    if chosen is not None:  # once each
-        (places, first), n = np.unique(chosen, return_index=True), at.x.size
-        slopes, lengths, per_value = (
-            np.bincount(places, np.broadcast_to(each, slopes.shape)[first], n).astype(FLOAT64)
-            for each in (slopes, lengths, per_value)
-        )
+    if chosen is not None:
+        slopes, lengths, per_value = (_placed(each, chosen, at.x.size) for each in (slopes, lengths, per_value))
     with np.errstate(all="ignore"):  # next to the smallest numbers
         move = parts_of_steps(at.x.size, True) * lengths
     return noise_of_derivatives(at, slopes[np.newaxis], move, per_value)
+
+
+def _placed(values: Any, places: NDArray[np.intp], size: int) -> Floats:
+    found = np.zeros(size)
+    found[places] = values
+    return found
 
 
 def noise_of_number(

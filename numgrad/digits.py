@@ -25,6 +25,9 @@ _FAINT = 1 / 32
 # Elements of a Hessian that are to be so small: one may be so by chance, where f rounds to a coarse unit.
 # Fixed by the former, and by test_noise_in_few_coordinates_is_warned_of in tests/test_digits.py.
 _EXACT = 4
+# Decimal digits that f(x) has more of, if all other values have: rounded to decimals, values that are the same but for
+# their last bits would look like digits. Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
+_DECIMALS = 12
 
 
 def see_digits(problem: Any, found: Floats) -> None:
@@ -43,7 +46,8 @@ def see_noise(problem: Any, differences: tuple[Floats, Floats, tuple[Indices, In
     alone, mixed, _ = differences
     sizes = np.abs(np.concatenate([alone, 0.5 * mixed, 0.5 * mixed]))
     is_rounded = (sizes > 0.0) & (sizes <= ROUNDED * problem.eps * abs(problem.value))
-    if np.count_nonzero(is_rounded) >= _EXACT or not _may_have_noise(problem):
+    has_digits = np.count_nonzero(is_rounded) >= _EXACT and float(f"{problem.value:.{_DECIMALS}g}") != problem.value
+    if has_digits or not _may_have_noise(problem):
         return False
     return _is_noisy(problem, problem.unexplained(*differences), largest, len(sizes))
 

@@ -233,8 +233,10 @@ def coarse_unit(problem: Any, found: Floats) -> float:
         return 0.0
     decimal = min(map(_decimal_unit, (value, near)))
     with np.errstate(all="ignore"):
-        if not np.abs(rest - decimal * np.rint(rest / decimal)).max(initial=0.0) <= _OWN * abs(value):
-            decimal = 0.0  # differences of decimals are multiples but for their rounding
+        # Differences of decimals are multiples but for their rounding; both values may end in a zero.
+        units = [decimal, 0.1 * decimal, 0.01 * decimal]
+        own = [np.abs(rest - unit * np.rint(rest / unit)).max(initial=0.0) <= _OWN * abs(value) for unit in units]
+        decimal = units[own.index(True)] if any(own) else 0.0
         of_x = abs(near - value) * np.max(resolution(plain) * scales(plain) / np.abs(part * problem.steps))
     unit = max(decimal, min(map(_binary_unit, (value, near, *rest.tolist()))))
     return unit if unit >= coarse and unit > _OF_X * of_x else 0.0
