@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .bounds import moved_within
 from .loops import Floats
-from .magnitudes import rounding_by
+from .magnitudes import SMALL, least_magnitude, rounding_by
 from .noise import noise_of, spacings
 from .points import EPS, FEW_DIGITS, FLOAT64, parts_of_steps, resolution, scales, where_defined
 
@@ -161,10 +161,11 @@ def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any)
     """Return how far derivatives that are 0 are off, of some outputs, where f changes by steps along the move, or 0.
 
     Then it stays the same over a part of a step, at several values. Other zeros are right: those of an f that is
-    constant, even, or one step. It is looked at over a part of x, and where it has few values there, of 1.
+    constant, even, or one step. It is looked at over a part of x, and where that is small, and has few values, of 1.
     """
     with np.errstate(all="ignore"):
-        for far in (at.longer(move, _FAR), at.far(move)):
+        is_small = least_magnitude(at.x) < SMALL
+        for far in (at.longer(move, _FAR), at.far(move))[: 1 + is_small]:
             length = largest_finite(move) / largest_finite(far)
             if (found := at.values(far)) is None:
                 return 0.0
