@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from .bounds import moved_within
 from .loops import Floats
-from .magnitudes import rounding_by
+from .magnitudes import SMALL, least_magnitude, rounding_by
 from .noise import noise_of, spacings
 from .points import EPS, FEW_DIGITS, FLOAT64, parts_of_steps, resolution, scales, where_defined
 
@@ -47,6 +48,9 @@ _FAR = 1 / 16
 # if it changes by steps again and again. Fixed by test_zeros_of_an_f_that_changes_by_steps_are_warned_of and
 # test_zeros_that_are_right_are_not_warned_of in tests/test_digits.py.
 _PLACES, _APART, _LEVELS = 16, 1 / 16, 12
+# Times as long is a line on which noise is looked for, where f stayed the same along the one before.
+# Fixed by test_so_few_digits_that_no_step_changes_f_are_warned_of in tests/test_digits.py.
+_FARTHER = 16.0
 
 
 class Beside(NamedTuple):
@@ -57,10 +61,22 @@ class Beside(NamedTuple):
     near: Callable[[Floats], Floats]
     inside: Callable[[Floats], Floats]
 
+    def values(self, moves: Floats) -> Any:
+        """Return f where x has moved by each row, or by one, or None where it is not defined."""
+        return where_defined(lambda: self.near(moves.reshape(-1, self.x.size)))
+
+    def change(self, move: Floats, k: int) -> float:
+        """Return by how much the output k changes by a move, or 0 where it is not defined."""
+        return 0.0 if (found := self.values(move)) is None else abs(found.item(k) - self.base.item(k))
+
     def longer(self, move: Floats, least: float) -> Floats:
         """Return a move that is at least so long, relative to x, as far as bounds leave room for it."""
         with np.errstate(all="ignore"):
             return self.inside(np.fmax(1.0, least / np.max(np.abs(move) / scales(self.x))) * move)
+
+    def far(self, move: Floats) -> Floats:
+        """Return a move of the same coordinates to where f may be another one, if they are of the magnitude 1."""
+        return self.inside(np.sign(move) * _FAR * np.fmax(scales(self.x), 1.0))
 
 
 def beside_point(
@@ -75,32 +91,39 @@ def beside_point(
     return Beside(np.asarray(point), np.array([value]), near, lambda moves: moved_within(point, moves, bounds))
 
 
-def noise_of_derivatives(at: Beside, found: NDArray[Any], move: Floats, per_value: Any) -> tuple[float, float]:
-    """Return how far noise puts derivatives off, a row for each output, or 0, and the largest one. See `noise_beside`.
+def noise_of_derivatives(
+    at: Beside, found: Any, move: Floats, per_value: Any, rest: Floats | None = None
+) -> tuple[float, float]:
+    """Return how far noise puts derivatives off, or 0, and the largest one. See `noise_beside`.
 
-    Where one is not finite, the others of that output are looked at without its coordinate. Those by some coordinates,
-    or of some outputs, may be 0 since f changes by steps.
+    They are an array or a sparse one, a row for each output. Where one of an array is not finite, the others of that
+    output are looked at without its coordinate. Those by some coordinates, or of some outputs, may be 0 since f changes
+    by steps.
     """
     if not (move := at.inside(move)).any():
         return 0.0, 0.0
+    entries = found if isinstance(found, np.ndarray) else found.data
     with np.errstate(all="ignore"):
-        change, largest = (found @ move).view(FLOAT64), largest_finite(found)
-        if not math.isfinite(change.sum()):
+        change, largest = (found @ move).view(FLOAT64), largest_finite(entries)
+        if entries is found and not math.isfinite(change.sum()):
             known = np.isfinite(found)
             lost = (known.any(axis=1, keepdims=True) & ~known).any(axis=0)
             move, change = np.where(lost, 0.0, move), (np.where(lost, 0.0, found) @ move).view(FLOAT64)
-    error = noise_beside(at, (move, change, None), (largest, per_value), found)
-    if error or not largest or found.all():
+    error = noise_beside(at, (move, change, rest), (largest, per_value), found)
+    if error or not largest or entries.all():
         return error, largest
-    still, outputs = np.where(found.any(axis=0), 0.0, move), change == 0.0
+    still, outputs = _still(found, move), change == 0.0
     if still.any():
         move, outputs = still, np.ones(change.shape, np.bool_)
-    return (_stairs(at, move, outputs, per_value) if outputs.any() else 0.0), largest
+    return (stairs(at, move, outputs, per_value) if outputs.any() else 0.0), largest
 
 
-def noise_beside(
-    at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[float, Any], found: NDArray[Any] | None = None
-) -> float:
+def _still(found: Any, move: Floats) -> Floats:
+    """Return a move of those coordinates alone by which all derivatives are 0."""
+    return np.where(abs(found).sum(axis=0) != 0.0, 0.0, move)
+
+
+def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[float, Any], found: Any = None) -> float:
     """Return how far noise puts the largest derivative off, or 0 where derivatives explain by how much f changes.
 
     The `line` is a move, by what derivatives tell that f changes, each float that it returns, and what is left of that
@@ -110,76 +133,65 @@ def noise_beside(
     """
     (move, change, _), (largest, per_value) = line, sizes
     if not largest:
-        return _stairs(at, move, change == 0.0, per_value)
+        return stairs(at, move, change == 0.0, per_value)
     with np.errstate(all="ignore"):
-        own, least = ROUNDED * EPS * largest_finite(at.base), FEW_DIGITS / SMALLER * largest / float(np.max(per_value))
-        if (k := _doubtful_output(at, line, own, least)) is None:
+        own, most = ROUNDED * EPS * largest_finite(at.base), float(np.max(per_value))
+        limits = own, FEW_DIGITS / SMALLER * largest / most
+        if (k := _doubtful_output(at, line, limits)) is None:
             return 0.0
-
-    def near(moves: Floats) -> Floats:
-        return at.near(moves)[:, k]
-
-    long = at.longer(move, _LONG)
-    shown = 0.5 * float(where_defined(lambda: shown_rounding(at.x, long, near)) or 0.0)  # to either side
-    with np.errstate(all="ignore"):
+        shown = 0.5 * shown_rounding(at, at.longer(move, _LONG), k)  # to either side
         # Only those coordinates move of which noise hides the derivatives: another one may change f by far more.
         hidden = np.where(shown * per_value > FEW_DIGITS * largest, move, 0.0)
         if not (shown > own and hidden.any()):
             return 0.0
-        if found is not None and (hidden != move).any() and not _is_hidden(at, found, hidden, (k, own, least, largest)):
-            return 0.0
+        if (hidden != move).any() and _doubtful_output(
+            at, (hidden, (found @ hidden).view(FLOAT64), None), limits
+        ) is None:
+            # Or derivatives are 0 by coordinates that change the output where they are farther than noise reaches.
+            far = at.far(_still(found, hidden))
+            if not at.change(far, k) > max(own, FEW_DIGITS * largest * largest_finite(far)):
+                return 0.0
         # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
-        far, over_length = at.longer(hidden, _FAR), 0.0
-        if (value := where_defined(lambda: near(far[np.newaxis]).item())) is not None:
-            over_length = abs(value - at.base.item(k)) / (largest_finite(far) or 1.0) * largest_finite(hidden)
-        return shown * float(np.max(per_value)) if shown > FEW_DIGITS * over_length else 0.0
+        far = at.longer(hidden, _FAR)
+        over_length = at.change(far, k) / (largest_finite(far) or 1.0) * largest_finite(hidden)
+        return shown * most if shown > FEW_DIGITS * over_length else 0.0
 
 
-def _is_hidden(at: Beside, found: NDArray[Any], move: Floats, limits: tuple[int, float, float, float]) -> bool:
-    """Tell whether derivatives do not explain by how much f changes along a move, as where others move too.
-
-    Or derivatives are 0 by coordinates that change the output where they are farther than noise reaches.
-    """
-    k, own, least, largest = limits
-    if _doubtful_output(at, (move, (found @ move).view(FLOAT64), None), own, least) is not None:
-        return True
-    still = np.where(found.any(axis=0), 0.0, move)
-    far = at.inside(np.sign(still) * _FAR * np.fmax(scales(at.x), 1.0))
-    value = where_defined(lambda: at.near(far[np.newaxis]).item(k)) if still.any() else None
-    return value is not None and abs(value - at.base.item(k)) > max(own, FEW_DIGITS * largest * largest_finite(far))
-
-
-def _stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any) -> float:
+def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any) -> float:
     """Return how far derivatives that are 0 are off, of some outputs, where f changes by steps along the move, or 0.
 
     Then it stays the same over a part of a step, at several values. Other zeros are right: those of an f that is
-    constant, even, or one step.
+    constant, even, or one step. It is looked at over a part of x, and where that is small, and has few values, of 1.
     """
     with np.errstate(all="ignore"):
-        far, own = at.longer(move, _FAR), ROUNDED * EPS * largest_finite(at.base)
-        length = largest_finite(move) / largest_finite(far)
-        apart = _APART * length
-
-        def near(parts: Any, line: Floats = far) -> Any:
-            return where_defined(lambda: at.near(np.multiply.outer(parts, line)))
-
-        if (found := near([1.0])) is None:
-            return 0.0
-        changes = np.where(outputs, np.abs(found[0] - at.base), 0.0)
-        k = int((changes == (change := largest_finite(changes))).argmax())
-        # One place first: an f that is even has another value there.
-        if not change > own or (beside := near([1.0 - apart])) is None or beside[0, k] != found[0, k]:
-            return 0.0
-        places = np.arange(1, _PLACES + 1) / _PLACES
-        parts = np.concatenate([places, places - apart])
-        for line in (far, at.inside(np.abs(far))):  # along one of which coordinates may make up for each other
-            if (found := near(parts, line)) is not None:
-                first, second = np.split(found[:, k], 2)
-                levels = np.unique(np.append(first[first == second], at.base[k]))
-                # A smooth f that changes so from place to place would not stay the same: rounding hides less.
-                if len(levels) >= _LEVELS and np.diff(levels).min() * _PLACES * apart > own:
+        is_small = least_magnitude(at.x) < SMALL
+        for far in (at.longer(move, _FAR), at.far(move))[: 1 + is_small]:
+            length = largest_finite(move) / largest_finite(far)
+            if (found := at.values(far)) is None:
+                return 0.0
+            changes = np.where(outputs, np.abs(found[0] - at.base), 0.0)
+            k = int((changes == (change := largest_finite(changes))).argmax())
+            if change > ROUNDED * EPS * largest_finite(at.base):
+                # One place first: an f that is even has another value there.
+                if (beside := at.values((1.0 - _APART * length) * far)) is None or beside[0, k] != found[0, k]:
+                    return 0.0
+                if _has_levels(at, far, k, _APART * length):
                     return change * length * float(np.min(np.where(move != 0.0, per_value, math.inf)))
     return 0.0
+
+
+def _has_levels(at: Beside, far: Floats, k: int, apart: float) -> bool:
+    """Tell whether the output k stays the same over a part of the way far from x, at several values."""
+    places, own = np.arange(1, _PLACES + 1) / _PLACES, ROUNDED * EPS * largest_finite(at.base)
+    for line in (far, at.inside(np.abs(far))):  # along one of which coordinates may make up for each other
+        found = at.values(np.multiply.outer(np.append(places, places - apart), line))
+        if found is not None:
+            first, second = np.split(found[:, k], 2)
+            levels = np.unique(np.append(first[first == second], at.base[k]))
+            # A smooth f that changes so from place to place would not stay the same: rounding hides less.
+            if len(levels) >= _LEVELS and np.diff(levels).min() * _PLACES * apart > own:
+                return True
+    return False
 
 
 def noise_of_slopes(
@@ -193,26 +205,27 @@ def noise_of_slopes(
     lengths, per_value = np.abs(plan[1].lengths), rounding_by(plan, 1.0)
     if judged is not None:
         lengths, per_value = (np.where(judged, 0.0, each) for each in (lengths, per_value))
-    if chosen is not None:  # once each
-        (places, first), n = np.unique(chosen, return_index=True), at.x.size
-        slopes, lengths, per_value = (
-            np.bincount(places, np.broadcast_to(each, slopes.shape)[first], n).astype(FLOAT64)
-            for each in (slopes, lengths, per_value)
-        )
+    if chosen is not None:
+        slopes, lengths, per_value = (_placed(each, chosen, at.x.size) for each in (slopes, lengths, per_value))
     with np.errstate(all="ignore"):  # next to the smallest numbers
         move = parts_of_steps(at.x.size, True) * lengths
     return noise_of_derivatives(at, slopes[np.newaxis], move, per_value)
 
 
-def noise_of_elements(
+def _placed(values: Any, places: NDArray[np.intp], size: int) -> Floats:
+    found = np.zeros(size)
+    found[places] = values
+    return found
+
+
+def noise_of_number(
     x: Floats, terms: Any, found: Floats, values: Callable[[Floats], Floats], bounds: Any
 ) -> tuple[float, float]:
-    """Return what `noise_beside` returns for the derivatives `found` of an elementwise f, and the largest one.
+    """Return what `noise_of_derivatives` returns for the derivative `found` of one number x, by these differences.
 
-    Those that are not what the `terms` of their differences tell are by longer steps. An output is how far a value puts
-    a derivative off; f(x) is what the terms tell of it.
+    One that is not what the `terms` of a difference tell is by a longer step. What f(x) is they tell too.
     """
-    if x.size == 1 and terms.found.item() == found.item() != 0.0:  # in a fifth of the time, as a rule
+    if terms.found.item() == found.item() != 0.0:  # in a fifth of the time, as a rule
         value, start, slope = terms.values.item(0), terms.moves.item(0), found.item()
         move = 0.5 * _SHORT * max(terms.moves.item(-1), start, key=abs)
         near = where_defined(lambda: values(np.array([[move]])).item())
@@ -221,47 +234,59 @@ def noise_of_elements(
             return 0.0, abs(slope)
     with np.errstate(all="ignore"):
         per_value = np.abs(terms.weights).sum(axis=0) / terms.divisors
-        base = per_value * (terms.values[0] - found * terms.moves[0])
-        at = Beside(x, base, lambda moves: per_value * values(moves), lambda moves: moved_within(x, moves, bounds))
-        move = at.inside(parts_of_steps(x.size, True) * np.where(found == terms.found, terms.lengths, 0.0))
-        change, largest = per_value * found * move, largest_finite(found)
-    return (noise_beside(at, (move, change, None), (largest, 1.0)) if move.any() else 0.0), largest
+        at = Beside(x, terms.values[0] - found * terms.moves[0], values, lambda moves: moved_within(x, moves, bounds))
+        move = parts_of_steps(1) * np.where(found == terms.found, terms.lengths, 0.0)
+    return noise_of_derivatives(at, found[np.newaxis], move, per_value)
 
 
-def _doubtful_output(at: Beside, line: tuple[Floats, Floats, Any], own: float, least: float) -> int | None:
-    """Return the float of what f returns of which derivatives explain the least, if more than `least` is left."""
-    move, change, rest = line
+def _doubtful_output(at: Beside, line: tuple[Floats, Floats, Any], limits: tuple[float, float]) -> int | None:
+    """Return the float of what f returns of which derivatives explain the least, if more than the limits is left.
+
+    These are the rounding of f, and what would leave a derivative few digits.
+    """
+    (move, change, rest), (own, least) = line, limits
     # Next to nothing is left of a linear f, or of few digits that happen to change alike to both sides.
     if rest is not None and own < largest_finite(rest) <= least:
         return None
-    part = _SHORT if least else 1.0
-    look = part * (move if least else at.longer(move, _LONG))
-    found = where_defined(lambda: at.near(look[np.newaxis])[0])
-    if found is None:
+    if (found := at.values(_SHORT * move)) is None:
         return None
-    left = found - at.base - part * change
-    if not (largest := largest_finite(left)) > max(own, least):
+    left = found[0] - at.base - _SHORT * change
+    if not (largest := largest_finite(left)) > max(limits):
         return None
     return int((np.abs(left) == largest).argmax())
 
 
-def shown_rounding(plain: NDArray[Any], steps: Floats, near: Callable[[Floats], Floats]) -> float:
-    """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved.
+def shown_rounding(at: Beside, move: Floats, k: int = 0) -> float:
+    """Return how far a value of f, the output `k`, may be off, as its noise shows beside x, or 0 where none is seen.
 
-    ``near(moves)`` is f where the plain array x has moved by each row; `steps` are how far coordinates move.
+    It is looked for along a move of all coordinates. Where f stays the same along that, or is not defined, others
+    follow that are ever longer: the digits of f may be so few that no step of a difference changes it.
     """
+    times, most = 1.0, _FAR * float(np.fmax(scales(at.x), 1.0).max(initial=0.0))
+    while move.any():
+        line = at.inside(times * move)
+        if shown := where_defined(partial(_noise_along, at, line, k)):
+            return float(shown)
+        times *= _FARTHER
+        if not times * largest_finite(move) <= most:
+            break
+    return 0.0
+
+
+def _noise_along(at: Beside, move: Floats, k: int) -> float:
+    """Return how far a value of f may be off, as its noise shows between x and where all coordinates have moved."""
     rng = np.random.default_rng(0)
 
     def noise(line: Floats) -> float:
         def values(places: list[float]) -> Floats:
-            return near(middle + np.multiply.outer(places, line))
+            return at.near(middle + np.multiply.outer(places, line))[:, k]
 
         return noise_of(values, values([0.0]).item(), _LOOKS, farthest)
 
     with np.errstate(all="ignore"):
-        middle, least = 0.5 * steps, _LEAST * resolution(plain) * scales(plain)
-        unit = np.where(steps == 0.0, 0.0, spacings(np.abs(steps), least))
-        farthest = float(np.min(np.abs(middle[steps != 0.0] / unit[steps != 0.0])))
+        middle, least = 0.5 * move, _LEAST * resolution(at.x) * scales(at.x)
+        unit = np.where(move == 0.0, 0.0, spacings(np.abs(move), least))
+        farthest = float(np.min(np.abs(middle[move != 0.0] / unit[move != 0.0])))
         return _SPACING * max(noise(rng.choice([-part, part], unit.size) * unit) for part in _LINES)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES
-from .beside import shown_rounding
+from .beside import beside_point, shown_rounding
 from .bounds import SPARE_ROOM, Bounds, limits, storable
 from .digits import see_noise_of_terms, warn_of_rounding
 from .driver import Progress, Workers, differentiate
@@ -93,6 +94,8 @@ class SecondDifferences:
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
         self.rounding = self.eps * abs(self.value)  # how far a value of f may be off
+        at = self.point, args
+        self.beside = beside_point(self.objective, at, self.value, partial(values_near, self.objective, at), self.ends)
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 
@@ -239,13 +242,9 @@ class SecondDifferences:
 
         That, or the part of one of its terms, counts from now on.
         """
-        shown = where_defined(lambda: shown_rounding(self.plain, self.steps, self.near)) or 0.0
+        shown = shown_rounding(self.beside, self.steps)
         self.rounding = max(self.rounding, shown / math.sqrt(terms))
         return shown
-
-    def near(self, moves: Floats) -> Floats:
-        """Return f where the point has moved by each row."""
-        return values_near(self.objective, (self.point, self.args), moves)
 
     def values(self, moved: list[Indices], part: Any = 1.0) -> Floats:
         """Return f where some coordinates have moved by a part of their steps, or all by one of each."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import driver
-from .beside import ROUNDED, SMALLER, Beside, largest_finite, noise_beside, noise_of_derivatives
+from .beside import ROUNDED, SMALLER, Beside, noise_beside, noise_of_derivatives, stairs
 from .driver import warn_of_few
 from .loops import Floats, Indices
 from .magnitudes import SMALL, rounding_by
@@ -93,8 +93,10 @@ def warn_of_rounding(problem: Any, largest: float) -> None:
             return
         # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
         size = np.maximum(scales(problem.plain), 1.0)
-        if not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value) and not _is_faint(problem, size):
-            return
+        if not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value):
+            if not _is_faint(problem, size):
+                return
+            error = float(_errors(problem).max())
     warn_of_few(
         "Hessian",
         f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 =",
@@ -121,18 +123,22 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
     """
     if not (problem.is_automatic and problem.eps == EPS and problem.base.size and problem.point.size):
         return
-    steps, counts, verified = np.abs(problem.plan[1].lengths), ~problem.judged, problem.verified
+    steps, counts, rest = np.abs(problem.plan[1].lengths), ~problem.judged, None
     with np.errstate(all="ignore"):  # next to the smallest numbers
         per_value = np.where(counts, rounding_by(problem.plan, 1.0), 0.0)
-        if verified is None:
-            move = np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0)
-            sizes = noise_of_derivatives(_beside(problem), found.reshape(-1, steps.size), move, per_value)
-            driver.warn_of_noise(what, *sizes)
-        # Longer steps have verified the pattern as well: then nothing tells the noise without more evaluations.
-        elif counts.any() and (scales(problem.point) >= SMALL).all():
-            change, largest = found @ verified[0], largest_finite(found.data)
-            rest = floats(verified[1] - problem.base.reshape(-1) - change)
-            warn_of_noise(problem, what, (verified[0], floats(change), rest), (largest, per_value))
+        move = np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0)
+        if problem.verified is None:
+            found = found.reshape(-1, steps.size)
+        elif not (np.abs(problem.verified[0]) > steps).any():  # else longer steps have verified the pattern as well
+            move, base = problem.verified[0], problem.base.reshape(-1)
+            rest = problem.verified[1] - base - found @ move
+            # Beside a small coordinate curvature by large ones is not to be taken for its noise.
+            bent = ROUNDED * EPS * np.abs(base)
+            bent += (np.abs(move) / scales(problem.point)).max() * (abs(found) @ np.abs(move))
+            if found.data.any() and (scales(problem.point) < SMALL).any() and not (np.abs(rest) > bent).any():
+                return
+            rest = floats(rest)
+    driver.warn_of_noise(what, *noise_of_derivatives(_beside(problem), found, move, per_value, rest))
 
 
 def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], sizes: tuple[float, Any]) -> None:
@@ -168,7 +174,9 @@ def _is_faint(problem: Any, size: Floats) -> bool:
     """Tell whether rounding hides the curvature that f has if its slope is another one over this length."""
     sides = np.random.default_rng(0).uniform(0.5, 1.0, problem.plain.size)
     sides *= np.where(np.arange(len(sides)) % 2 & problem.inside.all(), -1.0, 1.0)
-    (found,) = problem.near((sides * problem.steps)[np.newaxis])
+    found = problem.beside.near((sides * problem.steps)[np.newaxis]).item()
     with np.errstate(all="ignore"):
+        if found == problem.value and stairs(problem.beside, problem.steps, np.array([True]), 1.0):
+            return bool(problem.shown_rounding())  # its digits are so few that no step changes it
         change, hidden = abs(found - problem.value), np.max(problem.noise * size / np.abs(problem.steps))
         return bool(hidden > _FAINT * change > _FAINT * 8.0 * problem.eps * abs(problem.value))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
-from .beside import noise_of_elements
+from .beside import noise_of_number
 from .containers import in_order
 from .inside import check_analytic, is_single_inside
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
@@ -285,7 +285,7 @@ class _Elementwise:
         if has_small or (is_auto and self.order > 1):
             found = self._look_again(terms, has_small)
         if is_auto and self.eps == EPS and self.order == 1 and self.x.size == 1:
-            noise = noise_of_elements(self.x, terms, found, self.values_at, self.bounds)
+            noise = noise_of_number(self.x, terms, found, self.values_at, self.bounds)
             driver.warn_of_noise("derivative", *noise)
         if self.eps > EPS and self.order == 1:
             driver.warn_of_digits(float(np.abs(terms.values).max(initial=0.0)), self.eps, h, found)

@@ -135,8 +135,9 @@ def numerical_hessian(
     and does not raise. A step that has grown is made shorter by 16 as long as that tells another curvature. That takes
     six evaluations as a rule, and two more for each pair of the coordinate. If there are such coordinates, six
     evaluations along a line show the rounding inside an f that is small since terms cancel, which then counts in place
-    of ``eps |f|``. Of zeros alone one evaluation more tells whether rounding may have hidden curvature. Of
-    multiples of a coarse unit alone, one more tells an f that rounds inside, to float32 say, from exact terms.
+    of ``eps |f|``. Of zeros alone one evaluation more tells whether rounding may have hidden curvature; two or
+    three more, where f is the same, whether it changes by steps, as with zeros by a `gradient`. Of multiples of a
+    coarse unit alone, one more tells an f that rounds inside, to float32 or decimals say, from exact terms.
     With a `gradient`, and for an objective that gives its own, the columns of such coordinates are taken again where
     rounding is more than some 1e-5 of an entry, as if these were of the magnitude 1, and then 1/32, 1/1024 ..., until
     two of the results agree but for rounding: four evaluations more a column, as a rule, and six in all for the
@@ -399,6 +400,8 @@ def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options
     found = found if pattern is not None else found.reshape(n, n)
     with np.errstate(all="ignore"):
         half = 0.5 * found
-        if isinstance(h, str) and not warn_of_halves(half - half.T, found) and pattern is not None:
+        # Of a full matrix the halves tell noise, but not of zeros.
+        is_full = pattern is None and found.any(axis=0).all()
+        if isinstance(h, str) and not warn_of_halves(half - half.T, found) and not is_full:
             see_noise_of_outputs(problem, found, "Hessian")
         return (half + half.T).tocsr() if pattern is not None else half + half.T

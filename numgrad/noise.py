@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import chain
 from typing import Any
 
@@ -216,21 +217,38 @@ def spacings(steps: Floats, least: Floats) -> Floats:
 def coarse_unit(problem: Any, found: Floats) -> float:
     """Return the unit of which all values of f are multiples, if that is coarse, and else 0.
 
-    They are where f rounds inside, to float32 say, whatever it returns. One value more, from where no coordinate has
-    few digits, tells that from terms which happen to be exact, and so does what the spacing of x makes of f.
+    They are where f rounds inside, to float32 or to decimals say, whatever it returns. One value more, from where no
+    coordinate has few digits, tells that from terms which happen to be exact, and so does what the spacing of x makes
+    of f.
     """
-    coarse, value, plain = math.ldexp(1.0, math.frexp(_COARSE * problem.rounding)[1]), problem.value, problem.plain
+    coarse, value, plain = _COARSE * problem.rounding, problem.value, problem.plain
     # The value alone first, of which a float64 has many digits as a rule.
-    if not value or value % coarse != 0.0:
+    if not value or max(_binary_unit(value), _decimal_unit(value)) < coarse:
         return 0.0
     part = np.random.default_rng(0).uniform(0.5, 1.0, plain.size)
     near = where_defined(lambda: problem.values([np.arange(plain.size)], part)[0])
-    rest = found[np.isfinite(found)]
-    is_constant = near == value and not rest.any()  # which tells nothing
-    if near is None or near % coarse != 0.0 or (rest % coarse).any() or is_constant:
+    rest = found[np.isfinite(found) & (found != 0.0)]
+    is_constant = near == value and not rest.size  # which tells nothing
+    if near is None or not math.isfinite(near) or is_constant:
         return 0.0
+    decimal = min(map(_decimal_unit, (value, near)))
     with np.errstate(all="ignore"):
+        # Differences of decimals are multiples but for their rounding; both values may end in a zero.
+        units = [decimal, 0.1 * decimal, 0.01 * decimal]
+        own = [np.abs(rest - unit * np.rint(rest / unit)).max(initial=0.0) <= _OWN * abs(value) for unit in units]
+        decimal = units[own.index(True)] if any(own) else 0.0
         of_x = abs(near - value) * np.max(resolution(plain) * scales(plain) / np.abs(part * problem.steps))
-    ratios = (number.as_integer_ratio() for number in [value, near, *rest] if number)
-    unit = min((whole & -whole) / of for whole, of in ratios)
-    return unit if unit > _OF_X * of_x else 0.0
+    unit = max(decimal, min(map(_binary_unit, (value, near, *rest.tolist()))))
+    return unit if unit >= coarse and unit > _OF_X * of_x else 0.0
+
+
+def _binary_unit(value: float) -> float:
+    """Return the largest power of 2 of which a number is a multiple; infinity for 0."""
+    whole, of = value.as_integer_ratio()
+    return (whole & -whole) / of if value else math.inf
+
+
+def _decimal_unit(value: float) -> float:
+    """Return the largest power of 10 of which a number is a multiple as it is written; infinity for 0."""
+    exponent: Any = Decimal(repr(float(value))).normalize().as_tuple().exponent
+    return float(10.0**exponent) if value else math.inf

@@ -567,3 +567,85 @@ def test_a_hessian_that_is_resumed_is_judged_as_a_whole(recwarn):
 def test_a_unit_of_all_values_that_hides_curvature_is_warned_of(bits):
     with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right"):
         numerical_hessian(lambda x: round((10.0 + math.cos(x[0])) * 2.0**bits) / 2.0**bits, np.array([0.01]))
+
+
+FEW = {
+    "two decimals": lambda value: round(value, 2),
+    "three decimals": lambda value: round(value, 3),
+    "five decimals": lambda value: round(value, 5),
+    "seven decimals": lambda value: round(value, 7),
+    "four digits": lambda value: float(f"{value:.4g}"),
+    "seven digits": lambda value: float(f"{value:.6e}"),
+    "parts of 2**-12": lambda value: math.floor(4096.0 * value) / 4096.0,
+    "a table": lambda value: math.exp(round(math.log(value) * 3000.0) / 3000.0),
+}
+
+
+@pytest.mark.parametrize("sparsity", [None, np.ones((3, 3))], ids=["dense", "sparse"])
+@pytest.mark.parametrize("name", FEW)
+def test_so_few_digits_that_no_step_changes_f_are_warned_of(name, sparsity):
+    few, rng = FEW[name], np.random.default_rng(3)
+    units = [np.full(3, 10.0**-k) for k in (0, 1, 2, 3, 4, 6)]
+    for unit in [*units, np.array([1.0, 1e-3, 1e-5])]:
+        x, B = unit * rng.uniform(0.4, 1.0, 3), 20.0 * rng.normal(size=(5, 3))
+        with pytest.warns(RuntimeWarning, match="about 0 digits of the Hessian are right: the rounding of f"):
+            numerical_hessian(lambda x, B=B: few(float(np.log1p(np.exp(B @ x)).sum())), x, sparsity=sparsity)
+
+
+@pytest.mark.parametrize("decimals", [2, 4, 6])
+def test_zeros_of_the_hessian_by_a_gradient_of_few_digits_are_warned_of(decimals):
+    for unit in (1.0, 0.1, 1e-2, 1e-4, 1e-6):
+        x, calls = unit * X, []
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            found = numerical_hessian(None, x, gradient=lambda x: np.round(gradient(x) + A @ A @ x, decimals))
+        assert seen or np.abs(found).min() > 0.0
+        found = numerical_hessian(None, x, gradient=lambda x, calls=calls: calls.append(0) or gradient(x))
+        assert len(calls) <= 70
+
+
+LINEAR = {
+    "of whole numbers": lambda x: float(3.0 * x[0] - 2.0 * x[1] + 0.5),
+    "of decimals": lambda x: float(0.1 * x[0] + 0.7 * x[1]),
+    "of one coordinate": lambda x: float(x[0]),
+    "a constant of decimals": lambda x: 0.125,
+    "a unit that is dead": lambda x: max(0.0, float(x.sum()) - 50.0) + 0.25,
+}
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0], [0.3, 0.7], [0.01, 0.25], [1e-3, 1e-5]], ids=str)
+@pytest.mark.parametrize("name", LINEAR)
+def test_values_that_happen_to_be_short_are_no_few_digits(name, x, recwarn):
+    calls = []
+    found = numerical_hessian(lambda x: calls.append(0) or LINEAR[name](x), np.array(x))
+    assert np.abs(found).max() < 1e-5
+    assert not [warning for warning in recwarn if not found.any()]
+
+
+FEW_OF_OUTPUTS = {
+    "three decimals": lambda values, x: np.round(values, 3),
+    "seven decimals": lambda values, x: np.round(values, 7),
+    "a tolerance": lambda values, x: values + 1e-6 * noise(x),
+    "five digits": lambda values, x: np.array([float(f"{value:.5g}") for value in values]),
+}
+
+
+@pytest.mark.parametrize("unit", [0.1, 0.03, 1e-3, 1e-5, "several", "one"], ids=str)
+@pytest.mark.parametrize("name", FEW_OF_OUTPUTS)
+def test_noise_of_a_sparse_jacobian_at_small_coordinates_is_warned_of(name, unit, recwarn):
+    n, rng = 15, np.random.default_rng(2)
+    if isinstance(unit, str):
+        unit = np.where(np.arange(n) == 4, 1e-4, 1.0) if unit == "one" else 10.0 ** rng.integers(-5, 1, n)
+    pattern = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 2
+    B, x = pattern * rng.normal(size=(n, n)), unit * rng.uniform(0.3, 0.9, n)
+
+    def smooth(x):
+        return np.log1p(np.exp(B @ x)) + (B @ x) ** 2
+
+    exact = (1.0 / (1.0 + np.exp(-B @ x)) + 2.0 * (B @ x))[:, np.newaxis] * B
+    for scheme in ("central", "forward"):
+        found = numerical_jacobian(smooth, x.copy(), "auto", sparsity=pattern, scheme=scheme).toarray()
+        assert np.abs(found - exact).max() < 1e-4
+    assert not recwarn
+    with pytest.warns(RuntimeWarning, match=r"about [0-2] digits of the Jacobian are right: the noise of f next to x"):
+        numerical_jacobian(lambda x: FEW_OF_OUTPUTS[name](smooth(x), x), x.copy(), "auto", sparsity=pattern)
