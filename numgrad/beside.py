@@ -48,6 +48,13 @@ _FAR = 1 / 16
 # if it changes by steps again and again. Fixed by test_zeros_of_an_f_that_changes_by_steps_are_warned_of and
 # test_zeros_that_are_right_are_not_warned_of in tests/test_digits.py.
 _PLACES, _APART, _LEVELS = 16, 1 / 16, 12
+# Another place at which that is asked first. No simple fraction: at both a value may be about to change by chance.
+# Fixed by test_zeros_of_float32_inside_by_one_sided_steps_are_warned_of.
+_SECOND = 0.713
+# Part of what f changes by over its length to one side that it changes by to the other, the other way, if it has a
+# slope there. Fixed by test_smooth_outputs_are_not_warned_of, and by
+# test_a_constant_does_not_accuse_what_is_0_at_a_minimum.
+_INCLINED = 0.1
 # Times as long is a line on which noise is looked for, where f stayed the same along the one before.
 # Fixed by test_so_few_digits_that_no_step_changes_f_are_warned_of in tests/test_digits.py.
 _FARTHER = 16.0
@@ -136,7 +143,9 @@ def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[floa
         return stairs(at, move, change == 0.0, per_value)
     with np.errstate(all="ignore"):
         own, most = ROUNDED * EPS * largest_finite(at.base), float(np.max(per_value))
-        limits = own, FEW_DIGITS / SMALLER * largest / most
+        limits, values = (own, FEW_DIGITS / SMALLER * largest / most), np.where(change != 0.0, np.abs(at.base), 0.0)
+        if EPS * largest_finite(values) * most > FEW_DIGITS * largest:  # as of a small f beside a large constant
+            return _hidden_by_rounding(at, move, int(values.argmax()), per_value)
         if (k := _doubtful_output(at, line, limits)) is None:
             return 0.0
         shown = 0.5 * shown_rounding(at, at.longer(move, _LONG), k)  # to either side
@@ -157,39 +166,66 @@ def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[floa
         return shown * most if shown > FEW_DIGITS * over_length else 0.0
 
 
+def _hidden_by_rounding(at: Beside, move: Floats, k: int, per_value: Any) -> float:
+    """Return how far the rounding of an output puts derivatives off, or 0 where these are next to 0 all the same.
+
+    What the output changes by over its length tells that: at a minimum, or on one side of it, it has no slope.
+    """
+    far = at.longer(move, _FAR)
+    found, reach = at.values(np.array([far, at.inside(-far)])), largest_finite(far)
+    if found is None or not reach:
+        return 0.0
+    above, below = (found[:, k] - at.base[k]).tolist()
+    less, change = sorted(map(abs, (above, below)))
+    own = EPS * abs(at.base.item(k))
+    error = own * float(np.min(np.where(move != 0.0, per_value, math.inf)))
+    is_inclined = above * below < 0.0 and less > max(ROUNDED * own, _INCLINED * change)
+    return error if is_inclined and error * reach > FEW_DIGITS * change else 0.0
+
+
 def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any) -> float:
     """Return how far derivatives that are 0 are off, of some outputs, where f changes by steps along the move, or 0.
 
-    Then it stays the same over a part of a step, at several values. Other zeros are right: those of an f that is
-    constant, even, or one step. It is looked at over a part of x, and where that is small, and has few values, of 1.
+    Then it stays the same over a part of a step, at several values. Or all that it changes by is lost in its rounding.
+    Other zeros are right: those of an f that is constant, even, or one step. It is looked at over a part of x, and
+    where that is small, and has few values, of 1.
     """
     with np.errstate(all="ignore"):
         is_small = least_magnitude(at.x) < SMALL
         for far in (at.longer(move, _FAR), at.far(move))[: 1 + is_small]:
-            length = largest_finite(move) / largest_finite(far)
-            if (found := at.values(far)) is None:
+            if not (reach := largest_finite(far)) or (found := at.values(far)) is None:
                 return 0.0
-            changes = np.where(outputs, np.abs(found[0] - at.base), 0.0)
+            changes, length = np.where(outputs, np.abs(found[0] - at.base), 0.0), largest_finite(move) / reach
             k = int((changes == (change := largest_finite(changes))).argmax())
             if change > ROUNDED * EPS * largest_finite(at.base):
-                # One place first: an f that is even has another value there.
-                if (beside := at.values((1.0 - _APART * length) * far)) is None or beside[0, k] != found[0, k]:
+                least = float(np.min(np.where(move != 0.0, per_value, math.inf)))
+                if EPS * abs(at.base.item(k)) * least * reach > FEW_DIGITS * change:
+                    return _hidden_by_rounding(at, move, k, per_value)
+                apart = _APART * length
+                # Two places first: an f that is even has other values beside both.
+                some = at.values(np.multiply.outer([1.0 - apart, _SECOND, _SECOND - apart], far))
+                if some is None or (found[0, k] != some[0, k] and some[1, k] != some[2, k]):
                     return 0.0
-                if _has_levels(at, far, k, _APART * length):
-                    return change * length * float(np.min(np.where(move != 0.0, per_value, math.inf)))
+                if _has_levels(at, far, k, apart):
+                    return change * length * least
     return 0.0
 
 
 def _has_levels(at: Beside, far: Floats, k: int, apart: float) -> bool:
     """Tell whether the output k stays the same over a part of the way far from x, at several values."""
     places, own = np.arange(1, _PLACES + 1) / _PLACES, ROUNDED * EPS * largest_finite(at.base)
-    for line in (far, at.inside(np.abs(far))):  # along one of which coordinates may make up for each other
-        found = at.values(np.multiply.outer(np.append(places, places - apart), line))
-        if found is not None:
-            first, second = np.split(found[:, k], 2)
-            levels = np.unique(np.append(first[first == second], at.base[k]))
-            # A smooth f that changes so from place to place would not stay the same: rounding hides less.
-            if len(levels) >= _LEVELS and np.diff(levels).min() * _PLACES * apart > own:
+
+    def are_levels(values: Floats) -> bool:
+        levels = np.unique(np.append(values, at.base[k]))
+        # A smooth f that changes so from place to place would not stay the same: rounding hides less.
+        return len(levels) >= _LEVELS and bool(np.diff(levels).min() * _PLACES * apart > own)
+
+    # Along the second line, which may be the first, coordinates do not make up for each other.
+    for line in (far, at.inside(np.abs(far)))[: 1 + bool((far < 0.0).any())]:
+        found = at.values(np.multiply.outer(places, line))
+        if found is not None and are_levels(found[:, k]):
+            beside = at.values(np.multiply.outer(places - apart, line))
+            if beside is not None and are_levels(found[beside[:, k] == found[:, k], k]):
                 return True
     return False
 
@@ -230,7 +266,8 @@ def noise_of_number(
         move = 0.5 * _SHORT * max(terms.moves.item(-1), start, key=abs)
         near = where_defined(lambda: values(np.array([[move]])).item())
         least = max(ROUNDED * EPS * abs(value), FEW_DIGITS / SMALLER * abs(slope) * terms.lengths.item())
-        if near is not None and abs(near - value - slope * (move - start)) <= least:
+        has_digits = EPS * abs(value) <= FEW_DIGITS * abs(slope) * terms.lengths.item()
+        if has_digits and near is not None and abs(near - value - slope * (move - start)) <= least:
             return 0.0, abs(slope)
     with np.errstate(all="ignore"):
         per_value = np.abs(terms.weights).sum(axis=0) / terms.divisors
