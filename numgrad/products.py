@@ -83,6 +83,7 @@ class Product:
         self.takes_values = gradient is None and not self.is_cheap
         self.gradient = partial(slopes, f, self.workers) if gradient is None else gradient
         self.sums: list[Floats] = []
+        self.asked: list[tuple[Floats, Floats]] = []
 
     def by(self, steps: Floats, chosen: NDArray[np.intp] | None = None) -> Floats:
         """Return the product by these steps; of values those of the `chosen` elements, and 0 for the others."""
@@ -94,6 +95,7 @@ class Product:
         self.ends, self.spacing = _gradients(gradient, self.point, self.args, np.array([move, -move]))
         with np.errstate(all="ignore"):
             found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
+        self.asked.append((found.copy(), steps * self.length))
         return found
 
     def _slopes_by(self, steps: Floats, chosen: NDArray[np.intp] | None) -> Any:
@@ -119,20 +121,26 @@ class Product:
 
         return slopes
 
-    def doubtful(self, found: Floats, steps: Floats) -> tuple[float, float] | None:
-        """Return the largest element and its squared step, if the values by which it was taken show so much noise.
+    def is_doubtful(self, found: Floats, steps: Floats) -> bool:
+        """Tell whether the values by which a product was taken show noise that is much beside its largest element.
 
         The slope along v changes the sums by coordinates alike, and third derivatives a little.
         """
         if not self.sums:
-            return None
+            return False
         most = int(np.abs(found).argmax())
         with np.errstate(all="ignore"):
             slope = 2.0 * self.length * (self.v @ (self.ends[0] + self.ends[1])).item()
             changes = [slope, *(self.sums[0] - self.sums[1]).tolist()]
-        largest, square = abs(found.item(most)), steps.item(most) * self.length
-        least = max(_CERTAIN**2 * EPS * max(map(abs, self.sums[0].tolist())), _DOUBTFUL * largest * square)
-        return (largest, square) if max(changes) - min(changes) > least else None
+            least = _DOUBTFUL * abs(found.item(most)) * steps.item(most) * self.length
+        own = _CERTAIN**2 * EPS * max(map(abs, self.sums[0].tolist()))
+        return bool(max(changes) - min(changes) > max(own, least))
+
+    def largest(self, found: Floats) -> tuple[float, float]:
+        """Return the largest element of a product, and the squared step by which it came out so."""
+        most = int(np.abs(found).argmax())
+        value = found.item(most)
+        return abs(value), next(squares.item(most) for each, squares in self.asked if each.item(most) == value)
 
     def noise(self, value: float, eps: float) -> Any:
         """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""

@@ -733,3 +733,31 @@ def test_zeros_of_float32_inside_by_one_sided_steps_are_warned_of():
                 lambda y: float((y.astype("f4").astype(float) ** 2).sum()), x, "auto", scheme="forward"
             )
         assert caught or abs(found[0] / x[0] / 2.0 - 1.0) < 0.05, seed
+
+
+FEW = {
+    "4 decimals": lambda value: round(value, 4),
+    "6 decimals": lambda value: round(value, 6),
+    "6 digits": lambda value: float(f"{value:.6g}"),
+    "float32": lambda value: float(np.float32(value)),
+}
+
+
+@pytest.mark.parametrize("digits", FEW)
+def test_a_product_of_a_hessian_of_few_digits_is_right_or_warned_of(digits, recwarn):
+    """Of values of f, with longer steps of small coordinates too; a smooth f is not accused."""
+    for unit, seed in itertools.product((1.0, 0.1, 1e-2, 1e-4, 1e-6), range(4)):
+        rng = np.random.default_rng(seed)
+        B, x, v = rng.normal(size=(4, 4)), unit * rng.uniform(0.3, 1.0, 4), rng.normal(size=4)
+        exact = (B.T * (2.0 - np.sin(B @ x))) @ (B @ v)
+
+        def smooth(x, B=B):
+            return float(np.sum(np.sin(B @ x) + (B @ x) ** 2 + 1.0))
+
+        assert not recwarn
+        np.testing.assert_allclose(hessian_vector_product(smooth, x, v), exact, atol=1e-3 * np.abs(exact).max())
+        assert not recwarn
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = hessian_vector_product(lambda x, f=smooth: FEW[digits](f(x)), x, v)
+        assert caught or np.abs(found - exact).max() < 0.01 * np.abs(exact).max()
