@@ -91,9 +91,9 @@ def numerical_diff(
         each magnitude for a scheme of that order of accuracy, with the eps of what `f` returns; `f` is evaluated again
         if that is found to have the digits of float32 or fewer, whatever its type. Automatic steps of elements below
         0.1 grow, as for `numerical_gradient`; seven evaluations more show the rounding of f there. For the first
-        derivative of one number, not of an array, one evaluation more tells whether f has noise; some forty tell how
-        much then, and a warning. From the fifth order on, seven steps, from four times the automatic one to a half of
-        it, are extrapolated to 0. A step that is passed is taken.
+        derivative at a single number, one evaluation more tells whether f has noise, and 4 to 70 how much where that
+        is in doubt, as for `numerical_gradient`. From the fifth order on, seven steps, from four times the automatic
+        one to a half of it, are extrapolated to 0. A step that is passed is taken.
     args : tuple, optional
         Further arguments of `f`.
     order : int, default 1

@@ -72,7 +72,8 @@ def _loop_of(evaluate: Any, estimate_one: Any, zeros: Any, borrowed: Any) -> Any
             if error == 0.0:  # an f that is 0 at all steps is not known better than one of size 1
                 error = eps * abs(slope) if slope != 0.0 else eps / step
             out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4] = slope, error, step, rough, known[0]
-        return responded if len(memory[0]) else 0  # asked, so that numba frees the memory no earlier
+        # `slopes`, `jumps` and `known` are borrowed from it: it is asked, so that numba frees it no earlier.
+        return responded if len(memory[0]) else 0
 
     return estimates
 

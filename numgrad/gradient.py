@@ -95,7 +95,8 @@ def numerical_gradient(
         Where what a Python f returns has the digits of float32, and so have its changes, one evaluation tells whether
         it computes in float32 inside; all derivatives are then taken again, by steps for that. One evaluation more, of
         a compiled f at its calls number 1, 2, 4, 8 and so on, tells whether f has noise, as solvers and decimals leave
-        it; some forty tell how much then, and a warning, if fewer than three digits are right.
+        it, or zeros that steps of f make: where that is in doubt, 4 to 70 tell how much, and a warning, if fewer than
+        three digits are right. So does a constant beside which f is lost in rounding.
         With an array or 'auto' the divisor is the distance of the points as they are stored. For arrays in a container,
         one for all of them, or a dict with one for each: ``{"W": 1e-4, "layers[0]": 1e-3}``; so are `bounds`.
     args : tuple, optional

@@ -137,7 +137,8 @@ def numerical_jacobian(
     With a `sparsity` two evaluations for each colour: 6 for a tridiagonal Jacobian of any size. Two more, at `x` and
     along a random direction v, verify the pattern: f must change by J v. Where it does not, a few more tell a missing
     entry from the curvature, kinks and noise of f, and some 20 for an output in which large numbers cancel. An entry
-    that makes less than a thousandth of its row may be missed.
+    that makes less than a thousandth of its row may be missed. With 'auto' that direction tells whether f has noise;
+    beside a coordinate below 0.1 one evaluation more does.
     Near bounds a colour takes two evaluations for each side to which its members turn.
 
     References

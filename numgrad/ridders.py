@@ -298,7 +298,7 @@ def linked(decorate: Decorator) -> Any:
     """Return a copy of `estimate` that is decorated, as are the copies of the functions above that it calls."""
     names = vars(looks) | globals()
     for name, function in list(names.items()):
-        if isinstance(function, FunctionType):
+        if isinstance(function, FunctionType):  # what nobody calls is not compiled either
             names[name] = decorate(FunctionType(function.__code__, names, name))
     return names["estimate"]
 
