@@ -95,7 +95,7 @@ class SecondDifferences:
             self.value = self.objective.value(self.point, args)
         self.rounding = self.eps * abs(self.value)  # how far a value of f may be off
         at = self.point, args
-        self.beside = beside_point(self.objective, at, self.value, partial(values_near, self.objective, at), self.ends)
+        self.beside = beside_point(self.objective, at, self.value, partial(values_near, self.objective, at), bounds)
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
 

@@ -95,7 +95,7 @@ class Product:
         self.ends, self.spacing = _gradients(gradient, self.point, self.args, np.array([move, -move]))
         with np.errstate(all="ignore"):
             found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
-        self.asked.append((found.copy(), steps * self.length))
+            self.asked.append((found.copy(), steps * self.length))
         return found
 
     def _slopes_by(self, steps: Floats, chosen: NDArray[np.intp] | None) -> Any:

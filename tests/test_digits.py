@@ -735,7 +735,7 @@ def test_zeros_of_float32_inside_by_one_sided_steps_are_warned_of():
         assert caught or abs(found[0] / x[0] / 2.0 - 1.0) < 0.05, seed
 
 
-FEW = {
+PRODUCTS = {
     "4 decimals": lambda value: round(value, 4),
     "6 decimals": lambda value: round(value, 6),
     "6 digits": lambda value: float(f"{value:.6g}"),
@@ -743,7 +743,7 @@ FEW = {
 }
 
 
-@pytest.mark.parametrize("digits", FEW)
+@pytest.mark.parametrize("digits", PRODUCTS)
 def test_a_product_of_a_hessian_of_few_digits_is_right_or_warned_of(digits, recwarn):
     """Of values of f, with longer steps of small coordinates too; a smooth f is not accused."""
     for unit, seed in itertools.product((1.0, 0.1, 1e-2, 1e-4, 1e-6), range(4)):
@@ -759,5 +759,13 @@ def test_a_product_of_a_hessian_of_few_digits_is_right_or_warned_of(digits, recw
         assert not recwarn
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = hessian_vector_product(lambda x, f=smooth: FEW[digits](f(x)), x, v)
+            found = hessian_vector_product(lambda x, f=smooth: PRODUCTS[digits](f(x)), x, v)
         assert caught or np.abs(found - exact).max() < 0.01 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_noise_of_a_hessian_of_a_matrix_within_bounds_is_warned_of(dtype):
+    x = np.array([[0.3, 1.0], [-0.7, 2.0]], dtype)
+    for bounds in ((-9.0, 9.0), (x - 1.0, x + 1.0)):
+        with pytest.warns(RuntimeWarning, match="digits of the Hessian are right"):
+            numerical_hessian(lambda x: round(float(np.exp(x).sum()), 5), x, bounds=bounds)
