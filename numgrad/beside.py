@@ -169,24 +169,27 @@ def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[floa
 def _hidden_by_rounding(at: Beside, move: Floats, k: int, per_value: Any) -> float:
     """Return how far the rounding of an output puts derivatives off, or 0 where these are next to 0 all the same.
 
-    What the output changes by over its length tells that: at a minimum, or on one side of it, it has no slope.
+    What the output changes by over its length tells that: it has no slope at a minimum, beside it, or at an inflection.
     """
     far = at.longer(move, _FAR)
-    found, reach = at.values(np.array([far, at.inside(-far)])), largest_finite(far)
+    found, reach = at.values(np.array([far, at.inside(-far), 0.5 * far])), largest_finite(far)
     if found is None or not reach:
         return 0.0
-    above, below = (found[:, k] - at.base[k]).tolist()
+    above, below, half = (found[:, k] - at.base[k]).tolist()
     less, change = sorted(map(abs, (above, below)))
     own = EPS * abs(at.base.item(k))
     error = own * float(np.min(np.where(move != 0.0, per_value, math.inf)))
-    is_inclined = above * below < 0.0 and less > max(ROUNDED * own, _INCLINED * change)
+    # By half the way a line has half the change, and an inflection an eighth.
+    is_inclined = above * below < 0.0 and abs(half) > 0.25 * abs(above)
+    is_inclined = is_inclined and less > max(ROUNDED * own, _INCLINED * change)
     return error if is_inclined and error * reach > FEW_DIGITS * change else 0.0
 
 
-def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any) -> float:
+def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any = None) -> float:
     """Return how far derivatives that are 0 are off, of some outputs, where f changes by steps along the move, or 0.
 
-    Then it stays the same over a part of a step, at several values. Or all that it changes by is lost in its rounding.
+    Then it stays the same over a part of a step, at several values. Or all that it changes by is lost in its rounding,
+    where it is told by how much a value that is off by 1 puts a derivative off: those are of the first order.
     Other zeros are right: those of an f that is constant, even, or one step. It is looked at over a part of x, and
     where that is small, and has few values, of 1.
     """
@@ -198,8 +201,8 @@ def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any)
             changes, length = np.where(outputs, np.abs(found[0] - at.base), 0.0), largest_finite(move) / reach
             k = int((changes == (change := largest_finite(changes))).argmax())
             if change > ROUNDED * EPS * largest_finite(at.base):
-                least = float(np.min(np.where(move != 0.0, per_value, math.inf)))
-                if EPS * abs(at.base.item(k)) * least * reach > FEW_DIGITS * change:
+                least = 1.0 if per_value is None else float(np.min(np.where(move != 0.0, per_value, math.inf)))
+                if per_value is not None and EPS * abs(at.base.item(k)) * least * reach > FEW_DIGITS * change:
                     return _hidden_by_rounding(at, move, k, per_value)
                 apart = _APART * length
                 # Two places first: an f that is even has other values beside both.

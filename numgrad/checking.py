@@ -346,6 +346,7 @@ def _joined(sides: Sides, part: Comparison, tolerances: Tolerances) -> Compariso
     vectors = vectors[np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)]
     vectors /= np.abs(vectors).max(axis=1, initial=0.0)[:, np.newaxis]
     steps = 1.0 / np.abs(vectors / sides.steps).max(axis=1, initial=0.0)
+    vectors[np.abs(vectors) * steps[:, np.newaxis] < sides.least] = 0.0  # what is lost in the rounding of x
     lines = _lines_along(sides, vectors, steps)
     found, claims = Ladder(lines).judge(tolerances[0]), lines.candidate
     judged = bool((found.error < 0.5 * np.fmax(np.abs(claims), np.abs(found.slope))).any())

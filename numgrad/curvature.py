@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import driver
 from .arguments import ALL_COORDINATES
-from .beside import beside_point, shown_rounding
+from .beside import Beside, beside_point, shown_rounding
 from .bounds import SPARE_ROOM, Bounds, limits, storable
 from .digits import see_noise_of_terms, warn_of_rounding
 from .driver import Progress, Workers, differentiate
@@ -89,15 +89,20 @@ class SecondDifferences:
         self.plain = plain = self.point.view(np.ndarray)
         self.value, self.eps = driver.eps_of_values(self.objective, self.point, args) if plain.size else (math.nan, EPS)
         self.rule = linear_rule(scheme, 1 if bounds is None else scheme.order + 3, False, 0.0)
-        self.ends = None if bounds is None else limits(plain, bounds)
+        self.bounds, self.ends = bounds, None if bounds is None else limits(plain, bounds)
         self._take(steps_at(plain, h, scheme, self.eps))
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
         self.rounding = self.eps * abs(self.value)  # how far a value of f may be off
-        at = self.point, args
-        self.beside = beside_point(self.objective, at, self.value, partial(values_near, self.objective, at), bounds)
         if self.value == self.value:
             self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
+
+    @cached_property
+    def beside(self) -> Beside:
+        """The f beside the point."""
+        at = self.point, self.args
+        values = partial(values_near, self.objective, at)
+        return beside_point(self.objective, at, self.value, values, self.bounds)
 
     def _take(self, steps: Floats) -> None:
         """Take these steps as far as bounds leave room for them."""

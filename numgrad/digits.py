@@ -124,6 +124,8 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
     if not (problem.is_automatic and problem.eps == EPS and problem.base.size and problem.point.size):
         return
     steps, counts, rest = np.abs(problem.plan[1].lengths), ~problem.judged, None
+    if not counts.any():
+        return
     with np.errstate(all="ignore"):  # next to the smallest numbers
         per_value = np.where(counts, rounding_by(problem.plan, 1.0), 0.0)
         move = np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0)
@@ -176,7 +178,7 @@ def _is_faint(problem: Any, size: Floats) -> bool:
     sides *= np.where(np.arange(len(sides)) % 2 & problem.inside.all(), -1.0, 1.0)
     found = problem.beside.near((sides * problem.steps)[np.newaxis]).item()
     with np.errstate(all="ignore"):
-        if found == problem.value and stairs(problem.beside, problem.steps, np.array([True]), 1.0):
+        if found == problem.value and stairs(problem.beside, problem.steps, np.array([True])):
             return bool(problem.shown_rounding())  # its digits are so few that no step changes it
         change, hidden = abs(found - problem.value), np.max(problem.noise * size / np.abs(problem.steps))
         return bool(hidden > _FAINT * change > _FAINT * 8.0 * problem.eps * abs(problem.value))

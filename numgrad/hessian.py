@@ -298,7 +298,7 @@ def hessian_vector_product(
 
 def _see_noise(product: Product, found: Any, is_doubtful: bool, problem: SecondDifferences) -> None:
     """Warn of the noise of f, which the values by which a product was taken show, or their zeros may hide."""
-    if is_doubtful or found.any() or stairs(problem.beside, problem.steps, np.array([True]), 1.0):
+    if is_doubtful or stairs(problem.beside, problem.steps, np.array([True])):
         warn_of_product(problem, *product.largest(found))
 
 

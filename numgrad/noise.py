@@ -236,7 +236,9 @@ def coarse_unit(problem: Any, found: Floats) -> float:
         # Differences of decimals are multiples but for their rounding; both values may end in a zero.
         units = [decimal, 0.1 * decimal, 0.01 * decimal]
         own = [np.abs(rest - unit * np.rint(rest / unit)).max(initial=0.0) <= _OWN * abs(value) for unit in units]
-        decimal = units[own.index(True)] if any(own) else 0.0
+        # Multiples by 0 tell nothing.
+        are_told = near != value or bool(np.rint(rest / decimal).any())
+        decimal = units[own.index(True)] if any(own) and are_told else 0.0
         of_x = abs(near - value) * np.max(resolution(plain) * scales(plain) / np.abs(part * problem.steps))
     unit = max(decimal, min(map(_binary_unit, (value, near, *rest.tolist()))))
     return unit if unit >= coarse and unit > _OF_X * of_x else 0.0

@@ -95,7 +95,8 @@ class Product:
         self.ends, self.spacing = _gradients(gradient, self.point, self.args, np.array([move, -move]))
         with np.errstate(all="ignore"):
             found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
-            self.asked.append((found.copy(), steps * self.length))
+            if self.takes_values:
+                self.asked.append((found.copy(), steps * self.length))
         return found
 
     def _slopes_by(self, steps: Floats, chosen: NDArray[np.intp] | None) -> Any:
@@ -140,7 +141,8 @@ class Product:
         """Return the largest element of a product, and the squared step by which it came out so."""
         most = int(np.abs(found).argmax())
         value = found.item(most)
-        return abs(value), next(squares.item(most) for each, squares in self.asked if each.item(most) == value)
+        asked = (squares.item(most) for each, squares in self.asked if each.item(most) == value)
+        return abs(value), next(asked, math.nan)  # of NaN nothing is told
 
     def noise(self, value: float, eps: float) -> Any:
         """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""

@@ -1104,6 +1104,19 @@ def test_the_rounding_of_points_denies_no_claim_that_is_off_by_truncation():
         assert not check_gradient(f, 2.0 * right, x, directions=3, rng=seed), seed
 
 
+def test_a_small_coordinate_beside_a_large_one_is_judged_alone():
+    """Along a vector that moves the large one by less than x stores, its slope would be one of rounding."""
+    for seed in range(100):
+        rng, size = np.random.default_rng(seed), 10.0 ** (3 + seed % 5)
+        x, (large, small) = np.array([size, 0.0]), 10.0 ** rng.uniform([0.0, -5.0], [2.0, -2.0])
+
+        def f(y, size=size, large=large, small=small):
+            return float(large * (y[0] - size) + (y[0] - size) ** 3 + small * y[1] + y[1] ** 3)
+
+        assert check_gradient(f, np.array([large, small]), x), seed
+        assert not check_gradient(f, np.array([large, -small]), x), seed
+
+
 @pytest.mark.parametrize("bounds", [None, (0.0, math.inf)])
 def test_noise_is_measured_where_arrays_share_memory(bounds):
     for n in range(1, 9):

@@ -769,3 +769,42 @@ def test_the_noise_of_a_hessian_of_a_matrix_within_bounds_is_warned_of(dtype):
     for bounds in ((-9.0, 9.0), (x - 1.0, x + 1.0)):
         with pytest.warns(RuntimeWarning, match="digits of the Hessian are right"):
             numerical_hessian(lambda x: round(float(np.exp(x).sum()), 5), x, bounds=bounds)
+
+
+def test_columns_by_longer_steps_alone_have_no_noise_to_look_for(recwarn):
+    pytest.importorskip("scipy.sparse")
+    for seed in range(40):
+        at, width = 0.03 + np.random.default_rng(seed).uniform(-1e-4, 1e-4), 0.1
+
+        def f(x, at=at, width=width):
+            return 10.0 + np.exp(-(((x - at) / width) ** 2))
+
+        numerical_jacobian(f, np.array([0.03]), "auto", sparsity=[[True]])
+        numerical_hessian(None, np.array([0.03]), "auto", gradient=f, sparsity=[[True]])
+    assert not recwarn
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-4, 1e-2, 1.0, 1e6, 1e13])
+def test_products_of_a_linear_f_are_not_warned_of(unit, recwarn):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, a, v = rng.normal(size=(3, 3)) * np.array([[unit], [1.0], [1.0]])
+        hessian_vector_product(lambda x, a=a: float(a @ x), x, v)
+        hessian_vector_product(lambda x: float(3.0 * x[0] + 1.0), x, v)
+    assert not recwarn
+
+
+def test_an_inflection_beside_a_constant_is_not_accused(recwarn):
+    for scheme, x in itertools.product(("central", "forward"), (0.11, 1.0, -3.0)):
+        numerical_gradient(lambda y, x=x: 1e6 + float(np.sum((y - x) ** 3)), np.array([x]), "auto", scheme=scheme)
+    assert not recwarn
+
+
+def test_the_unit_of_a_constant_tells_nothing():
+    with pytest.warns(RuntimeWarning, match=r"eps \|f\| / h\*\*2 = 1e\+01, is to be compared") as caught:
+        numerical_hessian(lambda y: float(1e9 + np.sum(y * y)), np.array([9.2e-6]))
+    assert len(caught) == 1
+
+
+def test_the_hessian_of_no_coordinates_asks_for_nothing():
+    assert numerical_hessian(lambda x: 1 / 0, np.empty(0)).shape == (0, 0)
