@@ -153,9 +153,8 @@ def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[floa
         hidden = np.where(shown * per_value > FEW_DIGITS * largest, move, 0.0)
         if not (shown > own and hidden.any()):
             return 0.0
-        if (hidden != move).any() and _doubtful_output(
-            at, (hidden, (found @ hidden).view(FLOAT64), None), limits
-        ) is None:
+        own_line = hidden, change if found is None else (found @ hidden).view(FLOAT64), None
+        if (hidden != move).any() and _doubtful_output(at, own_line, limits) is None:
             # Or derivatives are 0 by coordinates that change the output where they are farther than noise reaches.
             far = at.far(_still(found, hidden))
             if not at.change(far, k) > max(own, FEW_DIGITS * largest * largest_finite(far)):
@@ -167,9 +166,10 @@ def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[floa
 
 
 def _hidden_by_rounding(at: Beside, move: Floats, k: int, per_value: Any) -> float:
-    """Return how far the rounding of an output puts derivatives off, or 0 where these are next to 0 all the same.
+    """Return how far the rounding of an output puts first derivatives off, or 0 where these are next to 0 anyway.
 
-    What the output changes by over its length tells that: it has no slope at a minimum, beside it, or at an inflection.
+    By how much the output changes over a part of x, to both sides, tells which: at a minimum, beside it, or at an
+    inflection it has no slope that rounding could hide.
     """
     far = at.longer(move, _FAR)
     found, reach = at.values(np.array([far, at.inside(-far), 0.5 * far])), largest_finite(far)
@@ -186,12 +186,12 @@ def _hidden_by_rounding(at: Beside, move: Floats, k: int, per_value: Any) -> flo
 
 
 def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any = None) -> float:
-    """Return how far derivatives that are 0 are off, of some outputs, where f changes by steps along the move, or 0.
+    """Return how far the derivatives of some outputs that are 0 are off, or 0 if these zeros are right.
 
-    Then it stays the same over a part of a step, at several values. Or all that it changes by is lost in its rounding,
-    where it is told by how much a value that is off by 1 puts a derivative off: those are of the first order.
-    Other zeros are right: those of an f that is constant, even, or one step. It is looked at over a part of x, and
-    where that is small, and has few values, of 1.
+    They are wrong where f changes by steps along the move: it stays the same over a part of a step, at several values.
+    First derivatives are wrong too where the rounding of f hides by how much it changes. `per_value` is how far a value
+    that is off by 1 puts them off, and None for second derivatives, of which only steps are told. An f that is
+    constant, even, or a single step has right zeros. f is looked at over a part of x, and of 1 where x is small.
     """
     with np.errstate(all="ignore"):
         is_small = least_magnitude(at.x) < SMALL

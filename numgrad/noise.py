@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import Decimal
 from itertools import chain
 from typing import Any
 
@@ -252,5 +251,7 @@ def _binary_unit(value: float) -> float:
 
 def _decimal_unit(value: float) -> float:
     """Return the largest power of 10 of which a number is a multiple as it is written; infinity for 0."""
+    from decimal import Decimal  # on first use, since each first derivative would wait for it
+
     exponent: Any = Decimal(repr(float(value))).normalize().as_tuple().exponent
     return float(10.0**exponent) if value else math.inf
