@@ -73,8 +73,9 @@ class Rule(NamedTuple):
 class Directions(NamedTuple):
     """Which coordinates move together: direction k moves ``members[starts[k]:starts[k + 1]]`` by `lengths`.
 
-    With an empty `starts` direction k moves the coordinate ``members[k]`` alone, or the coordinate k if `members` is
-    empty too; one length may stand for all. It is a compressed matrix of seeds, a column a direction.
+    With empty `members` it moves the first coordinates, each by one of its lengths. With an empty `starts` direction k
+    moves the coordinate ``members[k]`` alone, or the coordinate k if `members` is empty too. One length may stand for
+    all. It is a compressed matrix of seeds, a column a direction.
     """
 
     starts: Indices
@@ -214,9 +215,9 @@ def move(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:
     """Put the members of direction k at `offset` times their lengths; return how far one came, as it is stored."""
     starts, members, lengths = where
     first, last = (starts[k], starts[k + 1]) if len(starts) else (k, k + 1)
-    i = 0
+    shift, i = first if len(starts) else 0, 0
     for p in range(first, last):
-        i = members[p] if len(members) else p
+        i = members[p] if len(members) else p - shift
         point[i] = origin[i] + offset * lengths[p if len(lengths) > 1 else 0]
     return float(point[i].real) - float(origin[i].real)
 
@@ -225,9 +226,9 @@ def settle(point: Any, origin: Any, where: Any, k: int, offset: float, eps: floa
     """Restore the members of direction k, and return flags: of lost steps, and of members that f moved."""
     starts, members, lengths = where
     first, last = (starts[k], starts[k + 1]) if len(starts) else (k, k + 1)
-    changed = lost = False
+    shift, changed, lost = first if len(starts) else 0, False, False
     for p in range(first, last):
-        i, length = members[p] if len(members) else p, lengths[p if len(lengths) > 1 else 0]
+        i, length = members[p] if len(members) else p - shift, lengths[p if len(lengths) > 1 else 0]
         value, left = origin[i], point[i]
         point[i] = value + offset * length
         changed |= (left != point[i]) & (left == left)

@@ -145,7 +145,8 @@ def _unit(where: Any, k: int) -> str:
     """Return what to call unit k: the coordinate that it moves, or a direction."""
     starts, members = where[:2] if isinstance(where, tuple) else ((), where)
     first, stop = starts[k : k + 2] if len(starts) else (k, k + 1)
-    return f"coordinate {members[first] if len(members) else first}" if stop - first == 1 else f"direction {k}"
+    i = members[first] if len(members) else 0 if len(starts) else k
+    return f"coordinate {i}" if stop - first == 1 else f"direction {k}"
 
 
 def _packed_exception(error: BaseException) -> bytes:
@@ -282,7 +283,8 @@ def _reach(sweep: Any, x: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArra
     starts, members, lengths = where if isinstance(where, tuple) else ((), where, ())
     counts = np.diff(starts) if len(starts) else np.ones(len(members) or x.size, np.intp)
     directions = np.repeat(np.arange(len(counts)), counts)
-    members = members if len(members) else np.arange(len(directions))
+    every = np.arange(len(directions)) - (np.repeat(starts[:-1], counts) if len(starts) else 0)
+    members = members if len(members) else every
     if sweep.rule.interpreted is None and isinstance(where, tuple):
         table = sweep.rule.data[2][sweep.rule.data[4]]
         farthest = table[np.arange(len(table)), np.abs(table).argmax(axis=1)]

@@ -233,8 +233,7 @@ def sum_of_values(*signs: float) -> Rule:
 
 def along_rows(moves: Floats) -> Directions:
     """Return directions that move all coordinates, each by a row of `moves`."""
-    members = np.zeros_like(moves, np.intp) + np.arange(moves.shape[1])
-    return Directions(np.arange(len(moves) + 1) * moves.shape[1], members.reshape(-1), moves.reshape(-1))
+    return Directions(np.arange(len(moves) + 1) * moves.shape[1], ALL_COORDINATES, moves.reshape(-1))
 
 
 @functools.lru_cache(maxsize=64)

@@ -211,7 +211,7 @@ def test_several_members_move_together_by_their_lengths(members, lengths):
     seeds = np.zeros((3, 5))
     for k, (first, last) in enumerate(itertools.pairwise(starts)):
         for p in range(first, last):
-            seeds[k, members[p] if len(members) else p] = lengths[p if len(lengths) > 1 else 0]
+            seeds[k, members[p] if len(members) else p - first] = lengths[p if len(lengths) > 1 else 0]
     assert np.array_equal(seen[::2], seeds)
     assert np.array_equal(seen[1::2], -seeds)
     assert np.array_equal(out, 2 * seeds @ np.arange(1.0, 6.0))
@@ -283,7 +283,7 @@ def test_single_coordinates_may_be_divided_by_the_stored_distances():
 
 
 def test_directions_write_their_range_and_nothing_else():
-    for where in (Directions(NONE, NONE, np.ones(1)), Directions(np.arange(5), NONE, np.ones(1))):
+    for where in (Directions(NONE, NONE, np.ones(1)), Directions(np.arange(5), np.arange(4), np.ones(1))):
         out = np.full(4, np.nan)
         directions(np.ones(4), where, linear(PAIR, PAIR, 2.0), start=1, stop=3, out=out)
         assert np.isnan(out).tolist() == [True, False, False, True]
@@ -293,9 +293,11 @@ def test_directions_write_their_range_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("starts", "denominator"), [(NONE, 1.0), (np.array([0, 1, 2, 3]), 1e-30)], ids=["single", "together"]
+    ("starts", "members", "denominator"),
+    [(NONE, NONE, 1.0), (np.arange(4), np.arange(3), 1e-30)],
+    ids=["single", "together"],
 )
-def test_the_complex_step_has_no_round_off_and_gives_the_point_back(starts, denominator):
+def test_the_complex_step_has_no_round_off_and_gives_the_point_back(starts, members, denominator):
     x, out, h = np.array([0.5, -1.5, 2.0], np.complex128), np.full(3, np.nan), 1e-30
     before = x.tobytes()
 
@@ -304,7 +306,7 @@ def test_the_complex_step_has_no_round_off_and_gives_the_point_back(starts, deno
 
     data = linear([1.0], [1.0], denominator, eps=0.0)
     flags = directions(
-        x, Directions(starts, NONE, np.array([1j * h])), data, f=imaginary, out=out, make=make_complex_step
+        x, Directions(starts, members, np.array([1j * h])), data, f=imaginary, out=out, make=make_complex_step
     )
     assert flags == RESPONDED
     assert np.allclose(out, 3 * x.real**2, rtol=8 * EPS, atol=0)

@@ -89,9 +89,8 @@ class PythonObjective:
             memory, saved = x[...], x.copy()
             # A vector has them without a call.
             flat = (memory.data, saved.data) if x.ndim == 1 else (cells(memory), numbers(saved))
-            state, data = (x, *flat), (self.f, self.as_number, rule.data[0], LOSS_EPS, False)
-            units = data, args, where, 0, len(out), out.data
-            return run_in_place(memory, saved, loops.interpreted_central, state, units)
+            units = (self.f, self.as_number, rule.data[0], LOSS_EPS, False), args, where, 0, len(out), out.data
+            return run_in_place(memory, saved, loops.interpreted_central, (x, *flat), units)
         sweep = self.sweep(x, args, rule, where, out)
         return sweep.run_range(sweep.thread_state(), 0, sweep.size)
 
@@ -135,14 +134,14 @@ class PythonSweep(Sweep):
         # A view, which stays writable and of this shape, whatever f does to x; a subclass may do more than assign.
         memory = state[...] if state.__class__ is np.ndarray else state.view(np.ndarray)
         saved = native_copy(memory)
-        loop, data, where, out = self._units(start, stop)
+        loop, data, where, out = self._units()
         point, origin = cells(memory), numbers(saved)  # type: Any, Any
         if where.__class__ is Directions:  # of several members
             point, origin = memory.reshape(-1) if memory.flags.c_contiguous else memory.flat, saved.reshape(-1)
         return run_in_place(memory, saved, loop, (state, point, origin), (data, self.args, where, start, stop, out))
 
-    def _units(self, start: int, stop: int) -> tuple[Loop, Any, Any, Any]:
-        """Return the loop, its data, where, and the rows of the result, as what is indexed fast from start to stop."""
+    def _units(self) -> tuple[Loop, Any, Any, Any]:
+        """Return the loop, its data, where, and the rows of the result, as what is indexed fast."""
         (make, data), objective, where, out = self.rule[:2], self.objective, self.where, self.out
         if make is make_central:
             data = objective.f, objective.as_number, data[0], points.loss_eps(self.x), points.is_narrow(self.x)
@@ -151,26 +150,21 @@ class PythonSweep(Sweep):
             return (self.rule.interpreted or make)(objective.evaluate, loops.plain), data, where, out.data
         if make is make_complex_step:
             objective = PythonObjective(objective.f, imaginary_part)
-        data, where, movers = self.fast_units(start, stop)
-        if make is make_directions and out.ndim == 1 and (movers is MOVERS or _are_pairs(self.where)):
+        data, where = self.fast_units()
+        if len(self.where.starts) and not _are_pairs(self.where):
+            return interpreted_members, (objective.evaluate, *_with_terms(data)), where, out
+        if make is make_directions:
             known = objective.f, objective.as_number, *_with_terms(data)
             return loops.interpreted_directions, known, tuple(map(fast, self.where)), out.data
-        loop = make_directions(objective.evaluate, loops.plain, movers)
-        return loop, data, where, out.data if out.ndim == 1 else out
+        return make_directions(objective.evaluate, loops.plain, MOVERS), data, where, out.data
 
-    def fast_units(self, start: int, stop: int) -> tuple[Any, Any, Any]:
-        """Return the data of a scheme, where, and the movers, of single coordinates as what is indexed fast."""
-        (base, eps, *tables, is_stored), (starts, members, lengths) = self.rule.data, self.where
-        tables = map(fast, tables)
-        if len(starts):
-            shape = len(starts) - 1, self.x.size
-            if len(members) == len(lengths) == math.prod(shape):
-                rows = members.reshape(shape)[start:stop] == np.arange(self.x.size)
-                # Where all coordinates move in their order, a row of lengths is enough, in a third of the time.
-                members, lengths = (None, lengths.reshape(shape)) if rows.all() else (members, lengths)
-            return (base, eps, *tables, is_stored), Directions(starts.tolist(), members, lengths), ARRAY_MOVERS
+    def fast_units(self) -> tuple[Any, Any]:
+        """Return the data of a scheme, and where, as what is indexed fast."""
+        base, eps, *tables, is_stored = self.rule.data
+        if starts := self.where.starts.tolist():
+            return (base, eps, *map(fast, tables), is_stored), self.where._replace(starts=starts)
         is_stored = is_stored or (self.rule.make is make_directions and points.is_narrow(self.x))
-        return (base, eps, *tables, is_stored), tuple(map(fast, self.where)), MOVERS
+        return (base, eps, *map(fast, tables), is_stored), tuple(map(fast, self.where))
 
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return f where x has moved by `offsets`; of a complex step, Re f and what Im f is to the longest offset."""
@@ -208,22 +202,39 @@ def _settle(point: Any, origin: Any, where: Any, k: int, offset: float, eps: flo
     return flags | loops.STEP_LOST if eps and abs(value) * eps > abs(length) else flags
 
 
-def _move_arrays(point: Any, origin: Any, where: Any, k: int, offset: float, _: float = 0.0) -> int:
-    """Do what `numgrad.loops.move` and, with the offset 0, `settle` do, for several members; no distance, no flags."""
+def moved_by(where: Directions, k: int) -> tuple[Any, Any]:
+    """Return which of several members direction k moves, and by which lengths."""
     starts, members, lengths = where
-    if members is None:
-        point[:] = origin + offset * lengths[k] if offset else origin
-        return 0
-    units = slice(starts[k], starts[k + 1])
-    chosen: Any = members[units] if len(members) else units
-    point[chosen] = origin[chosen] + offset * (lengths[0] if len(lengths) == 1 else lengths[units])
+    own = slice(starts[k], starts[k + 1])
+    chosen = members[own] if len(members) else slice(own.stop - own.start)
+    return chosen, lengths[0] if len(lengths) == 1 else lengths[own]
+
+
+# A loop of its own: `make_directions` in Python takes 2 us more for each value of f of a check along directions.
+# Fixed by "check_gradient, n = 50, directions=5" in benchmarks/compare_versions.py.
+def interpreted_members(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
+    """Do what the loop of `make_directions` does over directions of several members: NumPy moves them at once.
+
+    ``evaluate, base, eps, rows, scheme_index, denominators, use_stored_distance = data``, as for
+    `loops.interpreted_directions`. No distance is stored and no step is lost, what f returns may be an array, and no
+    flag tells whether it responded.
+    """
+    (x, point, origin), (evaluate, base, _, rows, index, denominators, _) = state, data
+    for k in range(start, stop):
+        (chosen, along), row = moved_by(where, k), index[k if len(index) > 1 else 0]
+        home, total = origin[chosen], 0.0
+        for offset, weight in rows[row]:
+            if offset:
+                point[chosen] = home + offset * along
+            total += weight * (evaluate(x, args) if offset else base)
+        point[chosen] = home
+        out[k] = total / denominators[row]
     return 0
 
 
 def _are_pairs(where: Directions) -> bool:
     """Tell whether each direction has one or two members, with lengths of their own."""
-    fits = len(where.members) == len(where.lengths) < 2 * len(where.starts)
-    return fits and set(np.diff(where.starts).tolist()) <= {1, 2}
+    return len(where.members) == len(where.lengths) and set(np.diff(where.starts).tolist()) <= {1, 2}
 
 
 def _with_terms(data: Any) -> tuple[Any, ...]:
@@ -234,7 +245,6 @@ def _with_terms(data: Any) -> tuple[Any, ...]:
 
 
 MOVERS = _move, _settle, loops.is_response
-ARRAY_MOVERS = _move_arrays, lambda p, o, w, k, *_: _move_arrays(p, o, w, k, 0.0), lambda total: False  # noqa: ARG005
 
 
 def fast(value: NDArray[Any]) -> Any:
@@ -336,16 +346,14 @@ class VectorizedSweep(PythonSweep):
         base, eps, terms, denominator = scheme
         rows, members, steps = _moves(where, units)
         values = x.reshape(-1).take(members)
-        moved = [values + offset * steps for offset, _ in terms if offset]
+        moved = values + np.array([[offset] for offset, _ in terms if offset]) * steps
         batch = np.empty((len(moved), len(units), x.size))
         batch[...] = x.reshape(-1)
-        for points_of_term, place in zip(batch, moved, strict=True):
-            points_of_term[rows, members] = place
+        batch[:, rows, members] = moved
         found = self.rows_of(batch.reshape(-1, *x.shape)).reshape(len(moved), len(units), -1)
         results, places = iter(found), iter(moved)
-        total, width = self.zero, 0.0  # type: Any, Any
-        if denominator is not None:
-            width = denominator if len(where.starts) else denominator * steps
+        total: Any = self.zero
+        width: Any = 0.0 if denominator is None else denominator * (1.0 if len(where.starts) else steps)
         with np.errstate(all="ignore"):
             for offset, weight in terms:  # in the order of the loops
                 total = total + weight * (next(results) if offset else base)
@@ -362,8 +370,9 @@ class VectorizedSweep(PythonSweep):
 
 def _moves(where: Directions, units: Indices) -> tuple[Indices, Indices, Any]:
     """Return, for each coordinate that moves, which of the units moves it, which coordinate, and by which length."""
-    (starts, members, lengths), rows, at = where, np.arange(len(units)), units
+    (starts, members, lengths), rows, at, moved = where, np.arange(len(units)), units, units
     if len(starts):
-        rows = np.repeat(rows, starts[units + 1] - starts[units])
-        at = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in units])
-    return rows, members[at] if len(members) else at, lengths[at] if len(lengths) > 1 else lengths.item()
+        counts = starts[units + 1] - starts[units]
+        rows, at = np.repeat(rows, counts), np.concatenate([np.arange(starts[k], starts[k + 1]) for k in units])
+        moved = at - np.repeat(starts[units], counts)
+    return rows, members[at] if len(members) else moved, lengths[at] if len(lengths) > 1 else lengths.item()

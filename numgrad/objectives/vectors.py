@@ -14,7 +14,7 @@ from .. import loops
 from ..arguments import NEEDS_COMPLEX, describe
 from ..loops import RESPONDED, STEP_LOST, Floats, Loop, Rule, make_complex_step
 from ..points import FLOAT64, parts_of_steps
-from .python import PythonObjective, PythonSweep, VectorizedObjective, VectorizedSweep
+from .python import MOVERS, PythonObjective, PythonSweep, VectorizedObjective, VectorizedSweep, moved_by
 
 __all__: list[str] = []  # nothing here is public
 
@@ -120,6 +120,13 @@ def _interpreted_columns(evaluate: Any, movers: Any) -> Loop:
     return columns
 
 
+def _move_members(point: Any, origin: Any, where: Any, k: int, offset: float, is_end: Any = None) -> int:
+    """Do what `loops.move` does and, with one argument more, `loops.settle`, for several; no distance, no flags."""
+    chosen, along = moved_by(where, k)
+    point[chosen] = origin[chosen] + offset * along if is_end is None else origin[chosen]
+    return 0
+
+
 def _write_sums(values: NDArray[Any], terms: list[Any], divisors: Floats, out: Floats) -> int:
     """Write the sums of the `values` of (offset, weight) terms, divided, to the rows of `out`, and return flags."""
     rows, lost = values.view(np.float64).reshape(len(values), *out.shape), divisors == 0.0
@@ -151,14 +158,14 @@ class VectorObjective(PythonObjective):
 class VectorSweep(PythonSweep):
     """Units of work for a Python callable that returns an array: a row of outputs each."""
 
-    def _units(self, start: int, stop: int) -> tuple[Any, Any, Any, Any]:
+    def _units(self) -> tuple[Any, Any, Any, Any]:
         if self.rule.interpreted is not None:
-            return super()._units(start, stop)
+            return super()._units()
         evaluate = self.objective.evaluate
         if self.rule.make is make_complex_step:
             evaluate = PythonObjective(self.objective.f, imaginary_parts).evaluate
-        data, where, movers = self.fast_units(start, stop)
-        return _interpreted_columns(evaluate, movers[:2]), data, where, self.out
+        movers = (_move_members, _move_members) if len(self.where.starts) else MOVERS[:2]
+        return _interpreted_columns(evaluate, movers), *self.fast_units(), self.out
 
     def value_at(self, offsets: NDArray[Any]) -> float:
         """Return one number that tells the outputs where x has moved by `offsets`."""
