@@ -216,8 +216,8 @@ class Comparison(NamedTuple):
 
     def errors(self, tolerances: Tolerances) -> Floats:
         """Return the relative errors, which are 0 where both values are at most atol, unless the gradient is small."""
-        size, difference = self.size, self.difference
-        errors = np.where((size <= self.excuse(tolerances[1], 0.0)) | (difference == 0.0), 0.0, difference / size)
+        size = self.size
+        errors = np.where(size <= self.excuse(tolerances[1], 0.0), 0.0, self.difference / size)
         errors[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
         return errors
 
@@ -282,7 +282,7 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
     """Judge a comparison, in which it notes what has failed."""
     errors, size = part.errors(tolerances), part.size
     beyond = errors > tolerances[0]
-    part.failed[:] = beyond & (part.failed | ~np.isfinite(errors))
+    part.failed[:] = (beyond & part.failed) | np.isinf(errors)
     passed, is_smooth = ~part.failed, ~part.kink
     # What error bars hide: values that do not exceed them, but for zeros: f was the same at all steps there.
     hidden = (part.error >= size) & (size > 0.0) & is_smooth
@@ -299,7 +299,7 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
     counts = size.size * is_unknown, explained, unjudged + part.still, subgradients, large
     rank, worst, largest = (-1.0, -1.0), None, math.nan
     if errors.size:
-        order, difference = errors + 1e300 * part.failed, part.difference
+        order, difference = errors + 1e300 * part.failed if failed else errors, part.difference
         k = np.lexsort((difference, order)).item(-1)
         index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
         worst = Worst(part.name, index, part.candidate.item(k), part.numerical.item(k), part.error.item(k))
