@@ -49,8 +49,7 @@ def _in_place(objective: PythonObjective, h: Any, warn: Warn) -> Prepared:
     def gradient_at(x: Any, args: tuple[Any, ...]) -> Floats | None:
         if x.__class__ is not np.ndarray or x.dtype is not FLOAT64 or x.ndim != 1 or not x.flags.carray:
             return None
-        size = len(x)
-        if not 0 < size <= _SMALL:
+        if not 0 < (size := len(x)) <= _SMALL:
             return None
         memory, saved, gradient, objective.seen = x[...], x.copy(), np.empty(size), None
         units = data, args, (), 0, size, gradient.data
@@ -331,11 +330,9 @@ class Jacobian(_Derivative):
         self._take(Jacobian, numerical_jacobian, locals())
         if fills is not False and not self.objective.has_descent:
             raise TypeError(f"fills=True needs a compiled f, got {arguments.describe(f)}; let f return an array")
-        if not isinstance(fills, bool):
-            if not isinstance(fills, tuple):
-                raise TypeError(
-                    f"fills must be a bool or a shape, a tuple of integers, got {arguments.describe(fills)}"
-                )
+        if not isinstance(fills, bool | tuple):
+            raise TypeError(f"fills must be a bool or a shape, a tuple of integers, got {arguments.describe(fills)}")
+        if isinstance(fills, tuple):
             self.options["fills"] = tuple(arguments.whole_number("a length in fills", length, 0) for length in fills)
 
     def __call__(self, x: Any, *args: Any, **named: Any) -> Any:

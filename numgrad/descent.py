@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -146,13 +147,11 @@ def gradient_descent(
 def _with_parameters_of(
     model: Callable[Parameters, object],
 ) -> Callable[[Callable[..., Result]], Callable[Parameters, Result]]:
-    """Return the decorator of a function that has the parameters of `model`, which spells them out."""
+    """Return the decorator of a function that has the parameters of `model`, which spells them out.
 
-    def decorate(function: Callable[..., Result]) -> Callable[Parameters, Result]:
-        function.__wrapped__ = model  # type: ignore[attr-defined]  # what inspect.signature and help() follow
-        return function
-
-    return decorate
+    It sets `__wrapped__` alone, which inspect.signature and help() follow.
+    """
+    return functools.wraps(model, assigned=(), updated=())
 
 
 @_with_parameters_of(gradient_descent)

@@ -303,9 +303,8 @@ def plot_training(history: Any, *, ax: Axes | None = None, **keywords: Any) -> A
     for name, accuracies, style in (("train", history.train_accuracies, "-"), ("test", history.test_accuracies, "--")):
         defaults = {"linestyle": style, "marker": mark, "label": f"{name}, at the end {accuracies[-1]:.3f}"}
         ax.plot(history.iterations, accuracies, **merged(defaults, keywords))
-    ax.set(
-        xlabel="iteration", ylabel="accuracy", ylim=(0.0, 1.0), title="What the net has learnt, and what it can tell"
-    )
+    title = "What the net has learnt, and what it can tell"
+    ax.set(xlabel="iteration", ylabel="accuracy", ylim=(0.0, 1.0), title=title)
     return legend_beside(ax)
 
 
@@ -343,12 +342,11 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
     down = -(-classes // across)
     mosaic = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1), np.nan)
     ax = as_axes(ax)
+    inside: Style = {"xytext": (1, -1), "textcoords": "offset points", "va": "top", "fontsize": "small"}
     for k in range(classes):
         top, left = k // across * (rows + 1), k % across * (columns + 1)
         mosaic[top : top + rows, left : left + columns] = weights[:, k].reshape(shape)
-        ax.annotate(
-            str(k), (left, top), xytext=(1, -1), textcoords="offset points", va="top", fontsize="small", color="black"
-        )
+        ax.annotate(str(k), (left, top), color="black", **inside)
     largest = float(np.abs(weights[np.isfinite(weights)]).max(initial=0.0)) or 1.0
     limits = {} if "norm" in keywords else {"vmin": -largest, "vmax": largest}
     style: Style = {"cmap": "RdBu"} | limits | keywords
