@@ -423,9 +423,8 @@ class Hessian(_Derivative):
         A ValueError for a Hessian with bounds or another scheme, which it would not keep to.
         """
         if self.given.keys() & {"bounds", "scheme"}:
-            raise ValueError(
-                "product takes neither bounds nor scheme; make another Hessian without them, or use hessian(x) @ v"
-            )
+            cure = "make another Hessian without them, or use hessian(x) @ v"
+            raise ValueError(f"product takes neither bounds nor scheme; {cure}")
         f, args, gradient = self._named(args, named)
         options = {name: self.options[name] for name in ("h", "workers")}
         return hessian_vector_product(f, x, v, args=args, gradient=gradient, **options)

@@ -323,9 +323,9 @@ class _Descent:
         if isinstance(self.plan[1], Directions):  # it may follow x
             self.plan = rule_at(self.point, self.h, self.scheme)
         at, how, options = (self.point, self.args), (self.workers, progress), (self.scheme, None, None)
-        if isinstance(self.h, str):
-            quiet = *how, True  # a descent asks no more than it needs
-            flags = by_automatic_steps(self.objective, at, self.plan, options, quiet, slopes, (math.nan, self.eps))
+        if isinstance(self.h, str):  # quiet, for a descent asks no more than it needs
+            known = math.nan, self.eps
+            flags = by_automatic_steps(self.objective, at, self.plan, options, (*how, True), slopes, known)
         else:
             flags = driver.differentiate(self.objective, *at, self.plan, slopes, *how)
         # The first gradient shows whether f is analytic for a complex step, and has enough digits.
@@ -340,10 +340,8 @@ class _Descent:
         ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags, None, at)
         driver.warn_of(flags, self.h, ignored, iterates, f"a smaller lr than {abs(self.lr):g} if the iterates grow")
         if flags & NOT_FINITE:
-            driver.warn(
-                f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, or "
-                f"leaves the domain of f; try a smaller lr"
-            )
+            cause = f"with lr={abs(self.lr):g} it diverges, or leaves the domain of f"
+            driver.warn(f"the descent ended at a point that is not finite: {cause}; try a smaller lr")
 
 
 def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> Any:
