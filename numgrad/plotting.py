@@ -266,8 +266,7 @@ def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> 
     values = drawn(losses, "losses")
     if values.ndim != 1:
         raise ValueError(f"losses must be one-dimensional, got the shape {values.shape}")
-    ax = as_axes(ax)
-    mark = "." if len(values) == 1 else None  # of one value there is no line
+    ax, mark = as_axes(ax), "." if len(values) == 1 else None  # of one value there is no line
     ax.plot(np.arange(1, len(values) + 1), values, **merged({"marker": mark}, keywords))
     ax.set(xlabel="iteration", ylabel="loss (nats)", title="The loss falls as the weights learn")
     if values.size and np.fmin.reduce(values) >= 0.0:
