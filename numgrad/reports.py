@@ -223,9 +223,9 @@ class Comparison(NamedTuple):
     def errors(self, tolerances: Tolerances) -> Floats:
         """Return the relative errors, which are 0 where both values are at most atol, unless the gradient is small."""
         size = self.size
-        errors = np.where(size <= self.excuse(tolerances[1], 0.0), 0.0, self.difference / size)
-        errors[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
-        return errors
+        # Of what is not finite the quotient is NaN, in place of which fmin gives infinity: also where both are the same
+        # infinity, which no quotient can confirm.
+        return np.where(size <= self.excuse(tolerances[1], 0.0), 0.0, np.fmin(self.difference / size, math.inf))
 
     def doubted(self, tolerances: Tolerances) -> Flags:
         """Tell which claims differ; of a small gradient those that small error bars do not explain."""
