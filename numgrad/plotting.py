@@ -337,8 +337,7 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
         rule = "W must have the shape (features, classes), with rows * columns features for the shape (rows, columns)"
         raise ValueError(f"{rule}: got {weights.shape} and {shape}")
     (rows, columns), classes = (whole_number("shape", length, 1) for length in shape), weights.shape[1]
-    across = min(classes, 5)
-    down = -(-classes // across)
+    across, down = min(classes, 5), -(-classes // 5)
     mosaic = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1), np.nan)
     ax = as_axes(ax)
     inside: Style = {"xytext": (1, -1), "textcoords": "offset points", "va": "top", "fontsize": "small"}
