@@ -26,8 +26,7 @@ from .threads import available_cores
 # The last two are 128 and the number of the signal, as of a program that a signal has ended.
 _CODES = (
     "Exit codes: 0 done, and a gradient that was checked has passed; 1 it has failed, or a profile is slower than the "
-    "one compared with; 2 the command could not be run; "
-    "130 after Ctrl-C; 141 if nobody reads what it prints."
+    "one compared with; 2 the command could not be run; 130 after Ctrl-C; 141 if nobody reads what it prints."
 )
 # Seconds between two looks whether LLVM has ended: a person sees no delay.
 _PATIENCE = 0.05
@@ -94,11 +93,8 @@ class _Interrupts:
 
 def _parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. What it parses has the function of the command as its `run`."""
-    parser = argparse.ArgumentParser(
-        "numgrad" if Path(sys.argv[0]).stem == "numgrad" else "python -m numgrad",
-        description="Numerical gradients, shown and measured.",
-        epilog=_CODES,
-    )
+    program = "numgrad" if Path(sys.argv[0]).stem == "numgrad" else "python -m numgrad"
+    parser = argparse.ArgumentParser(program, description="Numerical gradients, shown and measured.", epilog=_CODES)
     parser.add_argument("--version", action="version", version=f"numgrad {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, (run, summary) in _COMMANDS.items():

@@ -49,8 +49,7 @@ def _in_place(objective: PythonObjective, h: Any, warn: Warn) -> Prepared:
     def gradient_at(x: Any, args: tuple[Any, ...]) -> Floats | None:
         if x.__class__ is not np.ndarray or x.dtype is not FLOAT64 or x.ndim != 1 or not x.flags.carray:
             return None
-        size = len(x)
-        if not 0 < size <= _SMALL:
+        if not 0 < (size := len(x)) <= _SMALL:
             return None
         memory, saved, gradient, objective.seen = x[...], x.copy(), np.empty(size), None
         units = data, args, (), 0, size, gradient.data
@@ -124,13 +123,6 @@ def _by_name(f: Any, args: tuple[Any, ...], named: dict[str, Any], first: int = 
     return partial(f, **given.kwargs) if given.kwargs else f, given.args[first:]
 
 
-def _made(kind: type, base: Any, f: Any, given: dict[str, Any]) -> Any:
-    """Return an object of a subclass of `base`, which may have an `__init__` of its own: that is not called."""
-    made: Any = object.__new__(kind)
-    base.__init__(made, f, **given)
-    return made
-
-
 class _Derivative:
     """A function that returns a derivative of `f`: its options, checked once, by which it pickles and prints.
 
@@ -154,10 +146,13 @@ class _Derivative:
         defaults = signature(base).parameters
         self.given = {name: value for name, value in options.items() if value is not defaults[name].default}
 
-    def __reduce__(self) -> Any:
+    def __getstate__(self) -> dict[str, Any]:
         # A subclass may hold more; what is compiled or bound is made again.
-        held = {name: value for name, value in vars(self).items() if name not in {"objective", "_prepared"}}
-        return _made, (type(self), self.base, self.f, self.given), held
+        return {name: value for name, value in vars(self).items() if name not in {"objective", "_prepared"}}
+
+    def __setstate__(self, held: dict[str, Any]) -> None:
+        held["base"].__init__(self, held["f"], **held["given"])  # a subclass may have one of its own: not called
+        vars(self).update(held)
 
     def __repr__(self) -> str:
         name = getattr(self.f, "__name__", None) or repr(self.f)
@@ -331,11 +326,9 @@ class Jacobian(_Derivative):
         self._take(Jacobian, numerical_jacobian, locals())
         if fills is not False and not self.objective.has_descent:
             raise TypeError(f"fills=True needs a compiled f, got {arguments.describe(f)}; let f return an array")
-        if not isinstance(fills, bool):
-            if not isinstance(fills, tuple):
-                raise TypeError(
-                    f"fills must be a bool or a shape, a tuple of integers, got {arguments.describe(fills)}"
-                )
+        if not isinstance(fills, bool | tuple):
+            raise TypeError(f"fills must be a bool or a shape, a tuple of integers, got {arguments.describe(fills)}")
+        if isinstance(fills, tuple):
             self.options["fills"] = tuple(arguments.whole_number("a length in fills", length, 0) for length in fills)
 
     def __call__(self, x: Any, *args: Any, **named: Any) -> Any:
@@ -426,9 +419,8 @@ class Hessian(_Derivative):
         A ValueError for a Hessian with bounds or another scheme, which it would not keep to.
         """
         if self.given.keys() & {"bounds", "scheme"}:
-            raise ValueError(
-                "product takes neither bounds nor scheme; make another Hessian without them, or use hessian(x) @ v"
-            )
+            cure = "make another Hessian without them, or use hessian(x) @ v"
+            raise ValueError(f"product takes neither bounds nor scheme; {cure}")
         f, args, gradient = self._named(args, named)
         options = {name: self.options[name] for name in ("h", "workers")}
         return hessian_vector_product(f, x, v, args=args, gradient=gradient, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -146,13 +147,11 @@ def gradient_descent(
 def _with_parameters_of(
     model: Callable[Parameters, object],
 ) -> Callable[[Callable[..., Result]], Callable[Parameters, Result]]:
-    """Return the decorator of a function that has the parameters of `model`, which spells them out."""
+    """Return the decorator of a function that has the parameters of `model`, which spells them out.
 
-    def decorate(function: Callable[..., Result]) -> Callable[Parameters, Result]:
-        function.__wrapped__ = model  # type: ignore[attr-defined]  # what inspect.signature and help() follow
-        return function
-
-    return decorate
+    It sets `__wrapped__` alone, which inspect.signature and help() follow.
+    """
+    return functools.wraps(model, assigned=(), updated=())
 
 
 @_with_parameters_of(gradient_descent)
@@ -221,7 +220,8 @@ def _of_labelled(f: Any, x: Any, callback: Any) -> tuple[Any, NDArray[Any], Any]
 class _Descent:
     """A descent: checked arguments, what moves, and the sweep of its iterations, which are done in order.
 
-    `x` moves: the caller's own array or a private copy. `point` is where the objective has its place.
+    `x` moves: the caller's own array or a private copy. `point` is where the objective has its place. `slopes` is the
+    last gradient, flat, and `flags` are those of all gradients.
     """
 
     f: Callable[..., Any]
@@ -234,6 +234,8 @@ class _Descent:
     callback: Callable[[int, NDArray[Any]], object] | None = None
     progress: Progress = False
     scheme: AnyScheme = "central"
+    # No fields: the iterations that are done, the flags so far, and the relative spacing of what f returns.
+    done, flags, eps = 0, 0, EPS
 
     def __post_init__(self) -> None:
         if self.progress is not False:
@@ -255,7 +257,7 @@ class _Descent:
         self.plan = rule_at(self.point, self.h, self.scheme)
         # What a subclass does beyond assigning is not wanted.
         self.memory = self.x if self.x.__class__ is np.ndarray else self.x.view(np.ndarray)
-        self.done, self.eps = 0, EPS
+        self.slopes = np.empty(self.x.size)
 
     def move(self, iterates: NDArray[Any]) -> None:
         """Move `x`, write iterate k to ``iterates[k]``, counted around, and warn of what the flags of the descent tell.
@@ -270,18 +272,18 @@ class _Descent:
         if is_usual and self.objective.has_descent and self.point is self.x and self.x.size:
             self.done = self.step_num
             rows = iterates if iterates.ndim == 2 else iterates.reshape(len(iterates), self.x.size)
-            flags = self._in_one_loop(rule.data[0], where, rows)
+            self.flags = self._in_one_loop(rule.data[0], where, rows)
         else:
             with self._reporting() as report:
-                flags = self._run(iterates, report)
-        if flags != RESPONDED:
-            self.warn_of(flags, iterates[: self.done + 1])
+                self._run(iterates, report)
+        if self.flags != RESPONDED:
+            self.warn_of(iterates[: self.done + 1])
 
     def _in_one_loop(self, h: float, where: Any, rows: Floats) -> int:
         """Do all iterations in the compiled loop of a descent, which Ctrl-C may leave at any coordinate."""
         # A plain tuple: `at_once` only unpacks it, and a Rule takes time to make.
-        slopes, size, flags = np.empty(self.x.size), self.step_num * self.x.size, -1
-        rule: Any = make_descent, (h, self.lr, slopes), False, 1, None
+        size, flags = self.step_num * self.x.size, -1
+        rule: Any = make_descent, (h, self.lr, self.slopes), False, 1, None
         if self.progress is False:
             flags = self.objective.at_once(self.x, self.args, rule, where, rows, size)
         if flags < 0:
@@ -290,19 +292,18 @@ class _Descent:
             with self._reporting() as report:
                 flags = driver.run(sweep, 1, report)
         if self.objective.seen is not None:  # without the call, which an iteration of two coordinates would show
-            driver.warn_of_seen(self.objective, self.x, self.args, h, slopes)
+            driver.warn_of_seen(self.objective, self.x, self.args, h, self.slopes)
         return flags
 
     def _reporting(self) -> Any:
         """Return what reports the progress: a bar counts iterations, a callable the coordinates of all gradients."""
         return driver.reporting(self.progress, self.step_num * self.x.size, "iteration", max(1, self.x.size))
 
-    def _run(self, iterates: NDArray[Any], report: Report | None) -> int:
-        """Do the iterations one by one, or fewer if the callback ends the descent, and return the flags."""
-        flags, slopes = 0, np.empty(self.x.size)
-        shaped = slopes.reshape(self.x.shape)
+    def _run(self, iterates: NDArray[Any], report: Report | None) -> None:
+        """Do the iterations one by one, or fewer if the callback ends the descent."""
+        shaped = self.slopes.reshape(self.x.shape)
         for k in range(self.step_num):
-            flags |= self.differentiate(k, slopes, False if report is None else driver.after(report, k * slopes.size))
+            self.differentiate(k, False if report is None else driver.after(report, k * shaped.size))
             _update(self.memory, self.lr, shaped)
             try:
                 if self.callback is not None:
@@ -313,10 +314,10 @@ class _Descent:
                 self.done = k + 1
                 if len(iterates) > 1:
                     iterates[k + 1] = self.memory
-        return flags if np.isfinite(self.memory).all() else flags | NOT_FINITE
+        self.flags |= 0 if np.isfinite(self.memory).all() else NOT_FINITE
 
-    def differentiate(self, k: int, slopes: Floats, progress: Progress) -> int:
-        """Write the flat gradient at `x` for iteration k, look at the first one, and return the flags."""
+    def differentiate(self, k: int, progress: Progress) -> None:
+        """Write the gradient at `x` for iteration k to `slopes`, and look at the first one."""
         if k == 0 and isinstance(self.h, str) and self.x.size:
             self.eps = driver.eps_of_values(self.objective, self.point, self.args)[1]
         if self.point is not self.x:
@@ -324,27 +325,26 @@ class _Descent:
         if isinstance(self.plan[1], Directions):  # it may follow x
             self.plan = rule_at(self.point, self.h, self.scheme)
         at, how, options = (self.point, self.args), (self.workers, progress), (self.scheme, None, None)
-        if isinstance(self.h, str):
-            quiet = *how, True  # a descent asks no more than it needs
-            flags = by_automatic_steps(self.objective, at, self.plan, options, quiet, slopes, (math.nan, self.eps))
+        if isinstance(self.h, str):  # quiet, for a descent asks no more than it needs
+            known = math.nan, self.eps
+            flags = by_automatic_steps(self.objective, at, self.plan, options, (*how, True), self.slopes, known)
         else:
-            flags = driver.differentiate(self.objective, *at, self.plan, slopes, *how)
+            flags = driver.differentiate(self.objective, *at, self.plan, self.slopes, *how)
         # The first gradient shows whether f is analytic for a complex step, and has enough digits.
         if k == 0 and self.plan[0].make is make_complex_step:
             check_analytic(self.f, self.point, self.args)
         elif k == 0:
-            driver.warn_of_seen(self.objective, self.point, self.args, self.h, slopes)
-        return flags | RESPONDED if not flags & RESPONDED and slopes.any() else flags
+            driver.warn_of_seen(self.objective, self.point, self.args, self.h, self.slopes)
+        self.flags |= flags | RESPONDED if not flags & RESPONDED and self.slopes.any() else flags
 
-    def warn_of(self, flags: int, iterates: NDArray[Any]) -> None:
-        at = self.x, self.args, None, lengths_of(self.plan)
-        ignored = self.x.size > 0 and driver.seems_ignored(self.objective, self.private, self.workers, flags, None, at)
-        driver.warn_of(flags, self.h, ignored, iterates, f"a smaller lr than {abs(self.lr):g} if the iterates grow")
-        if flags & NOT_FINITE:
-            driver.warn(
-                f"the descent ended at a point that is not finite: with lr={abs(self.lr):g} it diverges, or "
-                f"leaves the domain of f; try a smaller lr"
-            )
+    def warn_of(self, iterates: NDArray[Any]) -> None:
+        at, lr = (self.x, self.args, None, lengths_of(self.plan)), abs(self.lr)
+        known = self.objective, self.private, self.workers, self.flags, None, at
+        ignored = self.x.size > 0 and driver.seems_ignored(*known)
+        driver.warn_of(self.flags, self.h, ignored, iterates, f"a smaller lr than {lr:g} if the iterates grow")
+        if self.flags & NOT_FINITE:
+            cause = f"with lr={lr:g} it diverges, or leaves the domain of f"
+            driver.warn(f"the descent ended at a point that is not finite: {cause}; try a smaller lr")
 
 
 def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> Any:
@@ -357,18 +357,16 @@ def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> 
         return part
 
     parts = dict(zip(whole.arrays, whole.each(f, args, part_of), strict=True))
-    slopes = {name: np.empty(part.x.size) for name, part in parts.items()}
-    moving, flags = whole.apart(), dict.fromkeys(parts, 0)
-    size = sum(map(len, slopes.values()))
+    moving, size = whole.apart(), whole.size
     with driver.reporting(progress, step_num * size, "iteration", max(1, size)) as report:
         for k in range(step_num):
 
             def differentiate(_: Any, __: Any, name: str, first: int, k: int = k) -> None:
-                flags[name] |= parts[name].differentiate(k, slopes[name], driver.after(report, k * size + first))
+                parts[name].differentiate(k, driver.after(report, k * size + first))
 
             whole.each(f, args, differentiate)
             with np.errstate(all="ignore"):
-                changes = [lr * slopes[name].reshape(moving[name].shape) for name in moving]
+                changes = [lr * parts[name].slopes.reshape(memory.shape) for name, memory in moving.items()]
                 list(map(isub, moving.values(), changes))  # one call of C, in which no Ctrl-C can come between
             try:
                 if callback is not None:
@@ -376,8 +374,9 @@ def _move_all(f: Any, args: Any, whole: Container, options: tuple[Any, ...]) -> 
                     _call_back(callback, k, whole.container(), whole.arrays)
             except StopIteration:
                 break
-    for name, part in parts.items() if step_num else ():
-        part.warn_of(flags[name] | (0 if np.isfinite(part.memory).all() else NOT_FINITE), part.memory)
+    for part in parts.values() if step_num else ():
+        part.flags |= 0 if np.isfinite(part.memory).all() else NOT_FINITE
+        part.warn_of(part.memory)
     return whole.container()
 
 

@@ -54,10 +54,8 @@ def table(
     below = [*([f"... and {more:,} more"] if more else []), *notes]
     body = "".join(line("td", row) for row in shown)
     paragraphs = "<br>".join(escape(note) for note in below)
-    return (
-        f"<div><p>{escape(caption)}</p><table><thead>{line('th', head)}</thead><tbody>{body}</tbody></table>"
-        f"<p>{paragraphs}</p></div>"
-    )
+    framed = f"<table><thead>{line('th', head)}</thead><tbody>{body}</tbody></table>"
+    return f"<div><p>{escape(caption)}</p>{framed}<p>{paragraphs}</p></div>"
 
 
 def concise(value: float, error: float) -> str:

@@ -266,8 +266,7 @@ def plot_loss(losses: ArrayLike, *, ax: Axes | None = None, **keywords: Any) -> 
     values = drawn(losses, "losses")
     if values.ndim != 1:
         raise ValueError(f"losses must be one-dimensional, got the shape {values.shape}")
-    ax = as_axes(ax)
-    mark = "." if len(values) == 1 else None  # of one value there is no line
+    ax, mark = as_axes(ax), "." if len(values) == 1 else None  # of one value there is no line
     ax.plot(np.arange(1, len(values) + 1), values, **merged({"marker": mark}, keywords))
     ax.set(xlabel="iteration", ylabel="loss (nats)", title="The loss falls as the weights learn")
     if values.size and np.fmin.reduce(values) >= 0.0:
@@ -303,9 +302,8 @@ def plot_training(history: Any, *, ax: Axes | None = None, **keywords: Any) -> A
     for name, accuracies, style in (("train", history.train_accuracies, "-"), ("test", history.test_accuracies, "--")):
         defaults = {"linestyle": style, "marker": mark, "label": f"{name}, at the end {accuracies[-1]:.3f}"}
         ax.plot(history.iterations, accuracies, **merged(defaults, keywords))
-    ax.set(
-        xlabel="iteration", ylabel="accuracy", ylim=(0.0, 1.0), title="What the net has learnt, and what it can tell"
-    )
+    title = "What the net has learnt, and what it can tell"
+    ax.set(xlabel="iteration", ylabel="accuracy", ylim=(0.0, 1.0), title=title)
     return legend_beside(ax)
 
 
@@ -339,16 +337,14 @@ def plot_weights(W: ArrayLike, shape: tuple[int, int], *, ax: Axes | None = None
         rule = "W must have the shape (features, classes), with rows * columns features for the shape (rows, columns)"
         raise ValueError(f"{rule}: got {weights.shape} and {shape}")
     (rows, columns), classes = (whole_number("shape", length, 1) for length in shape), weights.shape[1]
-    across = min(classes, 5)
-    down = -(-classes // across)
+    across, down = min(classes, 5), -(-classes // 5)
     mosaic = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1), np.nan)
     ax = as_axes(ax)
+    inside: Style = {"xytext": (1, -1), "textcoords": "offset points", "va": "top", "fontsize": "small"}
     for k in range(classes):
         top, left = k // across * (rows + 1), k % across * (columns + 1)
         mosaic[top : top + rows, left : left + columns] = weights[:, k].reshape(shape)
-        ax.annotate(
-            str(k), (left, top), xytext=(1, -1), textcoords="offset points", va="top", fontsize="small", color="black"
-        )
+        ax.annotate(str(k), (left, top), color="black", **inside)
     largest = float(np.abs(weights[np.isfinite(weights)]).max(initial=0.0)) or 1.0
     limits = {} if "norm" in keywords else {"vmin": -largest, "vmax": largest}
     style: Style = {"cmap": "RdBu"} | limits | keywords

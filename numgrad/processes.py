@@ -184,8 +184,7 @@ def workers_of(engine: Engine) -> int:
     owner: Any = getattr(engine, "__self__", engine)
     # Of `joblib_engine`, an executor of concurrent.futures, a multiprocessing.Pool.
     for name in ("workers", "_max_workers", "_processes"):
-        count = getattr(owner, name, None)
-        if isinstance(count, int):
+        if isinstance(count := getattr(owner, name, None), int):
             return max(1, count)
     with contextlib.suppress(AttributeError):  # Dask's executor of a client
         return max(1, int(sum(owner._client.ncores().values())))

@@ -76,8 +76,7 @@ def work(task: Task) -> tuple[int, bytes | None, bytes | BaseException | None]:
     try:
         # Before the range, so that the random numbers of f are those of the parent's own fingerprint.
         values = None if task.number else list(fingerprint(job[0]))
-        done = _run(task, *job)
-        if done is None:
+        if (done := _run(task, *job)) is None:
             return task.number, None, None
         flags, rows, raised = done
         packed = dumps((flags, rows, values))
@@ -184,16 +183,10 @@ def _pickler() -> Any:
         def reducer_override(self, value: Any) -> Any:
             if value.__class__ is np.ndarray and buffers.get(id(value.base)) is value.base is not None:
                 place = value.__array_interface__["data"][0] - value.base.__array_interface__["data"][0]
-                return _view, (value.base, value.shape, value.dtype, place, value.strides)
+                return np.ndarray, (value.shape, value.dtype, value.base, place, value.strides)
             return super().reducer_override(value) if hasattr(base, "reducer_override") else NotImplemented
 
     return Pickler
-
-
-def _view(buffer: NDArray[Any], *form: Any) -> NDArray[Any]:
-    """Return a view of a buffer, by shape, dtype, place in bytes and strides."""
-    shape, dtype, place, strides = form
-    return np.ndarray(shape, dtype, buffer, place, strides)
 
 
 def dumps(value: Any) -> bytes:

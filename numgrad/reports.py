@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from operator import add, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,11 @@ class Worst:
     candidate: float
     numerical: float
     error: float
+
+
+# How bad a worst place is, by relative error among those that failed if some did and then by difference; and the place.
+_Place = tuple[tuple[float, float], Worst | None]
+_NOWHERE: _Place = (-1.0, -1.0), None
 
 
 @dataclass(frozen=True)
@@ -216,10 +222,10 @@ class Comparison(NamedTuple):
 
     def errors(self, tolerances: Tolerances) -> Floats:
         """Return the relative errors, which are 0 where both values are at most atol, unless the gradient is small."""
-        size, difference = self.size, self.difference
-        errors = np.where((size <= self.excuse(tolerances[1], 0.0)) | (difference == 0.0), 0.0, difference / size)
-        errors[~np.isfinite(size)] = math.inf  # also where both are the same infinity, which no quotient can confirm
-        return errors
+        size = self.size
+        # Of what is not finite the quotient is NaN, in place of which fmin gives infinity: also where both are the same
+        # infinity, which no quotient can confirm.
+        return np.where(size <= self.excuse(tolerances[1], 0.0), 0.0, np.fmin(self.difference / size, math.inf))
 
     def doubted(self, tolerances: Tolerances) -> Flags:
         """Tell which claims differ; of a small gradient those that small error bars do not explain."""
@@ -234,12 +240,13 @@ def report(
 
     `parts` become part of it, with what failed after all.
     """
-    found = [_found(part, tolerances) for part in parts]
-    arrays = {part.name: one.array for part, one in zip(parts, found, strict=True)}
-    counts = zip((0,) * 5, *(one.counts for one in found), strict=True)
-    unknown, explained, unjudged, subgradients, large = map(sum, counts)
-    hints, checked = [hint for one in found for hint in one.hints], sum(one.array.checked for one in found)
-    verdict = "passed" if all(one.array.ok for one in found) else "failed"
+    arrays, hints, place, sums = dict[str, ArrayCheck](), list[str](), _NOWHERE, [0] * 6
+    for part in parts:
+        arrays[part.name], own, at, counts = _found(part, tolerances)
+        hints += own
+        place, sums = max(place, at, key=itemgetter(0)), list(map(add, sums, counts))
+    checked, unknown, explained, unjudged, subgradients, large = sums
+    verdict = "passed" if all(part.ok for part in arrays.values()) else "failed"
     if verdict == "passed" and unknown > _UNJUDGED * checked:
         verdict = _NOISY
     elif verdict == "passed" and not large:
@@ -248,9 +255,8 @@ def report(
         arrays = {name: replace(part, max_relative_error=math.nan) for name, part in arrays.items()}
     ok = verdict in {"passed", _NOTHING} and not (strict and (verdict == _NOTHING or unjudged))
     largest = max((part.max_relative_error for part in arrays.values() if part.checked), default=math.nan)
-    worst = max((one.place for one in found), key=lambda place: place[0], default=(None, None))[1]
     numbers, texts = (checked, total, explained, *tolerances), tuple(dict.fromkeys(hints + notes))
-    return GradientCheck(ok, largest, worst, *numbers, arrays, texts, verdict, subgradients, unjudged, tuple(parts))
+    return GradientCheck(ok, largest, place[1], *numbers, arrays, texts, verdict, subgradients, unjudged, tuple(parts))
 
 
 def _why_nothing(total: int, checked: int, parts: list[Comparison]) -> str:
@@ -264,25 +270,15 @@ def _why_nothing(total: int, checked: int, parts: list[Comparison]) -> str:
     return "no value exceeds " + ("its own error bar" if is_small else "atol; pass a smaller one")
 
 
-class _Found(NamedTuple):
-    """What is found of one comparison.
+def _found(part: Comparison, tolerances: Tolerances) -> tuple[ArrayCheck, list[str], _Place, tuple[int, ...]]:
+    """Judge a comparison, in which it notes what has failed; return its array, hints, worst place, and counts.
 
-    `counts` are those unknown, explained, unjudged, that are subgradients, and that are large: beyond atol, or of a
-    small gradient beyond their own error bars.
+    The counts are those checked, unknown, explained, unjudged, that are subgradients, and that are large: beyond atol,
+    or of a small gradient beyond their own error bars.
     """
-
-    array: ArrayCheck
-    hints: list[str]
-    # How bad its worst place is, by relative error among those that failed if some did and then by difference.
-    place: tuple[tuple[float, float], Worst | None]
-    counts: tuple[int, ...]
-
-
-def _found(part: Comparison, tolerances: Tolerances) -> _Found:
-    """Judge a comparison, in which it notes what has failed."""
     errors, size = part.errors(tolerances), part.size
     beyond = errors > tolerances[0]
-    part.failed[:] = beyond & (part.failed | ~np.isfinite(errors))
+    part.failed[:] = (beyond & part.failed) | np.isinf(errors)
     passed, is_smooth = ~part.failed, ~part.kink
     # What error bars hide: values that do not exceed them, but for zeros: f was the same at all steps there.
     hidden = (part.error >= size) & (size > 0.0) & is_smooth
@@ -296,16 +292,16 @@ def _found(part: Comparison, tolerances: Tolerances) -> _Found:
         hints.append(f"{_NOISY}: {_ADVICE}")
     if part.name and not part.is_direction:
         hints = [f"{part.name}: {hint}" for hint in hints]
-    counts = size.size * is_unknown, explained, unjudged + part.still, subgradients, large
-    rank, worst, largest = (-1.0, -1.0), None, math.nan
+    counts = size.size, size.size * is_unknown, explained, unjudged + part.still, subgradients, large
+    place, largest = _NOWHERE, math.nan
     if errors.size:
-        order, difference = errors + 1e300 * part.failed, part.difference
+        order, difference = errors + 1e300 * part.failed if failed else errors, part.difference
         k = np.lexsort((difference, order)).item(-1)
         index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
         worst = Worst(part.name, index, part.candidate.item(k), part.numerical.item(k), part.error.item(k))
-        rank, largest = (order.item(k), difference.item(k)), errors.item(errors.argmax())
+        place, largest = ((order.item(k), difference.item(k)), worst), errors.item(errors.argmax())
     array = ArrayCheck(not (failed or part.wrong), failed, size.size, math.prod(part.shape), largest)
-    return _Found(array, hints, (rank, worst), counts)
+    return array, hints, place, counts
 
 
 def causes(part: Comparison) -> Iterator[str]:

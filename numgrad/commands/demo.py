@@ -13,27 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from .. import (
-    History,
-    TwoLayerNet,
-    descent_path,
-    function_1,
-    function_2,
-    gradient_descent,
-    numerical_diff,
-    numerical_gradient,
-    plotting,
-    reference,
-    simpleNet,
-    train,
-)
+import numgrad
+
+from .. import plotting, reference
 from ..display import check_writable, write_picture
+from ..functions import function_1, function_2
 from ..loops import Floats, Indices
 from . import warnings_below
 
 __all__: list[str] = []  # nothing here is public
 
 Digits = tuple[Floats, Indices]
+Paths = dict[float, Floats]  # of descents, by the learning rate
 
 _LESSONS = {
     0.1: "arrives at the minimum (0, 0)",
@@ -43,31 +34,31 @@ _LESSONS = {
 _PICTURES = "tangents", "secants", "gradient_field", "surface", "descent", "loss", "weights", "training"
 
 
-def show_chapter() -> dict[float, Floats]:
+def show_chapter() -> Paths:
     """Print the examples of the chapter, and return the path of each descent by its learning rate.
 
     The pictures show the same paths.
     """
     print("The derivative of f(x) = 0.01 x**2 + 0.1 x, which is 0.02 x + 0.1")
     for at in (5, 10):
-        print(f"  numerical_diff(function_1, {at:2}) = {numerical_diff(function_1, at)}")
+        print(f"  numerical_diff(function_1, {at:2}) = {numgrad.numerical_diff(function_1, at)}")
     print("\nThe partial derivatives of f(x0, x1) = x0**2 + x1**2 at (3, 4), which are 6 and 8")
-    print(f"  with respect to x0: {numerical_diff(lambda x0: x0 * x0 + 4.0**2.0, 3.0)}")
-    print(f"  with respect to x1: {numerical_diff(lambda x1: 3.0**2.0 + x1 * x1, 4.0)}")
+    print(f"  with respect to x0: {numgrad.numerical_diff(lambda x0: x0 * x0 + 4.0**2.0, 3.0)}")
+    print(f"  with respect to x1: {numgrad.numerical_diff(lambda x1: 3.0**2.0 + x1 * x1, 4.0)}")
     print("\nIts gradient, which is (2 x0, 2 x1)")
     for point in ([3.0, 4.0], [0.0, 2.0], [3.0, 0.0]):
-        print(f"  numerical_gradient(function_2, {point}) = {numerical_gradient(function_2, np.array(point))}")
+        print(f"  numerical_gradient(function_2, {point}) = {numgrad.numerical_gradient(function_2, np.array(point))}")
     print("\n100 iterations of gradient descent from (-3, 4)")
-    paths = dict[float, Floats]()
+    paths: Paths = {}
     for lr, lesson in _LESSONS.items():
         with warnings_below(14):
-            paths[lr] = descent_path(function_2, np.array([-3.0, 4.0]), lr=lr, step_num=100)
+            paths[lr] = numgrad.descent_path(function_2, np.array([-3.0, 4.0]), lr=lr, step_num=100)
             print(f"  lr = {lr:<6g} {paths[lr][-1]}\n{'':14}{lesson}")
     print("\nA net of 2 x 3 weights, for the sample (0.6, 0.9) of class 2")
-    net, x, t = simpleNet(), np.array([0.6, 0.9]), np.array([0, 0, 1])
+    net, x, t = numgrad.simpleNet(), np.array([0.6, 0.9]), np.array([0, 0, 1])
     net.W[...] = [[0.47355232, 0.9977393, 0.84668094], [0.85557411, 0.03563661, 0.69422093]]
     print(f"  predict(x) = {net.predict(x)}\n  loss(x, t) = {net.loss(x, t)}\n  the gradient of the loss:")
-    print("  " + str(numerical_gradient(lambda _: net.loss(x, t), net.W)).replace("\n", "\n  "))
+    print("  " + str(numgrad.numerical_gradient(lambda _: net.loss(x, t), net.W)).replace("\n", "\n  "))
     return paths
 
 
@@ -85,7 +76,7 @@ def train_digits(iterations: int, batch: int, workers: int) -> tuple[list[float]
     """
     train, test = load_digits()
     batch = min(batch, len(train[0]))
-    net = simpleNet((64, 10), rng=0)
+    net = numgrad.simpleNet((64, 10), rng=0)
     print(f"\nTraining 64 x 10 weights on {len(train[0])} handwritten digits, {len(test[0])} kept for the test;")
     print(f"each of {iterations} updates takes all 640 central differences of the loss of {batch} images,")
     print("evaluated incrementally: net.objective knows what a change of one weight touches.")
@@ -93,7 +84,7 @@ def train_digits(iterations: int, batch: int, workers: int) -> tuple[list[float]
     began = time.perf_counter()
     for iteration, (x, t) in zip(range(1, iterations + 1), _batches(train, batch), strict=False):
         objective = net.objective(x, t)
-        gradient_descent(objective, net.W, lr=0.5, step_num=1, workers=workers)
+        numgrad.gradient_descent(objective, net.W, lr=0.5, step_num=1, workers=workers)
         losses.append(objective(net.W))
         if iteration % max(1, iterations // 10) == 0:
             scores = f"loss {net.loss(*train):.4f}   test accuracy {net.accuracy(*test):.3f}"
@@ -109,7 +100,7 @@ def _show_other_routes(weights: Floats, digits: Digits, iterations: int, workers
     from ..objectives.softmax import loss
 
     x, t = digits
-    compiled = functools.partial(numerical_gradient, loss, weights, args=(x.T.copy(), t), workers=workers)
+    compiled = functools.partial(numgrad.numerical_gradient, loss, weights, args=(x.T.copy(), t), workers=workers)
     compiled()  # compiles
     net = reference.SimpleNet((1, 1))
     net.W = weights
@@ -119,13 +110,13 @@ def _show_other_routes(weights: Floats, digits: Digits, iterations: int, workers
     print(f"  {seconds:6.2f} s by the plain NumPy reference (a projection from 50 evaluations of its loss)")
 
 
-def train_two_layers(iterations: int) -> History:
+def train_two_layers(iterations: int) -> numgrad.History:
     """Train the book's net of two layers on the digits with numerical gradients only, and return its history.
 
     The number of iterations is fixed beforehand: to end where the test accuracy is best would choose it on the test.
     """
     train_set, test_set = load_digits()
-    net = TwoLayerNet(64, 50, 10, rng=0)
+    net = numgrad.TwoLayerNet(64, 50, 10, rng=0)
     print(f"\nThe end of the chapter: a net of 64-50-10, {net.flat.size:,} parameters, trained on the same digits;")
     print(f"each of {iterations} updates takes all central differences of the loss of 100 images, layer by layer.")
     began = time.perf_counter()
@@ -134,7 +125,7 @@ def train_two_layers(iterations: int) -> History:
         if done % max(1, total // 10) == 0:
             print(f"  iteration {done:4}   test accuracy {net.accuracy(*test_set):.3f}   {_since(began)}", flush=True)
 
-    history = train(net, *train_set, *test_set, iterations=iterations, lr=1.0, progress=show, rng=0)
+    history = numgrad.train(net, *train_set, *test_set, iterations=iterations, lr=1.0, progress=show, rng=0)
     print(f"Test accuracy {history.test_accuracies[-1]:.3f} after {_since(began).strip()}")
     x, t = next(_batches(train_set, 100))
     seconds = iterations * 2 * net.flat.size * _seconds(lambda: net.loss(x, t), 50)
@@ -155,7 +146,7 @@ def check_figures(directory: Path) -> None:
     check_writable(*(directory / f"{name}.png" for name in _PICTURES))
 
 
-def draw(directory: Path, paths: dict[float, Floats], losses: list[float], weights: Floats, history: History) -> None:
+def draw(directory: Path, paths: Paths, losses: list[float], weights: Floats, history: numgrad.History) -> None:
     """Write the pictures of the chapter, of its descents and of the training to `directory`, which exists.
 
     Raises

@@ -270,7 +270,7 @@ def read_profile(file: Path | str) -> Profile:
     OSError
         If the file cannot be read, or holds none.
     """
-    try:
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         found = json.loads(Path(file).read_text())
         rows = [Measurement(*(row[name] for name in Measurement._fields)) for row in found.pop("measurements")]
         rows = [row._replace(samples=tuple(row.samples), shape=tuple(row.shape)) for row in rows]
@@ -279,8 +279,6 @@ def read_profile(file: Path | str) -> Profile:
         are_times = all(isinstance(time, int | float) and 0.0 < float(time) < math.inf for time in times)
         if are_times and all(isinstance(name, str) for name in names) and isinstance(found["settings"], dict):
             return Profile(found, rows)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        pass
     raise OSError(f"cannot read a profile from {file}: it must be what numgrad profile --json writes")
 
 

@@ -7,39 +7,28 @@ import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .. import (
-    MultiLayerNet,
-    estimate_gradient,
-    estimate_hessian,
-    estimate_jacobian,
-    numerical_gradient,
-    numerical_hessian,
-    numerical_jacobian,
-    reference,
-    simpleNet,
-)
+import numgrad
+
+from .. import reference
 from ..arguments import describe, is_compiled, raise_argument_changed, real_array, real_number
 from ..containers import flat_of
 from ..display import DURATIONS, with_unit
 from ..functions import slopes_of
+from ..loops import Floats
 from ..points import is_unchanged, native_copy
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..loops import Floats
 
 __all__: list[str] = []  # nothing here is public
 
 # The functions of this package for each derivative; the latter gives what the errors are measured against.
 _KINDS: dict[str, Any] = {
-    "gradient": (numerical_gradient, estimate_gradient),
-    "Jacobian": (numerical_jacobian, estimate_jacobian),
-    "Hessian": (numerical_hessian, estimate_hessian),
+    "gradient": (numgrad.numerical_gradient, numgrad.estimate_gradient),
+    "Jacobian": (numgrad.numerical_jacobian, numgrad.estimate_jacobian),
+    "Hessian": (numgrad.numerical_hessian, numgrad.estimate_hessian),
 }
 # Evaluations for each pair of coordinates that the Hessian of one route takes, with its estimate and its repeats.
 _TIMES = 12
@@ -66,7 +55,7 @@ class Layer:
 
     def __init__(self, features: int, classes: int, batch: int) -> None:
         rng = np.random.default_rng(0)
-        self.net = simpleNet((features, classes), rng=rng)
+        self.net = numgrad.simpleNet((features, classes), rng=rng)
         self.net.W /= np.sqrt(features)
         self.shape, self.flat, self.title = (features, classes), self.net.W.reshape(-1), f"{features} x {classes}"
         self.x, self.t = rng.uniform(0, 1, (batch, features)), rng.integers(0, classes, batch)
@@ -99,10 +88,11 @@ class Layer:
         def by(objective: Callable[[], Any], count: int, **options: Any) -> Floats:
             chosen = None if count == net.W.size else np.arange(count)
             # The objective is made anew for each gradient, so that what it prepares is measured too.
-            return np.ravel(numerical_gradient(objective(), net.W, h, coordinates=chosen, workers=workers, **options))
+            found = numgrad.numerical_gradient(objective(), net.W, h, coordinates=chosen, workers=workers, **options)
+            return np.ravel(found)
 
         yield _in_place("NumPy reference", reference.numerical_gradient, lambda _: twin.loss(x, t), self.flat, h)
-        yield _in_place("Python callable", numerical_gradient, value, self.flat, h)
+        yield _in_place("Python callable", numgrad.numerical_gradient, value, self.flat, h)
         yield Route("compiled", partial(by, lambda: loss, args=args), scratch=2 * self.one_hot.nbytes * workers)
         yield Route("incremental", partial(by, lambda: net.objective(x, t)))
         yield from peer_routes(value, self.flat) if peers else ()
@@ -116,7 +106,7 @@ class Network:
         rng = np.random.default_rng(0)
         first, *hidden, last = sizes
         kind: Any = ("sigmoid", 0.01) if len(hidden) == 1 else ("relu", "relu")  # the first is TwoLayerNet
-        self.net = MultiLayerNet(first, hidden, last, *kind, rng=rng)
+        self.net = numgrad.MultiLayerNet(first, hidden, last, *kind, rng=rng)
         self.shape, self.flat, self.title = sizes, self.net.flat, "-".join(map(str, sizes))
         self.x, self.t = rng.uniform(0, 1, (batch, first)), rng.integers(0, last, batch)
 
@@ -128,7 +118,7 @@ class Network:
         """Yield the routes of this package, and of backpropagation."""
         net, x, t = self.net, self.x, self.t
         yield _in_place("NumPy reference", reference.numerical_gradient, lambda _: net.loss(x, t), self.flat, h)
-        yield _in_place("Python callable", numerical_gradient, lambda _: net.loss(x, t), self.flat, h)
+        yield _in_place("Python callable", numgrad.numerical_gradient, lambda _: net.loss(x, t), self.flat, h)
         yield Route("layers", lambda _: flat_of(net.numerical_gradient(x, t, h, workers=workers)), whole=True)
         yield Route("NumPy backprop", self.exact, whole=True)
 
@@ -227,13 +217,10 @@ def peer_routes(value: Callable[[], Any], memory: Floats, kind: str = "gradient"
 
     calls: list[tuple[str, str, Callable[[Any, Floats], Any]]] = [
         ("numdifftools", kind.capitalize(), lambda derivative_of, w: derivative_of(f)(w)),
+        ("scipy.optimize", "approx_fprime", lambda approx_fprime, w: approx_fprime(w, f)),
+        ("jacobi", "jacobi", lambda jacobi, w: jacobi(f, w)[0]),
     ]
-    if kind != "Hessian":
-        calls += [
-            ("scipy.optimize", "approx_fprime", lambda approx_fprime, w: approx_fprime(w, f)),
-            ("jacobi", "jacobi", lambda jacobi, w: jacobi(f, w)[0]),
-        ]
-    for module, name, call in calls:
+    for module, name, call in calls[:1] if kind == "Hessian" else calls:  # the others have no Hessian
         with contextlib.suppress(ImportError, AttributeError):  # a folder of that name has no such function
             function = getattr(importlib.import_module(module), name)
             yield Route(module.partition(".")[0], partial(derivative, call, function), whole=kind == "Hessian")
