@@ -51,8 +51,8 @@ class Worst:
 
 
 # How bad a worst place is, by relative error among those that failed if some did and then by difference; and the place.
-_Place = tuple[tuple[float, float], Worst | None]
-_NOWHERE: _Place = (-1.0, -1.0), None
+_Place = tuple[tuple[bool, float, float], Worst | None]
+_NOWHERE: _Place = (False, -1.0, -1.0), None
 
 
 @dataclass(frozen=True)
@@ -295,11 +295,12 @@ def _found(part: Comparison, tolerances: Tolerances) -> tuple[ArrayCheck, list[s
     counts = size.size, size.size * is_unknown, explained, unjudged + part.still, subgradients, large
     place, largest = _NOWHERE, math.nan
     if errors.size:
-        order, difference = errors + 1e300 * part.failed if failed else errors, part.difference
-        k = np.lexsort((difference, order)).item(-1)
+        badness = part.failed, errors, part.difference
+        k = np.lexsort(badness[::-1]).item(-1)
         index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
         worst = Worst(part.name, index, part.candidate.item(k), part.numerical.item(k), part.error.item(k))
-        place, largest = ((order.item(k), difference.item(k)), worst), errors.item(errors.argmax())
+        rank = part.failed.item(k), errors.item(k), badness[2].item(k)
+        place, largest = (rank, worst), errors.item(errors.argmax())
     array = ArrayCheck(not (failed or part.wrong), failed, size.size, math.prod(part.shape), largest)
     return array, hints, place, counts
 
