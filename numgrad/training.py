@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import describe, finite_real, plain_numbers, random_generator, real_array, real_number, whole_number
-from .driver import Progress
 from .loops import Floats, Indices
 
 __all__ = ["History", "train"]
@@ -57,7 +56,7 @@ def train(
     batch_size: int = 100,
     lr: float = 0.1,
     gradient: str = "numerical",
-    progress: Progress = False,
+    progress: driver.Progress = False,
     rng: Any = None,
 ) -> History:
     """Train a net by gradient descent on random mini-batches, in place.

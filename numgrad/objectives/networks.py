@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from itertools import accumulate, combinations
 from typing import Any, Self
 
@@ -47,21 +47,20 @@ def layers_of(params: Any, depth: int) -> list[Layer]:
     ValueError
         If a key is missing, or a shape does not fit.
     """
-    names, layers, units = names_of(depth), list[Layer](), ("features",)
+    names, units = names_of(depth), ("features",)
     try:
         arrays = [plain(params[name], name) for name in names]
     except (KeyError, IndexError, TypeError):
         _check_keys(params, names)
         raise
-    for k in range(1, depth + 1):
-        W, b = layer = arrays[2 * k - 2], arrays[2 * k - 1]  # noqa: N806
+    layers = list(zip(arrays[::2], arrays[1::2], strict=True))
+    for k, (W, b) in enumerate(layers, 1):  # noqa: N806
         shape: Any = W.shape
         if len(shape) != 2 or 0 in shape or (k > 1 and shape[:1] != units):
             raise ValueError(f"W{k} must have the shape ({units[0]}, units) and not be empty, got {shape}")
         units = shape[1:]
         if b.shape != units:
             raise ValueError(f"b{k} must have the shape {units}, for the columns of W{k}, got {b.shape}")
-        layers.append(layer)
     return layers
 
 
@@ -107,25 +106,19 @@ def _registered(flat: Floats) -> Floats:
 
 def flat_of(params: MutableMapping[str, Any]) -> Floats:
     """Return the array of which all parameters are the parts, in turn; if there is none, make it and its views."""
-    arrays, first = arrays_of(params), 0
+    arrays = arrays_of(params)
     if (known := _buffer_of(params)) is not None:
         return known
     flat = np.concatenate([array.reshape(-1) for array in arrays.values()] or [np.empty(0)])
-    for key, array in arrays.items():
-        params[key] = flat[first : first + array.size].reshape(array.shape)
-        first += array.size
+    for key, view in zip(arrays, _parts_of(flat, arrays.values()), strict=True):
+        params[key] = view
     return _registered(flat)
 
 
-def _copy_parts(params: Any, memo: dict[int, Any]) -> None:
-    """Have `copy.deepcopy` make views of one buffer of the parts of one, wherever else they are held."""
-    flat = _buffer_of(params)
-    if flat is None:
-        return
-    new = copy.deepcopy(flat, memo)
-    for array in params.values():
-        first = (_address(array) - _address(flat)) // new.itemsize
-        memo.setdefault(id(array), new[first : first + array.size].reshape(array.shape))
+def _parts_of(flat: Floats, arrays: Collection[NDArray[Any]]) -> list[Floats]:
+    """Return views of a buffer, in turn, of the shapes of arrays."""
+    ends = accumulate(array.size for array in arrays)
+    return [flat[end - array.size : end].reshape(array.shape) for array, end in zip(arrays, ends, strict=True)]
 
 
 def are_float64(params: Any) -> bool:
@@ -150,7 +143,10 @@ class HasParams:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = memo[id(self)] = self.__class__.__new__(self.__class__)
-        _copy_parts(self.params, memo)
+        if (flat := _buffer_of(self.params)) is not None:  # whoever holds a part of it has a view of the new one, too
+            arrays = self.params.values()
+            for array, view in zip(arrays, _parts_of(copy.deepcopy(flat, memo), arrays), strict=True):
+                memo.setdefault(id(array), view)
         return twin._with(copy.deepcopy(self.__getstate__(), memo))
 
     def __getstate__(self) -> Any:
