@@ -35,8 +35,6 @@ from ..points import EPS, resolution
 
 __all__: list[str] = []  # nothing here is public
 
-Flags = NDArray[np.bool_]
-
 # Steps of a pair, in units of its longest one, in the order in which they are tried. They are no simple parts of one
 # another, as 1/2, 3/4 and 1/4 are, by which stairs would fit a line by chance: twice as many at twice the step.
 # Fixed by test_no_kink_hides_between_the_steps and test_stairs_are_evaluated_at_their_own_steps in tests/test_rows.py.
@@ -327,7 +325,7 @@ class Block:
             rest = rest[goes_on]
         return Fit(coefficients, bounds, noise, np.concatenate([*own, rest]), odd, even)
 
-    def _goes_on(self, b: Indices, j: Indices, odd: Floats, found: Floats) -> Flags:
+    def _goes_on(self, b: Indices, j: Indices, odd: Floats, found: Floats) -> NDArray[np.bool_]:
         """Tell which pairs have differences, and write to `found` of the others that it is 0, or NaN.
 
         Where rows are not finite at z, they may be for all that next to it.

@@ -153,12 +153,12 @@ class LayerObjective:
         own.check(point)
         count = min(whole_number("samples", samples, 1), point.size)
         chosen = np.sort(random_generator(rng).choice(point.size, count, replace=False)).astype(np.intp)
-        whole = np.empty(point.size)
+        everywhere, whole = np.arange(point.size), np.empty(point.size)
         for h in (1e-4, 1e-3, 1e-2):
             sweep = own.sweep(point, (), Rule(make_central, (h,)), ALL_COORDINATES, whole)
             sweep.run_range(None, 0, sweep.size)
             sweep.gather()
-            up, down = (np.array([own.value(_moved(point, k, u), ()) for k in chosen]) for u in (h, -h))
+            up, down = (np.array([sweep.value_at(u * (everywhere == k)) for k in chosen]) for u in (h, -h))
             found = whole[chosen]
             with np.errstate(invalid="ignore"):  # of infinite values
                 plain = (up - down) / (2.0 * h)
@@ -221,13 +221,6 @@ class LayerObjective:
         if values.dtype.kind not in "fiu":
             raise TypeError(f"rows must return real numbers, got dtype {values.dtype}")
         return values
-
-
-def _moved(W: Floats, k: int, step: float) -> Floats:  # noqa: N803
-    """Return a copy of W, of which the flat coordinate k has moved."""
-    moved = W.copy()
-    moved.reshape(-1)[k] += step
-    return moved
 
 
 class _Layer:
