@@ -121,7 +121,6 @@ class Block:
         self.eps, self.powers = EPS, dict[int, Floats]()
         self.base = self.values(samples, 0 * samples, np.zeros(len(samples)))
         self.largest = np.abs(self.base[np.isfinite(self.base)]).max(initial=unit)
-        self.is_finite = bool(self.moves.all() and np.isfinite(self.base).all())
 
     def values(self, b: Indices, j: Indices, u: Floats) -> Floats:
         """Return rows at ``z[b]`` moved by u in column j, from calls of so many samples."""
@@ -161,7 +160,7 @@ class Block:
             at = own[p]
             np.add.at(total, (i, at // len(self.z)), self.both(b[at], j[at], h * self.inputs[b[at], i])[0])
         # A sample that is infinite or NaN at z is so, too, for a weight of an input of 0, which does not move it.
-        for at in () if self.is_finite else fit.rest[~np.isfinite(self.base[b[fit.rest]])]:
+        for at in fit.rest[~np.isfinite(self.base[b[fit.rest]])]:
             total[self.inputs[b[at]] == 0.0, at // len(self.z)] = math.nan
         for k in self.infinite:
             for column in np.flatnonzero(np.abs(self.W[k, columns]) <= h):
@@ -305,7 +304,7 @@ class Block:
         noise = np.maximum(ROUNDINGS * eps * (self.largest + self.rowmax[b] * slope), floor)
         close = _misfit(1, odd, even) <= noise
         coefficients[0] = np.where(close, odd[0], 0.0)
-        goes_on = ~close if self.is_finite else self._goes_on(b, j, odd, coefficients[0]) & ~close
+        goes_on = self._goes_on(b, j, odd, coefficients[0]) & ~close
         rest, bounds = np.flatnonzero(goes_on), UNSEEN[0] * noise
         for m in (2, 3):
             if not len(rest):
