@@ -233,16 +233,16 @@ def _labels_of_rows(t: NDArray[Any]) -> NDArray[Any]:
         ones = np.count_nonzero(t[np.arange(len(t)), labels] == 1)
         if ones == len(t) == np.count_nonzero(t):
             return np.asarray(labels)
-    soft = np.asarray(t, dtype=FLOAT64)
+    soft = np.atleast_2d(np.asarray(t, dtype=FLOAT64))
     with np.errstate(invalid="ignore"):  # NaN and infinities, which are refused
-        least, total = np.atleast_1d(soft.min(axis=-1)), np.atleast_1d(soft.sum(axis=-1))
+        least, total = soft.min(axis=1), soft.sum(axis=1)
     rounding = max(SUM_ROUNDING, 4 * float(np.finfo(t.dtype).eps) if t.dtype.kind == "f" else 0.0)
     wrong = np.flatnonzero(~((least >= 0.0) & (np.abs(total - 1.0) <= rounding)))
     if wrong.size:
         b = wrong[0]
         rule = "each row of t must be one-hot, or probabilities, not negative and with the sum 1"
         raise ValueError(f"{rule}; row {b} has the sum {total[b]:g} and the least element {least[b]:g}")
-    return np.atleast_2d(soft)
+    return soft
 
 
 def slopes_of(z: Floats, t: NDArray[Any]) -> Floats:

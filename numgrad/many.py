@@ -120,8 +120,7 @@ def in_batches(
         units = np.arange(first, min(first + length, count * size))
         rows, columns = np.divmod(units, size)
         batch = np.repeat(flat[rows][np.newaxis], 2, axis=0)
-        for side, step in enumerate((h, -h)):
-            batch[side, np.arange(len(units)), columns] += step
+        batch[:, np.arange(len(units)), columns] += np.array([[h], [-h]])
         found = objective.values(batch.reshape(-1, *x.shape[1:]), args).astype(np.float64).reshape(2, -1)
         with np.errstate(all="ignore"):
             out.reshape(-1)[units] = (found[0] - found[1]) / (2 * h)

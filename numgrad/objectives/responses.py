@@ -87,17 +87,14 @@ OWN_STEPS = 2**16
 COMPANY = 1e-10
 
 
-def _fits() -> list[tuple[Floats, Floats, Floats]]:
-    """Return for m = 1, 2, 3: values at m nodes to coefficients, and to the odd and the even part at the next node."""
-    fits = []
-    for m in range(1, len(NODES)):
-        odd, even = (NODES[: m + 1, np.newaxis] ** (2 * np.arange(m) + first) for first in (1, 2))
-        inverse = np.linalg.inv(odd[:m])
-        fits.append((inverse, odd[m] @ inverse, even[m] @ np.linalg.inv(even[:m])))
-    return fits
+def _fit_of(m: int) -> tuple[Floats, Floats, Floats]:
+    """Return what makes of values at m nodes coefficients, and the odd and the even part at the next node."""
+    odd, even = (NODES[: m + 1, np.newaxis] ** (2 * np.arange(m) + first) for first in (1, 2))
+    inverse = np.linalg.inv(odd[:m])
+    return inverse, odd[m] @ inverse, even[m] @ np.linalg.inv(even[:m])
 
 
-FITS = _fits()
+FITS = [_fit_of(m) for m in range(1, len(NODES))]
 
 
 class Block:

@@ -312,8 +312,7 @@ class _Layer:
         total = np.zeros((4, *W.shape))
         for block in self.blocks(W):
             near = f._block(W, block)
-            for first in range(0, W.shape[1], GROUP):
-                columns = np.arange(first, min(first + GROUP, W.shape[1]))
+            for columns in np.split(np.arange(W.shape[1]), range(GROUP, W.shape[1], GROUP)):
                 *found, root = near.sums(columns)
                 total[:3, :, columns] += found
                 total[3][:, columns] = np.hypot(total[3][:, columns], root)
