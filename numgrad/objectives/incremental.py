@@ -99,7 +99,6 @@ class IncrementalObjective:
         self.value, self.prepare, self.difference = value, prepare, difference
         # Kept here, since each call makes an Incremental anew: the next one knows how fast the last one was.
         self._throughput = Throughput()
-        self._only_reads = False  # whether it is known that no function writes to x, so that nobody need look
 
     def __call__(self, x: ArrayLike, *args: Any) -> float:
         """Return ``value(x, *args)``."""
@@ -350,9 +349,9 @@ class _IncrementalSweep(Sweep):
         x, f, terms = self.x, self.objective.f, central_parts(self.rule, self.where, KIND)
         self.coordinates = members_of(self.where)
         # A copy: whatever `prepare` keeps of its argument, and `difference` reads, is not the caller's memory.
-        self.own = x if f._only_reads else x.copy()
+        self.own = x.copy()
         self.terms = [(factor, h, f.prepare(self.own, h, *self.args)) for factor, h in terms]
-        if self.own is not x and not is_unchanged(self.own, x):
+        if not is_unchanged(self.own, x):
             raise ValueError("prepare writes to its argument; let it work on a copy, x.copy()")
         # The speed is that of this object's data, and not that of `difference`, which objects of other sizes share.
         self.kernel, self.throughput = self.objective.kernels.loops[make_quotients][0], f._throughput
@@ -373,6 +372,6 @@ class _IncrementalSweep(Sweep):
             raise
         if several:
             self.out[start:stop] = total
-        if stop == self.size and self.own is not self.x and not is_unchanged(self.own, self.x):
+        if stop == self.size and not is_unchanged(self.own, self.x):
             raise ValueError("difference writes to what prepare keeps of x, which other threads read; let it only read")
         return flags

@@ -385,7 +385,7 @@ class SoftmaxObjective(IncrementalObjective):
 
         # And not by IncrementalObjective, whose looks at the three take a small layer 3 % of a gradient.
         self.value, self.prepare, self.difference, self._throughput = value, prepare, difference, Throughput()
-        self._data, self._logits, self._only_reads = (x, labels, shape), logits, True
+        self._data, self._logits = (x, labels, shape), logits
         self._cubes = np.empty(x.shape, np.float32)
         largest = float(np.uint32(cube(x, self._cubes)).view(np.float32)) ** (1 / 3)
         # Where the cubes are no normal numbers of single precision, the other series scales them.
