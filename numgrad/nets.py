@@ -15,18 +15,7 @@ from .arguments import describe, finite_real, random_generator, underflowing, wh
 from .functions import labels_of, losses_of, relu, sigmoid, slopes_of, softmax
 from .gradient import numerical_gradient
 from .loops import Floats
-from .objectives.networks import (
-    HasParams,
-    HiddenLayer,
-    Layer,
-    NetObjective,
-    Params,
-    arrays_of,
-    flat_of,
-    layers_of,
-    plain,
-    refuse_tied,
-)
+from .objectives.networks import HasParams, HiddenLayer, Layer, NetObjective, Params, arrays_of, flat_of, plain
 from .objectives.rows import LayerObjective
 from .points import private_copy
 
@@ -408,7 +397,7 @@ class MultiLayerNet(HasParams):
     @np.errstate(under="ignore")
     def _forward(self, x: ArrayLike) -> tuple[list[Layer], list[Floats], Floats]:
         """Return the layers, their inputs and the logits, as batches, and the logits of one sample or of a batch."""
-        rows, layers, act = plain(x), layers_of(self.params, self._depth), _activation(self.activation)[0]
+        rows, layers, act = plain(x), self._weights_and_biases(), _activation(self.activation)[0]
         features = len(layers[0][0])
         if not 1 <= rows.ndim <= 2 or rows.shape[-1] != features or not rows.size:
             rule = f"x must have the shape ({features},) or (batch, {features}), for the rows of W1, and not be empty"
@@ -505,7 +494,7 @@ class MultiLayerNet(HasParams):
         if self._has_other_loss():
             return numerical_gradient(self.objective(x, t), arrays_of(self.params), h, workers=workers)  # type: ignore[no-any-return]
         layers, values, labels = self._prepared(x, t)
-        refuse_tied(self.params, self._depth)
+        self._refuse_tied()
         slopes: Params = {}
         with np.errstate(under="ignore"):
             for k, layer in enumerate(layers, 1):
@@ -538,7 +527,7 @@ class MultiLayerNet(HasParams):
         Parameters, errors: as `loss`.
         """
         layers, values, labels = self._prepared(x, t)
-        refuse_tied(self.params, self._depth)
+        self._refuse_tied()
         delta = slopes_of(values[-1], labels)
         slopes: Params = {}
         for k in range(self._depth, 0, -1):

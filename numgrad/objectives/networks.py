@@ -37,40 +37,6 @@ def plain(value: Any, name: str = "x") -> Floats:
     return np.asarray(plain_numbers(value, name), dtype=FLOAT64)
 
 
-def layers_of(params: Any, depth: int) -> list[Layer]:
-    """Return weights and biases of each layer, which fit each other; other keys are somebody else's.
-
-    Raises
-    ------
-    TypeError
-        If `params` is no dict, or an array is not real.
-    ValueError
-        If a key is missing, or a shape does not fit.
-    """
-    names, units = names_of(depth), ("features",)
-    try:
-        arrays = [plain(params[name], name) for name in names]
-    except (KeyError, IndexError, TypeError):
-        _check_keys(params, names)
-        raise
-    layers = list(zip(arrays[::2], arrays[1::2], strict=True))
-    for k, (W, b) in enumerate(layers, 1):  # noqa: N806
-        shape: Any = W.shape
-        if len(shape) != 2 or 0 in shape or (k > 1 and shape[:1] != units):
-            raise ValueError(f"W{k} must have the shape ({units[0]}, units) and not be empty, got {shape}")
-        units = shape[1:]
-        if b.shape != units:
-            raise ValueError(f"b{k} must have the shape {units}, for the columns of W{k}, got {b.shape}")
-    return layers
-
-
-def refuse_tied(params: Any, depth: int) -> None:
-    """Raise a ValueError if two parameters share memory: each is differentiated alone, and one moves the other."""
-    for one, other in combinations(names_of(depth), 2):
-        if np.shares_memory(params[one], params[other]):
-            raise ValueError(f"{one} and {other} share memory, so that one moves the other; give each its own array")
-
-
 def _check_keys(params: Any, names: tuple[str, ...]) -> None:
     rule = f"params must be a dict with the keys {', '.join(names)}, as net.params"
     if not isinstance(params, Mapping):
@@ -135,6 +101,40 @@ class HasParams:
     """A dict `params` of arrays that are the parts of one buffer, `flat`, also of what was copied or unpickled."""
 
     params: Params
+    _depth: int  # the number of layers
+
+    def _weights_and_biases(self) -> list[Layer]:
+        """Return weights and biases of each layer, which fit each other; other keys are somebody else's.
+
+        Raises
+        ------
+        TypeError
+            If `params` is no dict, or an array is not real.
+        ValueError
+            If a key is missing, or a shape does not fit.
+        """
+        params, names, units = self.params, names_of(self._depth), ("features",)
+        try:
+            arrays = [plain(params[name], name) for name in names]
+        except (KeyError, IndexError, TypeError):
+            _check_keys(params, names)
+            raise
+        layers = list(zip(arrays[::2], arrays[1::2], strict=True))
+        for k, (W, b) in enumerate(layers, 1):  # noqa: N806
+            shape: Any = W.shape
+            if len(shape) != 2 or 0 in shape or (k > 1 and shape[:1] != units):
+                raise ValueError(f"W{k} must have the shape ({units[0]}, units) and not be empty, got {shape}")
+            units = shape[1:]
+            if b.shape != units:
+                raise ValueError(f"b{k} must have the shape {units}, for the columns of W{k}, got {b.shape}")
+        return layers
+
+    def _refuse_tied(self) -> None:
+        """Raise a ValueError if two parameters share memory: each is differentiated alone, and one moves the other."""
+        for one, other in combinations(names_of(self._depth), 2):
+            if np.shares_memory(self.params[one], self.params[other]):
+                both = f"{one} and {other}"
+                raise ValueError(f"{both} share memory, so that one moves the other; give each its own array")
 
     def __copy__(self) -> Self:
         twin = self.__class__.__new__(self.__class__)
@@ -240,7 +240,7 @@ class _NetKind(PythonObjective):
         if net._has_other_loss() or name not in names_of(net._depth):
             return None
         k, is_weight = int(name[1:]), name.startswith("W")
-        weights = np.vstack(layers_of(params, net._depth)[k - 1])
+        weights = np.vstack(net._weights_and_biases()[k - 1])
         if k not in self._slopes:
             own = net._layer(k, *net._prepared(f.x, f.t))._as_objective()
             self._slopes[k] = own.slopes(weights, args)
