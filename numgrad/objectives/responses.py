@@ -105,11 +105,10 @@ class Block:
     by `near_of(W)`, which returns `near` for other weights last. What rows add up, and round, is `unit` at least.
     """
 
-    def __init__(self, W: Floats, inputs: Floats, near_of: Callable[..., Any], unit: float = 0.0) -> None:  # noqa: N803
+    def __init__(self, W: Floats, near_of: Callable[[Floats], Any], unit: float = 0.0) -> None:  # noqa: N803
         self.W, self.near_of = W, near_of
-        self.z, self.length, self.near = near_of(W)
-        z = self.z
-        samples, self.moves, finite = np.arange(len(z)), np.isfinite(z), np.isfinite(inputs)
+        inputs, z, self.length, self.near = near_of(W)
+        self.z, self.moves, finite, samples = z, np.isfinite(z), np.isfinite(inputs), np.arange(len(z))
         self.inputs = inputs if finite.all() else np.where(finite, inputs, 0.0)
         self.infinite = ALL_COORDINATES if finite.all() else np.flatnonzero(np.isinf(inputs).any(axis=0))
         self.size = np.abs(self.inputs).max(axis=1)
@@ -169,7 +168,7 @@ class Block:
         """Return the sum of rows for other weights, of which one has moved."""
         W, everyone = self.W.copy(), np.arange(len(self.z))  # noqa: N806
         W[place] += h
-        values = self.near_of(W)[2](everyone, 0 * everyone, 0.0 * everyone)
+        values = self.near_of(W)[-1](everyone, 0 * everyone, 0.0 * everyone)
         return float(np.sum(values, dtype=np.float64))
 
     def sums(self, columns: Indices) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -177,15 +177,16 @@ class LayerObjective:
         x: Floats = self.x[block]
         return np.concatenate([x, np.ones((len(x), 1))], axis=1) if self.bias else x
 
-    def _near(self, W: Floats, inputs: Floats, block: slice) -> tuple[Floats, int, Callable[..., Any]]:  # noqa: N803
-        """Return z of a block, samples of one call, and what gives rows for ``z[b]`` moved by u in column j."""
-        z, data = inputs @ W, [array[block] for array in self.data]
+    def _near(self, block: slice, W: Floats) -> tuple[Floats, Floats, int, Callable[..., Any]]:  # noqa: N803
+        """Return inputs of a block, z, samples of one call, and what gives rows for ``z[b]`` moved by u in column j."""
+        inputs, data = self._inputs(block), [array[block] for array in self.data]
+        z = inputs @ W
         width, moved = self._mover(z)
 
         def near(b: Indices, j: Indices, u: Floats) -> Floats:
             return self._values(moved(b, j, u), [array[b] for array in data])
 
-        return z, max(1, self.batch_bytes // (width * z.itemsize)), near
+        return inputs, z, max(1, self.batch_bytes // (width * z.itemsize)), near
 
     def _mover(self, z: Floats) -> tuple[int, Callable[..., Floats]]:
         """Return how many numbers of a sample `rows` takes, and what gives them for ``z[b]`` moved by u in column j."""
@@ -198,9 +199,8 @@ class LayerObjective:
         return z.shape[1], moved
 
     def _block(self, W: Floats, block: slice) -> Block:  # noqa: N803
-        inputs = self._inputs(block)
         # The unit of nets is 1, as their rows add 1e-7 to a probability.
-        return Block(W, inputs, lambda W: self._near(W, inputs, block), 0.0 if self._asks else 1.0)  # noqa: N803
+        return Block(W, partial(self._near, block), 0.0 if self._asks else 1.0)
 
     def _values(self, z: Floats, data: list[NDArray[Any]]) -> NDArray[Any]:
         """Return what `rows` returns, after checking that it is a real number a sample."""
@@ -289,7 +289,7 @@ class _Layer:
         """Return f(W) in the precision of `rows`, block by block."""
         f, point, sums = self.f, self.place(W, args)[0], list[Any]()
         for block in self.blocks(point):
-            z, _, near = f._near(point, f._inputs(block), block)
+            _, z, _, near = f._near(block, point)
             rows = near(everyone := np.arange(len(z)), 0 * everyone, 0.0 * everyone)
             sums.append(np.sum(widened(rows)))
         mean = sum(sums[1:], sums[0]) / len(f.x)
