@@ -54,7 +54,7 @@ def arrays_of(params: Any) -> Params:
 
 def _buffer_of(params: Any) -> Floats | None:
     """Return the array of which all parameters are the parts, in turn, or None; its views arrive as such elsewhere."""
-    arrays = list(params.values()) if isinstance(params, Mapping) and params and are_float64(params) else []
+    arrays = list(params.values()) if isinstance(params, Mapping) and are_float64(params) else []
     flat: Any = arrays[0].base if arrays else None
     if not are_float64(flat) or flat.ndim != 1 or not flat.flags.c_contiguous:
         return None

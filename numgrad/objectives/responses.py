@@ -142,7 +142,7 @@ class Block:
 
     def differences(self, columns: Indices, h: float) -> Floats:
         """Return ``sum_b D_bj(h x[b, i])`` for all inputs i and some columns j."""
-        b, j = self._pairs(columns)
+        b, j = self.pairs(columns)
         fit = self._fit(b, j, h * self.size[b], min(SMOOTH * h * h * h * h, LEAST_SMOOTH))
         coefficients = fit.coefficients.reshape(len(FITS), len(columns), -1).transpose(0, 2, 1)
         total: Floats = self.inputs.T @ (coefficients[0] / self.unit)
@@ -209,7 +209,7 @@ class Block:
         A pair that no fit describes is asked again with a tenth of the step. The bar of the best of these covers the
         slopes on both sides: the even part is their difference.
         """
-        b, j = self._pairs(columns)
+        b, j = self.pairs(columns)
         best, rest = np.zeros((4, len(b))), np.arange(len(b))
         (slopes, bars), best[1], best[0, ~np.isfinite(self.base[b])] = best[:2], math.inf, math.nan
         first = min(LONGEST, STEP * math.sqrt(max(1.0, self.noise / (EPS * self.largest or math.inf))))
@@ -283,7 +283,7 @@ class Block:
         places = np.repeat(step * _PLACES, len(b)) + np.tile(u, count)
         return self.values(np.tile(b, count), np.tile(j, count), places).reshape(count, len(b))
 
-    def _pairs(self, columns: Indices) -> tuple[Indices, Indices]:
+    def pairs(self, columns: Indices) -> tuple[Indices, Indices]:
         """Return sample and column of each pair, column by column."""
         samples = len(self.z)
         return np.concatenate([np.arange(samples)] * len(columns)), np.repeat(columns, samples)

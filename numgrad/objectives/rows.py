@@ -327,7 +327,7 @@ class _Layer:
 def _moved_by_rounding(near: Block, h: float) -> Floats:
     """Return what 64 roundings of z change rows by, at z and a step beyond: a sum over samples, column by column."""
     samples, columns = near.z.shape
-    b, j = np.tile(np.arange(samples), columns), np.repeat(np.arange(columns), samples)
+    b, j = near.pairs(np.arange(columns))
     places, rounding = (0.0 * near.size[b], h * near.size[b]), 64 * near.eps * near.rowmax[b]
     changes = np.abs([near.values(b, j, u + rounding) - near.values(b, j, u) for u in places])
     largest = changes.max(axis=0, where=np.isfinite(changes), initial=0.0)
