@@ -19,8 +19,6 @@ __all__ = ["cross_entropy_error", "function_1", "function_2", "relu", "sigmoid",
 SUM_ROUNDING = 1e-6
 # The least x whose exponential of -x is finite. Fixed by test_the_functions_of_the_chapter in tests/test_networks.py.
 _LOWEST = -709.0
-# Classes up to which rows are so short that NumPy spends its time between them. Fixed by bench_networks.py.
-_FEW = 32
 # What underflows here is as good as zero, also for a caller who has NumPy raise of it.
 _underflows = np.errstate(under="ignore")
 
@@ -181,15 +179,14 @@ def cross_entropy_error(y: ArrayLike, t: ArrayLike) -> float:
     0.510825457099338
     """
     probabilities = widened(plain_numbers(y, "y"))
-    labels = as_labels(t, probabilities.shape)
-    if labels.shape == probabilities.shape:
-        batch = probabilities.size // probabilities.shape[-1]
-        return float(-np.sum(labels * np.log(probabilities + 1e-7)) / batch)
+    labels = labels_of(t, probabilities.shape)
+    if labels.ndim == 2:
+        return float(-np.sum(labels * np.log(probabilities + 1e-7)) / len(labels))
     return float(reference.cross_entropy_error(probabilities, labels))
 
 
-def as_labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True) -> NDArray[Any]:
-    """Return the integer labels that `t` gives for logits or probabilities of `shape`, or soft labels of that shape.
+def labels_of(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True) -> NDArray[Any]:
+    """Return the labels of logits or probabilities of `shape`: a flat array of integers, or rows of soft labels.
 
     `loss` leaves the range to its kernel, which looks at each label anyway.
     """
@@ -209,7 +206,7 @@ def as_labels(t: ArrayLike, shape: tuple[int, ...], *, checks_range: bool = True
     least, most = (smallest(t), largest(t)) if checks_range else (0, 0)
     if least < 0 or most >= shape[-1]:
         raise ValueError(f"labels must be in range({shape[-1]}), got {least} to {most}")
-    return t
+    return t.ravel().astype(np.intp, copy=False)
 
 
 def _real_or_boolean(t: ArrayLike) -> NDArray[Any]:
@@ -223,20 +220,20 @@ def _real_or_boolean(t: ArrayLike) -> NDArray[Any]:
 
 
 def _labels_of_rows(t: NDArray[Any]) -> NDArray[Any]:
-    """Return the labels of one-hot rows, or soft labels as float64; ValueError if a row is neither."""
+    """Return the labels of one-hot rows, or rows of soft labels as float64; ValueError if a row is neither."""
     if t.ndim == 1:  # one sample, at each step of the chapter's loop: a list takes a third of the time
         elements = t.tolist()
         if elements.count(1) == 1 and elements.count(0) == len(elements) - 1:
-            return np.asarray(elements.index(1))
+            return np.array([elements.index(1)])
     else:
         labels = t.argmax(-1)
         # Each row has a 1, and there are no other elements than zeros.
         ones = np.count_nonzero(t[np.arange(len(t)), labels] == 1)
         if ones == len(t) == np.count_nonzero(t):
             return np.asarray(labels)
-    soft = np.asarray(t, dtype=FLOAT64)
+    soft = np.atleast_2d(np.asarray(t, dtype=FLOAT64))
     with np.errstate(invalid="ignore"):  # NaN and infinities, which are refused
-        least, total = np.atleast_1d(soft.min(axis=-1)), np.atleast_1d(soft.sum(axis=-1))
+        least, total = soft.min(axis=1), soft.sum(axis=1)
     rounding = max(SUM_ROUNDING, 4 * float(np.finfo(t.dtype).eps) if t.dtype.kind == "f" else 0.0)
     wrong = np.flatnonzero(~((least >= 0.0) & (np.abs(total - 1.0) <= rounding)))
     if wrong.size:
@@ -244,15 +241,6 @@ def _labels_of_rows(t: NDArray[Any]) -> NDArray[Any]:
         rule = "each row of t must be one-hot, or probabilities, not negative and with the sum 1"
         raise ValueError(f"{rule}; row {b} has the sum {total[b]:g} and the least element {least[b]:g}")
     return soft
-
-
-def labels_of(t: ArrayLike, logits: Floats, *, checks_range: bool = True) -> NDArray[Any]:
-    """Return the labels of logits as a batch: integers, or soft labels of two dimensions; refuse what is no label."""
-    labels = as_labels(t, logits.shape, checks_range=checks_range)
-    if labels.shape == logits.shape:
-        return np.atleast_2d(labels)
-    flat = labels.reshape(-1)
-    return flat if flat.dtype == np.intp else flat.astype(np.intp)
 
 
 def slopes_of(z: Floats, t: NDArray[Any]) -> Floats:
@@ -265,9 +253,7 @@ def slopes_of(z: Floats, t: NDArray[Any]) -> Floats:
 @_underflows
 def losses_of(z: Floats, t: NDArray[Any]) -> Floats:
     """Return the cross-entropy of each row of logits with its label, or with its soft labels."""
-    # Of few classes, the maximum of each row takes NumPy a quarter of the time in the other order.
-    top = z.max(axis=1) if z.shape[1] > _FEW else np.ascontiguousarray(z.T).max(axis=0)
-    powers = z - top[:, np.newaxis]
+    powers = z - z.max(axis=1, keepdims=True)
     np.exp(powers, out=powers)
     total = powers @ np.ones(z.shape[1])
     if t.ndim == 1:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arguments
-from .arguments import describe, refuse_masks
+from .arguments import describe, plain_numbers, positive_step, real_array, refuse_masks, whole_number
 from .loops import RESPONDED, STEP_LOST, Decorator, Floats, Loop, Rule, make_central, plain
 from .objectives.python import VectorizedObjective
 from .points import LOSS_EPS, private_copy
@@ -30,10 +29,10 @@ def as_points(x: Any, axis: Any, h: Any, bounds: Any) -> tuple[Floats, int, Call
     ValueError
         If it has fewer than two axes, or not this one, or if `h` or `bounds` do not broadcast to it.
     """
-    array = arguments.real_array(x)
+    array = real_array(x)
     if array.ndim < 2:
         raise ValueError(f"points_axis needs an x of two axes or more, points and coordinates, got {describe(array)}")
-    axis = arguments.whole_number("points_axis", axis, -array.ndim)
+    axis = whole_number("points_axis", axis, -array.ndim)
     if axis >= array.ndim:
         raise ValueError(f"points_axis must be less than {array.ndim}, the number of axes of x, got {axis}")
     axis %= array.ndim
@@ -69,7 +68,7 @@ def _rows_of(value: Any, what: str, points: Floats, axis: int) -> NDArray[Any] |
         return None
     refuse_masks(value, what)
     if array.dtype.kind != "O":  # an end may be None
-        arguments.plain_numbers(array, what)
+        plain_numbers(array, what)
     rows, same, shape = None, None, np.moveaxis(points, 0, axis).shape
     with suppress(ValueError):
         same = np.broadcast_to(array, points.shape[1:])
@@ -85,7 +84,7 @@ def _rows_of(value: Any, what: str, points: Floats, axis: int) -> NDArray[Any] |
 
 def rule_at_points(h: Any) -> Rule:
     """Return the default scheme at each of many points: the units are the coordinates of all of them."""
-    return Rule(make_at_points, (arguments.positive_step(h),))
+    return Rule(make_at_points, (positive_step(h),))
 
 
 def make_at_points(evaluate: Any, decorate: Decorator = plain) -> Loop:
@@ -121,8 +120,7 @@ def in_batches(
         units = np.arange(first, min(first + length, count * size))
         rows, columns = np.divmod(units, size)
         batch = np.repeat(flat[rows][np.newaxis], 2, axis=0)
-        for side, step in enumerate((h, -h)):
-            batch[side, np.arange(len(units)), columns] += step
+        batch[:, np.arange(len(units)), columns] += np.array([[h], [-h]])
         found = objective.values(batch.reshape(-1, *x.shape[1:]), args).astype(np.float64).reshape(2, -1)
         with np.errstate(all="ignore"):
             out.reshape(-1)[units] = (found[0] - found[1]) / (2 * h)

@@ -11,28 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import (
-    describe,
-    finite_real,
-    random_generator,
-    underflowing,
-    whole_number,
-)
+from .arguments import describe, finite_real, random_generator, underflowing, whole_number
 from .functions import labels_of, losses_of, relu, sigmoid, slopes_of, softmax
 from .gradient import numerical_gradient
 from .loops import Floats
-from .objectives.networks import (
-    HasParams,
-    HiddenLayer,
-    Layer,
-    NetObjective,
-    Params,
-    arrays_of,
-    flat_of,
-    layers_of,
-    plain,
-    refuse_tied,
-)
+from .objectives.networks import HasParams, HiddenLayer, Layer, NetObjective, Params, arrays_of, flat_of, plain
 from .objectives.rows import LayerObjective
 from .points import private_copy
 
@@ -204,13 +187,13 @@ class simpleNet:  # noqa: N801, the book's name
             If shapes do not fit, the batch is empty, a label is not in ``range(classes)``, or a row is no label.
         """
         logits = plain(self.predict(x))
-        labels = labels_of(t, logits, checks_range=False)
+        labels = labels_of(t, logits.shape, checks_range=False)
         rows = logits.reshape(-1, logits.shape[-1])
         if labels.ndim == 2:
             return float(losses_of(rows, labels).mean())
         loss = float(_softmax().softmax_cross_entropy(rows, labels))
         if loss < 0.0:  # a label may be no column
-            labels_of(t, logits)
+            labels_of(t, logits.shape)
         return loss
 
     def objective(self, x: ArrayLike, t: ArrayLike) -> IncrementalObjective | LayerObjective:
@@ -253,17 +236,16 @@ class simpleNet:  # noqa: N801, the book's name
             owner = "net" if type(self) is simpleNet else "class"
             rule = f"objective is the loss of simpleNet itself, and this {owner} has another"
             raise TypeError(f"{rule}: {type(self).__name__}; pass lambda W: net.loss(x, t) and net.W")
-        return self._objective(x, t, private_copy)
+        return self._objective(private_copy(plain(x)), t)
 
     def _has_other_loss(self) -> bool:
         return not (_is_of(self, "loss", simpleNet) and _is_of(self, "predict", simpleNet))
 
-    def _objective(
-        self, x: ArrayLike, t: ArrayLike, convert: Callable[[NDArray[Any]], Floats]
-    ) -> IncrementalObjective | LayerObjective:
+    def _objective(self, x: ArrayLike, t: ArrayLike) -> IncrementalObjective | LayerObjective:
+        """Return the objective of samples that it need not copy."""
         x, weights = self._operands(x)
-        logits = np.empty((*x.shape[:-1], weights.shape[1]))
-        samples, labels = convert(x).reshape(-1, x.shape[-1]), labels_of(t, logits).copy()
+        samples = np.ascontiguousarray(x).reshape(-1, len(weights))
+        labels = labels_of(t, (*x.shape[:-1], weights.shape[1])).copy()
         if labels.ndim == 2:
             return layer_of_losses(samples, labels)
         return _softmax().SoftmaxObjective(samples, labels, weights.shape)  # type: ignore[no-any-return]
@@ -294,8 +276,7 @@ class simpleNet:  # noqa: N801, the book's name
                 return net.loss(x, t)
 
             return numerical_gradient(loss, weights, h, workers=workers)
-        objective = self._objective(x, t, np.ascontiguousarray)
-        return numerical_gradient(objective, self.W, h, workers=workers)
+        return numerical_gradient(self._objective(x, t), self.W, h, workers=workers)
 
     def accuracy(self, x: ArrayLike, t: ArrayLike) -> float:
         """Return the fraction of the samples whose largest logit is that of the label.
@@ -313,7 +294,7 @@ class simpleNet:  # noqa: N801, the book's name
         0.5
         """
         logits = self.predict(x)
-        return _accuracy(np.atleast_2d(logits), labels_of(t, logits))
+        return _accuracy(np.atleast_2d(logits), labels_of(t, logits.shape))
 
 
 SimpleNet = simpleNet
@@ -414,9 +395,9 @@ class MultiLayerNet(HasParams):
         return f"{type(self).__name__}({'-'.join(map(str, sizes))}, {self.activation})"
 
     @np.errstate(under="ignore")
-    def _forward(self, x: ArrayLike) -> tuple[list[Layer], list[Floats], bool]:
-        """Return the layers, their inputs and the logits, as batches, and whether `x` is a single sample."""
-        rows, layers, act = plain(x), layers_of(self.params, self._depth), _activation(self.activation)[0]
+    def _forward(self, x: ArrayLike) -> tuple[list[Layer], list[Floats], Floats]:
+        """Return the layers, their inputs and the logits, as batches, and the logits of one sample or of a batch."""
+        rows, layers, act = plain(x), self._weights_and_biases(), _activation(self.activation)[0]
         features = len(layers[0][0])
         if not 1 <= rows.ndim <= 2 or rows.shape[-1] != features or not rows.size:
             rule = f"x must have the shape ({features},) or (batch, {features}), for the rows of W1, and not be empty"
@@ -425,17 +406,16 @@ class MultiLayerNet(HasParams):
         for k, (W, b) in enumerate(layers, 1):  # noqa: N806
             z = values[-1] @ W + b
             values.append(act(z) if k < self._depth else z)
-        return layers, values, rows.ndim == 1
+        return layers, values, values[-1][0] if rows.ndim == 1 else values[-1]
 
     def _prepared(self, x: ArrayLike, t: ArrayLike) -> tuple[list[Layer], list[Floats], NDArray[Any]]:
         """Return the layers, their inputs and the logits, and the labels of the batch."""
-        layers, values, is_one = self._forward(x)
-        return layers, values, labels_of(t, values[-1][0] if is_one else values[-1])
+        layers, values, logits = self._forward(x)
+        return layers, values, labels_of(t, logits.shape)
 
     def predict(self, x: ArrayLike) -> Floats:
         """Return the logits of one sample or of a batch, of shape (classes,) or (batch, classes)."""
-        _, values, is_one = self._forward(x)
-        return values[-1][0] if is_one else values[-1]
+        return self._forward(x)[2]
 
     @np.errstate(under="ignore")
     def loss(self, x: ArrayLike, t: ArrayLike) -> float:
@@ -514,7 +494,7 @@ class MultiLayerNet(HasParams):
         if self._has_other_loss():
             return numerical_gradient(self.objective(x, t), arrays_of(self.params), h, workers=workers)  # type: ignore[no-any-return]
         layers, values, labels = self._prepared(x, t)
-        refuse_tied(self.params, self._depth)
+        self._refuse_tied()
         slopes: Params = {}
         with np.errstate(under="ignore"):
             for k, layer in enumerate(layers, 1):
@@ -547,7 +527,7 @@ class MultiLayerNet(HasParams):
         Parameters, errors: as `loss`.
         """
         layers, values, labels = self._prepared(x, t)
-        refuse_tied(self.params, self._depth)
+        self._refuse_tied()
         delta = slopes_of(values[-1], labels)
         slopes: Params = {}
         for k in range(self._depth, 0, -1):

@@ -12,12 +12,10 @@ and chapter 3 (softmax).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 __all__ = [
     "SimpleNet",
@@ -76,16 +74,14 @@ def gradient_descent(
 def softmax(x: NDArray[Any]) -> NDArray[np.float64]:
     """Return ``exp(x) / sum(exp(x))`` along the last axis, shifted by its maximum so that nothing overflows."""
     exponentials = np.exp(x - np.max(x, axis=-1, keepdims=True))
-    probabilities: NDArray[np.float64] = exponentials / np.sum(exponentials, axis=-1, keepdims=True)
-    return probabilities
+    return exponentials / np.sum(exponentials, axis=-1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def cross_entropy_error(y: NDArray[Any], t: NDArray[Any]) -> float:
     """Return the mean over the batch of ``-log(y_label + 1e-7)``; `t` holds one-hot rows or integer labels."""
     labels = t.argmax(axis=-1) if t.shape == y.shape else t
     y, labels = np.atleast_2d(y), np.atleast_1d(labels)
-    loss: float = -np.sum(np.log(y[np.arange(len(y)), labels] + 1e-7)) / len(y)
-    return loss
+    return -np.sum(np.log(y[np.arange(len(y)), labels] + 1e-7)) / len(y)  # type: ignore[no-any-return]
 
 
 class SimpleNet:
@@ -96,8 +92,7 @@ class SimpleNet:
 
     def predict(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits ``x @ W``."""
-        logits: NDArray[np.float64] = np.dot(x, self.W)
-        return logits
+        return np.dot(x, self.W)  # type: ignore[no-any-return]
 
     def loss(self, x: NDArray[Any], t: NDArray[Any]) -> float:
         """Return the softmax cross-entropy of the logits of `x` with the labels `t`."""

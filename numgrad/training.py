@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import driver
 from .arguments import describe, finite_real, plain_numbers, random_generator, real_array, real_number, whole_number
-from .driver import Progress
 from .loops import Floats, Indices
 
 __all__ = ["History", "train"]
@@ -57,7 +56,7 @@ def train(
     batch_size: int = 100,
     lr: float = 0.1,
     gradient: str = "numerical",
-    progress: Progress = False,
+    progress: driver.Progress = False,
     rng: Any = None,
 ) -> History:
     """Train a net by gradient descent on random mini-batches, in place.
@@ -170,8 +169,9 @@ def _checked(net: Any, x: ArrayLike, t: ArrayLike, gradient: Any) -> tuple[NDArr
 def _check_trainable(params: Mapping[str, Any]) -> None:
     """Raise a TypeError unless all parameters can be updated in place."""
     for key, array in params.items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or not array.flags.writeable:
-            got = "a read-only array" if isinstance(array, np.ndarray) and array.dtype.kind == "f" else describe(array)
+        is_floating = isinstance(array, np.ndarray) and array.dtype.kind == "f"
+        if not (is_floating and array.flags.writeable):
+            got = "a read-only array" if is_floating else describe(array)
             rule = f"params[{key!r}] must be a writable array of floats, which is trained in place"
             raise TypeError(f"{rule}, got {got}; put np.array(value, dtype=float) in its place")
 

@@ -99,7 +99,6 @@ class IncrementalObjective:
         self.value, self.prepare, self.difference = value, prepare, difference
         # Kept here, since each call makes an Incremental anew: the next one knows how fast the last one was.
         self._throughput = Throughput()
-        self._only_reads = False  # whether it is known that no function writes to x, so that nobody need look
 
     def __call__(self, x: ArrayLike, *args: Any) -> float:
         """Return ``value(x, *args)``."""
@@ -198,26 +197,12 @@ class _Comparison:
             self._raise_wrong(h, chosen, (found, plain, tolerance), int(excess.argmax()))
         return np.asarray(~lost & (np.abs(plain) > RESOLVED * tolerance))
 
-    def _differences(self, h: float, chosen: Indices, later: bool) -> tuple[Floats, Floats, Floats]:
-        """Return incremental differences, and f at h and -h."""
+    def _differences(self, h: float, chosen: Indices, may_fail: bool) -> tuple[Floats, Floats, Floats]:
+        """Return incremental differences, and f at h and -h along each coordinate, NaN where it raises and may."""
         found = np.full(len(chosen), np.nan)
         sweep = self.own.sweep(self.point, self.args, Rule(make_central, (h,)), chosen, found)
         sweep.run_range(None, 0, sweep.size)
         sweep.gather()
-        sweep.finish()
-        return 2 * h * found, *self._values(h, chosen, later)
-
-    def _are_rounded(self, h: float, chosen: Indices, errors: Floats) -> NDArray[np.bool_]:
-        """Tell which errors are rounding, as of terms that cancel in f: those at steps next to h are others."""
-        with np.errstate(all="ignore"):
-            near = where_defined(lambda: [self._differences(part * h, chosen, True) for part in NEAR])
-            if near is None:
-                return np.zeros(len(chosen), np.bool_)
-            parts = np.array([found - (up - down) for found, up, down in near]) / errors
-        return np.asarray((parts < SAME).any(axis=0) | (parts > 1.0 / SAME).any(axis=0))
-
-    def _values(self, h: float, chosen: Indices, may_fail: bool) -> Floats:
-        """Return f at the distances h and -h along each coordinate, NaN where it raises and `may_fail`."""
         values, memory = np.full((2, len(chosen)), np.nan), self.memory
         for n, k in enumerate(chosen):
             before = memory.flat[k]
@@ -230,7 +215,16 @@ class _Comparison:
                     raise
             finally:
                 memory.flat[k] = before
-        return values
+        return 2 * h * found, *values
+
+    def _are_rounded(self, h: float, chosen: Indices, errors: Floats) -> NDArray[np.bool_]:
+        """Tell which errors are rounding, as of terms that cancel in f: those at steps next to h are others."""
+        with np.errstate(all="ignore"):
+            near = where_defined(lambda: [self._differences(part * h, chosen, True) for part in NEAR])
+            if near is None:
+                return np.zeros(len(chosen), np.bool_)
+            parts = np.array([found - (up - down) for found, up, down in near]) / errors
+        return np.asarray((parts < SAME).any(axis=0) | (parts > 1.0 / SAME).any(axis=0))
 
     def _raise_wrong(self, h: float, chosen: Indices, numbers: tuple[Floats, Floats, Floats], k: int) -> None:
         """Raise the AssertionError of the coordinate ``chosen[k]``."""
@@ -274,9 +268,8 @@ class Unperturbed:
             self.kernels.meet(kind, args)
         array = np.asarray(real_array(x))
         if self.kernels.arrays:
-            function = self.kernels.f
-            found = *self.kernels.arrays, *captured(function)
-            refuse_captured(found, array, getattr(function, "__name__", "function"))
+            f = self.kernels.f
+            refuse_captured((*self.kernels.arrays, *captured(f)), array, getattr(f, "__name__", "function"))
         return (array if is_flat_float64(array) else private_copy(array)), False
 
     def at_once(self, x: Any, args: Any, rule: Rule, where: Any, out: Floats, size: int | None = None) -> int:  # noqa: ARG002
@@ -356,9 +349,9 @@ class _IncrementalSweep(Sweep):
         x, f, terms = self.x, self.objective.f, central_parts(self.rule, self.where, KIND)
         self.coordinates = members_of(self.where)
         # A copy: whatever `prepare` keeps of its argument, and `difference` reads, is not the caller's memory.
-        self.own = x if f._only_reads else x.copy()
+        self.own = x.copy()
         self.terms = [(factor, h, f.prepare(self.own, h, *self.args)) for factor, h in terms]
-        if self.own is not x and not is_unchanged(self.own, x):
+        if not is_unchanged(self.own, x):
             raise ValueError("prepare writes to its argument; let it work on a copy, x.copy()")
         # The speed is that of this object's data, and not that of `difference`, which objects of other sizes share.
         self.kernel, self.throughput = self.objective.kernels.loops[make_quotients][0], f._throughput
@@ -379,6 +372,6 @@ class _IncrementalSweep(Sweep):
             raise
         if several:
             self.out[start:stop] = total
-        if stop == self.size and self.own is not self.x and not is_unchanged(self.own, self.x):
+        if stop == self.size and not is_unchanged(self.own, self.x):
             raise ValueError("difference writes to what prepare keeps of x, which other threads read; let it only read")
         return flags

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from itertools import accumulate, combinations
 from typing import Any, Self
 
@@ -37,41 +37,6 @@ def plain(value: Any, name: str = "x") -> Floats:
     return np.asarray(plain_numbers(value, name), dtype=FLOAT64)
 
 
-def layers_of(params: Any, depth: int) -> list[Layer]:
-    """Return weights and biases of each layer, which fit each other; other keys are somebody else's.
-
-    Raises
-    ------
-    TypeError
-        If `params` is no dict, or an array is not real.
-    ValueError
-        If a key is missing, or a shape does not fit.
-    """
-    names, layers, units = names_of(depth), list[Layer](), ("features",)
-    try:
-        arrays = [plain(params[name], name) for name in names]
-    except (KeyError, IndexError, TypeError):
-        _check_keys(params, names)
-        raise
-    for k in range(1, depth + 1):
-        W, b = layer = arrays[2 * k - 2], arrays[2 * k - 1]  # noqa: N806
-        shape: Any = W.shape
-        if len(shape) != 2 or 0 in shape or (k > 1 and shape[:1] != units):
-            raise ValueError(f"W{k} must have the shape ({units[0]}, units) and not be empty, got {shape}")
-        units = shape[1:]
-        if b.shape != units:
-            raise ValueError(f"b{k} must have the shape {units}, for the columns of W{k}, got {b.shape}")
-        layers.append(layer)
-    return layers
-
-
-def refuse_tied(params: Any, depth: int) -> None:
-    """Raise a ValueError if two parameters share memory: each is differentiated alone, and one moves the other."""
-    for one, other in combinations(names_of(depth), 2):
-        if np.shares_memory(params[one], params[other]):
-            raise ValueError(f"{one} and {other} share memory, so that one moves the other; give each its own array")
-
-
 def _check_keys(params: Any, names: tuple[str, ...]) -> None:
     rule = f"params must be a dict with the keys {', '.join(names)}, as net.params"
     if not isinstance(params, Mapping):
@@ -89,7 +54,7 @@ def arrays_of(params: Any) -> Params:
 
 def _buffer_of(params: Any) -> Floats | None:
     """Return the array of which all parameters are the parts, in turn, or None; its views arrive as such elsewhere."""
-    arrays = list(params.values()) if isinstance(params, Mapping) and params and are_float64(params) else []
+    arrays = list(params.values()) if isinstance(params, Mapping) and are_float64(params) else []
     flat: Any = arrays[0].base if arrays else None
     if not are_float64(flat) or flat.ndim != 1 or not flat.flags.c_contiguous:
         return None
@@ -107,25 +72,19 @@ def _registered(flat: Floats) -> Floats:
 
 def flat_of(params: MutableMapping[str, Any]) -> Floats:
     """Return the array of which all parameters are the parts, in turn; if there is none, make it and its views."""
-    arrays, first = arrays_of(params), 0
+    arrays = arrays_of(params)
     if (known := _buffer_of(params)) is not None:
         return known
     flat = np.concatenate([array.reshape(-1) for array in arrays.values()] or [np.empty(0)])
-    for key, array in arrays.items():
-        params[key] = flat[first : first + array.size].reshape(array.shape)
-        first += array.size
+    for key, view in zip(arrays, _parts_of(flat, arrays.values()), strict=True):
+        params[key] = view
     return _registered(flat)
 
 
-def _copy_parts(params: Any, memo: dict[int, Any]) -> None:
-    """Have `copy.deepcopy` make views of one buffer of the parts of one, wherever else they are held."""
-    flat = _buffer_of(params)
-    if flat is None:
-        return
-    new = copy.deepcopy(flat, memo)
-    for array in params.values():
-        first = (_address(array) - _address(flat)) // new.itemsize
-        memo.setdefault(id(array), new[first : first + array.size].reshape(array.shape))
+def _parts_of(flat: Floats, arrays: Collection[NDArray[Any]]) -> list[Floats]:
+    """Return views of a buffer, in turn, of the shapes of arrays."""
+    ends = accumulate(array.size for array in arrays)
+    return [flat[end - array.size : end].reshape(array.shape) for array, end in zip(arrays, ends, strict=True)]
 
 
 def are_float64(params: Any) -> bool:
@@ -142,6 +101,40 @@ class HasParams:
     """A dict `params` of arrays that are the parts of one buffer, `flat`, also of what was copied or unpickled."""
 
     params: Params
+    _depth: int  # the number of layers
+
+    def _weights_and_biases(self) -> list[Layer]:
+        """Return weights and biases of each layer, which fit each other; other keys are somebody else's.
+
+        Raises
+        ------
+        TypeError
+            If `params` is no dict, or an array is not real.
+        ValueError
+            If a key is missing, or a shape does not fit.
+        """
+        params, names, units = self.params, names_of(self._depth), ("features",)
+        try:
+            arrays = [plain(params[name], name) for name in names]
+        except (KeyError, IndexError, TypeError):
+            _check_keys(params, names)
+            raise
+        layers = list(zip(arrays[::2], arrays[1::2], strict=True))
+        for k, (W, b) in enumerate(layers, 1):  # noqa: N806
+            shape: Any = W.shape
+            if len(shape) != 2 or 0 in shape or (k > 1 and shape[:1] != units):
+                raise ValueError(f"W{k} must have the shape ({units[0]}, units) and not be empty, got {shape}")
+            units = shape[1:]
+            if b.shape != units:
+                raise ValueError(f"b{k} must have the shape {units}, for the columns of W{k}, got {b.shape}")
+        return layers
+
+    def _refuse_tied(self) -> None:
+        """Raise a ValueError if two parameters share memory: each is differentiated alone, and one moves the other."""
+        for one, other in combinations(names_of(self._depth), 2):
+            if np.shares_memory(self.params[one], self.params[other]):
+                both = f"{one} and {other}"
+                raise ValueError(f"{both} share memory, so that one moves the other; give each its own array")
 
     def __copy__(self) -> Self:
         twin = self.__class__.__new__(self.__class__)
@@ -150,7 +143,10 @@ class HasParams:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = memo[id(self)] = self.__class__.__new__(self.__class__)
-        _copy_parts(self.params, memo)
+        if (flat := _buffer_of(self.params)) is not None:  # whoever holds a part of it has a view of the new one, too
+            arrays = self.params.values()
+            for array, view in zip(arrays, _parts_of(copy.deepcopy(flat, memo), arrays), strict=True):
+                memo.setdefault(id(array), view)
         return twin._with(copy.deepcopy(self.__getstate__(), memo))
 
     def __getstate__(self) -> Any:
@@ -194,12 +190,11 @@ class HiddenLayer(LayerObjective):
 
     def _mover(self, z: Floats) -> tuple[int, Callable[..., Floats]]:
         (V, c), a = self._after, self._act(z)  # noqa: N806
-        y, flat_z, flat_a = a @ V + c, z.reshape(-1), a.reshape(-1)
+        y = a @ V + c
 
         def moved(b: Indices, j: Indices, u: Floats) -> Floats:
-            at = b * z.shape[1] + j
             points = V.take(j, axis=0)
-            points *= (self._act(flat_z[at] + u) - flat_a[at])[:, np.newaxis]
+            points *= (self._act(z[b, j] + u) - a[b, j])[:, np.newaxis]
             points += y.take(b, axis=0)
             return points
 
@@ -244,7 +239,7 @@ class _NetKind(PythonObjective):
         if net._has_other_loss() or name not in names_of(net._depth):
             return None
         k, is_weight = int(name[1:]), name.startswith("W")
-        weights = np.vstack(layers_of(params, net._depth)[k - 1])
+        weights = np.vstack(net._weights_and_biases()[k - 1])
         if k not in self._slopes:
             own = net._layer(k, *net._prepared(f.x, f.t))._as_objective()
             self._slopes[k] = own.slopes(weights, args)

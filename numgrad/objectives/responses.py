@@ -35,8 +35,6 @@ from ..points import EPS, resolution
 
 __all__: list[str] = []  # nothing here is public
 
-Flags = NDArray[np.bool_]
-
 # Steps of a pair, in units of its longest one, in the order in which they are tried. They are no simple parts of one
 # another, as 1/2, 3/4 and 1/4 are, by which stairs would fit a line by chance: twice as many at twice the step.
 # Fixed by test_no_kink_hides_between_the_steps and test_stairs_are_evaluated_at_their_own_steps in tests/test_rows.py.
@@ -89,17 +87,14 @@ OWN_STEPS = 2**16
 COMPANY = 1e-10
 
 
-def _fits() -> list[tuple[Floats, Floats, Floats]]:
-    """Return for m = 1, 2, 3: values at m nodes to coefficients, and to the odd and the even part at the next node."""
-    fits = []
-    for m in range(1, len(NODES)):
-        odd, even = (NODES[: m + 1, np.newaxis] ** (2 * np.arange(m) + first) for first in (1, 2))
-        inverse = np.linalg.inv(odd[:m])
-        fits.append((inverse, odd[m] @ inverse, even[m] @ np.linalg.inv(even[:m])))
-    return fits
+def _fit_of(m: int) -> tuple[Floats, Floats, Floats]:
+    """Return what makes of values at m nodes coefficients, and the odd and the even part at the next node."""
+    odd, even = (NODES[: m + 1, np.newaxis] ** (2 * np.arange(m) + first) for first in (1, 2))
+    inverse = np.linalg.inv(odd[:m])
+    return inverse, odd[m] @ inverse, even[m] @ np.linalg.inv(even[:m])
 
 
-FITS = _fits()
+FITS = [_fit_of(m) for m in range(1, len(NODES))]
 
 
 class Block:
@@ -110,11 +105,10 @@ class Block:
     by `near_of(W)`, which returns `near` for other weights last. What rows add up, and round, is `unit` at least.
     """
 
-    def __init__(self, W: Floats, inputs: Floats, near_of: Callable[..., Any], unit: float = 0.0) -> None:  # noqa: N803
+    def __init__(self, W: Floats, near_of: Callable[[Floats], Any], unit: float = 0.0) -> None:  # noqa: N803
         self.W, self.near_of = W, near_of
-        self.z, self.length, self.near = near_of(W)
-        z = self.z
-        samples, self.moves, finite = np.arange(len(z)), np.isfinite(z), np.isfinite(inputs)
+        inputs, z, self.length, self.near = near_of(W)
+        self.z, self.moves, finite, samples = z, np.isfinite(z), np.isfinite(inputs), np.arange(len(z))
         self.inputs = inputs if finite.all() else np.where(finite, inputs, 0.0)
         self.infinite = ALL_COORDINATES if finite.all() else np.flatnonzero(np.isinf(inputs).any(axis=0))
         self.size = np.abs(self.inputs).max(axis=1)
@@ -123,7 +117,6 @@ class Block:
         self.eps, self.powers = EPS, dict[int, Floats]()
         self.base = self.values(samples, 0 * samples, np.zeros(len(samples)))
         self.largest = np.abs(self.base[np.isfinite(self.base)]).max(initial=unit)
-        self.is_finite = bool(self.moves.all() and np.isfinite(self.base).all())
 
     def values(self, b: Indices, j: Indices, u: Floats) -> Floats:
         """Return rows at ``z[b]`` moved by u in column j, from calls of so many samples."""
@@ -149,7 +142,7 @@ class Block:
 
     def differences(self, columns: Indices, h: float) -> Floats:
         """Return ``sum_b D_bj(h x[b, i])`` for all inputs i and some columns j."""
-        b, j = self._pairs(columns)
+        b, j = self.pairs(columns)
         fit = self._fit(b, j, h * self.size[b], min(SMOOTH * h * h * h * h, LEAST_SMOOTH))
         coefficients = fit.coefficients.reshape(len(FITS), len(columns), -1).transpose(0, 2, 1)
         total: Floats = self.inputs.T @ (coefficients[0] / self.unit)
@@ -163,7 +156,7 @@ class Block:
             at = own[p]
             np.add.at(total, (i, at // len(self.z)), self.both(b[at], j[at], h * self.inputs[b[at], i])[0])
         # A sample that is infinite or NaN at z is so, too, for a weight of an input of 0, which does not move it.
-        for at in () if self.is_finite else fit.rest[~np.isfinite(self.base[b[fit.rest]])]:
+        for at in fit.rest[~np.isfinite(self.base[b[fit.rest]])]:
             total[self.inputs[b[at]] == 0.0, at // len(self.z)] = math.nan
         for k in self.infinite:
             for column in np.flatnonzero(np.abs(self.W[k, columns]) <= h):
@@ -175,7 +168,7 @@ class Block:
         """Return the sum of rows for other weights, of which one has moved."""
         W, everyone = self.W.copy(), np.arange(len(self.z))  # noqa: N806
         W[place] += h
-        values = self.near_of(W)[2](everyone, 0 * everyone, 0.0 * everyone)
+        values = self.near_of(W)[-1](everyone, 0 * everyone, 0.0 * everyone)
         return float(np.sum(values, dtype=np.float64))
 
     def sums(self, columns: Indices) -> Floats:
@@ -216,7 +209,7 @@ class Block:
         A pair that no fit describes is asked again with a tenth of the step. The bar of the best of these covers the
         slopes on both sides: the even part is their difference.
         """
-        b, j = self._pairs(columns)
+        b, j = self.pairs(columns)
         best, rest = np.zeros((4, len(b))), np.arange(len(b))
         (slopes, bars), best[1], best[0, ~np.isfinite(self.base[b])] = best[:2], math.inf, math.nan
         first = min(LONGEST, STEP * math.sqrt(max(1.0, self.noise / (EPS * self.largest or math.inf))))
@@ -290,7 +283,7 @@ class Block:
         places = np.repeat(step * _PLACES, len(b)) + np.tile(u, count)
         return self.values(np.tile(b, count), np.tile(j, count), places).reshape(count, len(b))
 
-    def _pairs(self, columns: Indices) -> tuple[Indices, Indices]:
+    def pairs(self, columns: Indices) -> tuple[Indices, Indices]:
         """Return sample and column of each pair, column by column."""
         samples = len(self.z)
         return np.concatenate([np.arange(samples)] * len(columns)), np.repeat(columns, samples)
@@ -307,7 +300,7 @@ class Block:
         noise = np.maximum(ROUNDINGS * eps * (self.largest + self.rowmax[b] * slope), floor)
         close = _misfit(1, odd, even) <= noise
         coefficients[0] = np.where(close, odd[0], 0.0)
-        goes_on = ~close if self.is_finite else self._goes_on(b, j, odd, coefficients[0]) & ~close
+        goes_on = self._goes_on(b, j, odd, coefficients[0]) & ~close
         rest, bounds = np.flatnonzero(goes_on), UNSEEN[0] * noise
         for m in (2, 3):
             if not len(rest):
@@ -327,7 +320,7 @@ class Block:
             rest = rest[goes_on]
         return Fit(coefficients, bounds, noise, np.concatenate([*own, rest]), odd, even)
 
-    def _goes_on(self, b: Indices, j: Indices, odd: Floats, found: Floats) -> Flags:
+    def _goes_on(self, b: Indices, j: Indices, odd: Floats, found: Floats) -> NDArray[np.bool_]:
         """Tell which pairs have differences, and write to `found` of the others that it is 0, or NaN.
 
         Where rows are not finite at z, they may be for all that next to it.

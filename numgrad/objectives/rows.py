@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -153,12 +153,12 @@ class LayerObjective:
         own.check(point)
         count = min(whole_number("samples", samples, 1), point.size)
         chosen = np.sort(random_generator(rng).choice(point.size, count, replace=False)).astype(np.intp)
-        whole = np.empty(point.size)
+        everywhere, whole = np.arange(point.size), np.empty(point.size)
         for h in (1e-4, 1e-3, 1e-2):
             sweep = own.sweep(point, (), Rule(make_central, (h,)), ALL_COORDINATES, whole)
             sweep.run_range(None, 0, sweep.size)
             sweep.gather()
-            up, down = (np.array([own.value(_moved(point, k, u), ()) for k in chosen]) for u in (h, -h))
+            up, down = (np.array([sweep.value_at(u * (everywhere == k)) for k in chosen]) for u in (h, -h))
             found = whole[chosen]
             with np.errstate(invalid="ignore"):  # of infinite values
                 plain = (up - down) / (2.0 * h)
@@ -177,30 +177,30 @@ class LayerObjective:
         x: Floats = self.x[block]
         return np.concatenate([x, np.ones((len(x), 1))], axis=1) if self.bias else x
 
-    def _near(self, W: Floats, inputs: Floats, block: slice) -> tuple[Floats, int, Callable[..., Any]]:  # noqa: N803
-        """Return z of a block, samples of one call, and what gives rows for ``z[b]`` moved by u in column j."""
-        z, data = inputs @ W, [array[block] for array in self.data]
+    def _near(self, block: slice, W: Floats) -> tuple[Floats, Floats, int, Callable[..., Any]]:  # noqa: N803
+        """Return inputs of a block, z, samples of one call, and what gives rows for ``z[b]`` moved by u in column j."""
+        inputs, data = self._inputs(block), [array[block] for array in self.data]
+        z = inputs @ W
         width, moved = self._mover(z)
 
         def near(b: Indices, j: Indices, u: Floats) -> Floats:
             return self._values(moved(b, j, u), [array[b] for array in data])
 
-        return z, max(1, self.batch_bytes // (width * z.itemsize)), near
+        return inputs, z, max(1, self.batch_bytes // (width * z.itemsize)), near
 
     def _mover(self, z: Floats) -> tuple[int, Callable[..., Floats]]:
         """Return how many numbers of a sample `rows` takes, and what gives them for ``z[b]`` moved by u in column j."""
 
         def moved(b: Indices, j: Indices, u: Floats) -> Floats:
             points = z.take(b, axis=0)
-            points.reshape(-1)[np.arange(0, points.size, z.shape[1]) + j] += u
+            points[np.arange(len(b)), j] += u
             return points
 
         return z.shape[1], moved
 
     def _block(self, W: Floats, block: slice) -> Block:  # noqa: N803
-        inputs = self._inputs(block)
         # The unit of nets is 1, as their rows add 1e-7 to a probability.
-        return Block(W, inputs, lambda W: self._near(W, inputs, block), 0.0 if self._asks else 1.0)  # noqa: N803
+        return Block(W, partial(self._near, block), 0.0 if self._asks else 1.0)
 
     def _values(self, z: Floats, data: list[NDArray[Any]]) -> NDArray[Any]:
         """Return what `rows` returns, after checking that it is a real number a sample."""
@@ -221,13 +221,6 @@ class LayerObjective:
         if values.dtype.kind not in "fiu":
             raise TypeError(f"rows must return real numbers, got dtype {values.dtype}")
         return values
-
-
-def _moved(W: Floats, k: int, step: float) -> Floats:  # noqa: N803
-    """Return a copy of W, of which the flat coordinate k has moved."""
-    moved = W.copy()
-    moved.reshape(-1)[k] += step
-    return moved
 
 
 class _Layer:
@@ -296,7 +289,7 @@ class _Layer:
         """Return f(W) in the precision of `rows`, block by block."""
         f, point, sums = self.f, self.place(W, args)[0], list[Any]()
         for block in self.blocks(point):
-            z, _, near = f._near(point, f._inputs(block), block)
+            _, z, _, near = f._near(block, point)
             rows = near(everyone := np.arange(len(z)), 0 * everyone, 0.0 * everyone)
             sums.append(np.sum(widened(rows)))
         mean = sum(sums[1:], sums[0]) / len(f.x)
@@ -319,8 +312,7 @@ class _Layer:
         total = np.zeros((4, *W.shape))
         for block in self.blocks(W):
             near = f._block(W, block)
-            for first in range(0, W.shape[1], GROUP):
-                columns = np.arange(first, min(first + GROUP, W.shape[1]))
+            for columns in np.split(np.arange(W.shape[1]), range(GROUP, W.shape[1], GROUP)):
                 *found, root = near.sums(columns)
                 total[:3, :, columns] += found
                 total[3][:, columns] = np.hypot(total[3][:, columns], root)
@@ -335,7 +327,7 @@ class _Layer:
 def _moved_by_rounding(near: Block, h: float) -> Floats:
     """Return what 64 roundings of z change rows by, at z and a step beyond: a sum over samples, column by column."""
     samples, columns = near.z.shape
-    b, j = np.tile(np.arange(samples), columns), np.repeat(np.arange(columns), samples)
+    b, j = near.pairs(np.arange(columns))
     places, rounding = (0.0 * near.size[b], h * near.size[b]), 64 * near.eps * near.rowmax[b]
     changes = np.abs([near.values(b, j, u + rounding) - near.values(b, j, u) for u in places])
     largest = changes.max(axis=0, where=np.isfinite(changes), initial=0.0)

@@ -162,8 +162,7 @@ def narrow(table: Floats, factor: float, singles: NDArray[np.float32]) -> float:
 def coefficients(powers: Floats, labels: Indices, a: Floats, cubic: Floats, quintic: Floats) -> None:
     """Write the series' coefficients of ``u``, ``u**3`` and ``u**5``, all of shape (batch, classes).
 
-    `powers` are the exponentials of the logits less the largest one of the row. Where nobody needs it, `quintic` has
-    one row, which all samples share.
+    `powers` are the exponentials of the logits less the largest one of the row.
     """
     batch, classes = powers.shape
     e = np.empty(classes)
@@ -174,7 +173,7 @@ def coefficients(powers: Floats, labels: Indices, a: Floats, cubic: Floats, quin
                 rest += powers[b, j]
         normaliser = powers[b, top] + rest  # the power is 1 there, or NaN for an infinite logit
         p_label = powers[b, c] / normaliser
-        weight, offset, row = p_label / (p_label + OFFSET), OFFSET / (p_label + OFFSET), b if len(quintic) > 1 else 0
+        weight, offset = p_label / (p_label + OFFSET), OFFSET / (p_label + OFFSET)
         for j in range(classes):
             p = powers[b, j] / normaliser
             a[b, j], e[j] = -weight * p, p * (0.5 * weight + offset * (1 - p))
@@ -187,7 +186,7 @@ def coefficients(powers: Floats, labels: Indices, a: Floats, cubic: Floats, quin
             square = slope * slope
             first = square / 3 - curvature
             second = curvature / 4 + curvature * curvature - square * curvature + square * square / 5
-            cubic[b, j], quintic[row, j] = slope * (1 / 6 + first), slope * (1 / 120 + first / 2 + second)
+            cubic[b, j], quintic[b, j] = slope * (1 / 6 + first), slope * (1 / 120 + first / 2 + second)
 
 
 @compiled(cache=True)
@@ -249,12 +248,11 @@ def beyond_series(x: Floats, h: float) -> NDArray[np.bool_]:
     return np.asarray(~(h * np.maximum(x.max(axis=0), -x.min(axis=0)) <= SERIES))
 
 
-def series(logits: Floats, labels: Indices, *, short: bool = False) -> list[Floats]:
-    """Return what `coefficients` writes, not the last one if `short`, and then the logits are overwritten."""
-    powers = logits if short else np.empty(logits.shape)
+def series(logits: Floats, labels: Indices) -> list[Floats]:
+    """Return what `coefficients` writes."""
+    powers, *tables = (np.empty(logits.shape) for _ in range(4))
     shift(logits, powers)
     np.exp(powers, out=powers)
-    tables = [np.empty(logits.shape), np.empty(logits.shape), np.empty((1 if short else len(logits), logits.shape[1]))]
     coefficients(powers, labels, *tables)
     return tables
 
@@ -331,8 +329,8 @@ class _ProductSweep(Sweep):
         self.tiles = np.arange(-(-features // length)) if is_all else np.unique(self.chosen // (classes * length))
         self.size, self.length, shape = len(self.tiles), length, (len(self.tiles), length, classes)
         self.out = self.result.reshape(shape) if is_all and features % length == 0 else np.full(shape, np.nan)
-        z, is_short = f._logits(self.x), max(h for _, h in terms) * f._largest <= SHORT
-        tables = series(z, f._data[1], short=is_short)
+        z = f._logits(self.x)
+        tables = series(z, f._data[1])
         self.steps = [_Step(f, term, z, tables) for term in terms]
         # Nobody need cut what is one unit.
         self.cost, self.throughput = (self.x.shape, len(terms)), f._throughput if self.size > 1 else None
@@ -387,7 +385,7 @@ class SoftmaxObjective(IncrementalObjective):
 
         # And not by IncrementalObjective, whose looks at the three take a small layer 3 % of a gradient.
         self.value, self.prepare, self.difference, self._throughput = value, prepare, difference, Throughput()
-        self._data, self._logits, self._only_reads = (x, labels, shape), logits, True
+        self._data, self._logits = (x, labels, shape), logits
         self._cubes = np.empty(x.shape, np.float32)
         largest = float(np.uint32(cube(x, self._cubes)).view(np.float32)) ** (1 / 3)
         # Where the cubes are no normal numbers of single precision, the other series scales them.
