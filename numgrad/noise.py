@@ -54,11 +54,7 @@ _COARSE, _OF_X = 2.0**16, 64.0
 
 
 def noise_of(
-    ask: Callable[[list[float]], Floats],
-    base: float,
-    growths: int = 0,
-    farthest: float = math.inf,
-    jumps: bool = True,
+    ask: Callable[[list[float]], Floats], base: float, growths: int = 0, farthest: float = math.inf, jumps: bool = True
 ) -> float:
     """Return the standard deviation of f, from a table of differences of 7 values along a line.
 
@@ -69,18 +65,18 @@ def noise_of(
     than `farthest`; where that is next to x, no noise is known. Where `jumps`, it looks on for those of an f that is
     smooth next to x: the teeth of few digits plus something smooth.
     """
-    values_at = _asked_once(ask)
+    values_at = _asked_once(ask, base)
     end, change = _first_change(values_at, base, farthest)
     if change == 0.0:
         return 0.0
-    values = _values(values_at, base, spacing := abs(end) / 3.0)
+    values = _values(values_at, spacing := abs(end) / 3.0)
     noise, _ = _level(values)
     if spacing == 1.0:
         looks = jumps and is_quiet(noise, base)
         end, change = _first_jump(values_at, values, farthest) if looks else (0.0, 0.0)
     if change == 0.0:
         again = farthest >= 3.0 * _LONGER and _is_kinked(values)
-        return _without_kink(noise, _level(_values(values_at, base, _LONGER))[0]) if again else noise
+        return _without_kink(noise, _level(_values(values_at, _LONGER))[0]) if again else noise
     if spacing > 1.0 and _grows(values_at, base, end, change):
         return 0.0
     spacing = abs(end) / 3.0
@@ -89,16 +85,16 @@ def noise_of(
         spacing *= 16.0
         if 3.0 * spacing > farthest:
             break
-        further, is_smooth = _level(_values(values_at, base, spacing))
+        further, is_smooth = _level(_values(values_at, spacing))
         if is_smooth or (further > _RISE * noise and abs(change) <= _OWN * abs(base)):
             break
         noise = max(noise, further)
     return noise
 
 
-def _asked_once(ask: Callable[[list[float]], Floats]) -> Callable[[list[float]], Floats]:
-    """Return what asks for f at no place twice."""
-    known: dict[float, float] = {}
+def _asked_once(ask: Callable[[list[float]], Floats], base: float) -> Callable[[list[float]], Floats]:
+    """Return what asks for f at no place twice, and not at 0, where it is `base`."""
+    known = {0.0: base}
 
     def values_at(places: list[float]) -> Floats:
         if new := [place for place in places if place not in known]:
@@ -131,8 +127,8 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
     below, base, above = (float(value) for value in values[::3])
     place, change, least = 3.0, above - base, _FARTHER * EPS * abs(base)
     known = max(abs(below - 2.0 * base + above), least)
-    most = min(farthest, 3.0 * 4.0**_GROWTHS)
-    ends = [end for k in range(1, _GROWTHS) if (end := 3.0 * _FARTHER**k) <= most]
+    farthest = min(farthest, 3.0 * 4.0**_GROWTHS)
+    ends = [end for k in range(1, _GROWTHS) if (end := 3.0 * _FARTHER**k) <= farthest]
     # Two at a time: a sweep of one evaluation takes several times as long as a simple f.
     groups = (ends[k : k + 2] for k in range(0, len(ends), 2))
     for end, value in chain.from_iterable(zip(group, values_at(group).tolist(), strict=True) for group in groups):
@@ -158,7 +154,6 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
 
 def _recurs(values_at: Callable[[list[float]], Floats], place: float, jump: float, farthest: float) -> bool:
     """Tell whether f jumps again beyond `place` or below x: the digits of f do again and again, a jump of f is one."""
-    farthest = min(farthest, 3.0 * 4.0**_GROWTHS)
     spacing = min(_WIDER * place, (farthest - place) / 6.0)
     while 0.0 < 6.0 * spacing <= farthest:
         for first, step in ((place, spacing), (-spacing, -spacing)):
@@ -194,9 +189,8 @@ def _without_kink(near: float, far: float) -> float:
     return math.sqrt(max(0.0, (_LONGER * near - far) * (_LONGER * near + far) / (_LONGER**2 - 1.0)))
 
 
-def _values(values_at: Callable[[list[float]], Floats], base: float, spacing: float) -> Floats:
-    below, above = np.split(values_at([j * spacing for j in (-3, -2, -1, 1, 2, 3)]), 2)
-    return np.concatenate([below, [base], above])
+def _values(values_at: Callable[[list[float]], Floats], spacing: float) -> Floats:
+    return values_at([j * spacing for j in range(-3, 4)])
 
 
 def _level(values: Floats) -> tuple[float, bool]:
