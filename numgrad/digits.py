@@ -73,7 +73,7 @@ def _is_noisy(problem: Any, rest: float, largest: float, count: int, terms: int 
         return False
     with np.errstate(all="ignore"):
         noise = SMALLER * rest / math.sqrt(1.0 + 0.5 * count)  # as many differences, each off by the noise, are added
-        if not noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * largest:
+        if not noise * (problem.errors / problem.rounding).max() > FEW_DIGITS * largest:
             return False
     problem.shown_rounding(terms)
     return True
@@ -82,12 +82,12 @@ def _is_noisy(problem: Any, rest: float, largest: float, count: int, terms: int 
 def warn_of_rounding(problem: Any, largest: float) -> None:
     """Warn if the rounding of f leaves few digits of the largest second derivative, or hides it."""
     with np.errstate(all="ignore"):
-        errors = _errors(problem)
+        errors = problem.errors
         # An f of narrow numbers may compute in these, though it returns others.
         times = resolution(problem.plain) / problem.eps
         if times > 1.0 and (times * errors > FEW_DIGITS * largest).any():
             problem.shown_rounding()
-            errors = _errors(problem)
+            errors = problem.errors
         error = float(errors.max(initial=0.0))
         if not FEW_DIGITS * largest < error < math.inf:
             return
@@ -96,7 +96,7 @@ def warn_of_rounding(problem: Any, largest: float) -> None:
         if not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value):
             if not _is_faint(problem, size):
                 return
-            error = float(_errors(problem).max())
+            error = float(problem.errors.max())
     warn_of_few(
         "Hessian",
         f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 =",
@@ -165,11 +165,6 @@ def warn_of_halves(apart: Any, hessian: Any) -> bool:
     rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
     cure = "compute it in float64, check it, or pass longer steps h"
     return warn_of_few("Hessian", rounding, (error, largest), cure)
-
-
-def _errors(problem: Any) -> Floats:
-    """Return how far rounding puts off the second derivative by each coordinate."""
-    return problem.noise / problem.steps / problem.steps  # type: ignore[no-any-return]
 
 
 def _is_faint(problem: Any, size: Floats) -> bool:
