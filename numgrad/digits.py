@@ -107,13 +107,17 @@ def warn_of_rounding(problem: Any, largest: float) -> None:
     )
 
 
-def warn_of_product(problem: Any, largest: float, square: float) -> None:
-    """Warn if the noise of f next to x leaves few digits of the largest element of a product, by a squared step."""
-    with np.errstate(all="ignore"):
-        error = float(np.divide(problem.shown_rounding(), square))
-    warn_of_few(
-        "product", "the rounding of f, eps |f| / h**2 =", (error, largest), "pass longer steps h, or a gradient"
-    )
+def see_noise_of_product(problem: Any, product: Any, found: Floats, is_doubtful: bool) -> None:
+    """Warn if the noise of f next to x, which the values of a product show, or its zeros may hide, leaves few digits.
+
+    They show it where it `is_doubtful`.
+    """
+    if is_doubtful or stairs(problem.beside, problem.steps, np.array([True])):
+        largest, square = product.largest(found)
+        with np.errstate(all="ignore"):
+            error = float(np.divide(problem.shown_rounding(), square))
+        cure = "pass longer steps h, or a gradient"
+        warn_of_few("product", "the rounding of f, eps |f| / h**2 =", (error, largest), cure)
 
 
 def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> None:

@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
-from .beside import stairs
 from .containers import Joined, both_with_labels, is_container, is_labelled
 from .curvature import SecondDifferences, own_hessian, steps_at, warn_of
-from .digits import see_digits, see_noise, see_noise_of_outputs, warn_of_halves, warn_of_product, warn_of_rounding
+from .digits import see_digits, see_noise, see_noise_of_outputs, see_noise_of_product, warn_of_halves, warn_of_rounding
 from .driver import Progress, Workers
 from .gradient import takes_containers
 from .magnitudes import SMALL, least_magnitude
@@ -290,16 +289,10 @@ def hessian_vector_product(
     if is_auto and least_magnitude(plain) < SMALL:
         product.lengthen(found, steps, product.noise(value, eps), eps)
     if is_doubtful or (is_auto and product.takes_values and was_zero):
-        _see_noise(product, found, is_doubtful, SecondDifferences(f, point, h, args, central, None))
+        see_noise_of_product(SecondDifferences(f, point, h, args, central, None), product, found, is_doubtful)
     warn_of(objective, (point, args), (h, steps), private and not found.any())
     with np.errstate(all="ignore"):
         return np.ldexp(found, power).reshape(plain.shape)
-
-
-def _see_noise(product: Product, found: Any, is_doubtful: bool, problem: SecondDifferences) -> None:
-    """Warn of the noise of f, which the values by which a product was taken show, or their zeros may hide."""
-    if is_doubtful or stairs(problem.beside, problem.steps, np.array([True])):
-        warn_of_product(problem, *product.largest(found))
 
 
 def _asked(f: Any, gradient: Any, at: tuple[Any, Any], workers: Workers) -> tuple[driver.Objective, Workers]:

@@ -104,14 +104,13 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
 
 def edge(spot: Spot, low: float, side: int) -> float:
     """Return how much f changes where it no longer is what it is at x, as it is up to `low` at least, or 0."""
-    high, slope = 8.0 * low, 0.0
     for _ in range(_GROWTHS):
-        slope = quotient(spot, high, side)[0]
+        low = 8.0 * low
+        slope = quotient(spot, low, side)[0]
         if slope != 0.0:
-            break
-        high = 8.0 * high
-    change = abs(slope) * high
-    return change if math.isfinite(change) else 0.0
+            change = abs(slope) * low
+            return change if math.isfinite(change) else 0.0
+    return 0.0
 
 
 def residual(spot: Spot, h: float, found: Numbers) -> tuple[float, float, bool]:

@@ -98,14 +98,12 @@ class Problem:
                 "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
             )
         own = max(EPS, resolution(np.asarray(returned)))
-        self.eps = SINGLE if own == EPS and self._is_single_inside() else own
+        self.eps = SINGLE if own == EPS and self.is_automatic and self._is_single_inside() else own
         if isinstance(self.h, str) and self.eps != EPS:
             self.plan = self.plan_of(None)
 
     def _is_single_inside(self) -> bool:
-        """Tell whether f seems to round to float32, for automatic steps; NaN and infinity tell nothing."""
-        if not self.is_automatic:
-            return False
+        """Tell whether f seems to round to float32; NaN and infinity tell nothing."""
         values, workers = floats(self.base), self.workers
         self.workers, finite = 1, np.isfinite(values)  # one evaluation needs no other processes
         at, bounds = np.asarray(self.point), self.options.bounds
@@ -211,29 +209,23 @@ class Problem:
             return
         steps, noise = np.abs(self.plan[1].lengths), np.fmax(self.noise(), 0.0 if noise is None else noise)
         if is_dense := isinstance(found, np.ndarray):
-            entries, columns, noise = found, np.arange(len(steps)), noise[:, np.newaxis]
+            entries, columns, noise = found, np.broadcast_to(np.arange(len(steps)), found.shape), noise[:, np.newaxis]
         else:
             entries, columns, noise = found.data, found.indices, np.repeat(noise, np.diff(found.indptr))
 
-        def rounding_of_entries() -> NDArray[Any]:
-            with np.errstate(all="ignore"):  # next to the smallest numbers
-                return np.asarray(noise * rounding_by(self.plan, 1.0)[columns])
-
-        rounding = np.broadcast_to(rounding_of_entries(), entries.shape)
-        with np.errstate(all="ignore"):
-            lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
-
         def again(longer: Floats, missing: Any) -> tuple[Any, Floats, Floats]:
-            hidden = np.isin(np.arange(len(steps)), columns[missing.any(axis=0) if is_dense else missing])
+            hidden = np.isin(np.arange(len(steps)), columns[missing])
             self.h = np.where(hidden, longer, steps).reshape(plain.shape)
             self.plan = self.plan_of(None)
             found = self._columns(hidden) if is_dense else self._sparse().data
-            return found, rounding_of_entries(), np.broadcast_to(np.abs(self.plan[1].lengths)[columns], entries.shape)
+            return found, noise * rounding_by(self.plan, 1.0)[columns], np.abs(self.plan[1].lengths)[columns]
 
+        with np.errstate(all="ignore"):  # next to the smallest numbers
+            rounding = noise * rounding_by(self.plan, 1.0)[columns]
+            lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
         given = self.h, self.plan
-        replaced = lengthen(entries, plain, steps, rounding, again, lost)
+        self.judged[columns[lengthen(entries, plain, steps, rounding, again, lost)]] = True
         self.h, self.plan = given  # of the entries that were not replaced
-        self.judged[columns[replaced.any(axis=0) if is_dense else replaced]] = True
 
     def _columns(self, chosen: NDArray[np.bool_]) -> NDArray[Any]:
         """Return some columns of a dense Jacobian, and NaN for the others."""

@@ -240,9 +240,8 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
         noise = np.repeat(problem.noise(), problem.width // problem.base.size) if problem.base.size else np.empty(0)
 
     def rounding(lines: _Lines, most: float) -> Floats:
-        with np.errstate(all="ignore"):
-            of_points = np.abs(lines.rows.T) * np.minimum(points / lines.reach, most)
-            return of_points.T + np.outer(lines.per_value, noise)  # type: ignore[no-any-return]
+        of_points = np.abs(lines.rows.T) * np.minimum(points / lines.reach, most)
+        return of_points.T + np.outer(lines.per_value, noise)  # type: ignore[no-any-return]
 
     def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
         lines = _lines(problem, np.where(missing.any(axis=1, keepdims=True), vectors, 0.0), longer)
@@ -252,7 +251,7 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     most = MOST_SHARE if is_narrow(plain) else _ONE_SIDED_SHARE if problem.scheme.order == 1 else 0.0
     with np.errstate(all="ignore"):
         lost = ~(np.abs(first.rows) > enough(problem.eps, problem.scheme.order) * rounding(first, np.inf))
-    lengthen(first.rows, moving, steps, rounding(first, most), again, lost, math.inf)
+        lengthen(first.rows, moving, steps, rounding(first, most), again, lost, math.inf)
     return first.rows, first.flags
 
 
