@@ -43,7 +43,7 @@ def steps_at(x: NDArray[Any], h: Any, scheme: Any, eps: float) -> Floats:
     steps = steps_of(x, h, scheme, eps)
     if isinstance(h, str) and scheme.derivative == 2:
         steps *= _LONGER
-    return stored_steps(x, steps if steps.size == x.size else np.broadcast_to(steps, x.size))
+    return stored_steps(x, steps)
 
 
 def within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, Floats]) -> tuple[Floats, NDArray[Any]]:
@@ -60,10 +60,8 @@ def within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, F
         raise ValueError(f"the bounds {ends[0][i]} to {ends[1][i]} leave coordinate {i} no room for a step")
     steps = np.where(tight, short, steps)
     steps = np.where(high - values < reach * steps, -steps, steps)
-    inside = np.ones(x.size, np.bool_)
-    for offset in scheme.offsets:
-        inside &= (low <= values + offset * steps) & (values + offset * steps <= high)
-    return steps, inside
+    points = values + np.multiply.outer(scheme.offsets, steps)
+    return steps, ((low <= points) & (points <= high)).all(axis=0)
 
 
 def warn_of(
@@ -76,8 +74,7 @@ def warn_of(
         moved = plain + steps.reshape(x.shape)
         ignored = objective.value(moved, args) == objective.value(private_copy(plain), args)
     # Automatic steps are lost beside infinity alone; to look at each coordinate takes twice as long.
-    least, most = smallest(plain), largest(plain)
-    is_safe = isinstance(h, str) and -np.inf < least <= most < np.inf
+    is_safe = isinstance(h, str) and math.isfinite(largest(np.abs(plain)))
     is_lost = not is_safe and (np.abs(plain.reshape(-1)) * resolution(plain) > np.abs(steps)).any()
     driver.warn_of(STEP_LOST if is_lost else 0, h, ignored, x)
 

@@ -97,14 +97,9 @@ def warn_of_rounding(problem: Any, largest: float) -> None:
             if not _is_faint(problem, size):
                 return
             error = float(problem.errors.max())
-    warn_of_few(
-        "Hessian",
-        f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 =",
-        (error, largest),
-        "subtract from f what does not change, pass longer steps h, or a gradient"
-        if isinstance(problem.h, str)
-        else "pass h='auto'",
-    )
+    rounding = f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 ="
+    cure = "subtract from f what does not change, pass longer steps h, or a gradient"
+    warn_of_few("Hessian", rounding, (error, largest), cure if isinstance(problem.h, str) else "pass h='auto'")
 
 
 def see_noise_of_product(problem: Any, product: Any, found: Floats, is_doubtful: bool) -> None:

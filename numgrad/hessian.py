@@ -374,12 +374,10 @@ def _from_values(
 
 def _pairs(pattern: Any, n: int) -> tuple[Any, Any]:
     """Return the pairs of different coordinates that a pattern has, or all."""
-    if pattern is None:
-        order = np.arange(n)
-        rows, columns = (order[:, np.newaxis] < order).nonzero()
-        return rows, columns
-    rows, columns = pattern.nonzero()
-    return rows[rows < columns].astype(np.intp), columns[rows < columns].astype(np.intp)
+    order = np.arange(n)
+    rows, columns = (order[:, np.newaxis] < order if pattern is None else pattern).nonzero()
+    above = rows < columns
+    return rows[above].astype(np.intp), columns[above].astype(np.intp)
 
 
 def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options: dict[str, Any]) -> Any:

@@ -252,11 +252,12 @@ def directional_derivative(
     """
     in_order(x, v=v, bounds=bounds)
     array, given = arguments.real_array(x), np.array(arguments.plain_numbers(v, "v"), np.float64)
-    if given.ndim - array.ndim not in {0, 1} or given.shape[given.ndim - array.ndim :] != array.shape:
+    stack = given.shape[: max(0, given.ndim - array.ndim)]  # (k,), or () for one vector
+    if len(stack) > 1 or given.shape != (*stack, *array.shape):
         raise ValueError(f"v must have the shape of x, {array.shape}, or (k, *x.shape), got {given.shape}")
     if not np.isfinite(given).all():
         raise ValueError("v must be finite")
-    vectors = given.reshape(len(given) if given.ndim > array.ndim else 1, array.size)
+    vectors = np.atleast_2d(given.reshape((*stack, array.size)))
     if bounds is not None:
         ends_of_lines(array, vectors, bounds)
     at: Any = partial(f) if is_cheap(f) else f  # an objective of one number has no loop of several outputs
@@ -267,9 +268,7 @@ def directional_derivative(
     with np.errstate(all="ignore"):
         relative = rows / (np.abs(vectors).max(initial=0.0) or 1.0)
     problem.warn(flags, relative)
-    result = rows.view(base.dtype).reshape((len(vectors), *base.shape))
-    if given.ndim == array.ndim:
-        result = result[0]
+    result = rows.view(base.dtype).reshape((*stack, *base.shape))
     return result[()] if result.ndim else result.item()
 
 

@@ -137,12 +137,11 @@ def _line(x: NDArray[Any], unit: float, ends: Any) -> tuple[Floats, Floats]:
     small = scales(x) < SMALL
     move, sides = np.random.default_rng(0).choice([-unit, unit], small.size) * small, np.array([1.0, -1.0])
     if ends is not None:
-        flat = x.reshape(-1)
-        below, above = ((end - flat) * side for end, side in zip(ends, (-1.0, 1.0), strict=True))
+        flat, (low, high) = x.reshape(-1), ends
         least = float(np.finfo(x.dtype).smallest_subnormal) if x.dtype.kind == "f" else 0.0
         with np.errstate(under="ignore"):
             spare = np.where(np.isfinite(ends), 2.0 * (resolution(x) * np.abs(ends) + least), 0.0)
-        below, above = (np.fmax(room - less, 0.0) for room, less in zip((below, above), spare, strict=True))
+        below, above = np.fmax([flat - low, high - flat] - spare, 0.0)
         if (np.minimum(below, above)[small] < unit).any():
             move = np.where(above < below, -np.minimum(below, unit), np.minimum(above, unit)) * small
             sides = np.array([1.0, 0.5])
