@@ -18,7 +18,7 @@ from .digits import see_noise_of_terms, warn_of_rounding
 from .driver import Progress, Workers, differentiate
 from .gradient import noise_at, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
-from .magnitudes import SMALL, enough, lengthen
+from .magnitudes import SMALL, enough, lengthen, with_value
 from .points import EPS, is_narrow, largest, parts_of_steps, private_copy, resolution, scales, smallest, where_defined
 from .schemes import Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
@@ -93,8 +93,7 @@ class SecondDifferences:
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
         self.rounding = self.eps * abs(self.value)  # how far a value of f may be off
-        if self.value == self.value:
-            self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
+        self.rule, _ = with_value((self.rule, None), self.value)
 
     @cached_property
     def beside(self) -> Beside:

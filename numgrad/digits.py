@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,16 +49,12 @@ def see_noise(problem: Any, differences: tuple[Floats, Floats, tuple[Indices, In
     sizes = np.abs(np.concatenate([alone, 0.5 * mixed, 0.5 * mixed]))
     is_rounded = (sizes > 0.0) & (sizes <= ROUNDED * problem.eps * abs(problem.value))
     has_digits = np.count_nonzero(is_rounded) >= _EXACT and float(f"{problem.value:.{_DECIMALS}g}") != problem.value
-    if has_digits or not _may_have_noise(problem):
-        return False
-    return _is_noisy(problem, problem.unexplained(*differences), largest, len(sizes))
+    return not has_digits and _is_noisy(problem, partial(problem.unexplained, *differences), largest, len(sizes))
 
 
 def see_noise_of_terms(problem: Any, hessian: Any, largest: float, terms: int) -> bool:
     """Do the same for a sum of so many terms with this sparse Hessian: the noise is that of one of its terms."""
-    if not _may_have_noise(problem):
-        return False
-    rest = problem.beyond(lambda parts: (move := parts * problem.steps) @ (hessian @ move))
+    rest = partial(problem.beyond, lambda parts: (move := parts * problem.steps) @ (hessian @ move))
     return _is_noisy(problem, rest, largest, hessian.nnz, terms)
 
 
@@ -64,15 +62,15 @@ def _may_have_noise(problem: Any) -> bool:
     return isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf
 
 
-def _is_noisy(problem: Any, rest: float, largest: float, count: int, terms: int = 1) -> bool:
+def _is_noisy(problem: Any, rest: Callable[[], float], largest: float, count: int, terms: int = 1) -> bool:
     """Tell whether what a line leaves unexplained of so many differences is noise that leaves the largest few digits.
 
     The rounding of f is that noise from now on, or that of one of its terms.
     """
-    if not rest > ROUNDED * problem.eps * abs(problem.value):
+    if not (_may_have_noise(problem) and (left := rest()) > ROUNDED * problem.eps * abs(problem.value)):
         return False
     with np.errstate(all="ignore"):
-        noise = SMALLER * rest / math.sqrt(1.0 + 0.5 * count)  # as many differences, each off by the noise, are added
+        noise = SMALLER * left / math.sqrt(1.0 + 0.5 * count)  # as many differences, each off by the noise, are added
         if not noise * (problem.errors / problem.rounding).max() > FEW_DIGITS * largest:
             return False
     problem.shown_rounding(terms)
@@ -82,21 +80,18 @@ def _is_noisy(problem: Any, rest: float, largest: float, count: int, terms: int 
 def warn_of_rounding(problem: Any, largest: float) -> None:
     """Warn if the rounding of f leaves few digits of the largest second derivative, or hides it."""
     with np.errstate(all="ignore"):
-        errors = problem.errors
         # An f of narrow numbers may compute in these, though it returns others.
         times = resolution(problem.plain) / problem.eps
-        if times > 1.0 and (times * errors > FEW_DIGITS * largest).any():
+        if times > 1.0 and (times * problem.errors > FEW_DIGITS * largest).any():
             problem.shown_rounding()
-            errors = problem.errors
-        error = float(errors.max(initial=0.0))
-        if not FEW_DIGITS * largest < error < math.inf:
+        errors, size = problem.errors, np.maximum(scales(problem.plain), 1.0)
+        if not FEW_DIGITS * largest < errors.max(initial=0.0) < math.inf:
             return
         # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
-        size = np.maximum(scales(problem.plain), 1.0)
-        if not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value):
-            if not _is_faint(problem, size):
-                return
-            error = float(problem.errors.max())
+        may_be_right = not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value)
+        if may_be_right and not _is_faint(problem, size):
+            return
+        error = float(problem.errors.max())  # as it is known now
     rounding = f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 ="
     cure = "subtract from f what does not change, pass longer steps h, or a gradient"
     warn_of_few("Hessian", rounding, (error, largest), cure if isinstance(problem.h, str) else "pass h='auto'")
@@ -120,11 +115,9 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
 
     Its product with a move should be what f changes by: that which has verified a pattern, or a short random one.
     """
-    if not (problem.is_automatic and problem.eps == EPS and problem.base.size and problem.point.size):
+    if problem.judged.all() or not (problem.is_automatic and problem.eps == EPS and problem.base.size):
         return
     steps, counts, rest = np.abs(problem.plan[1].lengths), ~problem.judged, None
-    if not counts.any():
-        return
     with np.errstate(all="ignore"):  # next to the smallest numbers
         per_value = np.where(counts, rounding_by(problem.plan, 1.0), 0.0)
         move = np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0)
