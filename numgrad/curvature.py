@@ -61,7 +61,7 @@ def within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, F
     steps = np.where(tight, short, steps)
     steps = np.where(high - values < reach * steps, -steps, steps)
     points = values + np.multiply.outer(scheme.offsets, steps)
-    return steps, ((low <= points) & (points <= high)).all(axis=0)
+    return steps, np.asarray(((low <= points) & (points <= high)).all(axis=0))
 
 
 def warn_of(

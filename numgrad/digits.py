@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from . import driver
-from .beside import ROUNDED, SMALLER, Beside, noise_beside, noise_of_derivatives, stairs
+from .beside import ROUNDED, SMALLER, noise_of_derivatives, stairs
 from .driver import warn_of_few
 from .loops import Floats, Indices
 from .magnitudes import SMALL, rounding_by
 from .noise import coarse_unit
 from .objectives.vectors import floats
 from .points import EPS, FEW_DIGITS, parts_of_steps, resolution, scales
-from .schemes import along_rows
 
 __all__: list[str] = []  # nothing here is public
 
@@ -132,23 +131,7 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
             if found.data.any() and (scales(problem.point) < SMALL).any() and not (np.abs(rest) > bent).any():
                 return
             rest = floats(rest)
-    driver.warn_of_noise(what, *noise_of_derivatives(_beside(problem), found, move, per_value, rest))
-
-
-def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], sizes: tuple[float, Any]) -> None:
-    """Warn if the noise of f next to x leaves few digits of the largest derivative. See `noise_beside`."""
-    driver.warn_of_noise(what, noise_beside(_beside(problem), line, sizes), sizes[0])
-
-
-def _beside(problem: Any) -> Beside:
-    problem.workers = 1  # a few evaluations need no other processes
-
-    def near(moves: Floats) -> Floats:
-        if len(moves) == 1:
-            return floats(problem.moved(moves[0]))[np.newaxis]
-        return problem.values(along_rows(moves)).view(np.float64)  # type: ignore[no-any-return]
-
-    return Beside(np.asarray(problem.point), floats(problem.base), near, problem.inside)
+    driver.warn_of_noise(what, *noise_of_derivatives(problem.beside, found, move, per_value, rest))
 
 
 def warn_of_halves(apart: Any, hessian: Any) -> bool:

@@ -444,16 +444,16 @@ def propagate(
         raise TypeError(f"f must be callable, got {describe(f)}")
     if len(more) % 2:
         raise ValueError(f"each argument needs a covariance, got {2 + len(more)} arrays for f")
-    given: list[Any] = [x, cov, *more]
-    parts = [_vector(part, "x") for part in given[::2]]
-    for own, its_cov in zip(given[::2], given[1::2], strict=True):
+    given, covs = (x, *more[::2]), (cov, *more[1::2])  # type: tuple[Any, ...], tuple[Any, ...]
+    parts = [_vector(part, "x") for part in given]
+    for own, its_cov in zip(given, covs, strict=True):
         in_order(own, cov=its_cov, h=h)
-    covariances = [_covariance(cov, part) for part, cov in zip(parts, given[1::2], strict=True)]
-    if any(map(is_labelled, given[::2])) and not is_compiled(f):
-        f = _of_arrays(f, given[::2])
+    covariances = list(map(_covariance, covs, parts))
+    if any(map(is_labelled, given)) and not is_compiled(f):
+        f = _of_arrays(f, given)
     value = _vector(f(*(part.copy() for part in parts)), "the value of f")
     found = []
-    for k, (part, own) in enumerate(zip(parts, covariances, strict=True)):
+    for k, (part, own, memory) in enumerate(zip(parts, covariances, given, strict=True)):
 
         def of_part(x: Any, k: int = k) -> Any:
             others = [part.copy() for part in parts]  # f may write to these
@@ -461,7 +461,7 @@ def propagate(
 
         function = f if len(parts) == 1 else of_part  # a compiled f stays one
         slopes = _slopes(function, part, value, (h, scheme, diagonal))
-        memory = given[2 * k].to_numpy() if is_labelled(given[2 * k]) else given[2 * k]
+        memory = memory.to_numpy() if is_labelled(memory) else memory
         check_reads_argument(f, memory, (), None if slopes.any() else partial(function, part.copy()))
         found.append(_transformed(slopes, own, value.shape))
     if any(each.ndim == 2 for each in found):
@@ -469,7 +469,7 @@ def propagate(
     return value[()], sum(found[1:], found[0])[()]
 
 
-def _of_arrays(f: Any, likes: list[Any]) -> Callable[..., Any]:
+def _of_arrays(f: Any, likes: tuple[Any, ...]) -> Callable[..., Any]:
     """Return f of pandas objects as a function of arrays, which get the labels of these."""
     return lambda *arrays: f(*map(relabelled, likes, arrays))
 

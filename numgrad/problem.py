@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
+from .beside import Beside
 from .bounds import Bounds, limits, moved_within
 from .containers import is_labelled, with_labels
 from .driver import Progress, Workers
@@ -249,6 +250,18 @@ class Problem:
         inside = rounding_near(*at, lambda moves: self.values(along_rows(moves)), ends, shortest)
         with np.errstate(all="ignore"):
             return np.fmax(self.eps * np.abs(base), inside)  # type: ignore[no-any-return]
+
+    @property
+    def beside(self) -> Beside:
+        """The f beside the point, where a few evaluations need no other processes."""
+        self.workers = 1
+
+        def near(moves: Floats) -> Floats:
+            if len(moves) == 1:
+                return floats(self.moved(moves[0]))[np.newaxis]
+            return self.values(along_rows(moves)).view(np.float64)
+
+        return Beside(np.asarray(self.point), floats(self.base), near, self.inside)
 
     def inside(self, lengths: Floats) -> Floats:
         """Return flat displacements within the bounds, turned round where there is no room, as x stores them."""

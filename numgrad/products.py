@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from . import driver, schemes
 from .arguments import describe, plain_numbers
-from .beside import largest_finite
+from .beside import largest_finite, noise_beside
 from .bounds import ends_of_lines
-from .digits import warn_of_noise
 from .driver import Workers
 from .gradient import noise_at, numerical_gradient
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule
@@ -282,7 +281,9 @@ def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False)
         k = moving.argmax()
         line = lengths[0], lines.rows[k] * reach[0], rest
     if may_warn:
-        warn_of_noise(problem, "product", line, (largest_finite(lines.rows[k]), lines.per_value.item(k)))
+        size = largest_finite(lines.rows[k])
+        error = noise_beside(problem.beside, line, (size, lines.per_value.item(k)))
+        driver.warn_of_noise("product", error, size)
     return lines._replace(flags=flags if _are_kept(problem, np.abs(lengths)) else flags | STEP_LOST)
 
 
