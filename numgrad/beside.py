@@ -241,11 +241,13 @@ def noise_of_slopes(
     The slopes are those of all coordinates, or of the chosen ones. Those that are `judged` are by longer steps, which
     `magnitudes.lengthen` has chosen.
     """
-    own, whole = np.array([slopes, np.abs(plan[1].lengths), rounding_by(plan, 1.0)]), np.zeros((3, at.x.size))
+    lengths, per_value = np.abs(plan[1].lengths), rounding_by(plan, 1.0)
     if judged is not None:
-        own[1:, judged] = 0.0
-    whole[:, ... if chosen is None else chosen] = own
-    slopes, lengths, per_value = whole
+        lengths, per_value = (np.where(judged, 0.0, each) for each in (lengths, per_value))
+    if chosen is not None:
+        whole = np.zeros((3, at.x.size))
+        whole[:, chosen] = slopes, lengths, per_value
+        slopes, lengths, per_value = whole
     with np.errstate(all="ignore"):  # next to the smallest numbers
         move = parts_of_steps(at.x.size, True) * lengths
     return noise_of_derivatives(at, slopes[np.newaxis], move, per_value)

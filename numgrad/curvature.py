@@ -154,7 +154,8 @@ class SecondDifferences:
         self, alone: Indices, pairs: tuple[Indices, Indices] = _NO_PAIRS, out: Floats | None = None, **how: Any
     ) -> tuple[Floats, int]:
         """Return the second differences along coordinates alone, and then along pairs of them, and flags."""
-        members = np.concatenate([alone, np.transpose(pairs).reshape(-1)])
+        members = np.empty(len(alone) + 2 * len(pairs[0]), np.intp)
+        members[: len(alone)], members[len(alone) :: 2], members[len(alone) + 1 :: 2] = alone, *pairs
         starts = np.concatenate([np.arange(len(alone)), np.arange(len(alone), len(members) + 1, 2)])
         return self.differences(Directions(starts, members, self.steps[members]), out, **how)
 

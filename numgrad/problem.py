@@ -180,7 +180,8 @@ class Problem:
             return result
         rows = np.empty((point.size, self.width))
         self.warn(self.differentiate(self._plan_of_columns(None), rows, self.options.progress), rows)
-        self._lengthen_columns(rows.view(base.dtype).T, noise)
+        if self.is_automatic:
+            self._lengthen_columns(rows.view(base.dtype).T, noise)
         axes = *range(point.ndim, len(shape)), *range(point.ndim)
         return rows.view(base.dtype).reshape((*point.shape, *base.shape)).transpose(axes)
 
