@@ -30,9 +30,6 @@ __all__ = ["directional_derivative", "jacobian_sparsity", "numerical_jacobian", 
 _ARGS: tuple[Any, ...] = ()
 _WORKERS, _SCHEME = 1, "central"
 
-# In place of the loops of a compiled f of which no Jacobian was taken.
-_NO_VECTORS: dict[Any, Any] = {}
-
 # Relative to x: by how much coordinates move where a pattern is sought.
 _PROBE = 1e-3
 # Coordinates from which on f is asked whether it is elementwise: two evaluations a binary digit of n are fewer than 2n.
@@ -171,7 +168,7 @@ def jacobian_of(problem: Problem) -> Any:
 def usual_jacobian(f: Any, x: Any, h: Any) -> Any:
     """Return the dense Jacobian by the default scheme; of a compiled f, as its last one was made if that is alike."""
     is_known = h.__class__ is float and is_plain(x) and x.flags.carray
-    vector = getattr(KNOWN_COMPILED.get(id(f)), "vectors", _NO_VECTORS).get(None) if is_known else None
+    vector = getattr(KNOWN_COMPILED.get(id(f)), "vectors", {}).get(None) if is_known else None
     if vector is not None and (found := vector.again(x, h)) is not None:
         return found
     return jacobian_of(Problem(f, x, Options(h)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .looks import first_half_off
 from .loops import Floats
 from .points import EPS, resolution, scales, where_defined
 
@@ -33,8 +34,8 @@ _HALVINGS = 8
 # A place is so many times as far as the one before, on the line through which f is up to a multiple of what it was off
 # the line before: of a bend that is 256. Fixed by test_a_penalty_beside_few_digits in tests/test_checking.py.
 _FARTHER, _LEAVES = 16.0, 512.0
-# Part of what f is off its line that one of 50 jumps makes, and part that tells the first of them: no simple fraction.
-_JUMPS, _PART = 0.02, 0.42
+# Part of what f is off its line that one of 50 jumps makes.
+_JUMPS = 0.02
 # Part of f that a jump is at most which is one of few digits: 8 bits, those of bfloat16; a larger one belongs to f.
 # Fixed, as the next, by test_a_jump_beside_x_is_no_noise in tests/test_checking.py.
 _DIGITS = 2.0**-7
@@ -139,10 +140,7 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
             while above - below > _JUMPS * rest and high - low > 1e-3 * end:
                 middle = 0.5 * (low + high)
                 off = abs(float(values_at([middle])[0]) - base - slope * middle)
-                if off > _PART * rest:
-                    high, above = middle, off
-                else:
-                    low, below = middle, off
+                low, high, below, above = first_half_off((low, high, below, above), middle, off, rest)
             jump = above - below
             if _JUMPS * rest < jump <= _DIGITS * abs(base) and _recurs(values_at, high, jump, farthest):
                 return high, jump

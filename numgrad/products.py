@@ -159,20 +159,19 @@ class Product:
         What the rounding of a point makes of f is not known, but its share of the whole move is.
         """
         plain, sizes = self.point.view(np.ndarray), np.abs(self.v)
-        with np.errstate(all="ignore"):
-            of_ends = noise / steps if self.takes_values else np.fmax(noise, eps * np.abs(self.ends).max())
-            share = resolution(plain) * scales(plain)[sizes > 0.0].sum() / sizes.sum() / self.length
-            most = (MOST_SHARE if is_narrow(plain) else 0.0) if most is None else most
-            return of_ends / self.length + min(share, most) * np.abs(found)  # type: ignore[no-any-return]
+        of_ends = noise / steps if self.takes_values else np.fmax(noise, eps * np.abs(self.ends).max())
+        share = resolution(plain) * scales(plain)[sizes > 0.0].sum() / sizes.sum() / self.length
+        most = (MOST_SHARE if is_narrow(plain) else 0.0) if most is None else most
+        return of_ends / self.length + min(share, most) * np.abs(found)  # type: ignore[no-any-return]
 
+    @np.errstate(all="ignore")
     def lengthen(self, found: Floats, steps: Floats, noise: Any, eps: float) -> None:
         """Take those elements again by longer steps of small coordinates that rounding hides beside the largest."""
         plain, off = self.point.view(np.ndarray), self.rounding(found, noise, eps, steps)
         hidden = self.rounding(np.full(found.shape, np.abs(found).max()), noise, eps, steps, np.inf)
         first, most, times = found.copy(), int(np.abs(found).argmax()), enough(eps, 2, 2 if self.takes_values else 1)
-        with np.errstate(all="ignore"):
-            lost = ~((np.abs(found) - _CERTAIN * off).max() > times * hidden)
-            is_known = abs(first[most]) > times * np.broadcast_to(off, found.shape)[most]
+        lost = ~((np.abs(found) - _CERTAIN * off).max() > times * hidden)
+        is_known = abs(first[most]) > times * np.broadcast_to(off, found.shape)[most]
         small = scales(plain) < SMALL
         lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
 
