@@ -233,8 +233,7 @@ def roughness(spot: Spot, h: float, side: int) -> float:
     in some windows.
     """
     largest, spread = 0.0, 1.0
-    value = spot[3]
-    if not 0.0 < 4.0 * abs(value) < h:
+    if not 0.0 < 4.0 * abs(spot[3]) < h:
         return 0.0
     for part in _WINDOWS:
         change, spread = third_difference(spot, part * h, side if side != 0 else ABOVE, spread)
