@@ -104,8 +104,9 @@ class SecondDifferences:
 
     def _take(self, steps: Floats) -> None:
         """Take these steps as far as bounds leave room for them."""
-        free = steps, np.ones(steps.size, np.bool_)
-        self.steps, self.inside = free if self.ends is None else within(self.plain, steps, self.scheme, self.ends)
+        self.steps, self.inside = steps, np.ones(steps.size, np.bool_)
+        if self.ends is not None:
+            self.steps, self.inside = within(self.plain, steps, self.scheme, self.ends)
 
     def differences(self, where: Directions, out: Floats | None = None, **how: Any) -> tuple[Floats, int]:
         """Return the second differences along directions, and flags; one-sided where a member lacks room for both."""

@@ -105,10 +105,9 @@ class Problem:
 
     def _is_single_inside(self) -> bool:
         """Tell whether f seems to round to float32; NaN and infinity tell nothing."""
-        values, workers = floats(self.base), self.workers
-        self.workers, finite = 1, np.isfinite(values)  # one evaluation needs no other processes
-        at, bounds = np.asarray(self.point), self.options.bounds
-        found = is_single_inside(at, values[finite], lambda moves: floats(self.moved(moves[0]))[finite], bounds)
+        workers, (at, values, near, _) = self.workers, self.beside
+        finite = np.isfinite(values)
+        found = is_single_inside(at, values[finite], lambda moves: near(moves)[:, finite], self.options.bounds)
         self.workers = workers
         return found
 
