@@ -159,8 +159,8 @@ class Problem:
 
         return preserving([self.point], at)  # type: ignore[no-any-return]
 
-    def jacobian(self, noise: Any = None) -> Any:
-        """Return what `numerical_jacobian` does, of outputs with this rounding if it is not that of their values."""
+    def jacobian(self, noise: float = 0.0) -> Any:
+        """Return what `numerical_jacobian` does, of outputs whose rounding is this at least."""
         base, point, (args, out) = self.base, self.point, (self.options.args, self.options.out)
         if self.options.resume and out is None:
             raise ValueError(
@@ -184,7 +184,7 @@ class Problem:
         axes = *range(point.ndim, len(shape)), *range(point.ndim)
         return rows.view(base.dtype).reshape((*point.shape, *base.shape)).transpose(axes)
 
-    def _write(self, columns: NDArray[Any], noise: Any) -> None:
+    def _write(self, columns: NDArray[Any], noise: float) -> None:
         """Write the columns of a Jacobian, and NaN for those that are not finished; to resume, those with a NaN."""
         resume, small = self.options.resume, (scales(np.asarray(self.point)) < SMALL) & self.is_automatic
         chosen = np.flatnonzero(np.isnan(columns).any(axis=0)) if resume else np.arange(columns.shape[1])
@@ -199,15 +199,15 @@ class Problem:
             raise
         self.warn(flags, rows)
 
-    def _lengthen_columns(self, found: Any, noise: Any) -> None:
+    def _lengthen_columns(self, found: Any, least_noise: float) -> None:
         """Take again the columns of small coordinates with an entry that rounding hides, and keep what is better.
 
-        `noise` is the rounding of all outputs, or None for that of their own values.
+        `least_noise` is what the rounding of each output is at least.
         """
         plain = np.asarray(self.point)
         if not (self.is_automatic and (small := scales(plain) < SMALL).any()):
             return
-        steps, noise = np.abs(self.plan[1].lengths), np.fmax(self.noise(), 0.0 if noise is None else noise)
+        steps, noise = np.abs(self.plan[1].lengths), np.fmax(self.noise(), least_noise)
         if is_dense := isinstance(found, np.ndarray):
             entries, columns, noise = found, np.broadcast_to(np.arange(len(steps)), found.shape), noise[:, np.newaxis]
         else:
