@@ -394,8 +394,7 @@ def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options
     if problem.base.dtype.kind == "c":
         raise TypeError("gradient must return real numbers, it returned complex ones")
     noise = max(noise, problem.eps * float(np.abs(problem.base).max(initial=0.0)))
-    found: Any = problem.jacobian(noise)
-    found = found if pattern is not None else found.reshape(n, n)
+    found: Any = problem.jacobian(noise).reshape(n, n)
     with np.errstate(all="ignore"):
         half = 0.5 * found
         # Of a full matrix the halves tell noise, but not of zeros.

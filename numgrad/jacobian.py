@@ -500,8 +500,7 @@ def _slopes(f: Any, x: Floats, value: Floats, how: tuple[Any, Any, bool]) -> Flo
     """Return the Jacobian as a matrix, or its diagonal where all else is zero, or NaN beside a NaN."""
     h, scheme, diagonal = how
     if diagonal or (value.shape == x.shape and x.size >= _MANY and _is_elementwise(f, x, value)):
-        slopes: Floats = numerical_diff(f, x, h, scheme=scheme)
-        return slopes
+        return numerical_diff(f, x, h, scheme=scheme)
     jacobian: Floats = numerical_jacobian(f, x, h, scheme=scheme)
     if value.shape != x.shape or not x.ndim:
         return jacobian.reshape(value.size, x.size) if value.shape != x.shape else jacobian

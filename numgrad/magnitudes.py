@@ -74,8 +74,7 @@ def with_value(plan: Any, value: float) -> Any:
 def of_few_digits(found: NDArray[Any], x: NDArray[Any], rounding: NDArray[Any]) -> NDArray[np.bool_]:
     """Tell of which derivatives by small coordinates of the flat `x` rounding leaves fewer than four digits."""
     with np.errstate(all="ignore"):
-        lost: NDArray[np.bool_] = (scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding)
-    return lost
+        return np.asarray((scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding))
 
 
 def rounding_near(
