@@ -112,7 +112,8 @@ class SecondDifferences:
         """Return the second differences along directions, and flags; one-sided where a member lacks room for both."""
         rule = self.rule
         if self.ends is not None:
-            inside = np.logical_and.reduceat(self.inside[where.members], where.starts[:-1])
+            members = where.members if len(where.members) else slice(None)
+            inside = np.logical_and.reduceat(self.inside[members], where.starts[:-1])
             # The last row of the table reaches to one side alone: that to which the steps point.
             *data, _, denominators, stored = rule.data
             rule = rule._replace(data=(*data, np.where(inside, 0, len(denominators) - 1), denominators, stored))
@@ -233,10 +234,10 @@ class SecondDifferences:
 
         All coordinates move by half of their steps or more, so that an f which rounds them shows that.
         """
-        members = np.arange(self.plain.size)
-        parts = parts_of_steps(len(members), bool(self.inside.all()))
+        n = self.plain.size
+        parts = parts_of_steps(n, self.ends is None or bool(self.inside.all()))
         with np.errstate(all="ignore"):  # of the smallest numbers
-            line = Directions(np.array([0, len(members)]), members, parts * self.steps)
+            line = Directions(np.array([0, n]), ALL_COORDINATES, parts * self.steps)
         along = where_defined(lambda: self.differences(line)[0].item())
         with np.errstate(all="ignore"):
             return math.nan if along is None else float(abs(along - expected(parts)))

@@ -83,10 +83,11 @@ def warn_of_rounding(problem: Any, largest: float) -> None:
         times = resolution(problem.plain) / problem.eps
         if times > 1.0 and (times * problem.errors > FEW_DIGITS * largest).any():
             problem.shown_rounding()
-        errors, size = problem.errors, np.maximum(scales(problem.plain), 1.0)
+        errors = problem.errors
         if not FEW_DIGITS * largest < errors.max(initial=0.0) < math.inf:
             return
         # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
+        size = np.maximum(scales(problem.plain), 1.0)
         may_be_right = not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value)
         if may_be_right and not _is_faint(problem, size):
             return

@@ -153,6 +153,11 @@ def _divided(nodes: Floats) -> Floats:
     return weights / np.abs(weights).max()  # type: ignore[no-any-return]
 
 
+def _longer(steps: Floats, sizes: Floats, least: float) -> Floats:
+    """Return steps relative to the sizes of coordinates, of small ones as if these were at least so."""
+    return steps * (np.where(sizes < SMALL, np.maximum(sizes, least), sizes) / sizes)
+
+
 def lengthen(
     found: NDArray[Any],
     x: NDArray[Any],
@@ -182,10 +187,8 @@ def lengthen(
 
     def measured(least: float) -> tuple[Any, Any]:
         nonlocal known
-        # Relative to the sizes of coordinates, of small ones as if these were at least so.
-        longer = steps * (np.where(sizes < SMALL, np.maximum(sizes, least), sizes) / sizes)
         nothing = np.full(found.shape, np.nan), rounding, known  # f need not be defined where nobody asked for it
-        by_longer, allowed, length = where_defined(lambda: again(longer, missing)) or nothing
+        by_longer, allowed, length = where_defined(lambda: again(_longer(steps, sizes, least), missing)) or nothing
         is_same, known = length == known, length
         return np.where(is_same | ~np.isfinite(by_longer), np.nan, by_longer), allowed
 
