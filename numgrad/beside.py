@@ -245,16 +245,12 @@ def noise_of_slopes(
     if judged is not None:
         lengths, per_value = (np.where(judged, 0.0, each) for each in (lengths, per_value))
     if chosen is not None:
-        slopes, lengths, per_value = (_placed(each, chosen, at.x.size) for each in (slopes, lengths, per_value))
+        whole = np.zeros((3, at.x.size))
+        whole[:, chosen] = slopes, lengths, per_value
+        slopes, lengths, per_value = whole
     with np.errstate(all="ignore"):  # next to the smallest numbers
         move = parts_of_steps(at.x.size, True) * lengths
     return noise_of_derivatives(at, slopes[np.newaxis], move, per_value)
-
-
-def _placed(values: Any, places: NDArray[np.intp], size: int) -> Floats:
-    found = np.zeros(size)
-    found[places] = values
-    return found
 
 
 def noise_of_number(

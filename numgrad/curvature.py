@@ -18,7 +18,7 @@ from .digits import see_noise_of_terms, warn_of_rounding
 from .driver import Progress, Workers, differentiate
 from .gradient import noise_at, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
-from .magnitudes import SMALL, enough, lengthen
+from .magnitudes import SMALL, enough, lengthen, with_value
 from .points import EPS, is_narrow, largest, parts_of_steps, private_copy, resolution, scales, smallest, where_defined
 from .schemes import Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
@@ -35,13 +35,15 @@ _CERTAIN = 16.0
 # Fixed by test_hessian_error in benchmarks/bench_hessian.py.
 _LONGER = 2.0
 
+_NO_PAIRS = ALL_COORDINATES, ALL_COORDINATES
+
 
 def steps_at(x: NDArray[Any], h: Any, scheme: Any, eps: float) -> Floats:
     """Return the step of each coordinate of the plain array `x`, as the points are stored."""
     steps = steps_of(x, h, scheme, eps)
     if isinstance(h, str) and scheme.derivative == 2:
         steps *= _LONGER
-    return stored_steps(x, steps if steps.size == x.size else np.broadcast_to(steps, x.size))
+    return stored_steps(x, steps)
 
 
 def within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, Floats]) -> tuple[Floats, NDArray[Any]]:
@@ -58,10 +60,8 @@ def within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, F
         raise ValueError(f"the bounds {ends[0][i]} to {ends[1][i]} leave coordinate {i} no room for a step")
     steps = np.where(tight, short, steps)
     steps = np.where(high - values < reach * steps, -steps, steps)
-    inside = np.ones(x.size, np.bool_)
-    for offset in scheme.offsets:
-        inside &= (low <= values + offset * steps) & (values + offset * steps <= high)
-    return steps, inside
+    points = values + np.multiply.outer(scheme.offsets, steps)
+    return steps, np.asarray(((low <= points) & (points <= high)).all(axis=0))
 
 
 def warn_of(
@@ -74,8 +74,7 @@ def warn_of(
         moved = plain + steps.reshape(x.shape)
         ignored = objective.value(moved, args) == objective.value(private_copy(plain), args)
     # Automatic steps are lost beside infinity alone; to look at each coordinate takes twice as long.
-    least, most = smallest(plain), largest(plain)
-    is_safe = isinstance(h, str) and -np.inf < least <= most < np.inf
+    is_safe = isinstance(h, str) and math.isfinite(largest(np.abs(plain)))
     is_lost = not is_safe and (np.abs(plain.reshape(-1)) * resolution(plain) > np.abs(steps)).any()
     driver.warn_of(STEP_LOST if is_lost else 0, h, ignored, x)
 
@@ -94,8 +93,7 @@ class SecondDifferences:
         if self.value != self.value and plain.size:
             self.value = self.objective.value(self.point, args)
         self.rounding = self.eps * abs(self.value)  # how far a value of f may be off
-        if self.value == self.value:
-            self.rule = self.rule._replace(data=(self.value, *self.rule.data[1:]), needs_value=False)
+        self.rule, _ = with_value((self.rule, None), self.value)
 
     @cached_property
     def beside(self) -> Beside:
@@ -110,12 +108,12 @@ class SecondDifferences:
         if self.ends is not None:
             self.steps, self.inside = within(self.plain, steps, self.scheme, self.ends)
 
-    def differences(
-        self, where: Directions, inside: NDArray[Any], out: Floats | None = None, **how: Any
-    ) -> tuple[Floats, int]:
-        """Return the second differences along directions, one-sided where one is not `inside` the bounds, and flags."""
+    def differences(self, where: Directions, out: Floats | None = None, **how: Any) -> tuple[Floats, int]:
+        """Return the second differences along directions, and flags; one-sided where a member lacks room for both."""
         rule = self.rule
         if self.ends is not None:
+            members = where.members if len(where.members) else slice(None)
+            inside = np.logical_and.reduceat(self.inside[members], where.starts[:-1])
             # The last row of the table reaches to one side alone: that to which the steps point.
             *data, _, denominators, stored = rule.data
             rule = rule._replace(data=(*data, np.where(inside, 0, len(denominators) - 1), denominators, stored))
@@ -134,7 +132,7 @@ class SecondDifferences:
         if (longer := self._lengthen(found)).any():
             again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
             chosen = pairs[0][again], pairs[1][again]
-            found[n + again] = self._differences(np.empty(0, np.intp), chosen, workers=workers)[0]
+            found[n + again] = self._differences(ALL_COORDINATES, chosen, workers=workers)[0]
 
     def derivatives(self, found: Floats, pairs: tuple[Indices, Indices]) -> tuple[Floats, Floats, Any]:
         """Return the second derivatives by each coordinate, the mixed ones of the pairs, and what these are made of.
@@ -154,21 +152,23 @@ class SecondDifferences:
             return diagonal * self.steps * self.steps, elements * (2.0 * i) * j, pairs
 
     def _differences(
-        self, alone: Indices, pairs: tuple[Indices, Indices], out: Floats | None = None, **how: Any
+        self, alone: Indices, pairs: tuple[Indices, Indices] = _NO_PAIRS, out: Floats | None = None, **how: Any
     ) -> tuple[Floats, int]:
         """Return the second differences along coordinates alone, and then along pairs of them, and flags."""
         members = np.empty(len(alone) + 2 * len(pairs[0]), np.intp)
         members[: len(alone)], members[len(alone) :: 2], members[len(alone) + 1 :: 2] = alone, *pairs
         starts = np.concatenate([np.arange(len(alone)), np.arange(len(alone), len(members) + 1, 2)])
-        inside = self.inside
-        if self.ends is not None:
-            inside = np.concatenate([inside[alone], inside[pairs[0]] & inside[pairs[1]]])
-        return self.differences(Directions(starts, members, self.steps[members]), inside, out, **how)
+        return self.differences(Directions(starts, members, self.steps[members]), out, **how)
 
     @property
     def noise(self) -> Any:
         """How far rounding may put off the second difference along each coordinate, by the weights of its row."""
         return self.rounding * self.rule.amplification(np.where(self.inside, 0, -1))
+
+    @property
+    def errors(self) -> Floats:
+        """How far rounding may put off the second derivative by each coordinate."""
+        return self.noise / self.steps / self.steps  # type: ignore[no-any-return]
 
     @property
     def small(self) -> NDArray[np.bool_]:
@@ -177,19 +177,19 @@ class SecondDifferences:
 
     def _lengthen(self, found: Floats) -> NDArray[Any]:
         """Take longer steps where a small coordinate hardly changes f, write those differences, and tell where."""
-        plain, own, nothing = self.plain, (self.steps, self.inside), np.empty(0, np.intp)
+        plain, own = self.plain, (self.steps, self.inside)
         tried: list[tuple[Floats, Floats, Floats, NDArray[Any]]] = []
 
         def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Any]:
             found = np.full(plain.size, math.nan)
             self._take(stored_steps(plain, longer))
-            found[missing] = self._differences(np.flatnonzero(missing), (nothing, nothing))[0]
+            found[missing] = self._differences(np.flatnonzero(missing))[0]
             tried.append((found / self.steps / self.steps, found, self.steps, self.inside))
             # Where bounds limit both, the steps of two rungs are the same but for the rounding of points.
-            return tried[-1][0], self.noise / self.steps / self.steps, np.round(np.log2(np.abs(self.steps)))
+            return tried[-1][0], self.errors, np.round(np.log2(np.abs(self.steps)))
 
         with np.errstate(all="ignore"):
-            alone, rounding = (each / own[0] / own[0] for each in (found[: plain.size], self.noise))
+            alone, rounding = found[: plain.size] / own[0] / own[0], self.errors
             lost = self.small & (np.abs(found[: plain.size]) < enough(self.eps, 2, 2) * self.noise)
         lengthen(alone, plain, np.abs(own[0]), rounding, again, lost)
         self.steps, self.inside = own[0].copy(), own[1].copy()
@@ -204,14 +204,14 @@ class SecondDifferences:
 
     def _shorten(self, i: int, first: float, found: Floats) -> None:
         """Take shorter steps for coordinate i while these tell another curvature than rounding makes of it."""
-        alone, nothing = np.array([i]), np.empty(0, np.intp)
+        alone = np.array([i])
         flat = self.plain.reshape(-1)[alone]
         while abs(known := self.steps[i]) > first * _SHORTER:
             self.steps[i] = math.copysign(stored_steps(flat, np.abs([known / _SHORTER]))[0], known)
-            seen = where_defined(lambda: self._differences(alone, (nothing, nothing))[0][0])
+            seen = where_defined(lambda: self._differences(alone)[0][0])
             with np.errstate(all="ignore"):
                 change = math.nan if seen is None else seen / self.steps[i] / self.steps[i] - found[i] / known / known
-                if not abs(change) > self.noise[i] / self.steps[i] / self.steps[i]:
+                if not abs(change) > self.errors[i]:
                     self.steps[i] = known
                     return
             found[i] = seen
@@ -234,11 +234,11 @@ class SecondDifferences:
 
         All coordinates move by half of their steps or more, so that an f which rounds them shows that.
         """
-        n, is_inside = self.plain.size, self.ends is None or bool(self.inside.all())
-        parts = parts_of_steps(n, is_inside)
+        n = self.plain.size
+        parts = parts_of_steps(n, self.ends is None or bool(self.inside.all()))
         with np.errstate(all="ignore"):  # of the smallest numbers
             line = Directions(np.array([0, n]), ALL_COORDINATES, parts * self.steps)
-        along = where_defined(lambda: self.differences(line, np.array([is_inside]))[0].item())
+        along = where_defined(lambda: self.differences(line)[0].item())
         with np.errstate(all="ignore"):
             return math.nan if along is None else float(abs(along - expected(parts)))
 

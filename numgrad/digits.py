@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import driver
-from .beside import ROUNDED, SMALLER, Beside, noise_beside, noise_of_derivatives, stairs
+from .beside import ROUNDED, SMALLER, noise_of_derivatives, stairs
 from .driver import warn_of_few
 from .loops import Floats, Indices
 from .magnitudes import SMALL, rounding_by
 from .noise import coarse_unit
 from .objectives.vectors import floats
 from .points import EPS, FEW_DIGITS, parts_of_steps, resolution, scales
-from .schemes import along_rows
 
 __all__: list[str] = []  # nothing here is public
 
@@ -47,16 +48,12 @@ def see_noise(problem: Any, differences: tuple[Floats, Floats, tuple[Indices, In
     sizes = np.abs(np.concatenate([alone, 0.5 * mixed, 0.5 * mixed]))
     is_rounded = (sizes > 0.0) & (sizes <= ROUNDED * problem.eps * abs(problem.value))
     has_digits = np.count_nonzero(is_rounded) >= _EXACT and float(f"{problem.value:.{_DECIMALS}g}") != problem.value
-    if has_digits or not _may_have_noise(problem):
-        return False
-    return _is_noisy(problem, problem.unexplained(*differences), largest, len(sizes))
+    return not has_digits and _is_noisy(problem, partial(problem.unexplained, *differences), largest, len(sizes))
 
 
 def see_noise_of_terms(problem: Any, hessian: Any, largest: float, terms: int) -> bool:
     """Do the same for a sum of so many terms with this sparse Hessian: the noise is that of one of its terms."""
-    if not _may_have_noise(problem):
-        return False
-    rest = problem.beyond(lambda parts: (move := parts * problem.steps) @ (hessian @ move))
+    rest = partial(problem.beyond, lambda parts: (move := parts * problem.steps) @ (hessian @ move))
     return _is_noisy(problem, rest, largest, hessian.nnz, terms)
 
 
@@ -64,16 +61,16 @@ def _may_have_noise(problem: Any) -> bool:
     return isinstance(problem.h, str) and 0.0 < problem.rounding < math.inf
 
 
-def _is_noisy(problem: Any, rest: float, largest: float, count: int, terms: int = 1) -> bool:
+def _is_noisy(problem: Any, rest: Callable[[], float], largest: float, count: int, terms: int = 1) -> bool:
     """Tell whether what a line leaves unexplained of so many differences is noise that leaves the largest few digits.
 
     The rounding of f is that noise from now on, or that of one of its terms.
     """
-    if not rest > ROUNDED * problem.eps * abs(problem.value):
+    if not (_may_have_noise(problem) and (left := rest()) > ROUNDED * problem.eps * abs(problem.value)):
         return False
     with np.errstate(all="ignore"):
-        noise = SMALLER * rest / math.sqrt(1.0 + 0.5 * count)  # as many differences, each off by the noise, are added
-        if not noise * (_errors(problem) / problem.rounding).max() > FEW_DIGITS * largest:
+        noise = SMALLER * left / math.sqrt(1.0 + 0.5 * count)  # as many differences, each off by the noise, are added
+        if not noise * (problem.errors / problem.rounding).max() > FEW_DIGITS * largest:
             return False
     problem.shown_rounding(terms)
     return True
@@ -82,38 +79,35 @@ def _is_noisy(problem: Any, rest: float, largest: float, count: int, terms: int 
 def warn_of_rounding(problem: Any, largest: float) -> None:
     """Warn if the rounding of f leaves few digits of the largest second derivative, or hides it."""
     with np.errstate(all="ignore"):
-        errors = _errors(problem)
         # An f of narrow numbers may compute in these, though it returns others.
         times = resolution(problem.plain) / problem.eps
-        if times > 1.0 and (times * errors > FEW_DIGITS * largest).any():
+        if times > 1.0 and (times * problem.errors > FEW_DIGITS * largest).any():
             problem.shown_rounding()
-            errors = _errors(problem)
-        error = float(errors.max(initial=0.0))
-        if not FEW_DIGITS * largest < error < math.inf:
+        errors = problem.errors
+        if not FEW_DIGITS * largest < errors.max(initial=0.0) < math.inf:
             return
         # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
         size = np.maximum(scales(problem.plain), 1.0)
-        if not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value):
-            if not _is_faint(problem, size):
-                return
-            error = float(_errors(problem).max())
-    warn_of_few(
-        "Hessian",
-        f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 =",
-        (error, largest),
-        "subtract from f what does not change, pass longer steps h, or a gradient"
-        if isinstance(problem.h, str)
-        else "pass h='auto'",
-    )
+        may_be_right = not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value)
+        if may_be_right and not _is_faint(problem, size):
+            return
+        error = float(problem.errors.max())  # as it is known now
+    rounding = f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 ="
+    cure = "subtract from f what does not change, pass longer steps h, or a gradient"
+    warn_of_few("Hessian", rounding, (error, largest), cure if isinstance(problem.h, str) else "pass h='auto'")
 
 
-def warn_of_product(problem: Any, largest: float, square: float) -> None:
-    """Warn if the noise of f next to x leaves few digits of the largest element of a product, by a squared step."""
-    with np.errstate(all="ignore"):
-        error = float(np.divide(problem.shown_rounding(), square))
-    warn_of_few(
-        "product", "the rounding of f, eps |f| / h**2 =", (error, largest), "pass longer steps h, or a gradient"
-    )
+def see_noise_of_product(problem: Any, product: Any, found: Floats, is_doubtful: bool) -> None:
+    """Warn if the noise of f next to x, which the values of a product show, or its zeros may hide, leaves few digits.
+
+    They show it where it `is_doubtful`.
+    """
+    if is_doubtful or stairs(problem.beside, problem.steps, np.array([True])):
+        largest, square = product.largest(found)
+        with np.errstate(all="ignore"):
+            error = float(np.divide(problem.shown_rounding(), square))
+        cure = "pass longer steps h, or a gradient"
+        warn_of_few("product", "the rounding of f, eps |f| / h**2 =", (error, largest), cure)
 
 
 def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> None:
@@ -121,11 +115,9 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
 
     Its product with a move should be what f changes by: that which has verified a pattern, or a short random one.
     """
-    if not (problem.is_automatic and problem.eps == EPS and problem.base.size and problem.point.size):
+    if problem.judged.all() or not (problem.is_automatic and problem.eps == EPS and problem.base.size):
         return
     steps, counts, rest = np.abs(problem.plan[1].lengths), ~problem.judged, None
-    if not counts.any():
-        return
     with np.errstate(all="ignore"):  # next to the smallest numbers
         per_value = np.where(counts, rounding_by(problem.plan, 1.0), 0.0)
         move = np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0)
@@ -140,23 +132,7 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
             if found.data.any() and (scales(problem.point) < SMALL).any() and not (np.abs(rest) > bent).any():
                 return
             rest = floats(rest)
-    driver.warn_of_noise(what, *noise_of_derivatives(_beside(problem), found, move, per_value, rest))
-
-
-def warn_of_noise(problem: Any, what: str, line: tuple[Floats, Floats, Any], sizes: tuple[float, Any]) -> None:
-    """Warn if the noise of f next to x leaves few digits of the largest derivative. See `noise_beside`."""
-    driver.warn_of_noise(what, noise_beside(_beside(problem), line, sizes), sizes[0])
-
-
-def _beside(problem: Any) -> Beside:
-    problem.workers = 1  # a few evaluations need no other processes
-
-    def near(moves: Floats) -> Floats:
-        if len(moves) == 1:
-            return floats(problem.moved(moves[0]))[np.newaxis]
-        return problem.values(along_rows(moves)).view(np.float64)  # type: ignore[no-any-return]
-
-    return Beside(np.asarray(problem.point), floats(problem.base), near, problem.inside)
+    driver.warn_of_noise(what, *noise_of_derivatives(problem.beside, found, move, per_value, rest))
 
 
 def warn_of_halves(apart: Any, hessian: Any) -> bool:
@@ -165,11 +141,6 @@ def warn_of_halves(apart: Any, hessian: Any) -> bool:
     rounding = "half of what the derivatives (i, j) and (j, i) of gradient differ by,"
     cure = "compute it in float64, check it, or pass longer steps h"
     return warn_of_few("Hessian", rounding, (error, largest), cure)
-
-
-def _errors(problem: Any) -> Floats:
-    """Return how far rounding puts off the second derivative by each coordinate."""
-    return problem.noise / problem.steps / problem.steps  # type: ignore[no-any-return]
 
 
 def _is_faint(problem: Any, size: Floats) -> bool:

@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver, schemes
 from .arguments import check_callable, describe, plain_numbers, real_array
-from .beside import stairs
 from .containers import Joined, both_with_labels, is_container, is_labelled
 from .curvature import SecondDifferences, own_hessian, steps_at, warn_of
-from .digits import see_digits, see_noise, see_noise_of_outputs, warn_of_halves, warn_of_product, warn_of_rounding
+from .digits import see_digits, see_noise, see_noise_of_outputs, see_noise_of_product, warn_of_halves, warn_of_rounding
 from .driver import Progress, Workers
 from .gradient import takes_containers
 from .magnitudes import SMALL, least_magnitude
@@ -290,16 +289,10 @@ def hessian_vector_product(
     if is_auto and least_magnitude(plain) < SMALL:
         product.lengthen(found, steps, product.noise(value, eps), eps)
     if is_doubtful or (is_auto and product.takes_values and was_zero):
-        _see_noise(product, found, is_doubtful, SecondDifferences(f, point, h, args, central, None))
+        see_noise_of_product(SecondDifferences(f, point, h, args, central, None), product, found, is_doubtful)
     warn_of(objective, (point, args), (h, steps), private and not found.any())
     with np.errstate(all="ignore"):
         return np.ldexp(found, power).reshape(plain.shape)
-
-
-def _see_noise(product: Product, found: Any, is_doubtful: bool, problem: SecondDifferences) -> None:
-    """Warn of the noise of f, which the values by which a product was taken show, or their zeros may hide."""
-    if is_doubtful or stairs(problem.beside, problem.steps, np.array([True])):
-        warn_of_product(problem, *product.largest(found))
 
 
 def _asked(f: Any, gradient: Any, at: tuple[Any, Any], workers: Workers) -> tuple[driver.Objective, Workers]:
@@ -381,12 +374,10 @@ def _from_values(
 
 def _pairs(pattern: Any, n: int) -> tuple[Any, Any]:
     """Return the pairs of different coordinates that a pattern has, or all."""
-    if pattern is None:
-        order = np.arange(n)
-        rows, columns = (order[:, np.newaxis] < order).nonzero()
-        return rows, columns
-    rows, columns = pattern.nonzero()
-    return rows[rows < columns].astype(np.intp), columns[rows < columns].astype(np.intp)
+    order = np.arange(n)
+    rows, columns = (order[:, np.newaxis] < order if pattern is None else pattern).nonzero()
+    above = rows < columns
+    return rows[above].astype(np.intp), columns[above].astype(np.intp)
 
 
 def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options: dict[str, Any]) -> Any:
@@ -403,8 +394,7 @@ def _jacobian(gradient: Any, x: Any, h: Any, pattern: Any, noise: float, options
     if problem.base.dtype.kind == "c":
         raise TypeError("gradient must return real numbers, it returned complex ones")
     noise = max(noise, problem.eps * float(np.abs(problem.base).max(initial=0.0)))
-    found: Any = problem.jacobian(noise)
-    found = found if pattern is not None else found.reshape(n, n)
+    found: Any = problem.jacobian(noise).reshape(n, n)
     with np.errstate(all="ignore"):
         half = 0.5 * found
         # Of a full matrix the halves tell noise, but not of zeros.

@@ -30,9 +30,6 @@ __all__ = ["directional_derivative", "jacobian_sparsity", "numerical_jacobian", 
 _ARGS: tuple[Any, ...] = ()
 _WORKERS, _SCHEME = 1, "central"
 
-# In place of the loops of a compiled f of which no Jacobian was taken.
-_NO_VECTORS: dict[Any, Any] = {}
-
 # Relative to x: by how much coordinates move where a pattern is sought.
 _PROBE = 1e-3
 # Coordinates from which on f is asked whether it is elementwise: two evaluations a binary digit of n are fewer than 2n.
@@ -171,7 +168,7 @@ def jacobian_of(problem: Problem) -> Any:
 def usual_jacobian(f: Any, x: Any, h: Any) -> Any:
     """Return the dense Jacobian by the default scheme; of a compiled f, as its last one was made if that is alike."""
     is_known = h.__class__ is float and is_plain(x) and x.flags.carray
-    vector = getattr(KNOWN_COMPILED.get(id(f)), "vectors", _NO_VECTORS).get(None) if is_known else None
+    vector = getattr(KNOWN_COMPILED.get(id(f)), "vectors", {}).get(None) if is_known else None
     if vector is not None and (found := vector.again(x, h)) is not None:
         return found
     return jacobian_of(Problem(f, x, Options(h)))
@@ -252,11 +249,12 @@ def directional_derivative(
     """
     in_order(x, v=v, bounds=bounds)
     array, given = arguments.real_array(x), np.array(arguments.plain_numbers(v, "v"), np.float64)
-    if given.ndim - array.ndim not in {0, 1} or given.shape[given.ndim - array.ndim :] != array.shape:
+    stack = given.shape[: max(0, given.ndim - array.ndim)]  # (k,), or () for one vector
+    if len(stack) > 1 or given.shape != (*stack, *array.shape):
         raise ValueError(f"v must have the shape of x, {array.shape}, or (k, *x.shape), got {given.shape}")
     if not np.isfinite(given).all():
         raise ValueError("v must be finite")
-    vectors = given.reshape(len(given) if given.ndim > array.ndim else 1, array.size)
+    vectors = np.atleast_2d(given.reshape((*stack, array.size)))
     if bounds is not None:
         ends_of_lines(array, vectors, bounds)
     at: Any = partial(f) if is_cheap(f) else f  # an objective of one number has no loop of several outputs
@@ -267,9 +265,7 @@ def directional_derivative(
     with np.errstate(all="ignore"):
         relative = rows / (np.abs(vectors).max(initial=0.0) or 1.0)
     problem.warn(flags, relative)
-    result = rows.view(base.dtype).reshape((len(vectors), *base.shape))
-    if given.ndim == array.ndim:
-        result = result[0]
+    result = rows.view(base.dtype).reshape((*stack, *base.shape))
     return result[()] if result.ndim else result.item()
 
 
@@ -349,12 +345,10 @@ def jacobian_sparsity(
     far = problem.inside(signs * sizes)
     near = problem.inside(0.5 * far)  # of what the bounds leave, so that the two differ there too
     at_far = problem.moved(far) if n else base
-    found = [np.empty((2, 0), np.intp)]  # coordinates and outputs
+    found = []  # coordinates and outputs
     block = max(1, 2**22 // max(1, base.size, n))  # 32 MiB of outputs, and of displacements, at a time
-    for first in range(0, n, block):
-        count = min(block, n - first)
-        moves, chosen = np.tile(far, (count, 1)), np.arange(first, first + count)
-        moves[np.arange(count), chosen] = near[chosen]
+    for chosen in np.split(np.arange(n), range(block, n, block)):
+        moves = np.where(np.arange(n) == chosen[:, np.newaxis], near, far)
         values = problem.values(along_rows(moves))
         by, changed = np.nonzero((values != at_far) & ~(np.isnan(values) & np.isnan(at_far)))
         found.append(np.array([chosen[by], changed]))
@@ -445,16 +439,16 @@ def propagate(
         raise TypeError(f"f must be callable, got {describe(f)}")
     if len(more) % 2:
         raise ValueError(f"each argument needs a covariance, got {2 + len(more)} arrays for f")
-    given: list[Any] = [x, cov, *more]
-    parts = [_vector(part, "x") for part in given[::2]]
-    for own, its_cov in zip(given[::2], given[1::2], strict=True):
+    given, covs = (x, *more[::2]), (cov, *more[1::2])  # type: tuple[Any, ...], tuple[Any, ...]
+    parts = [_vector(part, "x") for part in given]
+    for own, its_cov in zip(given, covs, strict=True):
         in_order(own, cov=its_cov, h=h)
-    covariances = [_covariance(cov, part) for part, cov in zip(parts, given[1::2], strict=True)]
-    if any(map(is_labelled, given[::2])) and not is_compiled(f):
-        f = _of_arrays(f, given[::2])
+    covariances = list(map(_covariance, covs, parts))
+    if any(map(is_labelled, given)) and not is_compiled(f):
+        f = _of_arrays(f, given)
     value = _vector(f(*(part.copy() for part in parts)), "the value of f")
     found = []
-    for k, (part, own) in enumerate(zip(parts, covariances, strict=True)):
+    for k, (part, own, memory) in enumerate(zip(parts, covariances, given, strict=True)):
 
         def of_part(x: Any, k: int = k) -> Any:
             others = [part.copy() for part in parts]  # f may write to these
@@ -462,7 +456,7 @@ def propagate(
 
         function = f if len(parts) == 1 else of_part  # a compiled f stays one
         slopes = _slopes(function, part, value, (h, scheme, diagonal))
-        memory = given[2 * k].to_numpy() if is_labelled(given[2 * k]) else given[2 * k]
+        memory = memory.to_numpy() if is_labelled(memory) else memory
         check_reads_argument(f, memory, (), None if slopes.any() else partial(function, part.copy()))
         found.append(_transformed(slopes, own, value.shape))
     if any(each.ndim == 2 for each in found):
@@ -470,7 +464,7 @@ def propagate(
     return value[()], sum(found[1:], found[0])[()]
 
 
-def _of_arrays(f: Any, likes: list[Any]) -> Callable[..., Any]:
+def _of_arrays(f: Any, likes: tuple[Any, ...]) -> Callable[..., Any]:
     """Return f of pandas objects as a function of arrays, which get the labels of these."""
     return lambda *arrays: f(*map(relabelled, likes, arrays))
 
@@ -506,8 +500,7 @@ def _slopes(f: Any, x: Floats, value: Floats, how: tuple[Any, Any, bool]) -> Flo
     """Return the Jacobian as a matrix, or its diagonal where all else is zero, or NaN beside a NaN."""
     h, scheme, diagonal = how
     if diagonal or (value.shape == x.shape and x.size >= _MANY and _is_elementwise(f, x, value)):
-        slopes: Floats = numerical_diff(f, x, h, scheme=scheme)
-        return slopes
+        return numerical_diff(f, x, h, scheme=scheme)
     jacobian: Floats = numerical_jacobian(f, x, h, scheme=scheme)
     if value.shape != x.shape or not x.ndim:
         return jacobian.reshape(value.size, x.size) if value.shape != x.shape else jacobian

@@ -196,7 +196,7 @@ class Ladder:
         bars = np.full(self.steps.shape, np.inf)
         # Near a minimum the round-off of what f computes from x comes first: that of x, times the second derivative.
         rounded = self.lines.rounding * np.abs(self.jumps[:-1] / self.steps[:-1])
-        bars[:-1] = np.maximum(np.maximum(self.noise[:-1], rounded), np.maximum(apart, bend))
+        bars[:-1] = np.maximum.reduce([self.noise[:-1], rounded, apart, bend])
         bars[~np.isfinite(bars)] = np.inf
         return bars
 
@@ -204,9 +204,8 @@ class Ladder:
         """Return slope, bar and row of the least bar, and all bars."""
         bars = self.bars()
         rows = bars.argmin(axis=0)
-        none = np.isinf(bars[rows, self.each])
-        rows = np.where(none, self.asked.argmax(axis=0), rows)
-        return self.slopes[rows, self.each], np.where(none, np.inf, bars[rows, self.each]), rows, bars
+        rows = np.where(np.isinf(bars[rows, self.each]), self.asked.argmax(axis=0), rows)
+        return self.slopes[rows, self.each], bars[rows, self.each], rows, bars
 
     def judge(self, rtol: float, start: int | None = None) -> Judged:
         """Walk until each claim is known to be right or wrong, or noise or the largest step ends it."""

@@ -104,14 +104,13 @@ def quotient(spot: Spot, h: float, side: int) -> tuple[float, float, float, int]
 
 def edge(spot: Spot, low: float, side: int) -> float:
     """Return how much f changes where it no longer is what it is at x, as it is up to `low` at least, or 0."""
-    high, slope = 8.0 * low, 0.0
     for _ in range(_GROWTHS):
-        slope = quotient(spot, high, side)[0]
+        low = 8.0 * low
+        slope = quotient(spot, low, side)[0]
         if slope != 0.0:
-            break
-        high = 8.0 * high
-    change = abs(slope) * high
-    return change if math.isfinite(change) else 0.0
+            change = abs(slope) * low
+            return change if math.isfinite(change) else 0.0
+    return 0.0
 
 
 def residual(spot: Spot, h: float, found: Numbers) -> tuple[float, float, bool]:
@@ -183,16 +182,22 @@ def look_near(spot: Spot, first: float, found: Numbers, foreseen: float) -> tupl
     return noise, 0.0, hidden_slope(spot, first, noise, found)
 
 
+def first_half_off(ends: Numbers, middle: float, off: float, rest: float) -> tuple[float, float, float, float]:
+    """Return the half of an interval in which the first part of `rest` is that f is off a line, here or at a jump.
+
+    ``ends = low, high, below, above``: the interval, and how far f is off the line at both ends; and so in the middle.
+    """
+    low, high, below, above = ends
+    return (low, middle, below, off) if off > _PART * rest else (middle, high, off, above)
+
+
 def jump_between(spot: Spot, low: float, high: float, rest: float, found: Numbers) -> float:
     """Return by how much f jumps between two steps up to which it is on a line and `rest` off it, or 0."""
     below, above = 0.0, rest
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        between = residual(spot, middle, found)[0]
-        if between > _PART * rest:
-            high, above = middle, between
-        else:
-            low, below = middle, between
+        off = residual(spot, middle, found)[0]
+        low, high, below, above = first_half_off((low, high, below, above), middle, off, rest)
         if not above - below > _REMAINING * rest:
             return 0.0
     return above - below
@@ -228,8 +233,7 @@ def roughness(spot: Spot, h: float, side: int) -> float:
     in some windows.
     """
     largest, spread = 0.0, 1.0
-    value = spot[3]
-    if not 0.0 < 4.0 * abs(value) < h:
+    if not 0.0 < 4.0 * abs(spot[3]) < h:
         return 0.0
     for part in _WINDOWS:
         change, spread = third_difference(spot, part * h, side if side != 0 else ABOVE, spread)

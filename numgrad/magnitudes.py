@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .loops import Floats
 from .points import resolution, scales, smallest, where_defined
 
 __all__: list[str] = []  # nothing here is public
@@ -57,7 +58,7 @@ def enough(eps: float, order: int, derivative: int = 1) -> float:
     return float(eps ** (-0.5 * order / (order + derivative)))
 
 
-def rounding_by(plan: Any, noise: float) -> NDArray[np.float64]:
+def rounding_by(plan: Any, noise: float) -> Floats:
     """Return how far values of f that are off by `noise` put the derivatives by a plan off."""
     with np.errstate(all="ignore"):  # next to the smallest and largest numbers
         return np.asarray(noise * plan[0].amplification() / np.abs(plan[1].lengths))
@@ -73,18 +74,17 @@ def with_value(plan: Any, value: float) -> Any:
 def of_few_digits(found: NDArray[Any], x: NDArray[Any], rounding: NDArray[Any]) -> NDArray[np.bool_]:
     """Tell of which derivatives by small coordinates of the flat `x` rounding leaves fewer than four digits."""
     with np.errstate(all="ignore"):
-        lost: NDArray[np.bool_] = (scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding)
-    return lost
+        return np.asarray((scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding))
 
 
 def rounding_near(
     x: NDArray[Any],
     base: NDArray[Any],
     eps: float,
-    values: Callable[[NDArray[np.float64]], NDArray[Any]],
+    values: Callable[[Floats], NDArray[Any]],
     ends: tuple[NDArray[Any], NDArray[Any]] | None = None,
     shortest: float = 0.0,
-) -> NDArray[np.float64]:
+) -> Floats:
     """Return how far rounding inside f puts off each of its values `base` at the plain array `x`, where it is seen.
 
     That is more than their own rounding where they are small since terms cancel. ``values(moves)`` returns a row of
@@ -118,7 +118,7 @@ def rounding_near(
     return found
 
 
-def _rest_of(at: NDArray[Any], sides: NDArray[np.float64], eps: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _rest_of(at: NDArray[Any], sides: Floats, eps: float) -> tuple[Floats, NDArray[np.bool_]]:
     """Return what is no cubic parabola in values of two rungs, and of x, beyond their own rounding; where it is faint.
 
     The values of a rung are at two multiples, `sides`, of its step.
@@ -131,30 +131,29 @@ def _rest_of(at: NDArray[Any], sides: NDArray[np.float64], eps: float) -> tuple[
     return np.where(noise <= _OWN * eps * np.abs(at).max(axis=0), 0.0, noise), is_faint
 
 
-def _line(x: NDArray[Any], unit: float, ends: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _line(x: NDArray[Any], unit: float, ends: Any) -> tuple[Floats, Floats]:
     """Return a move of all small coordinates by a part of the magnitude 1, and the multiples that are within bounds."""
     small = scales(x) < SMALL
     move, sides = np.random.default_rng(0).choice([-unit, unit], small.size) * small, np.array([1.0, -1.0])
     if ends is not None:
-        flat = x.reshape(-1)
-        below, above = ((end - flat) * side for end, side in zip(ends, (-1.0, 1.0), strict=True))
+        flat, (low, high) = x.reshape(-1), ends
         least = float(np.finfo(x.dtype).smallest_subnormal) if x.dtype.kind == "f" else 0.0
         with np.errstate(under="ignore"):
             spare = np.where(np.isfinite(ends), 2.0 * (resolution(x) * np.abs(ends) + least), 0.0)
-        below, above = (np.fmax(room - less, 0.0) for room, less in zip((below, above), spare, strict=True))
+        below, above = np.fmax([flat - low, high - flat] - spare, 0.0)
         if (np.minimum(below, above)[small] < unit).any():
             move = np.where(above < below, -np.minimum(below, unit), np.minimum(above, unit)) * small
             sides = np.array([1.0, 0.5])
     return move, sides
 
 
-def _divided(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _divided(nodes: Floats) -> Floats:
     """Return the weights of the divided difference of values at these nodes, the largest of which is 1."""
     weights = 1.0 / (np.subtract.outer(nodes, nodes) + np.eye(len(nodes))).prod(axis=1)
     return weights / np.abs(weights).max()  # type: ignore[no-any-return]
 
 
-def _longer(steps: NDArray[np.float64], sizes: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+def _longer(steps: Floats, sizes: Floats, least: float) -> Floats:
     """Return steps relative to the sizes of coordinates, of small ones as if these were at least so."""
     return steps * (np.where(sizes < SMALL, np.maximum(sizes, least), sizes) / sizes)
 
@@ -162,9 +161,9 @@ def _longer(steps: NDArray[np.float64], sizes: NDArray[np.float64], least: float
 def lengthen(
     found: NDArray[Any],
     x: NDArray[Any],
-    steps: NDArray[np.float64],
+    steps: Floats,
     rounding: NDArray[Any],
-    again: Callable[[NDArray[np.float64], NDArray[np.bool_]], tuple[Any, Any, Any]],
+    again: Callable[[Floats, NDArray[np.bool_]], tuple[Any, Any, Any]],
     lost: NDArray[np.bool_],
     most: float = _KNOWN,
 ) -> NDArray[np.bool_]:

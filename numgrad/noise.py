@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .looks import first_half_off
 from .loops import Floats
 from .points import EPS, resolution, scales, where_defined
 
@@ -33,8 +34,8 @@ _HALVINGS = 8
 # A place is so many times as far as the one before, on the line through which f is up to a multiple of what it was off
 # the line before: of a bend that is 256. Fixed by test_a_penalty_beside_few_digits in tests/test_checking.py.
 _FARTHER, _LEAVES = 16.0, 512.0
-# Part of what f is off its line that one of 50 jumps makes, and part that tells the first of them: no simple fraction.
-_JUMPS, _PART = 0.02, 0.42
+# Part of what f is off its line that one of 50 jumps makes.
+_JUMPS = 0.02
 # Part of f that a jump is at most which is one of few digits: 8 bits, those of bfloat16; a larger one belongs to f.
 # Fixed, as the next, by test_a_jump_beside_x_is_no_noise in tests/test_checking.py.
 _DIGITS = 2.0**-7
@@ -54,11 +55,7 @@ _COARSE, _OF_X = 2.0**16, 64.0
 
 
 def noise_of(
-    ask: Callable[[list[float]], Floats],
-    base: float,
-    growths: int = 0,
-    farthest: float = math.inf,
-    jumps: bool = True,
+    ask: Callable[[list[float]], Floats], base: float, growths: int = 0, farthest: float = math.inf, jumps: bool = True
 ) -> float:
     """Return the standard deviation of f, from a table of differences of 7 values along a line.
 
@@ -69,18 +66,18 @@ def noise_of(
     than `farthest`; where that is next to x, no noise is known. Where `jumps`, it looks on for those of an f that is
     smooth next to x: the teeth of few digits plus something smooth.
     """
-    values_at = _asked_once(ask)
+    values_at = _asked_once(ask, base)
     end, change = _first_change(values_at, base, farthest)
     if change == 0.0:
         return 0.0
-    values = _values(values_at, base, spacing := abs(end) / 3.0)
+    values = _values(values_at, spacing := abs(end) / 3.0)
     noise, _ = _level(values)
     if spacing == 1.0:
         looks = jumps and is_quiet(noise, base)
         end, change = _first_jump(values_at, values, farthest) if looks else (0.0, 0.0)
     if change == 0.0:
         again = farthest >= 3.0 * _LONGER and _is_kinked(values)
-        return _without_kink(noise, _level(_values(values_at, base, _LONGER))[0]) if again else noise
+        return _without_kink(noise, _level(_values(values_at, _LONGER))[0]) if again else noise
     if spacing > 1.0 and _grows(values_at, base, end, change):
         return 0.0
     spacing = abs(end) / 3.0
@@ -89,16 +86,16 @@ def noise_of(
         spacing *= 16.0
         if 3.0 * spacing > farthest:
             break
-        further, is_smooth = _level(_values(values_at, base, spacing))
+        further, is_smooth = _level(_values(values_at, spacing))
         if is_smooth or (further > _RISE * noise and abs(change) <= _OWN * abs(base)):
             break
         noise = max(noise, further)
     return noise
 
 
-def _asked_once(ask: Callable[[list[float]], Floats]) -> Callable[[list[float]], Floats]:
-    """Return what asks for f at no place twice."""
-    known: dict[float, float] = {}
+def _asked_once(ask: Callable[[list[float]], Floats], base: float) -> Callable[[list[float]], Floats]:
+    """Return what asks for f at no place twice, and not at 0, where it is `base`."""
+    known = {0.0: base}
 
     def values_at(places: list[float]) -> Floats:
         if new := [place for place in places if place not in known]:
@@ -131,8 +128,8 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
     below, base, above = (float(value) for value in values[::3])
     place, change, least = 3.0, above - base, _FARTHER * EPS * abs(base)
     known = max(abs(below - 2.0 * base + above), least)
-    most = min(farthest, 3.0 * 4.0**_GROWTHS)
-    ends = [end for k in range(1, _GROWTHS) if (end := 3.0 * _FARTHER**k) <= most]
+    farthest = min(farthest, 3.0 * 4.0**_GROWTHS)
+    ends = [end for k in range(1, _GROWTHS) if (end := 3.0 * _FARTHER**k) <= farthest]
     # Two at a time: a sweep of one evaluation takes several times as long as a simple f.
     groups = (ends[k : k + 2] for k in range(0, len(ends), 2))
     for end, value in chain.from_iterable(zip(group, values_at(group).tolist(), strict=True) for group in groups):
@@ -143,10 +140,7 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
             while above - below > _JUMPS * rest and high - low > 1e-3 * end:
                 middle = 0.5 * (low + high)
                 off = abs(float(values_at([middle])[0]) - base - slope * middle)
-                if off > _PART * rest:
-                    high, above = middle, off
-                else:
-                    low, below = middle, off
+                low, high, below, above = first_half_off((low, high, below, above), middle, off, rest)
             jump = above - below
             if _JUMPS * rest < jump <= _DIGITS * abs(base) and _recurs(values_at, high, jump, farthest):
                 return high, jump
@@ -158,7 +152,6 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
 
 def _recurs(values_at: Callable[[list[float]], Floats], place: float, jump: float, farthest: float) -> bool:
     """Tell whether f jumps again beyond `place` or below x: the digits of f do again and again, a jump of f is one."""
-    farthest = min(farthest, 3.0 * 4.0**_GROWTHS)
     spacing = min(_WIDER * place, (farthest - place) / 6.0)
     while 0.0 < 6.0 * spacing <= farthest:
         for first, step in ((place, spacing), (-spacing, -spacing)):
@@ -194,9 +187,8 @@ def _without_kink(near: float, far: float) -> float:
     return math.sqrt(max(0.0, (_LONGER * near - far) * (_LONGER * near + far) / (_LONGER**2 - 1.0)))
 
 
-def _values(values_at: Callable[[list[float]], Floats], base: float, spacing: float) -> Floats:
-    below, above = np.split(values_at([j * spacing for j in (-3, -2, -1, 1, 2, 3)]), 2)
-    return np.concatenate([below, [base], above])
+def _values(values_at: Callable[[list[float]], Floats], spacing: float) -> Floats:
+    return values_at([j * spacing for j in range(-3, 4)])
 
 
 def _level(values: Floats) -> tuple[float, bool]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from . import arguments, driver
 from .arguments import ALL_COORDINATES, describe
+from .beside import Beside
 from .bounds import Bounds, limits, moved_within
 from .containers import is_labelled, with_labels
 from .driver import Progress, Workers
@@ -98,18 +99,15 @@ class Problem:
                 "scheme='complex' needs an f that is real for a real x, this one is not; use another scheme"
             )
         own = max(EPS, resolution(np.asarray(returned)))
-        self.eps = SINGLE if own == EPS and self._is_single_inside() else own
+        self.eps = SINGLE if own == EPS and self.is_automatic and self._is_single_inside() else own
         if isinstance(self.h, str) and self.eps != EPS:
             self.plan = self.plan_of(None)
 
     def _is_single_inside(self) -> bool:
-        """Tell whether f seems to round to float32, for automatic steps; NaN and infinity tell nothing."""
-        if not self.is_automatic:
-            return False
-        values, workers = floats(self.base), self.workers
-        self.workers, finite = 1, np.isfinite(values)  # one evaluation needs no other processes
-        at, bounds = np.asarray(self.point), self.options.bounds
-        found = is_single_inside(at, values[finite], lambda moves: floats(self.moved(moves[0]))[finite], bounds)
+        """Tell whether f seems to round to float32; NaN and infinity tell nothing."""
+        workers, (at, values, near, _) = self.workers, self.beside
+        finite = np.isfinite(values)
+        found = is_single_inside(at, values[finite], lambda moves: near(moves)[:, finite], self.options.bounds)
         self.workers = workers
         return found
 
@@ -161,8 +159,8 @@ class Problem:
 
         return preserving([self.point], at)  # type: ignore[no-any-return]
 
-    def jacobian(self, noise: Any = None) -> Any:
-        """Return what `numerical_jacobian` does, of outputs with this rounding if it is not that of their values."""
+    def jacobian(self, noise: float = 0.0) -> Any:
+        """Return what `numerical_jacobian` does, of outputs whose rounding is this at least."""
         base, point, (args, out) = self.base, self.point, (self.options.args, self.options.out)
         if self.options.resume and out is None:
             raise ValueError(
@@ -186,7 +184,7 @@ class Problem:
         axes = *range(point.ndim, len(shape)), *range(point.ndim)
         return rows.view(base.dtype).reshape((*point.shape, *base.shape)).transpose(axes)
 
-    def _write(self, columns: NDArray[Any], noise: Any) -> None:
+    def _write(self, columns: NDArray[Any], noise: float) -> None:
         """Write the columns of a Jacobian, and NaN for those that are not finished; to resume, those with a NaN."""
         resume, small = self.options.resume, (scales(np.asarray(self.point)) < SMALL) & self.is_automatic
         chosen = np.flatnonzero(np.isnan(columns).any(axis=0)) if resume else np.arange(columns.shape[1])
@@ -201,39 +199,33 @@ class Problem:
             raise
         self.warn(flags, rows)
 
-    def _lengthen_columns(self, found: Any, noise: Any) -> None:
+    def _lengthen_columns(self, found: Any, least_noise: float) -> None:
         """Take again the columns of small coordinates with an entry that rounding hides, and keep what is better.
 
-        `noise` is the rounding of all outputs, or None for that of their own values.
+        `least_noise` is what the rounding of each output is at least.
         """
         plain = np.asarray(self.point)
         if not (self.is_automatic and (small := scales(plain) < SMALL).any()):
             return
-        steps, noise = np.abs(self.plan[1].lengths), np.fmax(self.noise(), 0.0 if noise is None else noise)
+        steps, noise = np.abs(self.plan[1].lengths), np.fmax(self.noise(), least_noise)
         if is_dense := isinstance(found, np.ndarray):
-            entries, columns, noise = found, np.arange(len(steps)), noise[:, np.newaxis]
+            entries, columns, noise = found, np.broadcast_to(np.arange(len(steps)), found.shape), noise[:, np.newaxis]
         else:
             entries, columns, noise = found.data, found.indices, np.repeat(noise, np.diff(found.indptr))
 
-        def rounding_of_entries() -> NDArray[Any]:
-            with np.errstate(all="ignore"):  # next to the smallest numbers
-                return np.asarray(noise * rounding_by(self.plan, 1.0)[columns])
-
-        rounding = np.broadcast_to(rounding_of_entries(), entries.shape)
-        with np.errstate(all="ignore"):
-            lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
-
         def again(longer: Floats, missing: Any) -> tuple[Any, Floats, Floats]:
-            hidden = np.isin(np.arange(len(steps)), columns[missing.any(axis=0) if is_dense else missing])
+            hidden = np.isin(np.arange(len(steps)), columns[missing])
             self.h = np.where(hidden, longer, steps).reshape(plain.shape)
             self.plan = self.plan_of(None)
             found = self._columns(hidden) if is_dense else self._sparse().data
-            return found, rounding_of_entries(), np.broadcast_to(np.abs(self.plan[1].lengths)[columns], entries.shape)
+            return found, noise * rounding_by(self.plan, 1.0)[columns], np.abs(self.plan[1].lengths)[columns]
 
+        with np.errstate(all="ignore"):  # next to the smallest numbers
+            rounding = noise * rounding_by(self.plan, 1.0)[columns]
+            lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
         given = self.h, self.plan
-        replaced = lengthen(entries, plain, steps, rounding, again, lost)
+        self.judged[columns[lengthen(entries, plain, steps, rounding, again, lost)]] = True
         self.h, self.plan = given  # of the entries that were not replaced
-        self.judged[columns[replaced.any(axis=0) if is_dense else replaced]] = True
 
     def _columns(self, chosen: NDArray[np.bool_]) -> NDArray[Any]:
         """Return some columns of a dense Jacobian, and NaN for the others."""
@@ -258,6 +250,18 @@ class Problem:
         inside = rounding_near(*at, lambda moves: self.values(along_rows(moves)), ends, shortest)
         with np.errstate(all="ignore"):
             return np.fmax(self.eps * np.abs(base), inside)  # type: ignore[no-any-return]
+
+    @property
+    def beside(self) -> Beside:
+        """The f beside the point, where a few evaluations need no other processes."""
+        self.workers = 1
+
+        def near(moves: Floats) -> Floats:
+            if len(moves) == 1:
+                return floats(self.moved(moves[0]))[np.newaxis]
+            return self.values(along_rows(moves)).view(np.float64)
+
+        return Beside(np.asarray(self.point), floats(self.base), near, self.inside)
 
     def inside(self, lengths: Floats) -> Floats:
         """Return flat displacements within the bounds, turned round where there is no room, as x stores them."""

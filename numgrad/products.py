@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from . import driver, schemes
 from .arguments import describe, plain_numbers
-from .beside import largest_finite
+from .beside import largest_finite, noise_beside
 from .bounds import ends_of_lines
-from .digits import warn_of_noise
 from .driver import Workers
 from .gradient import noise_at, numerical_gradient
 from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule
@@ -160,20 +159,19 @@ class Product:
         What the rounding of a point makes of f is not known, but its share of the whole move is.
         """
         plain, sizes = self.point.view(np.ndarray), np.abs(self.v)
-        with np.errstate(all="ignore"):
-            of_ends = noise / steps if self.takes_values else np.fmax(noise, eps * np.abs(self.ends).max())
-            share = resolution(plain) * scales(plain)[sizes > 0.0].sum() / sizes.sum() / self.length
-            most = (MOST_SHARE if is_narrow(plain) else 0.0) if most is None else most
-            return of_ends / self.length + min(share, most) * np.abs(found)  # type: ignore[no-any-return]
+        of_ends = noise / steps if self.takes_values else np.fmax(noise, eps * np.abs(self.ends).max())
+        share = resolution(plain) * scales(plain)[sizes > 0.0].sum() / sizes.sum() / self.length
+        most = (MOST_SHARE if is_narrow(plain) else 0.0) if most is None else most
+        return of_ends / self.length + min(share, most) * np.abs(found)  # type: ignore[no-any-return]
 
+    @np.errstate(all="ignore")
     def lengthen(self, found: Floats, steps: Floats, noise: Any, eps: float) -> None:
         """Take those elements again by longer steps of small coordinates that rounding hides beside the largest."""
         plain, off = self.point.view(np.ndarray), self.rounding(found, noise, eps, steps)
         hidden = self.rounding(np.full(found.shape, np.abs(found).max()), noise, eps, steps, np.inf)
         first, most, times = found.copy(), int(np.abs(found).argmax()), enough(eps, 2, 2 if self.takes_values else 1)
-        with np.errstate(all="ignore"):
-            lost = ~((np.abs(found) - _CERTAIN * off).max() > times * hidden)
-            is_known = abs(first[most]) > times * np.broadcast_to(off, found.shape)[most]
+        lost = ~((np.abs(found) - _CERTAIN * off).max() > times * hidden)
+        is_known = abs(first[most]) > times * np.broadcast_to(off, found.shape)[most]
         small = scales(plain) < SMALL
         lost &= small[self.v != 0.0].any() | (small & self.takes_values)  # the others have no longer steps
 
@@ -240,9 +238,8 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
         noise = np.repeat(problem.noise(), problem.width // problem.base.size) if problem.base.size else np.empty(0)
 
     def rounding(lines: _Lines, most: float) -> Floats:
-        with np.errstate(all="ignore"):
-            of_points = np.abs(lines.rows.T) * np.minimum(points / lines.reach, most)
-            return of_points.T + np.outer(lines.per_value, noise)  # type: ignore[no-any-return]
+        of_points = np.abs(lines.rows.T) * np.minimum(points / lines.reach, most)
+        return of_points.T + np.outer(lines.per_value, noise)  # type: ignore[no-any-return]
 
     def again(longer: Floats, missing: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
         lines = _lines(problem, np.where(missing.any(axis=1, keepdims=True), vectors, 0.0), longer)
@@ -252,7 +249,7 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     most = MOST_SHARE if is_narrow(plain) else _ONE_SIDED_SHARE if problem.scheme.order == 1 else 0.0
     with np.errstate(all="ignore"):
         lost = ~(np.abs(first.rows) > enough(problem.eps, problem.scheme.order) * rounding(first, np.inf))
-    lengthen(first.rows, moving, steps, rounding(first, most), again, lost, math.inf)
+        lengthen(first.rows, moving, steps, rounding(first, most), again, lost, math.inf)
     return first.rows, first.flags
 
 
@@ -283,7 +280,9 @@ def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False)
         k = moving.argmax()
         line = lengths[0], lines.rows[k] * reach[0], rest
     if may_warn:
-        warn_of_noise(problem, "product", line, (largest_finite(lines.rows[k]), lines.per_value.item(k)))
+        size = largest_finite(lines.rows[k])
+        error = noise_beside(problem.beside, line, (size, lines.per_value.item(k)))
+        driver.warn_of_noise("product", error, size)
     return lines._replace(flags=flags if _are_kept(problem, np.abs(lengths)) else flags | STEP_LOST)
 
 

@@ -121,8 +121,7 @@ def _is_rounded(problem: Any, output: tuple[int, Any], v: Floats, others: Indice
     if not abs(whole) <= _CANCELLED * problem.eps * largest:
         values = np.append(0.0, changes(1.0))
         with np.errstate(all="ignore"):
-            spread = np.abs(np.subtract.outer(values, values)).max()
-            return bool(np.abs(np.diff(values)).sum() > _RANDOM * spread)
+            return bool(np.abs(np.diff(values)).sum() > _RANDOM * np.ptp(values))
     values = where_defined(lambda: changes(max(1.0, float(longest))))
     values = np.nan_to_num(changes(1.0) if values is None or not np.isfinite(values).all() else values)
     powers = parts[:, np.newaxis] ** [1, 2, 3]
