@@ -220,19 +220,23 @@ def run(kernel: Kernel, *arguments_of_it: Any) -> int:
     ValueError
         If f has written to its argument.
     """
-    flags: int = _called(kernel, *arguments_of_it)
+    flags: int = called(kernel, *arguments_of_it)
     if flags & ARGUMENT_CHANGED:
         arguments.raise_argument_changed()
     return flags
 
 
-def _called(function: Kernel, *arguments_of_it: Any) -> Any:
-    """Return what a compiled function returns; TypeError if numba cannot compile it."""
+def called(function: Kernel, *arguments_of_it: Any, **what: str) -> Any:
+    """Return what a compiled function returns; TypeError, which says `what` that is, if numba cannot compile it."""
     try:
         return function(*arguments_of_it)
     except Exception as error:
-        arguments.raise_compile_error(error)
+        arguments.raise_compile_error(error, **what)
         raise
+
+
+# How a message goes on, of an f that reaches the memory of x by another way than its first argument.
+_PRIVATE = "but a compiled f sees only a private copy of x change; let f read x from its first argument, or"
 
 
 class CompiledObjective:
@@ -280,10 +284,7 @@ class CompiledObjective:
             arguments.refuse_captured((*kernels.arrays, *captures.captured(self.f)), array)
         if args and array.flags.writeable and array.dtype.kind == "f":
             if (name := arguments.sharing(arguments.arrays_in(args), array)) is not None:
-                raise ValueError(
-                    f"{name} shares memory with x, but a compiled f sees only a private copy of x change; "
-                    f"let f read x from its first argument, or pass a copy in args="
-                )
+                raise ValueError(f"{name} shares memory with x, {_PRIVATE} pass a copy in args=")
             if kernels.kinds[kind]:
                 self._check_opaque(array, args)
         return array if plain else private_copy(array), True
@@ -291,11 +292,8 @@ class CompiledObjective:
     def _check_opaque(self, array: Floats, args: tuple[Any, ...]) -> None:
         """Raise a ValueError if what nobody can look into leads f to the memory of x."""
         copy = private_copy(array)
-        if depends_on(array, lambda: _called(self.f, copy, *args)):
-            raise ValueError(
-                "one of args leads f to the memory of x, but a compiled f sees only a private copy of x change; let f "
-                "read x from its first argument, or let the argument hold a copy"
-            )
+        if depends_on(array, lambda: called(self.f, copy, *args)):
+            raise ValueError(f"one of args leads f to the memory of x, {_PRIVATE} let the argument hold a copy")
 
     def value(self, x: Floats, args: tuple[Any, ...]) -> float:
         """Return f(x) as a number; ValueError if f writes to its argument."""
@@ -307,8 +305,8 @@ class CompiledObjective:
         return value if (self.eps_at(x, args) or EPS) == EPS or isinstance(value, np.ndarray) else np.float32(value)
 
     def _call(self, x: Floats, args: tuple[Any, ...]) -> Any:
-        with self.copy(x) as copy:
-            value = _called(self.f if self.threads else compiling.one_at_a_time(self.f), copy, *args)
+        with Copy(self, x, np.float64) as copy:
+            value = called(self.f if self.threads else compiling.one_at_a_time(self.f), copy, *args)
         if not is_unchanged(copy, x):
             arguments.raise_argument_changed()
         return value
@@ -356,9 +354,14 @@ class CompiledObjective:
             arguments.raise_argument_changed()
         return flags
 
-    def copy(self, x: Floats, make: Any = None) -> Copy:
+    def scratch(self, is_complex: bool) -> tuple[NDArray[Any], ...]:  # noqa: ARG002
+        """Return the memory that f fills: none."""
+        return ()
+
+    def copy(self, x: Floats, make: Any) -> Copy:
         """Return a copy of the point for the loop of a `make`."""
-        return Copy(self, x, np.complex128 if make is make_complex_step else np.float64)
+        is_complex = make is make_complex_step
+        return Copy(self, x, np.complex128 if is_complex else np.float64, self.scratch(is_complex))
 
     def _on_copy(self, kernel: Kernel, x: Floats, units: Any, size: int, out: Floats, make: Any) -> int:
         """Do a short sweep on a copy of the point."""
@@ -398,7 +401,8 @@ class CompiledSweep(Sweep):
         # A plain tuple in place of Directions: a NamedTuple takes numba 0.5 us more a call.
         self.units = self.rule.data, self.args, tuple(self.where) if isinstance(self.where, tuple) else self.where
         self.loop, self.throughput = self.objective.kernels.loops[self.rule.make]
-        self.cost = cost_of(self.x, self.args) if self.args else self.x.size
+        given = (*self.objective.scratch(False), *self.args)
+        self.cost = cost_of(self.x, given) if given else self.x.size
 
     def thread_state(self) -> Copy:
         """Return a copy of the point."""
@@ -406,8 +410,9 @@ class CompiledSweep(Sweep):
 
     def run_range(self, state: Copy, start: int, stop: int) -> int:
         """Do the units start <= k < stop; ValueError if f has written to its argument."""
+        data, args, where = self.units
         with state as copy:
-            return run(self.loop, copy, self.x, self.units, start, stop, self.out)
+            return run(self.loop, copy, self.x, (data, (*state.scratch, *args), where), start, stop, self.out)
 
     def finish(self) -> int:
         """Keep whether f returns numbers of fewer digits than float64, which it tells once it is compiled."""
