@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -376,23 +377,20 @@ def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None)
         steps = np.broadcast_to(steps, x.shape).reshape(-1)
     except ValueError:
         raise ValueError(f"first_step of shape {steps.shape} does not broadcast to x of shape {x.shape}") from None
-    rows = np.empty((3, x.size))
-    rows[0], rows[1], rows[2] = low, high, steps
-    return rows
+    return np.array(np.broadcast_arrays(low, high, steps), np.float64)
 
 
+# Each CompiledObjective has loops of its own: without the cache, each call would compile them again. It holds as many
+# as there are functions whose loops are kept.
+@functools.lru_cache(maxsize=256)
 def _of_one(f: Any) -> driver.Objective:
-    """Return the objective whose array has one element, the argument of the compiled `f`; it is kept with `f`."""
-    # Each CompiledObjective has loops of its own: without this, each call would compile them again.
-    objective: driver.Objective | None = getattr(f, "_numgrad_of_one", None)
-    if objective is None:
-        from .objectives.compiled import CompiledObjective
-        from .objectives.compiling import compiled, when_recompiled
+    """Return the objective whose array has one element, the argument of the compiled `f`."""
+    from .objectives.compiled import CompiledObjective
+    from .objectives.compiling import compiled, when_recompiled
 
-        of_one: Any = compiled()(lambda x, *args: f(x[0], *args))
-        when_recompiled(f, of_one)
-        objective = f._numgrad_of_one = CompiledObjective(of_one)
-    return objective
+    of_one: Any = compiled()(lambda x, *args: f(x[0], *args))
+    when_recompiled(f, of_one)
+    return CompiledObjective(of_one)
 
 
 def estimate_gradient(
