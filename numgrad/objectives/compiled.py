@@ -190,9 +190,8 @@ def guard(loop: Kernel, make: Any) -> Kernel:
         flags: int = loop((x, point, point if moves else origin), data, units[1], where, start, stop, borrowed(out))
         changed = False
         for i in range(0 if moves else point.size):  # without a branch, so that several are compared at a time
-            changed |= (point[i] != origin[i]) & (
-                (point[i] == point[i]) | (origin[i] == origin[i])
-            )  # not if both are NaN
+            now, before = point[i], origin[i]
+            changed |= (now != before) & ((now == now) | (before == before))  # not if both are NaN
         # The size of x is asked for so that numba frees x no earlier: nothing else counts what `point` is a view of.
         return flags | ARGUMENT_CHANGED if changed and x.size else flags
 
@@ -399,7 +398,7 @@ class CompiledSweep(Sweep):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         # A plain tuple in place of Directions: a NamedTuple takes numba 0.5 us more a call.
-        self.units = self.rule.data, self.args, tuple(self.where) if isinstance(self.where, tuple) else self.where
+        self.places = tuple(self.where) if isinstance(self.where, tuple) else self.where
         self.loop, self.throughput = self.objective.kernels.loops[self.rule.make]
         given = (*self.objective.scratch(False), *self.args)
         self.cost = cost_of(self.x, given) if given else self.x.size
@@ -410,9 +409,9 @@ class CompiledSweep(Sweep):
 
     def run_range(self, state: Copy, start: int, stop: int) -> int:
         """Do the units start <= k < stop; ValueError if f has written to its argument."""
-        data, args, where = self.units
+        units = self.rule.data, (*state.scratch, *self.args), self.places
         with state as copy:
-            return run(self.loop, copy, self.x, (data, (*state.scratch, *args), where), start, stop, self.out)
+            return run(self.loop, copy, self.x, units, start, stop, self.out)
 
     def finish(self) -> int:
         """Keep whether f returns numbers of fewer digits than float64, which it tells once it is compiled."""
