@@ -72,18 +72,15 @@ def float_of(values: Any, j: int, base: NDArray[Any]) -> float:  # noqa: ARG001
 @overload(float_of)
 def float_form(values: Any, j: Any, base: Any) -> Callable[..., Any]:  # noqa: ARG001
     """Return the compiled `float_of` for values of this numba type."""
-    are_pairs, part = isinstance(base.dtype, types.Complex), imaginary_part  # type: bool, Any
-    if not isinstance(values.dtype, types.Complex):
-        part = compiled(**INLINE)(loops.plain)
+    are_pairs, are_complex = isinstance(base.dtype, types.Complex), isinstance(values.dtype, types.Complex)
 
-    def single(values: Any, j: Any, base: Any) -> Any:  # noqa: ARG001
-        return part(values[j])
+    def number(values: Any, j: Any, base: Any) -> Any:  # noqa: ARG001
+        if are_pairs:
+            value = complex(values[j >> 1])
+            return value.imag if j & 1 else value.real
+        return imaginary_part(values[j]) if are_complex else values[j]
 
-    def of_pair(values: Any, j: Any, base: Any) -> Any:  # noqa: ARG001
-        value = complex(values[j >> 1])
-        return value.imag if j & 1 else value.real
-
-    return of_pair if are_pairs else single
+    return number
 
 
 @compiled(**INLINE)
@@ -146,21 +143,16 @@ def _make_central(evaluate: Kernel) -> Loop:
 
 def _around(f: Any, make: Any, fills: bool) -> Kernel:
     """Return the loop of columns around the compiled `f`; an f that fills its outputs finds their memory in `args`."""
-    parts: Any = imaginary_parts if make is make_complex_step else compiled(**PASTE)(loops.plain)
+    is_complex = make is make_complex_step
 
     @compiled(**PASTE)
-    def filled(x: Any, args: Any) -> Any:
-        f(x, *args)
-        return parts(args[0])
+    def evaluate(x: Any, args: Any) -> Any:
+        returned = f(x, *args)
+        found = args[0] if fills else returned
+        return imaginary_parts(found) if is_complex else found
 
-    @compiled(**PASTE)
-    def returned(x: Any, args: Any) -> Any:
-        return parts(f(x, *args))
-
-    evaluate = filled if fills else returned
-    if make is make_central:
-        return guard(compiled(**PASTE)(_make_central(evaluate)), make)
-    loop = loops.make_columns(evaluate, inlined, (loops.move, loops.settle, _add))
+    movers = loops.move, loops.settle, _add
+    loop = _make_central(evaluate) if make is make_central else loops.make_columns(evaluate, inlined, movers)
     return guard(compiled(**PASTE)(loop), make)
 
 

@@ -112,7 +112,7 @@ class SeparableObjective:
     def __init__(self, element: Callable[..., float], index: Any, data: ArrayLike | None = None) -> None:
         if not (is_compiled(element) or (config.DISABLE_JIT and callable(element))):  # type: ignore[attr-defined]
             raise TypeError(f"element must be compiled: decorate it with numba.njit(); got {describe(element)}")
-        self.element, self.data = element, None if data is None else elements.known_to_numba(data, "data")
+        self.element, self.data = element, None if data is None else elements.known_to_numba(data)
         self._starts, self._members = _as_lists(index)
         sizes, members = np.diff(self._starts), self._members
         self._longest, self._least_size = int(sizes.max(initial=0)), int(members.max(initial=0)) + bool(len(members))
