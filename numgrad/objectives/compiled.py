@@ -142,18 +142,16 @@ class Kernels:
 class Loops(dict[Any, tuple[Kernel, Throughput]]):
     """By factory, the loop compiled around a function, and how fast it was.
 
-    `entries` has what runs a loop for a vector without a look at types, if its rules have data of the same types each.
+    `entries` has what runs a loop for a vector without a look at types: all rules of a factory have data of the same.
     """
 
     def __init__(self, kernels: Kernels) -> None:
         self.kernels, self.entries = kernels, dict[Any, Kernel]()
 
     def enter(self, make: Any, call: tuple[Any, ...]) -> Kernel:
-        """Return what runs the loop of `make` for a vector, and keep it if that is always the same."""
-        kernel = self[make][0]
-        if make in _USUAL:
-            copy = _EMPTY_COMPLEX if make is make_complex_step else _EMPTY
-            kernel = self.entries[make] = compiling.entry_of(kernel, copy, *call)
+        """Return what runs the loop of `make` for a vector, and keep it."""
+        copy = _EMPTY_COMPLEX if make is make_complex_step else _EMPTY
+        kernel = self.entries[make] = compiling.entry_of(self[make][0], copy, *call)
         return kernel
 
     def __missing__(self, make: Any) -> tuple[Kernel, Throughput]:
@@ -201,9 +199,6 @@ def guard(loop: Kernel, make: Any) -> Kernel:
 # Elements up to which a kernel makes the copy of the point, which takes 0.2 us less; numba never frees it if f raises.
 # Fixed by "compiled, n = 2" in benchmarks/compare_versions.py.
 _SMALL = 32
-
-# Factories whose rules have data of the same types each.
-_USUAL = frozenset((loops.make_central, loops.make_directions, make_complex_step, make_descent))
 
 # In place of a copy that the kernel is to make.
 _EMPTY, _EMPTY_COMPLEX = np.empty(0), np.empty(0, np.complex128)
@@ -315,7 +310,7 @@ class CompiledObjective:
 
         None too where the compiler is disabled.
         """
-        kernels, kind = self.kernels, captures.kind_of_call(x, args) if args else x.ndim
+        kernels, kind = self.kernels, captures.kind_of_call(x, args)
         if kind not in kernels.eps and (eps := captures.eps_of(self.f, x, args)) is not None:
             kernels.eps[kind] = eps
             if eps > EPS:
