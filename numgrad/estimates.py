@@ -42,8 +42,6 @@ _CONVERGED = 1e-6
 _GOOD = 4.5e5
 # Rows of a printed table: it fits on a screen. Fixed by test_arrays_are_written_as_a_table.
 _ROWS = 10
-# Neither bounds nor first steps. Made once, since NumPy takes 0.2 us.
-_FREE = np.empty((0, 0))
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
@@ -368,7 +366,7 @@ def _goals(rtol: float | None, atol: float) -> Goals:
 def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None) -> Floats:
     """Return bounds and first steps as a `Problem` holds them."""
     if bounds is None and first_step is None:
-        return _FREE
+        return np.empty((0, 0))
     low, high = (-math.inf, math.inf) if bounds is None else limits(x, bounds)
     steps = plain_numbers(0.0 if first_step is None else first_step, "first_step")
     if first_step is not None and not (np.isfinite(steps) & (steps > 0)).all():
