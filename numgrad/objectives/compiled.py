@@ -220,12 +220,12 @@ def run(kernel: Kernel, *arguments_of_it: Any) -> int:
     return flags
 
 
-def called(function: Kernel, *arguments_of_it: Any, **what: str) -> Any:
+def called(function: Kernel, *arguments_of_it: Any, what: str = "f for this x and args") -> Any:
     """Return what a compiled function returns; TypeError, which says `what` that is, if numba cannot compile it."""
     try:
         return function(*arguments_of_it)
     except Exception as error:
-        arguments.raise_compile_error(error, **what)
+        arguments.raise_compile_error(error, what)
         raise
 
 
