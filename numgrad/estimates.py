@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -41,8 +42,6 @@ _CONVERGED = 1e-6
 _GOOD = 4.5e5
 # Rows of a printed table: it fits on a screen. Fixed by test_arrays_are_written_as_a_table.
 _ROWS = 10
-# Neither bounds nor first steps. Made once, since NumPy takes 0.2 us.
-_FREE = np.empty((0, 0))
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
@@ -367,7 +366,7 @@ def _goals(rtol: float | None, atol: float) -> Goals:
 def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None) -> Floats:
     """Return bounds and first steps as a `Problem` holds them."""
     if bounds is None and first_step is None:
-        return _FREE
+        return np.empty((0, 0))
     low, high = (-math.inf, math.inf) if bounds is None else limits(x, bounds)
     steps = plain_numbers(0.0 if first_step is None else first_step, "first_step")
     if first_step is not None and not (np.isfinite(steps) & (steps > 0)).all():
@@ -376,23 +375,20 @@ def _reach(x: NDArray[Any], bounds: Bounds | None, first_step: ArrayLike | None)
         steps = np.broadcast_to(steps, x.shape).reshape(-1)
     except ValueError:
         raise ValueError(f"first_step of shape {steps.shape} does not broadcast to x of shape {x.shape}") from None
-    rows = np.empty((3, x.size))
-    rows[0], rows[1], rows[2] = low, high, steps
-    return rows
+    return np.array(np.broadcast_arrays(low, high, steps), np.float64)
 
 
+# Each CompiledObjective has loops of its own: without the cache, each call would compile them again. It holds as many
+# as there are functions whose loops are kept.
+@functools.lru_cache(maxsize=256)
 def _of_one(f: Any) -> driver.Objective:
-    """Return the objective whose array has one element, the argument of the compiled `f`; it is kept with `f`."""
-    # Each CompiledObjective has loops of its own: without this, each call would compile them again.
-    objective: driver.Objective | None = getattr(f, "_numgrad_of_one", None)
-    if objective is None:
-        from .objectives.compiled import CompiledObjective
-        from .objectives.compiling import compiled, when_recompiled
+    """Return the objective whose array has one element, the argument of the compiled `f`."""
+    from .objectives.compiled import CompiledObjective
+    from .objectives.compiling import compiled, when_recompiled
 
-        of_one: Any = compiled()(lambda x, *args: f(x[0], *args))
-        when_recompiled(f, of_one)
-        objective = f._numgrad_of_one = CompiledObjective(of_one)
-    return objective
+    of_one: Any = compiled()(lambda x, *args: f(x[0], *args))
+    when_recompiled(f, of_one)
+    return CompiledObjective(of_one)
 
 
 def estimate_gradient(

@@ -162,10 +162,7 @@ def as_pattern(sparsity: Any, shape: tuple[int, int]) -> Pattern:
 
 def coloured(sparsity: Any) -> Pattern:
     """Return a pattern with its colours; that of a list is as wide as its columns ask for."""
-    given = entries_of(sparsity)
-    if given.shape[1] == _WIDEST:
-        given.resize((given.shape[0], 1 + int(given.indices.max(initial=0))))
-    return Pattern(given)
+    return Pattern(entries_of(sparsity))
 
 
 def ones_of(given: Any) -> Any:
@@ -180,7 +177,7 @@ def ones_of(given: Any) -> Any:
 def entries_of(sparsity: Any, columns: int = _WIDEST) -> Any:
     """Return the entries as a csr_array; what a sparse array stores is an entry, whatever its value.
 
-    The number of `columns` is that of a list, which does not tell it.
+    The number of `columns` is that of a list, which does not tell it; without it, as many as it asks for.
     """
     sparse = scipy_sparse()
     if sparse.issparse(sparsity):
@@ -214,7 +211,7 @@ def _are_boolean(rows: list[NDArray[Any]]) -> bool:
 
 
 def _of_columns(rows: list[NDArray[Any]], n: int) -> Any:
-    """Return the entries that the columns of each row stand for, of n columns."""
+    """Return the entries that the columns of each row stand for, of n columns, or as many as they ask for."""
     rows = [row.reshape(-1) if row.size else np.empty(0, np.intp) for row in rows]
     for kind in {row.dtype for row in rows}:
         if kind.kind not in "iu":
@@ -225,7 +222,8 @@ def _of_columns(rows: list[NDArray[Any]], n: int) -> Any:
         least, most = (end(end(row.tolist()) for row in rows if row.size) for end in (min, max))
         raise ValueError(f"columns of sparsity must be in range({n}), got {least} to {most}")
     starts = np.append(0, np.cumsum([row.size for row in rows])).astype(np.intp)
-    return scipy_sparse().csr_array((np.ones(columns.size, np.int8), columns, starts), shape=(len(rows), n))
+    shape = len(rows), n if n != _WIDEST else 1 + columns.max(initial=0)
+    return scipy_sparse().csr_array((np.ones(columns.size, np.int8), columns, starts), shape=shape)
 
 
 def symmetric_pattern(sparsity: Any, n: int) -> Any:
@@ -269,8 +267,6 @@ def sparse_jacobian(problem: Any, pattern: Pattern) -> Any:
 
     One evaluation along a random direction v verifies it: what f changes by should be J v.
     """
-    from scipy.sparse import csr_array
-
     plan, groups, divisors = _plan_of_groups(problem, pattern)
     steps, base = np.abs(problem.plan[1].lengths), problem.base.reshape(-1)
     if problem.plan[0].make is make_complex_step:
@@ -288,7 +284,7 @@ def sparse_jacobian(problem: Any, pattern: Pattern) -> Any:
             flags |= STEP_LOST if is_lost.any() else 0
         deviates = _kernels()[1](index, table.view(base.dtype), divisors, v, base, limits, entries)
     problem.warn(flags, entries)
-    found = csr_array((entries, pattern.columns.copy(), pattern.starts.copy()), shape=pattern.shape)
+    found = scipy_sparse().csr_array((entries, pattern.columns.copy(), pattern.starts.copy()), shape=pattern.shape)
     if deviates and v.size:
         check(problem, found, v, forth)
     return found

@@ -142,18 +142,16 @@ class Kernels:
 class Loops(dict[Any, tuple[Kernel, Throughput]]):
     """By factory, the loop compiled around a function, and how fast it was.
 
-    `entries` has what runs a loop for a vector without a look at types, if its rules have data of the same types each.
+    `entries` has what runs a loop for a vector without a look at types: all rules of a factory have data of the same.
     """
 
     def __init__(self, kernels: Kernels) -> None:
         self.kernels, self.entries = kernels, dict[Any, Kernel]()
 
     def enter(self, make: Any, call: tuple[Any, ...]) -> Kernel:
-        """Return what runs the loop of `make` for a vector, and keep it if that is always the same."""
-        kernel = self[make][0]
-        if make in _USUAL:
-            copy = _EMPTY_COMPLEX if make is make_complex_step else _EMPTY
-            kernel = self.entries[make] = compiling.entry_of(kernel, copy, *call)
+        """Return what runs the loop of `make` for a vector, and keep it."""
+        copy = _EMPTY_COMPLEX if make is make_complex_step else _EMPTY
+        kernel = self.entries[make] = compiling.entry_of(self[make][0], copy, *call)
         return kernel
 
     def __missing__(self, make: Any) -> tuple[Kernel, Throughput]:
@@ -190,9 +188,8 @@ def guard(loop: Kernel, make: Any) -> Kernel:
         flags: int = loop((x, point, point if moves else origin), data, units[1], where, start, stop, borrowed(out))
         changed = False
         for i in range(0 if moves else point.size):  # without a branch, so that several are compared at a time
-            changed |= (point[i] != origin[i]) & (
-                (point[i] == point[i]) | (origin[i] == origin[i])
-            )  # not if both are NaN
+            now, before = point[i], origin[i]
+            changed |= (now != before) & ((now == now) | (before == before))  # not if both are NaN
         # The size of x is asked for so that numba frees x no earlier: nothing else counts what `point` is a view of.
         return flags | ARGUMENT_CHANGED if changed and x.size else flags
 
@@ -202,9 +199,6 @@ def guard(loop: Kernel, make: Any) -> Kernel:
 # Elements up to which a kernel makes the copy of the point, which takes 0.2 us less; numba never frees it if f raises.
 # Fixed by "compiled, n = 2" in benchmarks/compare_versions.py.
 _SMALL = 32
-
-# Factories whose rules have data of the same types each.
-_USUAL = frozenset((loops.make_central, loops.make_directions, make_complex_step, make_descent))
 
 # In place of a copy that the kernel is to make.
 _EMPTY, _EMPTY_COMPLEX = np.empty(0), np.empty(0, np.complex128)
@@ -220,19 +214,23 @@ def run(kernel: Kernel, *arguments_of_it: Any) -> int:
     ValueError
         If f has written to its argument.
     """
-    flags: int = _called(kernel, *arguments_of_it)
+    flags: int = called(kernel, *arguments_of_it)
     if flags & ARGUMENT_CHANGED:
         arguments.raise_argument_changed()
     return flags
 
 
-def _called(function: Kernel, *arguments_of_it: Any) -> Any:
-    """Return what a compiled function returns; TypeError if numba cannot compile it."""
+def called(function: Kernel, *arguments_of_it: Any, what: str = "f for this x and args") -> Any:
+    """Return what a compiled function returns; TypeError, which says `what` that is, if numba cannot compile it."""
     try:
         return function(*arguments_of_it)
     except Exception as error:
-        arguments.raise_compile_error(error)
+        arguments.raise_compile_error(error, what)
         raise
+
+
+# How a message goes on, of an f that reaches the memory of x by another way than its first argument.
+_PRIVATE = "but a compiled f sees only a private copy of x change; let f read x from its first argument, or"
 
 
 class CompiledObjective:
@@ -280,10 +278,7 @@ class CompiledObjective:
             arguments.refuse_captured((*kernels.arrays, *captures.captured(self.f)), array)
         if args and array.flags.writeable and array.dtype.kind == "f":
             if (name := arguments.sharing(arguments.arrays_in(args), array)) is not None:
-                raise ValueError(
-                    f"{name} shares memory with x, but a compiled f sees only a private copy of x change; "
-                    f"let f read x from its first argument, or pass a copy in args="
-                )
+                raise ValueError(f"{name} shares memory with x, {_PRIVATE} pass a copy in args=")
             if kernels.kinds[kind]:
                 self._check_opaque(array, args)
         return array if plain else private_copy(array), True
@@ -291,11 +286,8 @@ class CompiledObjective:
     def _check_opaque(self, array: Floats, args: tuple[Any, ...]) -> None:
         """Raise a ValueError if what nobody can look into leads f to the memory of x."""
         copy = private_copy(array)
-        if depends_on(array, lambda: _called(self.f, copy, *args)):
-            raise ValueError(
-                "one of args leads f to the memory of x, but a compiled f sees only a private copy of x change; let f "
-                "read x from its first argument, or let the argument hold a copy"
-            )
+        if depends_on(array, lambda: called(self.f, copy, *args)):
+            raise ValueError(f"one of args leads f to the memory of x, {_PRIVATE} let the argument hold a copy")
 
     def value(self, x: Floats, args: tuple[Any, ...]) -> float:
         """Return f(x) as a number; ValueError if f writes to its argument."""
@@ -307,8 +299,8 @@ class CompiledObjective:
         return value if (self.eps_at(x, args) or EPS) == EPS or isinstance(value, np.ndarray) else np.float32(value)
 
     def _call(self, x: Floats, args: tuple[Any, ...]) -> Any:
-        with self.copy(x) as copy:
-            value = _called(self.f if self.threads else compiling.one_at_a_time(self.f), copy, *args)
+        with Copy(self, x, np.float64) as copy:
+            value = called(self.f if self.threads else compiling.one_at_a_time(self.f), copy, *args)
         if not is_unchanged(copy, x):
             arguments.raise_argument_changed()
         return value
@@ -318,7 +310,7 @@ class CompiledObjective:
 
         None too where the compiler is disabled.
         """
-        kernels, kind = self.kernels, captures.kind_of_call(x, args) if args else x.ndim
+        kernels, kind = self.kernels, captures.kind_of_call(x, args)
         if kind not in kernels.eps and (eps := captures.eps_of(self.f, x, args)) is not None:
             kernels.eps[kind] = eps
             if eps > EPS:
@@ -356,9 +348,14 @@ class CompiledObjective:
             arguments.raise_argument_changed()
         return flags
 
-    def copy(self, x: Floats, make: Any = None) -> Copy:
+    def scratch(self, is_complex: bool) -> tuple[NDArray[Any], ...]:  # noqa: ARG002
+        """Return the memory that f fills: none."""
+        return ()
+
+    def copy(self, x: Floats, make: Any) -> Copy:
         """Return a copy of the point for the loop of a `make`."""
-        return Copy(self, x, np.complex128 if make is make_complex_step else np.float64)
+        is_complex = make is make_complex_step
+        return Copy(self, x, np.complex128 if is_complex else np.float64, self.scratch(is_complex))
 
     def _on_copy(self, kernel: Kernel, x: Floats, units: Any, size: int, out: Floats, make: Any) -> int:
         """Do a short sweep on a copy of the point."""
@@ -396,9 +393,10 @@ class CompiledSweep(Sweep):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         # A plain tuple in place of Directions: a NamedTuple takes numba 0.5 us more a call.
-        self.units = self.rule.data, self.args, tuple(self.where) if isinstance(self.where, tuple) else self.where
+        self.places = tuple(self.where) if isinstance(self.where, tuple) else self.where
         self.loop, self.throughput = self.objective.kernels.loops[self.rule.make]
-        self.cost = cost_of(self.x, self.args) if self.args else self.x.size
+        given = (*self.objective.scratch(False), *self.args)
+        self.cost = cost_of(self.x, given) if given else self.x.size
 
     def thread_state(self) -> Copy:
         """Return a copy of the point."""
@@ -406,8 +404,9 @@ class CompiledSweep(Sweep):
 
     def run_range(self, state: Copy, start: int, stop: int) -> int:
         """Do the units start <= k < stop; ValueError if f has written to its argument."""
+        units = self.rule.data, (*state.scratch, *self.args), self.places
         with state as copy:
-            return run(self.loop, copy, self.x, self.units, start, stop, self.out)
+            return run(self.loop, copy, self.x, units, start, stop, self.out)
 
     def finish(self) -> int:
         """Keep whether f returns numbers of fewer digits than float64, which it tells once it is compiled."""

@@ -17,15 +17,11 @@ from .. import loops
 from ..arguments import ALL_COORDINATES, NEEDS_COMPLEX, imaginary_part
 from ..loops import RESPONDED, Floats, Loop, Rule, make_central, make_complex_step
 from ..points import LOSS_EPS
-from ..threads import cost_of
-from .compiled import CompiledObjective, CompiledSweep, Kernels, guard, run
+from .compiled import CompiledObjective, CompiledSweep, Kernels, guard
 from .compiling import INLINE, PASTE, Kernel, compiled, entry_of, inlined
 from .vectors import SHAPE_CHANGED, floats, imaginary_parts, like, mixed, outputs
 
 __all__: list[str] = []  # nothing here is public
-
-# No arguments, and all coordinates.
-_EVERYWHERE: Any = (), ALL_COORDINATES
 
 # Floats behind the memory that f fills at x, where it shows that the shape is too small: compiled code does not look
 # where it writes, and the loops have nothing behind it. Fixed by test_a_shape_that_is_too_small_is_found in
@@ -76,18 +72,15 @@ def float_of(values: Any, j: int, base: NDArray[Any]) -> float:  # noqa: ARG001
 @overload(float_of)
 def float_form(values: Any, j: Any, base: Any) -> Callable[..., Any]:  # noqa: ARG001
     """Return the compiled `float_of` for values of this numba type."""
-    are_pairs, part = isinstance(base.dtype, types.Complex), imaginary_part  # type: bool, Any
-    if not isinstance(values.dtype, types.Complex):
-        part = compiled(**INLINE)(loops.plain)
+    are_pairs, are_complex = isinstance(base.dtype, types.Complex), isinstance(values.dtype, types.Complex)
 
-    def single(values: Any, j: Any, base: Any) -> Any:  # noqa: ARG001
-        return part(values[j])
+    def number(values: Any, j: Any, base: Any) -> Any:  # noqa: ARG001
+        if are_pairs:
+            value = complex(values[j >> 1])
+            return value.imag if j & 1 else value.real
+        return imaginary_part(values[j]) if are_complex else values[j]
 
-    def of_pair(values: Any, j: Any, base: Any) -> Any:  # noqa: ARG001
-        value = complex(values[j >> 1])
-        return value.imag if j & 1 else value.real
-
-    return of_pair if are_pairs else single
+    return number
 
 
 @compiled(**INLINE)
@@ -153,22 +146,13 @@ def _around(f: Any, make: Any, fills: bool) -> Kernel:
     is_complex = make is make_complex_step
 
     @compiled(**PASTE)
-    def filled(x: Any, args: Any) -> Any:
-        f(x, *args)
-        return imaginary_parts(args[0]) if is_complex else args[0]
+    def evaluate(x: Any, args: Any) -> Any:
+        returned = f(x, *args)
+        found = args[0] if fills else returned
+        return imaginary_parts(found) if is_complex else found
 
-    @compiled(**PASTE)
-    def imaginary(x: Any, args: Any) -> Any:
-        return imaginary_parts(f(x, *args))
-
-    @compiled(**PASTE)
-    def returned(x: Any, args: Any) -> Any:
-        return f(x, *args)
-
-    evaluate = filled if fills else imaginary if is_complex else returned
-    if make is make_central:
-        return guard(compiled(**PASTE)(_make_central(evaluate)), make)
-    loop = loops.make_columns(evaluate, inlined, (loops.move, loops.settle, _add))
+    movers = loops.move, loops.settle, _add
+    loop = _make_central(evaluate) if make is make_central else loops.make_columns(evaluate, inlined, movers)
     return guard(compiled(**PASTE)(loop), make)
 
 
@@ -222,7 +206,7 @@ class CompiledVector(CompiledObjective):
         if is_usual and flags == RESPONDED and out.flags.carray:
             (kernel, throughput), (h, shape, known, *_) = known_loops[make_central], self.latest
             if known is not known_loops or h != rule.data[0] or shape != out.shape:  # to ask for the types takes 100 us
-                entry = entry_of(kernel, x, x, (rule.data, *_EVERYWHERE), 0, x.size, out)
+                entry = entry_of(kernel, x, x, (rule.data, (), ALL_COORDINATES), 0, x.size, out)
                 self.latest = rule.data[0], out.shape, known_loops, throughput, entry
         return flags
 
@@ -237,7 +221,7 @@ class CompiledVector(CompiledObjective):
             return None
         if not throughput.is_short(size, size, 1):
             return None
-        copy, rows, units = x.copy(), np.empty(shape), ((h,), *_EVERYWHERE)
+        copy, rows, units = x.copy(), np.empty(shape), ((h,), (), ALL_COORDINATES)
         try:
             if self.kept:
                 flags = self._on_copy(entry, x, units, size, rows, make_central)
@@ -253,24 +237,12 @@ class CompiledVector(CompiledObjective):
 class CompiledVectorSweep(CompiledSweep):
     """Units of work in one compiled loop of columns."""
 
-    objective: CompiledVector
     as_one = staticmethod(mixed)
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        given = (*self.objective.scratch(False), *self.args)
-        self.cost = cost_of(self.x, given) if given else self.x.size
-
-    def thread_state(self) -> Any:
-        """Return a copy of the point, and the memory that f fills."""
-        return super().thread_state(), self.objective.scratch(self.rule.make is make_complex_step)
 
     def run_range(self, state: Any, start: int, stop: int) -> int:
         """Do the units start <= k < stop; ValueError if f has written to its argument."""
-        (data, args, where), (copy, scratch) = self.units, state
         try:
-            with copy as point:
-                return run(self.loop, point, self.x, (data, (*scratch, *args), where), start, stop, self.out)
+            return super().run_range(state, start, stop)
         except BaseException:
             self.out[start:stop] = np.nan  # nobody knows which rows were finished
             raise

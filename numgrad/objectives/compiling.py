@@ -75,14 +75,11 @@ def compiled(*, cache: bool = False, **options: Any) -> Callable[[Kernel], Kerne
     return decorate
 
 
-@functools.cache
-def _inlined_once(function: Kernel) -> Kernel:
-    return compiled(**INLINE)(function)
-
-
+# More than there are functions that capture nothing, which the loops of all f share.
+@functools.lru_cache(maxsize=64)
 def inlined(function: Kernel) -> Kernel:
-    """Return `function` compiled such that LLVM copies it into its callers, once for all f if it captures nothing."""
-    return compiled(**INLINE)(function) if function.__closure__ else _inlined_once(function)
+    """Return `function` compiled such that LLVM copies it into its callers."""
+    return compiled(**INLINE)(function)
 
 
 # Two threads inside parallel regions abort the process on numba's workqueue layer, whoever started the threads.
@@ -141,15 +138,15 @@ borrowed: Any = (lambda value: value) if config.DISABLE_JIT else intrinsic(_with
 
 
 class Copy:
-    """The copy of the point that a thread hands to f, in `array`.
+    """The copy of the point that a thread hands to f, in `array`, and the `scratch` memory that f fills.
 
     If f raises, numba keeps a reference to it for ever: it `is_kept` then, and the next of its `owner` takes it over.
     """
 
     is_kept = False  # until __init__ has come so far
 
-    def __init__(self, owner: Any, x: NDArray[Any], kind: Any) -> None:
-        self.owner, self.is_kept = owner, bool(owner.kept)
+    def __init__(self, owner: Any, x: NDArray[Any], kind: Any, scratch: tuple[NDArray[Any], ...] = ()) -> None:
+        self.owner, self.is_kept, self.scratch = owner, bool(owner.kept), scratch
         self.array: NDArray[Any] = owner.kept.pop() if owner.kept else np.empty(x.shape, kind)
         if self.array.shape != x.shape or self.array.dtype != kind:
             self.array.resize(0, refcheck=False)

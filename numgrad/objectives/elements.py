@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import real_number, unmasked
-from ..loops import ARGUMENT_CHANGED, STEP_LOST
+from ..loops import ARGUMENT_CHANGED, STEP_LOST, plain
 from .compiled import Kernels
 from .compiling import PASTE, borrowed, compiled
 
@@ -42,16 +42,13 @@ class Form(NamedTuple):
 
 def _around(element: Any, form: Form) -> Any:
     """Return the loop of a form around a compiled element."""
+    has_data = form.has_data
 
     @compiled(**PASTE)
-    def with_data(z: Any, data: Any, e: int, args: Any) -> Any:
-        return real_number(element(z, data[e], *args))
+    def evaluate(z: Any, data: Any, e: int, args: Any) -> Any:
+        return real_number(element(z, data[e], *args) if has_data else element(z, *args))
 
-    @compiled(**PASTE)
-    def alone(z: Any, data: Any, e: int, args: Any) -> Any:  # noqa: ARG001
-        return real_number(element(z, *args))
-
-    return form.make(with_data if form.has_data else alone, compiled(**PASTE), form)
+    return form.make(evaluate, form)
 
 
 @functools.lru_cache(maxsize=256)
@@ -73,7 +70,7 @@ def check_reach(f: Any, x: Any, args: tuple[Any, ...]) -> None:
             raise ValueError(f"{rule}: {error}") from error
 
 
-def _make_read(decorate: Any, size: int) -> Any:
+def _make_read(size: int) -> Any:
     """Return what reads the coordinates of an element into a buffer, of a `size` that is compiled in if it is not 0."""
 
     # It takes the arrays one by one: with a slice of `members` an element takes three times as long.
@@ -87,17 +84,17 @@ def _make_read(decorate: Any, size: int) -> Any:
             total += buffer[r]
         return first, length, total
 
-    return decorate(read)
+    return compiled(**PASTE)(read)
 
 
-def _make_scratch(decorate: Any, size: int) -> Any:
+def _make_scratch(size: int) -> Any:
     """Return what gives the memory of an element of a `size` in place of the buffer of its thread.
 
     It is on the stack of the loop. LLVM sees that no other array shares it, and keeps what is in it in registers: a
     gradient takes three quarters of the time. Fixed by benchmarks/bench_separable.py.
     """
     if not 0 < size <= _ON_STACK or config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return decorate(lambda buffer: buffer)
+        return compiled(**PASTE)(plain)
 
     def on_stack(typingctx: Any, buffer: Any) -> Any:  # noqa: ARG001
         def codegen(context: Any, builder: Any, _: Any, __: Any) -> Any:
@@ -112,7 +109,7 @@ def _make_scratch(decorate: Any, size: int) -> Any:
     return intrinsic(on_stack)
 
 
-def _make_move(decorate: Any, repeats: bool) -> Any:
+def _make_move(repeats: bool) -> Any:
     """Return what moves a coordinate wherever an element reads it, and tells whether p is the first place."""
 
     def move(z: Any, length: int, members: Any, first: int, p: int, value: float) -> bool:
@@ -124,12 +121,12 @@ def _make_move(decorate: Any, repeats: bool) -> Any:
         z[p] = value
         return is_first
 
-    return decorate(move)
+    return compiled(**PASTE)(move)
 
 
-def make_sum(evaluate: Any, decorate: Any, form: Form) -> Any:
+def make_sum(evaluate: Any, form: Form) -> Any:
     """Return the loop that adds all elements, a part after another."""
-    read, scratch = _make_read(decorate, form.size), _make_scratch(decorate, form.size)
+    read, scratch = _make_read(form.size), _make_scratch(form.size)
 
     def add_up(state: Any, args: Any) -> float:
         x, starts, members, data, buffer = borrowed(state)
@@ -144,9 +141,9 @@ def make_sum(evaluate: Any, decorate: Any, form: Form) -> Any:
     return add_up
 
 
-def _make_blocks(add: Any, decorate: Any, form: Form) -> Any:
+def _make_blocks(add: Any, form: Form) -> Any:
     """Return the loop over blocks of elements: what `add` makes of an element goes to the sums of its block."""
-    read, scratch, add = _make_read(decorate, form.size), _make_scratch(decorate, form.size), decorate(add)
+    read, scratch, add = _make_read(form.size), _make_scratch(form.size), compiled(**PASTE)(add)
 
     def blocks(state: Any, terms: Any, args: Any, blocks: Any, units: Any, out: Any) -> int:
         """Add the elements ``first <= e < last``, of the blocks ``start <= b < stop``, to sums that begin as zeros.
@@ -188,13 +185,13 @@ def add_blocks(lowest: Any, rows: Any, divisor: float, total: Any) -> None:
     total[reach:] = 0.0
 
 
-def make_changes(evaluate: Any, decorate: Any, form: Form) -> Any:
+def make_changes(evaluate: Any, form: Form) -> Any:
     """Return the loop that adds ``sum_m w_m element(z + o_m h_i e_i)`` for each coordinate i of each element.
 
     ``lengths, index, eps = terms``: the step of all coordinates of x or of each, if there are several, their schemes,
     and the relative spacing at which a step is lost.
     """
-    move, (offsets, weights, has_own_steps) = _make_move(decorate, form.repeats), form.scheme
+    move, (offsets, weights, has_own_steps) = _make_move(form.repeats), form.scheme
 
     def add_changes(buffer: Any, place: Any, terms: Any, data: Any, args: Any, sums: Any) -> int:
         (members, e, first, length, low), (lengths, index, eps) = place, terms
@@ -213,10 +210,10 @@ def make_changes(evaluate: Any, decorate: Any, form: Form) -> Any:
             sums[i - low] += total
         return STEP_LOST if is_lost else 0
 
-    return _make_blocks(add_changes, decorate, form)
+    return _make_blocks(add_changes, form)
 
 
-def _make_second(evaluate: Any, decorate: Any, move: Any) -> Any:
+def _make_second(evaluate: Any, move: Any) -> Any:
     """Return what adds the values of an element on both sides, along one coordinate or along two."""
 
     def second(z: Any, place: Any, pair: Any, data: Any, args: Any) -> float:
@@ -231,17 +228,17 @@ def _make_second(evaluate: Any, decorate: Any, move: Any) -> Any:
         move(z, length, members, first, p, one)
         return total
 
-    return decorate(second)
+    return compiled(**PASTE)(second)
 
 
-def make_curvatures(evaluate: Any, decorate: Any, form: Form) -> Any:
+def make_curvatures(evaluate: Any, form: Form) -> Any:
     """Return the loop that adds ``(g(a + b) - g(a) - g(b)) / 2 h_a h_b``, ``g(d) = f(z + d) - 2 f(z) + f(z - d)``.
 
     ``lengths, squares, targets = terms``: from ``squares[e]`` on, `targets` has the place of each pair of coordinates
     of an element in the matrix.
     """
-    size, move = form.size, _make_move(decorate, form.repeats)
-    both_sides = _make_second(evaluate, decorate, move)
+    size, move = form.size, _make_move(form.repeats)
+    both_sides = _make_second(evaluate, move)
 
     def add_curvatures(buffer: Any, place: Any, terms: Any, data: Any, args: Any, sums: Any) -> int:
         (members, e, first, length, low), (lengths, squares, targets) = place, terms
@@ -263,18 +260,18 @@ def make_curvatures(evaluate: Any, decorate: Any, form: Form) -> Any:
                         sums[targets[square + q * length + p] - low] += mixed
         return 0
 
-    return _make_blocks(add_curvatures, decorate, form)
+    return _make_blocks(add_curvatures, form)
 
 
-def known_to_numba(given: ArrayLike, name: str) -> NDArray[Any]:
+def known_to_numba(data: ArrayLike) -> NDArray[Any]:
     """Return an array in native byte order; TypeError if numba has no type for it, ValueError if it is ragged."""
     try:
-        array = unmasked(given, name)
+        array = unmasked(data, "data")
     except ValueError as error:
-        raise ValueError(f"{name} must be one array: {error}") from None
+        raise ValueError(f"data must be one array: {error}") from None
     if array.dtype.kind in "biufc":
         array = array.astype(np.float32 if array.dtype == np.float16 else array.dtype.newbyteorder("="), copy=False)
     with suppress(ValueError, NumbaError):
         if not array.dtype.hasobject and typeof(array):  # type: ignore[no-untyped-call]
             return array
-    raise TypeError(f"{name} must hold numbers, or records of them, of a dtype that numba has, got {array.dtype}")
+    raise TypeError(f"data must hold numbers, or records of them, of a dtype that numba has, got {array.dtype}")

@@ -19,14 +19,15 @@ from ..arguments import (
     is_compiled,
     needed,
     raise_argument_changed,
-    raise_compile_error,
+    sharing,
     unmasked,
 )
 from ..loops import ARGUMENT_CHANGED, RESPONDED, STEP_LOST, Floats, Indices, Rule
-from ..points import LOSS_EPS
+from ..schemes import SCHEMES, rule_at
 from ..threads import Sweep, Throughput, cost_of
 from . import elements
 from .captures import check_types
+from .compiled import called
 from .elements import Form
 from .incremental import Unperturbed
 from .python import PythonObjective
@@ -111,7 +112,7 @@ class SeparableObjective:
     def __init__(self, element: Callable[..., float], index: Any, data: ArrayLike | None = None) -> None:
         if not (is_compiled(element) or (config.DISABLE_JIT and callable(element))):  # type: ignore[attr-defined]
             raise TypeError(f"element must be compiled: decorate it with numba.njit(); got {describe(element)}")
-        self.element, self.data = element, None if data is None else elements.known_to_numba(data, "data")
+        self.element, self.data = element, None if data is None else elements.known_to_numba(data)
         self._starts, self._members = _as_lists(index)
         sizes, members = np.diff(self._starts), self._members
         self._longest, self._least_size = int(sizes.max(initial=0)), int(members.max(initial=0)) + bool(len(members))
@@ -267,9 +268,9 @@ class _Separable(Unperturbed):
         """Return `x` as a C-contiguous float64 array, of enough elements, whose memory `args` do not share."""
         point, least = super().place(x, args)[0], self.f._least_size
         check_types(args)
-        for name, memory in (*arrays_in(args), ("data", _NONE if self.f.data is None else self.f.data)):
-            if np.shares_memory(memory, point):
-                raise ValueError(f"{name} shares memory with x, but elements see only copies of x change; pass a copy")
+        memory = *arrays_in(args), ("data", _NONE if self.f.data is None else self.f.data)
+        if (name := sharing(memory, point)) is not None:
+            raise ValueError(f"{name} shares memory with x, but elements see only copies of x change; pass a copy")
         if point.size < least:
             raise ValueError(f"x of {point.size} elements is too short: index goes up to {least - 1}")
         if len(self.f) and not self.f._is_checked:
@@ -283,11 +284,7 @@ class _Separable(Unperturbed):
 
     def run(self, form: Form, *arguments_of_it: Any) -> Any:
         """Return what the loop of a form around the element returns; TypeError if numba cannot compile it."""
-        try:
-            return self.kernels.loops[form][0](*arguments_of_it)
-        except Exception as error:
-            raise_compile_error(error, "element for this index and data")
-            raise
+        return called(self.kernels.loops[form][0], *arguments_of_it, what="element for this index and data")
 
     def state(self, x: Floats) -> tuple[Any, ...]:
         """Return what a loop reads, and a buffer of its own that it writes to."""
@@ -346,14 +343,10 @@ class _Elements(Sweep):
         self.first, last = (int(blocks.blocks[0][k]) for k in self.range)
         self.size, self.throughput, self.cost = last - self.first, blocks.parts, blocks.cost
 
-    def thread_state(self) -> Any:
-        """Return what a loop reads, and a buffer of its own."""
-        return self.state
-
-    def run_range(self, state: Any, start: int, stop: int) -> int:
+    def run_range(self, _: Any, start: int, stop: int) -> int:
         """Do the elements start <= k < stop of the range."""
         own, units = self.blocks, (*self.range, self.first + start, self.first + stop)
-        flags: int = own.objective.run(own.form, state, own.terms, own.args, own.blocks, units, own.out)
+        flags: int = own.objective.run(own.form, self.state, own.terms, own.args, own.blocks, units, own.out)
         if flags & ARGUMENT_CHANGED:
             raise_argument_changed()
         return flags
@@ -364,13 +357,10 @@ class _Changes(_SumsOfBlocks):
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        x, objective, self.data = self.x, self.objective, self.rule.data
-        if self.rule.make is loops.make_central:
-            pair = np.array([[1.0, -1.0]])
-            self.chosen, self.lengths = self.where, np.array([self.data[0]])
-            self.data = math.nan, LOSS_EPS, pair, pair, np.zeros(1, np.intp), np.array([2.0]), False
-        else:
-            self.chosen, self.lengths = self.where.members, np.abs(self.where.lengths)
+        x, objective, rule, where = self.x, self.objective, self.rule, self.where
+        if rule.make is loops.make_central:  # as a scheme like any other
+            rule, where = rule_at(x, rule.data[0], SCHEMES["central"], coordinates=where)
+        self.chosen, self.lengths, self.data = where.members, np.abs(where.lengths), rule.data
         _, eps, offsets, weights, index, _, _ = self.data
         rows: Any = index if len(index) == 1 else slice(None)
         tables = (tuple(map(tuple, table[rows].tolist())) for table in (offsets, weights))
