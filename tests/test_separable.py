@@ -434,6 +434,15 @@ def test_data_that_numba_does_not_know(data, error, message):
         SeparableObjective(squares, [[0], [1]], data)
 
 
+@pytest.mark.parametrize("kinds", [("uint64", "uint64"), ("int8", "uint64"), ("uint16", "int64")])
+def test_rows_of_integers_of_any_kind_are_an_index(kinds):
+    index = [np.array(row, kind) for row, kind in zip(([0, 1], [2]), kinds, strict=True)]
+    gradient = numerical_gradient(SeparableObjective(squares, index), np.arange(3.0))
+    np.testing.assert_allclose(gradient, [0.0, 2.0, 4.0], atol=1e-9)
+    with pytest.raises(ValueError, match="index must hold coordinates from 0, got -"):
+        SeparableObjective(squares, [np.array([2**64 - 1], np.uint64), np.array([0, 1])])
+
+
 @pytest.mark.parametrize("index", [[[True, False]], [[True, False], [True]], [[0, 1], [True]], [[0.0], [0, 1]]])
 def test_an_index_holds_integers(index):
     with pytest.raises(TypeError, match=r"index must hold integers, got dtype (bool|float64)"):

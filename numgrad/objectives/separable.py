@@ -197,8 +197,8 @@ def _as_lists(index: Any) -> tuple[Indices, Members]:
         lengths = np.array(list(map(len, index)), np.intp)
         parts = [np.asarray(row) for row in index if len(row)]
         others = [part.dtype for part in parts if part.dtype.kind not in "iu"]  # beside integers, bool would become one
-        rows = np.concatenate([ALL_COORDINATES, *parts])
-        rows = rows.astype(others[0]) if others else rows
+        # Not as NumPy would join them: integers with and without a sign are floats together.
+        rows = np.concatenate([ALL_COORDINATES, *parts], dtype=others[0] if others else np.intp, casting="unsafe")
     if rows.dtype.kind not in "iu" and rows.size:
         raise TypeError(f"index must hold integers, got dtype {rows.dtype}")
     if rows.min(initial=0) < 0:
