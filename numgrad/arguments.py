@@ -346,7 +346,7 @@ def is_compiled(f: Any) -> bool:
     return dispatcher is not None and isinstance(f, dispatcher)
 
 
-def raise_compile_error(error: Exception, what: str = "f for this x and args") -> None:
+def raise_compile_error(error: BaseException, what: str = "f for this x and args") -> None:
     """Raise a TypeError with the useful line of numba's message if `error` is one of compiling `what`."""
     errors = sys.modules.get("numba.core.errors")
     if errors is not None and isinstance(error, errors.NumbaError | errors.UnsupportedBytecodeError):

@@ -250,8 +250,8 @@ def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: Any, f: An
         return flat.reshape(shape), flat
     gradient = arguments.result_buffer(out, shape, x, args, f=f)
     gradient.fill(math.nan)  # what an exception leaves unfinished
-    # A matrix that was given as `out` would stay one, of two dimensions.
-    return gradient, (gradient if gradient.__class__ is np.ndarray else gradient.view(np.ndarray)).reshape(-1)
+    is_flat = gradient.__class__ is np.ndarray and gradient.ndim == 1
+    return gradient, gradient if is_flat else gradient.view(np.ndarray).reshape(-1)  # a matrix would stay one
 
 
 def by_automatic_steps(
@@ -457,8 +457,7 @@ def _write_at_points(
             at = point, args, each["bounds"], lengths_of(rule_at(point, each["h"], each["scheme"], each["bounds"]))
             flags = 0 if is_python else RESPONDED  # others have warned at each point
         elif is_batch:
-            rows = found.reshape(len(found), -1)
-            flags = in_batches(objective, points, args, arguments.positive_step(h), rows, report)
+            flags = in_batches(objective, points, args, arguments.positive_step(h), found, report)
         else:
             place, plan = objective.place(points, args)[0], (rule_at_points(h), ALL_COORDINATES)
             flags = differentiate(objective, place, args, plan, found.reshape(-1), workers, driver.after(report, 0))

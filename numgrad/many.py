@@ -109,16 +109,16 @@ def make_at_points(evaluate: Any, decorate: Decorator = plain) -> Loop:
 def in_batches(
     objective: VectorizedObjective, x: Floats, args: tuple[Any, ...], h: float, out: Floats, report: Any
 ) -> int:
-    """Write the gradients at all points to the rows of `out`, by batches over points and coordinates; return flags.
+    """Write the gradients at all points to `out`, shaped as x, by batches over points and coordinates; return flags.
 
     f sees copies, as many as memory allows; first, one batch of another length, by which a wrong axis shows.
     """
-    flat, (count, size) = x.reshape(len(x), -1), out.shape
+    flat = x.reshape(len(x), -1)
     objective.value(x[0], args)
     length = max(1, objective.batch_bytes // max(1, 2 * flat[0].nbytes))
-    for first in range(0, count * size, length):
-        units = np.arange(first, min(first + length, count * size))
-        rows, columns = np.divmod(units, size)
+    for first in range(0, flat.size, length):
+        units = np.arange(first, min(first + length, flat.size))
+        rows, columns = np.divmod(units, flat.shape[1])
         batch = np.repeat(flat[rows][np.newaxis], 2, axis=0)
         batch[:, np.arange(len(units)), columns] += np.array([[h], [-h]])
         found = objective.values(batch.reshape(-1, *x.shape[1:]), args).astype(np.float64).reshape(2, -1)

@@ -374,7 +374,7 @@ def largest(values: NDArray[Any]) -> float:
 
 def scales(x: NDArray[Any]) -> NDArray[np.float64]:
     """Return the flat scale of each coordinate: its magnitude, or 1 where it is 0 or not finite."""
-    magnitude = np.abs(x.reshape(-1).astype(FLOAT64, copy=False))
+    magnitude: NDArray[np.float64] = np.abs(x if is_plain(x) else x.reshape(-1).astype(FLOAT64, copy=False))
     if smallest(magnitude) >= _SMALLEST and largest(magnitude) < np.inf:
         return magnitude
     magnitude[~((magnitude > 0.0) & (magnitude < np.inf))] = 1.0

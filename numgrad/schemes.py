@@ -97,6 +97,9 @@ class Scheme:
     denominator: float = 1.0
     derivative: int = 1
     order: int = field(init=False)
+    # To make the hash takes 0.2 us, and the reach 0.3 us: an automatic gradient of two coordinates shows both.
+    _hash: int = field(init=False, repr=False, compare=False)
+    _reach: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         offsets, weights = _reals("an offset", self.offsets), _reals("a weight", self.weights)
@@ -118,14 +121,10 @@ class Scheme:
         order = next((p - derivative for p in powers if _moment(offsets, weights, p)), _HIGHEST_ORDER)
         # In this way, since it is frozen.
         vars(self).update(offsets=offsets, weights=weights, denominator=denominator, derivative=derivative, order=order)
+        vars(self).update(_hash=hash((offsets, weights)), _reach=max(map(abs, offsets)))
 
-    # A hash of all fields takes 0.2 us more, and the reach 0.3 us: an automatic gradient of two coordinates shows both.
     def __hash__(self) -> int:
-        return hash((self.offsets, self.weights))
-
-    @functools.cached_property
-    def _reach(self) -> float:
-        return max(map(abs, self.offsets))
+        return self._hash
 
 
 def _reals(name: str, values: Any) -> tuple[float, ...]:

@@ -337,11 +337,16 @@ class CompiledObjective:
         units = (self.value(x, args), *rule[1][1:]) if rule[2] else rule[1], args, places
         if is_usual and is_vector and not args and out.flags.carray:
             kernel = made.entries.get(make) or made.enter(make, (x, units, 0, count, out))
+        copy = _EMPTY_COMPLEX if make is make_complex_step else _EMPTY
         if n > _SMALL or not is_vector:
-            return self._on_copy(kernel, x, units, count, out, make)
+            if self.kept:
+                return self._on_copy(kernel, x, units, count, out, make)
+            copy = x.copy() if copy is _EMPTY else x.astype(np.complex128)  # in a third of the time of `_on_copy`
         try:  # what `run` does, without a call of Python
-            flags: int = kernel(_EMPTY_COMPLEX if make is make_complex_step else _EMPTY, x, units, 0, count, out)
-        except Exception as error:
+            flags: int = kernel(copy, x, units, 0, count, out)
+        except BaseException as error:
+            if copy.size:
+                self.kept.append(copy)
             arguments.raise_compile_error(error)
             raise
         if flags & ARGUMENT_CHANGED:
@@ -358,17 +363,9 @@ class CompiledObjective:
         return Copy(self, x, np.complex128 if is_complex else np.float64, self.scratch(is_complex))
 
     def _on_copy(self, kernel: Kernel, x: Floats, units: Any, size: int, out: Floats, make: Any) -> int:
-        """Do a short sweep on a copy of the point."""
-        if self.kept:
-            with self.copy(x, make) as copy:
-                return run(kernel, copy, x, units, 0, size, out)
-        # In a third of the time of `copy`.
-        new = x.astype(np.complex128 if make is make_complex_step else np.float64, order="C")
-        try:
-            return run(kernel, new, x, units, 0, size, out)
-        except BaseException:
-            self.kept.append(new)
-            raise
+        """Do a short sweep on a copy of the point that is kept."""
+        with self.copy(x, make) as copy:
+            return run(kernel, copy, x, units, 0, size, out)
 
 
 # Functions whose loops are kept, some 100 kB each; the first one that came is forgotten first.
