@@ -250,8 +250,8 @@ def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: Any, f: An
         return flat.reshape(shape), flat
     gradient = arguments.result_buffer(out, shape, x, args, f=f)
     gradient.fill(math.nan)  # what an exception leaves unfinished
-    is_flat = gradient.__class__ is np.ndarray and gradient.ndim == 1
-    return gradient, gradient if is_flat else gradient.view(np.ndarray).reshape(-1)  # a matrix would stay one
+    # A view, of what somebody else owns. A matrix that was given as `out` would stay one, of two dimensions.
+    return gradient, (gradient if gradient.__class__ is np.ndarray else gradient.view(np.ndarray)).reshape(-1)
 
 
 def by_automatic_steps(

@@ -33,6 +33,9 @@ _UNJUDGED = 0.5
 # Size of a batch up to which a factor may be one: a larger factor comes of another mistake.
 # Fixed by test_hints_of_extreme_factors_are_short in tests/test_checking.py.
 _LARGEST_BATCH = 1e7
+# Of a power of two: relative errors that are the same in these are alike, and the larger difference is the worse one.
+# Fixed by test_the_worst_has_the_largest_relative_error_of_those_that_failed in tests/test_checking.py.
+_PARTS = 256.0
 _NOISY, _NOTHING = "too noisy to judge", "nothing was judged"
 _ADVICE = "the error bars exceed the derivatives; use float64, a larger step h=, or a fixed seed"
 _HEAD = ("array", "failed", "checked", "total", "max relative error")
@@ -50,8 +53,9 @@ class Worst:
     error: float
 
 
-# How bad a worst place is, by relative error among those that failed if some did and then by difference; and the place.
-_Place = tuple[tuple[bool, float, float], Worst | None]
+# How bad a worst place is: whether it failed, the relative error, and the difference where such errors are alike; and
+# the place. Those of a gradient of the wrong sign are all 2, but for rounding.
+_Place = tuple[tuple[Any, ...], Worst | None]
 _NOWHERE: _Place = (False, -1.0, -1.0), None
 
 
@@ -295,11 +299,12 @@ def _found(part: Comparison, tolerances: Tolerances) -> tuple[ArrayCheck, list[s
     counts = size.size, size.size * is_unknown, explained, unjudged + part.still, subgradients, large
     place, largest = _NOWHERE, math.nan
     if errors.size:
-        badness = part.failed, errors, part.difference
+        digits, power = np.frexp(errors)
+        badness = part.failed, np.ldexp(np.rint(_PARTS * digits) / _PARTS, power), part.difference
         k = np.lexsort(badness[::-1]).item(-1)
         index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
         worst = Worst(part.name, index, part.candidate.item(k), part.numerical.item(k), part.error.item(k))
-        rank = part.failed.item(k), errors.item(k), badness[2].item(k)
+        rank = tuple(numbers.item(k) for numbers in badness)
         place, largest = (rank, worst), errors.item(errors.argmax())
     array = ArrayCheck(not (failed or part.wrong), failed, size.size, math.prod(part.shape), largest)
     return array, hints, place, counts

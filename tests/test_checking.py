@@ -853,6 +853,8 @@ def test_the_worst_has_the_largest_relative_error_of_those_that_failed():
     x = np.array([1.0, 100.0])
     check = check_gradient(lambda x: float(np.sum(x**2)), np.array([4.0, 210.0]), x)  # off by 2 of 4, and by 10 of 210
     assert check.worst.index == (0,)
+    check = check_gradient(lambda x: float(np.sum(x**3)), -3 * x**2, x)  # the wrong sign: alike, but for rounding
+    assert check.worst.index == (1,)
     both = {"a": x[1:], "b": x[:1]}
     check = check_gradient(lambda p: float(p["a"] @ p["a"] + p["b"] @ p["b"]), {"a": [210.0], "b": [4.0]}, both)
     assert (check.worst.name, check.max_relative_error) == ("b", pytest.approx(0.5))
