@@ -324,17 +324,17 @@ class _Descent:
             self.point = self.objective.place(self.x, self.args)[0]
         if isinstance(self.plan[1], Directions):  # it may follow x
             self.plan = rule_at(self.point, self.h, self.scheme)
-        at, how, options = (self.point, self.args), (self.workers, progress), (self.scheme, None, None)
+        x, args, plan, workers = self.point, self.args, self.plan, self.workers
         if isinstance(self.h, str):  # quiet, for a descent asks no more than it needs
-            known = math.nan, self.eps
-            flags = by_automatic_steps(self.objective, at, self.plan, options, (*how, True), self.slopes, known)
+            how, known, options = (workers, progress, True), (math.nan, self.eps), (self.scheme, None, None)
+            flags = by_automatic_steps(self.objective, (x, args), plan, options, how, self.slopes, known)
         else:
-            flags = driver.differentiate(self.objective, *at, self.plan, self.slopes, *how)
-        # The first gradient shows whether f is analytic for a complex step, and has enough digits.
-        if k == 0 and self.plan[0].make is make_complex_step:
-            check_analytic(self.f, self.point, self.args)
-        elif k == 0:
-            driver.warn_of_seen(self.objective, self.point, self.args, self.h, self.slopes)
+            flags = driver.differentiate(self.objective, x, args, plan, self.slopes, workers, progress)
+        if k == 0:  # it shows whether f is analytic for a complex step, and has enough digits
+            if plan[0].make is make_complex_step:
+                check_analytic(self.f, x, args)
+            else:
+                driver.warn_of_seen(self.objective, x, args, self.h, self.slopes)
         self.flags |= flags | RESPONDED if not flags & RESPONDED and self.slopes.any() else flags
 
     def warn_of(self, iterates: NDArray[Any]) -> None:

@@ -50,7 +50,7 @@ _SAME, _ALIKE = 100.0, 16.0
 def least_magnitude(x: NDArray[Any]) -> float:
     """Return the smallest magnitude of a coordinate."""
     least = smallest(np.abs(x))
-    return min(least, 1.0) if least >= SMALL else float(scales(x).min(initial=1.0))
+    return min(least if least >= SMALL else smallest(scales(x)), 1.0)
 
 
 def enough(eps: float, order: int, derivative: int = 1) -> float:
@@ -74,7 +74,8 @@ def with_value(plan: Any, value: float) -> Any:
 def of_few_digits(found: NDArray[Any], x: NDArray[Any], rounding: NDArray[Any]) -> NDArray[np.bool_]:
     """Tell of which derivatives by small coordinates of the flat `x` rounding leaves fewer than four digits."""
     with np.errstate(all="ignore"):
-        return np.asarray((scales(x) < SMALL) & ~(np.abs(found) > _DIGITS * rounding))
+        lost = np.asarray(~(np.abs(found) > _DIGITS * rounding))
+    return lost & (scales(x) < SMALL) if np.count_nonzero(lost) else lost
 
 
 def rounding_near(
