@@ -123,6 +123,13 @@ def _by_name(f: Any, args: tuple[Any, ...], named: dict[str, Any], first: int = 
     return partial(f, **given.kwargs) if given.kwargs else f, given.args[first:]
 
 
+def _made(kind: type, base: Any, f: Any, given: dict[str, Any]) -> Any:
+    """Return an object of a subclass of `base`, which may have an `__init__` of its own: that is not called."""
+    made: Any = object.__new__(kind)
+    base.__init__(made, f, **given)
+    return made
+
+
 class _Derivative:
     """A function that returns a derivative of `f`: its options, checked once, by which it pickles and prints.
 
@@ -146,13 +153,10 @@ class _Derivative:
         defaults = signature(base).parameters
         self.given = {name: value for name, value in options.items() if value is not defaults[name].default}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> Any:
         # A subclass may hold more; what is compiled or bound is made again.
-        return {name: value for name, value in vars(self).items() if name not in {"objective", "_prepared"}}
-
-    def __setstate__(self, held: dict[str, Any]) -> None:
-        held["base"].__init__(self, held["f"], **held["given"])  # a subclass may have one of its own: not called
-        vars(self).update(held)
+        held = {name: value for name, value in vars(self).items() if name not in {"objective", "_prepared"}}
+        return _made, (type(self), self.base, self.f, self.given), held
 
     def __repr__(self) -> str:
         name = getattr(self.f, "__name__", None) or repr(self.f)

@@ -7,10 +7,9 @@ import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import numgrad
 
@@ -19,8 +18,12 @@ from ..arguments import describe, is_compiled, raise_argument_changed, real_arra
 from ..containers import flat_of
 from ..display import DURATIONS, with_unit
 from ..functions import slopes_of
-from ..loops import Floats
 from ..points import is_unchanged, native_copy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..loops import Floats
 
 __all__: list[str] = []  # nothing here is public
 
