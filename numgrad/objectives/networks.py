@@ -190,11 +190,12 @@ class HiddenLayer(LayerObjective):
 
     def _mover(self, z: Floats) -> tuple[int, Callable[..., Floats]]:
         (V, c), a = self._after, self._act(z)  # noqa: N806
-        y = a @ V + c
+        y, flat_z, flat_a = a @ V + c, z.reshape(-1), a.reshape(-1)
 
         def moved(b: Indices, j: Indices, u: Floats) -> Floats:
+            at = b * z.shape[1] + j
             points = V.take(j, axis=0)
-            points *= (self._act(z[b, j] + u) - a[b, j])[:, np.newaxis]
+            points *= (self._act(flat_z[at] + u) - flat_a[at])[:, np.newaxis]
             points += y.take(b, axis=0)
             return points
 

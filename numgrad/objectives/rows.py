@@ -193,7 +193,7 @@ class LayerObjective:
 
         def moved(b: Indices, j: Indices, u: Floats) -> Floats:
             points = z.take(b, axis=0)
-            points[np.arange(len(b)), j] += u
+            points.reshape(-1)[np.arange(0, points.size, z.shape[1]) + j] += u
             return points
 
         return z.shape[1], moved
