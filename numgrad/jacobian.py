@@ -345,10 +345,12 @@ def jacobian_sparsity(
     far = problem.inside(signs * sizes)
     near = problem.inside(0.5 * far)  # of what the bounds leave, so that the two differ there too
     at_far = problem.moved(far) if n else base
-    found = []  # coordinates and outputs
+    found = [np.empty((2, 0), np.intp)]  # coordinates and outputs
     block = max(1, 2**22 // max(1, base.size, n))  # 32 MiB of outputs, and of displacements, at a time
-    for chosen in np.split(np.arange(n), range(block, n, block)):
-        moves = np.where(np.arange(n) == chosen[:, np.newaxis], near, far)
+    for first in range(0, n, block):
+        count = min(block, n - first)
+        moves, chosen = np.tile(far, (count, 1)), np.arange(first, first + count)
+        moves[np.arange(count), chosen] = near[chosen]
         values = problem.values(along_rows(moves))
         by, changed = np.nonzero((values != at_far) & ~(np.isnan(values) & np.isnan(at_far)))
         found.append(np.array([chosen[by], changed]))
