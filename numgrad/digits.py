@@ -98,9 +98,9 @@ def warn_of_rounding(problem: Any, largest: float) -> None:
 
 
 def see_noise_of_product(problem: Any, product: Any, found: Floats, is_doubtful: bool) -> None:
-    """Warn if the noise of f next to x, which the values of a product show, or its zeros may hide, leaves few digits.
+    """Warn if the noise of f next to x leaves few digits of a product with its Hessian.
 
-    They show it where it `is_doubtful`.
+    It is looked for where the values of the product make it doubtful, and where zeros may hide steps of f.
     """
     if is_doubtful or stairs(problem.beside, problem.steps, np.array([True])):
         largest, square = product.largest(found)

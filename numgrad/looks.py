@@ -183,9 +183,10 @@ def look_near(spot: Spot, first: float, found: Numbers, foreseen: float) -> tupl
 
 
 def first_half_off(ends: Numbers, middle: float, off: float, rest: float) -> tuple[float, float, float, float]:
-    """Return the half of an interval in which the first part of `rest` is that f is off a line, here or at a jump.
+    """Return the half of an interval in which f leaves a line: beyond its end f is off the line by `rest`.
 
-    ``ends = low, high, below, above``: the interval, and how far f is off the line at both ends; and so in the middle.
+    ``ends = low, high, below, above``: the interval, and how far f is off the line at both ends. In the `middle` it is
+    `off` the line. The half is returned in the same form.
     """
     low, high, below, above = ends
     return (low, middle, below, off) if off > _PART * rest else (middle, high, off, above)

@@ -73,9 +73,9 @@ class Rule(NamedTuple):
 class Directions(NamedTuple):
     """Which coordinates move together: direction k moves ``members[starts[k]:starts[k + 1]]`` by `lengths`.
 
-    With empty `members` it moves the first coordinates, each by one of its lengths. With an empty `starts` direction k
-    moves the coordinate ``members[k]`` alone, or the coordinate k if `members` is empty too. One length may stand for
-    all. It is a compressed matrix of seeds, a column a direction.
+    With an empty `starts` direction k moves the coordinate ``members[k]`` alone, or the coordinate k if `members` is
+    empty too. With an empty `members` alone it moves the first coordinates, each by one of its lengths. One length may
+    stand for all. It is a compressed matrix of seeds, a column a direction.
     """
 
     starts: Indices
@@ -215,7 +215,7 @@ def move(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:
     """Put the members of direction k at `offset` times their lengths; return how far one came, as it is stored."""
     starts, members, lengths = where
     first, last = (starts[k], starts[k + 1]) if len(starts) else (k, k + 1)
-    shift, i = first if len(starts) else 0, 0
+    shift, i = (first if len(starts) else 0), 0
     for p in range(first, last):
         i = members[p] if len(members) else p - shift
         point[i] = origin[i] + offset * lengths[p if len(lengths) > 1 else 0]
@@ -226,7 +226,7 @@ def settle(point: Any, origin: Any, where: Any, k: int, offset: float, eps: floa
     """Restore the members of direction k, and return flags: of lost steps, and of members that f moved."""
     starts, members, lengths = where
     first, last = (starts[k], starts[k + 1]) if len(starts) else (k, k + 1)
-    shift, changed, lost = first if len(starts) else 0, False, False
+    shift, changed, lost = (first if len(starts) else 0), False, False
     for p in range(first, last):
         i, length = members[p] if len(members) else p - shift, lengths[p if len(lengths) > 1 else 0]
         value, left = origin[i], point[i]
@@ -243,12 +243,7 @@ def unit_of(where: Any, k: int, denominator: float) -> float:
     return denominator if len(starts) else denominator * abs(lengths[k if len(lengths) > 1 else 0])
 
 
-def is_response(total: Any) -> bool:
-    """Tell whether a weighted sum of values of f is not zero."""
-    return total != 0.0  # type: ignore[no-any-return]
-
-
-def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (move, settle, is_response)) -> Loop:
+def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (move, settle)) -> Loop:
     """Return the loop of any linear scheme over any `Directions`, whose members the `movers` displace and restore.
 
     ``base, eps, offsets, weights, scheme_index, denominators, use_stored_distance = data``: f(x), for o_m = 0; the
@@ -256,7 +251,7 @@ def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (m
     the length of a single coordinate, and 1 for several. For a single one ``d h_k`` may be ``sum_m w_m (x_m - x)``
     with the numbers x_m as they are stored.
     """
-    displace, restore, responds, unit = map(decorate, (*movers, unit_of))
+    displace, restore, unit = map(decorate, (*movers, unit_of))
 
     def directions(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
         """Write ``sum_m w_m f(x + o_m d_k) / (d h_k)`` for the direction d_k."""
@@ -275,7 +270,7 @@ def make_directions(evaluate: Any, decorate: Decorator = plain, movers: Any = (m
                     width += weight * displace(point, origin, where, k, offset)
                     total += weight * evaluate(x, args)
             flags |= restore(point, origin, where, k, offset, eps)
-            if responds(total):
+            if total != 0.0:
                 flags |= RESPONDED
             divisor = width if use_stored_distance else unit(where, k, denominators[row])
             if divisor == 0.0:

@@ -97,9 +97,6 @@ class Scheme:
     denominator: float = 1.0
     derivative: int = 1
     order: int = field(init=False)
-    # To make the hash takes 0.2 us, and the reach 0.3 us: an automatic gradient of two coordinates shows both.
-    _hash: int = field(init=False, repr=False, compare=False)
-    _reach: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         offsets, weights = _reals("an offset", self.offsets), _reals("a weight", self.weights)
@@ -121,10 +118,18 @@ class Scheme:
         order = next((p - derivative for p in powers if _moment(offsets, weights, p)), _HIGHEST_ORDER)
         # In this way, since it is frozen.
         vars(self).update(offsets=offsets, weights=weights, denominator=denominator, derivative=derivative, order=order)
-        vars(self).update(_hash=hash((offsets, weights)), _reach=max(map(abs, offsets)))
 
     def __hash__(self) -> int:
         return self._hash
+
+    # To make the hash takes 0.2 us, and the reach 0.3 us: an automatic gradient of two coordinates shows both.
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash((self.offsets, self.weights))
+
+    @functools.cached_property
+    def _reach(self) -> float:
+        return max(map(abs, self.offsets))
 
 
 def _reals(name: str, values: Any) -> tuple[float, ...]:
@@ -326,9 +331,7 @@ def steps_of(x: NDArray[Any], h: Any, scheme: Scheme | str, eps: float) -> Float
             scale = scales(x)
             return np.fmax(_COMPLEX_STEP * scale, np.fmin(_NEAR_COMPLEX * scale, _LEAST_COMPLEX))
         # Relative to x, this makes truncation and round-off alike, of x as it is stored or of the values of f.
-        steps = scales(x)
-        steps *= math.pow(max(resolution(x), eps), 1 / (scheme.order + scheme.derivative))
-        return steps
+        return scales(x) * math.pow(max(resolution(x), eps), 1 / (scheme.order + scheme.derivative))
     if is_one(h) or isinstance(h, str):
         return np.array([positive_step(h)])
     steps = private_copy(plain_numbers(h, "h"))

@@ -1,6 +1,7 @@
 """check_gradient: what it catches, what it passes, what it says."""
 
 import dis
+import itertools
 import math
 import re
 import sys
@@ -847,6 +848,29 @@ def test_a_check_is_what_it_found():
     assert check.to_dict()["arrays"][""]["failed"] == 4
     assert "comparisons" not in check.to_dict()
     assert check.comparisons[0].failed.sum() == 4
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 600])
+@pytest.mark.parametrize("call", range(1, 5))
+def test_an_f_that_writes_to_its_argument_once_is_found_along_directions(n, call):
+    calls, x = itertools.count(), np.linspace(0.5, 1.5, n)
+    before = x.copy()
+
+    def f(x):
+        value = float(x @ x)
+        if next(calls) == call:  # after f(x): both sides of two directions
+            x[-1] += 0.125
+        return value
+
+    with pytest.raises(ValueError, match="f writes to its argument"):
+        check_gradient(f, 2 * x, x, directions=2, rng=0)
+    assert x.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", ">f4", ">f8", "g"])
+def test_memory_of_any_kind_is_not_taken_for_written_along_directions(kind):
+    x = np.array([-0.0, 1.0, 3.0, 1e4, 5.0]).astype(kind)[::2]
+    assert check_gradient(lambda x: float(np.sum(x.astype(float) ** 2)), 2.0 * x.astype(float), x, directions=2, rng=0)
 
 
 def test_the_worst_has_the_largest_relative_error_of_those_that_failed():

@@ -19,6 +19,7 @@ from numgrad.loops import (
     RESPONDED,
     STEP_LOST,
     Directions,
+    Rule,
     interpreted_central,
     make_central,
     make_complex_step,
@@ -28,6 +29,7 @@ from numgrad.loops import (
 from numgrad.objectives import compiled as kernels
 from numgrad.objectives import compiling
 from numgrad.objectives.incremental import make_quotients
+from numgrad.objectives.python import PythonObjective
 
 EPS = 2.0**-52
 ONE, NONE = np.zeros(1, np.intp), np.empty(0, np.intp)
@@ -311,6 +313,17 @@ def test_the_complex_step_has_no_round_off_and_gives_the_point_back(starts, memb
     assert flags == RESPONDED
     assert np.allclose(out, 3 * x.real**2, rtol=8 * EPS, atol=0)
     assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("members", [np.array([1, 2]), np.array([2])], ids=str)
+def test_the_complex_step_moves_named_members_together(members):
+    one, h = np.ones((1, 1)), 1e-20
+    rule = Rule(make_complex_step, (np.nan, 0.0, one, one, np.zeros(1, np.intp), np.array([h]), False))
+    where = Directions(np.array([0, len(members)]), members, np.full(len(members), 1j * h))
+    x, out = np.array([1.0, 2.0, 3.0]), np.empty(1)
+    sweep = PythonObjective(lambda z: np.sum(z**3)).sweep(x, (), rule, where, out)
+    sweep.run_range(sweep.thread_state(), 0, 1)
+    assert out.item() == pytest.approx(3.0 * np.sum(x[members] ** 2))
 
 
 # --- quotients -------------------------------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
 """Schemes, steps and bounds: orders, points, evaluation counts, and which objective takes what."""
 
+import copy
+import dataclasses
 import itertools
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -205,6 +208,14 @@ def test_second_derivatives_of_the_logarithm_from_1e_100_to_1e12():
 def test_a_lost_step_of_a_second_derivative_is_warned_of():
     with pytest.warns(RuntimeWarning, match="the step h=1e-06"):
         assert np.isnan(numerical_diff(np.sqrt, 1e12, 1e-6, order=2))
+
+
+def test_a_scheme_has_the_fields_of_its_signature_and_travels():
+    scheme = Scheme((0, 1, 2), (-3, 4, -1), 2)
+    assert numerical_diff(lambda x: x**2, 3.0, scheme=scheme) == pytest.approx(6.0)
+    assert list(dataclasses.asdict(scheme)) == ["offsets", "weights", "denominator", "derivative", "order"]
+    for other in (pickle.loads(pickle.dumps(scheme)), copy.deepcopy(scheme), dataclasses.replace(scheme)):
+        assert (other, hash(other), repr(other)) == (scheme, hash(scheme), repr(scheme))
 
 
 def test_a_scheme_serves_its_derivative_alone():

@@ -142,7 +142,8 @@ class Kernels:
 class Loops(dict[Any, tuple[Kernel, Throughput]]):
     """By factory, the loop compiled around a function, and how fast it was.
 
-    `entries` has what runs a loop for a vector without a look at types: all rules of a factory have data of the same.
+    `entries` has what runs a loop for a vector without a look at types. So all rules of a factory must have data of the
+    same types: an integer where others have a float would be converted without a word.
     """
 
     def __init__(self, kernels: Kernels) -> None:
@@ -341,7 +342,8 @@ class CompiledObjective:
         if n > _SMALL or not is_vector:
             if self.kept:
                 return self._on_copy(kernel, x, units, count, out, make)
-            copy = x.copy() if copy is _EMPTY else x.astype(np.complex128)  # in a third of the time of `_on_copy`
+            # No kept copy waits to be used again, and to make one takes a third of the time of `_on_copy`.
+            copy = x.copy() if copy is _EMPTY else x.astype(np.complex128)
         try:  # what `run` does, without a call of Python
             flags: int = kernel(copy, x, units, 0, count, out)
         except BaseException as error:

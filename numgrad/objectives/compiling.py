@@ -75,7 +75,7 @@ def compiled(*, cache: bool = False, **options: Any) -> Callable[[Kernel], Kerne
     return decorate
 
 
-# More than there are functions that capture nothing, which the loops of all f share.
+# More than the loops of all f share: these are asked for with each f, while those that capture one f come once.
 @functools.lru_cache(maxsize=64)
 def inlined(function: Kernel) -> Kernel:
     """Return `function` compiled such that LLVM copies it into its callers."""

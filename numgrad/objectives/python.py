@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import arguments, loops, points
 from ..arguments import ALL_COORDINATES, describe, imaginary_part, raise_argument_changed, real_array, real_number
 from ..loops import Directions, Floats, Indices, Loop, Rule, make_central, make_complex_step, make_directions
-from ..points import FLOAT64, LOSS_EPS, cells, is_unchanged, native_copy, numbers, private_copy
+from ..points import FLOAT64, LOSS_EPS, cells, fast, is_unchanged, native_copy, numbers, private_copy, still_holds
 from ..threads import Sweep
 
 __all__: list[str] = []  # nothing here is public
@@ -136,7 +136,7 @@ class PythonSweep(Sweep):
         saved = native_copy(memory)
         loop, data, where, out = self._units()
         point, origin = cells(memory), numbers(saved)  # type: Any, Any
-        if where.__class__ is Directions:  # of several members
+        if where.__class__ is Directions:  # that NumPy moves
             point, origin = memory.reshape(-1) if memory.flags.c_contiguous else memory.flat, saved.reshape(-1)
         return run_in_place(memory, saved, loop, (state, point, origin), (data, self.args, where, start, stop, out))
 
@@ -151,7 +151,7 @@ class PythonSweep(Sweep):
         if make is make_complex_step:
             objective = PythonObjective(objective.f, imaginary_part)
         data, where = self.fast_units()
-        if len(self.where.starts) and not _are_pairs(self.where):
+        if len(self.where.starts) and not (make is make_directions and _are_pairs(self.where)):
             return interpreted_members, (objective.evaluate, *_with_terms(data)), where, out
         if make is make_directions:
             known = objective.f, objective.as_number, *_with_terms(data)
@@ -161,8 +161,8 @@ class PythonSweep(Sweep):
     def fast_units(self) -> tuple[Any, Any]:
         """Return the data of a scheme, and where, as what is indexed fast."""
         base, eps, *tables, is_stored = self.rule.data
-        if starts := self.where.starts.tolist():
-            return (base, eps, *map(fast, tables), is_stored), self.where._replace(starts=starts)
+        if len(self.where.starts):
+            return (base, eps, *map(fast, tables), is_stored), self.where._replace(starts=self.where.starts.tolist())
         is_stored = is_stored or (self.rule.make is make_directions and points.is_narrow(self.x))
         return (base, eps, *map(fast, tables), is_stored), tuple(map(fast, self.where))
 
@@ -203,7 +203,7 @@ def _settle(point: Any, origin: Any, where: Any, k: int, offset: float, eps: flo
 
 
 def moved_by(where: Directions, k: int) -> tuple[Any, Any]:
-    """Return which of several members direction k moves, and by which lengths."""
+    """Return which coordinates direction k moves, and by which lengths."""
     starts, members, lengths = where
     own = slice(starts[k], starts[k + 1])
     chosen = members[own] if len(members) else slice(own.stop - own.start)
@@ -213,27 +213,30 @@ def moved_by(where: Directions, k: int) -> tuple[Any, Any]:
 # A loop of its own: `make_directions` in Python takes 2 us more for each value of f of a check along directions.
 # Fixed by "check_gradient, n = 50, directions=5" in benchmarks/compare_versions.py.
 def interpreted_members(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
-    """Do what the loop of `make_directions` does over directions of several members: NumPy moves them at once.
+    """Do what the loop of `make_directions` does over directions of any members: NumPy moves them at once.
 
     ``evaluate, base, eps, rows, scheme_index, denominators, use_stored_distance = data``, as for
     `loops.interpreted_directions`. No distance is stored and no step is lost, what f returns may be an array, and no
     flag tells whether it responded.
     """
-    (x, point, origin), (evaluate, base, _, rows, index, denominators, _) = state, data
+    (x, point, origin), (evaluate, base, _, rows, index, denominators, _), flags = state, data, 0
     for k in range(start, stop):
         (chosen, along), row = moved_by(where, k), index[k if len(index) > 1 else 0]
         home, total = origin[chosen], 0.0
         for offset, weight in rows[row]:
+            value = base
             if offset:
-                point[chosen] = home + offset * along
-            total += weight * (evaluate(x, args) if offset else base)
+                point[chosen] = moved = home + offset * along
+                value = evaluate(x, args)
+                flags |= 0 if still_holds(point[chosen], moved) else loops.ARGUMENT_CHANGED  # the next move hides it
+            total += weight * value
         point[chosen] = home
         out[k] = total / denominators[row]
-    return 0
+    return flags
 
 
 def _are_pairs(where: Directions) -> bool:
-    """Tell whether each direction has one or two members, with lengths of their own."""
+    """Tell whether each direction has one or two members that are named, with lengths of their own."""
     return len(where.members) == len(where.lengths) and set(np.diff(where.starts).tolist()) <= {1, 2}
 
 
@@ -244,12 +247,7 @@ def _with_terms(data: Any) -> tuple[Any, ...]:
     return base, eps, rows, scheme_index, denominators, use_stored_distance
 
 
-MOVERS = _move, _settle, loops.is_response
-
-
-def fast(value: NDArray[Any]) -> Any:
-    """Return what the interpreter indexes fastest in place of an array."""
-    return value.data if value.ndim == 1 and value.dtype.kind in "fi" else value.tolist()
+MOVERS = _move, _settle
 
 
 class VectorizedObjective(PythonObjective):
@@ -317,7 +315,7 @@ class VectorizedSweep(PythonSweep):
     objective: VectorizedObjective
     one_by_one = False
     value_at = Sweep.value_at
-    zero = 0.0  # with which a sum begins, as in the loop for an f of one point
+    zero: Any = 0.0  # with which a sum begins, as in the loop for an f of one point
 
     def rows_of(self, batch: Floats) -> Floats:
         """Return f of each point of a batch as floats."""
@@ -351,8 +349,7 @@ class VectorizedSweep(PythonSweep):
         batch[...] = x.reshape(-1)
         batch[:, rows, members] = moved
         found = self.rows_of(batch.reshape(-1, *x.shape)).reshape(len(moved), len(units), -1)
-        results, places = iter(found), iter(moved)
-        total: Any = self.zero
+        results, places, total = iter(found), iter(moved), self.zero
         width: Any = 0.0 if denominator is None else denominator * (1.0 if len(where.starts) else steps)
         with np.errstate(all="ignore"):
             for offset, weight in terms:  # in the order of the loops

@@ -23,7 +23,7 @@ from ..arguments import (
     unmasked,
 )
 from ..loops import ARGUMENT_CHANGED, RESPONDED, STEP_LOST, Floats, Indices, Rule
-from ..schemes import SCHEMES, rule_at
+from ..points import LOSS_EPS
 from ..threads import Sweep, Throughput, cost_of
 from . import elements
 from .captures import check_types
@@ -357,10 +357,13 @@ class _Changes(_SumsOfBlocks):
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        x, objective, rule, where = self.x, self.objective, self.rule, self.where
-        if rule.make is loops.make_central:  # as a scheme like any other
-            rule, where = rule_at(x, rule.data[0], SCHEMES["central"], coordinates=where)
-        self.chosen, self.lengths, self.data = where.members, np.abs(where.lengths), rule.data
+        x, objective, self.data = self.x, self.objective, self.rule.data
+        if self.rule.make is loops.make_central:  # as `schemes.rule_at` would have it, in a tenth of a small gradient
+            pair = np.array([[1.0, -1.0]])
+            self.chosen, self.lengths = self.where, np.array([self.data[0]])
+            self.data = math.nan, LOSS_EPS, pair, pair, np.zeros(1, np.intp), np.array([2.0]), False
+        else:
+            self.chosen, self.lengths = self.where.members, np.abs(self.where.lengths)
         _, eps, offsets, weights, index, _, _ = self.data
         rows: Any = index if len(index) == 1 else slice(None)
         tables = (tuple(map(tuple, table[rows].tolist())) for table in (offsets, weights))

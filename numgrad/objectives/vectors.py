@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from .. import loops
 from ..arguments import NEEDS_COMPLEX, describe
-from ..loops import RESPONDED, STEP_LOST, Floats, Loop, Rule, make_complex_step
-from ..points import FLOAT64, parts_of_steps
+from ..loops import ARGUMENT_CHANGED, RESPONDED, STEP_LOST, Floats, Loop, Rule, make_complex_step
+from ..points import FLOAT64, parts_of_steps, still_holds
 from .python import MOVERS, PythonObjective, PythonSweep, VectorizedObjective, VectorizedSweep, moved_by
 
 __all__: list[str] = []  # nothing here is public
@@ -120,11 +120,20 @@ def _interpreted_columns(evaluate: Any, movers: Any) -> Loop:
     return columns
 
 
-def _move_members(point: Any, origin: Any, where: Any, k: int, offset: float, is_end: Any = None) -> int:
-    """Do what `loops.move` does and, with one argument more, `loops.settle`, for several; no distance, no flags."""
+def _move_members(point: Any, origin: Any, where: Any, k: int, offset: float) -> float:
+    """Do what `loops.move` does, for several members, without the distance."""
     chosen, along = moved_by(where, k)
-    point[chosen] = origin[chosen] + offset * along if is_end is None else origin[chosen]
-    return 0
+    point[chosen] = origin[chosen] + offset * along
+    return 0.0
+
+
+def _settle_members(point: Any, origin: Any, where: Any, k: int, offset: float, _: float) -> int:
+    """Do what `loops.settle` does, for several members, which lose no step."""
+    chosen, along = moved_by(where, k)
+    home = origin[chosen]
+    is_left = still_holds(point[chosen], home + offset * along if offset else home)
+    point[chosen] = home
+    return 0 if is_left else ARGUMENT_CHANGED
 
 
 def _write_sums(values: NDArray[Any], terms: list[Any], divisors: Floats, out: Floats) -> int:
@@ -164,7 +173,7 @@ class VectorSweep(PythonSweep):
         evaluate = self.objective.evaluate
         if self.rule.make is make_complex_step:
             evaluate = PythonObjective(self.objective.f, imaginary_parts).evaluate
-        movers = (_move_members, _move_members) if len(self.where.starts) else MOVERS[:2]
+        movers = (_move_members, _settle_members) if len(self.where.starts) else MOVERS
         return _interpreted_columns(evaluate, movers), *self.fast_units(), self.out
 
     def value_at(self, offsets: NDArray[Any]) -> float:
