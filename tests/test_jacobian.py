@@ -1,5 +1,6 @@
 """numerical_jacobian: shapes, exact values, bits, memory, faults."""
 
+import itertools
 import os
 import pickle
 import signal
@@ -446,6 +447,21 @@ def test_an_f_that_is_even_at_a_copy_is_not_accused(make, options):
     y = np.array([3.0, 4.0])
     with pytest.warns(RuntimeWarning, match="all differences are exactly zero"):
         numerical_jacobian(lambda _: y * y, make([0, 0, 0]), **options)
+
+
+@pytest.mark.parametrize("call", [2, 4])
+def test_an_f_that_writes_to_its_argument_beside_x_is_found_along_directions(call):
+    calls, x = itertools.count(), np.array([1.0, 2.0, 3.0])
+
+    def f(x):
+        value = x * x
+        if next(calls) == call:  # after f(x), the second side of the first and of the last direction
+            x[1] = 5.0
+        return value
+
+    with pytest.raises(ValueError, match="f writes to its argument"):
+        directional_derivative(f, x, np.eye(2, 3))
+    assert x.tolist() == [1.0, 2.0, 3.0]
 
 
 @needs_jit

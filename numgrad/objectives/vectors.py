@@ -129,9 +129,11 @@ def _move_members(point: Any, origin: Any, where: Any, k: int, offset: float) ->
 
 def _settle_members(point: Any, origin: Any, where: Any, k: int, offset: float, _: float) -> int:
     """Do what `loops.settle` does, for several members, which lose no step."""
+    if not offset:  # nothing has moved
+        return 0
     chosen, along = moved_by(where, k)
     home = origin[chosen]
-    is_left = still_holds(point[chosen], home + offset * along if offset else home)
+    is_left = still_holds(point[chosen], home + offset * along)
     point[chosen] = home
     return 0 if is_left else ARGUMENT_CHANGED
 
