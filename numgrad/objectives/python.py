@@ -210,7 +210,8 @@ def moved_by(where: Directions, k: int) -> tuple[Any, Any]:
     return chosen, lengths[0] if len(lengths) == 1 else lengths[own]
 
 
-# A loop of its own: `make_directions` in Python takes 2 us more for each value of f of a check along directions.
+# A loop of its own: `make_directions` in Python takes 1 us more for each value of f of a check along directions, and
+# sees what f wrote there at the last one alone.
 # Fixed by "check_gradient, n = 50, directions=5" in benchmarks/compare_versions.py.
 def interpreted_members(state: Any, data: Any, args: Any, where: Any, start: int, stop: int, out: Any) -> int:
     """Do what the loop of `make_directions` does over directions of any members: NumPy moves them at once.
