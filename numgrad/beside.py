@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .bounds import moved_within
 from .loops import Floats
 from .magnitudes import SMALL, least_magnitude, rounding_by
-from .noise import noise_of, spacings
+from .noise import LOOKS, noise_of, spacings
 from .points import EPS, FEW_DIGITS, FLOAT64, parts_of_steps, resolution, scales, where_defined
 
 __all__: list[str] = []  # nothing here is public
@@ -22,9 +22,6 @@ __all__: list[str] = []  # nothing here is public
 _SPACING = math.sqrt(12.0)
 # Spacings of x between the points of a line that shows the rounding of f, at least. No tuning: x is stored exactly.
 _LEAST = 4.0
-# Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth
-# of coordinates that then moves. Fixed by test_no_pair_is_missing_in_few_digits in tests/test_hessian.py.
-_LOOKS = 3
 # Parts of spacings along lines on which rounding is shown: the seven values of one may show a quarter of it, or none
 # where spacings change f by multiples of its unit. Fixed by the former, and by
 # test_noise_by_small_coordinates_beside_large_ones_is_warned_of in tests/test_digits.py.
@@ -317,7 +314,7 @@ def _noise_along(at: Beside, move: Floats, k: int) -> float:
         def values(places: list[float]) -> Floats:
             return at.near(middle + np.multiply.outer(places, line))[:, k]
 
-        return noise_of(values, values([0.0]).item(), _LOOKS, farthest)
+        return noise_of(values, values([0.0]).item(), LOOKS, farthest)
 
     with np.errstate(all="ignore"):
         middle, least = 0.5 * move, _LEAST * resolution(at.x) * scales(at.x)

@@ -15,6 +15,10 @@ from .points import EPS, resolution, scales, where_defined
 
 __all__: list[str] = []  # nothing here is public
 
+# Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth
+# of coordinates that then moves. Fixed by test_no_pair_is_missing_in_few_digits in tests/test_hessian.py, and by
+# "x in float32, directions" of tests/check_kinds.py.
+LOOKS = 3
 # All of these are without unit, and fixed by the kinds of tests/test_check_kinds.py.
 # Power of 2, of the first step: the spacing at which the noise of f is measured; it grows by 4 so many times at most.
 _SPACING, _GROWTHS = -24, 18

@@ -55,7 +55,7 @@ class Worst:
 
 # How bad a worst place is: whether it failed, the relative error, and the difference where such errors are alike; and
 # the place. Those of a gradient of the wrong sign are all 2, but for rounding.
-_Place = tuple[tuple[Any, ...], Worst | None]
+_Place = tuple[tuple[bool, float, float], Worst | None]
 _NOWHERE: _Place = (False, -1.0, -1.0), None
 
 
@@ -299,12 +299,12 @@ def _found(part: Comparison, tolerances: Tolerances) -> tuple[ArrayCheck, list[s
     counts = size.size, size.size * is_unknown, explained, unjudged + part.still, subgradients, large
     place, largest = _NOWHERE, math.nan
     if errors.size:
-        digits, power = np.frexp(errors)
-        badness = part.failed, np.ldexp(np.rint(_PARTS * digits) / _PARTS, power), part.difference
-        k = np.lexsort(badness[::-1]).item(-1)
+        (digits, power), difference = np.frexp(errors), part.difference
+        rough = np.ldexp(np.rint(_PARTS * digits) / _PARTS, power)
+        k = np.lexsort((difference, rough, part.failed)).item(-1)
         index = tuple(map(int, np.unravel_index(part.chosen[k], part.shape)))
         worst = Worst(part.name, index, part.candidate.item(k), part.numerical.item(k), part.error.item(k))
-        rank = tuple(numbers.item(k) for numbers in badness)
+        rank = part.failed.item(k), rough.item(k), difference.item(k)
         place, largest = (rank, worst), errors.item(errors.argmax())
     array = ArrayCheck(not (failed or part.wrong), failed, size.size, math.prod(part.shape), largest)
     return array, hints, place, counts

@@ -17,7 +17,7 @@ from .bounds import storable
 from .driver import Progress, Workers, differentiate
 from .loops import Directions, Floats, Indices, Rule, make_directions
 from .magnitudes import with_value
-from .noise import is_quiet, noise_of, spacings
+from .noise import LOOKS, is_quiet, noise_of, spacings
 from .objectives.python import PythonObjective
 from .points import EPS, is_narrow, largest, preserving, private_copy, resolution, where_defined
 from .schemes import along_rows, rule_at, steps_of, sum_of_values
@@ -42,9 +42,6 @@ _OF_BOUNDS = 0.25
 # Numbers of the vectors over all coordinates that are made at a time, 16 bytes each: 16 MB, however many are asked for.
 # Fixed by test_the_memory_of_directions_does_not_grow_with_their_number.
 _NUMBERS = 10**6
-# Looks, each 16 times farther, for the noise of an f that stores x in fewer digits: from the first to the thousandth of
-# coordinates that then moves. Fixed by "x in float32, directions" of tests/check_kinds.py.
-_LOOKS = 3
 # Offsets and weights of f(x), and of f at a step above x and below.
 _ONE_SIDED = np.array([[0.0, 1.0], [0.0, -1.0]]), np.array([[-1.0, 1.0], [1.0, -1.0]])
 _BITS = (8, 11, 24)  # of bfloat16, float16 and float32
@@ -250,7 +247,7 @@ class Sides:
     def noise_of_all(self) -> float:
         """The same where all coordinates move: it has the noise of an f that stores all of x in fewer digits."""
         shortest, jumps = spacings(0.0 * self.least, self.least), not is_quiet(self.noise, self.value)
-        return max(self.noise, self._noise_along(shortest, 2, _LOOKS, jumps))
+        return max(self.noise, self._noise_along(shortest, 2, LOOKS, jumps))
 
     def moved_by_storing(self, least: float) -> float:
         """Return by how much slopes differ if f rounds all of x to fewer bits, as a net that casts its weights, else 0.

@@ -342,7 +342,6 @@ class CompiledObjective:
         if n > _SMALL or not is_vector:
             if self.kept:
                 return self._on_copy(kernel, x, units, count, out, make)
-            # No kept copy waits to be used again, and to make one takes a third of the time of `_on_copy`.
             copy = x.copy() if copy is _EMPTY else x.astype(np.complex128)
         try:  # what `run` does, without a call of Python
             flags: int = kernel(copy, x, units, 0, count, out)
@@ -365,7 +364,7 @@ class CompiledObjective:
         return Copy(self, x, np.complex128 if is_complex else np.float64, self.scratch(is_complex))
 
     def _on_copy(self, kernel: Kernel, x: Floats, units: Any, size: int, out: Floats, make: Any) -> int:
-        """Do a short sweep on a copy of the point that is kept."""
+        """Do a short sweep on a copy that is kept since f raised; to make a new one takes a third of the time."""
         with self.copy(x, make) as copy:
             return run(kernel, copy, x, units, 0, size, out)
 

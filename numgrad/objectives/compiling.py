@@ -75,7 +75,8 @@ def compiled(*, cache: bool = False, **options: Any) -> Callable[[Kernel], Kerne
     return decorate
 
 
-# More than the loops of all f share: these are asked for with each f, while those that capture one f come once.
+# Kept are the functions that came last. The loops of all f share some twenty, which are asked for again with each f; a
+# function that captures one f is asked for once.
 @functools.lru_cache(maxsize=64)
 def inlined(function: Kernel) -> Kernel:
     """Return `function` compiled such that LLVM copies it into its callers."""

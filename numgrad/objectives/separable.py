@@ -358,7 +358,7 @@ class _Changes(_SumsOfBlocks):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         x, objective, self.data = self.x, self.objective, self.rule.data
-        if self.rule.make is loops.make_central:  # as `schemes.rule_at` would have it, in a tenth of a small gradient
+        if self.rule.make is loops.make_central:  # to ask `schemes.rule_at` takes 0.1 of a small gradient
             pair = np.array([[1.0, -1.0]])
             self.chosen, self.lengths = self.where, np.array([self.data[0]])
             self.data = math.nan, LOSS_EPS, pair, pair, np.zeros(1, np.intp), np.array([2.0]), False
