@@ -40,7 +40,7 @@ _SHORT = 1 / 32
 _LONG = 1e-4
 # Relative to x: how far f is looked at, to see by how much it changes over its length where its slopes are next to 0.
 # Fixed by test_smooth_outputs_are_not_warned_of in tests/test_digits.py.
-_FAR = 1 / 16
+FAR = 1 / 16
 # Places up to there at which f is asked whether it stays the same over a part of a step, and values at which it does so
 # if it changes by steps again and again. Fixed by test_zeros_of_an_f_that_changes_by_steps_are_warned_of and
 # test_zeros_that_are_right_are_not_warned_of in tests/test_digits.py.
@@ -55,6 +55,11 @@ _INCLINED = 0.1
 # Times as long is a line on which noise is looked for, where f stayed the same along the one before.
 # Fixed by test_so_few_digits_that_no_step_changes_f_are_warned_of in tests/test_digits.py.
 _FARTHER = 16.0
+
+# Part of the slope of f, over the length x or 1, from which on a higher derivative that is no more than its rounding is
+# worth a warning, and roundings of f that its change is to be: no constant has one.
+# Fixed by test_of_an_order_without_a_digit_is_warned in tests/test_magnitudes.py.
+_HIDDEN, _SEEN = 1 / 32, 8.0
 
 
 class Beside(NamedTuple):
@@ -80,7 +85,7 @@ class Beside(NamedTuple):
 
     def far(self, move: Floats) -> Floats:
         """Return a move of the same coordinates to where f may be another one, if they are of the magnitude 1."""
-        return self.inside(np.sign(move) * _FAR * np.fmax(scales(self.x), 1.0))
+        return self.inside(np.sign(move) * FAR * np.fmax(scales(self.x), 1.0))
 
 
 def beside_point(
@@ -157,7 +162,7 @@ def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[floa
             if not at.change(far, k) > max(own, FEW_DIGITS * largest * largest_finite(far)):
                 return 0.0
         # Slopes next to 0 are no sign of noise: then what f changes by over its length counts.
-        far = at.longer(hidden, _FAR)
+        far = at.longer(hidden, FAR)
         over_length = at.change(far, k) / (largest_finite(far) or 1.0) * largest_finite(hidden)
         return shown * most if shown > FEW_DIGITS * over_length else 0.0
 
@@ -168,7 +173,7 @@ def _hidden_by_rounding(at: Beside, move: Floats, k: int, per_value: Any) -> flo
     By how much the output changes over a part of x, to both sides, tells which: at a minimum, beside it, or at an
     inflection it has no slope that rounding could hide.
     """
-    far = at.longer(move, _FAR)
+    far = at.longer(move, FAR)
     found, reach = at.values(np.array([far, at.inside(-far), 0.5 * far])), largest_finite(far)
     if found is None or not reach:
         return 0.0
@@ -192,7 +197,7 @@ def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any 
     """
     with np.errstate(all="ignore"):
         is_small = least_magnitude(at.x) < SMALL
-        for far in (at.longer(move, _FAR), at.far(move))[: 1 + is_small]:
+        for far in (at.longer(move, FAR), at.far(move))[: 1 + is_small]:
             if not (reach := largest_finite(far)) or (found := at.values(far)) is None:
                 return 0.0
             changes, length = np.where(outputs, np.abs(found[0] - at.base), 0.0), largest_finite(move) / reach
@@ -272,6 +277,32 @@ def noise_of_number(
     return noise_of_derivatives(at, found[np.newaxis], move, per_value)
 
 
+def hidden_by_rounding(at: Beside, terms: Any, rounding: Floats, order: int, sizes: tuple[float, float]) -> Floats:
+    """Return the rounding of the derivatives of an elementwise f that are no more than it, and 0 for the others.
+
+    The `sizes` are the relative spacing of f, and the part of a derivative that rounding may be.
+    """
+    eps, few = sizes
+    with np.errstate(all="ignore"):
+        if not (is_small := rounding > few * np.abs(terms.found)).any():  # as a rule
+            return np.zeros(rounding.shape)
+        # The derivative of an f that varies over the length x, or 1, is then no more than its rounding.
+        length = np.fmax(np.abs(at.x.reshape(-1)), 1.0)
+        by_value = np.abs(terms.weights).sum(axis=0) * terms.lengths / terms.divisors
+        is_faint = ((terms.lengths / length) ** order < eps * by_value) & (few == 1.0)
+        # How steep f is between the outermost of the points, or where that is not seen, over a part of the length.
+        own = _SEEN * eps * np.abs(terms.values).max(axis=0)
+        slopes = np.ptp(terms.values, axis=0) / np.ptp(terms.moves, axis=0)
+        is_seen = slopes * terms.lengths > own
+        far = at.inside(FAR * length)
+        if (is_small & ~is_seen).any() and (found := at.values(far)) is not None:
+            change = np.abs(found[0] - at.base)
+            slopes = np.where(is_seen, slopes, change / np.abs(far - terms.moves[0]))
+            is_seen |= change > own
+        is_curved = is_seen & (rounding > min(few, _HIDDEN) * slopes / length ** (order - 1))
+        return np.where((is_faint | is_curved) & is_small, rounding, 0.0)
+
+
 def _doubtful_output(at: Beside, line: tuple[Floats, Floats, Any], limits: tuple[float, float]) -> int | None:
     """Return the float of what f returns of which derivatives explain the least, if more than the limits is left.
 
@@ -295,7 +326,7 @@ def shown_rounding(at: Beside, move: Floats, k: int = 0) -> float:
     It is looked for along a move of all coordinates. Where f stays the same along that, or is not defined, others
     follow that are ever longer: the digits of f may be so few that no step of a difference changes it.
     """
-    times, most = 1.0, _FAR * float(np.fmax(scales(at.x), 1.0).max(initial=0.0))
+    times, most = 1.0, FAR * float(np.fmax(scales(at.x), 1.0).max(initial=0.0))
     while move.any():
         line = at.inside(times * move)
         if shown := where_defined(partial(_noise_along, at, line, k)):

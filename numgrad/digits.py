@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import driver
-from .beside import ROUNDED, SMALLER, noise_of_derivatives, stairs
+from .beside import FAR, ROUNDED, SMALLER, noise_of_derivatives, stairs
 from .driver import warn_of_few
 from .loops import Floats, Indices
 from .magnitudes import SMALL, rounding_by
@@ -29,6 +29,9 @@ _EXACT = 4
 # Decimal digits that f(x) has more of, if all other values have: rounded to decimals, values that are the same but for
 # their last bits would look like digits. Fixed by test_noise_of_any_kind_is_warned_of in tests/test_digits.py.
 _DECIMALS = 12
+# Roundings of a product up to which it may be 0. Fixed by test_a_product_that_is_zero_is_not_warned_of in
+# tests/test_digits.py.
+_ZERO = 8.0
 
 
 def see_digits(problem: Any, found: Floats) -> None:
@@ -87,9 +90,9 @@ def warn_of_rounding(problem: Any, largest: float) -> None:
         if not FEW_DIGITS * largest < errors.max(initial=0.0) < math.inf:
             return
         # Zeros are right for a linear f, unless the step is so short that a curved one would have them too.
-        size = np.maximum(scales(problem.plain), 1.0)
-        may_be_right = not largest and (errors * size**2).min() < FEW_DIGITS * abs(problem.value)
-        if may_be_right and not _is_faint(problem, size):
+        by_size = errors * (size := np.maximum(scales(problem.plain), 1.0))
+        may_be_right = not largest and (by_size * size).min() < FEW_DIGITS * abs(problem.value)
+        if may_be_right and not _is_faint(problem, by_size):
             return
         error = float(problem.errors.max())  # as it is known now
     rounding = f"the rounding of f, {np.max(problem.noise) / problem.rounding:.0f} eps |f| / h**2 ="
@@ -98,14 +101,19 @@ def warn_of_rounding(problem: Any, largest: float) -> None:
 
 
 def see_noise_of_product(problem: Any, product: Any, found: Floats, is_doubtful: bool) -> None:
-    """Warn if the noise of f next to x leaves few digits of a product with its Hessian.
+    """Warn if the rounding of f, or its noise next to x, leaves few digits of a product with its Hessian.
 
-    It is looked for where the values of the product make it doubtful, and where zeros may hide steps of f.
+    Noise is looked for where the values of the product make it doubtful, and where zeros may hide steps of f.
     """
-    if is_doubtful or stairs(problem.beside, problem.steps, np.array([True])):
-        largest, square = product.largest(found)
-        with np.errstate(all="ignore"):
-            error = float(np.divide(problem.shown_rounding(), square))
+    (largest, square, size), noise = product.largest(found), 0.0
+    if is_doubtful or (not largest and stairs(problem.beside, problem.steps, np.array([True]))):
+        noise = problem.shown_rounding()
+    with np.errstate(all="ignore"):
+        error, length = max(noise, problem.eps * size) / square, np.maximum(scales(problem.plain), 1.0)
+    # What is no more than rounding may be right: v may be such that the product is 0. A line that small coordinates
+    # make short has zeros as well.
+    is_wrong = largest > _ZERO * error if largest else noise > 0.0
+    if is_wrong or ((largest or not problem.small.any()) and _is_faint(problem, error * length)):
         cure = "pass longer steps h, or a gradient"
         warn_of_few("product", "the rounding of f, eps |f| / h**2 =", (error, largest), cure)
 
@@ -143,13 +151,20 @@ def warn_of_halves(apart: Any, hessian: Any) -> bool:
     return warn_of_few("Hessian", rounding, (error, largest), cure)
 
 
-def _is_faint(problem: Any, size: Floats) -> bool:
-    """Tell whether rounding hides the curvature that f has if its slope is another one over this length."""
-    sides = np.random.default_rng(0).uniform(0.5, 1.0, problem.plain.size)
+def _is_faint(problem: Any, errors: Floats) -> bool:
+    """Tell whether rounding hides the curvature that f has if its slope is another one over its length.
+
+    It puts slopes over that length, which is x, or 1 where x is small, so far off by each coordinate. The slope is
+    that over one step, or where no step changes f, over a part of its length.
+    """
+    sides, own = np.random.default_rng(0).uniform(0.5, 1.0, problem.plain.size), 8.0 * problem.eps * abs(problem.value)
     sides *= np.where(np.arange(len(sides)) % 2 & problem.inside.all(), -1.0, 1.0)
-    found = problem.beside.near((sides * problem.steps)[np.newaxis]).item()
-    with np.errstate(all="ignore"):
-        if found == problem.value and stairs(problem.beside, problem.steps, np.array([True])):
+    far = problem.beside.inside(FAR * sides * np.maximum(scales(problem.plain), 1.0))
+    for move in (step := sides * problem.steps, far):
+        change = problem.beside.change(move, 0)
+        if change == 0.0 and move is step and stairs(problem.beside, problem.steps, np.array([True])):
             return bool(problem.shown_rounding())  # its digits are so few that no step changes it
-        change, hidden = abs(found - problem.value), np.max(problem.noise * size / np.abs(problem.steps))
-        return bool(hidden > _FAINT * change > _FAINT * 8.0 * problem.eps * abs(problem.value))
+        with np.errstate(all="ignore"):
+            if change > own:
+                return bool(np.max(errors * np.abs(move)) > _FAINT * change)
+    return False

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
-from .beside import noise_of_number
+from .beside import Beside, hidden_by_rounding, noise_of_number
+from .bounds import moved_within
 from .containers import in_order
 from .inside import check_analytic, is_single_inside
 from .loops import STEP_LOST, Directions, Floats, Rule, make_central, make_complex_step
@@ -45,10 +46,6 @@ BOOK_STEP = float("1e-4")
 # And the part of such a derivative from which on what it may be off by is worth a warning: that is less sure than
 # rounding. Fixed by test_high_orders_have_digits_or_are_told in tests/test_magnitudes.py.
 _HIGH, _RUNGS, _UNSURE = 5, 2.0 ** np.arange(2.0, -1.5, -0.5), 1e-3
-# Part of the slope of f, over the length x or 1, from which on a higher derivative that is no more than its rounding is
-# worth a warning, and roundings of f that its change is to be: no constant has one.
-# Fixed by test_of_an_order_without_a_digit_is_warned in tests/test_magnitudes.py.
-_HIDDEN, _SEEN = 1 / 32, 8.0
 
 
 class _Options(TypedDict, total=False):
@@ -384,7 +381,9 @@ class _Elementwise:
         """
         hidden = np.zeros(found.shape)
         for terms, rounding in [asked[0], *reversed(asked[1:])]:
-            hidden = np.where(terms.found == found, self._hides(terms, rounding), hidden)
+            at = Beside(self.x, terms.values[0], self.values_at, lambda moves: moved_within(self.x, moves, self.bounds))
+            own = hidden_by_rounding(at, terms, rounding, self.order, (self.eps, self.few))
+            hidden = np.where(terms.found == found, own, hidden)
         for i in np.flatnonzero((hidden > 0.0) & (hidden < math.inf))[:1]:
             digits = round(-math.log10(hidden[i] / max(abs(found[i]), hidden[i])))
             many, are = (f"about {digits} digits", "are") if digits else ("no digit", "is")
@@ -392,21 +391,6 @@ class _Elementwise:
                 f"{many} of the derivative of order {self.order} {are} right near {self.x.item(i):.2g}: it is "
                 f"{found[i]:.1g}, and the rounding of f may put it off by {hidden[i]:.1g}; pass longer steps h"
             )
-
-    def _hides(self, terms: _Differences, rounding: Floats) -> Floats:
-        """Return the rounding of derivatives that are no more than it, and 0 for the others."""
-        with np.errstate(all="ignore"):
-            if not (is_small := rounding > self.few * np.abs(terms.found)).any():  # as a rule
-                return np.zeros(rounding.shape)
-            # The derivative of an f that varies over the length x, or 1, is then no more than its rounding.
-            length = np.fmax(np.abs(self.x.reshape(-1)), 1.0)
-            by_value = np.abs(terms.weights).sum(axis=0) * terms.lengths / terms.divisors
-            is_faint = (terms.lengths / length) ** self.order < self.eps * by_value
-            # How steep f is between the outermost of the points.
-            slopes = np.ptp(terms.values, axis=0) / np.ptp(terms.moves, axis=0)
-            is_seen = slopes * terms.lengths > _SEEN * self.eps * np.abs(terms.values).max(axis=0)
-            is_curved = is_seen & (rounding > min(self.few, _HIDDEN) * slopes / length ** (self.order - 1))
-            return np.where(((is_faint & (self.order < _HIGH)) | is_curved) & is_small, rounding, 0.0)
 
 
 def _check_complex(f: Any, x: Any, point: Floats, args: tuple[Any, ...], bounds: Any) -> None:

@@ -135,9 +135,9 @@ def numerical_hessian(
     and does not raise. A step that has grown is made shorter by 16 as long as that tells another curvature. That takes
     six evaluations as a rule, and two more for each pair of the coordinate. If there are such coordinates, six
     evaluations along a line show the rounding inside an f that is small since terms cancel, which then counts in place
-    of ``eps |f|``. Of zeros alone one evaluation more tells whether rounding may have hidden curvature; two or
-    three more, where f is the same, whether it changes by steps, as with zeros by a `gradient`. Of multiples of a
-    coarse unit alone, one more tells an f that rounds inside, to float32 or decimals say, from exact terms.
+    of ``eps |f|``. Of zeros alone one evaluation more tells whether rounding may have hidden curvature; two to four
+    more, where f is the same, whether it changes by steps, as with zeros by a `gradient`, or farther away. Of multiples
+    of a coarse unit alone, one more tells an f that rounds inside, to float32 or decimals say, from exact terms.
     With a `gradient`, and for an objective that gives its own, the columns of such coordinates are taken again where
     rounding is more than some 1e-5 of an entry, as if these were of the magnitude 1, and then 1/32, 1/1024 ..., until
     two of the results agree but for rounding: four evaluations more a column, as a rule, and six in all for the
@@ -235,8 +235,9 @@ def hessian_vector_product(
     Warns
     -----
     RuntimeWarning
-        If `f` saw a private copy of `x` and does not respond to it; if the noise of `f` next to `x` leaves fewer than
-        about three digits of the largest element by automatic steps. Two values of a `gradient` do not show its noise.
+        If `f` saw a private copy of `x` and does not respond to it; if the rounding of `f`, or by automatic steps its
+        noise next to `x`, leaves fewer than about three digits of the largest element. Two values of a `gradient` do
+        not show its noise.
 
     Notes
     -----
@@ -288,7 +289,7 @@ def hessian_vector_product(
     is_doubtful, was_zero = is_auto and product.is_doubtful(found, steps), not found.any()
     if is_auto and least_magnitude(plain) < SMALL:
         product.lengthen(found, steps, product.noise(value, eps), eps)
-    if is_doubtful or (is_auto and product.takes_values and was_zero):
+    if is_doubtful or (is_auto and product.takes_values and was_zero) or product.is_hidden(found, eps):
         see_noise_of_product(SecondDifferences(f, point, h, args, central, None), product, found, is_doubtful)
     warn_of(objective, (point, args), (h, steps), private and not found.any())
     with np.errstate(all="ignore"):

@@ -19,7 +19,7 @@ from .loops import RESPONDED, STEP_LOST, Directions, Floats, Rule
 from .magnitudes import MOST_SHARE, SMALL, enough, least_magnitude, lengthen, rounding_near
 from .objectives.python import PythonObjective
 from .objectives.vectors import floats
-from .points import EPS, SINGLE, are_single, is_narrow, is_single, private_copy, resolution, scales
+from .points import EPS, FEW_DIGITS, SINGLE, are_single, is_narrow, is_single, private_copy, resolution, scales
 
 __all__: list[str] = []  # nothing here is public
 
@@ -82,7 +82,8 @@ class Product:
         self.takes_values = gradient is None and not self.is_cheap
         self.gradient = partial(slopes, f, self.workers) if gradient is None else gradient
         self.sums: list[Floats] = []
-        self.asked: list[tuple[Floats, Floats]] = []
+        self.asked: list[tuple[Floats, Floats, float]] = []
+        self.size = 0.0  # of values of f at one end
 
     def by(self, steps: Floats, chosen: NDArray[np.intp] | None = None) -> Floats:
         """Return the product by these steps; of values those of the `chosen` elements, and 0 for the others."""
@@ -95,7 +96,7 @@ class Product:
         with np.errstate(all="ignore"):
             found: Floats = (self.ends[0] - self.ends[1]) / (2.0 * self.length)
             if self.takes_values:
-                self.asked.append((found.copy(), steps * self.length))
+                self.asked.append((found.copy(), steps * self.length, self.size))
         return found
 
     def _slopes_by(self, steps: Floats, chosen: NDArray[np.intp] | None) -> Any:
@@ -112,6 +113,7 @@ class Product:
             plain, whole = point.view(np.ndarray).reshape(-1)[own], np.zeros(steps.size)
             (above, below) = values = np.empty((2, own.size))
             driver.differentiate(self.objective, point, args, (_VALUE, where), values.reshape(-1), self.workers)
+            self.size = largest_finite(above)
             with np.errstate(all="ignore"):
                 if chosen is None and not is_narrow(point):
                     self.sums.append(above[:_SEEN] + below[:_SEEN])
@@ -136,12 +138,23 @@ class Product:
         own = _CERTAIN**2 * EPS * max(map(abs, self.sums[0].tolist()))
         return bool(max(changes) - min(changes) > max(own, least))
 
-    def largest(self, found: Floats) -> tuple[float, float]:
-        """Return the largest element of a product, and the squared step by which it came out so."""
+    def largest(self, found: Floats) -> tuple[float, float, float]:
+        """Return the largest element of a product, the squared step by which it came out so, and the size of f there.
+
+        Of steps by which it is the same, that is the longest.
+        """
         most = int(np.abs(found).argmax())
         value = found.item(most)
-        asked = (squares.item(most) for each, squares in self.asked if each.item(most) == value)
-        return abs(value), next(asked, math.nan)  # of NaN nothing is told
+        asked = ((squares.item(most), size) for each, squares, size in self.asked if each.item(most) == value)
+        return abs(value), *max(asked, default=(math.nan, math.nan))  # of NaN nothing is told
+
+    def is_hidden(self, found: Floats, eps: float) -> bool:
+        """Tell whether the rounding of f, of this relative spacing, leaves few digits of the largest element.
+
+        Of those of float32 no step leaves more than two.
+        """
+        largest, square, size = self.largest(found)
+        return eps * size > max(FEW_DIGITS, 1.0 / enough(eps, 2, 2)) * largest * square
 
     def noise(self, value: float, eps: float) -> Any:
         """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""

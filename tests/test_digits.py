@@ -794,6 +794,51 @@ def test_products_of_a_linear_f_are_not_warned_of(unit, recwarn):
     assert not recwarn
 
 
+SUMS = {  # smooth f, whose curvature is that of f + c too
+    "even": lambda x: float(np.sum(x**2)),
+    "mixed": lambda x: float(x[0] * x[1] - x[1] ** 2),
+    "exp": lambda x: float(np.exp(0.3 * x).sum()),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.parametrize("constant", [1e10, -3e11, 1e12])
+@pytest.mark.parametrize("at", [(0.0, 0.0), (1.3, 2.1), (0.7, -4.0)])
+def test_second_derivatives_beside_a_large_constant_are_warned_of(name, constant, at):
+    def f(x):
+        return SUMS[name](x) + constant
+
+    for derivative in (numerical_hessian, lambda f, x: hessian_vector_product(f, x, np.array([1.0, 0.5]))):
+        with pytest.warns(RuntimeWarning, match=r"digits of the .* are right: the rounding of f"):
+            derivative(f, np.array(at))
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.parametrize("at", [0.0, 1.3, -0.4])
+def test_higher_derivatives_beside_a_large_constant_are_warned_of(order, at):
+    for constant in (1e10, -3e11, 1e12):
+        for f in (lambda t: np.cos(t) + np.sin(t), lambda t: t**2 + t, lambda t: t**2):
+            with pytest.warns(RuntimeWarning, match=f"of the derivative of order {order} (is|are) right"):
+                numerical_diff(lambda t, c=constant, f=f: f(t) + c, np.array([at]), order=order)
+
+
+def test_a_product_that_is_zero_is_not_warned_of(recwarn):
+    """Along a vector on which f does not depend, and for a linear f, what is found is rounding."""
+    rng = np.random.default_rng(3)
+    for n in (2, 3, 5):
+        for size in (0.3, 1.0, 50.0):
+            x, v, a = rng.normal(size=(3, n)) * np.array([[size], [1.0], [1.0]])
+            across = np.eye(n) - np.outer(v, v) / (v @ v)
+            for f in (lambda x, p=across: np.sum((p @ x) ** 2), lambda x, a=a: a @ x, lambda x, a=a: 7.0 + a @ x):
+                hessian_vector_product(f, x, v)
+            for f in (lambda _: 5e12, lambda x, a=a: 30.0 * (a @ x > 1e3)):
+                numerical_hessian(f, x)
+                hessian_vector_product(f, x, v)
+            for f in (lambda t: 5e12 + 0.0 * t, lambda t: 30.0 * (t > 1e3)):
+                numerical_diff(f, x, order=2)
+    assert not recwarn
+
+
 def test_an_inflection_beside_a_constant_is_not_accused(recwarn):
     for scheme, x in itertools.product(("central", "forward"), (0.11, 1.0, -3.0)):
         numerical_gradient(lambda y, x=x: 1e6 + float(np.sum((y - x) ** 3)), np.array([x]), "auto", scheme=scheme)
