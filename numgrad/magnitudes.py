@@ -45,6 +45,9 @@ _FAINT = 1e-5
 # Times which samples of rounding may differ: of truncation those of two rungs differ by 32**3 and more. On one side of
 # a kink, those that count f at x itself differ from those that do not.
 _SAME, _ALIKE = 100.0, 16.0
+# Part of x along which the form of f is told from rounding, and multiples of it there, of no simple ratio.
+# Fixed by test_a_form_of_the_length_of_x_is_no_rounding in tests/test_magnitudes.py.
+_PART, _PLACES = 1 / 32, np.array([1.0, 0.61, 0.37, 0.83, 0.47, 0.23])
 
 
 def least_magnitude(x: NDArray[Any]) -> float:
@@ -94,7 +97,7 @@ def rounding_near(
 
     All small coordinates move together, by ever shorter steps, two evaluations each. What is no cubic parabola in their
     values is rounding if it is small beside what f changes by, and does not vanish with the step as truncation does.
-    Six evaluations as a rule, and two more for each rung on which f has another form.
+    Six evaluations as a rule, two more for each rung on which f has another form, and six where some is found.
     """
     if shortest >= LONG * eps:
         return np.zeros(base.size)
@@ -116,7 +119,27 @@ def rounding_near(
             found[known], missing = largest[known], missing & ~known
         if not missing.any() or _RATIO ** (2 - rung) <= least_magnitude(x):  # two rungs below confirm what is found
             break
-    return found
+    return np.where(_is_form(x, base, eps, values, found, ends), 0.0, found) if found.any() else found
+
+
+def _is_form(
+    x: NDArray[Any], base: NDArray[Any], eps: float, values: Callable[[Floats], NDArray[Any]], found: Floats, ends: Any
+) -> NDArray[np.bool_]:
+    """Tell for which outputs that which was `found` is no rounding, but the form of f over the length of x itself.
+
+    Along a part of x rounding is as large as from afar, or nothing where values stay the same. The form of f is far
+    smaller there, but more than the rounding of the values themselves.
+    """
+    move, sides = _line(x, _PART * scales(x), ends)
+    places = np.where(np.arange(_PLACES.size) % 2, np.sign(sides[1]), 1.0) * _PLACES
+    near = where_defined(lambda: values(np.multiply.outer(places, move)))
+    if near is None:
+        return np.zeros(base.size, np.bool_)
+    with np.errstate(all="ignore"):
+        at, nodes = np.concatenate([base.reshape(1, -1), near.reshape(places.size, -1)]), np.append(0.0, places)
+        # Of noise one may be small by chance.
+        rest = np.max([np.abs(_divided(nodes[k : k + 5]) @ at[k : k + 5]) for k in range(len(nodes) - 4)], axis=0)
+        return np.asarray((rest < found / _SAME) & (rest > _OWN * eps * np.abs(at).max(axis=0)))
 
 
 def _rest_of(at: NDArray[Any], sides: Floats, eps: float) -> tuple[Floats, NDArray[np.bool_]]:
@@ -132,17 +155,17 @@ def _rest_of(at: NDArray[Any], sides: Floats, eps: float) -> tuple[Floats, NDArr
     return np.where(noise <= _OWN * eps * np.abs(at).max(axis=0), 0.0, noise), is_faint
 
 
-def _line(x: NDArray[Any], unit: float, ends: Any) -> tuple[Floats, Floats]:
-    """Return a move of all small coordinates by a part of the magnitude 1, and the multiples that are within bounds."""
+def _line(x: NDArray[Any], unit: Any, ends: Any) -> tuple[Floats, Floats]:
+    """Return a move of all small coordinates by a unit, or one of each, and the multiples that are within bounds."""
     small = scales(x) < SMALL
-    move, sides = np.random.default_rng(0).choice([-unit, unit], small.size) * small, np.array([1.0, -1.0])
+    move, sides = np.random.default_rng(0).choice([-1.0, 1.0], small.size) * unit * small, np.array([1.0, -1.0])
     if ends is not None:
         flat, (low, high) = x.reshape(-1), ends
         least = float(np.finfo(x.dtype).smallest_subnormal) if x.dtype.kind == "f" else 0.0
         with np.errstate(under="ignore"):
             spare = np.where(np.isfinite(ends), 2.0 * (resolution(x) * np.abs(ends) + least), 0.0)
         below, above = np.fmax([flat - low, high - flat] - spare, 0.0)
-        if (np.minimum(below, above)[small] < unit).any():
+        if (np.minimum(below, above) < unit)[small].any():
             move = np.where(above < below, -np.minimum(below, unit), np.minimum(above, unit)) * small
             sides = np.array([1.0, 0.5])
     return move, sides

@@ -931,3 +931,57 @@ def test_a_structure_of_one_unit_far_below_1_has_its_second_derivatives(unit):
     expected = numerical_jacobian(forces, x, 6e-6 * unit)
     for found in (numerical_jacobian(forces, x, "auto"), numerical_hessian(None, x, gradient=forces)):
         assert np.abs(found - expected).max() < 1e-7 * np.abs(expected).max()
+
+
+# Of u = x / unit: f, its first and its second derivative. Each has a part that is bounded, or ends, over the length of
+# x beside one that grows, which from afar is all that is left.
+FORMS = {
+    "spring and van der Waals": (
+        lambda u: 0.5 * (u - 3.0) ** 2 - 1.0 / (6.0 * u),
+        lambda u: u - 3.0 + 1.0 / (6.0 * u * u),
+        lambda u: 1.0 - 1.0 / (3.0 * u**3),
+    ),
+    "lattice and trap": (
+        lambda u: np.sin(u) + u * u,
+        lambda u: np.cos(u) + 2.0 * u,
+        lambda u: 2.0 - np.sin(u),
+    ),
+    "peak and line": (
+        lambda u: np.exp(-u * u) + u,
+        lambda u: 1.0 - 2.0 * u * np.exp(-u * u),
+        lambda u: (4.0 * u * u - 2.0) * np.exp(-u * u),
+    ),
+    "saturation and leak": (
+        lambda u: u / (1.0 + u) + 0.1 * u,
+        lambda u: 1.0 / (1.0 + u) ** 2 + 0.1,
+        lambda u: -2.0 / (1.0 + u) ** 3,
+    ),
+    "Lennard-Jones and trap": (
+        lambda u: u**-12.0 - u**-6.0 + u * u,
+        lambda u: -12.0 * u**-13.0 + 6.0 * u**-7.0 + 2.0 * u,
+        lambda u: 156.0 * u**-14.0 - 42.0 * u**-8.0 + 2.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("unit", [1e-5, 1e-9, 1e-12, 1e-20])
+def test_a_form_of_the_length_of_x_is_no_rounding(name, unit):
+    """Nor is it where energies are as small as lengths, nor beside other coordinates, nor at a bound."""
+    form, slope, curvature = FORMS[name]
+    for at in (0.31, 0.8, 1.3, 2.2):
+        x, size = np.array([at * unit, 1.0]), unit if at > 1.0 else 1.0
+
+        def f(x, size=size):
+            return float(size * form(x[0] / unit) + size * x[1] ** 2)
+
+        steep, bent = size * slope(at) / unit, size * curvature(at) / unit**2
+        first = [numerical_gradient(f, x, "auto", scheme=scheme)[0] for scheme in ("central", "forward", "central4")]
+        first += [numerical_gradient(f, x, "auto", bounds=(end, np.inf))[0] for end in (0.0, x)]
+        first += [numerical_jacobian(lambda x, f=f: np.array([1.0, f(x)]), x, "auto")[1, 0]]
+        first += [directional_derivative(f, x, [1.0, 0.0], "auto")]
+        first += [numerical_diff(lambda t, size=size: size * form(t / unit), x[0], "auto")]
+        assert np.abs(np.subtract(first, steep)).max() < 1e-4 * (abs(steep) + size / unit)
+        second = [numerical_hessian(f, x)[0, 0], hessian_vector_product(f, x, np.array([1.0, 0.0]))[0]]
+        second += [numerical_diff(lambda t, size=size: size * form(t / unit), x[0], order=2)]
+        assert np.abs(np.subtract(second, bent)).max() < 1e-4 * (abs(bent) + size / unit**2)
