@@ -50,6 +50,8 @@ def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
 def ends_of_lines(x: NDArray[Any], vectors: Floats, bounds: Any) -> tuple[Floats, Floats]:
     """Return between which numbers t each line ``x + t v`` stays within bounds; ValueError if one cannot begin."""
     values, (low, high) = np.asarray(x, np.float64).reshape(-1), limits(x, bounds)
+    if is_narrow(x):
+        low, high = storable(low, high, x.dtype.type)
     with np.errstate(all="ignore"):
         back, forth = (
             np.abs(np.where(v > 0.0, high - values, np.where(v < 0.0, low - values, np.inf)) / v)

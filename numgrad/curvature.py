@@ -60,8 +60,14 @@ def within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, F
         raise ValueError(f"the bounds {ends[0][i]} to {ends[1][i]} leave coordinate {i} no room for a step")
     steps = np.where(tight, short, steps)
     steps = np.where(high - values < reach * steps, -steps, steps)
-    points = values + np.multiply.outer(scheme.offsets, steps)
-    return steps, np.asarray(((low <= points) & (points <= high)).all(axis=0))
+    return steps, has_room(x, steps, scheme, ends)
+
+
+def has_room(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, Floats]) -> NDArray[np.bool_]:
+    """Tell for which coordinates of the plain array `x` all points of a scheme are within bounds."""
+    points = x.reshape(-1) + np.multiply.outer(scheme.offsets, steps)
+    low, high = storable(*ends, x.dtype.type) if is_narrow(x) else ends
+    return np.asarray(((low <= points) & (points <= high)).all(axis=0))
 
 
 def warn_of(
@@ -161,6 +167,13 @@ class SecondDifferences:
         return self.differences(Directions(starts, members, self.steps[members]), out, **how)
 
     @property
+    def both_ways(self) -> bool:
+        """Whether the scheme has room for the steps of all coordinates, and as much on the other side."""
+        if self.ends is None:
+            return True
+        return bool((self.inside & has_room(self.plain, -self.steps, self.scheme, self.ends)).all())
+
+    @property
     def noise(self) -> Any:
         """How far rounding may put off the second difference along each coordinate, by the weights of its row."""
         return self.rounding * self.rule.amplification(np.where(self.inside, 0, -1))
@@ -235,7 +248,7 @@ class SecondDifferences:
         All coordinates move by half of their steps or more, so that an f which rounds them shows that.
         """
         n = self.plain.size
-        parts = parts_of_steps(n, self.ends is None or bool(self.inside.all()))
+        parts = parts_of_steps(n, self.both_ways)
         with np.errstate(all="ignore"):  # of the smallest numbers
             line = Directions(np.array([0, n]), ALL_COORDINATES, parts * self.steps)
         along = where_defined(lambda: self.differences(line)[0].item())

@@ -158,7 +158,7 @@ def _is_faint(problem: Any, errors: Floats) -> bool:
     that over one step, or where no step changes f, over a part of its length.
     """
     sides, own = np.random.default_rng(0).uniform(0.5, 1.0, problem.plain.size), 8.0 * problem.eps * abs(problem.value)
-    sides *= np.where(np.arange(len(sides)) % 2 & problem.inside.all(), -1.0, 1.0)
+    sides *= np.where(np.arange(len(sides)) % 2 & problem.both_ways, -1.0, 1.0)
     far = problem.beside.inside(FAR * sides * np.maximum(scales(problem.plain), 1.0))
     for move in (step := sides * problem.steps, far):
         change = problem.beside.change(move, 0)

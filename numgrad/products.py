@@ -291,7 +291,9 @@ def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False)
         lines.rows[moving] = found / divisors[:, np.newaxis]
         lines.reach[moving], lines.per_value[moving] = reach, plan.amplification() / reach
         k = moving.argmax()
-        line = lengths[0], lines.rows[k] * reach[0], rest
+        # To the side on which the line has room, next to a bound.
+        t = float(reach[0]) if ends is None else max(min(reach[0], ends[1][0]), max(-reach[0], ends[0][0]), key=abs)
+        line = t * v[0], lines.rows[k] * t, rest
     if may_warn:
         size = largest_finite(lines.rows[k])
         error = noise_beside(problem.beside, line, (size, lines.per_value.item(k)))

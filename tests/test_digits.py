@@ -1,5 +1,6 @@
 """Digits that f loses inside: derivatives by automatic steps are right all the same, or what is left is warned of."""
 
+import contextlib
 import itertools
 import math
 import re
@@ -456,6 +457,47 @@ def test_nothing_is_asked_beyond_bounds():
         directional_derivative(g, x, np.sign(0.5 - x), "auto", bounds=(0.0, 1.0))
         numerical_jacobian(g, x, "auto", bounds=(0.0, 1.0))
     assert not outside
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward", "backward", "central4", "central6"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_no_look_leaves_the_bounds_however_near_they_are(scheme, dtype):
+    rng = np.random.default_rng(1)
+    kinds = (
+        lambda x: np.sin(x).sum(),
+        lambda x: 1e10 + x @ x,
+        lambda x: np.round(np.sin(x).sum(), 5),
+        lambda x: float(np.float32(np.exp(-x @ x))),
+        lambda x: 5.0 + 0.0 * x[0],
+        lambda x: np.exp(x.sum()) - 1.0,
+    )
+    for _ in range(60):
+        n, (low, high), outside = rng.integers(1, 4), np.full((2, 3), [[-np.inf], [np.inf]]), []
+        x, v = (rng.normal(size=n) * 10.0 ** rng.integers(-8, 4, n)).astype(dtype), rng.normal(size=n)
+        low, high = low[:n], high[:n]
+        for end, sign in ((low, -1.0), (high, 1.0)):
+            room = np.abs(x) * 10.0 ** rng.uniform(-9, 0, n) * rng.choice([0.0, 1.0], n, p=[0.3, 0.7])
+            near = rng.random(n) < 0.3
+            end[near] = (x + sign * room)[near]
+        kind, h = kinds[rng.integers(len(kinds))], "auto" if rng.random() < 0.7 else 10.0 ** rng.uniform(-7, -3)
+
+        def f(z, low=low, high=high, outside=outside, kind=kind):
+            outside.extend(z[(z < low) | (z > high)])
+            return float(kind(z.astype(np.float64)))
+
+        options, whole = {"scheme": scheme, "bounds": (low, high)}, np.ones((n, n))
+        for derivative in (
+            lambda f=f, x=x, o=options, h=h: numerical_gradient(f, x, h, **o),
+            lambda f=f, x=x, o=options, h=h, v=v: directional_derivative(f, x, [v, -v], h, **o),
+            lambda f=f, x=x, o=options, h=h, v=v: directional_derivative(lambda z: np.array([f(z)]), x, v, h, **o),
+            lambda f=f, x=x, o=options, h=h: numerical_jacobian(lambda z: np.array([f(z), 1.0]), x, h, **o),
+            lambda f=f, x=x, o=options, h=h: numerical_hessian(f, x, h, **o),
+            lambda f=f, x=x, o=options, h=h, p=whole: numerical_hessian(f, x, h, sparsity=p, **o),
+        ):
+            with contextlib.suppress(ValueError):  # no room for a step
+                derivative()
+        assert not outside
 
 
 @pytest.mark.parametrize("size", [5e-324, 1e-300, 1e-160, 1.0, 1e154, 1e300, 1e308])
