@@ -52,6 +52,9 @@ _SECOND = 0.713
 # slope there. Fixed by test_smooth_outputs_are_not_warned_of, and by
 # test_a_constant_does_not_accuse_what_is_0_at_a_minimum.
 _INCLINED = 0.1
+# Roundings of f that it changes by over its length if it has a slope that rounding hides.
+# Fixed by test_a_slope_beside_a_large_constant_is_warned_of in tests/test_digits.py.
+_CHANGED = 16.0
 # Times as long is a line on which noise is looked for, where f stayed the same along the one before.
 # Fixed by test_so_few_digits_that_no_step_changes_f_are_warned_of in tests/test_digits.py.
 _FARTHER = 16.0
@@ -83,9 +86,16 @@ class Beside(NamedTuple):
         with np.errstate(all="ignore"):
             return self.inside(np.fmax(1.0, least / np.max(np.abs(move) / scales(self.x))) * move)
 
+    def lengths(self, move: Floats) -> list[Floats]:
+        """Return the moves over whose lengths f may change: a part of x, and of 1 where x is small."""
+        return [self.longer(move, FAR), self.far(move)][: 1 + (least_magnitude(self.x) < SMALL)]
+
     def far(self, move: Floats) -> Floats:
-        """Return a move of the same coordinates to where f may be another one, if they are of the magnitude 1."""
-        return self.inside(np.sign(move) * FAR * np.fmax(scales(self.x), 1.0))
+        """Return a move of the same coordinates to where f may be another one, if they are of the magnitude 1.
+
+        Their parts differ, so that what f changes by one does not make up for another.
+        """
+        return self.inside(parts_of_steps(move.size) * np.sign(move) * FAR * np.fmax(scales(self.x), 1.0))
 
 
 def beside_point(
@@ -170,21 +180,22 @@ def noise_beside(at: Beside, line: tuple[Floats, Floats, Any], sizes: tuple[floa
 def _hidden_by_rounding(at: Beside, move: Floats, k: int, per_value: Any) -> float:
     """Return how far the rounding of an output puts first derivatives off, or 0 where these are next to 0 anyway.
 
-    By how much the output changes over a part of x, to both sides, tells which: at a minimum, beside it, or at an
-    inflection it has no slope that rounding could hide.
+    By how much the output changes over a part of x, and of 1 where x is small, to both sides, tells which: at a
+    minimum, beside it, or at an inflection it has no slope that rounding could hide.
     """
-    far = at.longer(move, FAR)
-    found, reach = at.values(np.array([far, at.inside(-far), 0.5 * far])), largest_finite(far)
-    if found is None or not reach:
-        return 0.0
-    above, below, half = (found[:, k] - at.base[k]).tolist()
-    less, change = sorted(map(abs, (above, below)))
     own = EPS * abs(at.base.item(k))
     error = own * float(np.min(np.where(move != 0.0, per_value, math.inf)))
-    # By half the way a line has half the change, and an inflection an eighth.
-    is_inclined = above * below < 0.0 and abs(half) > 0.25 * abs(above)
-    is_inclined = is_inclined and less > max(ROUNDED * own, _INCLINED * change)
-    return error if is_inclined and error * reach > FEW_DIGITS * change else 0.0
+    for far in at.lengths(move):
+        found, reach = at.values(np.array([far, at.inside(-far), 0.5 * far])), largest_finite(far)
+        if found is None or not reach:
+            return 0.0
+        above, below, half = (found[:, k] - at.base[k]).tolist()
+        less, change = sorted(map(abs, (above, below)))
+        # By half the way a line has half the change, and an inflection an eighth.
+        is_inclined = above * below < 0.0 and abs(half) > 0.25 * abs(above)
+        if is_inclined and less > max(_CHANGED * own, _INCLINED * change):
+            return error if error * reach > FEW_DIGITS * change else 0.0
+    return 0.0
 
 
 def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any = None) -> float:
@@ -196,13 +207,12 @@ def stairs(at: Beside, move: Floats, outputs: NDArray[np.bool_], per_value: Any 
     constant, even, or a single step has right zeros. f is looked at over a part of x, and of 1 where x is small.
     """
     with np.errstate(all="ignore"):
-        is_small = least_magnitude(at.x) < SMALL
-        for far in (at.longer(move, FAR), at.far(move))[: 1 + is_small]:
+        for far in at.lengths(move):
             if not (reach := largest_finite(far)) or (found := at.values(far)) is None:
                 return 0.0
             changes, length = np.where(outputs, np.abs(found[0] - at.base), 0.0), largest_finite(move) / reach
             k = int((changes == (change := largest_finite(changes))).argmax())
-            if change > ROUNDED * EPS * largest_finite(at.base):
+            if change > _CHANGED * EPS * largest_finite(at.base):
                 least = 1.0 if per_value is None else float(np.min(np.where(move != 0.0, per_value, math.inf)))
                 if per_value is not None and EPS * abs(at.base.item(k)) * least * reach > FEW_DIGITS * change:
                     return _hidden_by_rounding(at, move, k, per_value)
@@ -235,17 +245,17 @@ def _has_levels(at: Beside, far: Floats, k: int, apart: float) -> bool:
     return False
 
 
-def noise_of_slopes(
-    at: Beside, slopes: Floats, plan: Any, chosen: Any, judged: NDArray[np.bool_] | None
-) -> tuple[float, float]:
+def noise_of_slopes(at: Beside, slopes: Floats, plan: Any, chosen: Any, taken: Floats | None) -> tuple[float, float]:
     """Return what `noise_beside` returns, for the slopes of an f with one value by a plan, and the largest slope.
 
-    The slopes are those of all coordinates, or of the chosen ones. Those that are `judged` are by longer steps, which
-    `magnitudes.lengthen` has chosen.
+    The slopes are those of all coordinates, or of the chosen ones. Steps that have been `taken` in place of those of
+    the plan, where these are not 0, are longer.
     """
     lengths, per_value = np.abs(plan[1].lengths), rounding_by(plan, 1.0)
-    if judged is not None:
-        lengths, per_value = (np.where(judged, 0.0, each) for each in (lengths, per_value))
+    if taken is not None:
+        with np.errstate(all="ignore"):  # next to the smallest numbers
+            per_value = np.where(taken > 0.0, per_value * (lengths / taken), per_value)
+        lengths = np.where(taken > 0.0, taken, lengths)
     if chosen is not None:
         whole = np.zeros((3, at.x.size))
         whole[:, chosen] = slopes, lengths, per_value

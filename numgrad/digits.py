@@ -123,12 +123,14 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
 
     Its product with a move should be what f changes by: that which has verified a pattern, or a short random one.
     """
-    if problem.judged.all() or not (problem.is_automatic and problem.eps == EPS and problem.base.size):
+    counts = ~np.isnan(problem.taken)
+    if not (counts.any() and problem.is_automatic and problem.eps == EPS and problem.base.size):
         return
-    steps, counts, rest = np.abs(problem.plan[1].lengths), ~problem.judged, None
+    steps, rest = np.abs(problem.plan[1].lengths), None
     with np.errstate(all="ignore"):  # next to the smallest numbers
-        per_value = np.where(counts, rounding_by(problem.plan, 1.0), 0.0)
-        move = np.where(counts, parts_of_steps(steps.size, True) * steps, 0.0)
+        longer = np.where(problem.taken > 0.0, problem.taken, steps)
+        per_value = np.where(counts, rounding_by(problem.plan, 1.0) * (steps / longer), 0.0)
+        move = np.where(counts, parts_of_steps(steps.size, True) * longer, 0.0)
         if problem.verified is None:
             found = found.reshape(-1, steps.size)
         elif not (np.abs(problem.verified[0]) > steps).any():  # else longer steps have verified the pattern as well

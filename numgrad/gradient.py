@@ -269,7 +269,7 @@ def by_automatic_steps(
     plan = plan if eps == EPS else rule_at(point, "auto", scheme, bounds, chosen, eps)
     # The smallest one first, which takes less time than to ask each chosen coordinate. An empty array is at hand: to
     # make one takes 0.15 us, of 11 at two coordinates.
-    small, judged, plain, plan = ALL_COORDINATES, None, np.asarray(point), with_value(plan, value)
+    small, taken, plain, plan = ALL_COORDINATES, None, np.asarray(point), with_value(plan, value)
     if smallest(np.abs(plain)) < SMALL and driver.is_perturbed(objective):
         small = np.flatnonzero((scales(plain) < SMALL)[... if chosen is None else chosen])
     try:
@@ -277,7 +277,7 @@ def by_automatic_steps(
         if rounds := eps == EPS and seems_single(plan, value, out) and driver.is_perturbed(objective):
             rounds = is_single_inside(plain, np.array([value]), partial(values_near, objective, at), bounds, chosen)
         if len(small) and not rounds:
-            judged = _lengthen(objective, at, plan, chosen, (scheme, bounds, workers), out, (value, eps))
+            taken = _lengthen(objective, at, plan, chosen, (scheme, bounds, workers), out, (value, eps))
     except BaseException:  # nobody has looked whether they are good enough
         out[... if eps == EPS and seems_single(plan, value, out) else small] = math.nan
         raise
@@ -286,14 +286,14 @@ def by_automatic_steps(
         return by_automatic_steps(objective, at, plan, options, how, out, (value, SINGLE))
     if not is_quiet and eps == EPS and driver.is_due(objective):
         near = beside_point(objective, at, value, partial(values_near, objective, at), bounds)
-        driver.warn_of_noise("gradient", *noise_of_slopes(near, out, plan, chosen, judged))
+        driver.warn_of_noise("gradient", *noise_of_slopes(near, out, plan, chosen, taken))
     return flags
 
 
 def _lengthen(
     objective: Any, at: tuple[Any, Any], plan: Any, chosen: Any, how: Any, out: Floats, known: tuple[float, float]
-) -> NDArray[np.bool_]:
-    """Write what longer steps tell of derivatives that rounding hides, all or the chosen ones, and tell which are."""
+) -> Floats:
+    """Write what longer steps tell of derivatives that rounding hides, all or the chosen ones; see `lengthen`."""
     (point, args), (scheme, bounds, workers), (value, eps) = at, how, known
     places = np.arange(point.size) if chosen is None else chosen
     plain, ends, steps = np.asarray(point), None if bounds is None else limits(point, bounds), np.abs(plan[1].lengths)

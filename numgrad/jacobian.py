@@ -232,9 +232,9 @@ def directional_derivative(
     A coordinate may be tiny where f is of the magnitude 1. With 'auto', where that error is more than some 1e-5 of a
     derivative and `v` moves a coordinate below 0.1, its magnitude is taken as 1, and then as 1/32, 1/1024 ..., until
     two of the results agree but for rounding: four evaluations more as a rule. f may raise there, or not be finite.
-    Where t is below 1e6 eps, six more show what is rounded inside an f that is small since terms cancel. Where all
-    coordinates that move are 0.1 or more, the values of the first difference to both sides show noise by themselves;
-    where that is in doubt, by other schemes, and with `progress`, one more does, and 15 to 70 where that is in doubt.
+    Where t is below 1e6 eps, six more show what is rounded inside an f that is small since terms cancel. The values of
+    the first difference to both sides show noise by themselves; where these hide it, by longer steps and other schemes,
+    and with `progress`, one more does, and 15 to 70 where that is in doubt.
 
     References
     ----------

@@ -190,11 +190,12 @@ def lengthen(
     again: Callable[[Floats, NDArray[np.bool_]], tuple[Any, Any, Any]],
     lost: NDArray[np.bool_],
     most: float = _KNOWN,
-) -> NDArray[np.bool_]:
+) -> Floats:
     """Write to the derivatives `found`, where they are `lost` in rounding, what longer steps tell that f allows.
 
-    It tells which are others now. ``again(steps, missing)`` returns derivatives, their rounding, and the lengths of
-    their steps, by other steps of the coordinates of the plain array `x`, or NaN.
+    It returns the lengths of the steps by which they are others now, and 0 where they are not. ``again(steps,
+    missing)`` returns derivatives, their rounding, and the lengths of their steps, by other steps of the coordinates of
+    the plain array `x`, or NaN.
 
     The steps of the magnitude 1 come first. A result is good if the one by steps that are shorter by 32 is the same,
     but for the rounding of that one. It takes the place of what was found if that differs from it, or may be off by
@@ -204,32 +205,32 @@ def lengthen(
     make as long as the last ones tell nothing. Nothing is taken from where f raises.
     """
     if not lost.any():
-        return lost
+        return np.zeros(found.shape)
     agree = max(_AGREE, _RATIO * resolution(x) ** (2 / 3))  # of narrow points, whose rounding changes the lower step
-    missing, best, first = lost.copy(), np.array(rounding), found.copy()
-    known, before, sizes = np.nan, np.inf, scales(x)  # type: Any, Any, Any
+    missing, own, first, taken = lost.copy(), np.asarray(rounding), found.copy(), np.zeros(found.shape)
+    best, known, before, sizes = own.copy(), np.nan, np.inf, scales(x)  # type: Any, Any, Any, Any
 
     def measured(least: float) -> tuple[Any, Any]:
         nonlocal known
         nothing = np.full(found.shape, np.nan), rounding, known  # f need not be defined where nobody asked for it
         by_longer, allowed, length = where_defined(lambda: again(_longer(steps, sizes, least), missing)) or nothing
         is_same, known = length == known, length
-        return np.where(is_same | ~np.isfinite(by_longer), np.nan, by_longer), allowed
+        return np.where(is_same | ~np.isfinite(by_longer), np.nan, np.broadcast_arrays(by_longer, length)), allowed
 
     with np.errstate(all="ignore"):
         upper, _ = measured(1.0)
         for rung in range(1, _RUNGS + 1):
             lower, allowed = measured(_RATIO**-rung)
-            differ = np.abs(upper - lower)
-            sure = np.where(differ > before, _LEAST_SURE, _SURE) * allowed + agree * np.abs(upper)
-            like_first = ~((np.abs(upper - first) > most * rounding) & (first != 0.0))
+            differ = np.abs(upper[0] - lower[0])
+            sure = np.where(differ > before, _LEAST_SURE, _SURE) * allowed + agree * np.abs(upper[0])
+            like_first = ~((np.abs(upper[0] - first) > most * rounding) & (first != 0.0))
             diverging, good = missing & (differ > np.fmax(before, sure)), missing & (differ <= sure) & like_first
-            found[diverging], best[diverging] = first[diverging], np.asarray(rounding)[diverging]
-            better = good & ((sure < _RATIO * best) | ~(np.abs(upper - found) <= 2.0 * sure))
+            found[diverging], best[diverging], taken[diverging] = first[diverging], own[diverging], 0.0
+            better = good & ((sure < _RATIO * best) | ~(np.abs(upper[0] - found) <= 2.0 * sure))
             better |= missing & (differ < best) & like_first
-            found[better], best[better] = upper[better], differ[better]
+            found[better], best[better], taken[better] = upper[0][better], differ[better], upper[1][better].real
             missing &= ~good
             if not missing.any() or _RATIO**-rung <= least_magnitude(x):
                 break
             upper, before = np.where(np.isnan(lower), upper, lower), np.where(np.isnan(differ), before, differ)
-    return np.asarray(found != first)
+    return taken

@@ -65,8 +65,8 @@ class Problem:
         Whether its derivatives are those along lines, so that no coordinate needs room for its own step.
     verified : tuple or None
         The move that has verified a sparsity pattern, and f there; None without a pattern.
-    judged : ndarray of bool
-        The coordinates by which derivatives are those by longer steps, of which rounding has told the best.
+    taken : ndarray of float64
+        The longer steps by which derivatives have been taken, 0 where there are none, and NaN where these are several.
     is_automatic : bool
         Whether steps are automatic, so that rounding may hide what those of small coordinates change.
     """
@@ -82,7 +82,7 @@ class Problem:
         self.workers = driver.as_workers(options.workers, self.objective)
         # The scheme itself and not its name: the loop of the default has but one output.
         self.scheme: Any = as_scheme(options.scheme)
-        self.eps, self.verified, self.judged = EPS, None, np.zeros(self.point.size, np.bool_)  # type: Any, Any, Any
+        self.eps, self.verified, self.taken = EPS, None, np.zeros(self.point.size)  # type: Any, Any, Any
         self.plan = self.plan_of(None)
         try:
             returned = self.objective.returned(self.point, options.args)
@@ -223,8 +223,13 @@ class Problem:
         with np.errstate(all="ignore"):  # next to the smallest numbers
             rounding = noise * rounding_by(self.plan, 1.0)[columns]
             lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
-        given = self.h, self.plan
-        self.judged[columns[lengthen(entries, plain, steps, rounding, again, lost)]] = True
+        given, first = (self.h, self.plan), entries.copy()
+        taken = lengthen(entries, plain, steps, rounding, again, lost)
+        taken[entries == first] = 0.0
+        least, most = np.full(len(steps), math.inf), np.zeros(len(steps))
+        np.minimum.at(least, columns, taken)
+        np.maximum.at(most, columns, taken)
+        self.taken = np.where((least == most) | (least == math.inf), most, math.nan)
         self.h, self.plan = given  # of the entries that were not replaced
 
     def _columns(self, chosen: NDArray[np.bool_]) -> NDArray[Any]:

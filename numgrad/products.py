@@ -226,12 +226,15 @@ class _Lines(NamedTuple):
         The derivatives, how far t goes, and how far a value of f that is off by 1 puts them off.
     flags : int
         What the loop has seen.
+    rest : ndarray of float64 or None
+        What a difference does not explain of the first of them that moves, where its two values are known.
     """
 
     rows: Floats
     reach: Floats
     per_value: Floats
     flags: int = RESPONDED
+    rest: Floats | None = None
 
 
 def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
@@ -242,8 +245,11 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     steps, plain = np.abs(problem.plan[1].lengths), np.asarray(problem.point)
     moving = np.where(vectors.any(axis=0), plain.reshape(-1), plain.dtype.type(1.0))
     is_final = not problem.is_automatic or least_magnitude(moving) >= SMALL
-    first = _lines(problem, vectors, steps, is_final and problem.is_automatic and problem.eps == EPS)
+    may_warn = problem.is_automatic and problem.eps == EPS and problem.width > 0
+    first = _lines(problem, vectors, steps, may_warn and not problem.options.progress)
     if is_final:
+        if may_warn:
+            _see_noise(problem, vectors, first, np.zeros(first.rows.shape))
         return first.rows, first.flags
     with np.errstate(all="ignore"):
         # The points are rounded too: what that makes of f is not known, but its share of the whole move is.
@@ -262,15 +268,39 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     most = MOST_SHARE if is_narrow(plain) else _ONE_SIDED_SHARE if problem.scheme.order == 1 else 0.0
     with np.errstate(all="ignore"):
         lost = ~(np.abs(first.rows) > enough(problem.eps, problem.scheme.order) * rounding(first, np.inf))
-        lengthen(first.rows, moving, steps, rounding(first, most), again, lost, math.inf)
+        taken = lengthen(first.rows, moving, steps, rounding(first, most), again, lost, math.inf)
+    if may_warn:
+        _see_noise(problem, vectors, first, taken)
     return first.rows, first.flags
 
 
-def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False) -> _Lines:
+def _see_noise(problem: Any, vectors: Floats, lines: _Lines, taken: Floats) -> None:
+    """Warn if the noise of f leaves few digits of the derivatives along the first line that moves.
+
+    Longer steps have been `taken` for them where that is not 0; nothing is told where these are several.
+    """
+    k, bounds = int(vectors.any(axis=1).argmax()), problem.options.bounds
+    lengths, reach = np.unique(taken[k, lines.rows[k] != 0.0]), lines.reach.item(k)
+    if not math.isfinite(reach) or len(lengths) > 1:
+        return
+    length = lengths.item() if len(lengths) else 0.0
+    with np.errstate(all="ignore"):
+        per_value = lines.per_value.item(k) * (reach / (length or reach))
+        # To the side on which the line has room, next to a bound.
+        t, v = length or reach, vectors[k]
+        if bounds is not None:
+            (low,), (high,) = ends_of_lines(problem.point, v[np.newaxis], bounds)
+            t = max(min(t, high), max(-t, low), key=abs)
+        line = t * v, lines.rows[k] * t, None if length else lines.rest
+    size = largest_finite(lines.rows[k])
+    driver.warn_of_noise("product", noise_beside(problem.beside, line, (size, per_value)), size)
+
+
+def _lines(problem: Any, vectors: Floats, steps: Floats, is_split: bool = False) -> _Lines:
     """Return the derivatives along vectors by steps; along zeros they are zero.
 
-    The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends. If it
-    may, it warns of noise along the first one.
+    The scheme is applied to the parameter t of each line ``x + t v``, whose bounds are where the line ends. The values
+    of the first one are taken one by one, if asked, which tells the `rest` of a difference.
     """
     sizes, count = np.abs(vectors), len(vectors)
     with np.errstate(all="ignore"):
@@ -284,21 +314,13 @@ def _lines(problem: Any, vectors: Floats, steps: Floats, may_warn: bool = False)
     found, reach = np.empty((len(v), problem.width)), np.abs(where.lengths)
     with np.errstate(all="ignore"):
         lengths = where.lengths[:, np.newaxis] * v
-    may_warn = may_warn and problem.width > 0
-    flags, rest = _sums(problem, plan, lengths, found, may_warn and not problem.options.progress)
+    flags, rest = _sums(problem, plan, lengths, found, is_split)
     with np.errstate(all="ignore"):
         divisors = plan.data[5][plan.data[4]] * reach
         lines.rows[moving] = found / divisors[:, np.newaxis]
         lines.reach[moving], lines.per_value[moving] = reach, plan.amplification() / reach
-        k = moving.argmax()
-        # To the side on which the line has room, next to a bound.
-        t = float(reach[0]) if ends is None else max(min(reach[0], ends[1][0]), max(-reach[0], ends[0][0]), key=abs)
-        line = t * v[0], lines.rows[k] * t, rest
-    if may_warn:
-        size = largest_finite(lines.rows[k])
-        error = noise_beside(problem.beside, line, (size, lines.per_value.item(k)))
-        driver.warn_of_noise("product", error, size)
-    return lines._replace(flags=flags if _are_kept(problem, np.abs(lengths)) else flags | STEP_LOST)
+    flags = flags if _are_kept(problem, np.abs(lengths)) else flags | STEP_LOST
+    return lines._replace(flags=flags, rest=rest)
 
 
 def _are_kept(problem: Any, moves: Floats) -> bool:

@@ -836,6 +836,46 @@ def test_products_of_a_linear_f_are_not_warned_of(unit, recwarn):
     assert not recwarn
 
 
+@pytest.mark.parametrize("constant", [1e10, -3e11, 2e12])
+@pytest.mark.parametrize("at", [1e-6, -2e-3, 0.05, 0.7, -3.0])
+def test_a_slope_beside_a_large_constant_is_warned_of(constant, at):
+    def f(x):
+        return float(constant + np.sum(np.sin(x)) + 2.0 * x[0])
+
+    x, v = np.array([at, 1.3 * at]), np.array([1.0, 0.5])
+    for derivative in (
+        lambda: numerical_gradient(f, x, "auto"),
+        lambda: numerical_gradient(f, x, "auto", scheme="forward"),
+        lambda: numerical_jacobian(lambda x: np.array([f(x)]), x, "auto"),
+        lambda: directional_derivative(f, x, v, "auto"),
+    ):
+        with pytest.warns(RuntimeWarning, match=r"about [01] digits of the \w+ are right: the noise of f next to x"):
+            derivative()
+
+
+@pytest.mark.parametrize("digits", [5, 7, "noise"])
+def test_noise_along_directions_of_small_coordinates_is_warned_of(digits):
+    """One sample of noise may be small by chance: of 50 wrong products one is not told."""
+    rng, wrong, told = np.random.default_rng(4), 0, 0
+    for _ in range(50):
+        n = rng.integers(1, 4)
+        x, v, a = rng.normal(size=n) * 10.0 ** rng.uniform(-6, -1, n), rng.normal(size=n), rng.normal(size=n)
+
+        def f(z, a=a):
+            total = float(np.sum(np.sin(a + z)))
+            return total + rng.normal(scale=1e-8) if digits == "noise" else round(total, digits)
+
+        for g in (f, lambda z, f=f: np.array([f(z), 0.0])):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                found = directional_derivative(g, x, v, "auto")
+            if abs(np.ravel(found)[0] - np.cos(a + x) @ v) > 0.01 * np.abs(v).sum():
+                wrong += 1
+                told += any("digits of the product are right: the noise of f" in str(each.message) for each in caught)
+    assert wrong > 80
+    assert told >= 0.98 * wrong
+
+
 SUMS = {  # smooth f, whose curvature is that of f + c too
     "even": lambda x: float(np.sum(x**2)),
     "mixed": lambda x: float(x[0] * x[1] - x[1] ** 2),

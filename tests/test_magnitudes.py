@@ -176,7 +176,8 @@ def test_evaluations_where_nothing_is_lost_and_where_it_is():
     v = np.ones(3)
     for x, lost in ((np.array([0.01, 1.0, 2.0]), False), (np.array([1e-9, 1.0, 2.0]), True)):
         # Six show the rounding of f next to x, where steps are short, and one more the gradient at x itself.
-        assert count(lambda x=x: directional_derivative(f, x, v, "auto")) == 3 + (6 + 4) * lost
+        # Curvature is less than rounding along so short a line, so that one more tells whether f has noise.
+        assert count(lambda x=x: directional_derivative(f, x, v, "auto")) == 4 + (6 + 4) * lost
         assert count(lambda x=x: numerical_hessian(f, x, gradient=slopes)) == 7 + 6 * lost + 4  # for entries that are 0
         assert count(lambda x=x: hessian_vector_product(f, x, v, gradient=slopes)) == 9 + 4 * lost
         assert count(lambda x=x: hessian_vector_product(f, x, v)) == 19 + 24 * lost
