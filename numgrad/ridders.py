@@ -55,6 +55,10 @@ LEVELS = 10
 # Unit: scales of the coordinate. The first step: no power of 2, where functions of a round period take equal values.
 # Fixed by test_steps_that_meet_equal_values_by_chance_are_not_believed.
 _FIRST = 0.1875
+# Unit: scales of the coordinate. The longest first step where f has noise: that hides a ripple of its own size, which
+# longer steps would miss too, with less noise to say so; shorter ones leave twice the error to lines of float32, of
+# which fewer converge. Fixed by test_ripples_on_a_line_of_few_digits and test_lines_of_float32_converge.
+_LONGEST = 0.75
 # Unit: x. The least scale of which a tableau has no step below the smallest float. Fixed by
 # test_a_subnormal_x_has_steps.
 _LEAST = math.ulp(0.0) * 2.0**LEVELS / _FIRST
@@ -187,12 +191,12 @@ def next_first(
 ) -> tuple[float, int]:
     """Return the first step to try next, and the direction.
 
-    ``steps = first, scale``; `is_new` tells whether the last tableau was the best, ``new = error, round_off,
-    nearer`` of it, the last the first step that a look nearby asks for, or 0; ``goals = relative error, absolute
-    error``. Where round-off rules, a larger step, so that it would be 450 eps of the slope, else a smaller one; but not
-    back.
+    ``steps = first, scale, noise``, the last that of f; `is_new` tells whether the last tableau was the best, ``new =
+    error, round_off, nearer`` of it, the last the first step that a look nearby asks for, or 0; ``goals = relative
+    error, absolute error``. Where round-off rules, a larger step, so that it would be 450 eps of the slope, else a
+    smaller one; but not back.
     """
-    (first, scale), (new_error, round_off, nearer), (good, atol) = steps, new, goals
+    (first, scale, noise), (new_error, round_off, nearer), (good, atol) = steps, new, goals
     slope, error = abs(best[0]), best[1]
     if nearer > 0.0:
         return nearer, -1
@@ -201,10 +205,11 @@ def next_first(
         return first, _DONE
     if new_error > 512.0 * round_off:  # which grows by 64
         return first / 64.0, _DONE if direction > 0 else -1
-    if direction < 0 or slope <= 4.0 * error or first > 1e8 * scale:
+    longest = max(_LONGEST * scale, _FIRST) if noise > 0.0 else math.inf
+    if direction < 0 or slope <= 4.0 * error or first > 1e8 * scale or first >= longest:
         return first, _DONE
     growth = min(max(new_error / slope / (450.0 * eps), 8.0), 1e6) if new_error <= 0.01 * slope else 8.0
-    return (_FIRST if first < _FIRST < first * growth else first * growth), 1
+    return (_FIRST if first < _FIRST < first * growth else min(first * growth, longest)), 1
 
 
 def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -> Numbers:
@@ -264,7 +269,7 @@ def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Number
         if is_new:
             best = slope, error, h, rough, bend, first, float(side)
         new = error, rough, nearer
-        first, direction = next_first(spot[5], (first, scale), direction, is_new, best, new, goals)
+        first, direction = next_first(spot[5], (first, scale, known[1]), direction, is_new, best, new, goals)
         direction = _DONE if is_rough else direction  # noise that grows with the distance remains as large beside it
     return best, (first, scale, side, origin)
 

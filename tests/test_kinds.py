@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from kinds import KINDS
+from kinds import KINDS, _noise
 from problems import compiled, needs_jit
 
 from numgrad import Estimate, estimate_derivative, estimate_gradient
@@ -139,6 +139,34 @@ def test_a_line_of_few_digits(name):
             counts.append(estimate.evaluations)
     assert np.mean(counts) <= 60
     assert max(counts) <= 120
+
+
+# Noise of size 1, of few digits and of others.
+ROUNDED = {
+    "round": lambda v, _: float(round(v)),
+    "floor": lambda v, _: float(math.floor(v)),
+    "noise": lambda v, t: v + _noise(t),
+    "large constant": lambda v, _: 2.0**52 + v - 2.0**52,
+}
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+@pytest.mark.parametrize("w", [0.1, 1.0, 7.0])
+def test_ripples_on_a_line_of_few_digits(name, w):
+    """Steps of a million x made bars of 1e-9 of the slope, without the ripple, which the noise of f had hidden."""
+    rng, few = np.random.default_rng(31), ROUNDED[name]
+    for x, height, slope in rng.uniform([0.3, 0, 0.5], [3, 2, 4], (60, 3)).tolist():
+        size = 10**height
+        a = w * size * 10**slope
+        estimate = estimate_derivative(lambda t, a=a, size=size: few(a * t + size * math.sin(w * t + 1), t), x)
+        assert abs(estimate.value - a - w * size * math.cos(w * x + 1)) <= 10 * estimate.error, (x, size, a)
+        assert not estimate.converged or estimate.error >= 1 / x
+        assert estimate.evaluations <= 60
+
+
+def test_lines_of_float32_converge():
+    for x in np.random.default_rng(31).uniform(0.5, 5, 60).tolist():
+        assert estimate_derivative(lambda t: float(np.float32(3.7 * t)), x).converged
 
 
 @pytest.mark.parametrize(
