@@ -212,7 +212,8 @@ def estimate_derivative(
     iteration, from a structure finer than the steps, as of a spline with thousands of knots. Where f has noise, three
     more look between there and the steps: what a structure above the noise may add to the slope stays in the error. The
     first step is then 3/4 of |x| at most, or 3/16, since longer ones would miss what the noise hides. For functions of
-    few digits that takes 20 to 60 evaluations, at kinks up to 110, for lines of two digits up to 90.
+    few digits that takes 20 to 60 evaluations, beside something smooth up to 110, as at kinks; for lines of two digits
+    up to 90.
 
     Few digits beside something smooth make many jumps: the derivative is the mean slope. An f with fewer than 50 jumps
     in the first step has the slope between them; where one is met, the error is the difference to the mean slope.

@@ -283,7 +283,8 @@ def estimate(spot: Spot, first: float, goals: tuple[float, float], work: Work) -
     while jump > 0.0:  # once more where f has teeth, whose jumps are noise then
         best, (first, scale, side, origin) = search(spot, start, goals, work)
         jump = 0.0
-        if spot[9][1] == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
+        # Noise that was found within a tooth says nothing of its height.
+        if teeth == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
             slope, error, step, rough, bend, _, of = best
             line = slope, error, bend if abs(bend) * step > 8.0 * rough else 0.0, of, ROUGH_BEND
             jump = tooth(spot, step, origin, line)
