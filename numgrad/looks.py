@@ -207,14 +207,16 @@ def jump_between(spot: Spot, low: float, high: float, rest: float, found: Number
     return above - below
 
 
-def tooth(spot: Spot, step: float, first: float, found: Numbers) -> float:
+def tooth(spot: Spot, step: float, afar: Numbers, found: Numbers) -> float:
     """Return by how much f jumps where it leaves the line found next to x, or 0 where it bends away from it.
 
     Up to the step at least it is on that line; the jump is sought as far as the width of `TEETH` teeth in the step
-    `first`. Few digits plus or times something smooth are the teeth of a saw: the slope of one is not that of f.
-    Without a bend, most of what is expected is the error of the slope, which grows evenly: what grew much faster is
-    looked at, jump or bend.
+    `first`. ``afar = first, steep``: f is as steep as that within it, as near an extremum, where it bends by more than
+    its slope at x tells. Few digits plus or times something smooth are the teeth of a saw: the slope of one is not that
+    of f. Without a bend, most of what is expected is the error of the slope, which grows evenly: what grew much faster
+    is looked at, jump or bend.
     """
+    first, steep = afar
     h, known, power = (step if found[3] >= 0.0 else -step), math.inf, 2.0 if found[2] != 0.0 else 1.0
     growth = _FARTHER ** (power + 1.0)
     while abs(h) < _FARTHER * first / TEETH:
@@ -225,7 +227,7 @@ def tooth(spot: Spot, step: float, first: float, found: Numbers) -> float:
         if known == math.inf and rest > _SEEN * expected and abs(rest - abs(found[2]) * h * h) < _ALONE * rest:
             found, power, growth = (found[0], found[1], 0.0, found[3], found[4]), 1.0, _FARTHER**2
             continue
-        bent = abs(found[0] * h) * (_SHORTER * abs(h) / first) ** power
+        bent = max(abs(found[0]), steep) * abs(h) * (_SHORTER * abs(h) / first) ** power
         is_off = rest > max(_SEEN * expected, bent)
         if rest > _JUMPED * growth * (known if is_off and found[2] == 0.0 else max(known, expected)):
             jump = jump_between(spot, h / _FARTHER, h, rest, found)

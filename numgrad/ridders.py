@@ -32,6 +32,7 @@ from .loops import Decorator, Floats
 __all__: list[str] = []  # nothing here is public
 
 Start = tuple[float, float, int, int, bool]
+Ends = tuple[float, float, int, float, float]
 Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
 Tableau = tuple[float, float, float, float, float, int, float, float]
 
@@ -232,16 +233,24 @@ def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -
     return (new_slope, new_error, h, rough) if new_error < error else best[:4]
 
 
-# Longer than other functions: its branches share nearly all that they know.
-def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Numbers, tuple[float, float, int, float]]:
+def with_structure(error: float, h: float, seen: Numbers) -> float:
+    """Return the error of a slope by steps from h on, at least what was `seen` nearby, as `look_near` returns it."""
+    noise, nearer, least = seen
+    if nearer > 0.0:
+        error = max(error, 2.0 * noise / h) if noise > 0.0 else math.inf
+    return max(error, least)
+
+
+def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Numbers, Ends]:
     """Return the best of the tableaus by some first steps, and the last steps; keep the noise of f.
 
     ``start = first, scale, side, direction, is_free``, the last for a first step of our own. The best is ``slope,
     error, step, round_off, bend, first, side``, where `bend` is half the second derivative. The steps are those of the
-    start, and the first step of all.
+    start, and the first step of all; with it comes how steep f is within that, or less where that is not known.
+    Where a step of our own leaves no digit, x tells no length on which f changes: the next step is of the scale 1.
     """
     (first, scale, side, direction, is_free), known = start, spot[9]
-    best, origin, least, is_rough = _NOTHING, first, 0.0, False
+    best, origin, least, is_rough, steep = _NOTHING, first, 0.0, False, 0.0
     for _ in range(_ATTEMPTS):
         if direction == _DONE:
             break
@@ -250,16 +259,14 @@ def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Number
             first, side, direction = retreat(spot, (first, scale), side_lost, side, direction)
             continue
         if is_free and direction == 0 and scale < 1.0 and abs(slope) <= error <= 64.0 * rough:
-            # Not a digit: x says nothing of the length on which f changes.
             first, scale, origin, known[1], best = _FIRST, 1.0, _FIRST, max(known[1], quantum), _NOTHING
             continue
+        steep = abs(slope) + 2.0 * abs(bend) * first - error / _UNKNOWN if first == origin else steep
         nearer, is_known = 0.0, known[1] > 0.0 or direction > 0
         if not is_known and quantum == 0.0:
             found = slope, error, bend, float(side), KNOWN_BEND if side == 0 else ROUGH_BEND
             quantum, nearer, least = look_near(spot, first, found, foresee(work, slope, CLOSE * first / last))
-        if nearer > 0.0:
-            error = max(error, 2.0 * quantum / h) if quantum > 0.0 else math.inf
-        error = max(error, least)
+        error = with_structure(error, h, (quantum, nearer, least))
         is_new = is_better(best, slope, error, direction)
         if is_new and nearer == 0.0 and not is_rough:
             quantum = quantum if quantum > 0.0 and not is_known else roughness(spot, first, side)
@@ -271,7 +278,7 @@ def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Number
         new = error, rough, nearer
         first, direction = next_first(spot[5], (first, scale, known[1]), direction, is_new, best, new, goals)
         direction = _DONE if is_rough else direction  # noise that grows with the distance remains as large beside it
-    return best, (first, scale, side, origin)
+    return best, (first, scale, side, origin, steep)
 
 
 def estimate(spot: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
@@ -281,13 +288,13 @@ def estimate(spot: Spot, first: float, goals: tuple[float, float], work: Work) -
     first, side, direction = begin(spot, _FIRST * scale if is_free else first)
     start, best, near, teeth, jump = (first, scale, side, direction, is_free), _NOTHING, _NOTHING, 0.0, math.inf
     while jump > 0.0:  # once more where f has teeth, whose jumps are noise then
-        best, (first, scale, side, origin) = search(spot, start, goals, work)
+        best, (first, scale, side, origin, steep) = search(spot, start, goals, work)
         jump = 0.0
         # Noise that was found within a tooth says nothing of its height.
         if teeth == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
             slope, error, step, rough, bend, _, of = best
             line = slope, error, bend if abs(bend) * step > 8.0 * rough else 0.0, of, ROUGH_BEND
-            jump = tooth(spot, step, origin, line)
+            jump = tooth(spot, step, (origin, steep), line)
         if jump > 0.0:
             near, start, spot[9][1] = best, (origin, scale, side, 0, is_free), jump
             teeth = looks.TEETH * jump / origin

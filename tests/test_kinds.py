@@ -130,6 +130,16 @@ def test_teeth_of_which_little_is_known(f, slope):
         assert estimate.evaluations <= 120
 
 
+@pytest.mark.parametrize("place", [math.pi, 2 * math.pi])
+def test_few_digits_near_an_extremum(place):
+    """The smooth part bends by more than its slope at x tells: one tooth was taken for f, with converged=True."""
+    rng = np.random.default_rng(13)
+    for x in (place + rng.uniform(0.02, 0.1, 80) * rng.choice([-1, 1], 80)).tolist():
+        estimate = estimate_derivative(lambda t: f32(math.cos(t)) + 15 * math.cos(t), x)
+        assert abs(estimate.value + 16 * math.sin(x)) <= 10 * estimate.error, x
+        assert estimate.evaluations <= 120
+
+
 def test_a_bend_of_round_off_hides_no_teeth():
     """What is left of a difference has more round-off than its size tells: one in 16 had the slope of a tooth."""
     beyond = 0
