@@ -219,13 +219,12 @@ def estimate_derivative(
     in the first step has the slope between them; where one is met, the error is the difference to the mean slope.
 
     The error is an estimate, no bound. At 1,000 random points of each of the 18 kinds of tests/kinds.py (smooth,
-    float32, rounded, noisy, cancelling, kinked and others) no true error was larger than ten reported ones, but for one
-    where f stores x in few decimals: the derivative is that at the x that is stored. ``python tests/test_kinds.py
-    1000`` prints the table. What f computes wrongly but smoothly, as a series that ends early or an iteration to a
-    tolerance, goes unseen: the derivative is that of what f computes. So may, of an f of few digits, ripples of some
-    ten units of its last digit of which x has more than four periods; of any f, a structure finer than the steps that
-    its round-off hides, as that of a spline with 20,000 knots: some 1e-11 of its slope, up to 200 times the reported
-    error; and ripples below the round-off of a line beside a constant, from steps far beyond x.
+    float32, rounded, noisy, cancelling, kinked and others) no true error was larger than ten reported ones: ``python
+    tests/test_kinds.py 1000`` prints the table. What f computes wrongly but smoothly, as a series that ends early or an
+    iteration to a tolerance, goes unseen: the derivative is that of what f computes. So may, of an f of few digits,
+    ripples of some ten units of its last digit of which x has more than four periods; of any f, a structure finer than
+    the steps that its round-off hides, as that of a spline with 20,000 knots: some 1e-11 of its slope, up to 200 times
+    the reported error; and ripples below the round-off of a line beside a constant, from steps far beyond x.
 
     References
     ----------
