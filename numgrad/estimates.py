@@ -210,19 +210,21 @@ def estimate_derivative(
     jump between the one-sided slopes at 0, which tells a kink. One evaluation next to x tells whether f is there what
     the steps foresee, to its last digits. If not, a few more tell noise and steps, as of float32, rounding or an
     iteration, from a structure finer than the steps, as of a spline with thousands of knots. Where f has noise, three
-    more look between there and the steps: what a structure above the noise may add to the slope stays in the error. For
-    functions of few digits that takes 20 to 60 evaluations, at kinks up to 110, for lines of two digits up to 130.
+    more look between there and the steps: what a structure above the noise may add to the slope stays in the error. The
+    first step is then 3/4 of |x| at most, or 3/16, since longer ones would miss what the noise hides. For functions of
+    few digits that takes 20 to 60 evaluations, beside something smooth up to 110, as at kinks; for lines of two digits
+    up to 90.
 
     Few digits beside something smooth make many jumps: the derivative is the mean slope. An f with fewer than 50 jumps
     in the first step has the slope between them; where one is met, the error is the difference to the mean slope.
 
     The error is an estimate, no bound. At 1,000 random points of each of the 18 kinds of tests/kinds.py (smooth,
-    float32, rounded, noisy, cancelling, kinked and others) no true error was larger than ten reported ones, but for one
-    where f stores x in few decimals: the derivative is that at the x that is stored. ``python tests/test_kinds.py
-    1000`` prints the table. What f computes wrongly but smoothly, as a series that ends early or an iteration to a
-    tolerance, goes unseen: the derivative is that of what f computes. So may, of an f of few digits, ripples of some
-    ten units of its last digit; and of any f, a structure finer than the steps that its round-off hides, as that of a
-    spline with 20,000 knots: some 1e-11 of its slope, up to 200 times the reported error.
+    float32, rounded, noisy, cancelling, kinked and others) no true error was larger than ten reported ones: ``python
+    tests/test_kinds.py 1000`` prints the table. What f computes wrongly but smoothly, as a series that ends early or an
+    iteration to a tolerance, goes unseen: the derivative is that of what f computes. So may, of an f of few digits,
+    ripples of some ten units of its last digit of which x has more than four periods; of any f, a structure finer than
+    the steps that its round-off hides, as that of a spline with 20,000 knots: some 1e-11 of its slope, up to 200 times
+    the reported error; and ripples below the round-off of a line beside a constant, from steps far beyond x.
 
     References
     ----------

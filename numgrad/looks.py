@@ -47,9 +47,12 @@ _BETWEEN, _ABOVE_NOISE = (-6.1e-5, 7.3e-4, -9.1e-3), 6.0
 _GROWTHS = 9
 # A look is so many times as far as the one before; multiples of a departure that grows by a power of that, from which
 # on it is a jump, and from which on it is a bend; units of what is expected, from which on that is seen; and parts of
-# the first step that the length of a bent f is. Fixed by test_few_digits_beside_something_smooth, and by
-# test_smooth_functions_finer_than_x_cost_a_few_looks_more.
+# the first step that the length of a bent f is. Fixed by test_few_digits_beside_something_smooth,
+# test_teeth_of_which_little_is_known, and test_smooth_functions_finer_than_x_cost_a_few_looks_more.
 _FARTHER, _JUMPED, _BENT, _SEEN, _SHORTER = 4.0, 2.0, 0.5, 4.0, 3.0
+# Part of the first departure by which it may differ from that of the bend. Fixed by
+# test_a_bend_of_round_off_hides_no_teeth.
+_ALONE = 0.5
 # Teeth in the first step that an f of few digits has at least. An f with fewer jumps has the slope between these. Fixed
 # by test_rare_jumps and test_few_digits_beside_something_smooth.
 TEETH = 50.0
@@ -204,24 +207,33 @@ def jump_between(spot: Spot, low: float, high: float, rest: float, found: Number
     return above - below
 
 
-def tooth(spot: Spot, step: float, first: float, found: Numbers) -> float:
+def tooth(spot: Spot, step: float, afar: Numbers, found: Numbers) -> float:
     """Return by how much f jumps where it leaves the line found next to x, or 0 where it bends away from it.
 
     Up to the step at least it is on that line; the jump is sought as far as the width of `TEETH` teeth in the step
-    `first`. Few digits plus or times something smooth are the teeth of a saw: the slope of one is not that of f.
+    `first`. ``afar = first, steep``: f is as steep as that within it, as near an extremum, where it bends by more than
+    its slope at x tells. Few digits plus or times something smooth are the teeth of a saw: the slope of one is not that
+    of f. Without a bend, most of what is expected is the error of the slope, which grows evenly: what grew much faster
+    is looked at, jump or bend.
     """
+    first, steep = afar
     h, known, power = (step if found[3] >= 0.0 else -step), math.inf, 2.0 if found[2] != 0.0 else 1.0
     growth = _FARTHER ** (power + 1.0)
     while abs(h) < _FARTHER * first / TEETH:
         rest, expected, _ = residual(spot, h, found)
         if not rest < math.inf:
             break
-        if rest > _JUMPED * growth * max(known, expected):
+        # What is off is the bend alone, which was round-off: next to x f is on a straight line.
+        if known == math.inf and rest > _SEEN * expected and abs(rest - abs(found[2]) * h * h) < _ALONE * rest:
+            found, power, growth = (found[0], found[1], 0.0, found[3], found[4]), 1.0, _FARTHER**2
+            continue
+        bent = max(abs(found[0]), steep) * abs(h) * (_SHORTER * abs(h) / first) ** power
+        is_off = rest > max(_SEEN * expected, bent)
+        if rest > _JUMPED * growth * (known if is_off and found[2] == 0.0 else max(known, expected)):
             jump = jump_between(spot, h / _FARTHER, h, rest, found)
             if jump > 0.0:
                 return jump
-        bent = abs(found[0] * h) * (_SHORTER * abs(h) / first) ** power
-        if rest > max(_SEEN * expected, _BENT * growth * known, bent):
+        if is_off and rest > _BENT * growth * known:
             break
         known, h = rest, _FARTHER * h
     return 0.0

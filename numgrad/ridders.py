@@ -32,6 +32,7 @@ from .loops import Decorator, Floats
 __all__: list[str] = []  # nothing here is public
 
 Start = tuple[float, float, int, int, bool]
+Ends = tuple[float, float, int, float, float]
 Work = tuple[Any, Any]  # the slopes and the jumps of a tableau
 Tableau = tuple[float, float, float, float, float, int, float, float]
 
@@ -55,6 +56,10 @@ LEVELS = 10
 # Unit: scales of the coordinate. The first step: no power of 2, where functions of a round period take equal values.
 # Fixed by test_steps_that_meet_equal_values_by_chance_are_not_believed.
 _FIRST = 0.1875
+# Unit: scales of the coordinate. The longest first step where f has noise: that hides a ripple of its own size, which
+# longer steps would miss too, with less noise to say so; shorter ones leave twice the error to lines of float32, of
+# which fewer converge. Fixed by test_ripples_on_a_line_of_few_digits and test_lines_of_float32_converge.
+_LONGEST = 0.75
 # Unit: x. The least scale of which a tableau has no step below the smallest float. Fixed by
 # test_a_subnormal_x_has_steps.
 _LEAST = math.ulp(0.0) * 2.0**LEVELS / _FIRST
@@ -187,12 +192,12 @@ def next_first(
 ) -> tuple[float, int]:
     """Return the first step to try next, and the direction.
 
-    ``steps = first, scale``; `is_new` tells whether the last tableau was the best, ``new = error, round_off,
-    nearer`` of it, the last the first step that a look nearby asks for, or 0; ``goals = relative error, absolute
-    error``. Where round-off rules, a larger step, so that it would be 450 eps of the slope, else a smaller one; but not
-    back.
+    ``steps = first, scale, noise``, the last that of f; `is_new` tells whether the last tableau was the best, ``new =
+    error, round_off, nearer`` of it, the last the first step that a look nearby asks for, or 0; ``goals = relative
+    error, absolute error``. Where round-off rules, a larger step, so that it would be 450 eps of the slope, else a
+    smaller one; but not back.
     """
-    (first, scale), (new_error, round_off, nearer), (good, atol) = steps, new, goals
+    (first, scale, noise), (new_error, round_off, nearer), (good, atol) = steps, new, goals
     slope, error = abs(best[0]), best[1]
     if nearer > 0.0:
         return nearer, -1
@@ -201,10 +206,11 @@ def next_first(
         return first, _DONE
     if new_error > 512.0 * round_off:  # which grows by 64
         return first / 64.0, _DONE if direction > 0 else -1
-    if direction < 0 or slope <= 4.0 * error or first > 1e8 * scale:
+    longest = max(_LONGEST * scale, _FIRST) if noise > 0.0 else math.inf
+    if direction < 0 or slope <= 4.0 * error or first > 1e8 * scale or first >= longest:
         return first, _DONE
     growth = min(max(new_error / slope / (450.0 * eps), 8.0), 1e6) if new_error <= 0.01 * slope else 8.0
-    return (_FIRST if first < _FIRST < first * growth else first * growth), 1
+    return (_FIRST if first < _FIRST < first * growth else min(first * growth, longest)), 1
 
 
 def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -> Numbers:
@@ -227,16 +233,24 @@ def look_far(spot: Spot, steps: Numbers, side: int, best: Numbers, work: Work) -
     return (new_slope, new_error, h, rough) if new_error < error else best[:4]
 
 
-# Longer than other functions: its branches share nearly all that they know.
-def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Numbers, tuple[float, float, int, float]]:
+def with_structure(error: float, h: float, seen: Numbers) -> float:
+    """Return the error of a slope by steps from h on, at least what was `seen` nearby, as `look_near` returns it."""
+    noise, nearer, least = seen
+    if nearer > 0.0:
+        error = max(error, 2.0 * noise / h) if noise > 0.0 else math.inf
+    return max(error, least)
+
+
+def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Numbers, Ends]:
     """Return the best of the tableaus by some first steps, and the last steps; keep the noise of f.
 
     ``start = first, scale, side, direction, is_free``, the last for a first step of our own. The best is ``slope,
     error, step, round_off, bend, first, side``, where `bend` is half the second derivative. The steps are those of the
-    start, and the first step of all.
+    start, and the first step of all; with it comes how steep f is within that, or less where that is not known.
+    Where a step of our own leaves no digit, x tells no length on which f changes: the next step is of the scale 1.
     """
     (first, scale, side, direction, is_free), known = start, spot[9]
-    best, origin, least, is_rough = _NOTHING, first, 0.0, False
+    best, origin, least, is_rough, steep = _NOTHING, first, 0.0, False, 0.0
     for _ in range(_ATTEMPTS):
         if direction == _DONE:
             break
@@ -245,16 +259,14 @@ def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Number
             first, side, direction = retreat(spot, (first, scale), side_lost, side, direction)
             continue
         if is_free and direction == 0 and scale < 1.0 and abs(slope) <= error <= 64.0 * rough:
-            # Not a digit: x says nothing of the length on which f changes.
             first, scale, origin, known[1], best = _FIRST, 1.0, _FIRST, max(known[1], quantum), _NOTHING
             continue
+        steep = abs(slope) + 2.0 * abs(bend) * first - error / _UNKNOWN if first == origin else steep
         nearer, is_known = 0.0, known[1] > 0.0 or direction > 0
         if not is_known and quantum == 0.0:
             found = slope, error, bend, float(side), KNOWN_BEND if side == 0 else ROUGH_BEND
             quantum, nearer, least = look_near(spot, first, found, foresee(work, slope, CLOSE * first / last))
-        if nearer > 0.0:
-            error = max(error, 2.0 * quantum / h) if quantum > 0.0 else math.inf
-        error = max(error, least)
+        error = with_structure(error, h, (quantum, nearer, least))
         is_new = is_better(best, slope, error, direction)
         if is_new and nearer == 0.0 and not is_rough:
             quantum = quantum if quantum > 0.0 and not is_known else roughness(spot, first, side)
@@ -264,9 +276,9 @@ def search(spot: Spot, start: Start, goals: Numbers, work: Work) -> tuple[Number
         if is_new:
             best = slope, error, h, rough, bend, first, float(side)
         new = error, rough, nearer
-        first, direction = next_first(spot[5], (first, scale), direction, is_new, best, new, goals)
+        first, direction = next_first(spot[5], (first, scale, known[1]), direction, is_new, best, new, goals)
         direction = _DONE if is_rough else direction  # noise that grows with the distance remains as large beside it
-    return best, (first, scale, side, origin)
+    return best, (first, scale, side, origin, steep)
 
 
 def estimate(spot: Spot, first: float, goals: tuple[float, float], work: Work) -> Numbers:
@@ -276,12 +288,13 @@ def estimate(spot: Spot, first: float, goals: tuple[float, float], work: Work) -
     first, side, direction = begin(spot, _FIRST * scale if is_free else first)
     start, best, near, teeth, jump = (first, scale, side, direction, is_free), _NOTHING, _NOTHING, 0.0, math.inf
     while jump > 0.0:  # once more where f has teeth, whose jumps are noise then
-        best, (first, scale, side, origin) = search(spot, start, goals, work)
+        best, (first, scale, side, origin, steep) = search(spot, start, goals, work)
         jump = 0.0
-        if spot[9][1] == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
+        # Noise that was found within a tooth says nothing of its height.
+        if teeth == 0.0 and best[2] * _DEEP < origin and best[1] <= _UNKNOWN * abs(best[0]):
             slope, error, step, rough, bend, _, of = best
             line = slope, error, bend if abs(bend) * step > 8.0 * rough else 0.0, of, ROUGH_BEND
-            jump = tooth(spot, step, origin, line)
+            jump = tooth(spot, step, (origin, steep), line)
         if jump > 0.0:
             near, start, spot[9][1] = best, (origin, scale, side, 0, is_free), jump
             teeth = looks.TEETH * jump / origin

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from kinds import KINDS
+from kinds import KINDS, _noise
 from problems import compiled, needs_jit
 
 from numgrad import Estimate, estimate_derivative, estimate_gradient
@@ -101,6 +101,54 @@ def test_few_digits_beside_something_smooth(f, slope):
         assert estimate.evaluations <= 120
 
 
+def f32(v):
+    return float(np.float32(v))
+
+
+def f16(v):
+    return float(np.float16(v))
+
+
+# Next to 0 a slope can be known to 1 % only, and noise found in a tooth be far below its height.
+TEETH = [
+    (lambda t: round(math.tanh(t), 6) + 0.03 * math.log(2 + t), lambda t: 1 - math.tanh(t) ** 2 + 0.03 / (2 + t)),
+    (lambda t: f16(math.sin(t)) + 0.1 * math.cos(t), lambda t: math.cos(t) - 0.1 * math.sin(t)),
+    (lambda t: f16(math.tan(t)) + 0.1 * math.exp(t), lambda t: 1 / math.cos(t) ** 2 + 0.1 * math.exp(t)),
+    (lambda t: f32(math.atan(t)) + 30 * math.sin(t), lambda t: 1 / (1 + t * t) + 30 * math.cos(t)),
+    (lambda t: f32(math.sin(t)) + 12 * math.sin(2 * t), lambda t: math.cos(t) + 24 * math.cos(2 * t)),
+    (lambda t: 2 * t + (f32(math.log(2 + t)) - math.log(2 + t)), lambda t: 2.0),
+    (lambda t: 5 * t + (f32(math.exp(t)) - math.exp(t)), lambda t: 5.0),
+]
+
+
+@pytest.mark.parametrize(("f", "slope"), TEETH)
+def test_teeth_of_which_little_is_known(f, slope):
+    rng = np.random.default_rng(13)
+    for x in [*(rng.uniform(0.006, 0.1, 80) * rng.choice([-1, 1], 80)).tolist(), *rng.uniform(0.2, 1.4, 80).tolist()]:
+        estimate = estimate_derivative(f, x)
+        assert abs(estimate.value - slope(x)) <= 10 * estimate.error, x
+        assert estimate.evaluations <= 120
+
+
+@pytest.mark.parametrize("place", [math.pi, 2 * math.pi])
+def test_few_digits_near_an_extremum(place):
+    """The smooth part bends by more than its slope at x tells: one tooth was taken for f, with converged=True."""
+    rng = np.random.default_rng(13)
+    for x in (place + rng.uniform(0.02, 0.1, 80) * rng.choice([-1, 1], 80)).tolist():
+        estimate = estimate_derivative(lambda t: f32(math.cos(t)) + 15 * math.cos(t), x)
+        assert abs(estimate.value + 16 * math.sin(x)) <= 10 * estimate.error, x
+        assert estimate.evaluations <= 120
+
+
+def test_a_bend_of_round_off_hides_no_teeth():
+    """What is left of a difference has more round-off than its size tells: one in 16 had the slope of a tooth."""
+    beyond = 0
+    for x in np.random.default_rng(13).uniform(0.2, 3, 160).tolist():
+        value, error = estimate_derivative(lambda t: 0.01 * t + (f32(math.atan(t)) - math.atan(t)), x)
+        beyond += abs(value - 0.01) > 10 * error
+    assert beyond <= 2
+
+
 @pytest.mark.parametrize("height", [1.0, 0.02, 1e-6])
 @pytest.mark.parametrize(
     ("f", "slope"), [(lambda t: 100 * t, lambda t: 100.0), (lambda t: 3 * t * t, lambda t: 6 * t), (math.exp, math.exp)]
@@ -139,6 +187,34 @@ def test_a_line_of_few_digits(name):
             counts.append(estimate.evaluations)
     assert np.mean(counts) <= 60
     assert max(counts) <= 120
+
+
+# Noise of size 1, of few digits and of others.
+ROUNDED = {
+    "round": lambda v, _: float(round(v)),
+    "floor": lambda v, _: float(math.floor(v)),
+    "noise": lambda v, t: v + _noise(t),
+    "large constant": lambda v, _: 2.0**52 + v - 2.0**52,
+}
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+@pytest.mark.parametrize("w", [0.1, 1.0, 7.0])
+def test_ripples_on_a_line_of_few_digits(name, w):
+    """Steps of a million x made bars of 1e-9 of the slope, without the ripple, which the noise of f had hidden."""
+    rng, few = np.random.default_rng(31), ROUNDED[name]
+    for x, height, slope in rng.uniform([0.3, 0, 0.5], [3, 2, 4], (60, 3)).tolist():
+        size = 10**height
+        a = w * size * 10**slope
+        estimate = estimate_derivative(lambda t, a=a, size=size: few(a * t + size * math.sin(w * t + 1), t), x)
+        assert abs(estimate.value - a - w * size * math.cos(w * x + 1)) <= 10 * estimate.error, (x, size, a)
+        assert not estimate.converged or estimate.error >= 1 / x
+        assert estimate.evaluations <= 60
+
+
+def test_lines_of_float32_converge():
+    for x in np.random.default_rng(31).uniform(0.5, 5, 60).tolist():
+        assert estimate_derivative(lambda t: float(np.float32(3.7 * t)), x).converged
 
 
 @pytest.mark.parametrize(
