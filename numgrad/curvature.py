@@ -128,17 +128,16 @@ class SecondDifferences:
 
     def along(self, pairs: tuple[Indices, Indices], workers: Workers, progress: Progress, found: Floats) -> None:
         """Write the second differences along each coordinate, and then along each of the pairs, to `found`."""
-        n = self.point.size
+        n, first = self.point.size, self.steps
         _, flags = self._differences(np.arange(n), pairs, found, workers=workers, progress=progress)
+        if self.small.any():
+            self.rounding = noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
+            if (longer := self._lengthen(found)).any():
+                again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
+                chosen = pairs[0][again], pairs[1][again]
+                found[n + again] = self._differences(ALL_COORDINATES, chosen, workers=workers)[0]
         ignored = driver.seems_ignored(self.objective, self.private, workers, flags, found)
-        warn_of(self.objective, (self.point, self.args), (self.h, self.steps), ignored)
-        if not self.small.any():
-            return
-        self.rounding = noise_at(self.objective, (self.point, self.args), self.value, self.eps, self.ends)
-        if (longer := self._lengthen(found)).any():
-            again = np.flatnonzero(longer[pairs[0]] | longer[pairs[1]])
-            chosen = pairs[0][again], pairs[1][again]
-            found[n + again] = self._differences(ALL_COORDINATES, chosen, workers=workers)[0]
+        warn_of(self.objective, (self.point, self.args), (self.h, first), ignored)
 
     def derivatives(self, found: Floats, pairs: tuple[Indices, Indices]) -> tuple[Floats, Floats, Any]:
         """Return the second derivatives by each coordinate, the mixed ones of the pairs, and what these are made of.

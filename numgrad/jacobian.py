@@ -16,8 +16,8 @@ from .containers import in_order, is_labelled, relabelled
 from .digits import see_noise_of_outputs
 from .driver import Progress, Workers
 from .elementwise import check_reads_argument, numerical_diff
-from .loops import Floats
-from .points import is_plain, private_copy, scales
+from .loops import Floats, Indices
+from .points import is_plain, private_copy, resolution, scales, where_defined
 from .problem import Options, Problem
 from .products import along, is_cheap
 from .schemes import AnyScheme, Bounds, StepSize, along_rows
@@ -30,8 +30,10 @@ __all__ = ["directional_derivative", "jacobian_sparsity", "numerical_jacobian", 
 _ARGS: tuple[Any, ...] = ()
 _WORKERS, _SCHEME = 1, "central"
 
-# Relative to x: by how much coordinates move where a pattern is sought.
-_PROBE = 1e-3
+# Relative to x: by how much coordinates move where a pattern is sought, of narrow points by so many spacings at least.
+# And the size of a coordinate below which it moves by that part of 1 too. Fixed by
+# test_a_pattern_is_found_in_narrow_points and test_a_pattern_is_found_by_tiny_coordinates in tests/test_sparsity.py.
+_PROBE, _SPACINGS, _TINY = 1e-3, 16.0, 1e-6
 # Coordinates from which on f is asked whether it is elementwise: two evaluations a binary digit of n are fewer than 2n.
 # Fixed by test_an_elementwise_f_of_many_numbers_takes_few_evaluations in tests/test_propagate.py.
 _MANY = 20
@@ -317,7 +319,8 @@ def jacobian_sparsity(
     Notes
     -----
     All coordinates are moved to a random place nearby, by up to a thousandth of their size, and then each one half the
-    way back: the outputs that change are its entries. One evaluation for each coordinate, two for each colour and a few
+    way back: the outputs that change are its entries. One evaluation for each coordinate, and one more for those below
+    1e-6, which move by a thousandth of 1 as well, if f is defined there; two for each colour and a few
     more, by which the pattern is verified as `numerical_jacobian` does. A dependence that shows elsewhere only, as in
     the branch of an ``if`` that is not taken near `x`, is not found. Take the union of the patterns of several points.
     NaN in place of numbers is not tried: comparisons and maxima swallow it, solvers and integrators raise or run on,
@@ -339,28 +342,40 @@ def jacobian_sparsity(
     """
     sparse = scipy_sparse()
     problem = Problem(f, x, Options("auto", args, workers, progress=progress, bounds=bounds))
-    n, base, rng = problem.point.size, problem.base.reshape(-1), np.random.default_rng(0)
-    signs = rng.choice([-1.0, 1.0], n)
-    sizes = _PROBE * scales(np.asarray(problem.point)) * rng.uniform(0.6, 1.0, n)
-    far = problem.inside(signs * sizes)
-    near = problem.inside(0.5 * far)  # of what the bounds leave, so that the two differ there too
-    at_far = problem.moved(far) if n else base
-    found = [np.empty((2, 0), np.intp)]  # coordinates and outputs
-    block = max(1, 2**22 // max(1, base.size, n))  # 32 MiB of outputs, and of displacements, at a time
-    for first in range(0, n, block):
-        count = min(block, n - first)
-        moves, chosen = np.tile(far, (count, 1)), np.arange(first, first + count)
-        moves[np.arange(count), chosen] = near[chosen]
-        values = problem.values(along_rows(moves))
-        by, changed = np.nonzero((values != at_far) & ~(np.isnan(values) & np.isnan(at_far)))
-        found.append(np.array([chosen[by], changed]))
+    n, base, plain = problem.point.size, problem.base.reshape(-1), np.asarray(problem.point)
+    sizes = scales(plain)
+    found = [_entries_along(problem, max(_PROBE, _SPACINGS * resolution(plain)) * sizes, np.arange(n))]
+    if (tiny := np.flatnonzero(sizes < _TINY)).size:  # what these change may be lost beside other numbers
+        sizes[tiny] = 1.0
+        more = where_defined(lambda: _entries_along(problem, _PROBE * sizes, tiny))
+        found += [] if more is None else [more]
     columns, rows = np.concatenate(found, axis=1)
     pattern = sparse.csr_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(base.size, n))
     is_empty = base.size * n > len(rows) == 0
     ignored = is_empty and driver.seems_ignored(problem.objective, problem.private, problem.workers, 0)
     driver.warn_of(0, 1e-4, ignored, problem.point)
-    sparse_jacobian(problem, as_pattern(pattern, pattern.shape))
+    found, flags = sparse_jacobian(problem, as_pattern(pattern, pattern.shape))
+    problem.warn(flags, found.data)
     return pattern
+
+
+def _entries_along(problem: Problem, sizes: Floats, chosen: Indices) -> Indices:
+    """Return which coordinates, of the chosen ones, change which outputs, where all have moved by parts of their sizes.
+
+    Each one moves half the way back.
+    """
+    rng, base = np.random.default_rng(0), problem.base
+    far = problem.inside(rng.choice([-1.0, 1.0], sizes.size) * sizes * rng.uniform(0.6, 1.0, sizes.size))
+    near = problem.inside(0.5 * far)  # of what the bounds leave, so that the two differ there too
+    at_far, found = problem.moved(far) if far.size else base.reshape(-1), [np.empty((2, 0), np.intp)]
+    block = max(1, 2**22 // max(1, base.size, far.size))  # 32 MiB of outputs, and of displacements, at a time
+    for own in np.split(chosen, range(block, len(chosen), block)):
+        moves = np.tile(far, (len(own), 1))
+        moves[np.arange(len(own)), own] = near[own]
+        values = problem.values(along_rows(moves))
+        by, changed = np.nonzero((values != at_far) & ~(np.isnan(values) & np.isnan(at_far)))
+        found.append(np.array([own[by], changed]))
+    return np.concatenate(found, axis=1)
 
 
 def propagate(

@@ -169,8 +169,9 @@ class Problem:
         if self.options.sparsity is not None:
             if out is not None:
                 raise ValueError("out must be None with a sparsity: the result is a scipy.sparse.csr_array")
-            found = self._sparse()
+            found, flags = self._sparse()
             self._lengthen_columns(found, noise)
+            self.warn(flags, found.data)
             return found
         shape = (*base.shape, *point.shape)
         if out is not None:
@@ -178,9 +179,10 @@ class Problem:
             self._write(result.view(np.ndarray).reshape(base.size, point.size), noise)
             return result
         rows = np.empty((point.size, self.width))
-        self.warn(self.differentiate(self._plan_of_columns(None), rows, self.options.progress), rows)
+        flags = self.differentiate(self._plan_of_columns(None), rows, self.options.progress)
         if self.is_automatic:
             self._lengthen_columns(rows.view(base.dtype).T, noise)
+        self.warn(flags, rows)
         axes = *range(point.ndim, len(shape)), *range(point.ndim)
         return rows.view(base.dtype).reshape((*point.shape, *base.shape)).transpose(axes)
 
@@ -197,7 +199,7 @@ class Problem:
             rows[small[chosen]] = math.nan  # nobody has looked whether they are good enough
             columns[:, chosen] = rows.view(columns.dtype).T
             raise
-        self.warn(flags, rows)
+        self.warn(flags, columns)
 
     def _lengthen_columns(self, found: Any, least_noise: float) -> None:
         """Take again the columns of small coordinates with an entry that rounding hides, and keep what is better.
@@ -217,7 +219,7 @@ class Problem:
             hidden = np.isin(np.arange(len(steps)), columns[missing])
             self.h = np.where(hidden, longer, steps).reshape(plain.shape)
             self.plan = self.plan_of(None)
-            found = self._columns(hidden) if is_dense else self._sparse().data
+            found = self._columns(hidden) if is_dense else self._sparse()[0].data
             return found, noise * rounding_by(self.plan, 1.0)[columns], np.abs(self.plan[1].lengths)[columns]
 
         with np.errstate(all="ignore"):  # next to the smallest numbers
@@ -239,7 +241,7 @@ class Problem:
         rows[chosen] = own
         return rows.view(self.base.dtype).T
 
-    def _sparse(self) -> Any:
+    def _sparse(self) -> tuple[Any, int]:
         return sparse_jacobian(self, as_pattern(self.options.sparsity, (self.base.size, self.point.size)))
 
     def noise(self) -> Floats:

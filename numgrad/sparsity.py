@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .arguments import describe, needed, refuse_masks
 from .loops import STEP_LOST, Directions, Floats, Indices, Rule, make_complex_step
 from .points import GOLDEN, is_narrow, scales
-from .verification import FAINT, SUSPICIOUS, check
+from .verification import FAINT, check, suspicious
 
 __all__: list[str] = []  # nothing here is public
 
@@ -262,8 +262,10 @@ def _plan_of_groups(problem: Any, pattern: Pattern) -> tuple[tuple[Rule, Directi
     return (rule, Directions(starts, members, steps if len(steps) == 1 else steps[members])), groups, divisors
 
 
-def sparse_jacobian(problem: Any, pattern: Pattern) -> Any:
-    """Return the Jacobian of a problem as a csr_array; ValueError if f depends on what the pattern has no entry for.
+def sparse_jacobian(problem: Any, pattern: Pattern) -> tuple[Any, int]:
+    """Return the Jacobian of a problem as a csr_array, and flags.
+
+    ValueError if f depends on what the pattern has no entry for.
 
     One evaluation along a random direction v verifies it: what f changes by should be J v.
     """
@@ -278,16 +280,16 @@ def sparse_jacobian(problem: Any, pattern: Pattern) -> Any:
     table.view(base.dtype)[-1] = forth = problem.moved(v)
     problem.verified = v, forth
     with np.errstate(all="ignore"):
-        index, limits = (pattern.starts, pattern.columns, groups), (SUSPICIOUS, FAINT * problem.eps)
+        limits = suspicious(problem.point, v), FAINT * problem.eps
+        index = pattern.starts, pattern.columns, groups
         if not problem.objective.has_descent:  # the loops of Python say nothing of the members of a group
             is_lost = np.abs(np.asarray(problem.point, np.float64)).reshape(-1) * plan[0].data[1] > steps
             flags |= STEP_LOST if is_lost.any() else 0
         deviates = _kernels()[1](index, table.view(base.dtype), divisors, v, base, limits, entries)
-    problem.warn(flags, entries)
     found = scipy_sparse().csr_array((entries, pattern.columns.copy(), pattern.starts.copy()), shape=pattern.shape)
     if deviates and v.size:
         check(problem, found, v, forth)
-    return found
+    return found, flags
 
 
 def _stored(problem: Any, offsets: Floats, weights: Floats, steps: Floats) -> Floats:

@@ -13,9 +13,10 @@ from .points import refusal, scales, where_defined
 
 __all__: list[str] = []  # nothing here is public
 
-# Part of what the entries of a row change f by from which on a change by something else is looked into: h itself makes
-# 1e-4 of a curved f. Fixed by test_a_missing_entry_is_found in tests/test_sparsity.py.
-SUSPICIOUS = 1e-3
+# Part of what the entries of a row change f by from which on a change by something else is looked into, at most, and in
+# parts of x by which a coordinate moves: h itself makes 1e-4 of a curved f, and automatic steps 6e-6.
+# Fixed by test_a_missing_entry_is_found and test_a_missing_entry_of_another_unit_is_found in tests/test_sparsity.py.
+_SUSPICIOUS, _BY_MOVE = 1e-3, 16.0
 # Spacings of the floats of an output for which a change is not looked into. Fixed by the same test.
 FAINT = 64.0
 # Rows that are looked into at most, for an evaluation each: in turn that with the largest change, and that with the
@@ -50,6 +51,12 @@ _CURVED = 0.1
 _ROUNDS = 40
 
 
+def suspicious(x: NDArray[Any], v: Floats) -> float:
+    """Return which part of what its entries change an output by is to be looked into if something else does."""
+    with np.errstate(all="ignore"):
+        return min(_SUSPICIOUS, _BY_MOVE * float(np.max(np.abs(v) / scales(np.asarray(x)), initial=0.0)))
+
+
 def check(problem: Any, jacobian: Any, v: Floats, forth: NDArray[Any]) -> None:
     """Raise a ValueError if outputs change with coordinates for which the Jacobian has no entry.
 
@@ -64,14 +71,14 @@ def check(problem: Any, jacobian: Any, v: Floats, forth: NDArray[Any]) -> None:
         if np.allclose(back, -v, rtol=1e-6, atol=0.0):  # the half of both sides is free of the curvature of f
             change = (change - (problem.moved(back) - base)) / 2
         excess = np.nan_to_num(np.abs(change - expected))
-        usual = SUSPICIOUS * size + FAINT * rounding
+        usual = suspicious(problem.point, v) * size + FAINT * rounding
         noise = _noise(lambda: np.nan_to_num(np.abs(problem.moved(0.0 * v) - base)))
         allowed = _ROUNDED * (rounding + problem.eps * size) + _NOISY * noise
-        suspicious = excess > usual
-        ranks = (np.argsort(-np.where(suspicious, key, -1.0), kind="stable") for key in (excess, excess / usual))
+        is_odd = excess > usual
+        ranks = (np.argsort(-np.where(is_odd, key, -1.0), kind="stable") for key in (excess, excess / usual))
     in_turn = dict.fromkeys(np.stack([rank[:_SUSPECTS] for rank in ranks], axis=1).reshape(-1).tolist())
     for i in list(in_turn)[:_SUSPECTS]:
-        if suspicious[i]:
+        if is_odd[i]:
             _look_into(problem, jacobian, i, v, float(allowed[i]))
 
 

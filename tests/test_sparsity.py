@@ -12,7 +12,7 @@ from problems import compiled, compiled_once, needs_jit
 from scipy.optimize._numdiff import group_columns
 
 import numgrad
-from numgrad import directional_derivative, jacobian_sparsity, numerical_jacobian, reference
+from numgrad import directional_derivative, jacobian_sparsity, numerical_hessian, numerical_jacobian, reference
 from numgrad.sparsity import Pattern, _colour, as_pattern
 
 REAL = ["central", "forward", "backward", "central4", "central6"]
@@ -702,3 +702,61 @@ def test_a_pattern_is_found_near_x_whatever_its_unit(size, kind, bounds):
 
     pattern = jacobian_sparsity(f, x, bounds=bounds).toarray()
     assert np.array_equal(pattern, np.eye(6, dtype=bool) | np.roll(np.eye(6, dtype=bool), 1, axis=0))
+
+
+@pytest.mark.parametrize("x", [[1e3, 0.9], [1.0, 1e-3], [5e5, 300.0], [2e-3, 4.0]])
+@pytest.mark.parametrize("h", ["auto", 1e-4])
+def test_a_missing_entry_of_another_unit_is_found(x, h):
+    """It makes half of its row, though but a thousandth of what its row changes by."""
+    pattern = np.array([[1, 0], [1, 1]]) if x[0] > x[1] else np.array([[0, 1], [1, 1]])
+    with pytest.raises(ValueError, match="sparsity is too small: output 0 changes with coordinate"):
+        numerical_jacobian(lambda x: np.array([x[0] + x[1], x[1] * x[0] + 3.0]), np.array(x), h, sparsity=pattern)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_pattern_is_found_in_narrow_points(dtype):
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        x = rng.uniform(0.5, 2.0, 4).astype(dtype)
+        assert jacobian_sparsity(lambda x: np.full(3, np.sum(x.astype(float) ** 3)), x).nnz == 12
+        assert (jacobian_sparsity(lambda x: x.astype(float) ** 3, x).toarray() == np.eye(4)).all()
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.cos(np.pi * np.linspace(0.0, 1.0, 11)),
+        np.sin(2.0 * np.pi * np.linspace(0.0, 1.0, 9)),
+        np.array([1e-20, 1.0, 0.1 + 0.2 - 0.3, 3.0]),
+        np.array([1e-13, 1.0, -1e-7, 1e-300]),
+    ],
+    ids=["cosine", "sine", "few", "several"],
+)
+def test_a_pattern_is_found_by_tiny_coordinates(x):
+    def heat(u):
+        flow = -2.0 * u
+        flow[1:] += u[:-1]
+        flow[:-1] += u[1:]
+        return flow
+
+    n = len(x)
+    exact = np.eye(n, k=1) + np.eye(n, k=-1) - 2.0 * np.eye(n)
+    pattern = jacobian_sparsity(heat, x)
+    assert (pattern.toarray() == (exact != 0.0)).all()
+    assert np.abs(numerical_jacobian(heat, x, "auto", sparsity=pattern).toarray() - exact).max() < 1e-9
+    # Where f is not defined a thousandth away, what is found next to x is all.
+    logs = jacobian_sparsity(lambda x: np.array([math.log(value) for value in x]), np.array([1e-9, 2.0]))
+    assert (logs.toarray() == np.eye(2)).all()
+
+
+def test_derivatives_by_longer_steps_are_no_zeros(recwarn):
+    """That of the first steps was 0, of a copy: nothing says that f may ignore it."""
+    for x in ([1e-14], np.array([1e-14]), np.array([1e-14], np.float32)):
+        for options in ({}, {"sparsity": [[0]]}, {"out": np.empty((1, 1))}):
+            found = numerical_jacobian(lambda x: np.cos(x + 0.3), x, "auto", **options)
+            assert abs(found[0, 0] + math.sin(0.3)) < 1e-3
+        assert abs(numerical_hessian(None, x, gradient=lambda x: np.cos(x + 0.3))[0, 0] + math.sin(0.3)) < 1e-3
+        for options in ({}, {"sparsity": [[0]]}, {"scheme": "forward"}):
+            found = numerical_hessian(lambda x: np.cos(float(x[0]) - 0.3), x, **options)
+            assert abs(found[0, 0] + math.cos(0.3)) < 0.05  # the truncation of forward steps for float32
+    assert not recwarn
