@@ -1289,6 +1289,40 @@ def test_a_kink_is_no_noise():
         assert noise_of(lambda x, f=f: round(float(f(x) + slopes @ x), 6), 6) > 5e-8, name
 
 
+def test_a_kink_just_before_a_look_is_no_jump():
+    """The search for teeth looks at 3 * 16**k spacings; what is left of a kink there is as narrow as its distance."""
+    for look, before, slope in itertools.product(range(1, 12), np.geomspace(1e-9, 0.5, 8), (1e-12, 1e-9)):
+        first = 3.0 * 16.0**look * (1.0 - before)
+
+        def kinks(places, first=first, slope=slope):
+            t = np.array(places)
+            return 6.5 + slope * (0.3 * t + np.maximum(t - first, 0.0) + np.maximum(np.abs(t) - 1.7 * first, 0.0))
+
+        assert noise_of(kinks, 6.5) < 1e-13, (look, before)
+
+        def teeth(places, first=first):
+            t = np.array(places)
+            return 6.5 + 1e-13 * t + 1e-3 * np.floor((t - first) / (2.5 * first) + 1.0)
+
+        assert look > 6 or noise_of(teeth, 6.5) > 5e-5, (look, before)
+
+
+@pytest.mark.parametrize("way", [{}, {"directions": 3, "rng": 0}], ids=str)
+def test_sums_of_many_kinks_hide_no_wrong_element(way):
+    for seed in range(60, 110):
+        rng = np.random.default_rng(seed)
+        data, target = rng.normal(size=(100, 13)), rng.normal(size=100)
+        x = 1e-4 * rng.normal(size=13)
+        right = data.T @ np.sign(data @ x - target) / 100
+        wrong = np.where(np.abs(right) == np.abs(right).min(), -right, right) if not way else 1.1 * right
+
+        def f(x, data=data, target=target):
+            return float(np.mean(np.abs(data @ x - target)))
+
+        assert check_gradient(f, right, x, **way), seed
+        assert not check_gradient(f, wrong, x, **way), seed
+
+
 @pytest.mark.parametrize("distance", [1e-6, 1e-4, 1e-2, 0.04])
 def test_no_slope_passes_where_f_is_flat_up_to_a_kink(distance):
     def f(x):
