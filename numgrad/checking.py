@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from . import driver
 from .arguments import as_coordinates, finite_real, random_generator, whole_number
 from .driver import Progress, Workers, after
-from .ladder import DEVIATIONS, Flags, Ladder, Lines, settle
+from .ladder import DEVIATIONS, Flags, Ladder, Lines, measure, settle
 from .loops import Floats, Indices
 from .points import EPS, largest
 from .reports import Comparison, GradientCheck, Tolerances, report
@@ -122,18 +122,19 @@ def check_gradient(
     Notes
     -----
     The error bar is three times the difference between the quotients for h and 2h, or ``8 eps |f| / h`` if that is
-    larger: four evaluations a coordinate. A candidate that would fail does so where a step as small as rounding allows
-    has the same slope, and the largest one does not have what is claimed. Else the noise of f is measured once, and a
-    ladder of steps, each 4 times the one below, is climbed: down while f has kinks, or a structure finer than the step,
-    up while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink a candidate
-    between the slopes on both sides passes, as a subgradient; of a layer or net, what one slope at the kink of several
-    samples gives does, too. Where noise leaves bars wider than rtol, values of f along the candidate, and along what is
-    left of the difference, judge the array as a whole. Where f stores x in fewer digits, as a net that casts its
-    weights to float32, it has stairs: their height is noise, and slopes may differ by the spacing of what is stored. If
-    most bars are as large as the derivatives, the check is too noisy to judge, fails, and says so. Next to a bound
-    coordinates do not move along directions, and are not judged. If nothing exceeds atol, or in a gradient below 1e-8
-    its own error bar, nothing was judged: the check passes, as for an empty `x` or an f that is constant, and says so;
-    `strict` refuses it. What a check cannot tell: an error below its bar, and a slope between those of a kink.
+    larger: four evaluations a coordinate. Where that hides values, and f may have more digits than x or the candidate,
+    the measured noise of f takes its place. A candidate that would fail does so where a step as small as rounding
+    allows has the same slope, and the largest one does not have what is claimed. Else the noise of f is measured once,
+    and a ladder of steps, each 4 times the one below, is climbed: down while f has kinks, or a structure finer than the
+    step, up while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink a
+    candidate between the slopes on both sides passes, as a subgradient; of a layer or net, what one slope at the kink
+    of several samples gives does, too. Where noise leaves bars wider than rtol, values of f along the candidate, and
+    along what is left of the difference, judge the array as a whole. Where f stores x in fewer digits, as a net that
+    casts its weights to float32, it has stairs: their height is noise, and slopes may differ by the spacing of what is
+    stored. If most bars are as large as the derivatives, the check is too noisy to judge, fails, and says so. Next to a
+    bound coordinates do not move along directions, and are not judged. If nothing exceeds atol, or in a gradient below
+    1e-8 its own error bar, nothing was judged: the check passes, as for an empty `x` or an f that is constant, and says
+    so; `strict` refuses it. What a check cannot tell: an error below its bar, and a slope between those of a kink.
 
     Of the right gradients of 180 smooth problems (More, Garbow and Hillstrom's at their starts and minima) none is
     refused, by coordinates or by directions; of 360 nets in float32 with weights of 0.1 and 1 none; of 1,000 problems
@@ -280,6 +281,8 @@ def _by_sweeps(
     same = (part.size == 0.0) & (far == 0.0)
     if same.any():
         doubted |= same & _is_hidden(sides.noise, steps, part, tolerances)
+    if sides.own < sides.eps:
+        measure(part, 3.0 * np.abs(near - far), steps, lambda: sides.noise)
     if doubted.any():
         part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
     ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not part.numerical.any()

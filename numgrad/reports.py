@@ -217,6 +217,12 @@ class Comparison(NamedTuple):
         """The distance of both values."""
         return np.abs(self.candidate - self.numerical)
 
+    @property
+    def hidden(self) -> Flags:
+        """Where error bars hide values: those that do not exceed them, but zeros: f was the same at all steps there."""
+        size = self.size
+        return (self.error >= size) & (size > 0.0)
+
     def excuse(self, atol: float, of_small: Floats | float) -> Floats | float:
         """Return up to which size values are excused: atol, or in a small gradient what is given for it.
 
@@ -284,8 +290,7 @@ def _found(part: Comparison, tolerances: Tolerances) -> tuple[ArrayCheck, list[s
     beyond = errors > tolerances[0]
     part.failed[:] = (beyond & part.failed) | np.isinf(errors)
     passed, is_smooth = ~part.failed, ~part.kink
-    # What error bars hide: values that do not exceed them, but for zeros: f was the same at all steps there.
-    hidden = (part.error >= size) & (size > 0.0) & is_smooth
+    hidden = part.hidden & is_smooth
     is_large = size > part.excuse(tolerances[1], part.error)
     flags = beyond & passed & is_smooth, hidden, part.kink & passed, is_large, part.failed
     explained, unjudged, subgradients, large, failed = map(int, map(np.count_nonzero, flags))

@@ -53,10 +53,10 @@ class Sides:
     Before it, what is asked for is checked. The name of a single array is ''. Numbers by coordinate are flat arrays of
     all arrays of the point, of which `places` names the slices: the point `flat`, its magnitudes `sizes`, 0 where it
     is not finite, the candidate `whole`, the first, least and largest `steps`, and the bounds `ends`, two infinite
-    numbers where there are none. `eps` is the coarsest precision among the point, the candidate and the value of f;
-    `largest` is the largest magnitude of the candidate, `rounding` what an error bar allows f for at least;
-    `is_shared` tells that the quotients of all coordinates, each with a step of its own, take a few evaluations of f
-    together.
+    numbers where there are none. `eps` is the coarsest precision among the point, the candidate and the value of f,
+    which has its `own`; `largest` is the largest magnitude of the candidate, `rounding` what an error bar allows f for
+    at least; `is_shared` tells that the quotients of all coordinates, each with a step of its own, take a few
+    evaluations of f together.
     """
 
     def __init__(self, f: Callable[..., Any], x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]) -> None:
@@ -89,9 +89,9 @@ class Sides:
         self.whole = containers.joined(parts)
         objective, memory, args = self.objective_of(None, self.objective)
         returned = objective.returned(memory, args)
-        self.value, own = real_number(returned), resolution(np.asarray(returned))
-        self.eps = max([own, *map(resolution, self.x.values()), *map(resolution, parts)])
-        self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
+        self.value, self.own = real_number(returned), resolution(np.asarray(returned))
+        self.eps = max([self.own, *map(resolution, self.x.values()), *map(resolution, parts)])
+        self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * self.own * abs(self.value)
         self.largest = float(max(largest(np.abs(self.whole)), 0.0))
         self.steps = self.steps_for(1.0)
 

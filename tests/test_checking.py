@@ -415,6 +415,38 @@ def test_float32_passes_with_tolerances_of_its_own():
     assert not check_gradient(single, gradient * BATCH, W).ok
 
 
+BOWLS = {
+    "beside a constant": (lambda w: np.sum((w - 1) ** 2) + 500.0, lambda w: 2 * (w - 1)),
+    "beside a larger constant": (lambda w: 1e3 - np.sum(np.cos(w - 1)), lambda w: np.sin(w - 1)),
+    "of large terms": (
+        lambda w: np.sum(200.0 * np.exp(-((w - 1) ** 2))),
+        lambda w: 400 * (1 - w) * np.exp(-((w - 1) ** 2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"h": 2.0**-10}, {"samples": 3, "rng": 0}, {"strict": True}], ids=str)
+@pytest.mark.parametrize("name", BOWLS)
+@pytest.mark.parametrize("kinds", [("f8", "f4"), ("f4", "f8"), ("f4", "f4"), ("f8", "f2")], ids="-".join)
+def test_bars_are_those_of_the_digits_that_f_has(kinds, name, options):
+    """Not those of what it is given or beside which it is judged: of 500 a float32 has no smaller change than 3e-5."""
+    f, slope = BOWLS[name]
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x = (1 + rng.choice([-1.0, 1.0], 5) * rng.uniform(0.01, 0.04, 5)).astype(kinds[0])
+        right = slope(x.astype(float))
+
+        def in_double(w):
+            return float(f(w.astype(float)))
+
+        assert check_gradient(in_double, right.astype(kinds[1]), x, **options), seed
+        # What rounds inside has the bars of that, whatever it returns.
+        chosen = check_gradient(in_double, right, x, **options).comparisons[0].chosen
+        wrong = np.where(np.arange(5) == chosen[np.abs(right[chosen]).argmax()], 2.0, 1.0) * right
+        for g in (in_double, lambda w: float(np.float32(in_double(w)))):
+            assert not check_gradient(g, wrong.astype(kinds[1]), x, **options), seed
+
+
 @needs_jit
 def test_a_compiled_f_with_args():
     f = compiled(lambda x, a: np.sum(a * x**2))
