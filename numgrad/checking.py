@@ -362,7 +362,7 @@ def _lines_along(sides: Sides, vectors: Floats, steps: Floats) -> Lines:
     claims, moved = (vectors @ sides.whole).astype(np.float64), sides.untied(vectors)
     farthest = 1.0 / np.fmax(np.abs(moved / sides.farthest).max(axis=1, initial=0.0), 1e-300)
     # Of float16 that is a quarter of x, and more than the second rung.
-    nearest = np.fmin(_STORED * sides.least.max(initial=0.0), 4.0 * steps)
+    nearest = np.fmin(_STORED * np.where(moved != 0.0, sides.least, 0.0).max(axis=1, initial=0.0), 4.0 * steps)
     rounding = 0.25 * np.abs(moved) @ sides.least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
     farthest = np.fmin(np.fmax(farthest, 4.0 * steps), sides.reach(moved))
     how = (lambda which, h: sides.along(moved[which], h)), lambda: sides.noise_of_all

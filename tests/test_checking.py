@@ -1498,6 +1498,34 @@ def test_an_error_of_a_hundredth_is_found_at_a_coordinate_far_smaller_than_the_f
     assert check.worst.index == (0,)
 
 
+FORMS = {
+    "sin": (np.sin, np.cos),
+    "exp": (np.exp, np.exp),
+    "tanh": (np.tanh, lambda y: 1 / np.cosh(y) ** 2),
+    "square": (lambda y: (y - 0.3) ** 2, lambda y: 2 * (y - 0.3)),
+}
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("units", [(1e5, 1e-7), (1e3, 1e-7, 1e-7), (1e9, 1e-4), (1.0, 1e-9, 1e6)], ids=str)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_gradient_in_several_units_is_judged_as_a_whole(form, units, apart):
+    """What moves the small coordinates alone may be as short as these store, whatever the large ones store."""
+    f, slope = FORMS[form]
+    for seed in range(8):
+        x = np.array(units) * np.random.default_rng(seed).normal(size=len(units))
+        right = slope(x / units) / units
+        point, claim = ({str(k): a[k : k + 1] for k in range(a.size)} if apart else a for a in (x, right))
+
+        def value(p):
+            return float(np.sum(f(np.concatenate([*p.values()] if apart else [p]) / units)))
+
+        check = check_gradient(value, claim, point)
+        assert check, (seed, check)
+        wrong = {key: 1.5 * part for key, part in claim.items()} if apart else 1.5 * claim
+        assert not check_gradient(value, wrong, point), seed
+
+
 def test_the_memory_of_directions_does_not_grow_with_their_number(monkeypatch):
     x, f = np.linspace(1.0, 2.0, 2000), lambda x: float(np.sum(x**2))
     at_once = check_gradient(f, 2 * x, x, directions=40, rng=0)
