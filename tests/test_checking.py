@@ -1685,6 +1685,53 @@ def test_parameters_far_below_the_first_step(capacity, options):
         assert check_gradient(charge, factor * gradient, x, **options).verdict == "failed"
 
 
+# Each has a form of the length of u, and from afar the slope that is last.
+SMALL_FORMS = {
+    "a wave on a line": (lambda u: np.sin(u) + u, lambda u: np.cos(u) + 1, lambda u: 0 * u + 1),
+    "a faint wave": (lambda u: 0.003 * np.sin(u) + u, lambda u: 0.003 * np.cos(u) + 1, lambda u: 0 * u + 1),
+    "a wave on a bowl": (lambda u: np.sin(u) + u**2, lambda u: np.cos(u) + 2 * u, lambda u: 2 * u),
+    "a spring": (lambda u: 0.5 * (u - 3) ** 2 - 1 / (6 * u), lambda u: u - 3 + 1 / (6 * u**2), lambda u: u - 3),
+    "a bump": (
+        lambda u: np.exp(-u * u) + 0.3 * u,
+        lambda u: 0.3 - 2 * u * np.exp(-u * u),
+        lambda u: 0 * u + 0.3,
+    ),
+    "saturation": (lambda u: np.tanh(u) + 5 * u, lambda u: 5 + 1 / np.cosh(u) ** 2, lambda u: 0 * u + 5),
+}
+
+
+@pytest.mark.parametrize("directions", [None, 4])
+@pytest.mark.parametrize("name", SMALL_FORMS)
+def test_a_form_of_the_length_of_a_small_x(name, directions):
+    f, slope, from_afar = SMALL_FORMS[name]
+    for unit, n in itertools.product(10.0 ** -np.arange(5, 15), (1, 3)):
+        u = np.random.default_rng(n).uniform(0.5, 2.0, n)
+        options = {} if directions is None else {"directions": directions, "rng": 0}
+
+        def value(x, unit=unit):
+            return float(np.sum(f(x / unit)))
+
+        assert check_gradient(value, slope(u) / unit, u * unit, **options), unit
+        assert not check_gradient(value, from_afar(u) / unit, u * unit, **options), unit
+        wrong = np.where(np.arange(n) == 0, 1.03, 1.0) * slope(u) / unit
+        assert directions or not check_gradient(value, wrong, u * unit), unit
+
+
+@pytest.mark.parametrize("others", [[], [1.0], [1.0, 6e23]], ids=str)
+def test_a_minimum_at_a_small_x(others):
+    for size, seed in itertools.product((1e-7, 1e-9, 1e-10, 1e-13), range(15)):
+        off = 0.1 * np.random.default_rng(seed).normal(size=5)
+        x, power = np.array([size, *others]), np.array([3.0, 1.0, -1.0])[: 1 + len(others)]
+        least = np.log(x) @ power
+
+        def f(x, off=off, power=power, least=least):
+            return float(np.sum((np.log(x) @ power - least - off) ** 2))
+
+        right = -2 * np.sum(off) * power / x
+        assert check_gradient(f, right, x), (size, seed)
+        assert not check_gradient(f, np.where(x == size, 1.01, 1.0) * right, x), (size, seed)
+
+
 def test_elements_that_happen_to_be_tiny_keep_their_steps():
     x, calls = np.array([0.3, 1e-11, -0.7]), []
 
