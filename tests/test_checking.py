@@ -622,6 +622,40 @@ def test_no_number_raises_whatever_the_user_made_of_warnings_and_floating_errors
         check_gradient(interrupt_at(3), [1e-310] * 4, SIZES, **options)
 
 
+def test_hints_tell_of_what_was_checked_alone():
+    """Numbers of directions are no places, a few coordinates are not all, and one ratio is no common factor."""
+    rng = np.random.default_rng(1)
+    x, sizes = rng.normal(size=(6, 5)), rng.uniform(0.5, 2.0, (6, 5))
+
+    def hints(wrong, **options):
+        check = check_gradient(lambda x: np.sum(sizes * np.sin(x)), wrong(sizes * np.cos(x)), x, **options)
+        assert not check
+        return " ".join(check.hints)
+
+    def rows(g):
+        return set_in(set_in(g, np.s_[2], 0.0), np.s_[4], 0.0)
+
+    def faint(g):
+        return set_in(set_in(g, (2, 3), 1 + 3e-5), (0, 0), 1 - 3e-5)
+
+    found = [hints(faint, directions=9, rng=seed) for seed in range(12)]
+    assert not re.search(r"only|\[|shifted|transposed", " ".join(found))
+    for seed in range(12):
+        text = hints(rows, samples=9, rng=seed)
+        assert text.count("only") == text.count("of those checked, only")
+        assert "factor" not in hints(lambda g: set_in(g, np.s_[3], 0.0), directions=1, rng=seed)
+    assert hints(rows, coordinates=[10, 11, 12, 0, 1]) == "of those checked, only row 2 is wrong"
+    assert hints(rows, coordinates=[10, 0, 1]) == "of those checked, only one coordinate is wrong: [2, 0]"
+    assert hints(lambda g: set_in(g, (2, 0), 0.0)) == "only one coordinate is wrong: [2, 0]"
+    for factor, hint in ((1.7, ""), (30.0, ""), (-1.0, "the sign"), (2.0, "square"), (0.5, "half")):
+        for options in ({"directions": 1, "rng": 0}, {"coordinates": [7]}):
+            found = hints(lambda g, factor=factor: factor * g, **options)
+            assert hint in found
+            assert bool(hint) == bool(found)
+        assert not hint or hint in hints(lambda g, factor=factor: factor * g, directions=3, rng=0)
+    assert "1.7 times" in hints(lambda g: 1.7 * g, directions=3, rng=0)
+
+
 @pytest.mark.parametrize(
     ("factor", "hint"),
     [
