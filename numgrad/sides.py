@@ -63,7 +63,7 @@ class Sides:
         self.f, self.args, self.objective = f, args, driver.as_objective(f, args)
         self.workers: Workers = 1
         is_python = isinstance(self.objective, PythonObjective)
-        self.is_tree = containers.is_tree(x) or (containers.is_labelled(x) and is_python)
+        self.is_tree = containers.is_tree(x, is_part=False) or (containers.is_labelled(x) and is_python)
         if self.is_tree and not is_python:
             raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
         self.whole_x = whole = containers.Container(x)
@@ -316,7 +316,7 @@ def rms(array: NDArray[Any]) -> float:
 def _parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "") -> Iterator[NDArray[Any]]:
     """Yield the parts of the candidate as copies, since f may change them, in the order of the leaves of x."""
     label = f"gradient{path}"
-    if not containers.is_tree(x):
+    if not containers.is_tree(x, bool(path)):
         containers.in_order(x, **{label: gradient})
         yield _part(gradient, next(held).shape, label)
         return
@@ -324,7 +324,7 @@ def _parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "
         if not isinstance(gradient, Mapping) or set(gradient) != set(x):
             got = sorted(gradient) if isinstance(gradient, Mapping) else describe(gradient)
             raise ValueError(f"{label} must have the keys of x, {sorted(x)}, got {got}")
-    elif not isinstance(gradient, list | tuple):
+    elif not isinstance(gradient, list | tuple) and getattr(gradient, "shape", ()) != (len(x),):
         raise ValueError(
             f"x{path} must be one array, got arrays of several shapes; pass one at a time, or with a candidate that "
             f"is a list of {len(x)} parts, got {describe(gradient)}"
