@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from . import driver
 from .arguments import as_coordinates, finite_real, random_generator, whole_number
 from .driver import Progress, Workers, after
-from .ladder import DEVIATIONS, Flags, Ladder, Lines, settle
+from .ladder import DEVIATIONS, Flags, Ladder, Lines, measure, settle
 from .loops import Floats, Indices
 from .points import EPS, largest
 from .reports import Comparison, GradientCheck, Tolerances, report
@@ -32,12 +32,11 @@ _BLOCK, _SHARED = 2**12, 2**15
 # The rung from which on a few coordinates tell that f is another at the first steps: x is in units far too large.
 # Fixed by test_small_units in tests/test_checking.py.
 _NEARER = -8
-# Part of its first step below which |x| is so small that the spacing at which noise is measured, 2**-24 of the step, is
-# more than 2e-4 of it; part of |x| over which a slope is taken; what that is off at the first step where f is
-# another; and what noise, which half of the part tells, and the rounding by a short step leave of it.
-# Fixed by test_parameters_far_below_the_first_step and test_a_structure_of_one_unit_far_below_the_first_step in
-# tests/test_checking.py.
-_TINY, _NEAR, _OTHER, _LEFT = 2.0**-12, 0.125, 0.5, 0.1
+# Where |x| is below its first step: part of |x| over which a slope is taken; part of it that this is off at the first
+# step where f is another, which no tolerance shows; and what noise, which half of the part tells, and the rounding by a
+# short step leave of that.
+# Fixed by test_a_form_of_the_length_of_a_small_x, test_a_minimum_at_a_small_x, and the tests next to them.
+_NEAR, _OTHER, _LEFT = 0.125, 1e-6, 0.1
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py, and by test_directions_of_float16.
 _STORED = 64.0
@@ -101,9 +100,9 @@ def check_gradient(
         As for `numerical_gradient`; of a nested `x`, the bounds of each of its arrays, or a dict by their names.
     h : float or array_like, optional
         The first step, or for a nested `x` a dict of them by the names of its arrays. Default: the power of 2 next to
-        ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger. Where a magnitude is below
-        2**-14 of its step, six evaluations, of up to 16 such coordinates of an array, tell whether f is another at a
-        step from x; the magnitude alone then counts.
+        ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger. Where a magnitude is below its
+        step, six evaluations, of up to 16 such coordinates of an array, tell whether f is another at a step from x; the
+        magnitude alone then counts.
     strict : bool, default False
         Whether a check fails, too, where some value could not be judged, since its error bar is wider, or where nothing
         could be. A difference within a smaller bar passes all the same.
@@ -122,18 +121,19 @@ def check_gradient(
     Notes
     -----
     The error bar is three times the difference between the quotients for h and 2h, or ``8 eps |f| / h`` if that is
-    larger: four evaluations a coordinate. A candidate that would fail does so where a step as small as rounding allows
-    has the same slope, and the largest one does not have what is claimed. Else the noise of f is measured once, and a
-    ladder of steps, each 4 times the one below, is climbed: down while f has kinks, or a structure finer than the step,
-    up while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink a candidate
-    between the slopes on both sides passes, as a subgradient; of a layer or net, what one slope at the kink of several
-    samples gives does, too. Where noise leaves bars wider than rtol, values of f along the candidate, and along what is
-    left of the difference, judge the array as a whole. Where f stores x in fewer digits, as a net that casts its
-    weights to float32, it has stairs: their height is noise, and slopes may differ by the spacing of what is stored. If
-    most bars are as large as the derivatives, the check is too noisy to judge, fails, and says so. Next to a bound
-    coordinates do not move along directions, and are not judged. If nothing exceeds atol, or in a gradient below 1e-8
-    its own error bar, nothing was judged: the check passes, as for an empty `x` or an f that is constant, and says so;
-    `strict` refuses it. What a check cannot tell: an error below its bar, and a slope between those of a kink.
+    larger: four evaluations a coordinate. Where that hides values, and f may have more digits than x or the candidate,
+    the measured noise of f takes its place. A candidate that would fail does so where a step as small as rounding
+    allows has the same slope, and the largest one does not have what is claimed. Else the noise of f is measured once,
+    and a ladder of steps, each 4 times the one below, is climbed: down while f has kinks, or a structure finer than the
+    step, up while noise hides the slope. A failure counts if a second step denies the candidate too. At a kink a
+    candidate between the slopes on both sides passes, as a subgradient; of a layer or net, what one slope at the kink
+    of several samples gives does, too. Where noise leaves bars wider than rtol, values of f along the candidate, and
+    along what is left of the difference, judge the array as a whole. Where f stores x in fewer digits, as a net that
+    casts its weights to float32, it has stairs: their height is noise, and slopes may differ by the spacing of what is
+    stored. If most bars are as large as the derivatives, the check is too noisy to judge, fails, and says so. Next to a
+    bound coordinates do not move along directions, and are not judged. If nothing exceeds atol, or in a gradient below
+    1e-8 its own error bar, nothing was judged: the check passes, as for an empty `x` or an f that is constant, and says
+    so; `strict` refuses it. What a check cannot tell: an error below its bar, and a slope between those of a kink.
 
     Of the right gradients of 180 smooth problems (More, Garbow and Hillstrom's at their starts and minima) none is
     refused, by coordinates or by directions; of 360 nets in float32 with weights of 0.1 and 1 none; of 1,000 problems
@@ -201,24 +201,25 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
 def _shorten_steps(sides: Sides) -> None:
     """Take the steps of |x| where that is far below the first ones, at which f is another: a few coordinates tell."""
     size = sides.sizes
-    tiny = size < _TINY * sides.steps
-    if not np.count_nonzero(tiny):
+    if not np.count_nonzero(tiny := (size > 0.0) & (size < sides.steps)):
         return
     short = sides.steps_for(0.0)
-    tiny &= (short > 0.0) & (short < sides.steps)
+    tiny &= short < sides.steps
     for name, place in sides.places.items():
         if not len(own := np.flatnonzero(tiny[place])):
             continue
         few = slice(None, None, 1 + len(own) // _MANY)
         asked = own[few]
         lengths = np.concatenate([h[place][asked] for h in (0.5 * _NEAR * size, _NEAR * size, sides.steps)])
-        nearer, near, far = sides.slopes(name, np.tile(asked, 3), lengths)[0].reshape(3, -1)
-        changes = sides.rounding / short[place][asked] <= _LEFT * np.abs(near)
-        changes &= ~(np.abs(near - far) <= _OTHER * np.abs(near))
-        smooth = changes & (np.abs(nearer - near) <= _LEFT * np.abs(near))
-        found = changes if 2 * smooth.sum() > changes.sum() else smooth  # which noise is now and then
-        is_other = np.full(len(own), 2 * found.sum() > len(found))
-        is_other[few] = found
+        found = sides.slopes(name, np.tile(asked, 3), lengths)
+        (nearer, near, far), (half, jump, _) = (each.reshape(3, -1) for each in found)
+        whole, off = np.abs(near) + np.abs(jump), np.abs(near - far)  # next to a minimum the slope is none
+        least = _LEFT * np.fmin(whole, off)
+        changes = (sides.rounding / short[place][asked] <= least) & ~(off <= _OTHER * whole)
+        smooth = changes & (np.fmax(np.abs(nearer - near), np.abs(2.0 * half - jump)) <= least)
+        others = changes if 2 * smooth.sum() > changes.sum() else smooth  # which noise is now and then
+        is_other = np.full(len(own), 2 * others.sum() > len(others))
+        is_other[few] = others
         sides.steps[place][own[is_other]] = short[place][own[is_other]]
 
 
@@ -280,6 +281,8 @@ def _by_sweeps(
     same = (part.size == 0.0) & (far == 0.0)
     if same.any():
         doubted |= same & _is_hidden(sides.noise, steps, part, tolerances)
+    if sides.own < sides.eps:
+        measure(part, 3.0 * np.abs(near - far), steps, lambda: sides.noise)
     if doubted.any():
         part = _joined(sides, _decided(sides, part, np.flatnonzero(doubted), tolerances), tolerances)
     ignored = name in sides.copies and len(own) == sides.x[name].size > 0 and not part.numerical.any()
@@ -359,7 +362,7 @@ def _lines_along(sides: Sides, vectors: Floats, steps: Floats) -> Lines:
     claims, moved = (vectors @ sides.whole).astype(np.float64), sides.untied(vectors)
     farthest = 1.0 / np.fmax(np.abs(moved / sides.farthest).max(axis=1, initial=0.0), 1e-300)
     # Of float16 that is a quarter of x, and more than the second rung.
-    nearest = np.fmin(_STORED * sides.least.max(initial=0.0), 4.0 * steps)
+    nearest = np.fmin(_STORED * np.where(moved != 0.0, sides.least, 0.0).max(axis=1, initial=0.0), 4.0 * steps)
     rounding = 0.25 * np.abs(moved) @ sides.least / np.fmax(np.square(moved).sum(axis=1), 1e-300)
     farthest = np.fmin(np.fmax(farthest, 4.0 * steps), sides.reach(moved))
     how = (lambda which, h: sides.along(moved[which], h)), lambda: sides.noise_of_all

@@ -23,11 +23,17 @@ from .points import SHARE, preserving, read_only, watched, where_defined, writte
 __all__ = ["labels"]
 
 
-def is_tree(value: Any) -> bool:
-    """Tell whether something holds arrays or is a named tuple, and is none itself: a list of numbers is one array."""
+def is_tree(value: Any, is_part: bool = True) -> bool:
+    """Tell whether something holds arrays or is a named tuple, and is none itself: a list of numbers is one array.
+
+    Arrays without axes are arrays where they are parts of a container; a list of them alone is numbers.
+    """
     if isinstance(value, Mapping) or (isinstance(value, tuple) and hasattr(value, "_fields")):
         return True
-    return isinstance(value, list | tuple) and any(is_tree(part) or getattr(part, "ndim", 0) for part in value)
+    arrays = np.ndarray if is_part else ()
+    return isinstance(value, list | tuple) and any(
+        is_tree(part, is_part) or getattr(part, "ndim", 0) or isinstance(part, arrays) for part in value
+    )
 
 
 def is_labelled(value: Any) -> bool:
@@ -44,7 +50,7 @@ def is_container(x: Any) -> bool:
     if isinstance(x, np.ndarray | float | int):
         return False
     if isinstance(x, list | tuple) and not hasattr(x, "_fields"):  # a named tuple is no list of numbers or rows
-        if set(map(type, x)) <= {float, int} or not is_tree(x):
+        if set(map(type, x)) <= {float, int} or not is_tree(x, is_part=False):
             return False
         try:
             return np.asarray(x).dtype.kind == "O"
@@ -64,18 +70,18 @@ def items(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], 
 
 def leaves(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield path and array of each leaf of a tree of dicts, lists and tuples; the path of a single array is empty."""
-    if not is_tree(tree):
+    if not is_tree(tree, bool(path)):
         yield path, tree
         return
     for below, part in items(tree, path):
         yield from leaves(part, below)
 
 
-def rebuilt(tree: Any, parts: Iterator[Any]) -> Any:
+def rebuilt(tree: Any, parts: Iterator[Any], is_part: bool = False) -> Any:
     """Return a tree of the same kind with other leaves."""
-    if not is_tree(tree):
+    if not is_tree(tree, is_part):
         return next(parts)
-    inner = [rebuilt(part, parts) for _, part in items(tree)]
+    inner = [rebuilt(part, parts, is_part=True) for _, part in items(tree)]
     if isinstance(tree, Mapping):
         new = copy(tree) if isinstance(tree, dict) else {}  # a class of the user's own keeps what else it holds
         new.update(zip(tree, inner, strict=True))

@@ -288,6 +288,15 @@ class Ladder:
         return np.where(kink, middle, slope), np.where(kink, half, error), failed, kink
 
 
+def measure(part: Any, least: Floats, steps: Floats, noise: Callable[[], float]) -> None:
+    """Write to a comparison, where its bars hide values, those by the measured noise of f, but not below the `least`.
+
+    Bars are at first those of an f of as few digits as its argument or the candidate: it may have more.
+    """
+    if (hidden := part.hidden).any():
+        part.error[hidden] = np.fmin(part.error, np.fmax(least, DEVIATIONS * noise() / steps))[hidden]
+
+
 def settle(
     part: Any, at: Indices, lines: Callable[[Indices], Lines], limits: tuple[float, float], start: int | None = None
 ) -> int:

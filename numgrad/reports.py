@@ -217,6 +217,12 @@ class Comparison(NamedTuple):
         """The distance of both values."""
         return np.abs(self.candidate - self.numerical)
 
+    @property
+    def hidden(self) -> Flags:
+        """Where error bars hide values: those that do not exceed them, but zeros: f was the same at all steps there."""
+        size = self.size
+        return (self.error >= size) & (size > 0.0)
+
     def excuse(self, atol: float, of_small: Floats | float) -> Floats | float:
         """Return up to which size values are excused: atol, or in a small gradient what is given for it.
 
@@ -284,8 +290,7 @@ def _found(part: Comparison, tolerances: Tolerances) -> tuple[ArrayCheck, list[s
     beyond = errors > tolerances[0]
     part.failed[:] = (beyond & part.failed) | np.isinf(errors)
     passed, is_smooth = ~part.failed, ~part.kink
-    # What error bars hide: values that do not exceed them, but for zeros: f was the same at all steps there.
-    hidden = (part.error >= size) & (size > 0.0) & is_smooth
+    hidden = part.hidden & is_smooth
     is_large = size > part.excuse(tolerances[1], part.error)
     flags = beyond & passed & is_smooth, hidden, part.kink & passed, is_large, part.failed
     explained, unjudged, subgradients, large, failed = map(int, map(np.count_nonzero, flags))
@@ -321,7 +326,8 @@ def causes(part: Comparison) -> Iterator[str]:
         yield "the candidate is not finite there"
     if not np.isfinite(numerical[failed]).all():
         yield "x, or f near it, is not finite, so the numerical gradient is not either"
-    for name, other in _rearranged(shape, candidate) if failed.size == math.prod(shape) else ():
+    is_whole = failed.size == math.prod(shape) and not part.is_direction
+    for name, other in _rearranged(shape, candidate) if is_whole else ():
         if _alike(other, numerical, error).all() and not _alike(candidate, numerical, error).all():
             yield name
     if failed.size > 1 and not numerical.any():
@@ -363,6 +369,8 @@ def _factor(candidate: Floats, numerical: Floats, failed: Flags) -> Iterator[str
         yield "the sign is wrong"
     elif min(abs(factor - 2.0), abs(factor - 0.5)) <= _ALIKE:
         yield f"the candidate is {factor:.6g} times the gradient: is there a square, or a half, that was forgotten?"
+    elif ratios.size == 1:  # which is the same as itself
+        return
     elif is_size and factor > 1.0:
         yield f"the candidate is {batch:.0f} times the gradient: is the mean over a batch of {batch:.0f} missing?"
     elif is_size:
@@ -372,12 +380,13 @@ def _factor(candidate: Floats, numerical: Floats, failed: Flags) -> Iterator[str
 
 
 def _places(part: Comparison) -> Iterator[str]:
-    if part.failed.all():
+    if part.failed.all() or part.is_direction:
         return
+    of = "of those checked, " if part.failed.size < math.prod(part.shape) else ""
     indices = [index.tolist() for index in np.unravel_index(part.chosen[part.failed], part.shape)]
     if part.failed.sum() == 1:
-        yield f"only one coordinate is wrong: [{', '.join(str(index[0]) for index in indices)}]"
+        yield f"{of}only one coordinate is wrong: [{', '.join(str(index[0]) for index in indices)}]"
     elif len(part.shape) == 2:
         for axis, name in ((1, "column"), (0, "row")):
             if len(set(indices[axis])) == 1:
-                yield f"only {name} {indices[axis][0]} is wrong"
+                yield f"{of}only {name} {indices[axis][0]} is wrong"

@@ -53,17 +53,17 @@ class Sides:
     Before it, what is asked for is checked. The name of a single array is ''. Numbers by coordinate are flat arrays of
     all arrays of the point, of which `places` names the slices: the point `flat`, its magnitudes `sizes`, 0 where it
     is not finite, the candidate `whole`, the first, least and largest `steps`, and the bounds `ends`, two infinite
-    numbers where there are none. `eps` is the coarsest precision among the point, the candidate and the value of f;
-    `largest` is the largest magnitude of the candidate, `rounding` what an error bar allows f for at least;
-    `is_shared` tells that the quotients of all coordinates, each with a step of its own, take a few evaluations of f
-    together.
+    numbers where there are none. `eps` is the coarsest precision among the point, the candidate and the value of f,
+    which has its `own`; `largest` is the largest magnitude of the candidate, `rounding` what an error bar allows f for
+    at least; `is_shared` tells that the quotients of all coordinates, each with a step of its own, take a few
+    evaluations of f together.
     """
 
     def __init__(self, f: Callable[..., Any], x: Any, args: tuple[Any, ...], plan: tuple[Any, Any]) -> None:
         self.f, self.args, self.objective = f, args, driver.as_objective(f, args)
         self.workers: Workers = 1
         is_python = isinstance(self.objective, PythonObjective)
-        self.is_tree = containers.is_tree(x) or (containers.is_labelled(x) and is_python)
+        self.is_tree = containers.is_tree(x, is_part=False) or (containers.is_labelled(x) and is_python)
         if self.is_tree and not is_python:
             raise TypeError("a dict of arrays needs a Python f; let it call the compiled one")
         self.whole_x = whole = containers.Container(x)
@@ -89,9 +89,9 @@ class Sides:
         self.whole = containers.joined(parts)
         objective, memory, args = self.objective_of(None, self.objective)
         returned = objective.returned(memory, args)
-        self.value, own = real_number(returned), resolution(np.asarray(returned))
-        self.eps = max([own, *map(resolution, self.x.values()), *map(resolution, parts)])
-        self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * own * abs(self.value)
+        self.value, self.own = real_number(returned), resolution(np.asarray(returned))
+        self.eps = max([self.own, *map(resolution, self.x.values()), *map(resolution, parts)])
+        self.rounding, self.least_noise = ROUND_OFF * self.eps * abs(self.value), _ROUNDING * self.own * abs(self.value)
         self.largest = float(max(largest(np.abs(self.whole)), 0.0))
         self.steps = self.steps_for(1.0)
 
@@ -316,7 +316,7 @@ def rms(array: NDArray[Any]) -> float:
 def _parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "") -> Iterator[NDArray[Any]]:
     """Yield the parts of the candidate as copies, since f may change them, in the order of the leaves of x."""
     label = f"gradient{path}"
-    if not containers.is_tree(x):
+    if not containers.is_tree(x, bool(path)):
         containers.in_order(x, **{label: gradient})
         yield _part(gradient, next(held).shape, label)
         return
@@ -324,7 +324,7 @@ def _parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "
         if not isinstance(gradient, Mapping) or set(gradient) != set(x):
             got = sorted(gradient) if isinstance(gradient, Mapping) else describe(gradient)
             raise ValueError(f"{label} must have the keys of x, {sorted(x)}, got {got}")
-    elif not isinstance(gradient, list | tuple):
+    elif not isinstance(gradient, list | tuple) and getattr(gradient, "shape", ()) != (len(x),):
         raise ValueError(
             f"x{path} must be one array, got arrays of several shapes; pass one at a time, or with a candidate that "
             f"is a list of {len(x)} parts, got {describe(gradient)}"

@@ -415,6 +415,38 @@ def test_float32_passes_with_tolerances_of_its_own():
     assert not check_gradient(single, gradient * BATCH, W).ok
 
 
+BOWLS = {
+    "beside a constant": (lambda w: np.sum((w - 1) ** 2) + 500.0, lambda w: 2 * (w - 1)),
+    "beside a larger constant": (lambda w: 1e3 - np.sum(np.cos(w - 1)), lambda w: np.sin(w - 1)),
+    "of large terms": (
+        lambda w: np.sum(200.0 * np.exp(-((w - 1) ** 2))),
+        lambda w: 400 * (1 - w) * np.exp(-((w - 1) ** 2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"h": 2.0**-10}, {"samples": 3, "rng": 0}, {"strict": True}], ids=str)
+@pytest.mark.parametrize("name", BOWLS)
+@pytest.mark.parametrize("kinds", [("f8", "f4"), ("f4", "f8"), ("f4", "f4"), ("f8", "f2")], ids="-".join)
+def test_bars_are_those_of_the_digits_that_f_has(kinds, name, options):
+    """Not those of what it is given or beside which it is judged: of 500 a float32 has no smaller change than 3e-5."""
+    f, slope = BOWLS[name]
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x = (1 + rng.choice([-1.0, 1.0], 5) * rng.uniform(0.01, 0.04, 5)).astype(kinds[0])
+        right = slope(x.astype(float))
+
+        def in_double(w):
+            return float(f(w.astype(float)))
+
+        assert check_gradient(in_double, right.astype(kinds[1]), x, **options), seed
+        # What rounds inside has the bars of that, whatever it returns.
+        chosen = check_gradient(in_double, right, x, **options).comparisons[0].chosen
+        wrong = np.where(np.arange(5) == chosen[np.abs(right[chosen]).argmax()], 2.0, 1.0) * right
+        for g in (in_double, lambda w: float(np.float32(in_double(w)))):
+            assert not check_gradient(g, wrong.astype(kinds[1]), x, **options), seed
+
+
 @needs_jit
 def test_a_compiled_f_with_args():
     f = compiled(lambda x, a: np.sum(a * x**2))
@@ -588,6 +620,40 @@ def test_no_number_raises_whatever_the_user_made_of_warnings_and_floating_errors
         assert (np.geterr(), warnings.filters) == before
     with np.errstate(all="raise"), pytest.raises(KeyboardInterrupt):
         check_gradient(interrupt_at(3), [1e-310] * 4, SIZES, **options)
+
+
+def test_hints_tell_of_what_was_checked_alone():
+    """Numbers of directions are no places, a few coordinates are not all, and one ratio is no common factor."""
+    rng = np.random.default_rng(1)
+    x, sizes = rng.normal(size=(6, 5)), rng.uniform(0.5, 2.0, (6, 5))
+
+    def hints(wrong, **options):
+        check = check_gradient(lambda x: np.sum(sizes * np.sin(x)), wrong(sizes * np.cos(x)), x, **options)
+        assert not check
+        return " ".join(check.hints)
+
+    def rows(g):
+        return set_in(set_in(g, np.s_[2], 0.0), np.s_[4], 0.0)
+
+    def faint(g):
+        return set_in(set_in(g, (2, 3), 1 + 3e-5), (0, 0), 1 - 3e-5)
+
+    found = [hints(faint, directions=9, rng=seed) for seed in range(12)]
+    assert not re.search(r"only|\[|shifted|transposed", " ".join(found))
+    for seed in range(12):
+        text = hints(rows, samples=9, rng=seed)
+        assert text.count("only") == text.count("of those checked, only")
+        assert "factor" not in hints(lambda g: set_in(g, np.s_[3], 0.0), directions=1, rng=seed)
+    assert hints(rows, coordinates=[10, 11, 12, 0, 1]) == "of those checked, only row 2 is wrong"
+    assert hints(rows, coordinates=[10, 0, 1]) == "of those checked, only one coordinate is wrong: [2, 0]"
+    assert hints(lambda g: set_in(g, (2, 0), 0.0)) == "only one coordinate is wrong: [2, 0]"
+    for factor, hint in ((1.7, ""), (30.0, ""), (-1.0, "the sign"), (2.0, "square"), (0.5, "half")):
+        for options in ({"directions": 1, "rng": 0}, {"coordinates": [7]}):
+            found = hints(lambda g, factor=factor: factor * g, **options)
+            assert hint in found
+            assert bool(hint) == bool(found)
+        assert not hint or hint in hints(lambda g, factor=factor: factor * g, directions=3, rng=0)
+    assert "1.7 times" in hints(lambda g: 1.7 * g, directions=3, rng=0)
 
 
 @pytest.mark.parametrize(
@@ -1289,6 +1355,40 @@ def test_a_kink_is_no_noise():
         assert noise_of(lambda x, f=f: round(float(f(x) + slopes @ x), 6), 6) > 5e-8, name
 
 
+def test_a_kink_just_before_a_look_is_no_jump():
+    """The search for teeth looks at 3 * 16**k spacings; what is left of a kink there is as narrow as its distance."""
+    for look, before, slope in itertools.product(range(1, 12), np.geomspace(1e-9, 0.5, 8), (1e-12, 1e-9)):
+        first = 3.0 * 16.0**look * (1.0 - before)
+
+        def kinks(places, first=first, slope=slope):
+            t = np.array(places)
+            return 6.5 + slope * (0.3 * t + np.maximum(t - first, 0.0) + np.maximum(np.abs(t) - 1.7 * first, 0.0))
+
+        assert noise_of(kinks, 6.5) < 1e-13, (look, before)
+
+        def teeth(places, first=first):
+            t = np.array(places)
+            return 6.5 + 1e-13 * t + 1e-3 * np.floor((t - first) / (2.5 * first) + 1.0)
+
+        assert look > 6 or noise_of(teeth, 6.5) > 5e-5, (look, before)
+
+
+@pytest.mark.parametrize("way", [{}, {"directions": 3, "rng": 0}], ids=str)
+def test_sums_of_many_kinks_hide_no_wrong_element(way):
+    for seed in range(60, 110):
+        rng = np.random.default_rng(seed)
+        data, target = rng.normal(size=(100, 13)), rng.normal(size=100)
+        x = 1e-4 * rng.normal(size=13)
+        right = data.T @ np.sign(data @ x - target) / 100
+        wrong = np.where(np.abs(right) == np.abs(right).min(), -right, right) if not way else 1.1 * right
+
+        def f(x, data=data, target=target):
+            return float(np.mean(np.abs(data @ x - target)))
+
+        assert check_gradient(f, right, x, **way), seed
+        assert not check_gradient(f, wrong, x, **way), seed
+
+
 @pytest.mark.parametrize("distance", [1e-6, 1e-4, 1e-2, 0.04])
 def test_no_slope_passes_where_f_is_flat_up_to_a_kink(distance):
     def f(x):
@@ -1430,6 +1530,34 @@ def test_an_error_of_a_hundredth_is_found_at_a_coordinate_far_smaller_than_the_f
     check = check_gradient(f, wrong, x)
     assert check.arrays[""].failed == 1
     assert check.worst.index == (0,)
+
+
+FORMS = {
+    "sin": (np.sin, np.cos),
+    "exp": (np.exp, np.exp),
+    "tanh": (np.tanh, lambda y: 1 / np.cosh(y) ** 2),
+    "square": (lambda y: (y - 0.3) ** 2, lambda y: 2 * (y - 0.3)),
+}
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("units", [(1e5, 1e-7), (1e3, 1e-7, 1e-7), (1e9, 1e-4), (1.0, 1e-9, 1e6)], ids=str)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_gradient_in_several_units_is_judged_as_a_whole(form, units, apart):
+    """What moves the small coordinates alone may be as short as these store, whatever the large ones store."""
+    f, slope = FORMS[form]
+    for seed in range(8):
+        x = np.array(units) * np.random.default_rng(seed).normal(size=len(units))
+        right = slope(x / units) / units
+        point, claim = ({str(k): a[k : k + 1] for k in range(a.size)} if apart else a for a in (x, right))
+
+        def value(p):
+            return float(np.sum(f(np.concatenate([*p.values()] if apart else [p]) / units)))
+
+        check = check_gradient(value, claim, point)
+        assert check, (seed, check)
+        wrong = {key: 1.5 * part for key, part in claim.items()} if apart else 1.5 * claim
+        assert not check_gradient(value, wrong, point), seed
 
 
 def test_the_memory_of_directions_does_not_grow_with_their_number(monkeypatch):
@@ -1589,6 +1717,53 @@ def test_parameters_far_below_the_first_step(capacity, options):
     assert check_gradient(charge, gradient, x, **options).verdict == "passed"
     for factor in ([1, 0], [1, 1.001], [1, 2], [1, -1], [2, 2], [0, 0]):
         assert check_gradient(charge, factor * gradient, x, **options).verdict == "failed"
+
+
+# Each has a form of the length of u, and from afar the slope that is last.
+SMALL_FORMS = {
+    "a wave on a line": (lambda u: np.sin(u) + u, lambda u: np.cos(u) + 1, lambda u: 0 * u + 1),
+    "a faint wave": (lambda u: 0.003 * np.sin(u) + u, lambda u: 0.003 * np.cos(u) + 1, lambda u: 0 * u + 1),
+    "a wave on a bowl": (lambda u: np.sin(u) + u**2, lambda u: np.cos(u) + 2 * u, lambda u: 2 * u),
+    "a spring": (lambda u: 0.5 * (u - 3) ** 2 - 1 / (6 * u), lambda u: u - 3 + 1 / (6 * u**2), lambda u: u - 3),
+    "a bump": (
+        lambda u: np.exp(-u * u) + 0.3 * u,
+        lambda u: 0.3 - 2 * u * np.exp(-u * u),
+        lambda u: 0 * u + 0.3,
+    ),
+    "saturation": (lambda u: np.tanh(u) + 5 * u, lambda u: 5 + 1 / np.cosh(u) ** 2, lambda u: 0 * u + 5),
+}
+
+
+@pytest.mark.parametrize("directions", [None, 4])
+@pytest.mark.parametrize("name", SMALL_FORMS)
+def test_a_form_of_the_length_of_a_small_x(name, directions):
+    f, slope, from_afar = SMALL_FORMS[name]
+    for unit, n in itertools.product(10.0 ** -np.arange(5, 15), (1, 3)):
+        u = np.random.default_rng(n).uniform(0.5, 2.0, n)
+        options = {} if directions is None else {"directions": directions, "rng": 0}
+
+        def value(x, unit=unit):
+            return float(np.sum(f(x / unit)))
+
+        assert check_gradient(value, slope(u) / unit, u * unit, **options), unit
+        assert not check_gradient(value, from_afar(u) / unit, u * unit, **options), unit
+        wrong = np.where(np.arange(n) == 0, 1.03, 1.0) * slope(u) / unit
+        assert directions or not check_gradient(value, wrong, u * unit), unit
+
+
+@pytest.mark.parametrize("others", [[], [1.0], [1.0, 6e23]], ids=str)
+def test_a_minimum_at_a_small_x(others):
+    for size, seed in itertools.product((1e-7, 1e-9, 1e-10, 1e-13), range(15)):
+        off = 0.1 * np.random.default_rng(seed).normal(size=5)
+        x, power = np.array([size, *others]), np.array([3.0, 1.0, -1.0])[: 1 + len(others)]
+        least = np.log(x) @ power
+
+        def f(x, off=off, power=power, least=least):
+            return float(np.sum((np.log(x) @ power - least - off) ** 2))
+
+        right = -2 * np.sum(off) * power / x
+        assert check_gradient(f, right, x), (size, seed)
+        assert not check_gradient(f, np.where(x == size, 1.01, 1.0) * right, x), (size, seed)
 
 
 def test_elements_that_happen_to_be_tiny_keep_their_steps():
