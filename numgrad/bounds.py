@@ -50,8 +50,7 @@ def limits(x: NDArray[Any], bounds: Any) -> tuple[Floats, Floats]:
 def ends_of_lines(x: NDArray[Any], vectors: Floats, bounds: Any) -> tuple[Floats, Floats]:
     """Return between which numbers t each line ``x + t v`` stays within bounds; ValueError if one cannot begin."""
     values, (low, high) = np.asarray(x, np.float64).reshape(-1), limits(x, bounds)
-    if is_narrow(x):
-        low, high = storable(low, high, x.dtype.type)
+    low, high = storable(low, high, x)
     with np.errstate(all="ignore"):
         back, forth = (
             np.abs(np.where(v > 0.0, high - values, np.where(v < 0.0, low - values, np.inf)) / v)
@@ -78,9 +77,7 @@ def moved_within(point: Any, lengths: Floats, bounds: Any) -> Floats:
     if bounds is None and not is_narrow(point):
         return lengths
     x = np.asarray(point).reshape(-1).astype(np.float64)
-    ends = limits(point, (-np.inf, np.inf) if bounds is None else bounds)
-    if is_narrow(point):
-        ends = storable(*ends, point.dtype.type)
+    ends = storable(*limits(point, (-np.inf, np.inf) if bounds is None else bounds), point)
     with np.errstate(all="ignore"):  # next to the largest number
         low, high = ((1 - SPARE_ROOM) * (end - x) for end in ends)
         moved, turned = np.clip(lengths, low, high), np.clip(-lengths, low, high)
@@ -112,8 +109,11 @@ def _numbers(low: Any, high: Any) -> tuple[Any, Any]:
     return -np.inf if low is None else low, np.inf if high is None else high
 
 
-def storable(low: Floats, high: Floats, kind: Any) -> tuple[Floats, Floats]:
-    """Return the outermost numbers of a narrow `kind` within the limits; what lies between is not rounded beyond."""
+def storable(low: Floats, high: Floats, x: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Return the outermost numbers within the limits that `x` stores; what lies between is not rounded beyond."""
+    if not is_narrow(x):
+        return low, high
+    kind = x.dtype.type
     with np.errstate(all="ignore"):
         lowest, highest = low.astype(kind), high.astype(kind)
         lowest = np.where(lowest < low, np.nextafter(lowest, kind(np.inf)), lowest)

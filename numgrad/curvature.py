@@ -19,7 +19,7 @@ from .driver import Progress, Workers, differentiate
 from .gradient import noise_at, values_near
 from .loops import STEP_LOST, Directions, Floats, Indices
 from .magnitudes import SMALL, enough, lengthen, with_value
-from .points import EPS, is_narrow, largest, parts_of_steps, private_copy, resolution, scales, smallest, where_defined
+from .points import EPS, largest, parts_of_steps, private_copy, resolution, scales, smallest, where_defined
 from .schemes import Scheme, as_scheme, linear_rule, steps_of, stored_steps, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
@@ -49,7 +49,7 @@ def steps_at(x: NDArray[Any], h: Any, scheme: Any, eps: float) -> Floats:
 def within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, Floats]) -> tuple[Floats, NDArray[Any]]:
     """Return steps towards the side with room for one-sided differences, and where the scheme itself has room."""
     values, reach = x.reshape(-1).astype(np.promote_types(x.dtype, np.float64)), scheme.order + 1
-    low, high = storable(*ends, x.dtype.type) if is_narrow(x) else ends
+    low, high = storable(*ends, x)
     room = np.maximum(high - values, values - low).astype(np.float64)
     # A power of two is what x can move by exactly, and so by a multiple that does not pass the bound.
     with np.errstate(all="ignore"):
@@ -66,7 +66,7 @@ def within(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, F
 def has_room(x: NDArray[Any], steps: Floats, scheme: Scheme, ends: tuple[Floats, Floats]) -> NDArray[np.bool_]:
     """Tell for which coordinates of the plain array `x` all points of a scheme are within bounds."""
     points = x.reshape(-1) + np.multiply.outer(scheme.offsets, steps)
-    low, high = storable(*ends, x.dtype.type) if is_narrow(x) else ends
+    low, high = storable(*ends, x)
     return np.asarray(((low <= points) & (points <= high)).all(axis=0))
 
 

@@ -19,7 +19,7 @@ from .bounds import SPARE_ROOM, ends_of_numbers, storable
 from .bounds import Bounds as Bounds
 from .bounds import limits as limits
 from .loops import Directions, Floats, Indices, Rule, make_central, make_complex_step, make_directions
-from .points import EPS, is_narrow, largest, loss_eps, private_copy, resolution, scales, smallest
+from .points import EPS, largest, loss_eps, private_copy, resolution, scales, smallest
 
 __all__ = ["Scheme"]
 
@@ -368,7 +368,7 @@ def _fit(
     chosen: Any = slice(None) if coordinates is None else coordinates
     values = x.reshape(-1).astype(np.promote_types(x.dtype, np.float64))[chosen]  # longdouble keeps its precision
     low, high = (limit[chosen] for limit in limits)
-    lowest, highest = storable(low, high, x.dtype.type) if is_narrow(x) else (low, high)
+    lowest, highest = storable(low, high, x)
     steps, index = np.array(np.broadcast_to(steps, values.shape)), np.full(len(values), -1, np.intp)
     for shortened in (False, True):
         if shortened:

@@ -19,7 +19,7 @@ from .loops import Directions, Floats, Indices, Rule, make_directions
 from .magnitudes import with_value
 from .noise import LOOKS, is_quiet, noise_of, spacings
 from .objectives.python import PythonObjective
-from .points import EPS, is_narrow, largest, preserving, private_copy, resolution, where_defined
+from .points import EPS, largest, preserving, private_copy, resolution, where_defined
 from .schemes import along_rows, rule_at, steps_of, sum_of_values
 
 __all__: list[str] = []  # nothing here is public
@@ -108,8 +108,7 @@ class Sides:
         if bounds is None or (ends := self.whole_x.limits(bounds)) is None:
             return -math.inf, math.inf
         for name, place in self.places.items():
-            if is_narrow(self.x[name]):
-                ends[0][place], ends[1][place] = storable(ends[0][place], ends[1][place], self.x[name].dtype.type)
+            ends[0][place], ends[1][place] = storable(ends[0][place], ends[1][place], self.x[name])
         return ends
 
     def _given(self, h: Any) -> dict[str, Floats]:
