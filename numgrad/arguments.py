@@ -212,7 +212,7 @@ def result_buffer(
         read += [(f"what {f} holds", array) for _, array in arrays_in(list(vars(f).values()))]
     if (name := sharing(read, out)) is not None:
         raise ValueError(f"out must not share memory with {name}, which f still reads; pass a new array")
-    return out
+    return out if out.__class__ is np.ndarray and out.dtype is dtype else out.view(dtype, np.ndarray)
 
 
 def sharing(found: Iterable[tuple[str, NDArray[Any]]], memory: NDArray[Any]) -> str | None:
