@@ -113,7 +113,8 @@ def numerical_gradient(
         threads.
     out : ndarray of float64, optional
         Where to write the result: C-contiguous, of the shape of the result. It is filled with NaN first, so that after
-        an exception it holds the derivatives that were finished, and NaN for the others. None for a container.
+        an exception it holds the derivatives that were finished, and NaN for the others. Of a masked array all is
+        written, and the mask stays. None for a container.
     coordinates : array_like of int, optional
         Flat coordinates in C order, from 0 to ``x.size - 1``, in any order and repeated at will: only these partial
         derivatives are computed, for sampling a large matrix. Those of a container are counted through its arrays.

@@ -38,8 +38,8 @@ _FIRST = 16
 # Unit of the last of those digits: by how much a change of f may be off, since the steps are not quite those to the
 # points as they are stored. One of float64 is so by chance once in 500 times. Fixed by the former.
 _OFF = 1e-3
-# Formats of memory that Python indexes. A dtype that names its byte order, as ctypes and files have it, is equal to that
-# of NumPy, but its format is "<d", which Python refuses. No tuning.
+# Formats of memory that Python indexes. A dtype that names its byte order, as ctypes and files have it, is equal to
+# that of NumPy, but its format is "<d", which Python refuses. No tuning.
 _INDEXED = "dflqi"
 # Part of 1 + |x| by which memory is displaced to see whether f reads it: far beyond round-off, and still near x.
 # Fixed by the tests of tests/test_other_memory.py.
