@@ -739,3 +739,22 @@ def test_out_may_name_its_byte_order(route):
 def shared_array(shape):
     """Return an array in memory that processes share, as `multiprocessing` makes it."""
     return np.ctypeslib.as_array(RawArray("d", math.prod(shape))).reshape(shape)
+
+
+# --- nothing to differentiate ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparsity", [False, True])
+@pytest.mark.parametrize("shape", [(0,), (0, 2), (2, 0)])
+@pytest.mark.parametrize("outputs", [0, 1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"h": "auto"}, {"scheme": "central4"}, {"scheme": "forward"}, {"workers": map}, {"bounds": (0, 1)}]
+)
+def test_the_jacobian_of_a_batch_of_points_without_elements_is_empty(options, outputs, shape, sparsity):
+    pattern = {"sparsity": np.zeros((outputs, 0))} if sparsity else {}
+
+    def f(batch):
+        return np.ones((len(batch), outputs))
+
+    found = numerical_jacobian(f, np.zeros(shape), vectorized=True, **options, **pattern)
+    assert found.shape == ((outputs, 0) if sparsity else (outputs, *shape))
