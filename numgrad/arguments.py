@@ -183,13 +183,16 @@ def as_coordinates(coordinates: ArrayLike, size: int) -> NDArray[np.intp]:
     if not 0 <= low <= high < size:
         raise ValueError(f"coordinates must be in range({size}), got {low} to {high}")
     # numba would compile the loops again for an array with strides, or one that is read-only.
-    return chosen if chosen.dtype is INDEX and chosen.flags.carray else np.array(chosen, np.intp)
+    return chosen if chosen.dtype is INDEX and chosen.flags.carray else chosen.astype(np.intp, order="C")
 
 
 def result_buffer(
     out: Any, shape: tuple[int, ...], x: ArrayLike, args: tuple[Any, ...], dtype: np.dtype[Any] = FLOAT64, f: Any = None
 ) -> NDArray[Any]:
-    """Return `out` after checking that a result of `shape` can be written to it, or a new array if it is None.
+    """Return the memory of `out`, to which a result of `shape` can be written, or a new array if it is None.
+
+    It is an array of NumPy's own class and dtype: a matrix keeps two dimensions, a mask what lies below it, and one
+    that names its byte order has a format that Python cannot index.
 
     Raises
     ------
@@ -212,7 +215,7 @@ def result_buffer(
         read += [(f"what {f} holds", array) for _, array in arrays_in(list(vars(f).values()))]
     if (name := sharing(read, out)) is not None:
         raise ValueError(f"out must not share memory with {name}, which f still reads; pass a new array")
-    return out
+    return out if out.__class__ is np.ndarray and out.dtype is dtype else out.view(dtype, np.ndarray)
 
 
 def sharing(found: Iterable[tuple[str, NDArray[Any]]], memory: NDArray[Any]) -> str | None:

@@ -113,7 +113,8 @@ def numerical_gradient(
         threads.
     out : ndarray of float64, optional
         Where to write the result: C-contiguous, of the shape of the result. It is filled with NaN first, so that after
-        an exception it holds the derivatives that were finished, and NaN for the others. None for a container.
+        an exception it holds the derivatives that were finished, and NaN for the others. Of a masked array all is
+        written, and the mask stays. None for a container.
     coordinates : array_like of int, optional
         Flat coordinates in C order, from 0 to ``x.size - 1``, in any order and repeated at will: only these partial
         derivatives are computed, for sampling a large matrix. Those of a container are counted through its arrays.
@@ -248,10 +249,9 @@ def _memory(out: Floats | None, shape: tuple[int, ...], x: Any, args: Any, f: An
     if out is None:  # the flat one is its owner, of which threads make no copy: see `threads._on_threads`
         flat = np.empty(math.prod(shape))
         return flat.reshape(shape), flat
-    gradient = arguments.result_buffer(out, shape, x, args, f=f)
-    gradient.fill(math.nan)  # what an exception leaves unfinished
-    # A view, of what somebody else owns. A matrix that was given as `out` would stay one, of two dimensions.
-    return gradient, (gradient if gradient.__class__ is np.ndarray else gradient.view(np.ndarray)).reshape(-1)
+    memory = arguments.result_buffer(out, shape, x, args, f=f)
+    memory.fill(math.nan)  # what an exception leaves unfinished
+    return out, memory.reshape(-1)
 
 
 def by_automatic_steps(
@@ -350,7 +350,7 @@ def _resumed(f: Any, x: Any, options: dict[str, Any]) -> NDArray[np.float64]:
     array = arguments.real_array(x)
     chosen = np.arange(array.size) if coordinates is None else arguments.as_coordinates(coordinates, array.size)
     shape = array.shape if coordinates is None else chosen.shape
-    flat = arguments.result_buffer(out, shape, x, options["args"], f=f).view(np.ndarray).reshape(-1)
+    flat = arguments.result_buffer(out, shape, x, options["args"], f=f).reshape(-1)
     left = np.flatnonzero(np.isnan(flat))
     found = np.full(len(left), math.nan)
 
@@ -421,14 +421,14 @@ def _at_points(f: Any, x: Any, axis: Any, resume: bool, options: dict[str, Any])
         raise ValueError("coordinates must be None with points_axis: all derivatives are taken at each point")
     points, axis, own = as_points(x, axis, options["h"], options["bounds"])
     result: NDArray[np.float64] = arguments.result_buffer(out, np.shape(x), x, args, f=f)
-    rows = np.moveaxis(result.view(np.ndarray), axis, 0)
+    rows = np.moveaxis(result, axis, 0)
     left = np.flatnonzero(np.isnan(rows).any(axis=tuple(range(1, rows.ndim))) | (not resume))
     found = np.full((len(left), *points.shape[1:]), math.nan)
     try:
         _write_at_points(f, x, points[left], found, options, progress, map(own, left))
     finally:
         rows[left] = found
-    return result
+    return result if out is None else out
 
 
 def _write_at_points(

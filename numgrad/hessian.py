@@ -182,10 +182,10 @@ def numerical_hessian(
         if hessian is None:
             return found
         hessian[...] = found.reshape(hessian.shape)
-        return hessian
+        return hessian if out is None else out
     problem = SecondDifferences(f, x, h, args, schemes.as_scheme(scheme, 2), bounds)
-    how = driver.as_workers(workers, problem.objective), progress
-    return _from_values(problem, pattern, hessian, how, resume)
+    found = _from_values(problem, pattern, hessian, (driver.as_workers(workers, problem.objective), progress), resume)
+    return found if out is None else out
 
 
 def hessian_vector_product(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,11 @@ def check_analytic(
         shown["analytic"] = True
 
 
+def _values_at(f: Any, points: list[NDArray[Any]], args: tuple[Any, ...]) -> list[NDArray[Any]]:
+    """Return what f returns for complex copies of points."""
+    return [np.asarray(f(point.astype(np.complex128), *args)) for point in points]
+
+
 def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bounds: Bounds | None) -> bool:
     """Tell whether f has shown on a random line that it is analytic; ValueError if it has shown that it is not."""
     flat, step = _random_line(x, chosen)
@@ -89,12 +95,10 @@ def _is_analytic(f: Any, x: NDArray[Any], args: tuple[Any, ...], chosen: Any, bo
         with np.errstate(all="ignore"):  # next to the largest number
             ends = [_within(end, x, bounds) for end in (flat + length * step, flat - length * step)]
             points = [*ends, flat + 1j * tiny * (ends[0] - ends[1])]
-        try:
-            above, below, aside = (
-                np.asarray(f(point.reshape(x.shape).astype(np.complex128), *args)) for point in points
-            )
-        except Exception:  # noqa: BLE001, f need not be defined on both sides
+        values = where_defined(partial(_values_at, f, [point.reshape(x.shape) for point in points], args))
+        if values is None:  # f need not be defined on both sides
             return False
+        above, below, aside = values
         with np.errstate(all="ignore"):
             change, expected = float((above - below).sum().real), float(aside.sum().imag / tiny)
             noise = 64 * np.finfo(above.dtype).eps * float(np.abs(above).sum() + np.abs(below).sum())

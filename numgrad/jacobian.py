@@ -164,7 +164,7 @@ def jacobian_of(problem: Problem) -> Any:
     """Return the Jacobian of a problem, and warn of the noise of f where steps are automatic."""
     found = problem.jacobian()
     see_noise_of_outputs(problem, found)
-    return found
+    return found if problem.options.out is None else problem.options.out
 
 
 def usual_jacobian(f: Any, x: Any, h: Any) -> Any:

@@ -160,7 +160,7 @@ class Problem:
         return preserving([self.point], at)  # type: ignore[no-any-return]
 
     def jacobian(self, noise: float = 0.0) -> Any:
-        """Return what `numerical_jacobian` does, of outputs whose rounding is this at least."""
+        """Return what `numerical_jacobian` does, or the memory of `out`, of outputs whose rounding is this at least."""
         base, point, (args, out) = self.base, self.point, (self.options.args, self.options.out)
         if self.options.resume and out is None:
             raise ValueError(
@@ -176,7 +176,7 @@ class Problem:
         shape = (*base.shape, *point.shape)
         if out is not None:
             result = arguments.result_buffer(out, shape, self.x, args, base.dtype)
-            self._write(result.view(np.ndarray).reshape(base.size, point.size), noise)
+            self._write(result.reshape(base.size, point.size), noise)
             return result
         rows = np.empty((point.size, self.width))
         flags = self.differentiate(self._plan_of_columns(None), rows, self.options.progress)

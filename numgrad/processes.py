@@ -34,8 +34,8 @@ Engine = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 RANGES = 16
 # Workers of an engine that does not say how many it has. If there are more, the sweep reaches these in further turns.
 _WORKERS = 16
-# Seconds after which the processes of a forked child leave, so that its end does not wait for them.
-# Fixed by test_a_forked_child_has_processes_of_its_own in tests/test_processes.py.
+# Seconds after which the processes of a child leave, so that its end does not wait for them, as multiprocessing has it.
+# Fixed by test_a_child_of_its_own_kind_ends_soon in tests/test_processes.py.
 _IDLE = 2
 _MUST_MAP = "workers must map a function over tasks"
 
@@ -210,13 +210,15 @@ def _raise_what_broke_the_pool(error: RuntimeError) -> None:
         raise error.__context__ from None
 
 
-def _is_inherited() -> bool:
-    """Tell whether this process is a fork, which shows in the dead thread of an inherited pool too."""
+def _is_child() -> bool:
+    """Tell whether this process is another one's child: a fork shows in the dead thread of an inherited pool too."""
+    from multiprocessing import parent_process  # which joblib has imported
+
     global _owner
     pool, thread = _pool_and_thread()
     if thread is not None and not (thread.is_alive() or pool._flags.shutdown or pool._flags.broken):
         _owner = 0
-    return os.getpid() != _owner
+    return os.getpid() != _owner or parent_process() is not None
 
 
 def _parallel(joblib: Any, count: int) -> Any:
@@ -244,7 +246,9 @@ def joblib_engine(count: int) -> Engine:
 
     def engine(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         jobs, own = [joblib.delayed(function)(task) for task in tasks], contextlib.nullcontext()
-        if _is_inherited():  # other arguments than those of any parent have joblib make a pool of the child's own
+        # Other arguments than those of any parent have joblib make a pool of the child's own. Where threads were
+        # chosen, as joblib itself does for work within its workers, they stay.
+        if _is_child() and type(joblib.parallel.get_active_backend()[0]).__name__ == "LokyBackend":
             own = joblib.parallel_config("loky", idle_worker_timeout=_IDLE + 1e-9 * os.getpid())
         useful = min(count, max(len(jobs), _living.pop(os.getpid(), 0)))
         with own:

@@ -15,7 +15,7 @@ import math
 import os
 import pickle
 from _thread import _local
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -70,12 +70,12 @@ _received: tuple[str, bytes] = "", b""  # key and pickle of the sweep that this 
 
 def work(task: Task) -> tuple[int, bytes | None, bytes | BaseException | None]:
     """Do one range where it arrives; return its rows and what was raised, or neither if the sweep is not to be had."""
-    if (job := _fetch(task)) is None:
-        return task.number, None, None
     packed, raised = None, None
     try:
+        if (job := _fetch(task)) is None:  # f may be evaluated, and raise, where it arrives
+            return task.number, None, None
         # Before the range, so that the random numbers of f are those of the parent's own fingerprint.
-        values = None if task.number else list(fingerprint(job[0]))
+        values = None if task.number else fingerprint(job[0])
         if (done := _run(task, *job)) is None:
             return task.number, None, None
         flags, rows, raised = done
@@ -203,27 +203,32 @@ def dumps(value: Any) -> bytes:
         raise
 
 
-def fingerprint(sweep: Any) -> Iterator[float]:
-    """Give f at a point next to x, NaN where it has no value, or then at a second one, and f(x) at last."""
-    at_x = np.zeros(1)
-    if sweep.value_cancels:  # what counts there are differences, which f next to x says nothing of
-        yield _value(sweep, at_x) + _differences(sweep)
-    else:
-        for offsets in _moves(sweep):
-            yield (value := _value(sweep, offsets))
-            if math.isfinite(value):
-                break
-    yield _value(sweep, at_x)
+def fingerprint(sweep: Any, there: Sequence[float] = ()) -> list[float]:
+    """Return f at a point next to x, NaN where it has no value, or then at a second one, and f(x) at last.
+
+    Where the last number next to x is the one `there`, f(x) is left out. No generator: it would replace a StopIteration
+    of f, as of an iterator that has ended, by an error of its own.
+    """
+    at_x, found = np.zeros(1), list[float]()
+    for offsets in (at_x,) if sweep.value_cancels else _moves(sweep):
+        # What counts where a value cancels are differences, which f next to x says nothing of.
+        found.append(_value(sweep, offsets) + (_differences(sweep) if sweep.value_cancels else 0.0))
+        if math.isfinite(found[-1]):
+            break
+    return found if _is_last_alike(found, there) else [*found, _value(sweep, at_x)]
+
+
+def _is_last_alike(here: list[float], there: Sequence[float]) -> bool:
+    """Tell whether the last number here is the only finite one, and the same there."""
+    return list(map(math.isfinite, here)) == [False] * (len(here) - 1) + [True] and here[-1:] == there[: len(here)][-1:]
 
 
 def is_same(sweep: Any, there: list[float]) -> bool:
     """Tell whether the fingerprint of another process is that of f here, but for rounding; or whether f is random."""
-    here = list[float]()
-    for other, value in zip(there, fingerprint(sweep), strict=False):
-        if value == other and math.isfinite(value) and not any(map(math.isfinite, here)):
-            return True  # the usual case, by the first value next to x
-        here.append(value)
-    return _agree(here, there) or not np.array_equal(here, list(fingerprint(sweep)), equal_nan=True)
+    here = fingerprint(sweep, there)[: len(there)]
+    if _is_last_alike(here, there):
+        return True  # the usual case, by the first value next to x
+    return _agree(here, there) or not np.array_equal(here, fingerprint(sweep), equal_nan=True)
 
 
 def _agree(here: list[float], there: list[float]) -> bool:

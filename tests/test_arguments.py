@@ -1,5 +1,9 @@
 """What a caller may get wrong: one clear line for x, h, args and what f returns; an f that writes to its argument."""
 
+import math
+import sys
+from multiprocessing.sharedctypes import RawArray
+
 import numpy as np
 import pytest
 from problems import compiled, compiled_once, needs_jit
@@ -10,14 +14,17 @@ from numgrad import (
     assert_gradient,
     check_gradient,
     descent_path,
+    directional_derivative,
     estimate_derivative,
     estimate_gradient,
     gradient_ascent,
     gradient_descent,
+    hessian_vector_product,
     numerical_diff,
     numerical_gradient,
     numerical_hessian,
     numerical_jacobian,
+    propagate,
 )
 
 RUNS = {
@@ -602,3 +609,152 @@ def test_a_string_of_numpy_is_a_string():
         assert np.array_equal(numerical_hessian(f, x, auto), numerical_hessian(f, x, "auto"))
         paths = [gradient_descent(f, x.copy(), 0.1, 3, h=h) for h in (auto, "auto")]
         assert np.array_equal(*paths)
+
+
+# --- arrays whose dtype names its byte order -------------------------------------------------------------------------
+# They come of ctypes, of memory that processes share, and of files; they are equal to NumPy's own and print alike.
+
+
+def named(array):
+    """Return the same memory, by a dtype that names the byte order of this machine."""
+    array = np.asarray(array)
+    return array.view(array.dtype.newbyteorder("<" if sys.byteorder == "little" else ">"))
+
+
+def quarter(x):
+    """A function of arrays of any form, in containers too, which looks at nothing but the numbers."""
+    if isinstance(x, dict | list):
+        return sum(quarter(part) for part in (x.values() if isinstance(x, dict) else x))
+    return float((np.asarray(x, dtype=np.float64) ** 4).sum() / 4)
+
+
+V = np.array([1.0, 2.0, 3.0])
+NAMED_LAYOUTS = {
+    "vector": lambda own: own(V.copy()),
+    "one number": lambda own: own(np.array(1.5)),
+    "empty": lambda own: own(np.zeros(0)),
+    "matrix": lambda own: own(np.ones((2, 3))),
+    "Fortran": lambda own: own(np.asfortranarray(np.arange(1.0, 7.0).reshape(2, 3))),
+    "strided": lambda own: own(np.arange(1.0, 7.0))[::2],
+    "reversed": lambda own: own(V.copy())[::-1],
+    "read-only": lambda own: (lambda x: (x.setflags(write=False), x)[1])(own(V.copy())),
+    "float32": lambda own: own(V.astype(np.float32)),
+    "float16": lambda own: own(V.astype(np.float16)),
+    "longdouble": lambda own: own(V.astype(np.longdouble)),
+    "integers": lambda own: own(np.array([1, 2, 3])),
+    "a leaf": lambda own: {"a": own(V.copy()), "b": [V.copy()]},
+}
+NAMED_ROUTES = {
+    "central": numerical_gradient,
+    "central4": lambda f, x: numerical_gradient(f, x, scheme="central4"),
+    "forward": lambda f, x: numerical_gradient(f, x, scheme="forward"),
+    "automatic": lambda f, x: numerical_gradient(f, x, "auto"),
+    "workers": lambda f, x: numerical_gradient(f, x, workers=map),
+    "object": lambda f, x: Gradient(f)(x),
+    "Hessian": numerical_hessian,
+    "estimate": lambda f, x: estimate_gradient(f, x).value,
+    "check": lambda f, x: str(check_gradient(f, numerical_gradient(f, x), x)),
+}
+NAMED_ROUTES_OF_ARRAYS = {
+    "descent": lambda f, x: np.asarray(gradient_descent(f, x, 1e-3, 2), x.dtype),
+    "path": lambda f, x: descent_path(f, x, 1e-3, 2)[0],
+    "Jacobian": lambda f, x: numerical_jacobian(lambda x: np.cos(x), x),
+    "directional": lambda f, x: directional_derivative(f, x, np.ones(x.shape)),
+    "elementwise": lambda f, x: numerical_diff(np.sin, x),
+    "points": lambda f, x: numerical_gradient(f, x, points_axis=0) if x.ndim > 1 else 0.0,
+    "covariance": lambda f, x: propagate(f, x, np.full(x.shape, 0.5)) if x.ndim < 2 else 0.0,
+}
+
+
+def flat(found):
+    if isinstance(found, dict):
+        return [number for part in found.values() for number in flat(part)]
+    if isinstance(found, list):
+        return [number for part in found for number in flat(part)]
+    return np.asarray(found).ravel().tolist()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the digits of float16
+@pytest.mark.parametrize("route", NAMED_ROUTES | NAMED_ROUTES_OF_ARRAYS)
+@pytest.mark.parametrize("layout", NAMED_LAYOUTS)
+def test_a_dtype_that_names_its_byte_order_is_like_any_other(layout, route):
+    make, call = NAMED_LAYOUTS[layout], (NAMED_ROUTES | NAMED_ROUTES_OF_ARRAYS)[route]
+    x = make(named)
+    if isinstance(x, dict) and route in NAMED_ROUTES_OF_ARRAYS:
+        pytest.skip("takes one array")
+    seen = []
+
+    def f(x):
+        seen.append(x)
+        return quarter(x)
+
+    expected = call(quarter, make(np.asarray))
+    np.testing.assert_array_equal(flat(call(f, x)), flat(expected))
+    assert all(isinstance(value, dict) or value.shape == x.shape for value in seen) or route == "points"
+
+
+GIVEN_BESIDE_X = {  # what may be such an array beside x
+    "step": lambda own: numerical_gradient(quarter, V, own(1e-4 * V)),
+    "bounds": lambda own: numerical_gradient(quarter, V, bounds=(own(V - 1), own(V + 1))),
+    "coordinates": lambda own: numerical_gradient(quarter, V, coordinates=own(np.array([2, 0]))),
+    "coordinates4": lambda own: numerical_gradient(quarter, V, coordinates=own(np.array([2, 0])), scheme="central4"),
+    "vector": lambda own: hessian_vector_product(quarter, V, own(V)),
+    "covariance": lambda own: propagate(quarter, V, own(np.diag(V))),
+    "variances": lambda own: propagate(quarter, V, own(V)),
+    "outputs": lambda own: numerical_jacobian(lambda x: own(x**2), V),
+    "gradient": lambda own: numerical_hessian(quarter, V, gradient=lambda x: own(x**3)),
+    "candidate": lambda own: str(check_gradient(quarter, own(V**3), V)),
+}
+
+
+@pytest.mark.parametrize("what", GIVEN_BESIDE_X)
+def test_what_is_given_beside_x_may_name_its_byte_order(what):
+    assert flat(GIVEN_BESIDE_X[what](named)) == flat(GIVEN_BESIDE_X[what](np.asarray))
+
+
+RESULTS = {
+    "central": lambda out: numerical_gradient(quarter, V, out=out),
+    "central4": lambda out: numerical_gradient(quarter, V, scheme="central4", out=out),
+    "automatic": lambda out: numerical_gradient(quarter, V, "auto", out=out),
+    "workers": lambda out: numerical_gradient(quarter, V, out=out, workers=map),
+    "the rest": lambda out: numerical_gradient(quarter, V, out=out, resume=True),
+    "points": lambda out: numerical_gradient(quarter, np.outer(V, V), points_axis=1, out=out),
+    "Jacobian": lambda out: numerical_jacobian(lambda x: x**2, V, out=out),
+    "automatic Jacobian": lambda out: numerical_jacobian(lambda x: x**2, V, "auto", out=out),
+    "Hessian": lambda out: numerical_hessian(quarter, V, out=out),
+    "the rest of a Hessian": lambda out: numerical_hessian(quarter, V, out=out, resume=True),
+    "Hessian of a gradient": lambda out: numerical_hessian(quarter, V, out=out, gradient=lambda x: x**3),
+}
+
+
+@pytest.mark.parametrize("route", RESULTS)
+def test_out_may_name_its_byte_order(route):
+    expected = RESULTS[route](np.full((3, 3) if route in list(RESULTS)[5:] else 3, np.nan))
+    for out in (named(np.full(expected.shape, np.nan)), shared_array(expected.shape)):
+        out.fill(np.nan)
+        assert RESULTS[route](out) is out
+        assert out.tolist() == expected.tolist()
+
+
+def shared_array(shape):
+    """Return an array in memory that processes share, as `multiprocessing` makes it."""
+    return np.ctypeslib.as_array(RawArray("d", math.prod(shape))).reshape(shape)
+
+
+# --- nothing to differentiate ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparsity", [False, True])
+@pytest.mark.parametrize("shape", [(0,), (0, 2), (2, 0)])
+@pytest.mark.parametrize("outputs", [0, 1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"h": "auto"}, {"scheme": "central4"}, {"scheme": "forward"}, {"workers": map}, {"bounds": (0, 1)}]
+)
+def test_the_jacobian_of_a_batch_of_points_without_elements_is_empty(options, outputs, shape, sparsity):
+    pattern = {"sparsity": np.zeros((outputs, 0))} if sparsity else {}
+
+    def f(batch):
+        return np.ones((len(batch), outputs))
+
+    found = numerical_jacobian(f, np.zeros(shape), vectorized=True, **options, **pattern)
+    assert found.shape == ((outputs, 0) if sparsity else (outputs, *shape))

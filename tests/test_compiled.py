@@ -25,14 +25,18 @@ from numba.core import errors
 from numba.core import types as numba_types
 from numba.core.registry import CPUDispatcher
 from numba.typed import List
-from problems import needs_jit, sum_of_squares
+from problems import compiled_once, needs_jit, sum_of_squares
 
 from numgrad import (
+    Gradient,
     SeparableObjective,
     arguments,
     check_gradient,
     directional_derivative,
     driver,
+    estimate_gradient,
+    gradient_descent,
+    hessian_vector_product,
     numerical_gradient,
     numerical_hessian,
     numerical_jacobian,
@@ -698,3 +702,79 @@ def test_calls_of_a_small_f_in_any_order_are_those_of_a_python_f():
         found = numerical_gradient(f, x, **options[k])
         own = options[k] | {"out": None}  # the result of the next call would overwrite this one
         assert np.allclose(found, numerical_gradient(plain, x, **own), rtol=1e-9), options[k]
+
+
+# --- an f that numba pastes into what calls it -----------------------------------------------------------------------
+
+
+def cubes_of(x):
+    return np.sum(x**3)
+
+
+def scaled_cubes(x, a):
+    return a * np.sum(x**3)
+
+
+def pair(x):
+    return np.array([x[0] * x[1], x[0] - x[1]])
+
+
+def element(z):
+    return z[0] ** 2 * z[1]
+
+
+def narrow(x):
+    return np.float32(np.sum(x**3))
+
+
+INLINE = {"by a cost model": lambda expr, caller, callee: True, "not by one": lambda *_: False}
+AT = np.array([1.0, 2.0])
+# What is made of a compiled f, and which f that is.
+PASTED = {
+    "gradient": (cubes_of, lambda f: numerical_gradient(f, AT)),
+    "gradient of float32": (narrow, lambda f: numerical_gradient(f, AT, "auto")),
+    "threads": (cubes_of, lambda f: numerical_gradient(f, AT, workers=2)),
+    "another process": (cubes_of, lambda f: numerical_gradient(f, AT, workers=map)),
+    "points": (cubes_of, lambda f: numerical_gradient(f, np.stack([AT, 2 * AT]), points_axis=0)),
+    "complex": (cubes_of, lambda f: numerical_gradient(f, AT, scheme="complex")),
+    "arguments": (scaled_cubes, lambda f: numerical_gradient(f, AT, args=(2.0,))),
+    "object": (cubes_of, lambda f: Gradient(f)(AT)),
+    "estimate": (cubes_of, lambda f: estimate_gradient(f, AT).value),
+    "check": (cubes_of, lambda f: str(check_gradient(f, 3 * AT**2, AT))),
+    "descent": (cubes_of, lambda f: gradient_descent(f, AT.copy(), 1e-3, 3)),
+    "Hessian": (cubes_of, lambda f: numerical_hessian(f, AT)),
+    "product": (cubes_of, lambda f: hessian_vector_product(f, AT, AT)),
+    "Jacobian": (pair, lambda f: numerical_jacobian(f, AT)),
+    "direction": (pair, lambda f: directional_derivative(f, AT, AT)),
+    "elements": (element, lambda f: numerical_gradient(SeparableObjective(f, np.array([[0, 1], [1, 0]])), AT)),
+}
+
+
+@needs_jit
+@pytest.mark.parametrize(
+    ("route", "inline"), [*((name, "always") for name in PASTED), *(("gradient", k) for k in INLINE)]
+)
+def test_an_f_that_numba_pastes_into_its_callers_is_like_any_other(route, inline):
+    f, call = PASTED[route]
+    assert np.array_equal(call(njit(inline=INLINE.get(inline, inline))(f)), call(compiled_once(f)))
+
+
+@needs_jit
+def test_a_pasted_f_keeps_the_options_of_its_compiler_and_sees_that_it_was_recompiled():
+    weights = np.array([1.0, 2.0])
+    f = njit(inline="always", error_model="numpy")(lambda x: weights[0] / x[0] + weights[1] / x[1])
+    assert numerical_gradient(f, AT) == pytest.approx([-1.0, -0.5])
+    weights[:] = 4.0
+    f.recompile()
+    assert numerical_gradient(f, AT) == pytest.approx([-4.0, -1.0])
+    assert np.isnan(numerical_gradient(f, AT - 1.0, 1.0)[1])  # 4 / 0 is infinite, and no ZeroDivisionError
+    with pytest.raises(ValueError, match="captured variable 'weights'"):
+        numerical_gradient(f, weights)
+
+
+@needs_jit
+def test_a_pasted_f_that_returns_float32_is_warned_of():
+    f = njit(inline="always")(lambda x: np.float32(1e3 + x[0]))
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning, match="f returns float32"):
+            numerical_gradient(f, AT)

@@ -12,7 +12,14 @@ from numba import cfunc, njit, stencil, types
 from numba.extending import overload
 from problems import needs_jit
 
-from numgrad import check_gradient, estimate_gradient, gradient_descent, numerical_gradient
+from numgrad import (
+    check_gradient,
+    estimate_gradient,
+    gradient_descent,
+    numerical_diff,
+    numerical_gradient,
+    numerical_jacobian,
+)
 from numgrad.points import depends_on
 
 
@@ -57,6 +64,64 @@ def test_what_f_raises_now_and_then_accuses_nobody(how, call):
     with suppress(OSError):  # as it was raised, or asked again where f was only looked into
         assert numerical_gradient(f, x, **how) == pytest.approx([2.0, 4.0])
     assert x.tolist() == [1.0, 2.0]
+
+
+class TimeLimit(Exception):
+    """What the handler of a signal raises: once, whatever runs then."""
+
+
+LOOKS = {
+    "vectorized": lambda f, x: numerical_gradient(f, x, vectorized=True),
+    "complex": lambda f, x: numerical_gradient(f, x, scheme="complex"),
+    "some": lambda f, x: numerical_gradient(f, x, scheme="complex", coordinates=[1]),
+    "complex Jacobian": lambda f, x: numerical_jacobian(f, x, scheme="complex"),
+    "copy": lambda f, x: numerical_gradient(lambda x: 0.0 * f(x), read_only(x)),
+    "numbers": lambda f, x: numerical_diff(f, x, scheme="complex"),
+}
+
+
+def read_only(x):
+    view = x.view()
+    view.flags.writeable = False
+    return view
+
+
+@pytest.mark.filterwarnings("ignore:all differences are exactly zero")
+@pytest.mark.parametrize("error", [TimeLimit, ValueError, StopIteration])
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_is_raised_once_reaches_the_caller_from_wherever_f_is_asked(look, error):
+    def run(call):
+        calls = 0
+
+        def f(x):
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                raise error
+            return x**2 if look in ("numbers", "complex Jacobian") else (x**2).sum(axis=-1)
+
+        x = np.array([1.0, 2.0])
+        try:
+            LOOKS[look](f, x)
+        finally:
+            assert x.tolist() == [1.0, 2.0]
+        return calls
+
+    for call in range(1, run(0) + 1):
+        with pytest.raises(error):
+            run(call)
+
+
+def test_what_is_raised_where_memory_is_displaced_may_change():
+    memory, errors = np.ones(3), iter(range(100))
+
+    def evaluate():
+        if memory[0] != 1.0:
+            raise (ValueError, ZeroDivisionError)[next(errors) % 2]
+        return 0.0
+
+    assert depends_on(memory, evaluate)  # it reads it: whatever it raises
+    assert not depends_on(np.ones(3), lambda: 0.0)
 
 
 def test_an_interrupt_leaves_no_byte_changed():

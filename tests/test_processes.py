@@ -470,6 +470,49 @@ def test_a_forked_child_has_processes_of_its_own():
     assert np.allclose(queue.get(), [0.0, 2.0, 4.0, 6.0])
 
 
+def in_a_child(queue):
+    from numgrad import processes
+
+    processes._owner = os.getpid()  # as where the child is the first to import numgrad
+    in_a_fork(queue)
+
+
+def by_threads(queue):
+    import joblib
+
+    processes = set()
+    with joblib.parallel_config("threading"):
+        numerical_gradient(lambda x: processes.add(os.getpid()) or float(np.sum(x**2)), np.arange(4.0), workers=2)
+    queue.put(processes == {os.getpid()})
+
+
+def test_a_child_keeps_to_the_threads_that_were_chosen():
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    child = context.Process(target=by_threads, args=(queue,))
+    child.start()
+    try:
+        assert queue.get()
+    finally:
+        child.kill()
+
+
+# joblib's own processes would wait for work for 300 s, and the child for them.
+@pytest.mark.parametrize("method", sorted(multiprocessing.get_all_start_methods()))
+def test_a_child_of_its_own_kind_ends_soon(method):
+    context = multiprocessing.get_context(method)
+    queue = context.SimpleQueue()
+    child = context.Process(target=in_a_child, args=(queue,))
+    child.start()
+    try:
+        found = queue.get()
+        child.join(30)  # it takes 3 s
+        assert child.exitcode == 0
+        assert np.allclose(found, [0.0, 2.0, 4.0, 6.0])
+    finally:
+        child.kill()
+
+
 GLOBAL = np.arange(1.0, 7.0)
 
 

@@ -1129,3 +1129,37 @@ def test_what_is_finished_when_rows_raise_is_kept(columns):
         finished = ~np.isnan(out)
         assert 0.25 < finished.mean() < 1.0
         assert np.array_equal(out[finished], whole[finished])
+
+
+LOOKS = {
+    "value": lambda f, W: f(W),
+    "gradient": numerical_gradient,
+    "some": lambda f, W: numerical_gradient(f, W, coordinates=[0]),
+    "central4": lambda f, W: numerical_gradient(f, W, scheme="central4"),
+    "workers": lambda f, W: numerical_gradient(f, W, workers=map),
+    "slopes": lambda f, W: f._as_objective().slopes(W, ()),
+    "verify": lambda f, W: f.verify(W, samples=2),
+}
+
+
+# Rows may draw from an iterator, which ends. As any other exception it must reach the caller, from wherever it comes:
+# where `map` or a generator is waited for, it would end a loop over samples, or become a RuntimeError.
+@pytest.mark.parametrize("look", LOOKS)
+def test_an_iterator_that_ends_in_rows_ends_no_loop(look):
+    x, W = np.random.default_rng(0).uniform(size=(2100, 2)), np.ones((2, 3))  # more than one block of samples
+
+    def run(most):
+        draws = iter(range(most))
+
+        def rows(z):
+            next(draws)
+            return (z**2).sum(axis=1)
+
+        LOOKS[look](LayerObjective(x, rows), W)
+        return most - len(list(draws))
+
+    count = run(10**6)
+    assert count > 1
+    for most in {*range(min(count, 40)), *range(0, count, 7)}:
+        with pytest.raises(StopIteration):
+            run(most)

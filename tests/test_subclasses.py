@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from problems import needs_jit
+from problems import compiled, needs_jit
 
 from numgrad import (
     Gradient,
@@ -259,6 +259,61 @@ def test_a_matrix_as_out_receives_each_element(workers):
     result = numerical_gradient(plain_squares, np.array([[1.0, 2.0, 3.0]]), out=out, workers=workers)
     assert result is out
     assert np.asarray(out) == pytest.approx(np.array([[2.0, 4.0, 6.0]]))
+
+
+def cubes(x):
+    return float((x**3).sum())
+
+
+# What writes a result of the shape (3, 3) for x of so many numbers, to `out`.
+SQUARE = {
+    "points": lambda **own: numerical_gradient(cubes, np.outer(ONES, [1.0, 2.0, 3.0]), points_axis=0, **own),
+    "Jacobian": lambda **own: numerical_jacobian(lambda x: x**2, np.array([1.0, 2.0, 3.0]), **own),
+    "automatic Jacobian": lambda **own: numerical_jacobian(lambda x: x**2, np.array([1.0, 2.0, 3.0]), "auto", **own),
+    "compiled Jacobian": lambda **own: numerical_jacobian(compiled(squares), np.array([1.0, 2.0, 3.0]), "auto", **own),
+    "Hessian": lambda **own: numerical_hessian(cubes, np.array([1.0, 2.0, 3.0]), **own),
+}
+SOME = np.arange(9).reshape(3, 3) % 4 == 1
+OUTS = {
+    "matrix": np.matrix,
+    "masked array": np.ma.array,
+    "masked array with masked elements": lambda memory: np.ma.array(memory, mask=SOME),
+    "masked array with a hard mask": lambda memory: np.ma.array(memory, mask=SOME, hard_mask=True),
+    "record array": lambda memory: memory.view(np.recarray),
+    "array with a unit": lambda memory: memory.view(Quantity),
+}
+
+
+def squares(x):
+    return x**2
+
+
+# What lies below a mask is written too, and the mask stays: it is the caller's.
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("kind", OUTS)
+@pytest.mark.parametrize("route", SQUARE)
+def test_all_memory_of_out_is_written_whatever_its_class(route, kind, resume):
+    expected, out = SQUARE[route](out=np.full((3, 3), np.nan)), OUTS[kind](np.full((3, 3), np.nan))
+    mask = np.ma.getmaskarray(out).copy()
+    assert SQUARE[route](out=out, resume=resume) is out
+    assert np.asarray(out).tolist() == expected.tolist()
+    assert (np.ma.getmaskarray(out) == mask).all()
+
+
+@pytest.mark.parametrize("kind", OUTS)
+def test_the_hessian_of_a_gradient_fills_any_out_too(kind):
+    x, out = np.array([1.0, 2.0, 3.0]), OUTS[kind](np.full((3, 3), np.nan))
+    assert numerical_hessian(None, x, gradient=lambda x: 3 * x**2, out=out) is out
+    assert np.asarray(out) == pytest.approx(np.diag([6.0, 12.0, 18.0]))
+
+
+@pytest.mark.parametrize("route", SQUARE)
+def test_only_the_rest_of_a_matrix_is_evaluated(route):
+    whole = SQUARE[route](out=np.full((3, 3), np.nan))
+    out = np.matrix(whole)
+    out[:, 1] = np.nan
+    SQUARE[route](out=out, resume=True)
+    assert np.asarray(out).tolist() == whole.tolist()
 
 
 ONES = np.ones(3)

@@ -107,12 +107,13 @@ class Kernels:
     """
 
     def __init__(self, f: Any, adapt: Callable[[Any, Any], Kernel]) -> None:
-        self.f, self.adapt = f, adapt
+        self.given, self.adapt = f, adapt
         self.recompile()
         compiling.when_recompiled(f, self)
 
     def recompile(self) -> None:
         """Forget the loops, and what was captured."""
+        self.f = compiling.called_apart(self.given)
         self.threads, self.loops, self.calls = True, Loops(self), 0
         self.arrays, self.kinds = list[tuple[str, NDArray[Any]]](), dict[Hashable, bool]()
         # By kind: the spacing of what the function returns, for types take 3 us; and where it is not that of float64.
@@ -301,7 +302,8 @@ class CompiledObjective:
 
     def _call(self, x: Floats, args: tuple[Any, ...]) -> Any:
         with Copy(self, x, np.float64) as copy:
-            value = called(self.f if self.threads else compiling.one_at_a_time(self.f), copy, *args)
+            f = self.kernels.f
+            value = called(f if self.threads else compiling.one_at_a_time(f), copy, *args)
         if not is_unchanged(copy, x):
             arguments.raise_argument_changed()
         return value
@@ -312,7 +314,7 @@ class CompiledObjective:
         None too where the compiler is disabled.
         """
         kernels, kind = self.kernels, captures.kind_of_call(x, args)
-        if kind not in kernels.eps and (eps := captures.eps_of(self.f, x, args)) is not None:
+        if kind not in kernels.eps and (eps := captures.eps_of(self.kernels.f, x, args)) is not None:
             kernels.eps[kind] = eps
             if eps > EPS:
                 kernels.few[kind] = math.nan, eps

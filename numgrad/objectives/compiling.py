@@ -13,7 +13,7 @@ from typing import Any, cast
 from weakref import WeakSet
 
 import numpy as np
-from numba import config, njit, typeof, types
+from numba import config, jit, njit, typeof, types
 from numba.core.caching import FunctionCache
 from numba.core.cgutils import ir  # type: ignore[attr-defined]  # of llvmlite
 from numba.core.compiler_lock import global_compiler_lock
@@ -81,6 +81,14 @@ def compiled(*, cache: bool = False, **options: Any) -> Callable[[Kernel], Kerne
 def inlined(function: Kernel) -> Kernel:
     """Return `function` compiled such that LLVM copies it into its callers."""
     return compiled(**INLINE)(function)
+
+
+def called_apart(f: Any) -> Any:
+    """Return the compiled f such that it takes ``*args``: one that numba pastes into its callers does not."""
+    options = getattr(f, "targetoptions", {})
+    if options.get("inline", "never") == "never":
+        return f
+    return jit(locals=f.locals, **(options | {"inline": "never"}))(f.py_func)
 
 
 # Two threads inside parallel regions abort the process on numba's workqueue layer, whoever started the threads.

@@ -349,7 +349,8 @@ class VectorizedSweep(PythonSweep):
         batch = np.empty((len(moved), len(units), x.size))
         batch[...] = x.reshape(-1)
         batch[:, rows, members] = moved
-        found = self.rows_of(batch.reshape(-1, *x.shape)).reshape(len(moved), len(units), -1)
+        # No -1 for the points: x may have no elements.
+        found = self.rows_of(batch.reshape(len(moved) * len(units), *x.shape)).reshape(len(moved), len(units), -1)
         results, places, total = iter(found), iter(moved), self.zero
         width: Any = 0.0 if denominator is None else denominator * (1.0 if len(where.starts) else steps)
         with np.errstate(all="ignore"):
@@ -373,4 +374,4 @@ def _moves(where: Directions, units: Indices) -> tuple[Indices, Indices, Any]:
         counts = starts[units + 1] - starts[units]
         rows, at = np.repeat(rows, counts), np.concatenate([np.arange(starts[k], starts[k + 1]) for k in units])
         moved = at - np.repeat(starts[units], counts)
-    return rows, members[at] if len(members) else moved, lengths[at] if len(lengths) > 1 else lengths.item()
+    return rows, members[at] if len(members) else moved, lengths[at] if len(lengths) != 1 else lengths.item()

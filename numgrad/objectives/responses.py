@@ -368,7 +368,7 @@ def check_independent(values: Any, product: Callable[[], Floats], data: list[NDA
     What gives `values` of z and data may write them to one buffer each time.
     """
     rng, z = np.random.default_rng(0), product()
-    first, again = (values(z.copy(), [array.copy() for array in data]).copy() for _ in range(2))
+    first, again = [values(z.copy(), [array.copy() for array in data]).copy() for _ in range(2)]
     if first.tobytes() != again.tobytes():
         raise ValueError("rows is random: two calls with the same z differ; is it dropout? make it deterministic")
     order, near = rng.permutation(len(z)), max(4, len(z))

@@ -158,7 +158,7 @@ class LayerObjective:
             sweep = own.sweep(point, (), Rule(make_central, (h,)), ALL_COORDINATES, whole)
             sweep.run_range(None, 0, sweep.size)
             sweep.gather()
-            up, down = (np.array([sweep.value_at(u * (everywhere == k)) for k in chosen]) for u in (h, -h))
+            up, down = [np.array([sweep.value_at(u * (everywhere == k)) for k in chosen]) for u in (h, -h)]
             found = whole[chosen]
             with np.errstate(invalid="ignore"):  # of infinite values
                 plain = (up - down) / (2.0 * h)
@@ -370,7 +370,8 @@ class _LayerSweep(Sweep):
             first = self.width * int(self.groups[k])
             columns = np.arange(first, min(first + self.width, self.x.shape[1]))
             total: Any = 0.0
-            for near in map(self.block, self.blocks):
+            for block in self.blocks:  # no `map`: a StopIteration of rows would end it, and leave the rest out
+                near = self.block(block)
                 for factor, h in self.terms:
                     total = total + factor / (2.0 * h * len(self.objective.f.x)) * near.differences(columns, h)
             self.out[k, :, : len(columns)] = total
@@ -380,11 +381,11 @@ class _LayerSweep(Sweep):
     @underflowing
     def tolerance(self, h: float, slopes: Floats, values: Floats) -> Floats:
         """Return by how much plain differences of such values may be others: round-off, and 1e-9 of the largest."""
-        blocks, f = list(map(self.block, self.blocks)), self.objective.f
+        blocks, f = [self.block(k) for k in self.blocks], self.objective.f
         eps, rows = np.max([(b.eps, b.largest) for b in blocks], axis=0)
         largest = np.abs(slopes).max(where=np.isfinite(slopes), initial=0.0)
         values = np.where(np.isfinite(values), np.maximum(rows, values), rows)
-        moved = np.max(sum(_moved_by_rounding(b, h) for b in blocks)) / len(f.x)
+        moved = np.max(sum([_moved_by_rounding(b, h) for b in blocks])) / len(f.x)
         return np.asarray((64 * eps * values + moved) / h + 1e-9 * largest)
 
     def gather(self) -> None:
