@@ -361,7 +361,7 @@ def _noise_along(at: Beside, move: Floats, k: int) -> float:
         middle, least = 0.5 * move, _LEAST * resolution(at.x) * scales(at.x)
         unit = np.where(move == 0.0, 0.0, spacings(np.abs(move), least))
         farthest = float(np.min(np.abs(middle[move != 0.0] / unit[move != 0.0])))
-        return _SPACING * max(noise(rng.choice([-part, part], unit.size) * unit) for part in _LINES)
+        return _SPACING * max([noise(rng.choice([-part, part], unit.size) * unit) for part in _LINES])
 
 
 def largest_finite(values: Floats) -> float:

@@ -265,7 +265,7 @@ def _by_sweeps(
     sides: Sides, name: str, own: Indices, tolerances: Tolerances, reports: tuple[Progress, Progress]
 ) -> Comparison:
     """Compare coordinates of one array by sweeps at the steps h and 2h, and by the ladder where these may err."""
-    near, far = (sides.quotients(name, own, *how) for how in zip((1.0, 2.0), reports, strict=True))
+    near, far = [sides.quotients(name, own, *how) for how in zip((1.0, 2.0), reports, strict=True)]
     short = (sides.widest < sides.least)[sides.places[name]][own]
     if (lost := short & np.isnan(near)).any():
         raise ValueError(f"the bounds leave coordinate {own[lost.argmax()]} no room for a step of what x stores")

@@ -12,6 +12,7 @@ extrapolation, the noise, and the error bar are those of first derivatives.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .arguments import describe
 from .looks import Numbers
 from .loops import RESPONDED, Decorator, compiled_once, plain
 from .objectives.vectors import SHAPE_CHANGED, outputs
+from .points import once_more
 from .ridders import LEVELS, estimate, linked
 
 __all__: list[str] = []  # nothing here is public
@@ -93,6 +95,7 @@ def make_guarded_estimates(evaluate: Any, _: Decorator) -> Any:
         except Exception as error:
             if not (works or isinstance(error, ArithmeticError | ValueError | TypeError)):
                 raise
+            once_more(lambda: evaluate(x, args), error)
             caught = error
             return math.nan
         works = True
@@ -131,6 +134,7 @@ class _Record:
             try:
                 self.seen[key] = self._outputs(self.evaluate(x, args))
             except Exception as error:  # noqa: BLE001, each output asks for it in turn
+                once_more(lambda: self.evaluate(x, args), error)
                 self.seen[key] = error
         found = self.seen[key]
         if isinstance(found, Exception):
@@ -241,10 +245,12 @@ def make_second_estimates(evaluate: Any, decorate: Decorator) -> Any:
             chosen = slice(where.starts[k], where.starts[k + 1])
             line.begin(where.members[chosen].tolist(), where.lengths[chosen].tolist(), rooms)
             room = min((room / unit) ** 2 for _, _, unit, room in line.members)
-            curve, limits = (line.x, line, [0.0]), ([0.0], [room], [0.0])
+            limits = [0.0], [room], [0.0]
+            unit = (line.x, line, [0.0]), (*own, limits), args, where_in_line, k, k + 1, out
             try:
-                flags |= loop(curve, (*own, limits), args, where_in_line, k, k + 1, out)
-            except Exception:  # noqa: BLE001, f may raise what it likes
+                flags |= loop(*unit)
+            except Exception as error:  # noqa: BLE001, f may raise what it likes
+                once_more(partial(loop, *unit), error)
                 out[k, 0], out[k, 1], out[k, 2], out[k, 3] = math.nan, math.inf, math.nan, math.nan
             out[k, 1] = max(out[k, 1], 2.0 * own[1] * line.size_at(out[k, 2]) / (out[k, 2] or 1.0))
             out[k, 4] = len(line.sizes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -136,9 +135,9 @@ def _first_jump(values_at: Callable[[list[float]], Floats], values: Floats, fart
     known = max(abs(below - 2.0 * base + above), least)
     farthest = min(farthest, 3.0 * 4.0**_GROWTHS)
     ends = [end for k in range(1, _GROWTHS) if (end := 3.0 * _FARTHER**k) <= farthest]
-    # Two at a time: a sweep of one evaluation takes several times as long as a simple f.
-    groups = (ends[k : k + 2] for k in range(0, len(ends), 2))
-    for end, value in chain.from_iterable(zip(group, values_at(group).tolist(), strict=True) for group in groups):
+    for k, end in enumerate(ends):
+        # Two at a time, for both: a sweep of one evaluation takes several times as long as a simple f.
+        value = values_at(ends[k : k + 2] if k % 2 == 0 else [end]).item(0)
         slope, change = change / place, value - base
         rest = abs(change - slope * end)
         if not rest <= _LEAVES * known:

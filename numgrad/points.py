@@ -413,8 +413,14 @@ def where_defined(evaluate: Callable[[], Any]) -> Any:
         if hasattr(error, "is_refusal"):
             raise
         first = error
+    once_more(evaluate, first)
+    return None
+
+
+def once_more(evaluate: Callable[[], Any], first: Exception) -> None:
+    """Raise on what an evaluation has raised, unless the next one raises too: the handler of a signal did."""
     try:
         evaluate()
-    except Exception:  # noqa: BLE001
-        return None
+    except Exception:  # noqa: BLE001, f is not defined there
+        return
     raise first

@@ -344,7 +344,7 @@ def _sums(problem: Any, plan: Rule, moves: Floats, found: Floats, is_split: bool
     _, _, offsets, weights, index, *_ = plan.data
     flags, rest, first = 0, None, index[0]
     if is_split and offsets[first][weights[first] != 0.0].tolist() == [1.0, -1.0]:
-        forth, back = (floats(problem.moved(sign * moves[0])) for sign in (1.0, -1.0))
+        forth, back = floats(problem.moved(moves[0])), floats(problem.moved(-moves[0]))
         with np.errstate(all="ignore"):
             rest, found[0] = 0.5 * (forth + back) - floats(problem.base), forth - back
         flags = RESPONDED if found[0].any() else 0

@@ -85,7 +85,7 @@ def check(problem: Any, jacobian: Any, v: Floats, forth: NDArray[Any]) -> None:
 def _noise(sample: Callable[[], Floats]) -> Floats:
     """Return by how much each output differs from itself: the largest of five samples, or 0 if all are in the first."""
     first = sample()
-    return np.max([first, *(sample() for _ in range(4))], axis=0) if first.any() else first
+    return np.max([first, *[sample() for _ in range(4)]], axis=0) if first.any() else first
 
 
 def _look_into(problem: Any, jacobian: Any, i: int, v: Floats, allowed: float) -> None:

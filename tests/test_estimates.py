@@ -8,7 +8,7 @@ import pytest
 from catalogue import entries, entries_around
 from problems import compiled, compiled_once, interrupt_at, needs_jit, waves
 
-from numgrad import estimate_derivative, estimate_gradient, estimate_hessian, simpleNet
+from numgrad import estimate_derivative, estimate_gradient, estimate_hessian, estimate_jacobian, simpleNet
 from numgrad.display import concise
 
 EPS = 2.0**-52
@@ -384,3 +384,35 @@ def test_tiny_derivatives_raise_no_underflow_of_the_package(estimate):
         assert found._repr_html_()
         assert str(found)
     assert (found.error < 1e-305).all()
+
+
+class OutOfTime(Exception):
+    """What the handler of a signal raises."""
+
+
+@pytest.mark.parametrize("error", [OutOfTime, StopIteration, ValueError])
+@pytest.mark.parametrize(
+    "estimate",
+    [
+        lambda f: estimate_derivative(lambda t: f(np.array([t, 1.0])), 0.3),
+        lambda f: estimate_gradient(f, np.array([0.3, 1.2])),
+        lambda f: estimate_jacobian(lambda x: np.array([f(x), 1.0]), np.array([0.3, 1.2])),
+        lambda f: estimate_hessian(f, np.array([0.3, 1.2])),
+    ],
+    ids=["derivative", "gradient", "jacobian", "hessian"],
+)
+def test_what_is_raised_but_once_is_raised_on(estimate, error):
+    """Whichever evaluation is asked for at that moment: f itself raises wherever it is not defined, each time."""
+
+    def f(x):
+        calls.append(0)
+        if len(calls) == at:
+            raise error("no more")
+        return float(np.sin(x).sum())
+
+    at, calls = 0, []
+    estimate(f)
+    for at in range(1, len(calls) + 1):
+        calls.clear()
+        with pytest.raises(error, match="no more"):
+            estimate(f)
