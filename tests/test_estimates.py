@@ -406,13 +406,14 @@ def test_what_is_raised_but_once_is_raised_on(estimate, error):
 
     def f(x):
         calls.append(0)
-        if len(calls) == at:
+        if len(calls) == moments[-1]:
             raise error("no more")
         return float(np.sin(x).sum())
 
-    at, calls = 0, []
+    moments, calls = [0], []
     estimate(f)
-    for at in range(1, len(calls) + 1):
+    for moment in range(1, len(calls) + 1):
+        moments.append(moment)
         calls.clear()
         with pytest.raises(error, match="no more"):
             estimate(f)
