@@ -248,14 +248,14 @@ def _has_levels(at: Beside, far: Floats, k: int, apart: float) -> bool:
 def noise_of_slopes(at: Beside, slopes: Floats, plan: Any, chosen: Any, taken: Floats | None) -> tuple[float, float]:
     """Return what `noise_beside` returns, for the slopes of an f with one value by a plan, and the largest slope.
 
-    The slopes are those of all coordinates, or of the chosen ones. Steps that have been `taken` in place of those of
-    the plan, where these are not 0, are longer.
+    The slopes are those of all coordinates, or of the chosen ones. Longer steps have been `taken` in place of those of
+    the plan where that is not 0. Unless they are for all, these slopes are not looked at: along so long a step by one
+    coordinate its curvature would seem to be noise of the others.
     """
     lengths, per_value = np.abs(plan[1].lengths), rounding_by(plan, 1.0)
     if taken is not None:
         with np.errstate(all="ignore"):  # next to the smallest numbers
-            per_value = np.where(taken > 0.0, per_value * (lengths / taken), per_value)
-        lengths = np.where(taken > 0.0, taken, lengths)
+            lengths, per_value = taken_or_first(taken, lengths, per_value)
     if chosen is not None:
         whole = np.zeros((3, at.x.size))
         whole[:, chosen] = slopes, lengths, per_value
@@ -263,6 +263,13 @@ def noise_of_slopes(at: Beside, slopes: Floats, plan: Any, chosen: Any, taken: F
     with np.errstate(all="ignore"):  # next to the smallest numbers
         move = parts_of_steps(at.x.size, True) * lengths
     return noise_of_derivatives(at, slopes[np.newaxis], move, per_value)
+
+
+def taken_or_first(taken: Floats, first: Floats, per_value: Floats) -> tuple[Floats, Floats]:
+    """Return the steps that were taken, and what values count by these, or the first ones, and 0 where others were."""
+    if (taken > 0.0).all():
+        return taken, per_value * (first / taken)
+    return np.where(taken == 0.0, first, 0.0), np.where(taken == 0.0, per_value, 0.0)
 
 
 def noise_of_number(
@@ -287,27 +294,33 @@ def noise_of_number(
     return noise_of_derivatives(at, found[np.newaxis], move, per_value)
 
 
-def hidden_by_rounding(at: Beside, terms: Any, rounding: Floats, order: int, sizes: tuple[float, float]) -> Floats:
+def hidden_by_rounding(
+    length: Floats,
+    terms: Any,
+    rounding: Floats,
+    numbers: tuple[int, float, float],
+    far: Callable[[], tuple[Floats, Floats | None]],
+) -> Floats:
     """Return the rounding of the derivatives of an elementwise f that are no more than it, and 0 for the others.
 
-    The `sizes` are the relative spacing of f, and the part of a derivative that rounding may be.
+    The `length` is that of each x, or 1. The `numbers` are the order, the relative spacing of f, and the part of a
+    derivative that rounding may be. ``far()`` returns a move by a part of the length, and f there.
     """
-    eps, few = sizes
+    order, eps, few = numbers
     with np.errstate(all="ignore"):
         if not (is_small := rounding > few * np.abs(terms.found)).any():  # as a rule
             return np.zeros(rounding.shape)
-        # The derivative of an f that varies over the length x, or 1, is then no more than its rounding.
-        length = np.fmax(np.abs(at.x.reshape(-1)), 1.0)
+        # The derivative of an f that varies over the length is then no more than its rounding.
         by_value = np.abs(terms.weights).sum(axis=0) * terms.lengths / terms.divisors
         is_faint = ((terms.lengths / length) ** order < eps * by_value) & (few == 1.0)
-        # How steep f is between the outermost of the points, or where that is not seen, over a part of the length.
+        # How steep f is between the outermost of the points. Where that is not seen, it may bend over the length.
         own = _SEEN * eps * np.abs(terms.values).max(axis=0)
         slopes = np.ptp(terms.values, axis=0) / np.ptp(terms.moves, axis=0)
         is_seen = slopes * terms.lengths > own
-        far = at.inside(FAR * length)
-        if (is_small & ~is_seen).any() and (found := at.values(far)) is not None:
-            change = np.abs(found[0] - at.base)
-            slopes = np.where(is_seen, slopes, change / np.abs(far - terms.moves[0]))
+        move, values = far() if (is_small & ~is_seen).any() else (length, None)
+        if values is not None:
+            change = np.abs(values[0] - terms.values[0])
+            slopes = np.where(is_seen, slopes, change / np.abs(move - terms.moves[0]) / FAR)
             is_seen |= change > own
         is_curved = is_seen & (rounding > min(few, _HIDDEN) * slopes / length ** (order - 1))
         return np.where((is_faint | is_curved) & is_small, rounding, 0.0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import driver
-from .beside import FAR, ROUNDED, SMALLER, noise_of_derivatives, stairs
+from .beside import FAR, ROUNDED, SMALLER, noise_of_derivatives, stairs, taken_or_first
 from .driver import warn_of_few
 from .loops import Floats, Indices
 from .magnitudes import SMALL, rounding_by
@@ -114,7 +114,7 @@ def see_noise_of_product(problem: Any, product: Any, found: Floats, is_doubtful:
     # make short has zeros as well.
     is_wrong = largest > _ZERO * error if largest else noise > 0.0
     if is_wrong or ((largest or not problem.small.any()) and _is_faint(problem, error * length)):
-        cure = "pass longer steps h, or a gradient"
+        cure = "pass longer steps h, or a gradient" if isinstance(problem.h, str) else "pass h='auto'"
         warn_of_few("product", "the rounding of f, eps |f| / h**2 =", (error, largest), cure)
 
 
@@ -123,14 +123,14 @@ def see_noise_of_outputs(problem: Any, found: Any, what: str = "Jacobian") -> No
 
     Its product with a move should be what f changes by: that which has verified a pattern, or a short random one.
     """
-    counts = ~np.isnan(problem.taken)
-    if not (counts.any() and problem.is_automatic and problem.eps == EPS and problem.base.size):
+    if not (problem.is_automatic and problem.eps == EPS and problem.base.size):
         return
     steps, rest = np.abs(problem.plan[1].lengths), None
     with np.errstate(all="ignore"):  # next to the smallest numbers
-        longer = np.where(problem.taken > 0.0, problem.taken, steps)
-        per_value = np.where(counts, rounding_by(problem.plan, 1.0) * (steps / longer), 0.0)
-        move = np.where(counts, parts_of_steps(steps.size, True) * longer, 0.0)
+        lengths, per_value = taken_or_first(problem.taken, steps, rounding_by(problem.plan, 1.0))
+        if not lengths.any():
+            return
+        move = parts_of_steps(steps.size, True) * lengths
         if problem.verified is None:
             found = found.reshape(-1, steps.size)
         elif not (np.abs(problem.verified[0]) > steps).any():  # else longer steps have verified the pattern as well
@@ -157,16 +157,16 @@ def _is_faint(problem: Any, errors: Floats) -> bool:
     """Tell whether rounding hides the curvature that f has if its slope is another one over its length.
 
     It puts slopes over that length, which is x, or 1 where x is small, so far off by each coordinate. The slope is
-    that over one step, or where no step changes f, over a part of its length.
+    that over one step. Where no step changes f, what it changes by over a part of its length is taken for curvature.
     """
     sides, own = np.random.default_rng(0).uniform(0.5, 1.0, problem.plain.size), 8.0 * problem.eps * abs(problem.value)
     sides *= np.where(np.arange(len(sides)) % 2 & problem.both_ways, -1.0, 1.0)
     far = problem.beside.inside(FAR * sides * np.maximum(scales(problem.plain), 1.0))
-    for move in (step := sides * problem.steps, far):
+    for move, part in ((step := sides * problem.steps, 1.0), (far, FAR)):
         change = problem.beside.change(move, 0)
         if change == 0.0 and move is step and stairs(problem.beside, problem.steps, np.array([True])):
             return bool(problem.shown_rounding())  # its digits are so few that no step changes it
         with np.errstate(all="ignore"):
             if change > own:
-                return bool(np.max(errors * np.abs(move)) > _FAINT * change)
+                return bool(np.max(errors * np.abs(move)) * part > _FAINT * change)
     return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 from typing import Any, NamedTuple, TypedDict, Unpack, overload
 
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import arguments, driver
 from .arguments import is_compiled, plain_numbers, raise_compile_error, real_array, real_number
-from .beside import Beside, hidden_by_rounding, noise_of_number
+from .beside import FAR, hidden_by_rounding, noise_of_number
 from .bounds import moved_within
 from .containers import in_order
 from .inside import check_analytic, is_single_inside
@@ -379,10 +380,15 @@ class _Elementwise:
 
         Of steps that give the same, the longest ones count.
         """
-        hidden = np.zeros(found.shape)
+        hidden, length = np.zeros(found.shape), np.fmax(np.abs(self.x.reshape(-1)), 1.0)
+
+        @cache
+        def far() -> tuple[Floats, Floats | None]:
+            move = moved_within(self.x, FAR * length, self.bounds)
+            return move, where_defined(lambda: self.values_at(move[np.newaxis]))
+
         for terms, rounding in [asked[0], *reversed(asked[1:])]:
-            at = Beside(self.x, terms.values[0], self.values_at, lambda moves: moved_within(self.x, moves, self.bounds))
-            own = hidden_by_rounding(at, terms, rounding, self.order, (self.eps, self.few))
+            own = hidden_by_rounding(length, terms, rounding, (self.order, self.eps, self.few), far)
             hidden = np.where(terms.found == found, own, hidden)
         for i in np.flatnonzero((hidden > 0.0) & (hidden < math.inf))[:1]:
             digits = round(-math.log10(hidden[i] / max(abs(found[i]), hidden[i])))

@@ -347,7 +347,8 @@ def jacobian_sparsity(
     found = [_entries_along(problem, max(_PROBE, _SPACINGS * resolution(plain)) * sizes, np.arange(n))]
     if (tiny := np.flatnonzero(sizes < _TINY)).size:  # what these change may be lost beside other numbers
         sizes[tiny] = 1.0
-        more = where_defined(lambda: _entries_along(problem, _PROBE * sizes, tiny))
+        with np.errstate(all="ignore"):  # of an f that is not defined there
+            more = where_defined(lambda: _entries_along(problem, _PROBE * sizes, tiny, True))
         found += [] if more is None else [more]
     columns, rows = np.concatenate(found, axis=1)
     pattern = sparse.csr_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(base.size, n))
@@ -359,10 +360,10 @@ def jacobian_sparsity(
     return pattern
 
 
-def _entries_along(problem: Problem, sizes: Floats, chosen: Indices) -> Indices:
+def _entries_along(problem: Problem, sizes: Floats, chosen: Indices, is_far: bool = False) -> Indices:
     """Return which coordinates, of the chosen ones, change which outputs, where all have moved by parts of their sizes.
 
-    Each one moves half the way back.
+    Each one moves half the way back. What is far and not finite tells nothing.
     """
     rng, base = np.random.default_rng(0), problem.base
     far = problem.inside(rng.choice([-1.0, 1.0], sizes.size) * sizes * rng.uniform(0.6, 1.0, sizes.size))
@@ -373,7 +374,8 @@ def _entries_along(problem: Problem, sizes: Floats, chosen: Indices) -> Indices:
         moves = np.tile(far, (len(own), 1))
         moves[np.arange(len(own)), own] = near[own]
         values = problem.values(along_rows(moves))
-        by, changed = np.nonzero((values != at_far) & ~(np.isnan(values) & np.isnan(at_far)))
+        is_known = np.isfinite(values) & np.isfinite(at_far) if is_far else ~(np.isnan(values) & np.isnan(at_far))
+        by, changed = np.nonzero((values != at_far) & is_known)
         found.append(np.array([own[by], changed]))
     return np.concatenate(found, axis=1)
 

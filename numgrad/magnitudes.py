@@ -139,7 +139,9 @@ def _is_form(
         at, nodes = np.concatenate([base.reshape(1, -1), near.reshape(places.size, -1)]), np.append(0.0, places)
         # Of noise one may be small by chance.
         rest = np.max([np.abs(_divided(nodes[k : k + 5]) @ at[k : k + 5]) for k in range(len(nodes) - 4)], axis=0)
-        return np.asarray((rest < found / _SAME) & (rest > _OWN * eps * np.abs(at).max(axis=0)))
+        own = _OWN * eps * np.abs(at).max(axis=0)
+        own += _ALIKE * resolution(x) * np.abs(at - at[0]).max(axis=0)  # what the rounding of points makes of f
+        return np.asarray((rest < found / _SAME) & (rest > own))
 
 
 def _rest_of(at: NDArray[Any], sides: Floats, eps: float) -> tuple[Floats, NDArray[np.bool_]]:
@@ -233,4 +235,4 @@ def lengthen(
             if not missing.any() or _RATIO**-rung <= least_magnitude(x):
                 break
             upper, before = np.where(np.isnan(lower), upper, lower), np.where(np.isnan(differ), before, differ)
-    return taken
+    return np.where(found != first, taken, 0.0)

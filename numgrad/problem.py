@@ -225,9 +225,8 @@ class Problem:
         with np.errstate(all="ignore"):  # next to the smallest numbers
             rounding = noise * rounding_by(self.plan, 1.0)[columns]
             lost = small[columns] & ~(np.abs(entries) > enough(self.eps, self.scheme.order) * rounding)
-        given, first = (self.h, self.plan), entries.copy()
+        given = self.h, self.plan
         taken = lengthen(entries, plain, steps, rounding, again, lost)
-        taken[entries == first] = 0.0
         least, most = np.full(len(steps), math.inf), np.zeros(len(steps))
         np.minimum.at(least, columns, taken)
         np.maximum.at(most, columns, taken)

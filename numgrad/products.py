@@ -82,8 +82,8 @@ class Product:
         self.takes_values = gradient is None and not self.is_cheap
         self.gradient = partial(slopes, f, self.workers) if gradient is None else gradient
         self.sums: list[Floats] = []
-        self.asked: list[tuple[Floats, Floats, float]] = []
-        self.size = 0.0  # of values of f at one end
+        self.asked: list[tuple[Floats, Floats, Floats]] = []
+        self.size = np.zeros(v.size)  # of the values of f by which each element is taken
 
     def by(self, steps: Floats, chosen: NDArray[np.intp] | None = None) -> Floats:
         """Return the product by these steps; of values those of the `chosen` elements, and 0 for the others."""
@@ -113,7 +113,8 @@ class Product:
             plain, whole = point.view(np.ndarray).reshape(-1)[own], np.zeros(steps.size)
             (above, below) = values = np.empty((2, own.size))
             driver.differentiate(self.objective, point, args, (_VALUE, where), values.reshape(-1), self.workers)
-            self.size = largest_finite(above)
+            self.size = np.zeros(steps.size)
+            self.size[own] = np.abs(above)
             with np.errstate(all="ignore"):
                 if chosen is None and not is_narrow(point):
                     self.sums.append(above[:_SEEN] + below[:_SEEN])
@@ -145,7 +146,8 @@ class Product:
         """
         most = int(np.abs(found).argmax())
         value = found.item(most)
-        asked = ((squares.item(most), size) for each, squares, size in self.asked if each.item(most) == value)
+        same = [(squares, size) for each, squares, size in self.asked if each.item(most) == value]
+        asked = [(squares.item(most), size.item(most)) for squares, size in same]
         return abs(value), *max(asked, default=(math.nan, math.nan))  # of NaN nothing is told
 
     def is_hidden(self, found: Floats, eps: float) -> bool:
@@ -154,7 +156,7 @@ class Product:
         Of those of float32 no step leaves more than two.
         """
         largest, square, size = self.largest(found)
-        return eps * size > max(FEW_DIGITS, 1.0 / enough(eps, 2, 2)) * largest * square
+        return largest > 0.0 and eps * size > max(FEW_DIGITS, 1.0 / enough(eps, 2, 2)) * largest * square
 
     def noise(self, value: float, eps: float) -> Any:
         """Return how far rounding puts off f, or each element of its gradient, by what is seen of it next to x too."""
@@ -249,7 +251,7 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     first = _lines(problem, vectors, steps, may_warn and not problem.options.progress)
     if is_final:
         if may_warn:
-            _see_noise(problem, vectors, first, np.zeros(first.rows.shape))
+            _see_noise(problem, vectors, first)
         return first.rows, first.flags
     with np.errstate(all="ignore"):
         # The points are rounded too: what that makes of f is not known, but its share of the whole move is.
@@ -274,16 +276,16 @@ def along(problem: Any, vectors: Floats) -> tuple[Floats, int]:
     return first.rows, first.flags
 
 
-def _see_noise(problem: Any, vectors: Floats, lines: _Lines, taken: Floats) -> None:
+def _see_noise(problem: Any, vectors: Floats, lines: _Lines, taken: Floats | None = None) -> None:
     """Warn if the noise of f leaves few digits of the derivatives along the first line that moves.
 
-    Longer steps have been `taken` for them where that is not 0; nothing is told where these are several.
+    Longer steps may have been `taken` for them, where that is not 0; nothing is told where these are several.
     """
     k, bounds = int(vectors.any(axis=1).argmax()), problem.options.bounds
-    lengths, reach = np.unique(taken[k, lines.rows[k] != 0.0]), lines.reach.item(k)
+    lengths, reach = set() if taken is None else {*taken[k, lines.rows[k] != 0.0].tolist()}, lines.reach.item(k)
     if not math.isfinite(reach) or len(lengths) > 1:
         return
-    length = lengths.item() if len(lengths) else 0.0
+    length = lengths.pop() if lengths else 0.0
     with np.errstate(all="ignore"):
         per_value = lines.per_value.item(k) * (reach / (length or reach))
         # To the side on which the line has room, next to a bound.

@@ -280,7 +280,7 @@ def sparse_jacobian(problem: Any, pattern: Pattern) -> tuple[Any, int]:
     table.view(base.dtype)[-1] = forth = problem.moved(v)
     problem.verified = v, forth
     with np.errstate(all="ignore"):
-        limits = suspicious(problem.point, v), FAINT * problem.eps
+        limits = suspicious(problem, v), FAINT * problem.eps
         index = pattern.starts, pattern.columns, groups
         if not problem.objective.has_descent:  # the loops of Python say nothing of the members of a group
             is_lost = np.abs(np.asarray(problem.point, np.float64)).reshape(-1) * plan[0].data[1] > steps

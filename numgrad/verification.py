@@ -51,10 +51,13 @@ _CURVED = 0.1
 _ROUNDS = 40
 
 
-def suspicious(x: NDArray[Any], v: Floats) -> float:
+def suspicious(problem: Any, v: Floats) -> float:
     """Return which part of what its entries change an output by is to be looked into if something else does."""
+    if not problem.is_automatic:
+        return _SUSPICIOUS
     with np.errstate(all="ignore"):
-        return min(_SUSPICIOUS, _BY_MOVE * float(np.max(np.abs(v) / scales(np.asarray(x)), initial=0.0)))
+        moved = np.abs(v) / scales(np.asarray(problem.point))
+        return min(_SUSPICIOUS, _BY_MOVE * float(np.max(moved, initial=0.0)))
 
 
 def check(problem: Any, jacobian: Any, v: Floats, forth: NDArray[Any]) -> None:
@@ -71,7 +74,7 @@ def check(problem: Any, jacobian: Any, v: Floats, forth: NDArray[Any]) -> None:
         if np.allclose(back, -v, rtol=1e-6, atol=0.0):  # the half of both sides is free of the curvature of f
             change = (change - (problem.moved(back) - base)) / 2
         excess = np.nan_to_num(np.abs(change - expected))
-        usual = suspicious(problem.point, v) * size + FAINT * rounding
+        usual = suspicious(problem, v) * size + FAINT * rounding
         noise = _noise(lambda: np.nan_to_num(np.abs(problem.moved(0.0 * v) - base)))
         allowed = _ROUNDED * (rounding + problem.eps * size) + _NOISY * noise
         is_odd = excess > usual

@@ -12,6 +12,7 @@ import pytest
 from problems import compiled, needs_jit
 
 from numgrad import (
+    Gradient,
     Jacobian,
     SeparableObjective,
     directional_derivative,
@@ -902,6 +903,32 @@ def test_higher_derivatives_beside_a_large_constant_are_warned_of(order, at):
         for f in (lambda t: np.cos(t) + np.sin(t), lambda t: t**2 + t, lambda t: t**2):
             with pytest.warns(RuntimeWarning, match=f"of the derivative of order {order} (is|are) right"):
                 numerical_diff(lambda t, c=constant, f=f: f(t) + c, np.array([at]), order=order)
+
+
+@pytest.mark.parametrize("scheme", ["forward", "backward"])
+def test_zeros_that_longer_steps_give_too_are_warned_of(scheme):
+    def f(x):
+        return float(np.sum(np.cosh(x)) + 1e6)
+
+    for make in (lambda x: numerical_gradient(f, x, "auto", scheme=scheme), Gradient(f, h="auto", scheme=scheme)):
+        with pytest.warns(RuntimeWarning, match="about 0 digits of the gradient are right"):
+            assert not make(np.array([0.002, 1e-5])).any()
+
+
+def test_a_flat_minimum_beside_a_constant_has_right_zeros(recwarn):
+    for f in (lambda x: float(np.sum(x**6) + 1.0), lambda x: float(np.sum(x**4) + 1000.0)):
+        numerical_hessian(f, np.zeros(2))
+        hessian_vector_product(f, np.zeros(2), np.ones(2))
+        numerical_diff(lambda t, f=f: f(np.array([t])), 0.0, order=2)
+    assert not recwarn
+
+
+def test_a_product_beside_a_coordinate_of_another_unit_is_known(recwarn):
+    """The values by which the one element is taken count, not those by a longer step of the other coordinate."""
+    x, v = np.array([0.7, 0.4e-6]), np.array([1.0, 0.0])
+    found = hessian_vector_product(lambda x: np.exp(x[0]) + np.exp(x[1] / 1e-6), x, v)
+    assert found[0] == pytest.approx(math.exp(0.7), rel=1e-6)
+    assert not recwarn
 
 
 def test_a_product_that_is_zero_is_not_warned_of(recwarn):

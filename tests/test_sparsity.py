@@ -749,6 +749,13 @@ def test_a_pattern_is_found_by_tiny_coordinates(x):
     assert (logs.toarray() == np.eye(2)).all()
 
 
+def test_a_pattern_has_no_entry_from_where_f_is_not_finite(recwarn):
+    mixed = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    found = jacobian_sparsity(lambda x: mixed @ np.exp(x / 1e-6), np.array([0.5, 0.3, 0.2]) * 1e-7)
+    assert (found.toarray() == (mixed != 0.0)).all()
+    assert not recwarn
+
+
 def test_derivatives_by_longer_steps_are_no_zeros(recwarn):
     """That of the first steps was 0, of a copy: nothing says that f may ignore it."""
     for x in ([1e-14], np.array([1e-14]), np.array([1e-14], np.float32)):
