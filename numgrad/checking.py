@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from . import driver
 from .arguments import as_coordinates, finite_real, random_generator, whole_number
 from .driver import Progress, Workers, after
-from .ladder import DEVIATIONS, Flags, Ladder, Lines, measure, settle
+from .ladder import DEVIATIONS, Flags, Ladder, Lines, measure, settle, shorten_steps
 from .loops import Floats, Indices
 from .points import EPS, largest
 from .reports import Comparison, GradientCheck, Tolerances, report
@@ -32,11 +32,6 @@ _BLOCK, _SHARED = 2**12, 2**15
 # The rung from which on a few coordinates tell that f is another at the first steps: x is in units far too large.
 # Fixed by test_small_units in tests/test_checking.py.
 _NEARER = -8
-# Where |x| is below its first step: part of |x| over which a slope is taken; part of it that this is off at the first
-# step where f is another, which no tolerance shows; and what noise, which half of the part tells, and the rounding by a
-# short step leave of that.
-# Fixed by test_a_form_of_the_length_of_a_small_x, test_a_minimum_at_a_small_x, and the tests next to them.
-_NEAR, _OTHER, _LEFT = 0.125, 1e-6, 0.1
 # Smallest steps of x, four spacings each, of the largest component of a vector: the others must be stored as well.
 # Fixed by "float32 nets, std 0.1" of tests/check_kinds.py, and by test_directions_of_float16.
 _STORED = 64.0
@@ -100,9 +95,9 @@ def check_gradient(
         As for `numerical_gradient`; of a nested `x`, the bounds of each of its arrays, or a dict by their names.
     h : float or array_like, optional
         The first step, or for a nested `x` a dict of them by the names of its arrays. Default: the power of 2 next to
-        ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger. Where a magnitude is below its
-        step, six evaluations, of up to 16 such coordinates of an array, tell whether f is another at a step from x; the
-        magnitude alone then counts.
+        ``eps**(1/3)`` times the magnitude of the coordinate, or 1 where that is larger. Where a magnitude is below
+        2**-12 of its step, or below its step as half of an array of float64 is, six or eight evaluations, of up to 16
+        such coordinates of an array, tell whether f is another at a step from x; the magnitude alone then counts.
     strict : bool, default False
         Whether a check fails, too, where some value could not be judged, since its error bar is wider, or where nothing
         could be. A difference within a smaller bar passes all the same.
@@ -171,7 +166,7 @@ def check_gradient(
         if samples is not None and (count := whole_number("samples", samples, 1)) < n:
             chosen = np.sort(rng.choice(n, count, replace=False))
         sides.evaluate(gradient)
-        _shorten_steps(sides)
+        shorten_steps(sides)
         if sides.eps > EPS:
             floor = sides.eps * sides.largest if sides.largest < math.inf else 0.0
             tolerances = max(rtol, math.sqrt(sides.eps)), max(atol, floor)
@@ -196,31 +191,6 @@ def assert_gradient(f: Callable[..., Any], gradient: Any, x: Any, **options: Any
     check = check_gradient(f, gradient, x, **options)
     if not check.ok:
         raise AssertionError(str(check))
-
-
-def _shorten_steps(sides: Sides) -> None:
-    """Take the steps of |x| where that is far below the first ones, at which f is another: a few coordinates tell."""
-    size = sides.sizes
-    if not np.count_nonzero(tiny := (size > 0.0) & (size < sides.steps)):
-        return
-    short = sides.steps_for(0.0)
-    tiny &= short < sides.steps
-    for name, place in sides.places.items():
-        if not len(own := np.flatnonzero(tiny[place])):
-            continue
-        few = slice(None, None, 1 + len(own) // _MANY)
-        asked = own[few]
-        lengths = np.concatenate([h[place][asked] for h in (0.5 * _NEAR * size, _NEAR * size, sides.steps)])
-        found = sides.slopes(name, np.tile(asked, 3), lengths)
-        (nearer, near, far), (half, jump, _) = (each.reshape(3, -1) for each in found)
-        whole, off = np.abs(near) + np.abs(jump), np.abs(near - far)  # next to a minimum the slope is none
-        least = _LEFT * np.fmin(whole, off)
-        changes = (sides.rounding / short[place][asked] <= least) & ~(off <= _OTHER * whole)
-        smooth = changes & (np.fmax(np.abs(nearer - near), np.abs(2.0 * half - jump)) <= least)
-        others = changes if 2 * smooth.sum() > changes.sum() else smooth  # which noise is now and then
-        is_other = np.full(len(own), 2 * others.sum() > len(others))
-        is_other[few] = others
-        sides.steps[place][own[is_other]] = short[place][own[is_other]]
 
 
 def _along_coordinates(sides: Sides, chosen: Indices, tolerances: Tolerances, progress: Progress) -> list[Comparison]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .loops import Floats, Indices
+from .points import EPS
 
 __all__: list[str] = []  # nothing here is public
 
@@ -57,6 +58,44 @@ _QUIET = 0.1
 # Part of a step by which a longer one tells stairs, and part of a smooth change up to which f stays the same there.
 # Fixed by "x in float32" and "x in float16".
 _FURTHER, _FLAT = 2.0**-14, 0.25
+# Where |x| is below its first step: part of |x| over which a slope is taken; part of it that this is off at the first
+# step where f is another, which no tolerance shows; and what noise, which half of the part tells, and the rounding by a
+# short step leave of that. Fixed by test_a_form_of_the_length_of_a_small_x, test_a_minimum_at_a_small_x, and the tests
+# next to them, in tests/test_checking.py.
+_OF_X, _OTHER, _LEFT = 1 / 64, 1e-6, 0.1
+# Part of the first step that |x| is at most which is asked for by itself: of the weights of a net some are near 0. And
+# coordinates of an array that are asked. Fixed by test_a_check_of_weights_near_0_takes_few_evaluations there.
+_TINY, _MANY = 2.0**-12, 16
+
+
+def shorten_steps(sides: Any) -> None:
+    """Take the steps of |x| where that is below the first ones, at which f is another: a few coordinates tell."""
+    size = sides.sizes
+    if not np.count_nonzero(small := (size > 0.0) & (size < sides.steps) & (sides.ends[0] < sides.ends[1])):
+        return
+    short = sides.steps_for(0.0)
+    small &= short < sides.steps
+    for name, place in sides.places.items():
+        own = np.flatnonzero(small[place])
+        if 2 * len(own) < place.stop - place.start or sides.eps > EPS:  # x has another size than these
+            own = own[size[place][own] < _TINY * sides.steps[place][own]]
+        if not len(own):
+            continue
+        few = slice(None, None, 1 + len(own) // _MANY)
+        asked = own[few]
+        lengths = np.concatenate([h[place][asked] for h in (0.5 * _OF_X * size, _OF_X * size, sides.steps)])
+        found = sides.slopes(name, np.tile(asked, 3), lengths)
+        (nearer, near, far), (half, jump, _) = (each.reshape(3, -1) for each in found)
+        whole, off = np.abs(near) + np.abs(jump), np.abs(near - far)  # next to a minimum the slope is none
+        least = _LEFT * np.fmin(whole, off)
+        changes = (sides.rounding / short[place][asked] < least) & ~(off <= _OTHER * whole)
+        smooth = changes & (np.fmax(np.abs(nearer - near), np.abs(2.0 * half - jump)) <= least)
+        others = changes if 2 * smooth.sum() > changes.sum() else smooth  # which noise is now and then
+        if others.any():  # what f computes from terms that cancel has more noise than its value tells
+            others &= np.abs(sides.slopes(name, asked, short[place][asked])[0] - near) <= least
+        is_other = np.full(len(own), 2 * others.sum() > len(others))
+        is_other[few] = others
+        sides.steps[place][own[is_other]] = short[place][own[is_other]]
 
 
 class Lines(NamedTuple):

@@ -323,7 +323,7 @@ def _parts_of(gradient: Any, x: Any, held: Iterator[NDArray[Any]], path: str = "
         if not isinstance(gradient, Mapping) or set(gradient) != set(x):
             got = sorted(gradient) if isinstance(gradient, Mapping) else describe(gradient)
             raise ValueError(f"{label} must have the keys of x, {sorted(x)}, got {got}")
-    elif not isinstance(gradient, list | tuple) and getattr(gradient, "shape", ()) != (len(x),):
+    elif not isinstance(gradient, list | tuple) and getattr(gradient, "shape", ())[:1] != (len(x),):
         raise ValueError(
             f"x{path} must be one array, got arrays of several shapes; pass one at a time, or with a candidate that "
             f"is a list of {len(x)} parts, got {describe(gradient)}"

@@ -14,7 +14,7 @@ import pytest
 from check_kinds import smooth
 from problems import compiled, interrupt_at, needs_jit, same_without_jit
 
-from numgrad import MultiLayerNet, assert_gradient, check_gradient, reference, simpleNet
+from numgrad import MultiLayerNet, assert_gradient, check_gradient, numerical_gradient, reference, simpleNet
 from numgrad.noise import noise_of
 from numgrad.sides import Sides
 
@@ -1806,3 +1806,56 @@ def test_a_check_that_fails_asks_both_sides_of_its_steps_at_once():
         assert not check_gradient(f, -2 * x, x)
     assert len(sweeps) == 2
     assert len(calls) <= 230
+
+
+@pytest.mark.parametrize(("std", "dtype"), [(0.1, np.float64), (0.01, np.float64), (0.1, np.float32)])
+def test_a_check_of_weights_near_0_takes_few_evaluations(std, dtype):
+    """Some of many weights are near 0 by chance: no length of f is theirs."""
+    rng, calls = np.random.default_rng(0), []
+    layers = [rng.normal(scale=std, size=(40, 40)).astype(dtype) for _ in range(3)]
+    points = rng.normal(size=(20, 40)).astype(dtype)
+
+    def f(layers):
+        calls.append(0)
+        hidden = points
+        for weights in layers:
+            hidden = np.tanh(hidden @ weights)
+        return float(np.mean(hidden**2))
+
+    slopes = numerical_gradient(f, layers, 1e-2 if dtype is np.float32 else 1e-5)
+    calls.clear()
+    assert check_gradient(f, slopes, layers, directions=1, rng=0, rtol=1e-2).ok
+    assert len(calls) < 40
+
+
+@pytest.mark.parametrize(
+    ("f", "slope", "near"),
+    [
+        (lambda t: 16.0 * (1.0 - np.cos(t)), lambda t: 16.0 * np.sin(t), 5e-9),
+        (lambda t: 8192.0 * (np.sqrt(1.0 + t * t) - 1.0), lambda t: 8192.0 * t, 1.87e-9),
+        (lambda t: np.log(1.0 + t * t), lambda t: 2.0 * t, 1.5e-9),
+        (lambda t: np.exp(t) - 1.0 - t, lambda t: t, 3.4e-8),
+    ],
+    ids=["cosine", "root", "logarithm", "exponential"],
+)
+def test_terms_that_cancel_next_to_a_small_x_make_no_form_of_f(f, slope, near):
+    """What they round to is flat next to x, and noise: the slope is that from afar."""
+    for x in near * 2.0 ** np.linspace(-1.0, 1.0, 21):
+        right = check_gradient(lambda x: float(f(x[0])), np.array([slope(x)]), np.array([x]))
+        assert right.ok, (x, str(right))
+        assert not check_gradient(lambda x: float(f(x[0])), np.zeros(1), np.array([x]), atol=0.0, strict=True).ok
+
+
+def test_no_step_of_a_small_x_leaves_the_bounds():
+    outside = []
+
+    def f(x):
+        outside.extend(x[(x < low) | (x > high)])
+        return float(np.sum(np.asarray(x, float) ** 2))
+
+    for dtype, small in ((np.float64, 1e-7), (np.float32, 1e-3), (np.float16, 1e-2)):
+        x = np.array([small, 1.0], dtype)
+        low, high = np.array([x[0], 0.0]), np.array([x[0], 2.0])
+        for options in ({"directions": 2, "rng": 0}, {"coordinates": [1]}):
+            check_gradient(f, 2.0 * x.astype(float), x, bounds=(low, high), **options)
+    assert not outside
