@@ -58,7 +58,6 @@ _CHANGED = 16.0
 # Times as long is a line on which noise is looked for, where f stayed the same along the one before.
 # Fixed by test_so_few_digits_that_no_step_changes_f_are_warned_of in tests/test_digits.py.
 _FARTHER = 16.0
-
 # Part of the slope of f, over the length x or 1, from which on a higher derivative that is no more than its rounding is
 # worth a warning, and roundings of f that its change is to be: no constant has one.
 # Fixed by test_of_an_order_without_a_digit_is_warned in tests/test_magnitudes.py.
@@ -304,7 +303,8 @@ def hidden_by_rounding(
     """Return the rounding of the derivatives of an elementwise f that are no more than it, and 0 for the others.
 
     The `length` is that of each x, or 1. The `numbers` are the order, the relative spacing of f, and the part of a
-    derivative that rounding may be. ``far()`` returns a move by a part of the length, and f there.
+    derivative that rounding may be: 1, and less for orders that are extrapolated. ``far()`` returns a move by a part of
+    the length, and f there.
     """
     order, eps, few = numbers
     with np.errstate(all="ignore"):
