@@ -905,12 +905,12 @@ def test_higher_derivatives_beside_a_large_constant_are_warned_of(order, at):
                 numerical_diff(lambda t, c=constant, f=f: f(t) + c, np.array([at]), order=order)
 
 
-@pytest.mark.parametrize("scheme", ["forward", "backward"])
-def test_zeros_that_longer_steps_give_too_are_warned_of(scheme):
+def test_zeros_that_longer_steps_give_too_are_warned_of():
     def f(x):
         return float(np.sum(np.cosh(x)) + 1e6)
 
-    for make in (lambda x: numerical_gradient(f, x, "auto", scheme=scheme), Gradient(f, h="auto", scheme=scheme)):
+    options = {"h": "auto", "scheme": "backward"}
+    for make in (lambda x: numerical_gradient(f, x, **options), Gradient(f, **options)):
         with pytest.warns(RuntimeWarning, match="about 0 digits of the gradient are right"):
             assert not make(np.array([0.002, 1e-5])).any()
 
