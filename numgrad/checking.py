@@ -129,6 +129,8 @@ def check_gradient(
     bound coordinates do not move along directions, and are not judged. If nothing exceeds atol, or in a gradient below
     1e-8 its own error bar, nothing was judged: the check passes, as for an empty `x` or an f that is constant, and says
     so; `strict` refuses it. What a check cannot tell: an error below its bar, and a slope between those of a kink.
+    Along directions each coordinate moves by its own step: beside coordinates of the magnitude 1, an error by those of
+    1e-8 shows by coordinates alone.
 
     Of the right gradients of 180 smooth problems (More, Garbow and Hillstrom's at their starts and minima) none is
     refused, by coordinates or by directions; of 360 nets in float32 with weights of 0.1 and 1 none; of 1,000 problems
