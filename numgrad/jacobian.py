@@ -320,9 +320,9 @@ def jacobian_sparsity(
     -----
     All coordinates are moved to a random place nearby, by up to a thousandth of their size, and then each one half the
     way back: the outputs that change are its entries. One evaluation for each coordinate, and one more for those below
-    1e-6, which move by a thousandth of 1 as well, if f is defined there; two for each colour and a few
-    more, by which the pattern is verified as `numerical_jacobian` does. A dependence that shows elsewhere only, as in
-    the branch of an ``if`` that is not taken near `x`, is not found. Take the union of the patterns of several points.
+    1e-6, which move by a thousandth of 1 as well, if f is defined there; two for each colour and a few more, by which
+    the pattern is verified as `numerical_jacobian` does. A dependence that shows elsewhere only, as in the branch of an
+    ``if`` that is not taken near `x`, is not found. Take the union of the patterns of several points.
     NaN in place of numbers is not tried: comparisons and maxima swallow it, solvers and integrators raise or run on,
     and a product with a constant 0 hands it on where nothing depends.
 

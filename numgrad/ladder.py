@@ -63,13 +63,17 @@ _FURTHER, _FLAT = 2.0**-14, 0.25
 # short step leave of that. Fixed by test_a_form_of_the_length_of_a_small_x, test_a_minimum_at_a_small_x, and the tests
 # next to them, in tests/test_checking.py.
 _OF_X, _OTHER, _LEFT = 1 / 64, 1e-6, 0.1
-# Part of the first step that |x| is at most which is asked for by itself: of the weights of a net some are near 0. And
-# coordinates of an array that are asked. Fixed by test_a_check_of_weights_near_0_takes_few_evaluations there.
+# Part of its first step below which a coordinate is asked though most of its array is larger: some weights of a net are
+# near 0 by chance. And coordinates of an array that are asked at most.
+# Fixed by test_a_check_of_weights_near_0_takes_few_evaluations there.
 _TINY, _MANY = 2.0**-12, 16
 
 
 def shorten_steps(sides: Any) -> None:
-    """Take the steps of |x| where that is below the first ones, at which f is another: a few coordinates tell."""
+    """Take the steps of |x| where that is below the first ones, at which f is another: a few coordinates tell.
+
+    They are asked where |x| is far below its step, or where half of a float64 array is below it.
+    """
     size = sides.sizes
     if not np.count_nonzero(small := (size > 0.0) & (size < sides.steps) & (sides.ends[0] < sides.ends[1])):
         return
@@ -77,7 +81,7 @@ def shorten_steps(sides: Any) -> None:
     small &= short < sides.steps
     for name, place in sides.places.items():
         own = np.flatnonzero(small[place])
-        if 2 * len(own) < place.stop - place.start or sides.eps > EPS:  # x has another size than these
+        if 2 * len(own) < place.stop - place.start or sides.eps > EPS:
             own = own[size[place][own] < _TINY * sides.steps[place][own]]
         if not len(own):
             continue
