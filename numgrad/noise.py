@@ -39,7 +39,7 @@ _HALVINGS = 8
 _FARTHER, _LEAVES = 16.0, 512.0
 # Part of what f is off its line that one of 50 jumps makes; and part of the way back from where f is off to where it is
 # still on the line, to which the halving narrows a jump: of a kink, however near to there, less than a jump is left.
-# Fixed by test_a_kink_just_before_a_look_is_no_noise in tests/test_checking.py.
+# Fixed by test_a_kink_just_before_a_look_is_no_jump in tests/test_checking.py.
 _JUMPS, _NARROW = 0.02, 1e-3
 # Part of f that a jump is at most which is one of few digits: 8 bits, those of bfloat16; a larger one belongs to f.
 # Fixed, as the next, by test_a_jump_beside_x_is_no_noise in tests/test_checking.py.

@@ -13,8 +13,9 @@ from .points import refusal, scales, where_defined
 
 __all__: list[str] = []  # nothing here is public
 
-# Part of what the entries of a row change f by from which on a change by something else is looked into, at most, and in
-# parts of x by which a coordinate moves: h itself makes 1e-4 of a curved f, and automatic steps 6e-6.
+# Part of what the entries of a row change f by from which on a change by something else is looked into: for steps that
+# are given, of which 1e-4 makes as much of a curved f; and for automatic ones, which make 6e-6 of it, in multiples of
+# the part of x by which coordinates move, if that is less.
 # Fixed by test_a_missing_entry_is_found and test_a_missing_entry_of_another_unit_is_found in tests/test_sparsity.py.
 _SUSPICIOUS, _BY_MOVE = 1e-3, 16.0
 # Spacings of the floats of an output for which a change is not looked into. Fixed by the same test.
@@ -52,7 +53,7 @@ _ROUNDS = 40
 
 
 def suspicious(problem: Any, v: Floats) -> float:
-    """Return which part of what its entries change an output by is to be looked into if something else does."""
+    """Return the part of what its entries change an output by from which on a change by others is looked into."""
     if not problem.is_automatic:
         return _SUSPICIOUS
     with np.errstate(all="ignore"):
